@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Configuration: dataclasses that carry units and sources, and their YAML form."""
+
+from ptp_core.config.control import FollowerConfig, PlannerConfig
+from ptp_core.config.loading import from_dict, load_config, to_dict
+from ptp_core.config.models import GapConfig, SubgoalGeneratorConfig, VQVAEConfig
+from ptp_core.config.training import DataConfig, IQLConfig, RelabellingConfig, TrainConfig
+
+__all__ = [
+    "DataConfig",
+    "FollowerConfig",
+    "GapConfig",
+    "IQLConfig",
+    "PlannerConfig",
+    "RelabellingConfig",
+    "SubgoalGeneratorConfig",
+    "TrainConfig",
+    "VQVAEConfig",
+    "from_dict",
+    "load_config",
+    "to_dict",
+]

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Settings of the planner and of the subgoal follower. Defaults: what the authors' code ran."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from ptp_core.config.checks import require
+from ptp_core.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannerConfig:
+    """Hierarchical MPPI over subgoals (paper Alg. 2; authors' planner.py, mppi_planner.py)."""
+
+    samples: int = 1024  # candidate plans a segment and an iteration
+    levels: int = 3  # dt60, dt30, dt15
+    subgoals: int = 8  # K; see subgoal_count
+    subgoal_count: Literal["total", "top_level"] = "total"
+    # "total": K subgoals after the last level, 2/4/8 (authors' code).
+    # "top_level": K at the top, doubled by each level, 8/16/32 (paper's Alg. 2 read literally).
+    iterations: int = 5  # MPPI refinements after the first evaluation
+    temperature: float = 0.1  # of the softmax over costs
+    sigmas: tuple[float, ...] = (1.0, 0.5, 0.2, 0.1, 0.1)  # noise of each refinement
+    prior_fraction: float = 0.5  # samples from N(0, I) when the plan buffer is used
+    prior_only_probability: float = 0.1  # of ignoring the plan buffer for one plan
+    buffer_size: int = 1000  # plans a level
+    buffer_minimum: int = 32  # plans below which the buffer is not used
+    value_weight: float = 0.001  # eta1, weight of the summed values
+    prior_weight: float = 0.01  # eta2, weight of ||z||^2 (0.02 in units of log p(z))
+    return_best: Literal["last_round", "best_so_far"] = "last_round"  # authors: last_round
+    include_last_value_term: bool = True  # V(last subgoal, goal) too (authors); paper: False
+    replace_final_subgoal: bool = True  # the last subgoal becomes the goal itself (authors)
+
+    def __post_init__(self) -> None:
+        require(self, "samples", 1)
+        require(self, "levels", 1, 3)
+        require(self, "subgoals", 1)
+        require(self, "iterations", 0)
+        require(self, "temperature", 1e-6)
+        require(self, "prior_fraction", 0.0, 1.0)
+        require(self, "prior_only_probability", 0.0, 1.0)
+        require(self, "buffer_size", 1)
+        require(self, "buffer_minimum", 1)
+        if len(self.sigmas) < self.iterations:
+            raise ConfigError(
+                f"PlannerConfig.sigmas has {len(self.sigmas)} values for "
+                f"{self.iterations} iterations; give one sigma an iteration"
+            )
+        divisor = 2 ** (self.levels - 1)
+        if self.subgoal_count == "total" and self.subgoals % divisor:
+            raise ConfigError(
+                f"PlannerConfig.subgoals is {self.subgoals}; with {self.levels} levels and "
+                f'subgoal_count "total" it must be a multiple of {divisor}'
+            )
+
+    @classmethod
+    def paper(cls, **overrides) -> PlannerConfig:
+        """The paper's setting as the authors' code ran it."""
+        return cls(**overrides)
+
+    @classmethod
+    def fast(cls, **overrides) -> PlannerConfig:
+        """Fewer samples and refinements, the best plan of all rounds: seconds on one core."""
+        settings = {
+            "samples": 128,
+            "iterations": 3,
+            "sigmas": (0.7, 0.3, 0.1),
+            "return_best": "best_so_far",
+        }
+        return cls(**{**settings, **overrides})
+
+
+@dataclass(frozen=True, kw_only=True)
+class FollowerConfig:
+    """When the policy moves on to the next subgoal (paper Alg. 1; authors' contextual_env.py)."""
+
+    distance_threshold: float | Literal["auto"] = 2.0  # L2 between latents
+    # "auto": the reward epsilon that the training settled on; resolved in every checkpoint.
+    timeout: int = 30  # control steps on one subgoal
+    compare_with: Literal["current_subgoal", "final_subgoal"] = "current_subgoal"
+    # "final_subgoal" is the paper's Alg. 1, line 12, as printed.
+    switch_delay: bool = True  # the policy sees a new subgoal one step late (authors)
+    sample_actions: bool = True  # Gaussian samples (authors, also in evaluation); False = mean
+
+    def __post_init__(self) -> None:
+        if self.distance_threshold != "auto":
+            require(self, "distance_threshold", 0.0)
+        require(self, "timeout", 1)

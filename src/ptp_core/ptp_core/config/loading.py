@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Read configuration dataclasses from YAML; every mistake names the key and the nearest one."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+import types
+import typing
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import yaml
+
+from ptp_core.config.training import TrainConfig
+from ptp_core.errors import ConfigError
+
+T = TypeVar("T")
+
+
+def load_config(path: str | Path, overrides: dict[str, Any] | None = None) -> TrainConfig:
+    """Read a TrainConfig from a YAML file.
+
+    ``overrides`` maps dotted keys ("iql.steps") to values that replace those of the file.
+    Raises ConfigError for a missing file, broken YAML, an unknown key or a wrong type.
+    """
+    path = Path(path)
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+    values = {} if values is None else values
+    for key, value in (overrides or {}).items():
+        _set_dotted(values, key, value, path)
+    return from_dict(TrainConfig, values, source=str(path))
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """Turn a configuration dataclass into plain dicts, lists and scalars (for JSON and YAML)."""
+
+    def plain(value: Any) -> Any:
+        if dataclasses.is_dataclass(value):
+            return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        if isinstance(value, (list, tuple)):
+            return [plain(item) for item in value]
+        if isinstance(value, dict):
+            return {key: plain(item) for key, item in value.items()}
+        return value
+
+    return plain(config)
+
+
+def from_dict(cls: type[T], values: Any, *, source: str = "configuration", prefix: str = "") -> T:
+    """Build ``cls`` from nested dicts. Missing keys keep their defaults.
+
+    Raises ConfigError that names the dotted key, ``source``, and for an unknown key the nearest
+    valid one.
+    """
+    if not isinstance(values, dict):
+        where = prefix.rstrip(".") or "the top level"
+        raise ConfigError(f"{source}: {where} must be a mapping, not {_kind(values)}")
+    types_of = typing.get_type_hints(cls)
+    known = [f.name for f in dataclasses.fields(cls)]
+    arguments = {}
+    for key, value in values.items():
+        dotted = f"{prefix}{key}"
+        if key not in known:
+            near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.0)[0]
+            raise ConfigError(f'{source}: unknown key "{dotted}"; did you mean "{prefix}{near}"?')
+        arguments[key] = _convert(types_of[key], value, source, dotted)
+    try:
+        return cls(**arguments)
+    except ConfigError as error:
+        raise ConfigError(f"{source}: {error}") from None
+
+
+def _convert(hint: Any, value: Any, source: str, key: str) -> Any:
+    origin, options = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (types.UnionType, typing.Union):
+        for option in options:
+            try:
+                return _convert(option, value, source, key)
+            except ConfigError:
+                continue
+        raise _wrong(hint, value, source, key)
+    if origin is Literal:
+        if value in options and not isinstance(value, bool):
+            return value
+        raise _wrong(hint, value, source, key)
+    if origin is tuple:
+        if isinstance(value, (list, tuple)):
+            return tuple(_convert(options[0], item, source, key) for item in value)
+        raise _wrong(hint, value, source, key)
+    if origin is dict:
+        if isinstance(value, dict):
+            return dict(value)
+        raise _wrong(hint, value, source, key)
+    if hint is type(None):
+        if value is None:
+            return None
+        raise _wrong(hint, value, source, key)
+    if dataclasses.is_dataclass(hint):
+        if isinstance(value, hint):
+            return value
+        return from_dict(hint, value, source=source, prefix=f"{key}.")
+    if hint is float and isinstance(value, str):  # YAML 1.1 reads 3e-4 as text
+        try:
+            value = float(value)
+        except ValueError:
+            raise _wrong(hint, value, source, key) from None
+    if hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+        if math.isnan(value):
+            raise ConfigError(f'{source}: "{key}" is not a number')
+        return float(value)
+    if hint is int and isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, hint) and not (hint is int and isinstance(value, bool)):
+        return value
+    raise _wrong(hint, value, source, key)
+
+
+def _wrong(hint: Any, value: Any, source: str, key: str) -> ConfigError:
+    return ConfigError(f'{source}: "{key}" must be {_expected(hint)}, not {_kind(value)}')
+
+
+def _expected(hint: Any) -> str:
+    origin, options = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Literal:
+        return "one of " + ", ".join(f'"{option}"' for option in options)
+    if origin in (types.UnionType, typing.Union):
+        return " or ".join(_expected(option) for option in options)
+    if origin is tuple:
+        return f"a list of {_expected(options[0])}"
+    names = {float: "a number", int: "an integer", str: "text", bool: "true or false"}
+    if hint is type(None):
+        return "null"
+    return names.get(hint, "a mapping")
+
+
+def _kind(value: Any) -> str:
+    return f'"{value}"' if isinstance(value, str) else repr(value)
+
+
+def _set_dotted(values: dict[str, Any], key: str, value: Any, path: Path) -> None:
+    node = values
+    *parents, last = key.split(".")
+    for parent in parents:
+        node = node.setdefault(parent, {})
+        if not isinstance(node, dict):
+            raise ConfigError(f'{path}: "{key}" cannot be set: "{parent}" is not a mapping')
+    node[last] = value

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Settings of the encoder and of the subgoal generators. Defaults: the paper's experiment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from ptp_core.config.checks import require
+
+
+@dataclass(frozen=True, kw_only=True)
+class VQVAEConfig:
+    """VQ-VAE encoder: sizes, losses and training budget (authors' code: vqvae.py)."""
+
+    codebook_size: int = 512  # codes
+    hidden_channels: int = 128  # channels on the 12 x 12 grid
+    stem_channels: int = 64  # channels on the 24 x 24 grid ("strided" only)
+    residual_channels: int = 64  # bottleneck of a residual block
+    residual_blocks: int = 3  # in the encoder and in the decoder, each
+    resampling: Literal["strided", "pixel_shuffle"] = "strided"
+    # "strided": two stride-2 convolutions each way (paper).
+    # "pixel_shuffle": 4 x 4 pixel blocks become channels, every layer runs on 12 x 12. Far faster.
+    codebook_update: Literal["gradient", "ema"] = "gradient"  # paper: gradient
+    codebook_weight: float = 1.0  # weight of mse(codes, sg(encoder)); "gradient" only
+    commitment_weight: float = 0.25  # weight of mse(encoder, sg(codes))
+    ema_decay: float = 0.99  # per batch; "ema" only
+    revive_after: int = 0  # batches without use after which a code is re-seeded; 0 = never (paper)
+    reconstruction_weighting: Literal["uniform", "deviation"] = "uniform"
+    # "deviation": pixels that change over the data set count more, so that small objects are kept.
+    deviation_floor: float = 0.1  # least weight, relative to the mean weight; "deviation" only
+    learning_rate: float = 3e-4  # Adam
+    learning_rate_decay: Literal["none", "cosine"] = "none"  # over the stage's budget
+    batch_size: int = 64  # images
+    gradient_clip: float = 1.0  # L2 norm over all parameters
+    steps: int = 200_000  # batches; the authors set 10 M and stop by hand
+    max_minutes: float = 0.0  # wall clock; 0 = no limit
+
+    def __post_init__(self) -> None:
+        require(self, "codebook_size", 2, 65_535)  # codes are stored as uint16
+        require(self, "hidden_channels", 1)
+        require(self, "stem_channels", 1)
+        require(self, "residual_channels", 1)
+        require(self, "residual_blocks", 0)
+        require(self, "ema_decay", 0.0, 1.0)
+        require(self, "learning_rate", 0.0)
+        require(self, "batch_size", 1)
+        require(self, "steps", 0)
+        require(self, "max_minutes", 0.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GapConfig:
+    """Which frames one generator is trained on.
+
+    "multistep": ``unroll`` consecutive gaps, each uniform in [minimum, maximum] steps.
+    "final": one gap from a frame among the first ``minimum`` to one among the last ``maximum``
+    of the trajectory (authors' dt60: 10 and 9 of 75).
+    """
+
+    mode: Literal["multistep", "final"] = "multistep"
+    minimum: int = 10  # steps
+    maximum: int = 15  # steps
+    unroll: int = 3  # consecutive predictions in one loss
+
+    def __post_init__(self) -> None:
+        require(self, "minimum", 1)
+        require(self, "maximum", 1)
+        require(self, "unroll", 1)
+        if self.mode == "multistep" and self.maximum < self.minimum:
+            require(self, "maximum", self.minimum)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SubgoalGeneratorConfig:
+    """Three conditional VAEs that propose subgoals (authors' code: CcVae, dt60/dt30/dt15)."""
+
+    z_dim: int = 8  # numbers of the latent action
+    hidden_channels: int = 64  # U-Net width; inner level twice as wide; encoder half as wide
+    hidden_units: int = 512  # fully connected layers
+    reconstruction_weight: float = 1000.0  # SmoothL1, mean over the 720 numbers
+    kl_weight: float = 0.1  # KL summed over z
+    dt15: GapConfig = GapConfig(mode="multistep", minimum=10, maximum=15, unroll=3)
+    dt30: GapConfig = GapConfig(mode="multistep", minimum=20, maximum=30, unroll=2)
+    dt60: GapConfig = GapConfig(mode="final", minimum=10, maximum=9, unroll=1)
+    learning_rate: float = 3e-4  # Adam
+    learning_rate_decay: Literal["none", "cosine"] = "none"  # over the stage's budget
+    batch_size: int = 64  # windows
+    gradient_clip: float = 1.0  # L2 norm
+    steps: int = 100_000  # batches for each net; the authors set 10 M and stop by hand
+    max_minutes: float = 0.0  # wall clock for the three nets together; 0 = no limit
+
+    def __post_init__(self) -> None:
+        require(self, "z_dim", 1)
+        require(self, "hidden_channels", 2)
+        require(self, "hidden_units", 1)
+        require(self, "batch_size", 1)
+        require(self, "steps", 0)
+        require(self, "max_minutes", 0.0)

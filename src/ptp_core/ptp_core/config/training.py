@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Settings of the data set, of IQL and of a whole training. Defaults: the paper's experiment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from ptp_core.config.checks import require
+from ptp_core.config.control import FollowerConfig, PlannerConfig
+from ptp_core.config.models import SubgoalGeneratorConfig, VQVAEConfig
+from ptp_core.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """Demonstrations to collect: one primitive a trajectory, failures kept (authors' collector)."""
+
+    env: str = "ptp_sim.env:make_env"  # module:factory of a gymnasium environment
+    env_kwargs: dict[str, Any] = field(default_factory=dict)
+    trajectories: int = 4000  # authors' code
+    steps: int = 75  # actions a trajectory (authors' code; the paper says 5 to 150)
+    noise_std: float = 0.05  # Gaussian noise on each of the five action numbers
+    seed: int = 0
+    workers: int = 2  # processes
+    training_fraction: float = 0.9  # first part of each trajectory list that IQL learns from
+
+    def __post_init__(self) -> None:
+        require(self, "trajectories", 1)
+        require(self, "steps", 1)
+        require(self, "noise_std", 0.0)
+        require(self, "seed", 0)
+        require(self, "workers", 1)
+        require(self, "training_fraction", 0.0, 1.0)
+        if ":" not in self.env:
+            raise ConfigError(f'DataConfig.env is "{self.env}"; write it as module:factory')
+
+
+@dataclass(frozen=True, kw_only=True)
+class RelabellingConfig:
+    """Goals of a training batch: probabilities that sum to 1 (authors' ptp.py, both buffers)."""
+
+    future: float = 0.6  # uniform over the rest of the trajectory
+    next: float = 0.1  # the transition's own next state: reward 0
+    original: float = 0.3  # the goal it was recorded with; demonstrations: their last state
+
+    def __post_init__(self) -> None:
+        for name in ("future", "next", "original"):
+            require(self, name, 0.0, 1.0)
+        total = self.future + self.next + self.original
+        if abs(total - 1.0) > 1e-6:
+            raise ConfigError(f"RelabellingConfig: the three probabilities sum to {total}, not 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class IQLConfig:
+    """Goal-conditioned implicit Q-learning (authors' iql_trainer.py, train_eval_ptp.py)."""
+
+    policy_hidden: tuple[int, ...] = (256, 256, 256, 256)
+    q_hidden: tuple[int, ...] = (256, 256)
+    value_hidden: tuple[int, ...] = (256, 256)
+    projection_dim: int | None = None  # latent and goal first go 720 -> this, shared; None = paper
+    policy_std: float = 0.15  # fixed standard deviation of the Gaussian policy
+    discount: float = 0.995
+    expectile: float = 0.9  # authors call it quantile
+    temperature: float = 0.01  # advantage is divided by this before exp
+    weight_clip: float = 100.0  # upper bound of the policy's weights
+    value_min: float | None = -200.0  # clamp of V(s') and of min target-Q; None = off (paper)
+    value_max: float | None = 0.0
+    target_update: float = 0.01  # tau, every gradient step
+    target_init: Literal["independent", "copied"] = "independent"  # authors: independent
+    learning_rate: float = 3e-4  # Adam, every network
+    policy_weight_decay: float = 1e-4
+    reward_epsilon: float | Literal["auto"] = 2.0  # L2 between latents below which a goal counts
+    # "auto": the median distance of frames reward_epsilon_steps apart in the encoded data set.
+    reward_epsilon_steps: int = 3  # control steps; "auto" only
+    relabelling: RelabellingConfig = field(default_factory=RelabellingConfig)
+    batch_size: int = 256  # transitions
+    online_fraction: float = 0.6  # of a batch once online data exist
+    gradient_clip: float = 0.0  # L2 norm of each network; 0 = off (authors)
+    steps: int = 100_000  # gradient steps offline (authors' code; the paper says 200 k)
+    max_minutes: float = 0.0  # wall clock; 0 = no limit
+
+    def __post_init__(self) -> None:
+        require(self, "policy_std", 0.0)
+        require(self, "discount", 0.0, 1.0)
+        require(self, "expectile", 0.0, 1.0)
+        require(self, "temperature", 1e-6)
+        require(self, "target_update", 0.0, 1.0)
+        require(self, "batch_size", 1)
+        require(self, "online_fraction", 0.0, 1.0)
+        require(self, "steps", 0)
+        require(self, "max_minutes", 0.0)
+        if self.projection_dim is not None:
+            require(self, "projection_dim", 1)
+        if self.reward_epsilon != "auto":
+            require(self, "reward_epsilon", 0.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """Everything that `ptp collect` and `ptp pretrain` need."""
+
+    seed: int = 0
+    threads: int = 2  # torch threads, set once by the program's entry point
+    device: Literal["cpu", "cuda", "auto"] = "auto"
+    save_minutes: float = 2.0  # wall clock between stage checkpoints
+    log_every: int = 100  # gradient steps between scalars
+    data: DataConfig = field(default_factory=DataConfig)
+    vqvae: VQVAEConfig = field(default_factory=VQVAEConfig)
+    generators: SubgoalGeneratorConfig = field(default_factory=SubgoalGeneratorConfig)
+    iql: IQLConfig = field(default_factory=IQLConfig)
+    planner: PlannerConfig = field(default_factory=PlannerConfig)
+    follower: FollowerConfig = field(default_factory=FollowerConfig)
+
+    def __post_init__(self) -> None:
+        require(self, "seed", 0)
+        require(self, "threads", 1)
+        require(self, "save_minutes", 0.0)
+        require(self, "log_every", 1)

@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Errors with one line that names cause and cure."""
+
+
+class PtpError(Exception):
+    """Base of all errors that this project raises on purpose."""
+
+
+class ConfigError(PtpError):
+    """A configuration has an unknown key, a wrong type or a value out of range."""
+
+
+class CheckpointError(PtpError):
+    """A checkpoint is missing, truncated, altered, of another encoder or of another format."""
+
+
+class DatasetError(PtpError):
+    """A data set is missing, truncated, or does not match what was asked for."""
+
+
+class InputError(PtpError):
+    """An image, latent, goal or action has a wrong shape, type or value."""
+
+
+class PlanCancelled(PtpError):
+    """A plan was cancelled before it finished."""

@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A toy environment with the interface that the method expects: tests and first trials use it.
+
+A white square (the hand) moves over a dark table. While its gripper is closed, a green square
+within reach moves along. Each target task asks for one of the squares to be somewhere.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import gymnasium
+import numpy as np
+
+from ptp_core.errors import InputError
+from ptp_core.shapes import ACTION_DIM, IMAGE_SIZE
+
+STEP = 2.0  # pixels a unit action
+REACH = 4.0  # pixels between hand and block for a grasp
+TOLERANCE = 4.0  # pixels, success
+MARGIN = 4.0  # pixels that the squares keep from the border
+GOALS = {"A": (36.0, 12.0), "B": (12.0, 36.0), "C": (36.0, 36.0)}  # block (x, y), pixels
+
+
+def make_env(max_steps: int = 400) -> ToyEnv:
+    """Factory for ``--env ptp_core.toy_env:make_env``."""
+    return ToyEnv(max_steps=max_steps)
+
+
+class ToyEnv(gymnasium.Env):
+    """Push-and-place in the plane: 48 x 48 uint8 images, five actions in [-1, 1].
+
+    Actions: dx, dy, (unused), (unused), gripper (> 0 closed). Rewards: 0 on success, else -1.
+    Tasks "A", "B", "C" and "demonstration" are chosen by ``reset(options={"task": ...})``.
+    """
+
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": []}
+
+    def __init__(self, max_steps: int = 400) -> None:
+        self.observation_space = gymnasium.spaces.Box(
+            0, 255, (IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8
+        )
+        self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (ACTION_DIM,), np.float32)
+        self.max_steps = max_steps
+        self._hand = np.zeros(2)
+        self._block = np.zeros(2)
+        self._goal = np.zeros(2)
+        self._primitive = ""
+        self._steps = 0
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None):
+        """Start an episode; see the class for ``options``."""
+        super().reset(seed=seed)
+        options = options or {}
+        task = options.get("task", "A")
+        low, high = MARGIN + 2, IMAGE_SIZE - MARGIN - 2
+        self._steps = 0
+        self._primitive = ""
+        self._hand = np.array([24.0, 24.0])
+        self._block = np.array([12.0, 12.0])
+        if task == "demonstration":
+            self._hand = self.np_random.uniform(low, high, 2)
+            self._block = self.np_random.uniform(low, high, 2)
+            self._goal = self.np_random.uniform(low, high, 2)
+            self._primitive = options.get("primitive") or self.np_random.choice(["reach", "carry"])
+        elif task in GOALS:
+            self._goal = np.array(GOALS[task])
+            if options.get("protocol", "paper") == "varied":
+                self._block = self._block + self.np_random.uniform(-4, 4, 2)
+        else:
+            raise InputError(f'unknown task "{task}"; the toy has A, B, C and demonstration')
+        return self._image(self._hand, self._block), self._info()
+
+    def step(self, action):
+        """Move the hand; a closed gripper near the block carries it."""
+        action = np.clip(np.asarray(action, dtype=np.float64), -1.0, 1.0)
+        held = action[4] > 0 and np.linalg.norm(self._hand - self._block) < REACH
+        limits = (MARGIN, IMAGE_SIZE - MARGIN)
+        self._hand = np.clip(self._hand + STEP * action[:2], *limits)
+        if held:
+            self._block = np.clip(self._block + STEP * action[:2], *limits)
+        self._steps += 1
+        info = self._info()
+        reward = 0.0 if info["success"] else -1.0
+        truncated = self._steps >= self.max_steps
+        return self._image(self._hand, self._block), reward, False, truncated, info
+
+    def _subject(self) -> np.ndarray:
+        return self._hand if self._primitive == "reach" else self._block
+
+    def _info(self) -> dict[str, Any]:
+        success = bool(np.linalg.norm(self._subject() - self._goal) < TOLERANCE)
+        info = {
+            "success": success,
+            "state": {"hand": self._hand.copy(), "block": self._block.copy()},
+            "goal_image": self._image(self._goal, self._goal),
+        }
+        if self._primitive:
+            info["primitive"] = str(self._primitive)
+            info["expert_action"] = self._expert(success)
+        return info
+
+    def _expert(self, success: bool) -> np.ndarray:
+        action = np.zeros(ACTION_DIM, dtype=np.float32)
+        near = np.linalg.norm(self._hand - self._block) < REACH - 1
+        carrying = self._primitive == "carry" and near and not success
+        target = self._goal if carrying or self._primitive == "reach" else self._block
+        if not success:
+            action[:2] = np.clip((target - self._hand) / STEP, -1, 1)
+        action[4] = 1.0 if carrying else -1.0
+        return action
+
+    @staticmethod
+    def _image(hand: np.ndarray, block: np.ndarray) -> np.ndarray:
+        image = np.full((IMAGE_SIZE, IMAGE_SIZE, 3), 60, dtype=np.uint8)
+        for centre, radius, colour in ((block, 2, (80, 220, 60)), (hand, 3, (240, 240, 240))):
+            x, y = np.round(centre).astype(int)
+            image[max(y - radius, 0) : y + radius, max(x - radius, 0) : x + radius] = colour
+        return image
