@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Install the launch files, parameters and released models that lie at the repository root."""
+
+import os
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+PACKAGE = "ptp_bringup"
+# colcon runs this file through a link in its build folder: resolve it to find the repository.
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def shared_files() -> list[tuple[str, list[str]]]:
+    """Return (destination, sources) for each folder below launch/, config/ and models/."""
+    entries = []
+    for top in ("launch", "config", "models"):
+        for folder, _, names in os.walk(ROOT / top):
+            sources = sorted(
+                os.path.relpath(Path(folder, name)) for name in names if not name.endswith(".pyc")
+            )
+            if sources:
+                entries.append((f"share/{PACKAGE}/{Path(folder).relative_to(ROOT)}", sources))
+    return entries
+
+
+setup(
+    name=PACKAGE,
+    version="0.1.0",
+    description="Launch files, parameters and the description of each stack of nodes.",
+    maintainer="PTP maintainers",
+    maintainer_email="maintainers@users.noreply.r-seed-b55774bc.example",
+    license="Apache-2.0",
+    packages=find_packages(exclude=["test", "test.*"]),
+    data_files=[
+        ("share/ament_index/resource_index/packages", [f"resource/{PACKAGE}"]),
+        (f"share/{PACKAGE}", ["package.xml"]),
+        *shared_files(),
+    ],
+    install_requires=["setuptools"],
+    zip_safe=False,
+)

@@ -1,0 +1,21 @@
+# SPDX-License-Identifier: Apache-2.0
+from setuptools import find_packages, setup
+
+PACKAGE = "ptp_description"
+
+setup(
+    name=PACKAGE,
+    version="0.1.0",
+    description="Sawyer robot description of primitive shapes, frames and tool variants.",
+    maintainer="PTP maintainers",
+    maintainer_email="maintainers@users.noreply.r-seed-b55774bc.example",
+    license="Apache-2.0",
+    packages=find_packages(exclude=["test", "test.*"]),
+    package_data={PACKAGE: ["urdf/*"]},
+    data_files=[
+        ("share/ament_index/resource_index/packages", [f"resource/{PACKAGE}"]),
+        (f"share/{PACKAGE}", ["package.xml"]),
+    ],
+    install_requires=["setuptools"],
+    zip_safe=False,
+)

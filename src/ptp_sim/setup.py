@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: Apache-2.0
+from setuptools import find_packages, setup
+
+PACKAGE = "ptp_sim"
+
+setup(
+    name=PACKAGE,
+    version="0.1.0",
+    description="The PyBullet table: scene, arm, camera, tasks, experts, gymnasium environment and node.",
+    maintainer="PTP maintainers",
+    maintainer_email="maintainers@users.noreply.r-seed-b55774bc.example",
+    license="Apache-2.0",
+    packages=find_packages(exclude=["test", "test.*"]),
+    package_data={PACKAGE: ["assets/*", "data/*"]},
+    data_files=[
+        ("share/ament_index/resource_index/packages", [f"resource/{PACKAGE}"]),
+        (f"share/{PACKAGE}", ["package.xml"]),
+    ],
+    install_requires=["setuptools"],
+    zip_safe=False,
+    entry_points={
+        "console_scripts": [
+            "sim_bridge = ptp_sim.sim_bridge:main",
+        ],
+    },
+)
