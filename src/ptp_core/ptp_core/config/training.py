@@ -14,7 +14,7 @@ from ptp_core.errors import ConfigError
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
-    """Demonstrations to collect: one primitive a trajectory, failures kept (authors' collector)."""
+    """Demonstrations to collect: one primitive each, failures kept (authors' collector)."""
 
     env: str = "ptp_sim.env:make_env"  # module:factory of a gymnasium environment
     env_kwargs: dict[str, Any] = field(default_factory=dict)

@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Building blocks shared by the networks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+
+def mlp(inputs: int, hidden: Sequence[int], outputs: int, last_layer_bound: float = 3e-3):
+    """Return a ReLU network ``inputs -> hidden -> outputs`` with fan-in initialised layers.
+
+    The last layer starts in U(-last_layer_bound, last_layer_bound), so that outputs start near 0
+    (authors' code: 3e-3 for Q and V, 1e-3 for the policy).
+    """
+    layers: list[nn.Module] = []
+    size = inputs
+    for width in hidden:
+        layer = nn.Linear(size, width)
+        fan_in_(layer)
+        layers += [layer, nn.ReLU()]
+        size = width
+    last = nn.Linear(size, outputs)
+    nn.init.uniform_(last.weight, -last_layer_bound, last_layer_bound)
+    nn.init.uniform_(last.bias, -last_layer_bound, last_layer_bound)
+    return nn.Sequential(*layers, last)
+
+
+def fan_in_(layer: nn.Linear) -> None:
+    """Initialise weights in U(+-1/sqrt(rows)), biases with 0.
+
+    ``rows`` is the output width: the authors' code takes the first size of the weight.
+    """
+    bound = layer.weight.shape[0] ** -0.5
+    nn.init.uniform_(layer.weight, -bound, bound)
+    nn.init.zeros_(layer.bias)
+
+
+class ResidualBlock(nn.Module):
+    """ReLU(x + conv3x3(ReLU(conv3x3(x)))), no biases (authors' VQ-VAE)."""
+
+    def __init__(self, channels: int, bottleneck: int) -> None:
+        super().__init__()
+        self.block = nn.Sequential(
+            nn.Conv2d(channels, bottleneck, 3, padding=1, bias=False),
+            nn.ReLU(),
+            nn.Conv2d(bottleneck, channels, 3, padding=1, bias=False),
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map (B, channels, H, W) to the same shape."""
+        return torch.relu(x + self.block(x))
