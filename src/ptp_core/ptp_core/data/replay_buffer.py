@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Replay buffer that stores code indices, not latents: 316 bytes a transition."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ptp_core.agents.relabelling import hindsight_goals
+from ptp_core.config import RelabellingConfig
+from ptp_core.errors import InputError
+from ptp_core.shapes import ACTION_DIM, CODE_LENGTH
+
+
+@dataclass
+class CodeBatch:
+    """A sampled batch; codes are int64 (B, 144), actions float32 (B, 5)."""
+
+    codes: np.ndarray
+    actions: np.ndarray
+    next_codes: np.ndarray
+    goal_codes: np.ndarray
+
+
+class ReplayBuffer:
+    """Ring of frames grouped in trajectories; the oldest trajectories make room for new ones.
+
+    A trajectory of T frames gives T - 1 transitions. A frame holds 144 codes (uint16), the action
+    taken there (float32) and two indices (int32). Goals that transitions were recorded with are
+    kept once each; without any, the last frame of the trajectory is the original goal.
+    """
+
+    def __init__(self, capacity: int, relabelling: RelabellingConfig | None = None) -> None:
+        if capacity < 2:
+            raise InputError(f"a replay buffer needs room for 2 frames or more, not {capacity}")
+        self.capacity = capacity
+        self.relabelling = relabelling or RelabellingConfig()
+        self._codes = np.zeros((capacity, CODE_LENGTH), dtype=np.uint16)
+        self._actions = np.zeros((capacity, ACTION_DIM), dtype=np.float32)
+        self._last = np.full(capacity, -1, dtype=np.int32)  # last frame of the trajectory; -1 free
+        self._goal = np.full(capacity, -1, dtype=np.int32)  # row of _goals; -1 = last frame
+        self._goals = np.zeros((0, CODE_LENGTH), dtype=np.uint16)
+        self._goal_rows: dict[bytes, int] = {}
+        self._head = 0
+        self._end = 0  # frames ever in use: sampling draws below this
+        self._transitions = 0
+
+    def __len__(self) -> int:
+        """Transitions that can be sampled."""
+        return self._transitions
+
+    @property
+    def bytes_per_transition(self) -> float:
+        """Memory of the arrays, goals included, divided by the frames they can hold."""
+        arrays = (self._codes, self._actions, self._last, self._goal, self._goals)
+        return sum(array.nbytes for array in arrays) / self.capacity
+
+    def add_trajectory(
+        self, codes: np.ndarray, actions: np.ndarray, goals: np.ndarray | None = None
+    ) -> None:
+        """Append frames (T, 144) with actions (T, 5) or (T - 1, 5).
+
+        ``goals`` (T - 1, 144) or (T, 144): the goal pursued at each step, for the "original" kind.
+        Raises InputError when sizes disagree or the trajectory does not fit.
+        """
+        length = len(codes)
+        if codes.ndim != 2 or codes.shape[1] != CODE_LENGTH or length < 2:
+            raise InputError(f"codes must be (2 or more, {CODE_LENGTH}), not {codes.shape}")
+        if actions.shape[1:] != (ACTION_DIM,) or len(actions) not in (length - 1, length):
+            raise InputError(f"{length} frames do not go with actions {actions.shape}")
+        if goals is not None and len(goals) not in (length - 1, length):
+            raise InputError(f"{length} frames do not go with goals {goals.shape}")
+        if length > self.capacity:
+            raise InputError(f"{length} frames do not fit a buffer of {self.capacity}")
+        if self._head + length > self.capacity:
+            self._release(self._head, self.capacity)
+            self._head = 0
+        start, stop = self._head, self._head + length
+        self._release(start, stop)
+        self._codes[start:stop] = codes
+        self._actions[start : start + len(actions)] = actions
+        self._last[start:stop] = stop - 1
+        self._goal[start:stop] = -1
+        if goals is not None:
+            self._goal[start : start + len(goals)] = [self._goal_row(goal) for goal in goals]
+        self._head = stop % self.capacity
+        self._end = max(self._end, stop)
+        self._transitions += length - 1
+
+    def sample(self, batch: int, rng: np.random.Generator) -> CodeBatch:
+        """Draw transitions uniformly, with relabelled goals."""
+        if not self._transitions:
+            raise InputError("the replay buffer is empty")
+        frames = rng.integers(self._end, size=batch)
+        # A last frame has no next state and a released one no trajectory: draw those again.
+        while True:
+            bad = np.flatnonzero(self._last[frames] <= frames)
+            if not len(bad):
+                break
+            frames[bad] = rng.integers(self._end, size=len(bad))
+        last = self._last[frames].astype(np.int64)
+        goal_frames = hindsight_goals(frames, last, self.relabelling, rng)
+        rows = self._goal[frames]
+        goal_frames = np.where((goal_frames < 0) & (rows < 0), last, goal_frames)
+        goal_codes = self._codes[goal_frames]
+        recorded = np.flatnonzero(goal_frames < 0)
+        if len(recorded):
+            goal_codes[recorded] = self._goals[rows[recorded]]
+        return CodeBatch(
+            codes=self._codes[frames].astype(np.int64),
+            actions=self._actions[frames],
+            next_codes=self._codes[frames + 1].astype(np.int64),
+            goal_codes=goal_codes.astype(np.int64),
+        )
+
+    def _release(self, start: int, stop: int) -> None:
+        """Free every trajectory that has a frame in [start, stop)."""
+        lasts = np.unique(self._last[start:stop])
+        for last in lasts[lasts >= 0]:
+            # The trajectory's frames end at ``last``; they are the run that points to it.
+            first = int(last)
+            while first > 0 and self._last[first - 1] == last:
+                first -= 1
+            self._last[first : last + 1] = -1
+            self._transitions -= int(last) - first
+
+    def _goal_row(self, goal: np.ndarray) -> int:
+        goal = np.ascontiguousarray(goal, dtype=np.uint16)
+        row = self._goal_rows.setdefault(goal.tobytes(), len(self._goal_rows))
+        if row >= len(self._goals):
+            room = np.zeros((max(64, len(self._goals)), CODE_LENGTH), dtype=np.uint16)
+            self._goals = np.concatenate([self._goals, room])
+        self._goals[row] = goal
+        return row
