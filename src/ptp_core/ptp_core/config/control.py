@@ -27,8 +27,13 @@ class PlannerConfig:
     prior_only_probability: float = 0.1  # of ignoring the plan buffer for one plan
     buffer_size: int = 1000  # plans a level
     buffer_minimum: int = 32  # plans below which the buffer is not used
+    buffer_wrap: Literal["ring", "restart"] = "ring"  # what happens when the buffer is full
+    # "ring": the oldest plan is overwritten. "restart": the buffer counts as empty again and stays
+    # unused until buffer_minimum new plans are in it (authors' code, by accident).
     value_weight: float = 0.001  # eta1, weight of the summed values
-    prior_weight: float = 0.01  # eta2, weight of ||z||^2 (0.02 in units of log p(z))
+    prior_weight: float = 0.01  # eta2, weight of the prior term
+    prior_term: Literal["squared_norm", "log_prob"] = "squared_norm"
+    # "squared_norm": ||z||^2 (authors; the same as 0.02 on log p). "log_prob": -log p(z) (paper).
     return_best: Literal["last_round", "best_so_far"] = "last_round"  # authors: last_round
     include_last_value_term: bool = True  # V(last subgoal, goal) too (authors); paper: False
     replace_final_subgoal: bool = True  # the last subgoal becomes the goal itself (authors)

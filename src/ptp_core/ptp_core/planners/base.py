@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every planner takes and gives: one interface, so that methods can be exchanged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import torch
+
+from ptp_core.errors import InputError
+from ptp_core.shapes import LATENT_DIM
+
+
+@dataclass(frozen=True)
+class PlanFeedback:
+    """Progress of a plan after one MPPI evaluation of one level."""
+
+    level: int  # 0 is the coarsest
+    levels: int
+    iteration: int  # 0 is the first evaluation
+    iterations: int  # evaluations of a level
+    best_cost: float  # sum over the level's segments
+
+    @property
+    def fraction(self) -> float:
+        """Part of the evaluations done, in (0, 1]; later levels cost more time than earlier."""
+        done = self.level * self.iterations + self.iteration + 1
+        return done / (self.levels * self.iterations)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Subgoals from near to far.
+
+    codes: int64 (K, 144). latents: float32 (K, 720), the codes looked up. Both on the CPU.
+    cost: sum of the MPPI costs of all segments of all levels; ``costs`` splits it by term
+    ("distance", "value", "prior") and by level ("level_0", ...). seconds: wall clock.
+    z: for each level the chosen latent actions (segments, steps, z_dim).
+    """
+
+    codes: torch.Tensor
+    latents: torch.Tensor
+    cost: float
+    costs: dict[str, float]
+    seconds: float
+    z: tuple[torch.Tensor, ...] = field(default=(), repr=False)
+
+
+class Planner(Protocol):
+    """Finds subgoals that lead from a start latent to a goal latent."""
+
+    def plan(
+        self,
+        start: torch.Tensor,
+        goal: torch.Tensor,
+        generator: torch.Generator,
+        *,
+        on_iteration: Callable[[PlanFeedback], None] | None = None,
+        cancelled: Callable[[], bool] | None = None,
+        remember: bool = False,
+    ) -> Plan:
+        """Plan from ``start`` (720,) to ``goal`` (720,), quantised latents.
+
+        The same generator state gives the same plan. ``on_iteration`` hears of every evaluation;
+        ``cancelled`` is asked before every evaluation. ``remember`` lets later plans start from
+        this one, where the planner can.
+        Raises PlanCancelled, and InputError for a latent of wrong shape or with NaN.
+        """
+        ...
+
+
+def check_latent(latent: torch.Tensor, name: str) -> torch.Tensor:
+    """Return ``latent`` as float32 (720,), or raise InputError that names it."""
+    latent = torch.as_tensor(latent)
+    if latent.shape != (LATENT_DIM,):
+        raise InputError(
+            f"the {name} latent has shape {tuple(latent.shape)}; it must be ({LATENT_DIM},)"
+        )
+    latent = latent.float()
+    if not torch.isfinite(latent).all():
+        raise InputError(f"the {name} latent has values that are not finite: encode it again")
+    return latent

@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Hierarchical planner: coarse subgoals first, each segment refined by a finer generator.
+
+(Paper Alg. 2; authors' planner.py.) The last state of every sub-plan is replaced by the goal of
+its segment, so all segments of a level are known before it is planned and go in one batch.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import torch
+
+from ptp_core.config import PlannerConfig
+from ptp_core.models.subgoal_generator import HORIZONS, GeneratorHierarchy
+from ptp_core.models.vqvae import VQVAE
+from ptp_core.planners.base import Plan, PlanFeedback, check_latent
+from ptp_core.planners.costs import CostTerms, Value, plan_cost
+from ptp_core.planners.mppi import MPPI
+from ptp_core.planners.plan_buffer import PlanBuffer
+from ptp_core.planners.rollout import unroll
+
+MULTIPLIER = 2  # subgoals that each segment is refined into
+
+
+class HierarchicalPlanner:
+    """Plans with the generators dt60, dt30, dt15; fewer levels use the finer ones.
+
+    The networks' weights are read at every call, so a policy update takes effect in the next plan.
+    ``buffers`` holds one PlanBuffer a level; plans enter them only with ``remember``.
+    """
+
+    def __init__(
+        self,
+        vqvae: VQVAE,
+        generators: GeneratorHierarchy,
+        value: Value,
+        config: PlannerConfig | None = None,
+    ) -> None:
+        self.config = config = config or PlannerConfig()
+        self.vqvae = vqvae
+        self.value = value
+        # The layout in which transposed convolutions run fastest on a CPU; values do not change.
+        generators.to(memory_format=torch.channels_last)
+        skipped = len(HORIZONS) - config.levels
+        self.generators = [generators.level(skipped + level) for level in range(config.levels)]
+        top = config.subgoals
+        if config.subgoal_count == "total":
+            top //= MULTIPLIER ** (config.levels - 1)
+        self.steps = [top] + [MULTIPLIER] * (config.levels - 1)
+        self.buffers = [
+            PlanBuffer(config.buffer_size, steps, net.z_dim, config.buffer_wrap)
+            for steps, net in zip(self.steps, self.generators)
+        ]
+
+    @torch.no_grad()
+    def plan(
+        self,
+        start: torch.Tensor,
+        goal: torch.Tensor,
+        generator: torch.Generator,
+        *,
+        on_iteration: Callable[[PlanFeedback], None] | None = None,
+        cancelled: Callable[[], bool] | None = None,
+        remember: bool = False,
+    ) -> Plan:
+        """See ``Planner.plan``. ``generator`` is a CPU generator."""
+        began = time.perf_counter()
+        device = self.vqvae.codebook.device
+        starts = check_latent(start, "start").to(device)[None]
+        targets = check_latent(goal, "goal").to(device)[None]
+        target_codes = self.vqvae.quantise(targets)[0]
+        costs: dict[str, float] = {"distance": 0.0, "value": 0.0, "prior": 0.0}
+        chosen = []
+        for level, steps in enumerate(self.steps):
+            solution = self._search(level).solve(
+                starts,
+                targets,
+                (steps, self.generators[level].z_dim),
+                _spawn(generator, len(starts)),
+                buffer=self.buffers[level],
+                on_iteration=self._report(level, on_iteration),
+                cancelled=cancelled,
+            )
+            latents, codes = solution.latents, solution.codes
+            if level > 0 or self.config.replace_final_subgoal:
+                latents[:, -1], codes[:, -1] = targets, target_codes
+            targets, target_codes = latents.flatten(0, 1), codes.flatten(0, 1)
+            starts = torch.cat([starts[:1], targets[:-1]])
+            chosen.append(solution.z.cpu())
+            for name in ("distance", "value", "prior"):
+                costs[name] += float(getattr(solution.costs, name).sum())
+            costs[f"level_{level}"] = float(solution.costs.total.sum())
+        plan = Plan(
+            codes=target_codes.cpu(),
+            latents=targets.cpu(),
+            cost=sum(costs[f"level_{level}"] for level in range(len(self.steps))),
+            costs=costs,
+            seconds=time.perf_counter() - began,
+            z=tuple(chosen),
+        )
+        if remember:
+            self.remember(plan)
+        return plan
+
+    def remember(self, plan: Plan) -> None:
+        """Append a plan's latent actions to the buffers of their levels."""
+        for buffer, segments in zip(self.buffers, plan.z):
+            for z in segments:
+                buffer.append(z)
+
+    def _search(self, level: int) -> MPPI:
+        def rollout(start: torch.Tensor, z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            return unroll(self.generators[level], self.vqvae, start, z)
+
+        def cost(start, goal, latents, z) -> CostTerms:
+            return plan_cost(start, goal, latents, z, self.value, self.config)
+
+        return MPPI(rollout, cost, self.config)
+
+    def _report(self, level, on_iteration):
+        if on_iteration is None:
+            return None
+
+        def report(iteration: int, terms: CostTerms) -> None:
+            best = float(terms.total.sum())
+            rounds = self.config.iterations + 1
+            on_iteration(PlanFeedback(level, len(self.steps), iteration, rounds, best))
+
+        return report
+
+
+def _spawn(generator: torch.Generator, count: int) -> list[torch.Generator]:
+    """Independent CPU generators, one a segment, seeded from ``generator``."""
+    seeds = torch.randint(2**62, (count,), generator=generator)
+    return [torch.Generator().manual_seed(int(seed)) for seed in seeds]
