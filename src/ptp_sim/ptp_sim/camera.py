@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The camera over the table, drawn by PyBullet's software renderer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import pybullet
+
+NOTHING = 0.9999
+"""Depth-buffer value from which on a pixel shows no body."""
+
+
+@dataclass(frozen=True)
+class CameraConfig:
+    """Pose and lens of the camera (reference: the authors' environment).
+
+    Attributes:
+        target: point that the camera looks at [m, base frame].
+        distance: from camera to target [m].
+        yaw, pitch: direction of view [deg].
+        field_of_view: vertical [deg].
+        near, far: clipping planes [m].
+        size: edge of the square observation [px].
+        oversampling: each observation pixel is the mean of this many squared.
+
+    """
+
+    target: tuple[float, float, float] = (0.7, 0.0, -0.25)
+    distance: float = 0.5
+    yaw: float = 90.0
+    pitch: float = -27.0
+    field_of_view: float = 60.0
+    near: float = 0.1
+    far: float = 2.0
+    size: int = 48
+    oversampling: int = 2
+
+
+class Camera:
+    """Renders a client's bodies over a background that never moves.
+
+    The table and its walls fill most of the picture and most of the rendering time, and nothing
+    that moves can be behind them. So they are drawn once, in a client of their own, and every
+    picture draws only the moving bodies over them.
+    """
+
+    def __init__(self, client: int, background_urdf: str, config: CameraConfig | None = None):
+        self.config = config or CameraConfig()
+        self._client = client
+        self._background_urdf = background_urdf
+        self._backgrounds: dict[int, np.ndarray] = {}
+        c = self.config
+        self._view = pybullet.computeViewMatrixFromYawPitchRoll(
+            c.target, c.distance, c.yaw, c.pitch, 0.0, 2
+        )
+        self._projection = pybullet.computeProjectionMatrixFOV(c.field_of_view, 1.0, c.near, c.far)
+
+    def observe(self) -> np.ndarray:
+        """Return the observation: uint8 (size, size, 3) RGB, area-reduced."""
+        size = self.config.size
+        large = self.picture(size * self.config.oversampling)
+        return cv2.resize(large, (size, size), interpolation=cv2.INTER_AREA)
+
+    def picture(self, size: int) -> np.ndarray:
+        """Return a square picture without reduction: uint8 (size, size, 3) RGB."""
+        rgb, depth = self._shoot(self._client, size)
+        moving = depth < NOTHING
+        picture = self._background(size).copy()
+        picture[moving] = rgb[moving]
+        return picture
+
+    def _background(self, size: int) -> np.ndarray:
+        if size not in self._backgrounds:
+            client = pybullet.connect(pybullet.DIRECT)
+            pybullet.loadURDF(self._background_urdf, useFixedBase=True, physicsClientId=client)
+            self._backgrounds[size] = self._shoot(client, size)[0].copy()
+            pybullet.disconnect(client)
+        return self._backgrounds[size]
+
+    def _shoot(self, client: int, size: int) -> tuple[np.ndarray, np.ndarray]:
+        _, _, rgba, depth, _ = pybullet.getCameraImage(
+            size,
+            size,
+            self._view,
+            self._projection,
+            lightDirection=[1, 1, 1],
+            shadow=0,
+            renderer=pybullet.ER_TINY_RENDERER,
+            flags=pybullet.ER_NO_SEGMENTATION_MASK,
+            physicsClientId=client,
+        )
+        rgb = np.asarray(rgba, np.uint8).reshape(size, size, 4)[:, :, :3]
+        return rgb, np.asarray(depth, np.float32).reshape(size, size)

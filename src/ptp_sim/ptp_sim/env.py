@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The table as a gymnasium environment: camera picture in, five numbers out."""
+
+from __future__ import annotations
+
+from importlib import resources
+from typing import ClassVar
+
+import gymnasium
+import numpy as np
+
+from ptp_robot.action import ActionScale, CartesianDelta
+from ptp_sim.goals import GOALS_PER_TASK, Goal, PlanFailed, make_goal
+from ptp_sim.layouts import training_scene, varied
+from ptp_sim.primitives import PRIMITIVES, draw_name, possible
+from ptp_sim.scene import Scene
+from ptp_sim.tasks import EPISODE_STEPS, TASKS, Task, judge, task_named
+from ptp_sim.world import TableWorld
+
+ENV_ID = "ptp/Table-v0"
+PROTOCOLS = ("paper", "varied")
+OPTIONS = {"task", "protocol", "primitive", "goal"}
+DEMONSTRATION = "demonstration"
+GOAL_TRIES = 20
+
+
+class TableEnv(gymnasium.Env):
+    """One table with a goal picture.
+
+    Observation: uint8 (48, 48, 3) RGB. Action: float32 (5,) in [-1, 1]: dx, dy, dz, dyaw and
+    gripper (-1 open, +1 closed). Reward: 0 where the goal is reached, else -1. An episode never
+    terminates; it is truncated after 400 steps.
+
+    `reset(options=...)` takes `task` ("A", "B", "C" or "demonstration"), `protocol` ("paper" or
+    "varied"), `goal` (number of the goal picture under "paper"; drawn if left out) and
+    `primitive` (for demonstrations). `info` holds `goal_image`, `success`, `parts` and `state`
+    for target tasks; `expert_action`, `primitive` and `success` for demonstrations.
+    """
+
+    metadata: ClassVar = {"render_modes": ["rgb_array"], "render_fps": 24}
+
+    def __init__(self, grasp: str = "assisted", render_mode: str | None = None, **world):
+        if render_mode not in (None, *self.metadata["render_modes"]):
+            raise ValueError(f"render_mode '{render_mode}' is unknown: use 'rgb_array' or None")
+        self.render_mode = render_mode
+        self.world = TableWorld(grasp=grasp, **world)
+        size = self.world.camera.config.size
+        self.observation_space = gymnasium.spaces.Box(0, 255, (size, size, 3), np.uint8)
+        self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (5,), np.float32)
+        self.scale = ActionScale()
+        self._paper_goals: dict[str, list[Goal]] = {}
+        self._goal: Goal | None = None
+        self._expert = None
+        self._steps = 0
+
+    def reset(self, *, seed: int | None = None, options: dict | None = None):
+        """Start an episode; see the class for the options.
+
+        Raises:
+            ValueError: an unknown option, task, protocol, primitive or goal number.
+
+        """
+        super().reset(seed=seed)
+        options = {"task": "A", "protocol": "paper", **(options or {})}
+        unknown = set(options) - OPTIONS
+        if unknown:
+            raise ValueError(
+                f"unknown reset option {sorted(unknown)}: use {', '.join(sorted(OPTIONS))}"
+            )
+        self._steps = 0
+        self._goal = self._expert = None
+        if options["task"] == DEMONSTRATION:
+            self._reset_demonstration(options.get("primitive"))
+        else:
+            self._reset_task(task_named(options["task"]), options)
+        return self.world.observe(), self._info(first=True)
+
+    def _reset_demonstration(self, name: str | None) -> None:
+        if name is not None and name not in PRIMITIVES:
+            raise ValueError(f"unknown primitive '{name}': use one of {', '.join(PRIMITIVES)}")
+        name = name or draw_name(self.np_random)
+        primitive = None
+        while primitive is None:
+            scene = training_scene(self.np_random)
+            primitive = possible(scene, self.np_random).get(name)
+        self._primitive = primitive
+        self.world.reset(scene)
+        self._expert = primitive.expert(self.world.arm.grasp == "physical", self.np_random)
+
+    def _reset_task(self, task: Task, options: dict) -> None:
+        if options["protocol"] == "paper":
+            goals = self.paper_goals(task.name)
+            number = options.get("goal")
+            number = int(self.np_random.integers(len(goals))) if number is None else number
+            if not 0 <= number < len(goals):
+                raise ValueError(f"goal {number} does not exist: use 0 to {len(goals) - 1}")
+            self._goal = goals[number]
+            scene = self._turn_block(task.scene)
+        elif options["protocol"] == "varied":
+            scene, self._goal = self._varied_goal(task)
+        else:
+            raise ValueError(
+                f"unknown protocol '{options['protocol']}': use one of {', '.join(PROTOCOLS)}"
+            )
+        self.world.reset(scene)
+
+    def _turn_block(self, scene: Scene) -> Scene:
+        return scene.with_(block_yaw=float(self.np_random.uniform(0.0, 2 * np.pi)))
+
+    def paper_goals(self, name: str) -> list[Goal]:
+        """Return the fixed goals of a task under the `paper` protocol, read from the package."""
+        if name not in self._paper_goals:
+            from ptp_sim.goal_file import read_goals
+
+            path = resources.files("ptp_sim") / "data" / "paper_goals.npz"
+            self._paper_goals = read_goals(path)
+        return self._paper_goals[name]
+
+    def _varied_goal(self, task: Task) -> tuple[Scene, Goal]:
+        for _ in range(GOAL_TRIES):
+            scene = varied(task.scene, self.np_random)
+            aftermath = int(self.np_random.integers(6))
+            try:
+                return scene, make_goal(self.world, scene, task, self.np_random, aftermath)
+            except PlanFailed:
+                continue
+        raise PlanFailed(f"task {task.name}: no varied scene in {GOAL_TRIES} could be solved")
+
+    def step(self, action):
+        """Scale the action and run one control step."""
+        return self.apply(self.scale.to_delta(action))
+
+    def apply(self, delta: CartesianDelta):
+        """Run one control step with a command in SI units; returns what `step` returns."""
+        self.world.step(delta)
+        self._steps += 1
+        info = self._info()
+        reward = 0.0 if info["success"] else -1.0
+        return self.world.observe(), reward, False, self._steps >= EPISODE_STEPS, info
+
+    def _info(self, first: bool = False) -> dict:
+        state = self.world.state()
+        info: dict = {"state": state.as_dict()}
+        if self._expert is not None:
+            info["primitive"] = self._primitive.name
+            info["success"] = self._primitive.reached(state)
+            info["expert_action"] = self._expert.act(state)
+            info["expert_done"] = self._expert.done
+        else:
+            parts = judge(state, self._goal.state)
+            info["success"] = parts.pop("overall")
+            info["parts"] = parts
+            if first:
+                info["goal_image"] = self._goal.image.copy()
+        return info
+
+    @property
+    def goal_image(self) -> np.ndarray | None:
+        """The goal picture of this episode, uint8 (48, 48, 3); None in a demonstration."""
+        return None if self._goal is None else self._goal.image
+
+    def render(self) -> np.ndarray | None:
+        """Return a larger picture for people: uint8 (480, 480, 3)."""
+        return self.world.camera.picture(480) if self.render_mode == "rgb_array" else None
+
+    def close(self) -> None:
+        """Free the physics client."""
+        self.world.close()
+
+
+def make_env(**options) -> TableEnv:
+    """Make the table; the default factory of every `ptp` command."""
+    return TableEnv(**options)
+
+
+def register() -> None:
+    """Register the table with gymnasium as `ptp/Table-v0`."""
+    if ENV_ID not in gymnasium.registry:
+        gymnasium.register(
+            ENV_ID,
+            entry_point="ptp_sim.env:TableEnv",
+            max_episode_steps=EPISODE_STEPS,
+            kwargs={},
+        )
+
+
+__all__ = ["ENV_ID", "GOALS_PER_TASK", "TASKS", "TableEnv", "make_env", "register"]

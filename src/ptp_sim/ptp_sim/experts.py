@@ -1,0 +1,250 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Scripted experts for the three primitives, driven by the exact state of the table.
+
+An expert is asked once a control step for an action (5,) in [-1, 1]. When its work is done it
+opens the gripper, rises and then drifts in one random direction, as the paper's collector does.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ptp_sim.scene import (
+    BLOCK_ON_TABLE_Z,
+    CAN_QUADRANTS,
+    CAN_RADIUS,
+    opening_direction,
+    wrap_half_turn,
+)
+from ptp_sim.world import TableState
+
+GAIN = 20.0
+"""Action per metre: a unit action moves the target by 5 cm, so this asks for the goal itself."""
+YAW_GAIN = 1.0 / np.deg2rad(5.0)
+TRAVEL_Z = -0.17
+"""Height at which the hand, with or without the block, passes over everything [m]."""
+RISE_STEPS = 10
+
+
+class Expert:
+    """Base: the retreat after the work, and helpers to servo.
+
+    Attributes:
+        done: whether the work is finished and the arm retreats.
+
+    """
+
+    def __init__(self, rng: np.random.Generator):
+        self.done = False
+        self._retreat = 0
+        self._drift = rng.uniform(-1.0, 1.0, 2)
+
+    def act(self, state: TableState) -> np.ndarray:
+        """Return the action for this state: float32 (5,) in [-1, 1]."""
+        if not self.done:
+            action = self._work(state)
+        if self.done:
+            action = self._leave()
+        return np.clip(action, -1.0, 1.0).astype(np.float32)
+
+    def _work(self, state: TableState) -> np.ndarray:
+        raise TypeError("an expert defines _work")
+
+    def _leave(self) -> np.ndarray:
+        self._retreat += 1
+        if self._retreat <= RISE_STEPS:
+            return np.array([0.0, 0.0, 1.0, 0.0, -1.0])
+        return np.array([*self._drift, 0.0, 0.0, -1.0])
+
+    @staticmethod
+    def _toward(state: TableState, xy, z: float, yaw: float | None, gripper: float) -> np.ndarray:
+        turn = 0.0 if yaw is None else wrap_half_turn(yaw - state.tcp_yaw)
+        return np.array(
+            [
+                GAIN * (xy[0] - state.tcp[0]),
+                GAIN * (xy[1] - state.tcp[1]),
+                GAIN * (z - state.tcp[2]),
+                YAW_GAIN * turn,
+                gripper,
+            ]
+        )
+
+    def _travel(self, state: TableState, xy, yaw: float | None, gripper: float) -> np.ndarray:
+        """Rise first, then go over the point; never sideways while low."""
+        action = self._toward(state, xy, TRAVEL_Z, yaw, gripper)
+        if state.tcp[2] < TRAVEL_Z - 0.03:
+            action[:2] = 0.0
+        return action
+
+
+def _off(state: TableState, xy, yaw: float | None) -> tuple[float, float]:
+    """Horizontal distance [m] and yaw error [rad] of the tool."""
+    turn = 0.0 if yaw is None else abs(wrap_half_turn(yaw - state.tcp_yaw))
+    return float(np.hypot(xy[0] - state.tcp[0], xy[1] - state.tcp[1])), turn
+
+
+class MoveDrawer(Expert):
+    """Open or close the drawer: straddle the handle bar and drive it along.
+
+    Args:
+        opening: wanted travel of the drawer [m].
+        rng: for the drift after the work.
+
+    """
+
+    HANDLE_Z = -0.345
+    DONE = 0.01
+
+    def __init__(self, opening: float, rng: np.random.Generator):
+        super().__init__(rng)
+        self.opening = opening
+        self._low = False
+
+    def _work(self, state: TableState) -> np.ndarray:
+        yaw = state.drawer_yaw
+        handle = state.handle[:2]
+        missing = self.opening - state.drawer_opening
+        if abs(missing) < self.DONE:
+            self.done = True
+            return np.zeros(5)
+        away, turn = _off(state, handle, yaw)
+        if not self._low:
+            if away > 0.012 or turn > np.deg2rad(5.0):
+                return self._travel(state, handle, yaw, -1.0)
+            if state.tcp[2] > self.HANDLE_Z + 0.012:
+                return self._toward(state, handle, self.HANDLE_Z, yaw, -1.0)
+            self._low = True
+        if away > 0.06:
+            self._low = False
+        push = 1.5 * missing + np.sign(missing) * 0.02
+        target = handle + push * opening_direction(yaw)
+        return self._toward(state, target, self.HANDLE_Z, yaw, -1.0)
+
+
+class MoveBlock(Expert):
+    """Take the block and put it at a place.
+
+    Args:
+        goal: wanted centre of the block (3,) [m].
+        physical: grasp by friction: align with the block and go down to it.
+        rng: for the drift after the work.
+
+    """
+
+    DONE = 0.015
+
+    def __init__(self, goal, physical: bool, rng: np.random.Generator):
+        super().__init__(rng)
+        self.goal = np.asarray(goal, float)
+        self.physical = physical
+        self._grip = -1.0
+        self._closing = False
+        self._lifted = False
+        self._above_goal = False
+
+    def _work(self, state: TableState) -> np.ndarray:
+        if not self._closing:
+            return self._approach(state)
+        if not self._gripped(state):
+            self._grip = min(self._grip + 0.5, 1.0)
+            if self._grip >= 1.0 and self._waited > 4:
+                self._closing, self._grip = False, -1.0
+            self._waited += 1
+            return np.array([0.0, 0.0, 0.0, 0.0, self._grip])
+        return self._carry(state)
+
+    def _approach(self, state: TableState) -> np.ndarray:
+        yaw = state.block_yaw if self.physical else None
+        # From higher up where the open fingers would meet the tray beside the drawer.
+        low = state.block[2] + 0.002 if self.physical else max(state.block[2] + 0.045, -0.255)
+        away, turn = _off(state, state.block, yaw)
+        if away > 0.015 or turn > np.deg2rad(6.0):
+            return self._travel(state, state.block, yaw, -1.0)
+        if state.tcp[2] > low + 0.008:
+            return self._toward(state, state.block, low, yaw, -1.0)
+        self._closing, self._grip, self._waited = True, -1.0, 0
+        return np.array([0.0, 0.0, 0.0, 0.0, -0.5])
+
+    def _gripped(self, state: TableState) -> bool:
+        if self._lifted:
+            return True
+        if self.physical:
+            self._lifted = self._waited >= 7
+        else:
+            self._lifted = state.holding and self._grip >= 1.0
+        return self._lifted
+
+    def _carry(self, state: TableState) -> np.ndarray:
+        away, _ = _off(state, self.goal, None)
+        if np.linalg.norm(state.block - state.tcp) > 0.06 and self._waited > 12:
+            self._closing = self._lifted = self._above_goal = False
+            return np.array([0.0, 0.0, 1.0, 0.0, -1.0])
+        self._waited += 1
+        if not self._above_goal:
+            if away > self.DONE:
+                return self._travel(state, self.goal, None, 1.0)
+            self._above_goal = True
+        drop = self.goal[2] + (0.012 if self.goal[2] < BLOCK_ON_TABLE_Z + 0.003 else 0.03)
+        if state.tcp[2] > drop + 0.01:
+            return self._toward(state, self.goal, drop, None, 1.0)
+        self.done = True
+        return np.zeros(5)
+
+
+class SlideCan(Expert):
+    """Push the can to a place from behind.
+
+    Args:
+        goal: wanted axis of the can (2,) [m].
+        rng: for the drift after the work.
+
+    """
+
+    PUSH_Z = -0.345
+    DONE = 0.025
+    BEHIND = CAN_RADIUS + 0.045
+
+    def __init__(self, goal, rng: np.random.Generator):
+        super().__init__(rng)
+        self.goal = np.asarray(goal, float)
+        self._low = False
+
+    def _work(self, state: TableState) -> np.ndarray:
+        gap = self.goal - state.can[:2]
+        distance = float(np.linalg.norm(gap))
+        if distance < self.DONE:
+            self.done = True
+            return np.zeros(5)
+        along = gap / distance
+        yaw = float(np.arctan2(along[1], along[0]))
+        stand = self.stand(state.can, along)
+        away, turn = _off(state, stand, yaw)
+        if not self._low:
+            if away > 0.015 or turn > np.deg2rad(8.0):
+                return self._travel(state, stand, yaw, -1.0)
+            if state.tcp[2] > self.PUSH_Z + 0.015:
+                return self._toward(state, stand, self.PUSH_Z, yaw, -1.0)
+            self._low = True
+        offset = state.tcp[:2] - state.can[:2]
+        if offset @ along > -0.02 or abs(offset @ np.array([-along[1], along[0]])) > 0.04:
+            self._low = False
+        push = -CAN_RADIUS + min(distance + 0.015, 0.05)
+        return self._toward(state, state.can[:2] + push * along, self.PUSH_Z, yaw, -1.0)
+
+    @classmethod
+    def stand(cls, can, along) -> np.ndarray:
+        """Point (x, y) behind the can, inside the arm's workspace."""
+        point = np.asarray(can[:2]) - cls.BEHIND * np.asarray(along)
+        return np.clip(point, (0.5, -0.2), (0.85, 0.2))
+
+
+def slide_goal(quadrant: int) -> np.ndarray:
+    """Where an expert slides the can: the quadrant's centre, 2.5 cm further out."""
+    centre = np.asarray(CAN_QUADRANTS[quadrant])
+    away = centre - np.mean(CAN_QUADRANTS, axis=0)
+    return centre + 0.025 * away / np.linalg.norm(away)
+
+
+def neighbours(quadrant: int) -> tuple[int, int]:
+    """The two quadrants that share a side with this one."""
+    return ((quadrant + 1) % 4, (quadrant - 1) % 4)

@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The primitives that demonstrations show: which are possible in a scene, and their goals.
+
+A demonstration holds one primitive and never a whole target task. The authors draw a scene and
+then a primitive that it allows, which shows the drawer in 11 % of their demonstrations; here the
+primitive is drawn first, every kind equally likely, and then a scene that allows it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ptp_sim.experts import Expert, MoveBlock, MoveDrawer, SlideCan, neighbours, slide_goal
+from ptp_sim.layouts import BLOCK_RADIUS, block_place, distance_to_drawer, table_spot
+from ptp_sim.scene import (
+    BLOCK_IN_DRAWER_Z,
+    BLOCK_ON_TABLE_Z,
+    BLOCK_ON_TRAY_Z,
+    CAN_RADIUS,
+    DRAWER_TRAVEL,
+    Scene,
+    drawer_inside_xy,
+    handle_xy,
+    quadrant_of,
+)
+from ptp_sim.tasks import BLOCK_TOLERANCE, HANDLE_TOLERANCE, HEIGHT_TOLERANCE, block_is_on_table
+from ptp_sim.world import TableState
+
+PRIMITIVES = ("slide", "block_tray", "block_drawer", "block_table", "open", "close")
+KINDS = {
+    "slide": ("slide",),
+    "block": ("block_tray", "block_drawer", "block_table"),
+    "drawer": ("open", "close"),
+}
+SPOT_TRIES = 50
+
+
+@dataclass(frozen=True)
+class Primitive:
+    """One primitive with its goal.
+
+    Attributes:
+        name: one of PRIMITIVES.
+        goal: can axis (2,), block centre (3,), or (opening,) [m].
+
+    """
+
+    name: str
+    goal: tuple[float, ...]
+
+    def expert(self, physical: bool, rng: np.random.Generator) -> Expert:
+        """Make the scripted expert."""
+        if self.name == "slide":
+            return SlideCan(self.goal, rng)
+        if self.name in KINDS["drawer"]:
+            return MoveDrawer(self.goal[0], rng)
+        return MoveBlock(self.goal, physical, rng)
+
+    def reached(self, state: TableState) -> bool:
+        """Judge the primitive by the thresholds of the target tasks."""
+        if self.name == "slide":
+            return quadrant_of(state.can) == quadrant_of(self.goal)
+        if self.name in KINDS["drawer"]:
+            return abs(state.drawer_opening - self.goal[0]) < HANDLE_TOLERANCE
+        level = abs(state.block[2] - self.goal[2]) < HEIGHT_TOLERANCE
+        if self.name == "block_table":
+            return bool(level and block_is_on_table(state))
+        return bool(level and np.linalg.norm(state.block[:2] - self.goal[:2]) < BLOCK_TOLERANCE)
+
+
+def possible(scene: Scene, rng: np.random.Generator) -> dict[str, Primitive]:
+    """Return the primitives that this scene allows, by name."""
+    found = [_slide(scene, rng), *_block_moves(scene, rng), _drawer_move(scene)]
+    return {p.name: p for p in found if p is not None}
+
+
+def draw_name(rng: np.random.Generator) -> str:
+    """Draw which primitive a demonstration shows: kinds equally likely, then their variants."""
+    kinds = list(KINDS.values())
+    kind = kinds[rng.integers(len(kinds))]
+    return kind[rng.integers(len(kind))]
+
+
+def _slide(scene: Scene, rng: np.random.Generator) -> Primitive | None:
+    can = np.asarray(scene.can_xy)
+    targets = []
+    for quadrant in neighbours(quadrant_of(can)):
+        goal = slide_goal(quadrant)
+        along = (goal - can) / np.linalg.norm(goal - can)
+        stand = SlideCan.stand(can, along)
+        room = np.linalg.norm(stand - can) > CAN_RADIUS + 0.025
+        if room and _corridor_is_free(scene, can, goal) and _hand_fits(scene, stand):
+            targets.append(goal)
+    if not targets:
+        return None
+    goal = targets[rng.integers(len(targets))]
+    return Primitive("slide", (float(goal[0]), float(goal[1])))
+
+
+def _drawer(scene: Scene):
+    return scene.drawer_xy, scene.drawer_yaw, scene.drawer_opening
+
+
+def _corridor_is_free(scene: Scene, start, goal) -> bool:
+    block = np.asarray(scene.block_xyz[:2])
+    on_table = block_place(scene) == "table"
+    for t in np.linspace(0.0, 1.0, 9):
+        point = start + t * (goal - start)
+        if distance_to_drawer(point, *_drawer(scene)) < CAN_RADIUS + 0.01:
+            return False
+        if on_table and np.linalg.norm(point - block) < CAN_RADIUS + BLOCK_RADIUS + 0.01:
+            return False
+    return True
+
+
+def _hand_fits(scene: Scene, point) -> bool:
+    """Whether the opened hand can stand low at a point of the table."""
+    block = np.asarray(scene.block_xyz[:2])
+    on_table = block_place(scene) == "table"
+    return distance_to_drawer(point, *_drawer(scene)) > 0.06 and not (
+        on_table and np.linalg.norm(point - block) < BLOCK_RADIUS + 0.055
+    )
+
+
+def _block_moves(scene: Scene, rng: np.random.Generator) -> list[Primitive]:
+    place = block_place(scene)
+    if abs(scene.block_xyz[1]) > 0.2 or not 0.5 <= scene.block_xyz[0] <= 0.85:
+        return []
+    moves = []
+    if place != "tray":
+        moves.append(Primitive("block_tray", (*scene.drawer_xy, BLOCK_ON_TRAY_Z)))
+    if place != "drawer" and scene.drawer_opening > DRAWER_TRAVEL / 2:
+        inside = drawer_inside_xy(*_drawer(scene))
+        moves.append(Primitive("block_drawer", (*map(float, inside), BLOCK_IN_DRAWER_Z)))
+    if place != "table":
+        spot = _free_spot(scene, rng)
+        if spot is not None:
+            moves.append(Primitive("block_table", (*map(float, spot), BLOCK_ON_TABLE_Z)))
+    return moves
+
+
+def _free_spot(scene: Scene, rng: np.random.Generator) -> np.ndarray | None:
+    can = np.asarray(scene.can_xy)
+    for _ in range(SPOT_TRIES):
+        spot = table_spot(rng)
+        if (
+            distance_to_drawer(spot, *_drawer(scene)) > 0.06
+            and np.linalg.norm(spot - can) > CAN_RADIUS + BLOCK_RADIUS + 0.02
+        ):
+            return spot
+    return None
+
+
+def _drawer_move(scene: Scene) -> Primitive | None:
+    opened = scene.drawer_opening > DRAWER_TRAVEL / 2
+    if block_place(scene) == "drawer":
+        return None
+    clear = CAN_RADIUS + 0.05, BLOCK_RADIUS + 0.05
+    block = np.asarray(scene.block_xyz[:2])
+    on_table = block_place(scene) == "table"
+    for opening in np.linspace(0.0, DRAWER_TRAVEL, 5):
+        handle = handle_xy(scene.drawer_xy, scene.drawer_yaw, opening)
+        if np.linalg.norm(handle - scene.can_xy) < clear[0] + 0.01:
+            return None
+        if on_table and np.linalg.norm(handle - block) < clear[1] + 0.01:
+            return None
+    end = (scene.drawer_xy, scene.drawer_yaw, DRAWER_TRAVEL)
+    if distance_to_drawer(scene.can_xy, *end) < CAN_RADIUS + 0.01:
+        return None
+    if on_table and distance_to_drawer(block, *end) < BLOCK_RADIUS + 0.01:
+        return None
+    return Primitive("close" if opened else "open", (0.0 if opened else DRAWER_TRAVEL,))

@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Target tasks A, B and C, their judge and their two-stage scripted plans.
+
+Scenes, stages and thresholds are those of Planning to Practice (arXiv 2205.08129) and its
+environment; a task is judged on the last observation of the episode.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ptp_sim.experts import Expert, MoveBlock, MoveDrawer, SlideCan, slide_goal
+from ptp_sim.scene import (
+    BLOCK_IN_DRAWER_Z,
+    BLOCK_ON_TABLE_Z,
+    BLOCK_ON_TRAY_Z,
+    CAN_QUADRANTS,
+    DRAWER_QUADRANTS,
+    DRAWER_TRAVEL,
+    Scene,
+    drawer_inside_xy,
+    quadrant_of,
+)
+from ptp_sim.world import TableState
+
+EPISODE_STEPS = 400
+HANDLE_TOLERANCE = 0.065
+"""Largest distance of the handle from its goal [m]: 55 % of the drawer's travel."""
+BLOCK_TOLERANCE = 0.08
+"""Largest horizontal distance of the block from a goal in or on the drawer [m]."""
+HEIGHT_TOLERANCE = 0.01
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One primitive of a scripted plan: `kind` is "slide", "drawer" or "block".
+
+    `target` is a can quadrant, the wanted opening [m], or "tray".
+    """
+
+    kind: str
+    target: int | float | str
+
+    def expert(self, state: TableState, physical: bool, rng: np.random.Generator) -> Expert:
+        """Make the expert that carries the stage out from this state."""
+        if self.kind == "slide":
+            return SlideCan(slide_goal(self.target), rng)
+        if self.kind == "drawer":
+            return MoveDrawer(self.target, rng)
+        return MoveBlock((*state.drawer_xy, BLOCK_ON_TRAY_Z), physical, rng)
+
+    def done(self, state: TableState) -> bool:
+        """Whether the stage's own result stands in this state."""
+        if self.kind == "slide":
+            return quadrant_of(state.can) == self.target
+        if self.kind == "drawer":
+            return abs(state.drawer_opening - self.target) < HANDLE_TOLERANCE
+        return bool(
+            np.linalg.norm(state.block[:2] - state.drawer_xy) < BLOCK_TOLERANCE
+            and abs(state.block[2] - BLOCK_ON_TRAY_Z) < HEIGHT_TOLERANCE
+        )
+
+
+@dataclass(frozen=True)
+class Task:
+    """A target task: where it starts and which two primitives reach its goal."""
+
+    name: str
+    summary: str
+    scene: Scene
+    stages: tuple[Stage, Stage]
+
+
+TASKS = {
+    "A": Task(
+        name="A",
+        summary="slide the can out of the way, then open the drawer",
+        scene=Scene(
+            drawer_xy=DRAWER_QUADRANTS[0],
+            drawer_yaw=np.deg2rad(11.04),
+            drawer_opening=0.0,
+            block_xyz=(0.7057, 0.2297, BLOCK_ON_TABLE_Z),
+            block_yaw=0.0,
+            can_xy=CAN_QUADRANTS[1],
+            tcp_xyz=(0.8008, 0.1648, -0.1401),
+        ),
+        stages=(Stage("slide", 2), Stage("drawer", DRAWER_TRAVEL)),
+    ),
+    "B": Task(
+        name="B",
+        summary="close the drawer, then slide the can to where its handle was",
+        scene=Scene(
+            drawer_xy=DRAWER_QUADRANTS[0],
+            drawer_yaw=np.deg2rad(89.61),
+            drawer_opening=DRAWER_TRAVEL,
+            block_xyz=(0.5125, 0.1676, BLOCK_ON_TRAY_Z),
+            block_yaw=0.0,
+            can_xy=CAN_QUADRANTS[2],
+        ),
+        stages=(Stage("drawer", 0.0), Stage("slide", 3)),
+    ),
+    "C": Task(
+        name="C",
+        summary="take the block out of the drawer onto the tray, then close the drawer",
+        scene=Scene(
+            drawer_xy=DRAWER_QUADRANTS[1],
+            drawer_yaw=np.deg2rad(171.87),
+            drawer_opening=DRAWER_TRAVEL,
+            block_xyz=(0.5480, -0.0066, BLOCK_IN_DRAWER_Z),
+            block_yaw=0.0,
+            can_xy=CAN_QUADRANTS[3],
+            tcp_xyz=(0.5560, -0.0278, -0.2812),
+        ),
+        stages=(Stage("block", "tray"), Stage("drawer", 0.0)),
+    ),
+}
+
+
+def task_named(name: str) -> Task:
+    """Return the target task.
+
+    Raises:
+        ValueError: there is no such task.
+
+    """
+    if name not in TASKS:
+        raise ValueError(f"unknown task '{name}': use one of {', '.join(TASKS)}")
+    return TASKS[name]
+
+
+def judge(state: TableState, goal: TableState) -> dict[str, bool]:
+    """Compare a state with a goal state, part by part.
+
+    Returns:
+        `drawer`, `block`, `can` and `overall`, which is all three.
+
+    """
+    drawer = bool(np.linalg.norm(state.handle - goal.handle) < HANDLE_TOLERANCE)
+    can = quadrant_of(state.can) == quadrant_of(goal.can)
+    block = _block_reached(state, goal)
+    return {"drawer": drawer, "block": block, "can": can, "overall": drawer and block and can}
+
+
+def _block_reached(state: TableState, goal: TableState) -> bool:
+    level = abs(state.block[2] - goal.block[2]) < HEIGHT_TOLERANCE
+    if block_is_on_table(goal):
+        # Anywhere on the table will do.
+        return bool(level and block_is_on_table(state))
+    near = np.linalg.norm(state.block[:2] - goal.block[:2]) < BLOCK_TOLERANCE
+    return bool(level and near)
+
+
+def block_is_on_table(state: TableState) -> bool:
+    """Whether the block is neither on the tray nor in the drawer."""
+    inside = drawer_inside_xy(state.drawer_xy, state.drawer_yaw, state.drawer_opening)
+    on_tray = np.array([*state.drawer_xy, BLOCK_ON_TRAY_Z])
+    in_drawer = np.array([*inside, BLOCK_IN_DRAWER_Z])
+    return bool(
+        np.linalg.norm(state.block - on_tray) >= BLOCK_TOLERANCE
+        and np.linalg.norm(state.block - in_drawer) >= BLOCK_TOLERANCE
+    )
