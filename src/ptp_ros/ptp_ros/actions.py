@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An action server for work that only one goal at a time may do, in a thread of its own."""
+
+from __future__ import annotations
+
+import threading
+import traceback
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from ptp_interfaces.msg import ErrorCode
+from rclpy.action import ActionServer, CancelResponse
+from rclpy.action.server import ServerGoalHandle
+from rclpy.callback_groups import ReentrantCallbackGroup
+from rclpy.node import Node
+
+from ptp_core.errors import PtpError
+from ptp_ros.errors import RequestError, fill_error
+from ptp_ros.worker import in_executor
+
+
+class Goal:
+    """The running goal, as the work sees it."""
+
+    def __init__(self, handle: ServerGoalHandle, stop: threading.Event) -> None:
+        self.request = handle.request
+        self._handle = handle
+        self._stop = stop
+
+    @property
+    def canceled(self) -> bool:
+        """Whether the work shall end: the client canceled, or the node stops."""
+        return self._stop.is_set() or self._handle.is_cancel_requested
+
+    def raise_if_canceled(self) -> None:
+        """Raise RequestError when the work shall end."""
+        if self._stop.is_set():
+            raise RequestError(ErrorCode.SHUTTING_DOWN, "the node stops")
+        if self._handle.is_cancel_requested:
+            raise RequestError(ErrorCode.CANCELED, "canceled by the client")
+
+    def feedback(self, feedback: Any) -> None:
+        """Publish a Feedback message of the action."""
+        if not self._stop.is_set():
+            self._handle.publish_feedback(feedback)
+
+
+class SingleGoalServer:
+    """Runs ``work(goal) -> Result`` for one goal at a time, in a thread.
+
+    Every goal is accepted, so that even a refusal comes with a reason: a second goal while one
+    runs, and work that raises, end as aborted with ``error_code`` and ``error_msg`` set. The
+    work raises PtpError for what the client did wrong and looks at ``goal.canceled``.
+    """
+
+    def __init__(
+        self, node: Node, action_type: Any, name: str, work: Callable[[Goal], Any]
+    ) -> None:
+        self._node = node
+        self._type = action_type
+        self._name = name
+        self._work = work
+        self._lock = threading.Lock()
+        self._running = False
+        self._stop = threading.Event()
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix=name)
+        self._server = ActionServer(
+            node,
+            action_type,
+            name,
+            execute_callback=self._execute,
+            cancel_callback=lambda goal: CancelResponse.ACCEPT,
+            callback_group=ReentrantCallbackGroup(),
+        )
+
+    @property
+    def running(self) -> bool:
+        """Whether a goal runs now."""
+        return self._running
+
+    def stop(self) -> None:
+        """End the running goal and wait for its thread."""
+        self._stop.set()
+        self._pool.shutdown(wait=True)
+
+    def destroy(self) -> None:
+        """Stop, and take the action off the graph."""
+        self.stop()
+        self._server.destroy()
+
+    async def _execute(self, handle: ServerGoalHandle) -> Any:
+        with self._lock:
+            busy, self._running = self._running, True
+        if busy:
+            error = RequestError(
+                ErrorCode.BUSY, f"{self._name}: another goal is running; cancel it or wait"
+            )
+            self._node.get_logger().error(str(error))
+            handle.abort()
+            return fill_error(self._type.Result(), error)
+        try:
+            work = self._pool.submit(self._guarded, Goal(handle, self._stop))
+            result = await in_executor(self._node, work)
+        finally:
+            self._running = False
+        if result.error_code == ErrorCode.NONE:
+            handle.succeed()
+        elif handle.is_cancel_requested:
+            handle.canceled()
+        else:
+            handle.abort()
+        return result
+
+    def _guarded(self, goal: Goal) -> Any:
+        logger = self._node.get_logger()
+        try:
+            return self._work(goal)
+        except PtpError as error:
+            result = fill_error(self._type.Result(), error)
+            if result.error_code in (ErrorCode.CANCELED, ErrorCode.SHUTTING_DOWN):
+                logger.info(f"{self._name}: {error}")
+            else:
+                logger.error(f"{self._name}: {error}")
+        except Exception as error:
+            logger.error(f"{self._name}: unexpected\n{traceback.format_exc()}")
+            result = fill_error(self._type.Result(), error)
+        return result

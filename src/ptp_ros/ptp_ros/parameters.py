@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Typed ROS parameters from a dataclass: one field a parameter, with description and range.
+
+Example::
+
+    @dataclass(frozen=True)
+    class CameraParameters:
+        rate: float = parameter(10.0, "pictures a second, Hz", minimum=0.1, maximum=60.0)
+
+    settings = declare(node, CameraParameters)
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import typing
+from typing import Any, TypeVar
+
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+
+from ptp_core.errors import ConfigError
+
+T = TypeVar("T")
+
+_TYPES = {
+    bool: Parameter.Type.BOOL,
+    int: Parameter.Type.INTEGER,
+    float: Parameter.Type.DOUBLE,
+    str: Parameter.Type.STRING,
+    tuple[str, ...]: Parameter.Type.STRING_ARRAY,
+    tuple[float, ...]: Parameter.Type.DOUBLE_ARRAY,
+}
+_UNBOUNDED = {float: 1e18, int: 2**62}
+_FOREIGN = ("qos_overrides.",)  # declared by rclpy when a publisher or subscription is made
+
+
+def parameter(
+    default: Any,
+    description: str,
+    *,
+    minimum: float | None = None,
+    maximum: float | None = None,
+    choices: tuple[str, ...] = (),
+) -> Any:
+    """A dataclass field that `declare` turns into a read-only ROS parameter."""
+    metadata = {
+        "description": description,
+        "minimum": minimum,
+        "maximum": maximum,
+        "choices": choices,
+    }
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def describe(field: dataclasses.Field, kind: type) -> ParameterDescriptor:
+    """Descriptor of one field: description, range, choices, read-only."""
+    text, choices = field.metadata["description"], field.metadata["choices"]
+    descriptor = ParameterDescriptor(name=field.name, description=text, read_only=True)
+    if choices:
+        descriptor.additional_constraints = "one of " + ", ".join(choices)
+    low, high = field.metadata["minimum"], field.metadata["maximum"]
+    if low is not None or high is not None:
+        low = -_UNBOUNDED[kind] if low is None else low
+        high = _UNBOUNDED[kind] if high is None else high
+        if kind is float:
+            span = FloatingPointRange(from_value=float(low), to_value=float(high), step=0.0)
+            descriptor.floating_point_range = [span]
+        else:
+            descriptor.integer_range = [IntegerRange(from_value=low, to_value=high, step=1)]
+    return descriptor
+
+
+def declare(node: Node, cls: type[T]) -> T:
+    """Declare every field of ``cls`` on ``node`` and return the values as an instance.
+
+    Raises ConfigError, one line that names node and parameter, for a wrong type, a value out of
+    range, and for a parameter that the node does not have.
+    """
+    hints = typing.get_type_hints(cls)
+    values = {}
+    for field in dataclasses.fields(cls):
+        values[field.name] = _declare_one(node, field, hints[field.name])
+    _refuse_unknown(node)
+    return cls(**values)
+
+
+def _declare_one(node: Node, field: dataclasses.Field, kind: Any) -> Any:
+    default = field.default
+    given = node._parameter_overrides.get(field.name)  # rclpy has no public way to see them
+    if given is not None and kind is float and given.type_ == Parameter.Type.INTEGER:
+        # "rate:=10" is an integer to the command line; nobody means to be refused for it.
+        node._parameter_overrides[field.name] = Parameter(field.name, value=float(given.value))
+    where = f"{node.get_name()}: parameter {field.name}"
+    if given is not None and given.type_ != Parameter.Type.NOT_SET:
+        expected = _TYPES[kind]
+        actual = node._parameter_overrides[field.name].type_
+        if actual != expected:
+            raise ConfigError(
+                f"{where} is {given.value!r}, of type {actual.name.lower()}; "
+                f"give a value of type {expected.name.lower()}"
+            )
+    try:
+        value = node.declare_parameter(field.name, _plain(default), describe(field, kind)).value
+    except (InvalidParameterTypeException, InvalidParameterValueException):
+        raise ConfigError(f"{where} is {given.value!r}; it must be {_range(field)}") from None
+    choices = field.metadata["choices"]
+    if choices and value not in choices:
+        raise ConfigError(f'{where} is "{value}"; it must be one of {", ".join(choices)}')
+    return tuple(value) if isinstance(default, tuple) else value
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _range(field: dataclasses.Field) -> str:
+    low, high = field.metadata["minimum"], field.metadata["maximum"]
+    if high is None:
+        return f"at least {low}"
+    return f"at most {high}" if low is None else f"between {low} and {high}"
+
+
+def _refuse_unknown(node: Node) -> None:
+    for name in node._parameter_overrides:
+        if node.has_parameter(name) or name.startswith(_FOREIGN):
+            continue
+        known = [n for n in node._parameters if not n.startswith(_FOREIGN)]
+        near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
+        raise ConfigError(
+            f'{node.get_name()}: there is no parameter "{name}"; did you mean "{near}"?'
+        )

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Names and qualities of service of the graph, all relative, in one place."""
+
+from __future__ import annotations
+
+from rclpy.qos import (
+    DurabilityPolicy,
+    HistoryPolicy,
+    QoSProfile,
+    ReliabilityPolicy,
+    qos_profile_sensor_data,
+)
+
+IMAGE_RAW = "image_raw"  # sensor_msgs/Image, any size, for people
+OBSERVATION = "observation"  # Observation, 48 x 48
+LATENT = "latent"  # Latent
+GOAL_IMAGE = "goal_image"  # sensor_msgs/Image, 48 x 48
+PLAN = "plan"  # SubgoalPlan
+COMMAND = "arm/command"  # CartesianDelta
+ARM_STATE = "arm/state"  # ArmState
+JOINT_STATES = "joint_states"  # sensor_msgs/JointState
+ARM_PATH = "arm/path"  # nav_msgs/Path
+STEP = "step"  # StepInfo
+EPISODE = "episode"  # EpisodeStatus
+VIEW_IMAGE = "view/image"  # sensor_msgs/Image: now | subgoal | goal
+VIEW_SUBGOALS = "view/subgoals"  # sensor_msgs/Image: the strip
+VIEW_MARKERS = "view/markers"  # visualization_msgs/MarkerArray
+
+PLAN_SUBGOALS = "plan_subgoals"  # action
+REACH_GOAL = "reach_goal"  # action
+ENCODE_IMAGE = "encode_image"  # service
+DECODE_LATENT = "decode_latent"  # service
+RESET_SCENE = "reset_scene"  # service
+JUDGE_EPISODE = "judge_episode"  # service
+
+BASE_FRAME = "base"  # the arm's mount; x forward, z up (REP 103)
+CAMERA_FRAME = "camera_optical"
+
+# A camera never waits for a slow reader.
+SENSOR = QoSProfile(
+    reliability=qos_profile_sensor_data.reliability,
+    durability=qos_profile_sensor_data.durability,
+    history=HistoryPolicy.KEEP_LAST,
+    depth=1,
+)
+# Pictures of our own, plan, goal: whoever comes late gets the newest.
+LATCHED = QoSProfile(
+    reliability=ReliabilityPolicy.RELIABLE,
+    durability=DurabilityPolicy.TRANSIENT_LOCAL,
+    history=HistoryPolicy.KEEP_LAST,
+    depth=1,
+)
+# Commands and states: the newest arrives, nothing old is ever repeated.
+COMMANDS = QoSProfile(
+    reliability=ReliabilityPolicy.RELIABLE,
+    durability=DurabilityPolicy.VOLATILE,
+    history=HistoryPolicy.KEEP_LAST,
+    depth=1,
+)
+# Steps that a recorder keeps: a gap shows in the sequence numbers.
+RECORDS = QoSProfile(
+    reliability=ReliabilityPolicy.RELIABLE,
+    durability=DurabilityPolicy.VOLATILE,
+    history=HistoryPolicy.KEEP_LAST,
+    depth=500,
+)

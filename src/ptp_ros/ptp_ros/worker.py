@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Work beside the executor: callbacks hand over, a thread does the forward pass."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future as ThreadFuture
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from rclpy.node import Node
+from rclpy.task import Future
+
+
+class NewestSlot:
+    """Holds the newest item only; a writer never waits, a reader waits for news."""
+
+    def __init__(self) -> None:
+        self._condition = threading.Condition()
+        self._item: Any = None
+        self._count = 0
+        self._closed = False
+
+    def put(self, item: Any) -> None:
+        """Replace the item and wake the reader."""
+        with self._condition:
+            self._item = item
+            self._count += 1
+            self._condition.notify_all()
+
+    def read(self) -> tuple[Any, int]:
+        """The newest item (None at first) and how many were put so far."""
+        with self._condition:
+            return self._item, self._count
+
+    def wait(self, seen: int, timeout: float) -> tuple[Any, int]:
+        """Wait until more than ``seen`` items were put, at most ``timeout`` s (steady clock).
+
+        Returns the newest item and the count; the count equals ``seen`` after a time-out.
+        """
+        deadline = time.monotonic() + timeout
+        with self._condition:
+            while self._count <= seen and not self._closed:
+                left = deadline - time.monotonic()
+                if left <= 0.0:
+                    break
+                self._condition.wait(left)
+            return self._item, self._count
+
+    def close(self) -> None:
+        """Wake every reader for good."""
+        with self._condition:
+            self._closed = True
+            self._condition.notify_all()
+
+
+class NewestFirst:
+    """Runs ``process(item)`` in a pool of one thread; an item that waits is replaced by a newer.
+
+    ``dropped`` counts the items that were replaced.
+    """
+
+    def __init__(self, pool: ThreadPoolExecutor, process: Callable[[Any], None]) -> None:
+        self._pool = pool
+        self._process = process
+        self._lock = threading.Lock()
+        self._pending: Any = None
+        self.dropped = 0
+
+    def put(self, item: Any) -> None:
+        """Hand over ``item`` (not None)."""
+        with self._lock:
+            if self._pending is not None:
+                self._pending = item
+                self.dropped += 1
+                return
+            self._pending = item
+        try:
+            self._pool.submit(self._run)
+        except RuntimeError:  # the pool was shut down
+            self._pending = None
+
+    def _run(self) -> None:
+        with self._lock:
+            item, self._pending = self._pending, None
+        self._process(item)
+
+
+def in_executor(node: Node, work: ThreadFuture) -> Future:
+    """An rclpy future that a coroutine callback can await for a result from a thread."""
+    future = Future()
+
+    def finish(done: ThreadFuture) -> None:
+        error = done.exception() if not done.cancelled() else RuntimeError("the node stops")
+        if error is None:
+            future.set_result(done.result())
+        else:
+            future.set_exception(error)
+        if (executor := node.executor) is not None:
+            executor.wake()
+
+    work.add_done_callback(finish)
+    return future
