@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from importlib import resources
 from typing import ClassVar
 
@@ -153,6 +154,17 @@ class TableEnv(gymnasium.Env):
             if first:
                 info["goal_image"] = self._goal.image.copy()
         return info
+
+    def dataset_attributes(self) -> dict:
+        """Return what a data set should remember of its origin: plain numbers and strings."""
+        return {
+            "env_id": ENV_ID,
+            "robot": "sawyer, simulated",
+            "grasp": self.world.arm.grasp,
+            "action_scale": asdict(self.scale),
+            "camera": asdict(self.world.camera.config),
+            "step_seconds": self.world.step_seconds,
+        }
 
     @property
     def goal_image(self) -> np.ndarray | None:

@@ -2,7 +2,8 @@
 """Scripted experts for the three primitives, driven by the exact state of the table.
 
 An expert is asked once a control step for an action (5,) in [-1, 1]. When its work is done it
-opens the gripper, rises and then drifts in one random direction, as the paper's collector does.
+opens the gripper and rises, waits, drifts sideways for a while and waits again, each for a random
+time. The authors' experts rise and drift until the end; the waiting shows how to stay at a goal.
 """
 
 from __future__ import annotations
@@ -38,6 +39,8 @@ class Expert:
         self.done = False
         self._retreat = 0
         self._drift = rng.uniform(-1.0, 1.0, 2)
+        self._drift_start = RISE_STEPS + int(rng.integers(0, 21))
+        self._drift_end = self._drift_start + int(rng.integers(5, 16))
 
     def act(self, state: TableState) -> np.ndarray:
         """Return the action for this state: float32 (5,) in [-1, 1]."""
@@ -54,7 +57,9 @@ class Expert:
         self._retreat += 1
         if self._retreat <= RISE_STEPS:
             return np.array([0.0, 0.0, 1.0, 0.0, -1.0])
-        return np.array([*self._drift, 0.0, 0.0, -1.0])
+        drifting = self._drift_start < self._retreat <= self._drift_end
+        drift = self._drift if drifting else np.zeros(2)
+        return np.array([*drift, 0.0, 0.0, -1.0])
 
     @staticmethod
     def _toward(state: TableState, xy, z: float, yaw: float | None, gripper: float) -> np.ndarray:
