@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Literal
 
@@ -11,6 +10,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from ptp_core.data.files import write_atomically
 from ptp_core.errors import CheckpointError
 
 
@@ -71,15 +71,12 @@ class PlanBuffer:
 
 def save_buffers(path: str | Path, buffers: list[PlanBuffer]) -> None:
     """Write the buffers of all levels to a safetensors file, atomically."""
-    path = Path(path)
     tensors = {
         f"level_{level}.{name}": tensor
         for level, buffer in enumerate(buffers)
         for name, tensor in buffer.state_dict().items()
     }
-    temporary = path.with_name(path.name + ".writing")
-    save_file(tensors, temporary)
-    os.replace(temporary, path)
+    write_atomically(Path(path), lambda partial: save_file(tensors, partial))
 
 
 def load_buffers(path: str | Path, buffers: list[PlanBuffer]) -> None:

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One episode in process: reset, plan, follow the plan, judge the last observation."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import gymnasium
+import numpy as np
+import torch
+
+from ptp_core.errors import InputError, PlanCancelled
+from ptp_core.planners.base import Planner
+from ptp_core.practice.controller import ActResult, Controller
+from ptp_core.practice.seeds import EpisodeSeeds
+
+if TYPE_CHECKING:
+    from ptp_core.models.vqvae import VQVAE
+
+MAX_STEPS = 400  # control steps an episode (authors' train_eval_ptp.py)
+
+
+@dataclass(frozen=True)
+class EpisodeResult:
+    """What happened in one episode."""
+
+    success: bool  # on the last observation, as the paper judges
+    steps: int  # control steps
+    first_success: int | None  # step after which success first held, if ever
+    plan_seconds: float | None  # None without a planner
+    plan_cost: float | None
+    subgoals_reached: int  # targets that the policy was moved on from
+    final_distance: float  # L2 between the last latent and the goal latent
+    seconds: float  # wall clock of the control loop, environment included
+    latencies: np.ndarray  # float64 (steps,), seconds from image to action
+
+
+def run_episode(
+    env: gymnasium.Env,
+    vqvae: VQVAE,
+    controller: Controller,
+    planner: Planner | None,
+    *,
+    options: dict[str, Any],
+    seeds: EpisodeSeeds,
+    max_steps: int = MAX_STEPS,
+    remember: bool = False,
+    on_step: Callable[[torch.Tensor, ActResult], None] | None = None,
+    cancelled: Callable[[], bool] | None = None,
+) -> EpisodeResult:
+    """Run one episode of at most ``max_steps``; ``planner`` None pursues the goal directly.
+
+    ``options`` goes to ``env.reset`` (task, protocol). ``remember`` lets the planner's later
+    plans start from this one. ``on_step`` hears codes (144,) and decision of every step.
+    ``cancelled`` is asked every step and planner round; PlanCancelled is raised when true.
+    """
+    image, info = env.reset(seed=seeds.env, options=options)
+    goal = _encode(vqvae, _entry(info, "goal_image", env))
+    plan = None
+    if planner is not None:
+        latents = vqvae.lookup(torch.stack([_encode(vqvae, image), goal]))
+        rng = torch.Generator().manual_seed(seeds.plan)
+        plan = planner.plan(*latents, rng, cancelled=cancelled, remember=remember)
+    controller.start(plan, goal, seeds.policy)
+
+    latencies: list[float] = []
+    first_success, switches, done = None, 0, False
+    began = time.perf_counter()
+    while len(latencies) < max_steps and not done:
+        if cancelled is not None and cancelled():
+            raise PlanCancelled("the episode was cancelled")
+        seen = time.perf_counter()
+        codes = _encode(vqvae, image)
+        decision = controller.act(codes)
+        latencies.append(time.perf_counter() - seen)
+        if on_step is not None:
+            on_step(codes, decision)
+        switches += decision.switched
+        image, _, terminated, truncated, info = env.step(decision.action)
+        done = terminated or truncated
+        if first_success is None and _entry(info, "success", env):
+            first_success = len(latencies)
+    seconds = time.perf_counter() - began
+    last, target = vqvae.lookup(torch.stack([_encode(vqvae, image), goal])).detach()
+    return EpisodeResult(
+        success=bool(info["success"]),
+        steps=len(latencies),
+        first_success=first_success,
+        plan_seconds=plan.seconds if plan else None,
+        plan_cost=plan.cost if plan else None,
+        subgoals_reached=switches,
+        final_distance=float(torch.linalg.vector_norm(last - target)),
+        seconds=seconds,
+        latencies=np.array(latencies),
+    )
+
+
+@torch.no_grad()
+def _encode(vqvae: VQVAE, image: np.ndarray) -> torch.Tensor:
+    """Codes (144,) of an image, uint8 (48, 48, 3)."""
+    batch = torch.from_numpy(np.ascontiguousarray(image))[None]
+    return vqvae.encode(batch.to(vqvae.codebook.device))[0]
+
+
+def _entry(info: dict[str, Any], key: str, env: gymnasium.Env) -> Any:
+    if key not in info:
+        raise InputError(f'{type(env.unwrapped).__name__}: info has no "{key}"; see the toy_env')
+    return info[key]

@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Success rates over many episodes, in parallel processes.
+
+An episode depends on the settings, the seed, its task and its number only: neither on the number
+of workers nor on interruptions. Therefore plans start without a plan buffer, unless one is named:
+then every plan enters it, and a single worker runs the episodes in order.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import multiprocessing
+import signal
+from collections.abc import Iterator
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from tqdm import tqdm
+
+from ptp_core.config import FollowerConfig, PlannerConfig, to_dict
+from ptp_core.data.collect import environment_factory
+from ptp_core.errors import InputError, PtpError
+from ptp_core.planners.factory import make_planner
+from ptp_core.planners.plan_buffer import load_buffers, save_buffers
+from ptp_core.practice.controller import Controller
+from ptp_core.practice.episode import MAX_STEPS, EpisodeResult, run_episode
+from ptp_core.practice.partial_results import Key, PartialResults
+from ptp_core.practice.seeds import episode_seeds
+from ptp_core.practice.summary import summarise
+from ptp_core.training.checkpoint import Checkpoint, load_checkpoint
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationConfig:
+    """What to evaluate. Everything that an episode's result depends on stands here."""
+
+    checkpoint: Path
+    env: str = "ptp_sim.env:make_env"  # module:factory
+    env_kwargs: dict[str, Any] = field(default_factory=dict)
+    tasks: tuple[str, ...] = ("A", "B", "C")
+    method: Literal["ptp", "model_free"] = "ptp"  # with subgoals, or directly to the goal
+    protocol: Literal["paper", "varied"] = "paper"
+    episodes: int = 50  # of each task
+    seed: int = 0
+    max_steps: int = MAX_STEPS
+    planner: PlannerConfig | None = None  # None: the checkpoint's
+    follower: FollowerConfig | None = None  # None: the checkpoint's
+    plan_buffer: Path | None = None  # earlier plans; read, extended and written back
+
+    def settings(self) -> dict[str, Any]:
+        """What makes two results comparable, as plain values."""
+        checkpoint = load_checkpoint(self.checkpoint)
+        files = checkpoint.manifest["files"]
+        return {
+            "checkpoint_sha256": {name: files[name]["sha256"] for name in sorted(files)},
+            "env": self.env,
+            "env_kwargs": self.env_kwargs,
+            "method": self.method,
+            "protocol": self.protocol,
+            "seed": self.seed,
+            "max_steps": self.max_steps,
+            "planner": _planner_settings(self, checkpoint),
+            "follower": to_dict(self.follower or checkpoint.config.follower),
+            "plan_buffer": self.plan_buffer is not None,
+        }
+
+
+def evaluate(
+    config: EvaluationConfig,
+    *,
+    workers: int = 1,
+    partial: Path | None = None,
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Run ``config.episodes`` episodes of each task and return what `ptp evaluate` writes.
+
+    ``workers`` processes with one torch thread each; 0 runs in this process. ``partial`` names a
+    file of finished episodes to resume from; it is deleted at the end. Result:
+
+        {"method", "protocol", "seed", ..., "mean_success_rate",
+         "tasks": {"A": {"episodes", "successes", "success_rate", "success_interval_95",
+                         "plan_seconds", "final_cost", "final_distance", "steps_per_second",
+                         "control_latency_ms": {"p50", "p99"}, "runs": [...]}, ...}}
+
+    Raises InputError and CheckpointError before the first episode where something is missing.
+    """
+    if config.episodes < 1:
+        raise InputError(f"episodes is {config.episodes}; it must be at least 1")
+    if config.plan_buffer is not None and workers > 1:
+        raise InputError("a plan buffer orders the episodes: use it with one worker")
+    settings = config.settings()
+    environment_factory(config.env)
+    keys = [(task, episode) for task in config.tasks for episode in range(config.episodes)]
+    store = PartialResults(partial, settings) if partial else None
+    results = {key: store.results[key] for key in keys if key in store.results} if store else {}
+    missing = [key for key in keys if key not in results]
+    with tqdm(
+        total=len(keys),
+        initial=len(results),
+        unit="episode",
+        desc="evaluate",
+        disable=not progress,
+    ) as bar:
+        for key, result in _run(config, missing, workers):
+            results[key] = result
+            if store:
+                store.add(key, result)
+            bar.update(1)
+            bar.set_postfix(_rates(results))
+    tasks = {}
+    for task in config.tasks:
+        rows = [
+            (episode, episode_seeds(config.seed, task, episode).env, results[task, episode])
+            for episode in range(config.episodes)
+        ]
+        tasks[task] = summarise(rows)
+    if partial:
+        partial.unlink()
+    rates = [figures["success_rate"] for figures in tasks.values()]
+    return {**settings, "mean_success_rate": sum(rates) / len(rates), "tasks": tasks}
+
+
+class _Runner:
+    """Environment, networks and planner of one process."""
+
+    def __init__(self, config: EvaluationConfig) -> None:
+        self.config = config
+        checkpoint = load_checkpoint(config.checkpoint)
+        self.vqvae = checkpoint.vqvae
+        self.controller = Controller(checkpoint, config.follower)
+        self.planner = None
+        if config.method == "ptp":
+            self.planner = make_planner(checkpoint, config.planner)
+            if config.plan_buffer is not None and config.plan_buffer.exists():
+                load_buffers(config.plan_buffer, self.planner.buffers)
+        self.env = environment_factory(config.env)(**config.env_kwargs)
+
+    def run(self, key: Key, cancelled=None) -> EpisodeResult:
+        config = self.config
+        task, episode = key
+        remember = config.plan_buffer is not None and self.planner is not None
+        result = run_episode(
+            self.env,
+            self.vqvae,
+            self.controller,
+            self.planner,
+            options={"task": task, "protocol": config.protocol},
+            seeds=episode_seeds(config.seed, task, episode),
+            max_steps=config.max_steps,
+            remember=remember,
+            cancelled=cancelled,
+        )
+        if remember:
+            save_buffers(config.plan_buffer, self.planner.buffers)
+        return result
+
+
+def _run(
+    config: EvaluationConfig, keys: list[Key], workers: int
+) -> Iterator[tuple[Key, EpisodeResult]]:
+    """Yield results as they finish."""
+    if not keys:
+        return
+    if workers == 0:
+        runner = _Runner(config)
+        try:
+            for key in keys:
+                yield key, runner.run(key)
+        finally:
+            runner.env.close()
+        return
+    context = multiprocessing.get_context("spawn")
+    stop = context.Event()
+    pool = concurrent.futures.ProcessPoolExecutor(
+        min(workers, len(keys)), context, initializer=_start_worker, initargs=(config, stop)
+    )
+    try:
+        jobs = {pool.submit(_run_job, key): key for key in keys}
+        for job in concurrent.futures.as_completed(jobs):
+            yield jobs[job], job.result()
+    except BrokenProcessPool:
+        raise PtpError(
+            "an evaluating process died (out of memory?); repeat the command to go on"
+        ) from None
+    finally:
+        stop.set()
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+_worker: dict[str, Any] = {}  # of a spawned process: its runner and the event that stops it
+
+
+def _start_worker(config: EvaluationConfig, stop) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent asks through the event
+    torch.set_num_threads(1)
+    _worker.update(config=config, stop=stop, runner=None)
+
+
+def _run_job(key: Key) -> EpisodeResult:
+    if _worker["runner"] is None:  # here, not in _start_worker: an error reaches the parent
+        _worker["runner"] = _Runner(_worker["config"])
+    return _worker["runner"].run(key, cancelled=_worker["stop"].is_set)
+
+
+def _planner_settings(config: EvaluationConfig, checkpoint: Checkpoint) -> dict[str, Any] | None:
+    return to_dict(config.planner or checkpoint.config.planner) if config.method == "ptp" else None
+
+
+def _rates(results: dict[Key, EpisodeResult]) -> dict[str, str]:
+    """Success rate of each task so far."""
+    by_task: dict[str, list[bool]] = {}
+    for (task, _), result in sorted(results.items()):
+        by_task.setdefault(task, []).append(result.success)
+    return {task: f"{sum(wins)}/{len(wins)}" for task, wins in by_task.items()}

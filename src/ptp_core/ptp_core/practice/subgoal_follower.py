@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""When the policy moves on to the next subgoal (paper Alg. 1; authors' contextual_env.py)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from ptp_core.config import FollowerConfig
+from ptp_core.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class FollowerState:
+    """What to pursue now."""
+
+    goal: torch.Tensor  # latent (720,) that the policy gets in this step
+    index: int  # its number in the plan; the plan's length stands for the goal itself
+    switched: bool  # the pursuit moved on in this step
+    distance: float  # L2 from the current latent to the target that the rule compares with
+
+
+class SubgoalFollower:
+    """Walks through a plan: next subgoal when the current one is near, or after a timeout.
+
+    After the last subgoal it stays on the goal. Nothing is planned anew.
+    """
+
+    def __init__(self, config: FollowerConfig | None = None) -> None:
+        self.config = config = config or FollowerConfig()
+        if config.distance_threshold == "auto":
+            raise ConfigError(
+                'follower.distance_threshold is "auto"; take the number that the training '
+                "settled on from the checkpoint's configuration"
+            )
+        self._targets: list[torch.Tensor] = []
+        self._index = 0
+        self._timer: int | None = None
+
+    def reset(self, plan: torch.Tensor | None, goal: torch.Tensor) -> None:
+        """Start on ``plan`` (K, 720), or with None directly on ``goal`` (720,)."""
+        self._targets = [*(plan if plan is not None else ()), goal]
+        self._index = 0
+        self._timer = None
+
+    def step(self, latent: torch.Tensor) -> FollowerState:
+        """Look at the current latent (720,) once a control step, before acting.
+
+        With ``switch_delay`` the policy still gets the old subgoal in the step of the switch.
+        The first step after ``reset`` never switches.
+        """
+        config = self.config
+        before = self._index
+        current = self._targets[before]
+        last_subgoal = self._targets[max(len(self._targets) - 2, 0)]
+        compared = current if config.compare_with == "current_subgoal" else last_subgoal
+        distance = float(torch.linalg.vector_norm(latent - compared))
+        if self._timer is None:
+            self._timer = 0
+        else:
+            self._timer += 1
+            near = distance < config.distance_threshold
+            if before < len(self._targets) - 1 and (near or self._timer >= config.timeout):
+                self._index += 1
+                self._timer = 0
+        switched = self._index != before
+        shown = before if config.switch_delay else self._index
+        return FollowerState(self._targets[shown], shown, switched, distance)

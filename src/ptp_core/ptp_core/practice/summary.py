@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Figures of a set of episodes: success rate with its confidence interval, times, costs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ptp_core.practice.episode import EpisodeResult
+
+Z_95 = 1.959963984540054  # two-sided 95 % quantile of the normal distribution
+
+
+def wilson_interval(successes: int, trials: int, z: float = Z_95) -> tuple[float, float]:
+    """Wilson score interval of a success rate (E. B. Wilson, 1927); 95 % by default."""
+    if trials == 0:
+        return 0.0, 1.0
+    rate = successes / trials
+    centre = rate + z * z / (2 * trials)
+    spread = z * math.sqrt(rate * (1 - rate) / trials + z * z / (4 * trials * trials))
+    scale = 1 + z * z / trials
+    return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
+
+
+def summarise(results: Sequence[tuple[int, int, EpisodeResult]]) -> dict[str, Any]:
+    """Figures of one task from (episode, environment seed, result), as they stand in the JSON.
+
+    Times of planning in seconds, of control in milliseconds; "runs" lists the episodes.
+    """
+    ordered = sorted(results, key=lambda item: item[0])
+    episodes = [result for _, _, result in ordered]
+    successes = sum(result.success for result in episodes)
+    latencies = np.concatenate([result.latencies for result in episodes]) * 1e3
+    p50, p99 = np.percentile(latencies, [50, 99]) if len(latencies) else (math.nan, math.nan)
+    return {
+        "episodes": len(episodes),
+        "successes": successes,
+        "success_rate": successes / len(episodes),
+        "success_interval_95": list(wilson_interval(successes, len(episodes))),
+        "plan_seconds": _mean(result.plan_seconds for result in episodes),
+        "final_cost": _mean(result.plan_cost for result in episodes),
+        "final_distance": _mean(result.final_distance for result in episodes),
+        "steps_per_second": sum(r.steps for r in episodes) / sum(r.seconds for r in episodes),
+        "control_latency_ms": {"p50": float(p50), "p99": float(p99)},
+        "runs": [
+            {
+                "episode": episode,
+                "seed": seed,
+                "success": result.success,
+                "first_success": result.first_success,
+                "steps": result.steps,
+                "plan_seconds": result.plan_seconds,
+                "final_cost": result.plan_cost,
+                "final_distance": result.final_distance,
+                "subgoals_reached": result.subgoals_reached,
+            }
+            for episode, seed, result in ordered
+        ],
+    }
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None

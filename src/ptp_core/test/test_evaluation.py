@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Evaluation: what it counts, that workers and interruptions change nothing, clear errors."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from ptp_core.agents.iql import IQL
+from ptp_core.config import (
+    FollowerConfig,
+    IQLConfig,
+    PlannerConfig,
+    SubgoalGeneratorConfig,
+    TrainConfig,
+    VQVAEConfig,
+)
+from ptp_core.errors import CheckpointError, InputError
+from ptp_core.models.subgoal_generator import GeneratorHierarchy
+from ptp_core.models.vqvae import VQVAE
+from ptp_core.practice import evaluation
+from ptp_core.practice.evaluation import EvaluationConfig, evaluate
+from ptp_core.toy_env import ToyEnv
+from ptp_core.training.checkpoint import save_checkpoint
+
+TIMES = ("plan_seconds", "steps_per_second", "control_latency_ms")
+
+
+class ScriptedEnv(ToyEnv):
+    """The toy, where success is true in the steps that the task lists ("3,4" for example)."""
+
+    def __init__(self):
+        super().__init__(max_steps=6)
+
+    def reset(self, *, seed=None, options=None):
+        self.wins = [int(step) for step in options["task"].split(",")]
+        return super().reset(seed=seed, options={"task": "A", "protocol": "varied"})
+
+    def _info(self):
+        return {**super()._info(), "success": self._steps in self.wins}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    torch.manual_seed(0)
+    config = TrainConfig(
+        vqvae=VQVAEConfig(
+            codebook_size=32,
+            hidden_channels=8,
+            stem_channels=4,
+            residual_channels=4,
+            residual_blocks=1,
+        ),
+        generators=SubgoalGeneratorConfig(hidden_channels=4, hidden_units=16),
+        iql=IQLConfig(policy_hidden=(16,), q_hidden=(16,), value_hidden=(16,)),
+        planner=PlannerConfig(samples=4, iterations=1),
+        follower=FollowerConfig(timeout=3, distance_threshold=0.0),
+    )
+    modules = {
+        "vqvae": VQVAE(config.vqvae),
+        "generators": GeneratorHierarchy(config.generators),
+        "iql": IQL(config.iql),
+    }
+    path = tmp_path_factory.mktemp("checkpoint") / "tiny"
+    save_checkpoint(path, modules, config, {})
+    return path
+
+
+def settings(folder, **changes):
+    values = {"env": "ptp_core.toy_env:make_env", "tasks": ("A", "B"), "episodes": 2}
+    values.update(protocol="varied", env_kwargs={"max_steps": 12}, checkpoint=folder)
+    return EvaluationConfig(**{**values, **changes})
+
+
+def run(config, **options):
+    return evaluate(config, workers=0, progress=False, **options)
+
+
+def outcome(result):
+    """Everything but the times."""
+    tasks = {}
+    for task, figures in result["tasks"].items():
+        runs = [{k: v for k, v in each.items() if k not in TIMES} for each in figures["runs"]]
+        tasks[task] = {k: v for k, v in figures.items() if k not in TIMES} | {"runs": runs}
+    return {**result, "tasks": tasks}
+
+
+def test_the_result_has_the_documented_shape_and_is_json(folder):
+    result = json.loads(json.dumps(run(settings(folder)), allow_nan=False))
+    assert (result["method"], result["protocol"], result["seed"]) == ("ptp", "varied", 0)
+    assert set(result["tasks"]) == {"A", "B"}
+    figures = result["tasks"]["A"]
+    assert figures["episodes"] == len(figures["runs"]) == 2
+    assert 0 <= figures["success_rate"] <= 1
+    assert figures["plan_seconds"] > 0
+    assert figures["steps_per_second"] > 0
+    assert 0 < figures["control_latency_ms"]["p50"] <= figures["control_latency_ms"]["p99"]
+    assert [each["episode"] for each in figures["runs"]] == [0, 1]
+    assert figures["runs"][0]["steps"] == 12
+    assert figures["runs"][0]["subgoals_reached"] == 3
+    costs = [each["final_cost"] for each in figures["runs"]]
+    assert figures["final_cost"] == pytest.approx(np.mean(costs))
+
+
+def test_success_is_judged_on_the_last_observation(folder):
+    name = f"{__name__}:ScriptedEnv"
+    config = settings(folder, env=name, env_kwargs={}, tasks=("3,4", "5,6", "9"), episodes=1)
+    tasks = run(config)["tasks"]
+    assert [figures["successes"] for figures in tasks.values()] == [0, 1, 0]
+    assert [figures["runs"][0]["first_success"] for figures in tasks.values()] == [3, 5, None]
+    assert {figures["runs"][0]["steps"] for figures in tasks.values()} == {6}
+
+
+def test_a_step_limit_ends_an_episode(folder):
+    result = run(settings(folder, max_steps=5, tasks=("A",)))
+    assert [each["steps"] for each in result["tasks"]["A"]["runs"]] == [5, 5]
+
+
+def test_without_a_planner_there_is_no_plan(folder):
+    result = run(settings(folder, method="model_free"))
+    assert result["planner"] is None
+    assert result["tasks"]["A"]["plan_seconds"] is None
+    assert result["tasks"]["A"]["runs"][0]["subgoals_reached"] == 0
+
+
+def test_one_worker_and_two_workers_agree(folder):
+    config = settings(folder)
+    results = [outcome(evaluate(config, workers=workers, progress=False)) for workers in (1, 2)]
+    assert results[0] == results[1]
+
+
+def test_another_seed_gives_other_episodes(folder):
+    first, second = (outcome(run(settings(folder, seed=seed))) for seed in (0, 1))
+    assert first["tasks"] != second["tasks"]
+
+
+def test_an_interrupted_evaluation_goes_on_where_it_stopped(folder, tmp_path, monkeypatch):
+    config, partial = settings(folder), tmp_path / "out.json.partial"
+    expected = outcome(run(config))
+    ran = []
+    original = evaluation._Runner.run
+
+    def interrupted(self, key, cancelled=None):
+        if len(ran) == 2:
+            raise KeyboardInterrupt
+        ran.append(key)
+        return original(self, key, cancelled)
+
+    monkeypatch.setattr(evaluation._Runner, "run", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(config, partial=partial)
+    with open(partial, "ab") as file:
+        file.write(b'{"task": "B", "episo')  # a kill in the middle of a line
+    ran.clear()
+    assert outcome(run(config, partial=partial)) == expected
+    assert ran == [("B", 0), ("B", 1)]
+    assert not partial.exists()
+
+
+def test_unfinished_results_of_other_settings_are_not_mixed_in(folder, tmp_path):
+    partial = tmp_path / "out.json.partial"
+    evaluation.PartialResults(partial, settings(folder).settings())
+    with pytest.raises(InputError, match='another "seed"'):
+        run(settings(folder, seed=5), partial=partial)
+    partial.write_text("{]\n")
+    with pytest.raises(InputError, match="damaged"):
+        run(settings(folder), partial=partial)
+
+
+def test_a_plan_buffer_grows_over_the_episodes_and_is_kept(folder, tmp_path):
+    path = tmp_path / "plans.safetensors"
+    config = settings(folder, plan_buffer=path)
+    run(config)
+    buffers = evaluation._Runner(config).planner.buffers
+    assert [len(buffer) for buffer in buffers] == [4, 8, 16]
+    with pytest.raises(InputError, match="one worker"):
+        evaluate(config, workers=2, progress=False)
+
+
+def test_a_missing_checkpoint_or_environment_is_one_clear_error(folder, tmp_path):
+    with pytest.raises(CheckpointError, match="no checkpoint"):
+        run(settings(tmp_path / "none"))
+    with pytest.raises(InputError, match=r"nowhere:env"):
+        run(settings(folder, env="nowhere:env"))
+    with pytest.raises(InputError, match="unknown task"):
+        run(settings(folder, tasks=("Z",)))
+    with pytest.raises(InputError, match="at least 1"):
+        run(dataclasses.replace(settings(folder), episodes=0))
