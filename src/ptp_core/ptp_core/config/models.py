@@ -26,9 +26,17 @@ class VQVAEConfig:
     commitment_weight: float = 0.25  # weight of mse(encoder, sg(codes))
     ema_decay: float = 0.99  # per batch; "ema" only
     revive_after: int = 0  # batches without use after which a code is re-seeded; 0 = never (paper)
-    reconstruction_weighting: Literal["uniform", "deviation"] = "uniform"
-    # "deviation": pixels that change over the data set count more, so that small objects are kept.
+    quantise_after: int = 0  # first batches that train a plain autoencoder; 0 = none (paper)
+    reconstruction_weighting: Literal["uniform", "deviation", "foreground"] = "uniform"
+    # "deviation": a pixel counts by its standard deviation over the data set.
+    # "foreground": pixels that differ from the median image count (1 + foreground_gain) times.
     deviation_floor: float = 0.1  # least weight, relative to the mean weight; "deviation" only
+    foreground_gain: float = 10.0  # "foreground" only
+    distance_scale: float | None = None  # None = latents as trained (paper)
+    # A number: after training, latents are rescaled, without changing any image, so that frames
+    # distance_steps apart, while the arm moves, have this median L2 distance. It puts the
+    # paper's other constants (reward epsilon 2.0, planner weights) at their proper scale.
+    distance_steps: int = 3  # control steps
     learning_rate: float = 3e-4  # Adam
     learning_rate_decay: Literal["none", "cosine"] = "none"  # over the stage's budget
     batch_size: int = 64  # images
@@ -43,10 +51,13 @@ class VQVAEConfig:
         require(self, "residual_channels", 1)
         require(self, "residual_blocks", 0)
         require(self, "ema_decay", 0.0, 1.0)
+        require(self, "distance_steps", 1)
         require(self, "learning_rate", 0.0)
         require(self, "batch_size", 1)
         require(self, "steps", 0)
         require(self, "max_minutes", 0.0)
+        if self.distance_scale is not None:
+            require(self, "distance_scale", 1e-6)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -73,11 +73,13 @@ class VQVAE(nn.Module):
         images: torch.Tensor,
         *,
         pixel_weights: torch.Tensor | None = None,
+        quantised: bool = True,
         generator: torch.Generator | None = None,
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """Return reconstruction + codebook + commitment loss of uint8 images (B, 48, 48, 3).
 
-        ``pixel_weights`` (48, 48) with mean 1 weigh the squared errors. In training mode the EMA
+        ``pixel_weights``, with mean 1, broadcast to (B, 3, 48, 48) and weigh the squared errors.
+        ``quantised=False`` trains a plain autoencoder (the warm-up). In training mode the EMA
         codebook and the revival of unused codes advance by one batch; ``generator`` picks the
         vectors that revived codes take over.
         """
@@ -86,11 +88,14 @@ class VQVAE(nn.Module):
         raw = self.encoder(targets).flatten(1)
         codes, latents = self.quantise(raw)
         commitment = functional.mse_loss(raw, latents.detach())
-        passed = raw + (latents - raw).detach()  # straight-through gradient
+        # Straight-through gradient: the decoder sees the codes, the encoder its gradient.
+        passed = raw + (latents - raw).detach() if quantised else raw
         errors = (self.reconstruct(passed) - targets).square()
         mse = errors.detach().mean()
         weighted = errors.mean() if pixel_weights is None else (errors * pixel_weights).mean()
-        loss = weighted + config.commitment_weight * commitment
+        loss = weighted
+        if quantised:
+            loss = loss + config.commitment_weight * commitment
         if config.codebook_update == "gradient":
             loss = loss + config.codebook_weight * functional.mse_loss(latents, raw.detach())
         counts = torch.bincount(codes.flatten(), minlength=config.codebook_size)
@@ -106,6 +111,15 @@ class VQVAE(nn.Module):
             "codes_used": (counts > 0).sum(),
         }
         return loss, metrics
+
+    @torch.no_grad()
+    def rescale(self, factor: float) -> None:
+        """Multiply all latents by ``factor`` and leave every code and image as it is."""
+        last, first = self.encoder[-1], self.decoder[0]
+        last.weight.mul_(factor)
+        last.bias.mul_(factor)
+        self.codebook.mul_(factor)
+        first.weight.div_(factor)
 
     def codebook_state(self) -> dict[str, torch.Tensor]:
         """Return what a resumed training needs beside the weights."""

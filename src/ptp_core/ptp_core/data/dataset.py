@@ -1,0 +1,309 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Demonstrations on disk: HDF5 in robomimic's layout, written so that a kill costs little.
+
+A data set is a folder:
+
+    dataset.json            what was asked for: env, steps, noise, seed, camera, versions
+    shard_000000.hdf5       data/demo_<i>/{obs/image, actions, rewards, dones}, many trajectories
+    pending/demo_<i>.hdf5   finished trajectories that are not in a shard yet, same layout
+
+Each file is written under a temporary name and renamed, so every file is whole or absent.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from ptp_core.data.files import write_atomically
+from ptp_core.errors import DatasetError
+from ptp_core.shapes import ACTION_DIM, IMAGE_SIZE
+
+FORMAT = "ptp-demonstrations"
+FORMAT_VERSION = 1
+SHARD_TRAJECTORIES = 200
+
+
+@dataclass
+class Trajectory:
+    """One demonstration of T steps; images[t] is what was seen before actions[t]."""
+
+    index: int
+    images: np.ndarray  # uint8 (T, 48, 48, 3)
+    actions: np.ndarray  # float32 (T, 5) in [-1, 1], as executed
+    rewards: np.ndarray  # float32 (T,)
+    attributes: dict[str, Any] = field(default_factory=dict)  # primitive, success, seed, …
+
+    def check(self) -> None:
+        """Raise DatasetError unless shapes, types and values are as documented."""
+        length = len(self.images)
+        expected = (length, IMAGE_SIZE, IMAGE_SIZE, 3)
+        if self.images.dtype != np.uint8 or self.images.shape != expected:
+            raise DatasetError(
+                f"trajectory {self.index}: images must be uint8 {expected}, "
+                f"not {self.images.dtype} {self.images.shape}"
+            )
+        if self.actions.shape != (length, ACTION_DIM) or self.rewards.shape != (length,):
+            raise DatasetError(
+                f"trajectory {self.index}: {length} images, but actions "
+                f"{self.actions.shape} and rewards {self.rewards.shape}"
+            )
+        if not np.isfinite(self.actions).all() or np.abs(self.actions).max(initial=0) > 1:
+            raise DatasetError(f"trajectory {self.index}: an action is outside [-1, 1]")
+
+
+class DatasetWriter:
+    """Adds trajectories to a folder and knows which ones it has.
+
+    ``description`` is stored in dataset.json; reopening a folder with another one is an error, so
+    that a resumed collection never mixes two data sets.
+    """
+
+    def __init__(self, folder: str | Path, description: dict[str, Any]) -> None:
+        self.folder = Path(folder)
+        self.pending = self.folder / "pending"
+        self.pending.mkdir(parents=True, exist_ok=True)
+        self.description = json.loads(json.dumps(description))
+        manifest = self.folder / "dataset.json"
+        if manifest.exists():
+            _check_same(manifest, self.description)
+        else:
+            content = {
+                "format": FORMAT,
+                "format_version": FORMAT_VERSION,
+                "description": self.description,
+            }
+            write_atomically(manifest, lambda path: path.write_text(json.dumps(content, indent=2)))
+
+    def clean(self) -> None:
+        """Delete what killed writers left. Only for the one process that starts the others."""
+        for path in self.folder.rglob("*.partial"):
+            path.unlink()
+
+    def indices(self) -> set[int]:
+        """Return the indices of the trajectories that are stored."""
+        return set(_locate(self.folder))
+
+    def add(self, trajectory: Trajectory) -> None:
+        """Store one trajectory; once this returns, a kill cannot lose it."""
+        trajectory.check()
+        path = self.pending / f"demo_{trajectory.index}.hdf5"
+
+        def write(partial: Path) -> None:
+            with h5py.File(partial, "w") as file:
+                data = self._describe(file, len(trajectory.actions))
+                _store(data, trajectory)
+
+        write_atomically(path, write)
+
+    def pack(self, minimum: int = SHARD_TRAJECTORIES) -> None:
+        """Move pending trajectories into shards, as soon as ``minimum`` of them wait."""
+        stored = {i for path in self.folder.glob("shard_*.hdf5") for i in _demos(path)}
+        waiting = sorted(_pending(self.folder).items())
+        for index, path in waiting:
+            if index in stored:  # a kill came between the shard's rename and this removal
+                path.unlink()
+        waiting = [(index, path) for index, path in waiting if index not in stored]
+        while waiting and len(waiting) >= minimum:
+            group, waiting = waiting[:SHARD_TRAJECTORIES], waiting[SHARD_TRAJECTORIES:]
+            self._pack(group)
+
+    def _pack(self, group: list[tuple[int, Path]]) -> None:
+        def write(partial: Path) -> None:
+            with h5py.File(partial, "w") as file:
+                data = self._describe(file, 0)
+                for index, path in group:
+                    with _open(path) as source:
+                        source.copy(f"data/demo_{index}", data, name=f"demo_{index}")
+                    data.attrs["total"] += data[f"demo_{index}"].attrs["num_samples"]
+
+        write_atomically(self.folder / f"shard_{group[0][0]:06d}.hdf5", write)
+        for _, path in group:
+            path.unlink()
+
+    def _describe(self, file: h5py.File, total: int) -> h5py.Group:
+        file.attrs["format"] = FORMAT
+        file.attrs["format_version"] = FORMAT_VERSION
+        file.attrs["description"] = json.dumps(self.description)
+        data = file.create_group("data")
+        data.attrs["total"] = total
+        environment = {
+            "env_name": self.description.get("env", ""),
+            "type": "gymnasium",
+            "env_kwargs": self.description.get("env_kwargs", {}),
+        }
+        data.attrs["env_args"] = json.dumps(environment)
+        return data
+
+
+class Dataset:
+    """Read-only view of a data set folder.
+
+    Raises DatasetError for a missing folder, a file that is truncated or no HDF5, another format
+    version, or contents of a wrong shape.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        if not self.folder.is_dir():
+            raise DatasetError(f"{self.folder}: no such folder; run ptp collect first")
+        self.description = _manifest(self.folder / "dataset.json")["description"]
+        self._paths = _locate(self.folder)
+        if not self._paths:
+            raise DatasetError(f"{self.folder}: holds no trajectory; run ptp collect first")
+
+    def __len__(self) -> int:
+        """Number of trajectories."""
+        return len(self._paths)
+
+    @property
+    def indices(self) -> list[int]:
+        """Indices of the stored trajectories, ascending."""
+        return sorted(self._paths)
+
+    def __iter__(self) -> Iterator[Trajectory]:
+        """Yield every trajectory, by ascending index, opening each file once where possible."""
+        file, opened = None, None
+        try:
+            for index in self.indices:
+                path = self._paths[index]
+                if path != opened:
+                    if file is not None:
+                        file.close()
+                    file, opened = _open(path), path
+                yield _read(file, path, index)
+        finally:
+            if file is not None:
+                file.close()
+
+    def load(self, progress: Callable[[int], None] | None = None) -> DatasetArrays:
+        """Read everything into memory: about 7 kB a frame."""
+        images, actions, lengths, attributes = [], [], [], []
+        for trajectory in self:
+            images.append(trajectory.images)
+            actions.append(trajectory.actions)
+            lengths.append(len(trajectory.actions))
+            attributes.append(trajectory.attributes)
+            if progress is not None:
+                progress(1)
+        return DatasetArrays(
+            images=np.concatenate(images),
+            actions=np.concatenate(actions),
+            lengths=np.array(lengths, dtype=np.int64),
+            attributes=attributes,
+        )
+
+
+@dataclass
+class DatasetArrays:
+    """All frames one after the other; trajectory i has ``lengths[i]`` of them."""
+
+    images: np.ndarray  # uint8 (frames, 48, 48, 3)
+    actions: np.ndarray  # float32 (frames, 5)
+    lengths: np.ndarray  # int64 (trajectories,)
+    attributes: list[dict[str, Any]]
+
+
+def _store(data: h5py.Group, trajectory: Trajectory) -> None:
+    demo = data.create_group(f"demo_{trajectory.index}")
+    demo.attrs["num_samples"] = len(trajectory.actions)
+    for name, value in trajectory.attributes.items():
+        demo.attrs[name] = value
+    images = trajectory.images
+    demo.create_dataset("obs/image", data=images, chunks=images.shape, compression="lzf")
+    demo["actions"] = trajectory.actions.astype(np.float32)
+    demo["rewards"] = trajectory.rewards.astype(np.float32)
+    dones = np.zeros(len(images), dtype=np.uint8)
+    dones[-1:] = 1  # robomimic marks the last step; the method itself has no terminal states
+    demo["dones"] = dones
+
+
+def _read(file: h5py.File, path: Path, index: int) -> Trajectory:
+    try:
+        demo = file[f"data/demo_{index}"]
+        trajectory = Trajectory(
+            index=index,
+            images=demo["obs/image"][()],
+            actions=demo["actions"][()],
+            rewards=demo["rewards"][()],
+            attributes={
+                name: value.item() if isinstance(value, np.generic) else value
+                for name, value in demo.attrs.items()
+            },
+        )
+    except (OSError, KeyError, RuntimeError) as error:
+        raise DatasetError(
+            f"{path}: trajectory {index} cannot be read ({error}); "
+            "delete the file and run ptp collect again, which fills the gap"
+        ) from error
+    trajectory.check()
+    return trajectory
+
+
+def _open(path: Path) -> h5py.File:
+    try:
+        file = h5py.File(path, "r")
+    except OSError as error:
+        raise DatasetError(
+            f"{path}: truncated or not HDF5; delete it and run ptp collect again, "
+            "which fills the gap"
+        ) from error
+    version = file.attrs.get("format_version")
+    if file.attrs.get("format") != FORMAT or version != FORMAT_VERSION:
+        file.close()
+        raise DatasetError(
+            f"{path}: format version {version} instead of {FORMAT} {FORMAT_VERSION}; "
+            "collect the data again"
+        )
+    return file
+
+
+def _demos(path: Path) -> list[int]:
+    with _open(path) as file:
+        return [int(name.removeprefix("demo_")) for name in file["data"]]
+
+
+def _pending(folder: Path) -> dict[int, Path]:
+    return {
+        int(path.stem.removeprefix("demo_")): path
+        for path in (folder / "pending").glob("demo_*.hdf5")
+    }
+
+
+def _locate(folder: Path) -> dict[int, Path]:
+    paths = _pending(folder)
+    for path in sorted(folder.glob("shard_*.hdf5")):
+        paths.update(dict.fromkeys(_demos(path), path))
+    return paths
+
+
+def _manifest(path: Path) -> dict[str, Any]:
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        if manifest["format"] != FORMAT or manifest["format_version"] != FORMAT_VERSION:
+            raise DatasetError(
+                f"{path}: format {manifest['format']} {manifest['format_version']} instead of "
+                f"{FORMAT} {FORMAT_VERSION}; collect the data again"
+            )
+        manifest["description"]
+    except FileNotFoundError:
+        raise DatasetError(f"{path.parent}: no data set (dataset.json is missing)") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DatasetError(f"{path}: not a data set description ({error})") from error
+    return manifest
+
+
+def _check_same(path: Path, description: dict[str, Any]) -> None:
+    stored = _manifest(path)["description"]
+    for key in sorted(stored.keys() | description.keys()):
+        if stored.get(key) != description.get(key):
+            raise DatasetError(
+                f"{path.parent} holds data with {key} = {stored.get(key)!r}, asked for is "
+                f"{description.get(key)!r}; choose another folder"
+            )

@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Run the three pre-training stages and write a checkpoint; every stage resumes."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import yaml
+from tqdm import tqdm
+
+from ptp_core.config import TrainConfig, to_dict
+from ptp_core.data.dataset import Dataset, DatasetArrays
+from ptp_core.data.encoded import EncodedDataset, encode_dataset, latent_distances
+from ptp_core.data.files import write_atomically
+from ptp_core.errors import DatasetError
+from ptp_core.models.vqvae import VQVAE
+from ptp_core.training.checkpoint import save_checkpoint, serialise
+from ptp_core.training.iql_stage import train_iql
+from ptp_core.training.subgoal_stage import train_generators
+from ptp_core.training.vqvae_stage import train_vqvae
+
+DISTANCE_GAPS = (1, 2, 3, 4, 8, 15)  # control steps; recorded in the metrics
+
+
+def pretrain(
+    config: TrainConfig,
+    data_folder: str | Path,
+    out: str | Path,
+    *,
+    precision: Literal["float32", "float16"] = "float32",
+    progress: bool = True,
+) -> Path:
+    """Train encoder, subgoal generators and IQL; return the checkpoint's folder.
+
+    ``out`` holds one folder a stage (state, scalars.csv, TensorBoard events), codes.safetensors,
+    config.yaml, metrics.json and checkpoint/. Run again with the same folders to resume: finished
+    stages are kept, a stage whose settings or inputs changed starts again. Raises
+    KeyboardInterrupt after saving on Ctrl-C.
+    """
+    out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    _save_config(out, config)
+    device = choose_device(config.device)
+    arrays = _load(Dataset(data_folder), progress)
+    first, rest = split_arrays(arrays, config.data.training_fraction)
+
+    vqvae, encoder_metrics = train_vqvae(
+        config,
+        first.images,
+        out / "vqvae",
+        validation=rest.images,
+        device=device,
+        progress=progress,
+    )
+    vqvae.requires_grad_(False)
+    encoded = _encode(config, vqvae, arrays, out, progress)
+    training, validation = encoded.split(config.data.training_fraction)
+    distances = latent_distances(
+        vqvae, training, _gaps(config), np.random.default_rng(config.seed)
+    )
+    config = settle(config, distances)
+    _save_config(out, config)
+
+    generators, generator_metrics = train_generators(
+        config,
+        vqvae,
+        training,
+        out / "generators",
+        validation=validation,
+        device=device,
+        progress=progress,
+    )
+    iql, iql_metrics = train_iql(
+        config,
+        vqvae,
+        training,
+        out / "iql",
+        validation=validation,
+        device=device,
+        progress=progress,
+    )
+    metrics: dict[str, Any] = {
+        "vqvae": encoder_metrics,
+        "generators": generator_metrics,
+        "iql": iql_metrics,
+        "latent_distance": {
+            str(gap): {
+                name: round(float(np.percentile(values, percentile)), 4)
+                for name, percentile in (("p10", 10), ("median", 50), ("p90", 90))
+            }
+            for gap, values in distances.items()
+        },
+        "reward_epsilon": config.iql.reward_epsilon,
+        "trajectories": len(arrays.lengths),
+        "frames": len(arrays.images),
+        "data": Dataset(data_folder).description,
+    }
+    text = json.dumps(metrics, indent=2) + "\n"
+    write_atomically(out / "metrics.json", lambda path: path.write_text(text))
+    modules = {"vqvae": vqvae, "generators": generators, "iql": iql}
+    save_checkpoint(out / "checkpoint", modules, config, metrics, precision=precision)
+    return out / "checkpoint"
+
+
+def settle(config: TrainConfig, distances: dict[int, np.ndarray]) -> TrainConfig:
+    """Replace "auto" distances by numbers measured on the encoded data."""
+    iql, follower = config.iql, config.follower
+    if iql.reward_epsilon == "auto":
+        epsilon = float(np.median(distances[iql.reward_epsilon_steps]))
+        iql = dataclasses.replace(iql, reward_epsilon=round(epsilon, 4))
+    if follower.distance_threshold == "auto":
+        follower = dataclasses.replace(follower, distance_threshold=iql.reward_epsilon)
+    return dataclasses.replace(config, iql=iql, follower=follower)
+
+
+def split_arrays(arrays: DatasetArrays, fraction: float) -> tuple[DatasetArrays, DatasetArrays]:
+    """Split into the first ``fraction`` of the trajectories and the rest; neither is empty."""
+    count = len(arrays.lengths)
+    if count < 2:
+        raise DatasetError(f"{count} trajectory is too few: one more is needed to validate with")
+    cut = min(max(round(fraction * count), 1), count - 1)
+    frame = int(arrays.lengths[:cut].sum())
+    return (
+        DatasetArrays(
+            arrays.images[:frame],
+            arrays.actions[:frame],
+            arrays.lengths[:cut],
+            arrays.attributes[:cut],
+        ),
+        DatasetArrays(
+            arrays.images[frame:],
+            arrays.actions[frame:],
+            arrays.lengths[cut:],
+            arrays.attributes[cut:],
+        ),
+    )
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device for "cpu", "cuda" or "auto" (CUDA where there is one)."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+def _gaps(config: TrainConfig) -> tuple[int, ...]:
+    return tuple(sorted({*DISTANCE_GAPS, config.iql.reward_epsilon_steps}))
+
+
+def _load(dataset: Dataset, progress: bool) -> DatasetArrays:
+    with tqdm(total=len(dataset), unit="trajectory", desc="load", disable=not progress) as bar:
+        return dataset.load(bar.update)
+
+
+def _encode(
+    config: TrainConfig, vqvae: VQVAE, arrays: DatasetArrays, out: Path, progress: bool
+) -> EncodedDataset:
+    """Encode all frames, or reuse codes.safetensors of the same encoder and frames.
+
+    Applies ``vqvae.distance_scale`` to the network: the codes stay the same.
+    """
+    raw_id = hashlib.sha256(serialise(vqvae)).hexdigest()
+    path = out / "codes.safetensors"
+    encoded = None
+    if path.exists():
+        stored = EncodedDataset.load(path)
+        if stored.encoder_id == raw_id and np.array_equal(stored.lengths, arrays.lengths):
+            encoded = stored
+    if encoded is None:
+        with tqdm(
+            total=len(arrays.images), unit="image", desc="encode", disable=not progress
+        ) as bar:
+            encoded = encode_dataset(vqvae, arrays, raw_id, bar.update)
+        encoded.save(path)
+    settings = config.vqvae
+    if settings.distance_scale is not None:
+        steps = settings.distance_steps
+        rng = np.random.default_rng(config.seed)
+        median = float(np.median(latent_distances(vqvae, encoded, (steps,), rng)[steps]))
+        if median <= 0:
+            raise DatasetError(
+                f"half of the frames {steps} steps apart have the same codes although the arm "
+                "moves: the encoder does not see it; train it longer"
+            )
+        vqvae.rescale(settings.distance_scale / median)
+    return encoded
+
+
+def _save_config(out: Path, config: TrainConfig) -> None:
+    text = yaml.safe_dump(to_dict(config), sort_keys=False)
+    write_atomically(out / "config.yaml", lambda path: path.write_text(text))

@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Stage 2: train the three subgoal generators on encoded trajectories (paper section III-B)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from ptp_core.config import GapConfig, TrainConfig
+from ptp_core.data.encoded import EncodedDataset
+from ptp_core.errors import DatasetError
+from ptp_core.models.subgoal_generator import HORIZONS, GeneratorHierarchy
+from ptp_core.models.vqvae import VQVAE
+from ptp_core.training.loop import Budget, Metrics, run_stage
+from ptp_core.training.state import StageState, without_budget
+
+VALIDATION_WINDOWS = 256
+
+
+def train_generators(
+    config: TrainConfig,
+    vqvae: VQVAE,
+    data: EncodedDataset,
+    folder: Path,
+    *,
+    validation: EncodedDataset,
+    device: torch.device,
+    progress: bool = True,
+) -> tuple[GeneratorHierarchy, dict[str, float]]:
+    """Train dt60, dt30 and dt15, one after the other; return them and their last scalars."""
+    torch.manual_seed(config.seed)
+    hierarchy = GeneratorHierarchy(config.generators).to(device)
+    scalars: dict[str, float] = {}
+    for number, name in enumerate(HORIZONS):
+        result = _train_one(
+            config,
+            name,
+            number,
+            hierarchy,
+            vqvae,
+            data,
+            folder / name,
+            validation,
+            device,
+            progress,
+        )
+        scalars |= {f"{name}/{key}": value for key, value in result.items()}
+    return hierarchy.eval(), scalars
+
+
+def _train_one(
+    config, name, number, hierarchy, vqvae, data, folder, validation, device, progress
+) -> dict[str, float]:
+    settings = config.generators
+    gaps: GapConfig = getattr(settings, name)
+    network = hierarchy[name]
+    parameters = list(network.parameters())
+    optimiser = torch.optim.Adam(parameters, lr=settings.learning_rate, fused=True)
+    seed = config.seed + number
+    state = StageState(
+        modules={name: network},
+        optimisers={"adam": optimiser},
+        generator=torch.Generator().manual_seed(seed),
+        rng=np.random.default_rng(seed),
+        fingerprint={
+            "config": without_budget(settings),
+            "seed": config.seed,
+            "encoder_id": data.encoder_id,
+            "frames": len(data.codes),
+        },
+    )
+    held_out = _latents(
+        vqvae,
+        validation,
+        sample_windows(validation, gaps, VALIDATION_WINDOWS, np.random.default_rng(0)),
+        device,
+    )
+
+    def train_step() -> Metrics:
+        windows = sample_windows(data, gaps, settings.batch_size, state.rng)
+        latents = _latents(vqvae, data, windows, device)
+        loss, metrics = network.loss(
+            latents[:, 0], latents[:, 1:], vqvae=vqvae, generator=state.generator
+        )
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(parameters, settings.gradient_clip)
+        optimiser.step()
+        return metrics
+
+    @torch.inference_mode()
+    def validate() -> dict[str, float]:
+        generator = torch.Generator().manual_seed(0)
+        metrics = network.loss(held_out[:, 0], held_out[:, 1:], vqvae=vqvae, generator=generator)[
+            1
+        ]
+        return {key: float(value) for key, value in metrics.items()}
+
+    scalars = run_stage(
+        name,
+        folder,
+        state,
+        train_step,
+        budget=Budget(steps=settings.steps, max_minutes=settings.max_minutes / len(HORIZONS)),
+        decay=settings.learning_rate_decay,
+        validate=validate,
+        save_minutes=config.save_minutes,
+        log_every=config.log_every,
+        progress=progress,
+    )
+    return {**scalars, "steps": state.step, "seconds": state.seconds}
+
+
+def sample_windows(
+    data: EncodedDataset, gaps: GapConfig, count: int, rng: np.random.Generator
+) -> np.ndarray:
+    """Draw frames of a context and its targets: int64 (count, 1 + unroll), ascending.
+
+    Raises DatasetError when no trajectory is long enough.
+    """
+    steps = gaps.unroll
+    final = gaps.mode == "final"
+    needed = gaps.minimum + gaps.maximum if final else gaps.minimum * steps + 1
+    usable = np.flatnonzero(data.lengths >= needed)
+    if not len(usable):
+        raise DatasetError(
+            f"no trajectory has the {needed} frames that a subgoal generator needs; "
+            "collect longer ones or lower its gaps"
+        )
+    chosen = rng.choice(usable, count)
+    lengths, starts = data.lengths[chosen], data.starts[chosen]
+    if final:
+        first = rng.integers(gaps.minimum, size=count)
+        last = lengths - 1 - rng.integers(gaps.maximum, size=count)
+        fractions = np.linspace(0, 1, steps + 1)
+        offsets = np.rint(first[:, None] + (last - first)[:, None] * fractions).astype(np.int64)
+    else:
+        drawn = rng.integers(gaps.minimum, gaps.maximum + 1, size=(count, steps))
+        # Where a window of these gaps does not fit, shrink it to the smallest gaps.
+        too_long = drawn.sum(1) > lengths - 1
+        drawn[too_long] = gaps.minimum
+        room = lengths - drawn.sum(1)
+        first = (rng.random(count) * room).astype(np.int64)
+        offsets = first[:, None] + np.concatenate(
+            [np.zeros((count, 1), dtype=np.int64), np.cumsum(drawn, axis=1)], axis=1
+        )
+    return starts[:, None] + offsets
+
+
+def _latents(
+    vqvae: VQVAE, data: EncodedDataset, windows: np.ndarray, device: torch.device
+) -> torch.Tensor:
+    codes = torch.from_numpy(data.codes[windows].astype(np.int64)).to(device)
+    return vqvae.lookup(codes)

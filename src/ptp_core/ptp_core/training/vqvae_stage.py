@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Stage 1: train the VQ-VAE on single frames (paper section III-A)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from ptp_core.config import TrainConfig, VQVAEConfig
+from ptp_core.models.vqvae import VQVAE, to_float
+from ptp_core.training.loop import Budget, Metrics, run_stage
+from ptp_core.training.state import StageState, without_budget
+
+VALIDATION_IMAGES = 512
+FOREGROUND_THRESHOLD = 0.1  # of the full range, largest colour difference to the median image
+
+
+def train_vqvae(
+    config: TrainConfig,
+    images: np.ndarray,
+    folder: Path,
+    *,
+    validation: np.ndarray,
+    device: torch.device,
+    progress: bool = True,
+) -> tuple[VQVAE, dict[str, float]]:
+    """Train on uint8 images (frames, 48, 48, 3); return the network and its last scalars."""
+    settings = config.vqvae
+    torch.manual_seed(config.seed)
+    vqvae = VQVAE(settings).to(device)
+    parameters = [p for p in vqvae.parameters() if p.requires_grad]
+    optimiser = torch.optim.Adam(parameters, lr=settings.learning_rate, fused=True)
+    state = StageState(
+        modules={"vqvae": vqvae},
+        optimisers={"adam": optimiser},
+        generator=torch.Generator().manual_seed(config.seed),
+        rng=np.random.default_rng(config.seed),
+        fingerprint={
+            "config": without_budget(settings),
+            "seed": config.seed,
+            "frames": len(images),
+        },
+        extra=vqvae.codebook_state(),
+    )
+    frames = torch.from_numpy(images)
+    weighting = _Weighting(settings, images, device)
+    held_out = torch.from_numpy(_spread(validation, VALIDATION_IMAGES)).to(device)
+
+    def train_step() -> Metrics:
+        chosen = torch.from_numpy(state.rng.integers(len(images), size=settings.batch_size))
+        batch = frames[chosen].to(device)
+        loss, metrics = vqvae.loss(
+            batch,
+            pixel_weights=weighting(batch),
+            quantised=state.step >= settings.quantise_after,
+            generator=state.generator,
+        )
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(parameters, settings.gradient_clip)
+        optimiser.step()
+        return metrics
+
+    @torch.inference_mode()
+    def validate() -> dict[str, float]:
+        vqvae.eval()
+        parts = [vqvae.loss(part, pixel_weights=weighting(part))[1] for part in held_out.split(64)]
+        vqvae.train()
+        keys = ("reconstruction_mse", "weighted_mse", "perplexity")
+        return {key: float(torch.stack([part[key] for part in parts]).mean()) for key in keys}
+
+    vqvae.train()
+    scalars = run_stage(
+        "vqvae",
+        folder,
+        state,
+        train_step,
+        budget=Budget(steps=settings.steps, max_minutes=settings.max_minutes),
+        decay=settings.learning_rate_decay,
+        validate=validate,
+        save_minutes=config.save_minutes,
+        log_every=config.log_every,
+        progress=progress,
+    )
+    return vqvae.eval(), {**scalars, "steps": state.step, "seconds": state.seconds}
+
+
+class _Weighting:
+    """Pixel weights of the reconstruction error, mean 1; None for "uniform"."""
+
+    def __init__(self, config: VQVAEConfig, images: np.ndarray, device: torch.device) -> None:
+        self.config = config
+        sample = _spread(images, 2000)
+        if config.reconstruction_weighting == "deviation":
+            deviation = sample.std(axis=0, dtype=np.float32).mean(axis=-1)
+            weights = np.maximum(deviation / max(deviation.mean(), 1e-6), config.deviation_floor)
+            self.weights = torch.from_numpy(weights / weights.mean()).to(device)
+        elif config.reconstruction_weighting == "foreground":
+            median = np.median(sample, axis=0).astype(np.uint8)
+            self.background = to_float(torch.from_numpy(median[None])).to(device)
+
+    def __call__(self, batch: torch.Tensor) -> torch.Tensor | None:
+        if self.config.reconstruction_weighting == "uniform":
+            return None
+        if self.config.reconstruction_weighting == "deviation":
+            return self.weights
+        difference = (to_float(batch) - self.background).abs().amax(1, keepdim=True)
+        weights = 1 + self.config.foreground_gain * (difference > FOREGROUND_THRESHOLD).float()
+        return weights / weights.mean()
+
+
+def _spread(images: np.ndarray, count: int) -> np.ndarray:
+    chosen = np.linspace(0, len(images) - 1, min(count, len(images))).astype(int)
+    return images[chosen]
