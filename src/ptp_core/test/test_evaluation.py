@@ -137,7 +137,8 @@ def test_another_seed_gives_other_episodes(folder):
 
 
 def test_an_interrupted_evaluation_goes_on_where_it_stopped(folder, tmp_path, monkeypatch):
-    config, partial = settings(folder), tmp_path / "out.json.partial"
+    config, output = settings(folder), tmp_path / "out.json"
+    partial = tmp_path / "out.json.partial"
     expected = outcome(run(config))
     ran = []
     original = evaluation._Runner.run
@@ -150,23 +151,24 @@ def test_an_interrupted_evaluation_goes_on_where_it_stopped(folder, tmp_path, mo
 
     monkeypatch.setattr(evaluation._Runner, "run", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        run(config, partial=partial)
+        run(config, output=output)
     with open(partial, "ab") as file:
         file.write(b'{"task": "B", "episo')  # a kill in the middle of a line
     ran.clear()
-    assert outcome(run(config, partial=partial)) == expected
+    assert outcome(run(config, output=output)) == expected
     assert ran == [("B", 0), ("B", 1)]
     assert not partial.exists()
+    assert outcome(json.loads(output.read_text())) == expected
 
 
 def test_unfinished_results_of_other_settings_are_not_mixed_in(folder, tmp_path):
-    partial = tmp_path / "out.json.partial"
+    output, partial = tmp_path / "out.json", tmp_path / "out.json.partial"
     evaluation.PartialResults(partial, settings(folder).settings())
     with pytest.raises(InputError, match='another "seed"'):
-        run(settings(folder, seed=5), partial=partial)
+        run(settings(folder, seed=5), output=output)
     partial.write_text("{]\n")
     with pytest.raises(InputError, match="damaged"):
-        run(settings(folder), partial=partial)
+        run(settings(folder), output=output)
 
 
 def test_a_plan_buffer_grows_over_the_episodes_and_is_kept(folder, tmp_path):

@@ -9,6 +9,7 @@ then every plan enters it, and a single worker runs the episodes in order.
 from __future__ import annotations
 
 import concurrent.futures
+import json
 import multiprocessing
 import signal
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ from tqdm import tqdm
 
 from ptp_core.config import FollowerConfig, PlannerConfig, to_dict
 from ptp_core.data.collect import environment_factory
+from ptp_core.data.files import write_atomically
 from ptp_core.errors import InputError, PtpError
 from ptp_core.planners.factory import make_planner
 from ptp_core.planners.plan_buffer import load_buffers, save_buffers
@@ -72,13 +74,14 @@ def evaluate(
     config: EvaluationConfig,
     *,
     workers: int = 1,
-    partial: Path | None = None,
+    output: Path | None = None,
     progress: bool = True,
 ) -> dict[str, Any]:
-    """Run ``config.episodes`` episodes of each task and return what `ptp evaluate` writes.
+    """Run ``config.episodes`` episodes of each task; return the figures and write them as JSON.
 
-    ``workers`` processes with one torch thread each; 0 runs in this process. ``partial`` names a
-    file of finished episodes to resume from; it is deleted at the end. Result:
+    ``workers`` processes with one torch thread each; 0 runs in this process. ``output`` names the
+    JSON file; finished episodes are kept in ``output``.partial until all are done, and the next
+    call goes on from there. Result:
 
         {"method", "protocol", "seed", ..., "mean_success_rate",
          "tasks": {"A": {"episodes", "successes", "success_rate", "success_interval_95",
@@ -94,6 +97,7 @@ def evaluate(
     settings = config.settings()
     environment_factory(config.env)
     keys = [(task, episode) for task in config.tasks for episode in range(config.episodes)]
+    partial = output.with_name(f"{output.name}.partial") if output else None
     store = PartialResults(partial, settings) if partial else None
     results = {key: store.results[key] for key in keys if key in store.results} if store else {}
     missing = [key for key in keys if key not in results]
@@ -117,10 +121,13 @@ def evaluate(
             for episode in range(config.episodes)
         ]
         tasks[task] = summarise(rows)
-    if partial:
-        partial.unlink()
     rates = [figures["success_rate"] for figures in tasks.values()]
-    return {**settings, "mean_success_rate": sum(rates) / len(rates), "tasks": tasks}
+    result = {**settings, "mean_success_rate": sum(rates) / len(rates), "tasks": tasks}
+    if output:
+        text = json.dumps(result, indent=2) + "\n"
+        write_atomically(output, lambda path: path.write_text(text, encoding="utf-8"))
+        partial.unlink()
+    return result
 
 
 class _Runner:

@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`ptp collect`: demonstrations of single primitives by the scripted expert."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+
+def add_parser(subparsers) -> None:
+    """Add the subcommand to the ``ptp`` parser."""
+    parser = subparsers.add_parser(
+        "collect",
+        help="collect demonstrations with the scripted expert",
+        description="Collect demonstrations of single primitives in parallel. Repeat the command "
+        "to go on after an interruption; the data do not depend on the number of workers.",
+    )
+    parser.add_argument(
+        "--config", required=True, metavar="FILE", help="training YAML; its data section counts"
+    )
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder of the data set")
+    parser.add_argument("--workers", type=int, metavar="N", help="processes (from the YAML)")
+    parser.add_argument("--seed", type=int, metavar="S", help="seed of the data (from the YAML)")
+    parser.add_argument(
+        "--trajectories", type=int, metavar="N", help="demonstrations in all (from the YAML)"
+    )
+    parser.add_argument(
+        "--env", metavar="MODULE:FACTORY", help="gymnasium environment (from the YAML)"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Collect; return the exit status."""
+    from ptp_cli.shared import config_file
+    from ptp_core.config import load_config
+    from ptp_core.data.collect import collect
+
+    given = {
+        "data.workers": args.workers,
+        "data.seed": args.seed,
+        "data.trajectories": args.trajectories,
+        "data.env": args.env,
+    }
+    overrides = {key: value for key, value in given.items() if value is not None}
+    config = load_config(config_file(args.config), overrides)
+    try:
+        counts = collect(config.data, args.out)
+    except KeyboardInterrupt:
+        print("stopped; repeat the command to go on", file=sys.stderr)
+        return 130
+    print(f"{args.out}: {counts['total']} trajectories, {counts['new']} of them new")
+    for name, figures in counts["primitives"].items():
+        print(f"  {name}: {figures['trajectories']}, success {figures['success_rate']:.0%}")
+    return 0

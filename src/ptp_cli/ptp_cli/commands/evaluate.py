@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`ptp evaluate`: success rates on the target tasks, in process."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+
+def add_parser(subparsers) -> None:
+    """Add the subcommand to the ``ptp`` parser."""
+    parser = subparsers.add_parser(
+        "evaluate",
+        help="measure success rates on the target tasks",
+        description="Run episodes of each task and write success rates with 95 % intervals, plan "
+        "seconds and control latency. With --json, finished episodes are kept in FILE.partial, "
+        "and repeating the command goes on. Figures do not depend on the number of workers.",
+    )
+    add = parser.add_argument
+    add("--tasks", nargs="+", default=["A", "B", "C"], metavar="T", help="default: A B C")
+    add(
+        "--method",
+        choices=("ptp", "model_free"),
+        default="ptp",
+        help="with planned subgoals, or the same policy on the goal itself (default: %(default)s)",
+    )
+    add(
+        "--protocol",
+        choices=("paper", "varied"),
+        default="paper",
+        help="fixed scenes, or poses that vary (default: %(default)s)",
+    )
+    add("--episodes", type=int, default=50, metavar="N", help="of each task (default: 50)")
+    add("--seed", type=int, default=0, metavar="S", help="default: 0")
+    add("--json", type=Path, metavar="FILE", help="write the figures to FILE")
+    add(
+        "--env",
+        default="ptp_sim.env:make_env",
+        metavar="MODULE:FACTORY",
+        help="gymnasium environment (default: %(default)s)",
+    )
+    add(
+        "--env-arg",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="argument of the environment's factory, for example grasp=physical; repeatable",
+    )
+    add("--checkpoint", type=Path, metavar="DIR", help="default: the released one, in models/")
+    add(
+        "--planner",
+        default="fast",
+        metavar="NAME",
+        help="fast, paper, or a YAML file with a planner section (default: fast)",
+    )
+    add("--deterministic", action="store_true", help="act with the policy's mean, not a sample")
+    add(
+        "--plan-buffer",
+        type=Path,
+        metavar="FILE",
+        help="start plans from those in FILE and add to them; needs --workers 1",
+    )
+    add("--max-steps", type=int, default=400, metavar="N", help="control steps (default: 400)")
+    add(
+        "--workers",
+        type=int,
+        default=os.cpu_count() or 1,
+        metavar="N",
+        help="processes (default: one a core)",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Evaluate; return the exit status."""
+    import dataclasses
+
+    from ptp_cli.shared import config_file, released_checkpoint
+    from ptp_core.errors import InputError
+    from ptp_core.planners.factory import PRESETS, planner_config
+    from ptp_core.practice.evaluation import EvaluationConfig, evaluate
+    from ptp_core.training.checkpoint import load_checkpoint
+
+    if args.workers < 1:
+        raise InputError(f"--workers is {args.workers}; it must be at least 1")
+    planner = args.planner if args.planner in PRESETS else str(config_file(args.planner))
+    checkpoint = args.checkpoint or released_checkpoint()
+    follower = load_checkpoint(checkpoint).config.follower
+    config = EvaluationConfig(
+        checkpoint=checkpoint,
+        env=args.env,
+        env_kwargs=_arguments(args.env_arg),
+        tasks=tuple(dict.fromkeys(args.tasks)),
+        method=args.method,
+        protocol=args.protocol,
+        episodes=args.episodes,
+        seed=args.seed,
+        max_steps=args.max_steps,
+        planner=planner_config(planner),
+        follower=dataclasses.replace(
+            follower, sample_actions=follower.sample_actions and not args.deterministic
+        ),
+        plan_buffer=args.plan_buffer,
+    )
+    try:
+        result = evaluate(config, workers=args.workers, output=args.json)
+    except KeyboardInterrupt:
+        print("stopped" + ("; repeat the command to go on" if args.json else ""), file=sys.stderr)
+        return 130
+    _print(result)
+    return 0
+
+
+def _arguments(pairs: list[str]) -> dict[str, Any]:
+    import yaml
+
+    from ptp_core.errors import InputError
+
+    arguments = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise InputError(f'--env-arg "{pair}" has no "="; write NAME=VALUE')
+        arguments[name] = yaml.safe_load(value)
+    return arguments
+
+
+def _print(result: dict[str, Any]) -> None:
+    print(f"{'task':<6}{'success':>9}  {'95 % interval':<16}{'plan':>8}{'latency p99':>14}")
+    for task, figures in result["tasks"].items():
+        low, high = figures["success_interval_95"]
+        plan = figures["plan_seconds"]
+        print(
+            f"{task:<6}{figures['success_rate']:>9.1%}  {low:.1%} to {high:.1%}".ljust(33)
+            + ("       -" if plan is None else f"{plan:>6.2f} s")
+            + f"{figures['control_latency_ms']['p99']:>11.1f} ms"
+        )
+    print(f"mean  {result['mean_success_rate']:>9.1%}")

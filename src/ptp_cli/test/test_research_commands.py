@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""collect, pretrain and evaluate as a user calls them, on the toy environment."""
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from ptp_cli import shared
+from ptp_cli.commands import collect, evaluate, pretrain
+from ptp_core.errors import CheckpointError, InputError
+
+TRAINING = """
+threads: 1
+data: {env: "ptp_core.toy_env:make_env", trajectories: 10, steps: 20, workers: 1}
+vqvae:
+  {codebook_size: 32, hidden_channels: 8, stem_channels: 4, residual_channels: 4,
+   residual_blocks: 1, batch_size: 8, steps: 3}
+generators:
+  hidden_channels: 4
+  hidden_units: 16
+  steps: 2
+  batch_size: 4
+  dt15: {minimum: 2, maximum: 3, unroll: 2}
+  dt30: {minimum: 4, maximum: 5, unroll: 2}
+  dt60: {mode: final, minimum: 3, maximum: 3, unroll: 1}
+iql: {policy_hidden: [16], q_hidden: [16], value_hidden: [16], batch_size: 8, steps: 3}
+planner: {samples: 4, iterations: 1}
+"""
+
+
+def ptp(module, *arguments):
+    """Run one subcommand with the arguments of a command line."""
+    parser = argparse.ArgumentParser()
+    module.add_parser(parser.add_subparsers())
+    name = module.__name__.rpartition(".")[2]
+    args = parser.parse_args([name, *(str(argument) for argument in arguments)])
+    return args.run(args)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("training")
+    (folder / "tiny.yaml").write_text(TRAINING)
+    config, data, out = folder / "tiny.yaml", folder / "data", folder / "run"
+    assert ptp(collect, "--config", config, "--out", data) == 0
+    assert ptp(pretrain, "--config", config, "--data", data, "--out", out) == 0
+    return folder
+
+
+@pytest.fixture
+def toy(trained):
+    return (
+        *("--env", "ptp_core.toy_env:make_env", "--max-steps", 8, "--episodes", 1),
+        *("--checkpoint", trained / "run" / "checkpoint"),
+    )
+
+
+def test_from_nothing_to_figures(trained, toy, tmp_path, capsys):
+    output = tmp_path / "new" / "figures.json"
+    planner = trained / "tiny.yaml"
+    arguments = ("--tasks", "A", "B", "--seed", 7, "--protocol", "varied", "--workers", 1)
+    assert ptp(evaluate, *toy, *arguments, "--planner", planner, "--json", output) == 0
+    result = json.loads(output.read_text())
+    assert list(result["tasks"]) == ["A", "B"]
+    assert result["tasks"]["A"]["episodes"] == 1
+    assert (result["seed"], result["protocol"]) == (7, "varied")
+    assert result["planner"]["samples"] == 4
+    assert result["follower"]["sample_actions"]
+    printed = capsys.readouterr().out
+    assert "95 % interval" in printed
+    assert "mean" in printed
+
+
+def test_options_reach_the_episodes(toy, tmp_path):
+    output = tmp_path / "figures.json"
+    options = ("--method", "model_free", "--deterministic", "--env-arg", "max_steps=5")
+    assert ptp(evaluate, *toy, "--tasks", "A", "--workers", 1, *options, "--json", output) == 0
+    result = json.loads(output.read_text())
+    assert result["method"] == "model_free"
+    assert not result["follower"]["sample_actions"]
+    assert result["tasks"]["A"]["runs"][0]["steps"] == 5
+
+
+def test_a_run_is_not_overwritten_but_resumed(trained):
+    config, data, out = trained / "tiny.yaml", trained / "data", trained / "run"
+    arguments = ("--config", config, "--data", data, "--out", out)
+    with pytest.raises(InputError, match="--resume"):
+        ptp(pretrain, *arguments)
+    manifest = out / "checkpoint" / "manifest.json"
+    before = json.loads(manifest.read_text())["files"]
+    assert ptp(pretrain, *arguments, "--resume") == 0
+    assert json.loads(manifest.read_text())["files"] == before
+
+
+def test_wrong_arguments_are_one_clear_error(toy):
+    with pytest.raises(InputError, match="NAME=VALUE"):
+        ptp(evaluate, *toy, "--env-arg", "grasp")
+    with pytest.raises(InputError, match="--workers"):
+        ptp(evaluate, *toy, "--workers", 0)
+
+
+def test_the_released_checkpoint_is_the_one_in_models(tmp_path, monkeypatch):
+    monkeypatch.setattr(shared, "shared_root", lambda: tmp_path)
+    with pytest.raises(CheckpointError, match="--checkpoint"):
+        shared.released_checkpoint()
+    for name in ("first", "second"):
+        folder = tmp_path / "models" / name
+        folder.mkdir(parents=True)
+        (folder / "manifest.json").touch()
+        if name == "first":
+            assert shared.released_checkpoint() == folder
+    with pytest.raises(CheckpointError, match="first, second"):
+        shared.released_checkpoint()
+
+
+def test_ctrl_c_leaves_finished_episodes_to_go_on_from(toy, tmp_path):
+    output = tmp_path / "figures.json"
+    program = (
+        "import sys; sys.path[:0] = sys.argv.pop(1).split(':')\n"
+        "from test_research_commands import ptp; from ptp_cli.commands import evaluate\n"
+        "if __name__ == '__main__': sys.exit(ptp(evaluate, *sys.argv[1:]))\n"
+    )
+    script = tmp_path / "main.py"
+    script.write_text(program)
+    arguments = [*toy, "--tasks", "A", "--episodes", 10_000, "--workers", 1, "--json", output]
+    process = subprocess.Popen(
+        [sys.executable, script, os.path.dirname(__file__), *map(str, arguments)],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    partial = tmp_path / "figures.json.partial"
+    for line in process.stderr:  # the progress bar, one line an update with carriage returns
+        if partial.exists() and partial.read_text().count("\n") > 2:
+            break
+        assert process.poll() is None, line
+    process.send_signal(signal.SIGINT)
+    rest = process.communicate(timeout=60)[1]
+    assert process.returncode == 130, rest
+    assert "repeat the command" in rest
+    assert partial.read_text().endswith("\n")
