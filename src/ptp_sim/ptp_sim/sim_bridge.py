@@ -1,0 +1,284 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Node: the simulated table in place of camera and arm driver, with their topics and services."""
+
+from __future__ import annotations
+
+import math
+import time
+import traceback
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from builtin_interfaces.msg import Time
+from geometry_msgs.msg import Pose
+from ptp_interfaces.msg import ArmState, CartesianDelta, ErrorCode, Observation
+from ptp_interfaces.srv import JudgeEpisode, ResetScene
+from rclpy.clock import Clock
+from rclpy.clock_type import ClockType
+from rclpy.node import Node
+from rosgraph_msgs.msg import Clock as ClockMessage
+from sensor_msgs.msg import Image, JointState
+
+from ptp_core.errors import InputError, PtpError
+from ptp_robot.kinematics import ARM_JOINTS
+from ptp_ros.diagnostics import ERROR, OK, WARN, Diagnostics
+from ptp_ros.errors import RequestError, fill_error
+from ptp_ros.images import array_to_image
+from ptp_ros.parameters import declare, parameter
+from ptp_ros.run import run
+from ptp_ros.topics import (
+    ARM_STATE,
+    BASE_FRAME,
+    CAMERA_FRAME,
+    COMMAND,
+    COMMANDS,
+    IMAGE_RAW,
+    JOINT_STATES,
+    JUDGE_EPISODE,
+    LATCHED,
+    OBSERVATION,
+    RESET_SCENE,
+    SENSOR,
+)
+from ptp_sim.env import make_env
+from ptp_sim.goals import PlanFailed
+from ptp_sim.stepping import MODES, CommandGate
+
+
+@dataclass(frozen=True)
+class SimBridgeParameters:
+    """Parameters of the sim_bridge node."""
+
+    mode: str = parameter(
+        "real_time",
+        "real_time: a picture every 1/rate s; lock_step: the next picture when the command that "
+        "answers the last one has been carried out, on simulated time",
+        choices=MODES,
+    )
+    rate: float = parameter(10.0, "pictures a second in real time, Hz", minimum=0.1, maximum=60.0)
+    patience: int = parameter(
+        4, "pictures by which an answer may be late in real time", minimum=0, maximum=100
+    )
+    grasp: str = parameter(
+        "assisted", "how the gripper takes the block", choices=("assisted", "physical")
+    )
+    image_size: int = parameter(
+        240, "pixels a side of image_raw, the picture for people", minimum=48, maximum=1024
+    )
+    image_every: int = parameter(
+        1, "draw image_raw at every n-th picture, while somebody looks; 0: never", minimum=0
+    )
+
+
+class SimBridgeNode(Node):
+    """Publishes what a camera and an arm driver would, and carries out `CartesianDelta`.
+
+    Without commands the table stands still. A command that is refused moves nothing; the reason
+    is logged and stands in the next ArmState.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__("sim_bridge", **options)
+        self._settings = settings = declare(self, SimBridgeParameters)
+        self._gate = CommandGate(settings.mode, settings.patience)
+        self._env = make_env(grasp=settings.grasp)
+        self._steps = self._refused = self._late = 0
+        self._info: dict = {}
+        self._task = ""
+        # When the newest observations left: number -> steady clock [s].
+        self._published: dict[int, float] = {}
+        self._state = ArmState()
+        self._observations = self.create_publisher(Observation, OBSERVATION, LATCHED)
+        self._images = self.create_publisher(Image, IMAGE_RAW, SENSOR)
+        self._states = self.create_publisher(ArmState, ARM_STATE, COMMANDS)
+        self._joints = self.create_publisher(JointState, JOINT_STATES, COMMANDS)
+        self._lock_step = settings.mode == "lock_step"
+        if self._lock_step:
+            self._clock = self.create_publisher(ClockMessage, "/clock", COMMANDS)
+        self.create_subscription(CartesianDelta, COMMAND, self._commanded, COMMANDS)
+        self.create_service(ResetScene, RESET_SCENE, self._reset)
+        self.create_service(JudgeEpisode, JUDGE_EPISODE, self._judge)
+        Diagnostics(self, self._status)
+        if not self._lock_step:
+            steady = Clock(clock_type=ClockType.STEADY_TIME)
+            self.create_timer(1.0 / settings.rate, self._tick, clock=steady)
+
+    def stop(self) -> None:
+        """Free the simulator."""
+        self._env.close()
+
+    def _reset(self, request: ResetScene.Request, response: ResetScene.Response):
+        options = {"task": request.task, "protocol": request.protocol}
+        try:
+            if request.seed >= 2**32:
+                raise InputError(f"seed {request.seed} is too large: use one below 2^32")
+            image, self._info = self._env.reset(seed=request.seed, options=options)
+            goal = self._info["goal_image"]
+        except (PtpError, ValueError, KeyError) as error:
+            self.get_logger().error(f"reset refused: {error}")
+            return fill_error(response, RequestError(ErrorCode.BAD_REQUEST, str(error)))
+        except (PlanFailed, OSError, RuntimeError) as error:
+            self.get_logger().error(f"reset failed\n{traceback.format_exc()}")
+            return fill_error(response, RequestError(ErrorCode.UNAVAILABLE, str(error)))
+        self._task, self._steps = request.task, 0
+        self._open = self._env.world.arm.opening()  # a reset opens the gripper
+        self._before = self._arm()
+        response.observation_seq = self._gate.reset()
+        response.control_rate = 0.0 if self._lock_step else self._settings.rate
+        response.goal_image = array_to_image(goal, self._stamp(), CAMERA_FRAME)
+        self._state = ArmState(holding=True)
+        self._publish(image)
+        self.get_logger().info(
+            f"task {request.task} ({request.protocol}), seed {request.seed}: "
+            f"observation {response.observation_seq}"
+        )
+        return response
+
+    def _judge(self, request: JudgeEpisode.Request, response: JudgeEpisode.Response):
+        newest = self._gate.observation_seq
+        if not self._task:
+            error = RequestError(ErrorCode.BAD_REQUEST, "no episode to judge: reset the scene")
+            return fill_error(response, error)
+        if newest < request.observation_seq:
+            error = RequestError(
+                ErrorCode.BAD_REQUEST,
+                f"observation {request.observation_seq} is yet to come, {newest} is the newest: "
+                "wait for the arm state that shows it",
+            )
+            return fill_error(response, error)
+        response.success = bool(self._info["success"])
+        response.steps = self._steps
+        response.observation_seq = newest
+        response.check_names = list(self._info["parts"])
+        response.check_values = [bool(value) for value in self._info["parts"].values()]
+        return response
+
+    def _commanded(self, message: CartesianDelta) -> None:
+        if not self._gate.admits(message.observation_seq):
+            self._late += 1  # answered before, too late, or no scene yet
+            return
+        arrived = time.monotonic()
+        try:
+            delta = self._gate.check(
+                message.header.frame_id,
+                BASE_FRAME,
+                message.dx,
+                message.dy,
+                message.dz,
+                message.dyaw,
+                message.gripper,
+            )
+        except InputError as error:
+            self._refuse(error)
+            return
+        image, _, _, _, self._info = self._env.apply(delta)
+        self._steps += 1
+        self._gate.moved(message.observation_seq)
+        latency = arrived - self._published.get(message.observation_seq, arrived)
+        self._state = ArmState(command_seq=message.seq, latency=latency)
+        if self._lock_step:
+            self._gate.observed()
+            self._publish(image)
+
+    def _refuse(self, error: Exception) -> None:
+        self._refused += 1
+        self.get_logger().error(f"holding still: {error}", throttle_duration_sec=1.0)
+        self._state = fill_error(
+            ArmState(holding=True), RequestError(ErrorCode.BAD_COMMAND, str(error))
+        )
+        if self._lock_step:
+            self._publish_state()  # no picture will follow that would carry the reason
+
+    def _tick(self) -> None:
+        if self._task:
+            self._gate.observed()
+            self._publish(self._env.world.observe())
+
+    def _stamp(self) -> Time:
+        """Simulated time in lock-step, else ROS time."""
+        if not self._lock_step:
+            return self.get_clock().now().to_msg()
+        nanoseconds = round(self._gate.observation_seq * self._env.world.step_seconds * 1e9)
+        return Time(sec=nanoseconds // 10**9, nanosec=nanoseconds % 10**9)
+
+    def _publish(self, pixels: np.ndarray) -> None:
+        stamp = self._stamp()
+        if self._lock_step:
+            self._clock.publish(ClockMessage(clock=stamp))
+        observation = Observation(seq=self._gate.observation_seq)
+        observation.image = array_to_image(pixels, stamp, CAMERA_FRAME)
+        observation.header = observation.image.header
+        self._published[observation.seq] = time.monotonic()
+        self._published.pop(observation.seq - self._settings.patience - 1, None)
+        self._observations.publish(observation)
+        self._publish_state()
+        self._state = ArmState(holding=True)
+        every = self._settings.image_every
+        if every and self._gate.observation_seq % every == 0:
+            self._publish_image(stamp)
+
+    def _publish_image(self, stamp: Time) -> None:
+        if self._images.get_subscription_count():
+            picture = self._env.world.camera.picture(self._settings.image_size)
+            self._images.publish(array_to_image(picture, stamp, CAMERA_FRAME))
+
+    def _arm(self) -> tuple[np.ndarray, float, np.ndarray]:
+        arm = self._env.world.arm
+        return *arm.pose(), arm.joint_positions()
+
+    def _publish_state(self) -> None:
+        state, stamp = self._state, self._stamp()
+        position, yaw, q = self._arm()
+        before, yaw_before, q_before = self._before
+        seconds = self._env.world.step_seconds
+        moved = position - before
+        turned = math.remainder(yaw - yaw_before, 2 * math.pi)
+        state.header.stamp = stamp
+        state.header.frame_id = BASE_FRAME
+        state.observation_seq = self._gate.observation_seq
+        state.pose = state.setpoint = _pose(position, yaw)
+        state.yaw = yaw
+        state.twist.linear.x, state.twist.linear.y, state.twist.linear.z = moved / seconds
+        state.twist.angular.z = turned / seconds
+        state.joint_names = list(ARM_JOINTS)
+        state.joint_positions = q.tolist()
+        state.joint_velocities = ((q - q_before) / seconds).tolist()
+        state.gripper = 1.0 - 2.0 * min(self._env.world.arm.opening() / self._open, 1.0)
+        state.executed_dx, state.executed_dy, state.executed_dz = moved
+        state.executed_dyaw = turned
+        self._states.publish(state)
+        joints = JointState(name=state.joint_names, position=state.joint_positions)
+        joints.velocity = state.joint_velocities
+        joints.header = state.header
+        self._joints.publish(joints)
+        self._before = position, yaw, q
+
+    def _status(self):
+        figures = {
+            "mode": self._settings.mode,
+            "task": self._task or "none",
+            "observation": self._gate.observation_seq,
+            "steps": self._steps,
+            "refused": self._refused,
+            "late": self._late,
+        }
+        if self._state.error_code != ErrorCode.NONE:
+            return ERROR, self._state.error_msg, figures
+        if not self._task:
+            return WARN, "waiting for a reset", figures
+        return OK, "running", figures
+
+
+def _pose(position: np.ndarray, yaw: float) -> Pose:
+    """Pose of a tool that points down: half a turn about y, then yaw about z."""
+    pose = Pose()
+    pose.position.x, pose.position.y, pose.position.z = (float(v) for v in position)
+    pose.orientation.x, pose.orientation.y = -math.sin(yaw / 2), math.cos(yaw / 2)
+    pose.orientation.z = pose.orientation.w = 0.0
+    return pose
+
+
+def main() -> int:
+    """Entry point."""
+    return run(SimBridgeNode)

@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The simulated table on a real graph: lock-step, real time, refused commands, judging."""
+
+import math
+
+import numpy as np
+import pytest
+from ptp_interfaces.msg import ArmState, CartesianDelta, ErrorCode, Observation
+from ptp_interfaces.srv import JudgeEpisode, ResetScene
+from rcl_interfaces.msg import Log
+from rosgraph_msgs.msg import Clock
+from sensor_msgs.msg import Image, JointState
+
+from ptp_robot.action import ActionScale
+from ptp_ros.images import image_to_array
+from ptp_ros.testing import Graph, parameters
+from ptp_ros.topics import ARM_STATE, COMMAND, COMMANDS, IMAGE_RAW, LATCHED, OBSERVATION, SENSOR
+from ptp_sim.env import make_env
+from ptp_sim.sim_bridge import SimBridgeNode
+
+SEED = 11
+
+
+@pytest.fixture
+def graph():
+    with Graph() as graph:
+        yield graph
+
+
+def start(graph, mode, **values):
+    options = parameters({"mode": mode, **values})
+    graph.add(SimBridgeNode(context=graph.context, parameter_overrides=options))
+
+
+def reset(graph, task="A", seed=SEED):
+    request = ResetScene.Request(task=task, protocol="paper", seed=seed)
+    return graph.call(ResetScene, "reset_scene", request)
+
+
+def judge(graph, seq):
+    return graph.call(JudgeEpisode, "judge_episode", JudgeEpisode.Request(observation_seq=seq))
+
+
+def command(action, seq, **changes):
+    delta = ActionScale().to_delta(np.asarray(action, np.float32))
+    message = CartesianDelta(seq=seq, observation_seq=seq, **{**vars(delta), **changes})
+    message.header.frame_id = "base"
+    return message
+
+
+@pytest.fixture
+def actions():
+    return np.random.default_rng(5).uniform(-1, 1, (6, 5)).astype(np.float32)
+
+
+def test_lock_step_shows_the_same_pictures_as_the_environment(graph, actions):
+    start(graph, "lock_step")
+    seen = graph.collect(Observation, OBSERVATION, LATCHED)
+    states = graph.collect(ArmState, ARM_STATE, COMMANDS)
+    clock = graph.collect(Clock, "/clock", COMMANDS)
+    commands = graph.publisher(CartesianDelta, COMMAND, COMMANDS)
+    response = reset(graph)
+    assert (response.error_code, response.control_rate) == (ErrorCode.NONE, 0.0)
+    first = response.observation_seq
+    for step, action in enumerate(actions):
+        graph.wait(lambda: len(seen) == step + 1, "the next picture")  # noqa: B023
+        commands.publish(command(action, first + step))
+    graph.wait(lambda: len(seen) == len(actions) + 1, "the last picture")
+
+    env = make_env()
+    image, info = env.reset(seed=SEED, options={"task": "A", "protocol": "paper"})
+    assert np.array_equal(image_to_array(response.goal_image), info["goal_image"])
+    expected = [image] + [env.step(action)[0] for action in actions]
+    for message, picture in zip(seen, expected, strict=True):
+        assert np.array_equal(image_to_array(message.image), picture)
+    assert [m.seq for m in seen] == list(range(first, first + len(seen)))
+    graph.wait(lambda: states[-1].observation_seq == seen[-1].seq, "the last state")
+    tcp = env.world.state().tcp
+    pose = states[-1].pose
+    assert (pose.position.x, pose.position.y, pose.position.z) == tuple(tcp)
+    assert states[-1].command_seq == seen[-1].seq - 1
+    # Simulated time: one control step a picture, on the clock before the picture itself.
+    step_ns = round(env.world.step_seconds * 1e9)
+    assert [c.clock.nanosec for c in clock] == [m.header.stamp.nanosec for m in seen]
+    difference = seen[1].header.stamp.nanosec - seen[0].header.stamp.nanosec
+    assert difference == pytest.approx(step_ns, abs=2)
+    env.close()
+
+
+def test_the_judge_agrees_with_the_environment_and_does_not_look_ahead(graph):
+    start(graph, "lock_step")
+    assert judge(graph, 0).error_code == ErrorCode.BAD_REQUEST
+    first = reset(graph).observation_seq
+    verdict = judge(graph, first)
+    env = make_env()
+    info = env.reset(seed=SEED, options={"task": "A", "protocol": "paper"})[1]
+    env.close()
+    assert (verdict.error_code, verdict.success) == (ErrorCode.NONE, info["success"])
+    assert dict(zip(verdict.check_names, verdict.check_values, strict=True)) == info["parts"]
+    early = judge(graph, first + 1)
+    assert early.error_code == ErrorCode.BAD_REQUEST
+    assert "yet to come" in early.error_msg
+
+
+@pytest.mark.parametrize(
+    ("request_", "text"),
+    [
+        (ResetScene.Request(task="D", protocol="paper"), "D"),
+        (ResetScene.Request(task="A", protocol="loose"), "loose"),
+        (ResetScene.Request(task="demonstration", protocol="paper"), "goal"),
+        (ResetScene.Request(task="A", protocol="paper", seed=2**40), "too large"),
+    ],
+)
+def test_a_scene_that_does_not_exist_is_refused_and_the_node_lives_on(graph, request_, text):
+    start(graph, "lock_step")
+    response = graph.call(ResetScene, "reset_scene", request_)
+    assert response.error_code == ErrorCode.BAD_REQUEST
+    assert text in response.error_msg
+    assert reset(graph).error_code == ErrorCode.NONE
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [({"dx": math.nan}, "not finite"), ({"dy": 0.2}, "at most 0.05 m")],
+)
+def test_a_mad_command_moves_nothing_and_is_named(graph, changes, text):
+    start(graph, "lock_step")
+    logs = graph.logs()
+    seen = graph.collect(Observation, OBSERVATION, LATCHED)
+    states = graph.collect(ArmState, ARM_STATE, COMMANDS)
+    commands = graph.publisher(CartesianDelta, COMMAND, COMMANDS)
+    first = reset(graph).observation_seq
+    graph.wait(lambda: len(states) == 1, "the first state")
+    commands.publish(command([1, 0, 0, 0, 0], first, **changes))
+    logs.expect(text, Log.ERROR)
+    graph.wait(lambda: len(states) == 2, "the refusal")
+    assert states[1].error_code == ErrorCode.BAD_COMMAND
+    assert states[1].holding
+    assert states[1].pose == states[0].pose
+    assert len(seen) == 1
+    commands.publish(command([1, 0, 0, 0, 0], first))
+    graph.wait(lambda: len(seen) == 2, "the picture after a good command")
+
+
+def test_an_answer_to_an_old_picture_moves_nothing(graph):
+    start(graph, "lock_step")
+    seen = graph.collect(Observation, OBSERVATION, LATCHED)
+    commands = graph.publisher(CartesianDelta, COMMAND, COMMANDS)
+    first = reset(graph).observation_seq
+    commands.publish(command([1, 0, 0, 0, 0], first))
+    graph.wait(lambda: len(seen) == 2, "the second picture")
+    commands.publish(command([1, 0, 0, 0, 0], first))
+    commands.publish(command([0, 1, 0, 0, 0], first + 1))
+    graph.wait(lambda: len(seen) == 3, "the third picture")
+    assert judge(graph, first).steps == 2
+
+
+def test_in_real_time_pictures_come_on_their_own_and_commands_move_the_arm(graph):
+    start(graph, "real_time", rate=50.0)
+    seen = graph.collect(Observation, OBSERVATION, LATCHED)
+    states = graph.collect(ArmState, ARM_STATE, COMMANDS)
+    joints = graph.collect(JointState, "joint_states", COMMANDS)
+    pictures = graph.collect(Image, IMAGE_RAW, SENSOR)
+    commands = graph.publisher(CartesianDelta, COMMAND, COMMANDS)
+    response = reset(graph)
+    assert response.control_rate == 50.0
+    graph.wait(lambda: len(seen) >= 3, "pictures")
+    still = states[-1]
+    assert still.holding
+    assert still.executed_dx == 0.0
+    commands.publish(command([-1, 0, 0, 0, 0], seen[-1].seq))
+    graph.wait(lambda: states[-1].command_seq or any(s.command_seq for s in states), "motion")
+    moved = next(s for s in states if s.command_seq)
+    assert moved.executed_dx < -0.005
+    assert not moved.holding
+    assert moved.latency > 0.0
+    assert joints[-1].name == moved.joint_names
+    assert len(joints[-1].position) == 7
+    graph.wait(lambda: pictures, "a picture for people")
+    assert (pictures[-1].width, pictures[-1].encoding) == (240, "rgb8")
