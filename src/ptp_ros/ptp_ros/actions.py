@@ -23,26 +23,26 @@ from ptp_ros.worker import in_executor
 class Goal:
     """The running goal, as the work sees it."""
 
-    def __init__(self, handle: ServerGoalHandle, stop: threading.Event) -> None:
+    def __init__(self, handle: ServerGoalHandle) -> None:
         self.request = handle.request
+        self.interruption: RequestError | None = None
         self._handle = handle
-        self._stop = stop
 
     @property
     def canceled(self) -> bool:
-        """Whether the work shall end: the client canceled, or the node stops."""
-        return self._stop.is_set() or self._handle.is_cancel_requested
+        """Whether the work shall end: the client canceled, or the node interrupts it."""
+        return self.interruption is not None or self._handle.is_cancel_requested
 
     def raise_if_canceled(self) -> None:
         """Raise RequestError when the work shall end."""
-        if self._stop.is_set():
-            raise RequestError(ErrorCode.SHUTTING_DOWN, "the node stops")
+        if self.interruption is not None:
+            raise self.interruption
         if self._handle.is_cancel_requested:
             raise RequestError(ErrorCode.CANCELED, "canceled by the client")
 
     def feedback(self, feedback: Any) -> None:
         """Publish a Feedback message of the action."""
-        if not self._stop.is_set():
+        if self.interruption is None:
             self._handle.publish_feedback(feedback)
 
 
@@ -62,8 +62,9 @@ class SingleGoalServer:
         self._name = name
         self._work = work
         self._lock = threading.Lock()
-        self._running = False
-        self._stop = threading.Event()
+        self._goal: Goal | None = None
+        self._idle = threading.Event()
+        self._idle.set()
         self._pool = ThreadPoolExecutor(1, thread_name_prefix=name)
         self._server = ActionServer(
             node,
@@ -77,12 +78,20 @@ class SingleGoalServer:
     @property
     def running(self) -> bool:
         """Whether a goal runs now."""
-        return self._running
+        return self._goal is not None
+
+    def interrupt(self, error: RequestError, timeout: float) -> None:
+        """End the running goal with ``error`` and wait for its work to finish, at most so long."""
+        with self._lock:
+            if self._goal is not None:
+                self._goal.interruption = error
+        if not self._idle.wait(timeout):
+            self._node.get_logger().warning(f"{self._name}: the goal does not end")
 
     def stop(self) -> None:
-        """End the running goal and wait for its thread."""
-        self._stop.set()
-        self._pool.shutdown(wait=True)
+        """End the running goal and its thread."""
+        self.interrupt(RequestError(ErrorCode.SHUTTING_DOWN, "the node stops"), timeout=2.0)
+        self._pool.shutdown(wait=False, cancel_futures=True)
 
     def destroy(self) -> None:
         """Stop, and take the action off the graph."""
@@ -90,8 +99,11 @@ class SingleGoalServer:
         self._server.destroy()
 
     async def _execute(self, handle: ServerGoalHandle) -> Any:
+        goal = Goal(handle)
         with self._lock:
-            busy, self._running = self._running, True
+            busy = self._goal is not None
+            if not busy:
+                self._goal = goal
         if busy:
             error = RequestError(
                 ErrorCode.BUSY, f"{self._name}: another goal is running; cancel it or wait"
@@ -100,10 +112,10 @@ class SingleGoalServer:
             handle.abort()
             return fill_error(self._type.Result(), error)
         try:
-            work = self._pool.submit(self._guarded, Goal(handle, self._stop))
+            work = self._pool.submit(self._guarded, goal)
             result = await in_executor(self._node, work)
         finally:
-            self._running = False
+            self._goal = None
         if result.error_code == ErrorCode.NONE:
             handle.succeed()
         elif handle.is_cancel_requested:
@@ -114,7 +126,9 @@ class SingleGoalServer:
 
     def _guarded(self, goal: Goal) -> Any:
         logger = self._node.get_logger()
+        self._idle.clear()
         try:
+            goal.raise_if_canceled()
             return self._work(goal)
         except PtpError as error:
             result = fill_error(self._type.Result(), error)
@@ -125,4 +139,6 @@ class SingleGoalServer:
         except Exception as error:
             logger.error(f"{self._name}: unexpected\n{traceback.format_exc()}")
             result = fill_error(self._type.Result(), error)
+        finally:
+            self._idle.set()
         return result

@@ -39,11 +39,15 @@ class ManagedNode(LifecycleNode):
 
     def __init__(self, name: str, **options: Any) -> None:
         super().__init__(name, **options)
+        self.declare_more()
         self.parameters = declare(self, self.parameters_type)
         self.active = False
         self.problem = RequestError(
             ErrorCode.NOT_ACTIVE, f"{name} is not active: configure and activate it first"
         )
+
+    def declare_more(self) -> None:
+        """Declare parameters beyond `parameters_type`, before unknown ones are refused."""
 
     def start(self) -> None:
         """Configure and activate, unless the parameter ``autostart`` is false."""

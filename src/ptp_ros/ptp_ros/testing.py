@@ -65,10 +65,10 @@ class Graph:
         entry = next(entry for entry in self._spinning if entry[0] is node)
         self._spinning.remove(entry)
         _, executor, thread = entry
-        if hasattr(node, "stop"):
-            node.stop()
         executor.shutdown()
         thread.join(PATIENCE)
+        if hasattr(node, "stop"):
+            node.stop()
         node.destroy_node()
 
     @staticmethod

@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Node: pictures to code indices of the VQ-VAE, and codes back to pictures."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import torch
+from ptp_interfaces.msg import ErrorCode, Latent, Observation
+from ptp_interfaces.srv import DecodeLatent, EncodeImage
+from rclpy.callback_groups import ReentrantCallbackGroup
+
+from ptp_core.errors import InputError, PtpError
+from ptp_core.shapes import IMAGE_SIZE
+from ptp_core.training.checkpoint import Checkpoint
+from ptp_nodes.networks import NetworkParameters, check_codes, check_encoder, load_networks
+from ptp_ros.diagnostics import ERROR, OK, Diagnostics
+from ptp_ros.errors import RequestError, fill_error
+from ptp_ros.images import array_to_image, crop_and_resize, image_to_array
+from ptp_ros.lifecycle import ManagedNode
+from ptp_ros.run import run
+from ptp_ros.topics import DECODE_LATENT, ENCODE_IMAGE, LATCHED, LATENT, OBSERVATION
+from ptp_ros.worker import NewestFirst, in_executor
+
+
+class EncoderNode(ManagedNode):
+    """Publishes a `Latent` for each `Observation`, newest first.
+
+    A picture that cannot be encoded gives a Latent with error_code and error_msg, so that the
+    policy knows why it sees nothing.
+    """
+
+    parameters_type = NetworkParameters
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__("encoder", **options)
+        self._checkpoint: Checkpoint | None = None
+        self._last: Observation | None = None
+        self._encoded = self._refused = 0
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="encoder")
+        self._newest = NewestFirst(self._pool, self._encode_observation)
+        self._latents = self.create_publisher(Latent, LATENT, LATCHED)
+        self.create_subscription(Observation, OBSERVATION, self._observed, LATCHED)
+        # Requests are awaited: their group must let observations through meanwhile.
+        group = ReentrantCallbackGroup()
+        self.create_service(
+            EncodeImage, ENCODE_IMAGE, self._serve(self._encode_image), callback_group=group
+        )
+        self.create_service(
+            DecodeLatent, DECODE_LATENT, self._serve(self._decode_latent), callback_group=group
+        )
+        Diagnostics(self, self._status)
+
+    def stop(self) -> None:
+        """End the thread."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def _configure(self) -> None:
+        self._checkpoint = load_networks(self.parameters)
+
+    def _activate(self) -> None:
+        if self._last is not None:  # in lock-step no other picture would come
+            self._newest.put(self._last)
+
+    def _observed(self, message: Observation) -> None:
+        self._last = message
+        self._newest.put(message)
+
+    def _encode_observation(self, message: Observation) -> None:
+        try:
+            latent = self._encode(image_to_array(message.image, IMAGE_SIZE))
+            self._encoded += 1
+        except InputError as error:
+            latent = self._refuse(RequestError(ErrorCode.BAD_IMAGE, str(error)))
+        except PtpError as error:
+            latent = self._refuse(error)
+        except Exception as error:
+            self.get_logger().error(f"unexpected\n{traceback.format_exc()}")
+            latent = self._refuse(error)
+        latent.header = message.header
+        latent.seq = message.seq
+        self._latents.publish(latent)
+
+    def _refuse(self, error: Exception) -> Latent:
+        self._refused += 1
+        self.get_logger().error(f"observation refused: {error}", throttle_duration_sec=1.0)
+        return fill_error(Latent(), error)
+
+    def _encode(self, pixels: np.ndarray) -> Latent:
+        """Codes of a picture, uint8 (48, 48, 3)."""
+        self.require_active()
+        vqvae = self._checkpoint.vqvae
+        with torch.inference_mode():
+            raw = vqvae.raw(torch.from_numpy(pixels)[None])
+            if not torch.isfinite(raw).all():
+                raise RequestError(
+                    ErrorCode.BAD_LATENT, "the encoder gave a latent that is not finite"
+                )
+            codes = vqvae.quantise(raw)[0][0]
+        return Latent(
+            codes=codes.numpy().astype(np.uint16), encoder_id=self._checkpoint.encoder_id
+        )
+
+    def _serve(self, work: Callable) -> Callable:
+        async def serve(request: Any, response: Any) -> Any:
+            try:
+                return await in_executor(self, self._pool.submit(work, request, response))
+            except InputError as error:
+                error = RequestError(ErrorCode.BAD_IMAGE, str(error))
+            except PtpError as caught:
+                error = caught
+            except Exception as caught:
+                self.get_logger().error(f"unexpected\n{traceback.format_exc()}")
+                error = caught
+            self.get_logger().error(f"request refused: {error}")
+            return fill_error(response, error)
+
+        return serve
+
+    def _encode_image(self, request: EncodeImage.Request, response: EncodeImage.Response):
+        pixels = image_to_array(request.image, None if request.resize else IMAGE_SIZE)
+        if request.resize:
+            pixels = crop_and_resize(pixels)
+        response.latent = self._encode(pixels)
+        response.latent.header = request.image.header
+        response.reconstruction = self._decode(response.latent.codes, request.image.header)[0]
+        return response
+
+    def _decode_latent(self, request: DecodeLatent.Request, response: DecodeLatent.Response):
+        self.require_active()
+        check_encoder(request.encoder_id, self._checkpoint, "requested")
+        header = Latent().header
+        header.stamp = self.get_clock().now().to_msg()
+        response.images = self._decode(request.codes, header)
+        return response
+
+    def _decode(self, codes, header) -> list:
+        array = check_codes(codes, self._checkpoint, "request")
+        vqvae = self._checkpoint.vqvae
+        with torch.inference_mode():
+            pictures = vqvae.decode(vqvae.lookup(torch.from_numpy(array))).numpy()
+        return [array_to_image(p, header.stamp, header.frame_id) for p in pictures]
+
+    def _status(self):
+        figures = {
+            "encoded": self._encoded,
+            "refused": self._refused,
+            "skipped": self._newest.dropped,
+        }
+        if not self.active:
+            return ERROR, str(self.problem), figures
+        return OK, f"encoder {self._checkpoint.encoder_id[:12]}", figures
+
+
+def main() -> int:
+    """Entry point."""
+    return run(EncoderNode)

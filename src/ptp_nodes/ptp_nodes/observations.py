@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which latent may be acted on: fresh, of the right encoder, not seen before."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ptp_interfaces.msg import ErrorCode, Latent
+
+from ptp_core.training.checkpoint import Checkpoint
+from ptp_nodes.networks import check_codes, check_encoder
+from ptp_ros.errors import RequestError
+from ptp_ros.worker import NewestSlot
+
+POLL = 0.05  # s between looks at whether the goal was canceled
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """A latent and when it came, on the steady clock [s]."""
+
+    latent: Latent
+    time: float
+
+
+class ObservationGate:
+    """Hands out each usable latent once, and says what is wrong while there is none.
+
+    Latents are put in by a subscription and waited for in another thread. ``now`` gives ROS time
+    in nanoseconds; periods without news are measured on the steady clock.
+    """
+
+    def __init__(self, now: Callable[[], int], stale_after: float, give_up_after: float) -> None:
+        self._now = now
+        self._stale_after = stale_after
+        self._give_up_after = give_up_after
+        self._slot = NewestSlot()
+        self._first = 0
+        self._last: int | None = None
+        self._looked_at = 0
+        self.dropped = 0
+
+    def put(self, latent: Latent) -> None:
+        """Take the newest latent; called by the subscription."""
+        self._slot.put(Arrival(latent, time.monotonic()))
+
+    def close(self) -> None:
+        """Wake whoever waits, for good."""
+        self._slot.close()
+
+    def restart(self, first: int) -> None:
+        """Begin with the observation numbered ``first``; older ones are not acted on."""
+        self._first = first
+        self._last = None
+        self._looked_at = 0  # the newest latent may have come before the goal
+        self.dropped = 0
+
+    def next(
+        self,
+        checkpoint: Checkpoint,
+        on_problem: Callable[[RequestError], None],
+        check: Callable[[], None],
+    ) -> Arrival:
+        """Wait for the next usable latent.
+
+        ``on_problem`` hears why there is none, each time the reason is new. ``check`` is called
+        every few hundredths of a second and may raise. Raises RequestError with the last reason
+        when nothing usable came for too long.
+        """
+        began = time.monotonic()
+        problem: RequestError | None = None
+        while True:
+            check()
+            arrival, count = self._slot.wait(self._looked_at, POLL)
+            found: RequestError | None = None
+            if count > self._looked_at:
+                self._looked_at = count
+                if self._is_new(arrival.latent):
+                    found = self._fault(arrival.latent, checkpoint)
+                    if found is None:
+                        self._count_lost(arrival.latent.seq)
+                        return arrival
+            waited = time.monotonic() - began
+            if found is None and problem is None and waited > self._stale_after:
+                found = RequestError(
+                    ErrorCode.STALE_OBSERVATION,
+                    f"no new observation for {self._stale_after:g} s: "
+                    "look at the camera and the encoder",
+                )
+            if found is not None and str(found) != str(problem):
+                problem = found
+                on_problem(problem)
+            if problem is not None and waited > self._give_up_after:
+                raise RequestError(
+                    problem.code,
+                    f"nothing usable seen for {self._give_up_after:g} s, gave up: {problem}",
+                )
+
+    def _is_new(self, latent: Latent) -> bool:
+        return latent.seq >= self._first and (self._last is None or latent.seq > self._last)
+
+    def _fault(self, latent: Latent, checkpoint: Checkpoint) -> RequestError | None:
+        if latent.error_code != ErrorCode.NONE:
+            return RequestError(latent.error_code, latent.error_msg)
+        stamp = latent.header.stamp.sec * 10**9 + latent.header.stamp.nanosec
+        age = (self._now() - stamp) * 1e-9
+        if age > self._stale_after:
+            return RequestError(
+                ErrorCode.STALE_OBSERVATION,
+                f"the observation is older than {self._stale_after:g} s: is the camera frozen, "
+                "or are the clocks of two machines apart?",
+            )
+        try:
+            check_encoder(latent.encoder_id, checkpoint, "observation's")
+            check_codes(latent.codes, checkpoint, "observation")
+        except RequestError as error:
+            return error
+        return None
+
+    def _count_lost(self, seq: int) -> None:
+        previous = self._first - 1 if self._last is None else self._last
+        self.dropped += seq - previous - 1
+        self._last = seq

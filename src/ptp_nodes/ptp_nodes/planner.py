@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Node: subgoals between two pictures, as an action with feedback that can be canceled."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from ptp_interfaces.action import PlanSubgoals
+from ptp_interfaces.msg import SubgoalPlan
+
+from ptp_core.config import PlannerConfig
+from ptp_core.planners.base import Plan, PlanFeedback, Planner
+from ptp_core.planners.factory import make_planner, planner_config
+from ptp_core.training.checkpoint import Checkpoint
+from ptp_nodes.networks import (
+    NetworkParameters,
+    check_codes,
+    check_encoder,
+    load_networks,
+    weights_version,
+)
+from ptp_ros.actions import Goal, SingleGoalServer
+from ptp_ros.diagnostics import ERROR, OK, Diagnostics
+from ptp_ros.images import array_to_image
+from ptp_ros.lifecycle import ManagedNode
+from ptp_ros.overrides import apply_overrides, declare_overrides
+from ptp_ros.parameters import parameter
+from ptp_ros.run import run
+from ptp_ros.topics import CAMERA_FRAME, LATCHED, PLAN, PLAN_SUBGOALS
+
+CHECKPOINT = "checkpoint"  # preset: the settings that the checkpoint was made with
+
+
+@dataclass(frozen=True)
+class PlannerParameters(NetworkParameters):
+    """Parameters of the planner node; ``planner.*`` override single settings of the preset."""
+
+    preset: str = parameter(
+        CHECKPOINT, "planner settings: paper, fast, checkpoint (its own) or a training YAML"
+    )
+
+
+class PlannerNode(ManagedNode):
+    """Serves `PlanSubgoals` and publishes the newest plan latched."""
+
+    parameters_type = PlannerParameters
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__("planner", **options)
+        self._checkpoint: Checkpoint | None = None
+        self._planners: dict[str, Planner] = {}
+        self._plans = 0
+        self._last_seconds = 0.0
+        self._publisher = self.create_publisher(SubgoalPlan, PLAN, LATCHED)
+        self._server = SingleGoalServer(self, PlanSubgoals, PLAN_SUBGOALS, self._plan)
+        Diagnostics(self, self._status)
+
+    def declare_more(self) -> None:
+        """Declare ``planner.*``, one for each field of PlannerConfig."""
+        self._overrides = declare_overrides(self, "planner", PlannerConfig)
+
+    def stop(self) -> None:
+        """Cancel the running plan and end its thread."""
+        self._server.stop()
+
+    def _configure(self) -> None:
+        self._checkpoint = load_networks(self.parameters)
+        self._planners = {}
+        self._planner(self.parameters.preset)
+
+    def _planner(self, preset: str) -> Planner:
+        """The planner of a preset, made at its first use. Raises ConfigError."""
+        if preset not in self._planners:
+            stored = self._checkpoint.config.planner
+            config = stored if preset == CHECKPOINT else planner_config(preset)
+            config = apply_overrides(self, config, self._overrides)
+            self._planners[preset] = make_planner(self._checkpoint, config)
+        return self._planners[preset]
+
+    def _plan(self, goal: Goal) -> PlanSubgoals.Result:
+        self.require_active()
+        request, checkpoint = goal.request, self._checkpoint
+        check_encoder(request.encoder_id, checkpoint, "start and goal")
+        start = check_codes(request.start_codes, checkpoint, "start")
+        target = check_codes(request.goal_codes, checkpoint, "goal picture")
+        preset = request.preset or self.parameters.preset
+        planner = self._planner(preset)
+        began = time.monotonic()
+
+        def report(progress: PlanFeedback) -> None:
+            goal.feedback(
+                PlanSubgoals.Feedback(
+                    level=progress.level,
+                    levels=progress.levels,
+                    iteration=progress.iteration,
+                    iterations=progress.iterations,
+                    best_cost=progress.best_cost,
+                    seconds=time.monotonic() - began,
+                )
+            )
+
+        with torch.inference_mode():
+            codes = torch.from_numpy(start), torch.from_numpy(target)
+            plan = planner.plan(
+                *checkpoint.vqvae.lookup(torch.cat(codes)),
+                torch.Generator().manual_seed(request.seed),
+                on_iteration=report,
+                cancelled=lambda: goal.canceled,
+            )
+        goal.raise_if_canceled()
+        message = self._message(plan, request, preset)
+        self._publisher.publish(message)
+        self._last_seconds = plan.seconds
+        self.get_logger().info(
+            f"plan {message.plan_id}: {message.count} subgoals, cost {plan.cost:.3f}, "
+            f"{plan.seconds:.2f} s ({preset})"
+        )
+        return PlanSubgoals.Result(plan=message)
+
+    def _message(self, plan: Plan, request: PlanSubgoals.Goal, preset: str) -> SubgoalPlan:
+        checkpoint = self._checkpoint
+        self._plans += 1
+        message = SubgoalPlan(
+            plan_id=self._plans,
+            start_codes=request.start_codes,
+            goal_codes=request.goal_codes,
+            count=len(plan.codes),
+            encoder_id=checkpoint.encoder_id,
+            cost=plan.cost,
+            cost_names=list(plan.costs),
+            cost_values=list(plan.costs.values()),
+            seconds=plan.seconds,
+            seed=request.seed,
+            preset=preset,
+            weights_version=weights_version(checkpoint),
+        )
+        message.codes.extend(plan.codes.flatten().tolist())
+        stamp = self.get_clock().now().to_msg()
+        message.header.stamp = stamp
+        message.header.frame_id = CAMERA_FRAME
+        with torch.inference_mode():
+            pictures = checkpoint.vqvae.decode(plan.latents).numpy()
+        message.pictures = [array_to_image(p, stamp, CAMERA_FRAME) for p in pictures]
+        return message
+
+    def _status(self):
+        figures = {
+            "plans": self._plans,
+            "planning": self._server.running,
+            "last_plan_seconds": self._last_seconds,
+        }
+        if not self.active:
+            return ERROR, str(self.problem), figures
+        return OK, f"preset {self.parameters.preset}", figures
+
+
+def main() -> int:
+    """Entry point."""
+    return run(PlannerNode)

@@ -1,0 +1,291 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Node: follows a plan with the policy, one command an observation."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from ptp_interfaces.action import ReachGoal
+from ptp_interfaces.msg import CartesianDelta, ErrorCode, Latent, StepInfo
+
+from ptp_core.config import FollowerConfig
+from ptp_core.practice.controller import ActResult, Controller
+from ptp_core.training.checkpoint import Checkpoint
+from ptp_nodes.networks import (
+    NetworkParameters,
+    check_codes,
+    check_encoder,
+    load_networks,
+    weights_version,
+)
+from ptp_nodes.observations import Arrival, ObservationGate
+from ptp_robot.action import ActionScale
+from ptp_ros.actions import Goal, SingleGoalServer
+from ptp_ros.diagnostics import ERROR, OK, WARN, Diagnostics
+from ptp_ros.errors import RequestError
+from ptp_ros.lifecycle import ManagedNode
+from ptp_ros.overrides import apply_overrides, declare_overrides
+from ptp_ros.parameters import parameter
+from ptp_ros.run import run
+from ptp_ros.topics import (
+    BASE_FRAME,
+    COMMAND,
+    COMMANDS,
+    LATCHED,
+    LATENT,
+    REACH_GOAL,
+    RECORDS,
+    STEP,
+)
+
+DEFAULT_SCALE = ActionScale()
+
+
+@dataclass(frozen=True)
+class PolicyParameters(NetworkParameters):
+    """Parameters of the policy node; ``follower.*`` override the checkpoint's settings."""
+
+    translation: float = parameter(
+        DEFAULT_SCALE.translation, "m that an action of 1 asks for", minimum=1e-4, maximum=0.1
+    )
+    rotation: float = parameter(
+        DEFAULT_SCALE.rotation, "rad that an action of 1 asks for", minimum=1e-4, maximum=0.5
+    )
+    stale_after: float = parameter(
+        0.5, "s without a usable observation until the arm is told to hold", minimum=0.01
+    )
+    give_up_after: float = parameter(
+        5.0, "s without a usable observation until the goal is aborted", minimum=0.01
+    )
+
+
+class PolicyNode(ManagedNode):
+    """Serves `ReachGoal`; publishes `CartesianDelta` and `StepInfo` while a goal runs.
+
+    Subscriptions only store the newest latent. The goal's thread waits for it, asks the
+    Controller and publishes. When nothing usable is seen, or the goal ends early, it sends one
+    command that holds still.
+    """
+
+    parameters_type = PolicyParameters
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__("policy", **options)
+        settings = self.parameters
+        self._scale = ActionScale(settings.translation, settings.rotation)
+        self._checkpoint: Checkpoint | None = None
+        self._controller: Controller | None = None
+        self._commands_sent = self._steps_sent = self._goals = self._problems = 0
+        self._latency = 0.0
+        self._gate = ObservationGate(
+            lambda: self.get_clock().now().nanoseconds,
+            settings.stale_after,
+            settings.give_up_after,
+        )
+        # Life-cycle publishers: nothing leaves before activation.
+        self._commands = self.create_lifecycle_publisher(CartesianDelta, COMMAND, COMMANDS)
+        self._steps = self.create_lifecycle_publisher(StepInfo, STEP, RECORDS)
+        self.create_subscription(Latent, LATENT, self._gate.put, LATCHED)
+        self._server = SingleGoalServer(self, ReachGoal, REACH_GOAL, self._reach)
+        Diagnostics(self, self._status)
+
+    def declare_more(self) -> None:
+        """Declare ``follower.*``, one for each field of FollowerConfig."""
+        self._overrides = declare_overrides(self, "follower", FollowerConfig)
+
+    def stop(self) -> None:
+        """End the running goal and its thread."""
+        self._server.stop()
+
+    def _configure(self) -> None:
+        self._checkpoint = load_networks(self.parameters)
+        config = apply_overrides(self, self._checkpoint.config.follower, self._overrides)
+        self._controller = Controller(self._checkpoint, config)
+        # The first call of a network pays for set-up; nobody should wait for it later.
+        self._controller.start(None, np.zeros(len(Latent().codes), np.int64), seed=0)
+        self._controller.act(np.zeros(len(Latent().codes), np.int64))
+
+    def _deactivate(self) -> None:
+        # While commands still leave: the goal ends with one that holds still.
+        self._server.interrupt(self.problem, timeout=2.0)
+
+    def _reach(self, goal: Goal) -> ReachGoal.Result:
+        self.require_active()
+        request = goal.request
+        plan, target = self._check(request)
+        self._goals += 1
+        self._gate.restart(request.first_observation_seq)
+        self._controller.start(plan if request.plan.count else None, target[0], request.seed)
+        episode = _Episode(self._goals, request.plan, target[0])
+        result = ReachGoal.Result()
+        try:
+            while result.steps < request.max_steps:
+                self._step(goal, episode, result)
+        except RequestError as error:
+            self._hold(episode)
+            result.error_code, result.error_msg = error.code, str(error)
+            self._log_end(error)
+        if episode.latencies:
+            p50, p99 = np.percentile(episode.latencies, [50, 99])
+            result.latency_p50, result.latency_p99 = float(p50), float(p99)
+        result.dropped = self._gate.dropped
+        return result
+
+    def _check(self, request: ReachGoal.Goal) -> tuple[np.ndarray, np.ndarray]:
+        """Codes of plan (K, 144) and goal (1, 144), or RequestError."""
+        check_encoder(request.encoder_id, self._checkpoint, "goal's")
+        target = check_codes(request.goal_codes, self._checkpoint, "goal picture")
+        if request.plan.count:
+            check_encoder(request.plan.encoder_id, self._checkpoint, "plan's")
+        plan = check_codes(request.plan.codes, self._checkpoint, "plan")
+        if len(plan) != request.plan.count:
+            raise RequestError(
+                ErrorCode.BAD_REQUEST,
+                f"the plan says {request.plan.count} subgoals and has codes of {len(plan)}",
+            )
+        return plan, target
+
+    def _step(self, goal: Goal, episode: _Episode, result: ReachGoal.Result) -> None:
+        def problem(error: RequestError) -> None:
+            self._problems += 1
+            self.get_logger().error(f"holding still: {error}")
+            self._hold(episode)
+
+        dropped = self._gate.dropped
+        arrival = self._gate.next(self._checkpoint, problem, goal.raise_if_canceled)
+        began = time.monotonic()
+        with torch.inference_mode():
+            decision = self._controller.act(arrival.latent.codes)
+        inference = time.monotonic() - began
+        command = self._command(arrival.latent, self._scale.to_delta(decision.action))
+        self._commands.publish(command)
+        self._latency = time.monotonic() - arrival.time
+        episode.answered(command, decision, self._latency)
+        info = self._info(episode, arrival, decision, command, inference)
+        info.step = result.steps
+        info.dropped = self._gate.dropped - dropped
+        self._steps.publish(info)
+        result.steps += 1
+        result.subgoals_reached += decision.switched
+        result.distance = decision.distance
+        result.last_observation_seq = arrival.latent.seq
+        goal.feedback(
+            ReachGoal.Feedback(
+                step=result.steps,
+                subgoal_index=decision.subgoal_index,
+                distance=decision.distance,
+            )
+        )
+
+    def _command(self, latent: Latent, delta) -> CartesianDelta:
+        self._commands_sent += 1
+        command = CartesianDelta(
+            seq=self._commands_sent,
+            observation_seq=latent.seq,
+            observation_stamp=latent.header.stamp,
+            source=CartesianDelta.POLICY,
+            dx=delta.dx,
+            dy=delta.dy,
+            dz=delta.dz,
+            dyaw=delta.dyaw,
+            gripper=delta.gripper,
+            weights_version=weights_version(self._checkpoint),
+        )
+        command.header.stamp = self.get_clock().now().to_msg()
+        command.header.frame_id = BASE_FRAME
+        return command
+
+    def _hold(self, episode: _Episode) -> None:
+        """Tell the arm to stand still and keep its gripper as it is."""
+        last = episode.last_command
+        if last is None:
+            return  # nothing was sent, nothing moves
+        self._commands_sent += 1
+        hold = CartesianDelta(
+            header=last.header,
+            seq=self._commands_sent,
+            observation_seq=last.observation_seq,
+            observation_stamp=last.observation_stamp,
+            source=CartesianDelta.POLICY,
+            gripper=last.gripper,
+            weights_version=last.weights_version,
+        )
+        hold.header.stamp = self.get_clock().now().to_msg()
+        self._commands.publish(hold)
+
+    def _info(
+        self,
+        episode: _Episode,
+        arrival: Arrival,
+        decision: ActResult,
+        command: CartesianDelta,
+        inference: float,
+    ) -> StepInfo:
+        self._steps_sent += 1
+        return StepInfo(
+            header=command.header,
+            seq=self._steps_sent,
+            episode=episode.number,
+            observation_seq=arrival.latent.seq,
+            observation_stamp=arrival.latent.header.stamp,
+            codes=arrival.latent.codes,
+            encoder_id=arrival.latent.encoder_id,
+            subgoal_index=decision.subgoal_index,
+            subgoal_count=episode.count,
+            target_codes=episode.target(decision.subgoal_index),
+            distance=decision.distance,
+            switched=bool(decision.switched),
+            action=decision.action,
+            command=command,
+            inference_seconds=inference,
+            latency=self._latency,
+        )
+
+    def _log_end(self, error: RequestError) -> None:
+        if error.code in (ErrorCode.CANCELED, ErrorCode.SHUTTING_DOWN):
+            self.get_logger().info(f"reach_goal: {error}")
+        else:
+            self.get_logger().error(f"reach_goal: {error}")
+
+    def _status(self):
+        figures = {
+            "commands": self._commands_sent,
+            "goals": self._goals,
+            "problems": self._problems,
+            "latency_ms": self._latency * 1e3,
+        }
+        if not self.active:
+            return ERROR, str(self.problem), figures
+        if self._server.running:
+            return OK, "reaching a goal", figures
+        return (WARN if self._problems else OK), "idle", figures
+
+
+class _Episode:
+    """What the thread of one goal remembers."""
+
+    def __init__(self, number: int, plan, goal: np.ndarray) -> None:
+        self.number = number
+        self.count = plan.count
+        codes = np.array(plan.codes, dtype=np.uint16).reshape(plan.count, -1)
+        self._targets = [*codes, goal.astype(np.uint16)]
+        self.last_command: CartesianDelta | None = None
+        self.latencies: list[float] = []
+
+    def target(self, index: int) -> np.ndarray:
+        """Codes (144,) of subgoal ``index``; the number of subgoals is the goal's."""
+        return self._targets[index]
+
+    def answered(self, command: CartesianDelta, decision: ActResult, latency: float) -> None:
+        """Remember the newest command."""
+        self.last_command = command
+        self.latencies.append(latency)
+
+
+def main() -> int:
+    """Entry point."""
+    return run(PolicyNode)
