@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Configuration files: defaults, round trip, and mistakes that name key, file and cure."""
 
+import dataclasses
 import json
+from pathlib import Path
 
 import pytest
+import yaml
 
 from ptp_core.config import PlannerConfig, TrainConfig, from_dict, load_config, to_dict
 from ptp_core.errors import ConfigError
@@ -63,3 +66,31 @@ def test_overrides_replace_values_of_the_file(tmp_path):
     config = load_config(path, {"iql.steps": 7, "vqvae.batch_size": 8})
     assert (config.iql.steps, config.vqvae.batch_size) == (7, 8)
     assert config.iql.learning_rate == 1e-4
+
+
+TRAIN_FILES = Path(__file__).parents[3] / "config" / "train"
+
+
+@pytest.mark.parametrize("name", ["paper", "quick"])
+def test_shipped_training_files_spell_out_every_setting(name):
+    path = TRAIN_FILES / f"{name}.yaml"
+    written = yaml.safe_load(path.read_text())
+
+    def keys(values, prefix=""):
+        for key, value in values.items():
+            nested = isinstance(value, dict) and key != "env_kwargs"
+            yield from keys(value, f"{prefix}{key}.") if nested else [f"{prefix}{key}"]
+
+    assert set(keys(written)) == set(keys(to_dict(load_config(path))))
+
+
+def test_the_papers_file_equals_the_defaults():
+    config = load_config(TRAIN_FILES / "paper.yaml")
+    assert dataclasses.replace(config, save_minutes=TrainConfig().save_minutes) == TrainConfig()
+
+
+def test_the_quick_file_leaves_time_for_collection_within_half_an_hour():
+    config = load_config(TRAIN_FILES / "quick.yaml")
+    stages = (config.vqvae, config.generators, config.iql)
+    assert all(stage.max_minutes > 0 for stage in stages)
+    assert sum(stage.max_minutes for stage in stages) <= 23

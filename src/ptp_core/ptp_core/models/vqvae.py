@@ -147,7 +147,7 @@ class VQVAE(nn.Module):
             used = self.ema_counts > 1e-3
             self.codebook[used] = self.ema_sums[used] / self.ema_counts[used, None]
         if config.revive_after:
-            self.idle = torch.where(counts > 0, 0, self.idle + 1)
+            self.idle.add_(1).masked_fill_(counts > 0, 0)
             dead = (self.idle >= config.revive_after).nonzero().flatten()
             if len(dead):
                 picks = torch.randint(len(vectors), (len(dead),), generator=generator)

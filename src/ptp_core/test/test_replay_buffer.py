@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Relabelling and the replay buffer of codes."""
+
+import numpy as np
+import pytest
+
+from ptp_core.agents.relabelling import ORIGINAL, hindsight_goals
+from ptp_core.config import RelabellingConfig
+from ptp_core.data.replay_buffer import ReplayBuffer
+from ptp_core.errors import InputError
+
+
+def trajectory(number: int, length: int = 10):
+    """Frames whose first two codes are trajectory and frame number; actions name the frame."""
+    codes = np.zeros((length, 144), dtype=np.uint16)
+    codes[:, 0], codes[:, 1] = number, np.arange(length)
+    actions = np.zeros((length, 5), dtype=np.float32)
+    actions[:, 0] = np.arange(length)
+    return codes, actions
+
+
+def test_goals_come_in_the_configured_proportions_and_ranges():
+    rng = np.random.default_rng(0)
+    frames = rng.integers(0, 9, 20_000)
+    goals = hindsight_goals(frames, np.full(20_000, 9), RelabellingConfig(), rng)
+    original = goals == ORIGINAL
+    assert original.mean() == pytest.approx(0.3, abs=0.02)
+    hindsight = goals[~original] - frames[~original]
+    assert hindsight.min() == 1
+    assert goals.max() == 9
+    early = (frames == 0) & ~original
+    # From frame 0 nine future frames are possible; "next" adds 10% of all to the first.
+    assert (goals[early] == 1).mean() == pytest.approx((0.6 / 9 + 0.1) / 0.7, abs=0.03)
+
+
+def test_a_batch_holds_consecutive_frames_and_goals_of_the_same_trajectory():
+    buffer = ReplayBuffer(100)
+    for number in range(5):
+        buffer.add_trajectory(*trajectory(number))
+    assert len(buffer) == 45
+    batch = buffer.sample(500, np.random.default_rng(0))
+    assert batch.codes.shape == (500, 144)
+    assert batch.codes.dtype == np.int64
+    assert (batch.codes[:, 0] == batch.next_codes[:, 0]).all()
+    assert (batch.codes[:, 0] == batch.goal_codes[:, 0]).all()
+    assert (batch.next_codes[:, 1] == batch.codes[:, 1] + 1).all()
+    assert (batch.goal_codes[:, 1] > batch.codes[:, 1]).all()
+    assert (batch.actions[:, 0] == batch.codes[:, 1]).all()
+    assert set(np.unique(batch.codes[:, 1])) == set(range(9))
+
+
+def test_the_original_goal_is_the_last_frame_or_the_recorded_one():
+    original = RelabellingConfig(future=0.0, next=0.0, original=1.0)
+    rng = np.random.default_rng(0)
+    demonstrations = ReplayBuffer(50, original)
+    demonstrations.add_trajectory(*trajectory(0))
+    assert (demonstrations.sample(50, rng).goal_codes[:, 1] == 9).all()
+
+    practice = ReplayBuffer(50, original)
+    codes, actions = trajectory(0)
+    goals = np.zeros((9, 144), dtype=np.uint16)
+    goals[:, 5] = np.where(np.arange(9) < 4, 100, 200)
+    practice.add_trajectory(codes, actions[:9], goals)
+    batch = practice.sample(50, rng)
+    assert (batch.goal_codes[:, 5] == np.where(batch.codes[:, 1] < 4, 100, 200)).all()
+
+
+def test_the_oldest_trajectories_make_room():
+    buffer = ReplayBuffer(35)
+    for number in range(10):
+        buffer.add_trajectory(*trajectory(number))
+        batch = buffer.sample(200, np.random.default_rng(number))
+        assert len(buffer) == 9 * min(number + 1, 3)
+        assert set(np.unique(batch.codes[:, 0])) == set(range(max(0, number - 2), number + 1))
+        assert (batch.codes[:, 0] == batch.next_codes[:, 0]).all()
+
+
+def test_a_transition_takes_at_most_350_bytes():
+    assert ReplayBuffer(10_000).bytes_per_transition <= 350
+
+
+def test_what_does_not_fit_is_refused():
+    buffer = ReplayBuffer(20)
+    codes, actions = trajectory(0)
+    with pytest.raises(InputError, match="144"):
+        buffer.add_trajectory(codes[:, :100], actions)
+    with pytest.raises(InputError, match="do not go with actions"):
+        buffer.add_trajectory(codes, actions[:5])
+    with pytest.raises(InputError, match="do not fit"):
+        buffer.add_trajectory(*trajectory(0, 21))
+    with pytest.raises(InputError, match="empty"):
+        buffer.sample(4, np.random.default_rng(0))

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""VQ-VAE: shapes, nearest codes, gradients, learning."""
+
+import pytest
+import torch
+
+from ptp_core.config import VQVAEConfig
+from ptp_core.errors import InputError
+from ptp_core.models.vqvae import VQVAE
+
+SMALL = {"hidden_channels": 16, "stem_channels": 8, "residual_channels": 8, "residual_blocks": 1}
+
+
+def images(count: int, seed: int = 0) -> torch.Tensor:
+    """Dark images with one bright square each."""
+    generator = torch.Generator().manual_seed(seed)
+    batch = torch.full((count, 48, 48, 3), 40, dtype=torch.uint8)
+    for image, (x, y) in zip(batch, torch.randint(0, 42, (count, 2), generator=generator)):
+        image[y : y + 6, x : x + 6] = torch.tensor([220, 60, 60], dtype=torch.uint8)
+    return batch
+
+
+def test_the_papers_network_has_the_authors_number_of_parameters():
+    assert sum(p.numel() for p in VQVAE().parameters()) == 1_309_960
+
+
+@pytest.mark.parametrize("resampling", ["strided", "pixel_shuffle"])
+def test_images_become_144_codes_and_720_numbers_and_images_again(resampling):
+    model = VQVAE(VQVAEConfig(resampling=resampling, **SMALL))
+    codes = model.encode(images(3))
+    latents = model.lookup(codes)
+    decoded = model.decode(latents)
+    assert (codes.shape, codes.dtype) == ((3, 144), torch.int64)
+    assert (latents.shape, latents.dtype) == ((3, 720), torch.float32)
+    assert (decoded.shape, decoded.dtype) == ((3, 48, 48, 3), torch.uint8)
+
+
+def test_quantise_takes_the_nearest_code_and_keeps_the_layout():
+    model = VQVAE(VQVAEConfig(**SMALL))
+    raw = torch.randn(5, 720) * 2e-3
+    codes, latents = model.quantise(raw)
+    vectors = raw.view(5, 5, 12, 12).permute(0, 2, 3, 1).reshape(-1, 5)
+    expected = torch.cdist(vectors, model.codebook, compute_mode="donot_use_mm_for_euclid_dist")
+    assert torch.equal(codes, expected.argmin(1).view(5, 144))
+    row, column = 3, 7
+    grid = latents.view(5, 5, 12, 12)
+    assert torch.equal(grid[2, :, row, column], model.codebook[codes[2, row * 12 + column]])
+    assert torch.equal(model.quantise(latents)[0], codes)
+
+
+def test_wrong_images_are_refused():
+    model = VQVAE(VQVAEConfig(**SMALL))
+    with pytest.raises(InputError, match="uint8"):
+        model.encode(torch.zeros(1, 48, 48, 3))
+    with pytest.raises(InputError, match="48, 48"):
+        model.encode(torch.zeros(1, 3, 48, 48, dtype=torch.uint8))
+
+
+@pytest.mark.parametrize("update", ["gradient", "ema"])
+def test_training_lowers_the_reconstruction_error(update):
+    torch.manual_seed(0)
+    config = VQVAEConfig(
+        resampling="pixel_shuffle", codebook_update=update, revive_after=5, **SMALL
+    )
+    model = VQVAE(config)
+    optimiser = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=1e-3)
+    generator = torch.Generator().manual_seed(1)
+    errors = []
+    for step in range(60):
+        loss, metrics = model.loss(images(16, seed=step), generator=generator)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        errors.append(float(metrics["reconstruction_mse"]))
+    assert errors[-1] < 0.3 * errors[0]
+    assert metrics["codes_used"] > 4
+
+
+def test_revival_moves_unused_codes_onto_data():
+    model = VQVAE(VQVAEConfig(codebook_update="ema", revive_after=2, **SMALL))
+    with torch.no_grad():
+        model.codebook[5:] = 100.0
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(2):
+        model.loss(images(4), generator=generator)
+    assert (model.codebook[5:].abs() < 50).all()
+
+
+def test_evaluation_leaves_the_codebook_alone():
+    model = VQVAE(VQVAEConfig(codebook_update="ema", revive_after=1, **SMALL)).eval()
+    before = model.codebook.detach().clone()
+    model.loss(images(4))
+    assert torch.equal(model.codebook, before)
+
+
+def test_pixel_weights_decide_which_errors_count():
+    model = VQVAE(VQVAEConfig(**SMALL)).eval()
+    weights = torch.zeros(48, 48)
+    weights[:24] = 2.0
+    bottom = images(4).clone()
+    bottom[:, 24:] = 255
+    top = model.loss(images(4), pixel_weights=weights)[1]["weighted_mse"]
+    uniform = model.loss(images(4))[1]
+    assert uniform["weighted_mse"] == uniform["reconstruction_mse"]
+    assert top != uniform["weighted_mse"]
