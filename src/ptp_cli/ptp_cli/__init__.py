@@ -1,2 +1,4 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The ptp command: collect, pretrain, evaluate, up, demo, bench and view."""
+"""The ptp command: every task of the project behind one name."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,9 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`python -m ptp_cli` is the ptp command."""
+
+import sys
+
+from ptp_cli.main import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Read the command line and hand over to one of ptp_cli.commands.
+
+Subcommands import what they need when they run, so that `ptp --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import pkgutil
+import sys
+from collections.abc import Sequence
+
+from ptp_cli import __version__, commands
+from ptp_core.errors import PtpError
+
+# Order of the list in `ptp --help`: what a newcomer needs first. Others follow by name.
+ORDER = ("demo", "up", "view", "collect", "pretrain", "evaluate", "bench")
+
+
+def command_names() -> list[str]:
+    """Return the names of the subcommands: the modules of ptp_cli.commands."""
+    found = {module.name for module in pkgutil.iter_modules(commands.__path__)}
+    return [name for name in ORDER if name in found] + sorted(found.difference(ORDER))
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of the whole command."""
+    parser = argparse.ArgumentParser(
+        prog="ptp",
+        description="Planning to Practice: a robot arm that reaches goal pictures by planning "
+        "subgoals, in simulation and on ROS 2.",
+        epilog="`ptp COMMAND --help` explains a command.",
+    )
+    parser.add_argument("--version", action="version", version=f"ptp {__version__}")
+    subparsers = parser.add_subparsers(
+        title="commands", dest="command", metavar="COMMAND", required=True
+    )
+    for name in command_names():
+        module = importlib.import_module(f"{commands.__name__}.{name}")
+        module.add_parser(subparsers)
+        subparsers.choices[name].set_defaults(run=module.run)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit status.
+
+    0 is success, 2 a mistake in the arguments or the input (one line says which), 130 Ctrl-C.
+    """
+    # The user's own modules, for --env module:factory, come last: they shadow nothing.
+    sys.path.append(os.getcwd())
+    args = make_parser().parse_args(arguments)
+    try:
+        status = args.run(args)
+        sys.stdout.flush()
+        return status
+    except PtpError as error:
+        print(f"ptp {args.command}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"ptp {args.command}: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader of a pipe, for example `head`, has gone; the exit of Python must not complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141

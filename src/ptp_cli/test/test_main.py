@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The ptp command as a user meets it: help, errors, Ctrl-C and pipes."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from ptp_cli import __version__, main
+from ptp_cli.commands import version
+from ptp_core.errors import ConfigError
+
+
+def test_help_lists_every_command_with_a_line_of_its_own(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main.main(["--help"])
+    assert stop.value.code == 0
+    lines = capsys.readouterr().out.splitlines()
+    for name in main.command_names():
+        (line,) = [line for line in lines if line.split()[:1] == [name]]
+        assert len(line.split()) > 3, f"{name} has no help: {line!r}"
+
+
+def test_every_command_explains_itself(capsys):
+    for name in main.command_names():
+        with pytest.raises(SystemExit) as stop:
+            main.main([name, "--help"])
+        assert stop.value.code == 0
+        assert f"usage: ptp {name}" in capsys.readouterr().out
+
+
+def test_help_loads_nothing_heavy():
+    heavy = "{'torch', 'numpy', 'cv2', 'pybullet', 'rclpy', 'gymnasium'}"
+    program = f"""
+import sys
+from ptp_cli.main import make_parser
+make_parser().format_help()
+print(*({heavy} & set(sys.modules)))
+"""
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (result.stdout, result.stderr) == ("\n", "")
+
+
+def test_no_command_is_an_error_that_shows_the_usage(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main.main([])
+    assert stop.value.code == 2
+    assert "usage: ptp" in capsys.readouterr().err
+
+
+def test_version_names_what_a_report_needs(capsys):
+    assert main.main(["version"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == f"ptp {__version__}"
+    assert any(line.startswith("torch ") for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "message"),
+    [
+        (ConfigError("seed: must be a whole number"), 2, "seed: must be a whole number"),
+        (KeyboardInterrupt(), 130, "interrupted"),
+    ],
+)
+def test_what_stops_a_command_is_one_line(monkeypatch, capsys, error, status, message):
+    def stopped(args):
+        raise error
+
+    monkeypatch.setattr(version, "run", stopped)
+    assert main.main(["version"]) == status
+    assert capsys.readouterr().err == f"ptp version: {message}\n"
+
+
+def test_a_closed_pipe_is_no_error():
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "ptp_cli", "version"]
+    result = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True)
+    os.close(writer)
+    assert (result.returncode, result.stderr) == (141, "")
