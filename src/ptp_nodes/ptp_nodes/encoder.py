@@ -110,18 +110,19 @@ class EncoderNode(ManagedNode):
             try:
                 return await in_executor(self, self._pool.submit(work, request, response))
             except InputError as error:
-                error = RequestError(ErrorCode.BAD_IMAGE, str(error))
-            except PtpError as caught:
-                error = caught
-            except Exception as caught:
+                reason: Exception = RequestError(ErrorCode.BAD_IMAGE, str(error))
+            except PtpError as error:
+                reason = error
+            except Exception as error:
                 self.get_logger().error(f"unexpected\n{traceback.format_exc()}")
-                error = caught
-            self.get_logger().error(f"request refused: {error}")
-            return fill_error(response, error)
+                reason = error
+            self.get_logger().error(f"request refused: {reason}")
+            return fill_error(response, reason)
 
         return serve
 
     def _encode_image(self, request: EncodeImage.Request, response: EncodeImage.Response):
+        self.require_active()
         pixels = image_to_array(request.image, None if request.resize else IMAGE_SIZE)
         if request.resize:
             pixels = crop_and_resize(pixels)

@@ -120,7 +120,7 @@ class PolicyNode(ManagedNode):
         self._goals += 1
         self._gate.restart(request.first_observation_seq)
         self._controller.start(plan if request.plan.count else None, target[0], request.seed)
-        episode = _Episode(self._goals, request.plan, target[0])
+        episode = _Episode(self._goals, plan, target[0])
         result = ReachGoal.Result()
         try:
             while result.steps < request.max_steps:
@@ -268,11 +268,10 @@ class PolicyNode(ManagedNode):
 class _Episode:
     """What the thread of one goal remembers."""
 
-    def __init__(self, number: int, plan, goal: np.ndarray) -> None:
+    def __init__(self, number: int, plan: np.ndarray, goal: np.ndarray) -> None:
         self.number = number
-        self.count = plan.count
-        codes = np.array(plan.codes, dtype=np.uint16).reshape(plan.count, -1)
-        self._targets = [*codes, goal.astype(np.uint16)]
+        self.count = len(plan)
+        self._targets = np.concatenate([plan, goal[None]]).astype(np.uint16)
         self.last_command: CartesianDelta | None = None
         self.latencies: list[float] = []
 

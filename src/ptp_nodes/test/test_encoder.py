@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The encoder turns pictures into codes, and says what is wrong with those it cannot."""
+
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from builtin_interfaces.msg import Time
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
+from ptp_interfaces.msg import ErrorCode, Latent, Observation
+from ptp_interfaces.srv import DecodeLatent, EncodeImage
+from rcl_interfaces.msg import Log
+
+from ptp_core.training.checkpoint import load_checkpoint
+from ptp_nodes.encoder import EncoderNode
+from ptp_ros.images import array_to_image, image_to_array
+from ptp_ros.testing import parameters
+from ptp_ros.topics import LATCHED, LATENT, OBSERVATION
+
+
+@pytest.fixture
+def start(graph, folder):
+    def start(checkpoint=folder):
+        options = parameters({"checkpoint": str(checkpoint)})
+        return graph.add(EncoderNode(context=graph.context, parameter_overrides=options))
+
+    return start
+
+
+@pytest.fixture
+def picture():
+    return np.random.default_rng(1).integers(0, 256, (48, 48, 3), dtype=np.uint8)
+
+
+def observation(pixels, seq, encoding=None):
+    message = Observation(seq=seq, image=array_to_image(pixels, Time(sec=5), "camera_optical"))
+    message.header = message.image.header
+    if encoding:
+        message.image.encoding = encoding
+    return message
+
+
+def test_an_observation_becomes_the_codes_of_the_vqvae(graph, start, folder, picture):
+    start()
+    latents = graph.collect(Latent, LATENT, LATCHED)
+    pictures = graph.publisher(Observation, OBSERVATION, LATCHED)
+    pictures.publish(observation(picture, seq=7))
+    graph.wait(lambda: latents, "a latent")
+    checkpoint = load_checkpoint(folder)
+    codes = checkpoint.vqvae.encode(torch.from_numpy(picture)[None])[0]
+    assert latents[0].codes.tolist() == codes.tolist()
+    assert len(set(latents[0].codes.tolist())) > 3
+    assert (latents[0].seq, latents[0].header.stamp.sec) == (7, 5)
+    assert latents[0].encoder_id == checkpoint.encoder_id
+    assert latents[0].error_code == ErrorCode.NONE
+
+
+@pytest.mark.parametrize(
+    ("pixels", "encoding", "text"),
+    [
+        (np.zeros((48, 64, 3), np.uint8), None, "64 x 48; 48 x 48 pixels are expected"),
+        (np.zeros((48, 48, 3), np.uint8), "bayer_rggb8", '"bayer_rggb8" is not known'),
+        (np.zeros((48, 48, 3), np.uint8), "rgba8", "step is 144 bytes"),
+    ],
+)
+def test_a_bad_observation_is_named_and_the_next_good_one_is_encoded(
+    graph, start, picture, pixels, encoding, text
+):
+    start()
+    logs = graph.logs()
+    latents = graph.collect(Latent, LATENT, LATCHED)
+    pictures = graph.publisher(Observation, OBSERVATION, LATCHED)
+    pictures.publish(observation(pixels, 1, encoding))
+    graph.wait(lambda: latents, "the refusal")
+    assert latents[0].error_code == ErrorCode.BAD_IMAGE
+    assert text in latents[0].error_msg
+    logs.expect(text, Log.ERROR)
+    pictures.publish(observation(picture, 2))
+    graph.wait(lambda: len(latents) == 2, "the next latent")
+    assert latents[1].error_code == ErrorCode.NONE
+
+
+def test_pictures_are_encoded_and_decoded_on_request(graph, start, folder, picture):
+    start()
+    request = EncodeImage.Request(image=array_to_image(picture, Time(), "c"))
+    answer = graph.call(EncodeImage, "encode_image", request)
+    assert answer.error_code == ErrorCode.NONE
+    request = DecodeLatent.Request(encoder_id=answer.latent.encoder_id)
+    request.codes.extend(answer.latent.codes.tolist() * 2)
+    decoded = graph.call(DecodeLatent, "decode_latent", request)
+    vqvae = load_checkpoint(folder).vqvae
+    with torch.no_grad():
+        codes = vqvae.encode(torch.from_numpy(picture)[None])
+        expected = vqvae.decode(vqvae.lookup(codes))[0].numpy()
+    for image in [answer.reconstruction, *decoded.images]:
+        assert np.array_equal(image_to_array(image), expected)
+    assert len(decoded.images) == 2
+
+
+def test_a_goal_picture_of_any_size_is_cropped_and_reduced_when_asked(graph, start, picture):
+    start()
+    large = np.zeros((96, 120, 3), np.uint8)
+    large[:, 12:108] = picture.repeat(2, axis=0).repeat(2, axis=1)
+    small = EncodeImage.Request(image=array_to_image(picture, Time(), "c"))
+    request = EncodeImage.Request(image=array_to_image(large, Time(), "c"), resize=True)
+    codes = [graph.call(EncodeImage, "encode_image", r).latent.codes for r in (small, request)]
+    assert codes[0].tolist() == codes[1].tolist()
+    request.resize = False
+    answer = graph.call(EncodeImage, "encode_image", request)
+    assert answer.error_code == ErrorCode.BAD_IMAGE
+    assert "120 x 96" in answer.error_msg
+
+
+def test_a_goal_picture_that_is_no_picture_is_refused(graph, start):
+    start()
+    answer = graph.call(EncodeImage, "encode_image", EncodeImage.Request(resize=True))
+    assert answer.error_code == ErrorCode.BAD_IMAGE
+    assert "no picture" in answer.error_msg
+
+
+@pytest.mark.parametrize(
+    ("codes", "encoder", "code", "text"),
+    [
+        ([999] * 144, None, ErrorCode.BAD_LATENT, "code 999; the codebook ends at 31"),
+        ([1] * 100, None, ErrorCode.BAD_LATENT, "100 codes; a latent has 144"),
+        ([1] * 144, "another", ErrorCode.WRONG_ENCODER, "encoder another"),
+    ],
+)
+def test_codes_that_mean_nothing_are_refused(graph, start, folder, codes, encoder, code, text):
+    start()
+    request = DecodeLatent.Request(encoder_id=encoder or load_checkpoint(folder).encoder_id)
+    request.codes.extend(codes)
+    answer = graph.call(DecodeLatent, "decode_latent", request)
+    assert (answer.error_code, list(answer.images)) == (code, [])
+    assert text in answer.error_msg
+
+
+def test_a_truncated_checkpoint_is_named_until_it_is_repaired(
+    graph, start, folder, picture, tmp_path
+):
+    broken = tmp_path / "broken"
+    shutil.copytree(folder, broken)
+    weights = broken / "vqvae.safetensors"
+    content = weights.read_bytes()
+    weights.write_bytes(content[: len(content) // 2])
+    logs = graph.logs()
+    latents = graph.collect(Latent, LATENT, LATCHED)
+    start(broken)
+    pictures = graph.publisher(Observation, OBSERVATION, LATCHED)
+    pictures.publish(observation(picture, 1))
+    logs.expect("truncated", Log.ERROR)
+    graph.wait(lambda: latents, "the refusal")
+    assert latents[0].error_code == ErrorCode.BAD_CHECKPOINT
+    request = EncodeImage.Request(image=array_to_image(picture, Time(), "c"))
+    answer = graph.call(EncodeImage, "encode_image", request)
+    assert answer.error_code == ErrorCode.BAD_CHECKPOINT
+    assert "truncated" in answer.error_msg
+
+    weights.write_bytes(content)
+    for step in (Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE):
+        change = ChangeState.Request(transition=Transition(id=step))
+        assert graph.call(ChangeState, "encoder/change_state", change).success
+    # The picture that was refused is encoded now: in lock-step no other would come.
+    graph.wait(lambda: len(latents) == 2, "the latent")
+    assert (latents[1].seq, latents[1].error_code) == (1, ErrorCode.NONE)
+
+
+def test_weights_that_are_not_finite_are_refused(graph, start, folder, tmp_path):
+    from ptp_core.training.checkpoint import save_checkpoint
+
+    loaded = load_checkpoint(folder)
+    with torch.no_grad():
+        loaded.vqvae.codebook[3, 2] = torch.nan
+    modules = {"vqvae": loaded.vqvae, "generators": loaded.generators, "iql": loaded.iql}
+    save_checkpoint(tmp_path / "nan", modules, loaded.config, {})
+    start(tmp_path / "nan")
+    answer = graph.call(EncodeImage, "encode_image", EncodeImage.Request())
+    assert answer.error_code == ErrorCode.BAD_CHECKPOINT
+    assert "vqvae.codebook has values that are not finite" in answer.error_msg

@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The planner node plans as the library does, reports, can be canceled, and refuses nonsense."""
+
+import numpy as np
+import pytest
+import torch
+from action_msgs.msg import GoalStatus
+from ptp_interfaces.action import PlanSubgoals
+from ptp_interfaces.msg import ErrorCode, SubgoalPlan
+
+from ptp_core.config import PlannerConfig
+from ptp_core.planners.factory import make_planner
+from ptp_core.training.checkpoint import load_checkpoint
+from ptp_nodes.planner import PlannerNode
+from ptp_ros.images import image_to_array
+from ptp_ros.testing import parameters
+from ptp_ros.topics import LATCHED, PLAN
+
+
+@pytest.fixture
+def start(graph, folder):
+    def start(**values):
+        options = parameters({"checkpoint": str(folder), **values})
+        return graph.add(PlannerNode(context=graph.context, parameter_overrides=options))
+
+    return start
+
+
+@pytest.fixture
+def request_(folder):
+    rng = np.random.default_rng(2)
+    return PlanSubgoals.Goal(
+        start_codes=rng.integers(0, 32, 144).astype(np.uint16),
+        goal_codes=rng.integers(0, 32, 144).astype(np.uint16),
+        encoder_id=load_checkpoint(folder).encoder_id,
+        seed=41,
+    )
+
+
+def plan(graph, goal, feedback=None):
+    return graph.result(graph.send_goal(PlanSubgoals, "plan_subgoals", goal, feedback))
+
+
+def test_the_plan_is_that_of_the_library_to_the_bit(graph, start, folder, request_):
+    start()
+    plans = graph.collect(SubgoalPlan, PLAN, LATCHED)
+    feedback = []
+    answer = plan(graph, request_, feedback)
+    assert answer.status == GoalStatus.STATUS_SUCCEEDED
+    checkpoint = load_checkpoint(folder)
+    codes = np.stack([request_.start_codes, request_.goal_codes]).astype(np.int64)
+    expected = make_planner(checkpoint).plan(
+        *checkpoint.vqvae.lookup(torch.from_numpy(codes)), torch.Generator().manual_seed(41)
+    )
+    message = answer.result.plan
+    assert np.array_equal(np.reshape(message.codes, (message.count, 144)), expected.codes)
+    assert message.cost == expected.cost
+    assert dict(zip(message.cost_names, message.cost_values, strict=True)) == expected.costs
+    assert (message.seed, message.preset, message.plan_id) == (41, "checkpoint", 1)
+    with torch.no_grad():
+        pictures = checkpoint.vqvae.decode(expected.latents).numpy()
+    assert np.array_equal([image_to_array(p) for p in message.pictures], pictures)
+    graph.wait(lambda: plans, "the latched plan")
+    assert plans[0] == message
+    graph.wait(lambda: len(feedback) == 6, "feedback of 3 levels, 2 evaluations each")
+    assert [f.level for f in feedback] == [0, 0, 1, 1, 2, 2]
+    assert all(np.isfinite(f.best_cost) for f in feedback)
+
+
+def test_another_seed_gives_another_plan(graph, start, request_):
+    start()
+    first = plan(graph, request_).result.plan
+    request_.seed = 42
+    assert plan(graph, request_).result.plan.cost != first.cost
+
+
+def test_settings_can_be_overridden_one_by_one(graph, start, request_):
+    start(**{"planner.subgoals": 4, "planner.levels": 2, "preset": "fast"})
+    message = plan(graph, request_).result.plan
+    assert (message.count, message.preset) == (4, "fast")
+
+
+def test_every_planner_setting_is_a_parameter_with_its_description(start):
+    node = start()
+    for name in PlannerConfig.__dataclass_fields__:
+        assert node.has_parameter(f"planner.{name}")
+    text = node.describe_parameter("planner.samples").description
+    assert text.startswith("candidate plans a segment and an iteration")
+
+
+def test_a_long_plan_can_be_canceled_and_the_next_one_works(graph, start, request_):
+    start(**{"planner.iterations": 500, "planner.sigmas": [0.1] * 500})
+    feedback = []
+    handle = graph.send_goal(PlanSubgoals, "plan_subgoals", request_, feedback)
+    graph.wait(lambda: feedback, "the first feedback")
+    graph.finish(handle.cancel_goal_async())
+    answer = graph.result(handle)
+    assert answer.status == GoalStatus.STATUS_CANCELED
+    assert answer.result.error_code == ErrorCode.CANCELED
+    seen = len(feedback)
+    handle = graph.send_goal(PlanSubgoals, "plan_subgoals", request_, feedback)
+    graph.wait(lambda: len(feedback) > seen + 1, "feedback of the next plan")
+
+
+def test_a_second_goal_is_refused_while_one_runs(graph, start, request_):
+    start(**{"planner.iterations": 500, "planner.sigmas": [0.1] * 500})
+    feedback = []
+    graph.send_goal(PlanSubgoals, "plan_subgoals", request_, feedback)
+    graph.wait(lambda: feedback, "the first feedback")
+    answer = plan(graph, request_)
+    assert answer.status == GoalStatus.STATUS_ABORTED
+    assert answer.result.error_code == ErrorCode.BUSY
+    seen = len(feedback)
+    graph.wait(lambda: len(feedback) > seen, "more feedback of the first")
+
+
+def test_nonsense_is_refused_with_its_reason_and_the_node_lives_on(graph, start, request_):
+    start()
+    for change, code, text in [
+        ({"goal_codes": np.full(144, 500, np.uint16)}, ErrorCode.BAD_LATENT, "goal picture has"),
+        ({"encoder_id": "other"}, ErrorCode.WRONG_ENCODER, "same checkpoint"),
+        ({"preset": "best"}, ErrorCode.BAD_REQUEST, '"best" is neither a preset'),
+    ]:
+        good = {name: getattr(request_, name) for name in change}
+        for name, value in change.items():
+            setattr(request_, name, value)
+        answer = plan(graph, request_)
+        assert (answer.status, answer.result.error_code) == (GoalStatus.STATUS_ABORTED, code)
+        assert text in answer.result.error_msg
+        for name, value in good.items():
+            setattr(request_, name, value)
+    assert plan(graph, request_).status == GoalStatus.STATUS_SUCCEEDED
+
+
+@pytest.mark.parametrize(
+    ("values", "code", "text"),
+    [
+        ({"preset": "best"}, ErrorCode.BAD_REQUEST, "neither a preset"),
+        ({"planner.samples": 0}, ErrorCode.BAD_REQUEST, "samples is 0; it must be at least 1"),
+        ({"checkpoint": "/nowhere"}, ErrorCode.BAD_CHECKPOINT, "/nowhere: no checkpoint"),
+        ({"checkpoint": ""}, ErrorCode.BAD_CHECKPOINT, "no checkpoint given"),
+    ],
+)
+def test_a_wrong_setting_leaves_a_node_that_says_so(graph, start, request_, values, code, text):
+    start(**values)
+    answer = plan(graph, request_)
+    assert (answer.status, answer.result.error_code) == (GoalStatus.STATUS_ABORTED, code)
+    assert text in answer.result.error_msg

@@ -1,0 +1,305 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The policy node acts as the library's Controller does, and holds still when in doubt."""
+
+import numpy as np
+import pytest
+from action_msgs.msg import GoalStatus
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
+from ptp_interfaces.action import ReachGoal
+from ptp_interfaces.msg import CartesianDelta, ErrorCode, Latent, StepInfo, SubgoalPlan
+from rcl_interfaces.msg import Log
+
+from ptp_core.config import FollowerConfig
+from ptp_core.practice.controller import Controller
+from ptp_core.training.checkpoint import load_checkpoint
+from ptp_nodes.networks import weights_version
+from ptp_nodes.policy import PolicyNode
+from ptp_robot.action import ActionScale
+from ptp_ros.testing import parameters
+from ptp_ros.topics import COMMAND, COMMANDS, LATCHED, LATENT, RECORDS, STEP
+
+FIRST = 20  # number of the first observation
+SEED = 77
+
+
+class Robot:
+    """Stands where camera, encoder and arm are: sends latents, sees commands."""
+
+    def __init__(self, graph, checkpoint):
+        self.graph = graph
+        self.checkpoint = checkpoint
+        self.rng = np.random.default_rng(4)
+        self.goal = self.draw()
+        self.commands = graph.collect(CartesianDelta, COMMAND, COMMANDS)
+        self.steps = graph.collect(StepInfo, STEP, RECORDS)
+        self.latents = graph.publisher(Latent, LATENT, LATCHED)
+
+    def draw(self, count=None):
+        shape = 144 if count is None else (count, 144)
+        return self.rng.integers(0, 32, shape).astype(np.uint16)
+
+    def show(self, seq, codes=None, **changes):
+        """Publish a latent; returns its codes."""
+        codes = self.draw() if codes is None else codes
+        latent = Latent(seq=seq, codes=codes, encoder_id=self.checkpoint.encoder_id)
+        latent.header.stamp = self.graph.client.get_clock().now().to_msg()
+        for name, value in changes.items():
+            setattr(latent, name, value)
+        self.latents.publish(latent)
+        return codes
+
+    def request(self, max_steps=3, plan=None):
+        encoder = self.checkpoint.encoder_id
+        message = SubgoalPlan(encoder_id=encoder)
+        if plan is not None:
+            message.count = len(plan)
+            message.codes.extend(plan.flatten().tolist())
+        return ReachGoal.Goal(
+            plan=message,
+            goal_codes=self.goal,
+            encoder_id=encoder,
+            seed=SEED,
+            max_steps=max_steps,
+            first_observation_seq=FIRST,
+        )
+
+    def send(self, request, feedback=None):
+        return self.graph.send_goal(ReachGoal, "reach_goal", request, feedback)
+
+    def wait_for_commands(self, count):
+        self.graph.wait(lambda: len(self.commands) >= count, f"command {count}")
+
+    def walk(self, count, first=FIRST):
+        """Show observations one by one, each after the answer to the last; their codes."""
+        shown = []
+        for number in range(count):
+            shown.append(self.show(first + number))
+            self.wait_for_commands(number + 1)
+        return shown
+
+
+@pytest.fixture
+def start(graph, folder):
+    def start(**values):
+        options = parameters({"checkpoint": str(folder), **values})
+        node = graph.add(PolicyNode(context=graph.context, parameter_overrides=options))
+        return node, Robot(graph, load_checkpoint(folder))
+
+    return start
+
+
+def is_hold(command):
+    return (command.dx, command.dy, command.dz, command.dyaw) == (0.0, 0.0, 0.0, 0.0)
+
+
+def test_commands_are_those_of_the_controller_to_the_bit(start):
+    _, robot = start()
+    plan = robot.draw(2)
+    handle = robot.send(robot.request(max_steps=9, plan=plan))
+    shown = robot.walk(9)
+    answer = robot.graph.result(handle)
+    controller, scale = Controller(robot.checkpoint), ActionScale()
+    controller.start(plan.astype(np.int64), robot.goal.astype(np.int64), SEED)
+    decisions = [controller.act(codes.astype(np.int64)) for codes in shown]
+    for command, decision in zip(robot.commands, decisions, strict=True):
+        delta = scale.to_delta(decision.action)
+        assert (command.dx, command.dy, command.dz) == (delta.dx, delta.dy, delta.dz)
+        assert (command.dyaw, command.gripper) == (delta.dyaw, delta.gripper)
+    assert not is_hold(robot.commands[0])
+    assert [c.observation_seq for c in robot.commands] == list(range(FIRST, FIRST + 9))
+    assert robot.commands[0].weights_version == weights_version(robot.checkpoint)
+    assert (robot.commands[0].header.frame_id, robot.commands[0].source) == ("base", 0)
+    result = answer.result
+    assert answer.status == GoalStatus.STATUS_SUCCEEDED
+    assert (result.steps, result.last_observation_seq, result.dropped) == (9, FIRST + 8, 0)
+    assert result.distance == decisions[-1].distance
+    assert result.subgoals_reached == sum(d.switched for d in decisions) == 2
+    assert 0.0 < result.latency_p50 <= result.latency_p99
+
+
+def test_every_step_is_reported_with_what_was_seen_pursued_and_done(start):
+    _, robot = start()
+    plan, feedback = robot.draw(1), []
+    handle = robot.send(robot.request(max_steps=8, plan=plan), feedback)
+    shown = robot.walk(8)
+    robot.graph.result(handle)
+    robot.graph.wait(lambda: len(robot.steps) == 8, "the steps")
+    robot.graph.wait(lambda: len(feedback) == 8, "the feedback")
+    assert [s.step for s in robot.steps] == list(range(8))
+    assert [s.seq for s in robot.steps] == list(range(1, 9))
+    # The tiny checkpoint gives a subgoal three steps; the policy sees the goal one step later.
+    assert [s.subgoal_index for s in robot.steps] == [0] * 4 + [1] * 4
+    for step, codes, command in zip(robot.steps, shown, robot.commands, strict=True):
+        target = [plan[0], robot.goal][step.subgoal_index]
+        assert step.codes.tolist() == codes.tolist()
+        assert step.target_codes.tolist() == target.tolist()
+        assert step.command == command
+        assert ActionScale().to_delta(step.action).dx == command.dx
+        assert (step.subgoal_count, step.dropped) == (1, 0)
+        assert 0.0 < step.inference_seconds < step.latency
+    assert [f.distance for f in feedback] == [s.distance for s in robot.steps]
+
+
+def test_an_observation_from_before_the_goal_counts_if_its_number_does(start):
+    _, robot = start()
+    robot.show(FIRST - 1)
+    robot.show(FIRST)
+    handle = robot.send(robot.request(max_steps=1))
+    assert robot.graph.result(handle).result.last_observation_seq == FIRST
+
+
+def test_repeated_and_skipped_observations_are_noticed(start):
+    _, robot = start()
+    handle = robot.send(robot.request(max_steps=2))
+    robot.walk(1)
+    robot.show(FIRST)  # again
+    robot.show(FIRST + 3)
+    result = robot.graph.result(handle).result
+    assert result.last_observation_seq == FIRST + 3
+    assert result.dropped == 2
+    assert len(robot.commands) == 2
+
+
+def test_the_arm_holds_still_when_nothing_new_is_seen_and_goes_on_when_it_is(start):
+    _, robot = start(stale_after=0.1, give_up_after=30.0)
+    logs = robot.graph.logs()
+    handle = robot.send(robot.request(max_steps=2))
+    robot.walk(1)
+    logs.expect("holding still: no new observation for 0.1 s", Log.ERROR)
+    robot.wait_for_commands(2)
+    assert is_hold(robot.commands[1])
+    assert robot.commands[1].gripper == robot.commands[0].gripper
+    robot.show(FIRST + 1)
+    assert robot.graph.result(handle).result.steps == 2
+    assert not is_hold(robot.commands[2])
+
+
+def fault_old(robot):
+    stamp = robot.graph.client.get_clock().now().to_msg()
+    stamp.sec -= 60
+    latent = Latent()
+    latent.header.stamp = stamp
+    return {"header": latent.header}
+
+
+FAULTS = [
+    (lambda r: {"codes": np.full(144, 400, np.uint16)}, ErrorCode.BAD_LATENT, "code 400"),
+    (lambda r: {"encoder_id": "other"}, ErrorCode.WRONG_ENCODER, "encoder other"),
+    (fault_old, ErrorCode.STALE_OBSERVATION, "older than 0.1 s"),
+    (
+        lambda r: {"error_code": ErrorCode.BAD_IMAGE, "error_msg": "image is 5 x 5"},
+        ErrorCode.BAD_IMAGE,
+        "image is 5 x 5",
+    ),
+    (None, ErrorCode.STALE_OBSERVATION, "no new observation"),
+]
+
+
+@pytest.mark.parametrize(("fault", "code", "text"), FAULTS)
+def test_what_cannot_be_acted_on_ends_the_goal_with_its_reason(start, fault, code, text):
+    _, robot = start(stale_after=0.1, give_up_after=0.3)
+    logs = robot.graph.logs()
+    handle = robot.send(robot.request(max_steps=5))
+    robot.walk(1)
+    if fault is not None:
+        robot.show(FIRST + 1, **fault(robot))
+    answer = robot.graph.result(handle)
+    assert (answer.status, answer.result.error_code) == (GoalStatus.STATUS_ABORTED, code)
+    assert text in answer.result.error_msg
+    assert answer.result.steps == 1
+    logs.expect(text, Log.ERROR)
+    assert all(is_hold(command) for command in robot.commands[1:])
+    assert len(robot.commands) > 1
+    # The node lives on.
+    robot.commands.clear()
+    handle = robot.send(robot.request(max_steps=1))
+    robot.walk(1, first=FIRST + 5)
+    assert robot.graph.result(handle).status == GoalStatus.STATUS_SUCCEEDED
+
+
+def test_a_goal_that_makes_no_sense_is_refused_and_nothing_moves(start):
+    _, robot = start()
+    robot.show(FIRST)
+    bad = [
+        ("goal_codes", np.full(144, 400, np.uint16), ErrorCode.BAD_LATENT, "goal picture has"),
+        ("encoder_id", "other", ErrorCode.WRONG_ENCODER, "goal's codes are of encoder other"),
+        ("plan", SubgoalPlan(count=2), ErrorCode.WRONG_ENCODER, "plan's codes"),
+        (
+            "plan",
+            SubgoalPlan(count=2, encoder_id=robot.checkpoint.encoder_id),
+            ErrorCode.BAD_REQUEST,
+            "2 subgoals and has codes of 0",
+        ),
+    ]
+    for name, value, code, text in bad:
+        request = robot.request()
+        setattr(request, name, value)
+        answer = robot.graph.result(robot.send(request))
+        assert (answer.status, answer.result.error_code) == (GoalStatus.STATUS_ABORTED, code)
+        assert text in answer.result.error_msg
+    assert not robot.commands
+
+
+def test_a_second_goal_is_refused_while_one_runs(start):
+    _, robot = start()
+    first = robot.send(robot.request(max_steps=2))
+    robot.walk(1)
+    second = robot.graph.result(robot.send(robot.request()))
+    assert second.result.error_code == ErrorCode.BUSY
+    robot.show(FIRST + 1)
+    assert robot.graph.result(first).result.steps == 2
+
+
+def test_a_canceled_goal_ends_with_a_command_that_holds_still(start):
+    _, robot = start()
+    handle = robot.send(robot.request())
+    robot.walk(1)
+    robot.graph.finish(handle.cancel_goal_async())
+    answer = robot.graph.result(handle)
+    assert answer.status == GoalStatus.STATUS_CANCELED
+    assert (answer.result.error_code, answer.result.steps) == (ErrorCode.CANCELED, 1)
+    robot.wait_for_commands(2)
+    assert is_hold(robot.commands[1])
+
+
+def change(robot, what):
+    request = ChangeState.Request(transition=Transition(id=what))
+    return robot.graph.call(ChangeState, "policy/change_state", request).success
+
+
+def test_deactivation_ends_the_goal_and_nothing_moves_until_activation(start):
+    _, robot = start()
+    handle = robot.send(robot.request())
+    robot.walk(1)
+    assert change(robot, Transition.TRANSITION_DEACTIVATE)
+    answer = robot.graph.result(handle)
+    assert answer.result.error_code == ErrorCode.NOT_ACTIVE
+    robot.wait_for_commands(2)
+    assert is_hold(robot.commands[1])
+    refused = robot.graph.result(robot.send(robot.request()))
+    assert refused.result.error_code == ErrorCode.NOT_ACTIVE
+    assert "activate it first" in refused.result.error_msg
+    assert len(robot.commands) == 2
+    assert change(robot, Transition.TRANSITION_ACTIVATE)
+    handle = robot.send(robot.request(max_steps=1))
+    robot.show(FIRST + 1)
+    assert robot.graph.result(handle).status == GoalStatus.STATUS_SUCCEEDED
+
+
+def test_follower_settings_are_parameters(start):
+    node, robot = start(**{"follower.timeout": 1, "follower.sample_actions": False})
+    for name in FollowerConfig.__dataclass_fields__:
+        assert node.has_parameter(f"follower.{name}")
+    handle = robot.send(robot.request(max_steps=4, plan=robot.draw(1)))
+    robot.walk(4)
+    robot.graph.result(handle)
+    robot.graph.wait(lambda: len(robot.steps) == 4, "the steps")
+    assert [s.subgoal_index for s in robot.steps] == [0, 0, 1, 1]
+
+
+def test_without_a_checkpoint_the_reason_is_told(start, tmp_path):
+    _, robot = start(checkpoint=str(tmp_path / "none"))
+    answer = robot.graph.result(robot.send(robot.request()))
+    assert answer.result.error_code == ErrorCode.BAD_CHECKPOINT
+    assert "no checkpoint" in answer.result.error_msg
