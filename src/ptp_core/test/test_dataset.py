@@ -66,7 +66,7 @@ def test_trajectories_depend_on_the_seed_alone_not_on_workers_or_interruptions(t
 
 def test_resuming_with_other_settings_is_refused(tmp_path):
     run(TOY, tmp_path, limit=1)
-    with pytest.raises(DatasetError, match=r"noise_std = 0\.05, asked for is 0.2"):
+    with pytest.raises(DatasetError, match=r"noise_std = 0\.05, asked for is 0\.2"):
         run(dataclasses.replace(TOY, noise_std=0.2), tmp_path)
 
 

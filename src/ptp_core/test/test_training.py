@@ -1,0 +1,238 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The three stages end to end on the toy environment: budgets, resuming, interruption."""
+
+import csv
+import dataclasses
+import os
+import shutil
+import signal
+
+import numpy as np
+import pytest
+import torch
+
+from ptp_core.config import (
+    DataConfig,
+    GapConfig,
+    IQLConfig,
+    SubgoalGeneratorConfig,
+    TrainConfig,
+    VQVAEConfig,
+)
+from ptp_core.data.collect import collect
+from ptp_core.data.dataset import Dataset
+from ptp_core.data.encoded import EncodedDataset
+from ptp_core.errors import CheckpointError, DatasetError
+from ptp_core.training.checkpoint import load_checkpoint
+from ptp_core.training.loop import Budget, run_stage
+from ptp_core.training.pretrain import pretrain, settle
+from ptp_core.training.state import StageState
+from ptp_core.training.subgoal_stage import sample_windows
+from ptp_core.training.vqvae_stage import train_vqvae
+
+CONFIG = TrainConfig(
+    device="cpu",
+    log_every=5,
+    data=DataConfig(env="ptp_core.toy_env:make_env", trajectories=10, steps=75, workers=1),
+    vqvae=VQVAEConfig(
+        hidden_channels=16,
+        residual_channels=8,
+        residual_blocks=1,
+        resampling="pixel_shuffle",
+        codebook_update="ema",
+        revive_after=10,
+        reconstruction_weighting="foreground",
+        distance_scale=2.0,
+        learning_rate=2e-3,
+        batch_size=16,
+        steps=40,
+    ),
+    generators=SubgoalGeneratorConfig(hidden_channels=4, hidden_units=16, batch_size=8, steps=10),
+    iql=IQLConfig(
+        policy_hidden=(16,),
+        q_hidden=(16,),
+        value_hidden=(16,),
+        batch_size=16,
+        steps=10,
+        reward_epsilon="auto",
+    ),
+)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    collect(CONFIG.data, folder, progress=False)
+    return folder
+
+
+def weights(folder):
+    loaded = load_checkpoint(folder)
+    return {
+        f"{name}.{key}": value
+        for name in ("vqvae", "generators", "iql")
+        for key, value in getattr(loaded, name).state_dict().items()
+    }
+
+
+@pytest.fixture(scope="module")
+def whole(data, tmp_path_factory):
+    """A finished, uninterrupted training."""
+    out = tmp_path_factory.mktemp("whole")
+    pretrain(CONFIG, data, out, progress=False)
+    return out
+
+
+def test_pretraining_ends_with_a_checkpoint_whose_distances_are_settled(whole):
+    checkpoint = load_checkpoint(whole / "checkpoint")
+    metrics = checkpoint.manifest["metrics"]
+    assert checkpoint.config.iql.reward_epsilon == metrics["reward_epsilon"]
+    # distance_scale puts the median of frames 3 steps apart at 2.0; epsilon "auto" is that median.
+    assert metrics["reward_epsilon"] == pytest.approx(2.0, abs=0.1)
+    assert set(metrics["latent_distance"]) >= {"1", "2", "4", "8", "15"}
+    assert metrics["generators"]["dt15/steps"] == 10
+    with (whole / "iql" / "scalars.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["step"] for row in rows] == ["5", "10", "10"]
+    assert float(rows[-1]["validation/value/loss"]) >= 0
+    assert list((whole / "iql").glob("events.out.tfevents.*"))
+
+
+def test_a_resumed_training_equals_an_uninterrupted_one(whole, data, tmp_path):
+    part = dataclasses.replace(
+        CONFIG,
+        generators=dataclasses.replace(CONFIG.generators, steps=4),
+        iql=dataclasses.replace(CONFIG.iql, steps=4),
+    )
+    shutil.copytree(whole / "vqvae", tmp_path / "vqvae")
+    pretrain(part, data, tmp_path, progress=False)
+    expected = weights(whole / "checkpoint")
+    assert not torch.equal(
+        weights(tmp_path / "checkpoint")["iql.v.body.0.weight"], expected["iql.v.body.0.weight"]
+    )
+    pretrain(CONFIG, data, tmp_path, progress=False)
+    resumed = weights(tmp_path / "checkpoint")
+    assert all(torch.equal(value, expected[key]) for key, value in resumed.items())
+
+
+def test_a_resumed_encoder_equals_an_uninterrupted_one(data, tmp_path):
+    """The EMA counters, the revival of unused codes and the warm-up go on where they were."""
+    images = Dataset(data).load().images
+
+    def train(name, steps):
+        settings = dataclasses.replace(CONFIG.vqvae, steps=steps, quantise_after=10)
+        config = dataclasses.replace(CONFIG, vqvae=settings)
+        options = {"validation": images[:20], "device": torch.device("cpu"), "progress": False}
+        return train_vqvae(config, images, tmp_path / name, **options)[0].state_dict()
+
+    train("parts", 15)
+    parts, expected = train("parts", 30), train("whole", 30)
+    assert all(torch.equal(value, expected[key]) for key, value in parts.items())
+
+
+def counter(steps_before_signal=None):
+    """Return a stage that counts, and sends Ctrl-C to itself at a given step."""
+    module = torch.nn.Linear(1, 1)
+    state = StageState(
+        modules={"m": module},
+        optimisers={"adam": torch.optim.Adam(module.parameters(), lr=0.1)},
+        generator=torch.Generator(),
+        rng=np.random.default_rng(0),
+        fingerprint={"a": 1},
+    )
+
+    def step():
+        if state.step + 1 == steps_before_signal:
+            os.kill(os.getpid(), signal.SIGINT)
+        module(torch.ones(1, 1)).sum().backward()
+        state.optimisers["adam"].step()
+        return {"loss": torch.tensor(float(state.step))}
+
+    return state, step
+
+
+def test_ctrl_c_saves_and_the_next_run_goes_on(tmp_path):
+    state, step = counter(steps_before_signal=7)
+    with pytest.raises(KeyboardInterrupt):
+        run_stage("count", tmp_path, state, step, budget=Budget(steps=20), progress=False)
+    assert state.step == 7
+    resumed, step = counter()
+    run_stage(
+        "count", tmp_path, resumed, step, budget=Budget(steps=20), progress=False, log_every=1
+    )
+    assert resumed.step == 20
+    with (tmp_path / "scalars.csv").open() as file:
+        assert [int(row["step"]) for row in csv.DictReader(file)] == list(range(8, 21))
+
+
+def test_the_wall_clock_ends_a_stage(tmp_path):
+    state, step = counter()
+    budget = Budget(steps=10**9, max_minutes=0.001)
+    run_stage("count", tmp_path, state, step, budget=budget, progress=False)
+    assert state.seconds == pytest.approx(0.06, abs=0.05)
+    assert state.step > 1
+
+
+def test_a_state_of_other_settings_is_not_resumed_and_a_damaged_one_is_named(tmp_path):
+    path = tmp_path / "state.safetensors"
+    state, _ = counter()
+    state.step = 5
+    state.save(path)
+    other, _ = counter()
+    other.fingerprint = {"a": 2}
+    assert not other.resume(path)
+    assert other.step == 0
+    same, _ = counter()
+    assert same.resume(path)
+    assert same.step == 5
+    path.write_bytes(path.read_bytes()[:-3])
+    with pytest.raises(CheckpointError, match="delete it to start this stage again"):
+        same.resume(path)
+
+
+def encoded(lengths):
+    lengths = np.array(lengths, dtype=np.int64)
+    frames = int(lengths.sum())
+    codes = np.zeros((frames, 144), dtype=np.uint16)
+    return EncodedDataset(codes, np.zeros((frames, 5), dtype=np.float32), lengths, "id")
+
+
+def test_multistep_windows_keep_their_gaps_inside_one_trajectory():
+    data = encoded([75, 40, 75])
+    windows = sample_windows(
+        data, GapConfig(minimum=10, maximum=15, unroll=3), 500, np.random.default_rng(0)
+    )
+    gaps = np.diff(windows, axis=1)
+    assert windows.shape == (500, 4)
+    assert (gaps.min(), gaps.max()) == (10, 15)
+    owner = np.searchsorted(data.starts, windows, side="right")
+    assert (owner == owner[:, :1]).all()
+    assert set(np.unique(owner)) == {1, 2, 3}
+
+
+def test_final_windows_go_from_the_first_to_the_last_frames():
+    windows = (
+        sample_windows(
+            encoded([75, 75]),
+            GapConfig(mode="final", minimum=10, maximum=9, unroll=1),
+            500,
+            np.random.default_rng(0),
+        )
+        % 75
+    )
+    assert (windows[:, 0].min(), windows[:, 0].max()) == (0, 9)
+    assert (windows[:, 1].min(), windows[:, 1].max()) == (66, 74)
+
+
+def test_trajectories_too_short_for_a_generator_are_named():
+    with pytest.raises(DatasetError, match="31 frames"):
+        sample_windows(encoded([20]), GapConfig(unroll=3), 4, np.random.default_rng(0))
+
+
+def test_auto_distances_are_settled_from_the_data_and_numbers_are_kept():
+    distances = {3: np.array([1.0, 3.0, 9.0])}
+    follower = dataclasses.replace(CONFIG.follower, distance_threshold="auto")
+    settled = settle(dataclasses.replace(CONFIG, follower=follower), distances)
+    assert (settled.iql.reward_epsilon, settled.follower.distance_threshold) == (3.0, 3.0)
+    fixed = dataclasses.replace(CONFIG, iql=dataclasses.replace(CONFIG.iql, reward_epsilon=2.5))
+    assert settle(fixed, distances).iql.reward_epsilon == 2.5
