@@ -6,7 +6,7 @@ PACKAGE = "ptp_core"
 setup(
     name=PACKAGE,
     version="0.1.0",
-    description="Planning to Practice: models, planners, agents and training, without ROS or simulator.",
+    description="Models, planners, agents, data and training of PTP, without ROS or simulator.",
     maintainer="PTP maintainers",
     maintainer_email="maintainers@users.noreply.r-seed-b55774bc.example",
     license="Apache-2.0",

@@ -6,7 +6,7 @@ PACKAGE = "ptp_robot"
 setup(
     name=PACKAGE,
     version="0.1.0",
-    description="Kinematics, action scaling and workspace box, shared by simulator and arm driver.",
+    description="Kinematics, action scaling and workspace box for simulator and arm driver.",
     maintainer="PTP maintainers",
     maintainer_email="maintainers@users.noreply.r-seed-b55774bc.example",
     license="Apache-2.0",

@@ -6,7 +6,7 @@ PACKAGE = "ptp_sim"
 setup(
     name=PACKAGE,
     version="0.1.0",
-    description="The PyBullet table: scene, arm, camera, tasks, experts, gymnasium environment and node.",
+    description="PyBullet table of PTP: scene, arm, camera, tasks, environment and ROS node.",
     maintainer="PTP maintainers",
     maintainer_email="maintainers@users.noreply.r-seed-b55774bc.example",
     license="Apache-2.0",

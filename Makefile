@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: Apache-2.0
+# Each target brings the environment and the workspace up to date first; that is fast when they are.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+RUN := . .venv/ptp_env.sh &&
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test bench lint clean lock
+
+help:  ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup:  ## make .venv and build the workspace, or what of them is stale
+	@tools/setup.sh
+
+demo: setup  ## run the tasks A, B and C in simulation; pictures and figures in out/demo
+	@.venv/bin/ptp demo
+
+test: setup  ## run every test; ARGS="-k planner" picks some
+	@$(RUN) OMP_NUM_THREADS=1 python -m pytest $(ARGS)
+
+bench: setup  ## measure simulator, planner and control; figures in out/bench.json
+	@.venv/bin/ptp bench
+
+lint: setup  ## check style, imports and formatting
+	@$(RUN) ruff check . && ruff format --check .
+
+clean:  ## remove .venv and what was built; out/ and data stay
+	rm -rf .venv build install log .pytest_cache .ruff_cache
+	find src test tools bench launch -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
+
+lock: setup  ## resolve requirements.in into requirements.lock
+	@.venv/bin/python -m pip install --quiet uv==0.13.8
+	@.venv/bin/uv pip compile --universal --python-version 3.10 --generate-hashes --upgrade \
+		--quiet --custom-compile-command "make lock" requirements.in -o requirements.lock

@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Keep ROS tests apart: a domain of its own for every test, and no traffic off this machine."""
+
+import itertools
+import os
+import random
+
+import pytest
+from domain_coordinator import domain_id
+
+os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+
+# One walk over the 100 usable domains a session: a test never gets the domain of the test before
+# it, whose participants may still be known to others. The coordinator holds a port for each domain
+# in use, so that sessions beside this one, or workers of it, take others.
+_walk = itertools.count(random.randrange(100))
+
+
+def _next_domain() -> int:
+    return next(_walk) % 100 + 1
+
+
+@pytest.fixture(autouse=True)
+def ros_domain(monkeypatch):
+    """The ROS_DOMAIN_ID that this test and the processes it starts have for themselves."""
+    with domain_id(_next_domain) as domain:
+        monkeypatch.setenv("ROS_DOMAIN_ID", str(domain))
+        yield domain

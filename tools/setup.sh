@@ -1,0 +1,43 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# Find a Python that can make the environment, then hand over to workspace.py.
+# PYTHON=/path/to/python picks one by hand.
+set -eu
+here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
+venv=${here%/*}/.venv
+wanted=wheels
+[ "${ROS_DISTRO:-}" != jazzy ] || [ -z "${AMENT_PREFIX_PATH:-}" ] || wanted=jazzy
+
+supported='import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))'
+complete='import ensurepip, os, sysconfig, venv
+open(os.path.join(sysconfig.get_path("include"), "Python.h")).close()'
+
+# An environment that is there goes on with its own Python; one made from wheels gives way to a
+# ROS 2 that is sourced.
+export _ROS_WHEELS_BOOTSTRAP_COMPLETE=1
+made=$(cat "$venv/setup/venv.stamp" 2>/dev/null || true)
+if [ "$made" = jazzy ] || { [ "$made" = wheels ] && [ $wanted = wheels ]; }; then
+  if "$venv/bin/python" -I -c "$supported" >/dev/null 2>&1; then
+    exec "$venv/bin/python" -I "$here/workspace.py" "$@"
+  fi
+fi
+
+# ROS 2 Jazzy is built for the system's Python; PyBullet has a wheel for 3.11 alone.
+if [ $wanted = jazzy ]; then
+  candidates="/usr/bin/python3 python3.12 python3"
+else
+  candidates="python3.11 python3.12 python3.10 python3.13 python3 /usr/bin/python3"
+fi
+fallback=
+for python in ${PYTHON:-$candidates}; do
+  "$python" -I -c "$supported" >/dev/null 2>&1 || continue
+  fallback=${fallback:-$python}
+  if "$python" -I -c "$complete" >/dev/null 2>&1; then
+    exec "$python" -I "$here/workspace.py" "$@"
+  fi
+done
+if [ -n "$fallback" ]; then
+  exec "$fallback" -I "$here/workspace.py" "$@"
+fi
+echo "set-up: Python 3.10 to 3.13 is needed: sudo apt install python3 python3-venv python3-dev" >&2
+exit 2
