@@ -117,3 +117,14 @@ def test_an_environment_that_cannot_teach_is_refused(tmp_path):
         run(dataclasses.replace(TOY, env="ptp_core.none:make_env"), tmp_path)
     with pytest.raises(DatasetError, match="ended trajectory 0 after 5 steps"):
         run(dataclasses.replace(TOY, env_kwargs={"max_steps": 5}), tmp_path)
+
+
+def test_splitting_leaves_a_trajectory_on_either_side(tmp_path):
+    run(TOY, tmp_path)
+    arrays = Dataset(tmp_path).load()
+    for fraction, sizes in ((0.5, (3, 3)), (1.0, (5, 1)), (0.0, (1, 5))):
+        first, rest = arrays.split(fraction)
+        assert (len(first.lengths), len(rest.lengths)) == sizes
+        assert np.array_equal(np.concatenate([first.images, rest.images]), arrays.images)
+    with pytest.raises(DatasetError, match="too few"):
+        rest.split(0.5)[0].split(0.5)[0].split(0.5)

@@ -184,7 +184,7 @@ def _worker(config, out, description, indices, results, stop) -> None:
             description,
             indices,
             lambda primitive, success: results.put((primitive, success)),
-            stop.is_set,
+            lambda: stop.is_set() or not multiprocessing.parent_process().is_alive(),
         )
         results.put(None)
     except KeyboardInterrupt:

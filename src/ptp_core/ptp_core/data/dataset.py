@@ -184,20 +184,31 @@ class Dataset:
 
     def load(self, progress: Callable[[int], None] | None = None) -> DatasetArrays:
         """Read everything into memory: about 7 kB a frame."""
-        images, actions, lengths, attributes = [], [], [], []
-        for trajectory in self:
-            images.append(trajectory.images)
-            actions.append(trajectory.actions)
-            lengths.append(len(trajectory.actions))
+        lengths = np.array(self._lengths(), dtype=np.int64)
+        images = np.empty((lengths.sum(), IMAGE_SIZE, IMAGE_SIZE, 3), dtype=np.uint8)
+        actions = np.empty((lengths.sum(), ACTION_DIM), dtype=np.float32)
+        attributes, frame = [], 0
+        for trajectory, length in zip(self, lengths, strict=True):
+            if len(trajectory.actions) != length:
+                raise DatasetError(
+                    f"{self._paths[trajectory.index]}: trajectory {trajectory.index} has "
+                    f"{len(trajectory.actions)} steps, its attributes say {length}"
+                )
+            images[frame : frame + length] = trajectory.images
+            actions[frame : frame + length] = trajectory.actions
             attributes.append(trajectory.attributes)
+            frame += length
             if progress is not None:
                 progress(1)
-        return DatasetArrays(
-            images=np.concatenate(images),
-            actions=np.concatenate(actions),
-            lengths=np.array(lengths, dtype=np.int64),
-            attributes=attributes,
-        )
+        return DatasetArrays(images, actions, lengths, attributes)
+
+    def _lengths(self) -> list[int]:
+        lengths = {}
+        for path in set(self._paths.values()):
+            with _open(path) as file:
+                for name, demo in file["data"].items():
+                    lengths[int(name.removeprefix("demo_"))] = int(demo.attrs["num_samples"])
+        return [lengths[index] for index in self.indices]
 
 
 @dataclass
@@ -208,6 +219,27 @@ class DatasetArrays:
     actions: np.ndarray  # float32 (frames, 5)
     lengths: np.ndarray  # int64 (trajectories,)
     attributes: list[dict[str, Any]]
+
+    def split(self, fraction: float) -> tuple[DatasetArrays, DatasetArrays]:
+        """Split into the first ``fraction`` of the trajectories and the rest (validation)."""
+        cut = split_count(len(self.lengths), fraction)
+        frame = int(self.lengths[:cut].sum())
+        first, rest = slice(None, frame), slice(frame, None)
+        return (
+            DatasetArrays(
+                self.images[first], self.actions[first], self.lengths[:cut], self.attributes[:cut]
+            ),
+            DatasetArrays(
+                self.images[rest], self.actions[rest], self.lengths[cut:], self.attributes[cut:]
+            ),
+        )
+
+
+def split_count(trajectories: int, fraction: float) -> int:
+    """Return how many trajectories to train on: ``fraction``, with one or more on either side."""
+    if trajectories < 2:
+        raise DatasetError(f"{trajectories} trajectory is too few: one more is needed to validate")
+    return min(max(round(fraction * trajectories), 1), trajectories - 1)
 
 
 def _store(data: h5py.Group, trajectory: Trajectory) -> None:

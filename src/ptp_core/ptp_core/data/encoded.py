@@ -13,7 +13,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from ptp_core.data.dataset import DatasetArrays
+from ptp_core.data.dataset import DatasetArrays, split_count
 from ptp_core.data.files import write_atomically
 from ptp_core.errors import DatasetError
 from ptp_core.models.vqvae import VQVAE
@@ -38,7 +38,7 @@ class EncodedDataset:
 
     def split(self, fraction: float) -> tuple[EncodedDataset, EncodedDataset]:
         """Split into the first ``fraction`` of the trajectories and the rest (validation)."""
-        count = max(1, round(fraction * len(self.lengths)))
+        count = split_count(len(self.lengths), fraction)
         frame = int(self.lengths[:count].sum())
         return (
             EncodedDataset(

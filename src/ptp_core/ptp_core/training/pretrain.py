@@ -48,7 +48,7 @@ def pretrain(
     _save_config(out, config)
     device = choose_device(config.device)
     arrays = _load(Dataset(data_folder), progress)
-    first, rest = split_arrays(arrays, config.data.training_fraction)
+    first, rest = arrays.split(config.data.training_fraction)
 
     vqvae, encoder_metrics = train_vqvae(
         config,
@@ -117,29 +117,6 @@ def settle(config: TrainConfig, distances: dict[int, np.ndarray]) -> TrainConfig
     if follower.distance_threshold == "auto":
         follower = dataclasses.replace(follower, distance_threshold=iql.reward_epsilon)
     return dataclasses.replace(config, iql=iql, follower=follower)
-
-
-def split_arrays(arrays: DatasetArrays, fraction: float) -> tuple[DatasetArrays, DatasetArrays]:
-    """Split into the first ``fraction`` of the trajectories and the rest; neither is empty."""
-    count = len(arrays.lengths)
-    if count < 2:
-        raise DatasetError(f"{count} trajectory is too few: one more is needed to validate with")
-    cut = min(max(round(fraction * count), 1), count - 1)
-    frame = int(arrays.lengths[:cut].sum())
-    return (
-        DatasetArrays(
-            arrays.images[:frame],
-            arrays.actions[:frame],
-            arrays.lengths[:cut],
-            arrays.attributes[:cut],
-        ),
-        DatasetArrays(
-            arrays.images[frame:],
-            arrays.actions[frame:],
-            arrays.lengths[cut:],
-            arrays.attributes[cut:],
-        ),
-    )
 
 
 def choose_device(name: str) -> torch.device:
