@@ -83,6 +83,17 @@ def test_a_kill_while_writing_or_packing_loses_only_the_current_trajectory(tmp_p
     assert Dataset(tmp_path).indices == list(range(6))
 
 
+def test_two_collections_into_one_folder_do_not_mix(tmp_path):
+    run(TOY, tmp_path, limit=1)
+    description = json.loads((tmp_path / "dataset.json").read_text())["description"]
+    with (
+        DatasetWriter(tmp_path, description).locked(),
+        pytest.raises(DatasetError, match="another collection is writing here"),
+    ):
+        run(TOY, tmp_path)
+    assert run(TOY, tmp_path)["total"] == 6
+
+
 def test_damaged_and_foreign_files_give_one_clear_error(tmp_path):
     run(TOY, tmp_path)
     (shard,) = tmp_path.glob("shard_*.hdf5")

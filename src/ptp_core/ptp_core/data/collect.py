@@ -43,12 +43,26 @@ def collect(
     finally:
         env.close()
     writer = DatasetWriter(out, description)
-    writer.clean()
-    writer.pack()
-    have = writer.indices()
-    missing = [index for index in range(config.trajectories) if index not in have]
-    missing = missing[:limit]
-    tally = _Tally()
+    with writer.locked():
+        writer.pack()
+        have = writer.indices()
+        missing = [index for index in range(config.trajectories) if index not in have]
+        tally = _Tally()
+        try:
+            _collect_missing(config, writer, missing[:limit], tally, progress)
+        finally:
+            writer.pack(minimum=1)
+        return {"total": len(writer.indices()), "new": tally.count, "primitives": tally.summary()}
+
+
+def _collect_missing(
+    config: DataConfig,
+    writer: DatasetWriter,
+    missing: Sequence[int],
+    tally: _Tally,
+    progress: bool,
+) -> None:
+    out, description = writer.folder, writer.description
     with tqdm(
         total=config.trajectories,
         initial=config.trajectories - len(missing),
@@ -64,14 +78,10 @@ def collect(
             if tally.count % 100 == 0:
                 writer.pack()
 
-        try:
-            if config.workers == 1 or len(missing) < 2:
-                _work(config, out, description, missing, finished)
-            else:
-                _run_workers(config, out, description, missing, finished)
-        finally:
-            writer.pack(minimum=1)
-    return {"total": len(writer.indices()), "new": tally.count, "primitives": tally.summary()}
+        if config.workers == 1 or len(missing) < 2:
+            _work(config, out, description, missing, finished)
+        else:
+            _run_workers(config, out, description, missing, finished)
 
 
 def describe(config: DataConfig, env: gymnasium.Env) -> dict[str, Any]:

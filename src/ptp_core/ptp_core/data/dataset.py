@@ -12,8 +12,10 @@ Each file is written under a temporary name and renamed, so every file is whole 
 
 from __future__ import annotations
 
+import fcntl
 import json
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -81,8 +83,23 @@ class DatasetWriter:
             }
             write_atomically(manifest, lambda path: path.write_text(json.dumps(content, indent=2)))
 
-    def clean(self) -> None:
-        """Delete what killed writers left. Only for the one process that starts the others."""
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder for one collection; DatasetError when another one has it.
+
+        The lock ends with the process, however that ends. Leftovers of killed writers go.
+        """
+        with (self.folder / ".lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise DatasetError(
+                    f"{self.folder}: another collection is writing here; wait for it or stop it"
+                ) from error
+            self._clean()
+            yield
+
+    def _clean(self) -> None:
         for path in self.folder.rglob("*.partial"):
             path.unlink()
 
