@@ -200,6 +200,16 @@ def test_a_plan_depends_on_its_generator_alone(networks, pair):
     assert not torch.equal(first.codes, other.codes)
 
 
+def test_threads_do_not_change_a_plan(networks, pair):
+    config = PlannerConfig(samples=150, iterations=1)  # several blocks in every level
+    plans = [
+        HierarchicalPlanner(*networks, distance_value, config, threads=threads).plan(*pair, rng())
+        for threads in (1, 3)
+    ]
+    assert torch.equal(plans[0].codes, plans[1].codes)
+    assert plans[0].cost == plans[1].cost
+
+
 def test_feedback_comes_from_every_round_and_cancelling_stops_between_two(networks, pair):
     heard = []
     planner(networks).plan(*pair, rng(), on_iteration=heard.append)

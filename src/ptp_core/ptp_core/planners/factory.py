@@ -17,11 +17,19 @@ if TYPE_CHECKING:
 PRESETS = {"paper": PlannerConfig.paper, "fast": PlannerConfig.fast}
 
 
-def make_planner(checkpoint: Checkpoint, config: PlannerConfig | None = None) -> Planner:
-    """Return a planner on the checkpoint's networks; ``config`` defaults to the checkpoint's."""
-    config = config or checkpoint.config.planner
+def make_planner(
+    checkpoint: Checkpoint, config: PlannerConfig | None = None, *, threads: int = 1
+) -> Planner:
+    """Return a planner on the checkpoint's networks; ``config`` defaults to the checkpoint's.
+
+    ``threads`` share the work; the plans do not depend on their number.
+    """
     return HierarchicalPlanner(
-        checkpoint.vqvae, checkpoint.generators, checkpoint.iql.value, config
+        checkpoint.vqvae,
+        checkpoint.generators,
+        checkpoint.iql.value,
+        config or checkpoint.config.planner,
+        threads=threads,
     )
 
 

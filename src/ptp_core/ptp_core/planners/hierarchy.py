@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import torch
 
@@ -29,6 +30,10 @@ class HierarchicalPlanner:
 
     The networks' weights are read at every call, so a policy update takes effect in the next plan.
     ``buffers`` holds one PlanBuffer a level; plans enter them only with ``remember``.
+
+    ``threads`` predict blocks of samples side by side, with the same plans to the bit for any
+    number. Set torch's own threads to 1 then: they wait for each other after every operation,
+    which costs more than it gains as soon as another process needs a core.
     """
 
     def __init__(
@@ -37,8 +42,11 @@ class HierarchicalPlanner:
         generators: GeneratorHierarchy,
         value: Value,
         config: PlannerConfig | None = None,
+        *,
+        threads: int = 1,
     ) -> None:
         self.config = config = config or PlannerConfig()
+        self._pool = ThreadPoolExecutor(threads, "planner") if threads > 1 else None
         self.vqvae = vqvae
         self.value = value
         # The layout in which transposed convolutions run fastest on a CPU; values do not change.
@@ -112,7 +120,8 @@ class HierarchicalPlanner:
 
     def _search(self, level: int) -> MPPI:
         def rollout(start: torch.Tensor, z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-            return unroll(self.generators[level], self.vqvae, start, z)
+            run = self._pool.map if self._pool else map
+            return unroll(self.generators[level], self.vqvae, start, z, run)
 
         def cost(start, goal, latents, z) -> CostTerms:
             return plan_cost(start, goal, latents, z, self.value, self.config)

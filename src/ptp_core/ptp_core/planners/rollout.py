@@ -3,40 +3,54 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from functools import partial
+
 import torch
 
-from ptp_core.models.subgoal_generator import SubgoalGenerator
+from ptp_core.models.subgoal_generator import ContextFeatures, SubgoalGenerator
 from ptp_core.models.vqvae import VQVAE
 
-CPU_BATCH = 128  # predictions at once: activations of the U-Net stay in the cache
+CPU_BATCH = 64  # predictions at once: activations of the U-Net stay in the cache
 CUDA_BATCH = 8192  # predictions at once: bounds the memory
 
 
 def unroll(
-    generator: SubgoalGenerator, vqvae: VQVAE, start: torch.Tensor, z: torch.Tensor
+    generator: SubgoalGenerator,
+    vqvae: VQVAE,
+    start: torch.Tensor,
+    z: torch.Tensor,
+    run: Callable[..., Iterable] = map,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Predict (codes (S, N, K, 144), latents (S, N, K, 720)) from start (S, 720), z (S, N, K, Z).
 
     All samples of a segment share their first context, so its features are computed once.
+    ``run`` maps a function over blocks of samples; an executor's ``map`` does it in parallel,
+    with the same result to the bit.
     """
-    segments, samples = z.shape[:2]
+    samples = z.shape[1]
     batch = CUDA_BATCH if z.is_cuda else CPU_BATCH
-    features = generator.context_features(start)
-    rows = []
-    for first in range(0, segments, max(1, batch // samples)):
-        last = min(segments, first + max(1, batch // samples))
-        shared = type(features)(*(feature[first:last] for feature in features))
-        blocks = [
-            _unroll_block(generator, vqvae, shared, block)
-            for block in z[first:last].split(batch, dim=1)
-        ]
-        rows.append([torch.cat(parts, dim=1) for parts in zip(*blocks)])
-    codes, latents = (torch.cat(parts) for parts in zip(*rows))
-    return codes, latents
+    rows = max(1, batch // samples)  # segments in a block
+    features = zip(*(feature.split(rows) for feature in generator.context_features(start)))
+    blocks = [
+        (ContextFeatures(*shared), part)
+        for shared, row in zip(features, z.split(rows))
+        for part in row.split(batch, dim=1)
+    ]
+    done = list(run(partial(_unroll_block, generator, vqvae), blocks))
+    columns = -(-samples // batch)  # blocks that a segment's samples are split into
+    return tuple(
+        torch.cat([torch.cat(row, dim=1) for row in zip(*[iter(tensors)] * columns)])
+        for tensors in zip(*done)
+    )
 
 
-def _unroll_block(generator, vqvae, features, z):
+@torch.no_grad()  # of its own: the grad mode of a thread does not reach the threads it starts
+def _unroll_block(
+    generator: SubgoalGenerator, vqvae: VQVAE, block: tuple[ContextFeatures, torch.Tensor]
+) -> tuple[torch.Tensor, torch.Tensor]:
     """``unroll`` for one block that is small enough to be predicted at once."""
+    features, z = block
     segments, samples, steps, z_dim = z.shape
     raw = generator.decode_from_features(z[:, :, 0], features).flatten(0, 1)
     codes, latents = [], []
