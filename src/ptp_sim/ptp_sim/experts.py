@@ -152,7 +152,7 @@ class MoveBlock(Expert):
             return self._approach(state)
         if not self._gripped(state):
             self._grip = min(self._grip + 0.5, 1.0)
-            if self._grip >= 1.0 and self._waited > 4:
+            if self._waited > 10:
                 self._closing, self._grip = False, -1.0
             self._waited += 1
             return np.array([0.0, 0.0, 0.0, 0.0, self._grip])

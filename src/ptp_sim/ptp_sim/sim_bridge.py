@@ -38,6 +38,7 @@ from ptp_ros.topics import (
     JUDGE_EPISODE,
     LATCHED,
     OBSERVATION,
+    RECORDS,
     RESET_SCENE,
     SENSOR,
 )
@@ -91,7 +92,7 @@ class SimBridgeNode(Node):
         self._state = ArmState()
         self._observations = self.create_publisher(Observation, OBSERVATION, LATCHED)
         self._images = self.create_publisher(Image, IMAGE_RAW, SENSOR)
-        self._states = self.create_publisher(ArmState, ARM_STATE, COMMANDS)
+        self._states = self.create_publisher(ArmState, ARM_STATE, RECORDS)
         self._joints = self.create_publisher(JointState, JOINT_STATES, COMMANDS)
         self._lock_step = settings.mode == "lock_step"
         if self._lock_step:
@@ -121,7 +122,7 @@ class SimBridgeNode(Node):
         except (PlanFailed, OSError, RuntimeError) as error:
             self.get_logger().error(f"reset failed\n{traceback.format_exc()}")
             return fill_error(response, RequestError(ErrorCode.UNAVAILABLE, str(error)))
-        self._task, self._steps = request.task, 0
+        self._task, self._steps, self._first_success = request.task, 0, -1
         self._open = self._env.world.arm.opening()  # a reset opens the gripper
         self._before = self._arm()
         response.observation_seq = self._gate.reset()
@@ -149,6 +150,7 @@ class SimBridgeNode(Node):
             return fill_error(response, error)
         response.success = bool(self._info["success"])
         response.steps = self._steps
+        response.first_success = self._first_success
         response.observation_seq = newest
         response.check_names = list(self._info["parts"])
         response.check_values = [bool(value) for value in self._info["parts"].values()]
@@ -174,6 +176,8 @@ class SimBridgeNode(Node):
             return
         image, _, _, _, self._info = self._env.apply(delta)
         self._steps += 1
+        if self._first_success < 0 and self._info["success"]:
+            self._first_success = self._steps
         self._gate.moved(message.observation_seq)
         latency = arrived - self._published.get(message.observation_seq, arrived)
         self._state = ArmState(command_seq=message.seq, latency=latency)

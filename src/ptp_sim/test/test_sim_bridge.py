@@ -14,7 +14,7 @@ from sensor_msgs.msg import Image, JointState
 from ptp_robot.action import ActionScale
 from ptp_ros.images import image_to_array
 from ptp_ros.testing import Graph, parameters
-from ptp_ros.topics import ARM_STATE, COMMAND, COMMANDS, IMAGE_RAW, LATCHED, OBSERVATION, SENSOR
+from ptp_ros.topics import ARM_STATE, COMMAND, COMMANDS, IMAGE_RAW, LATCHED, OBSERVATION, RECORDS, SENSOR
 from ptp_sim.env import make_env
 from ptp_sim.sim_bridge import SimBridgeNode
 
@@ -56,7 +56,7 @@ def actions():
 def test_lock_step_shows_the_same_pictures_as_the_environment(graph, actions):
     start(graph, "lock_step")
     seen = graph.collect(Observation, OBSERVATION, LATCHED)
-    states = graph.collect(ArmState, ARM_STATE, COMMANDS)
+    states = graph.collect(ArmState, ARM_STATE, RECORDS)
     clock = graph.collect(Clock, "/clock", COMMANDS)
     commands = graph.publisher(CartesianDelta, COMMAND, COMMANDS)
     response = reset(graph)
@@ -96,6 +96,7 @@ def test_the_judge_agrees_with_the_environment_and_does_not_look_ahead(graph):
     info = env.reset(seed=SEED, options={"task": "A", "protocol": "paper"})[1]
     env.close()
     assert (verdict.error_code, verdict.success) == (ErrorCode.NONE, info["success"])
+    assert verdict.first_success == -1
     assert dict(zip(verdict.check_names, verdict.check_values, strict=True)) == info["parts"]
     early = judge(graph, first + 1)
     assert early.error_code == ErrorCode.BAD_REQUEST
@@ -127,7 +128,7 @@ def test_a_mad_command_moves_nothing_and_is_named(graph, changes, text):
     start(graph, "lock_step")
     logs = graph.logs()
     seen = graph.collect(Observation, OBSERVATION, LATCHED)
-    states = graph.collect(ArmState, ARM_STATE, COMMANDS)
+    states = graph.collect(ArmState, ARM_STATE, RECORDS)
     commands = graph.publisher(CartesianDelta, COMMAND, COMMANDS)
     first = reset(graph).observation_seq
     graph.wait(lambda: len(states) == 1, "the first state")
@@ -158,7 +159,7 @@ def test_an_answer_to_an_old_picture_moves_nothing(graph):
 def test_in_real_time_pictures_come_on_their_own_and_commands_move_the_arm(graph):
     start(graph, "real_time", rate=50.0)
     seen = graph.collect(Observation, OBSERVATION, LATCHED)
-    states = graph.collect(ArmState, ARM_STATE, COMMANDS)
+    states = graph.collect(ArmState, ARM_STATE, RECORDS)
     joints = graph.collect(JointState, "joint_states", COMMANDS)
     pictures = graph.collect(Image, IMAGE_RAW, SENSOR)
     commands = graph.publisher(CartesianDelta, COMMAND, COMMANDS)
