@@ -132,6 +132,7 @@ class PolicyNode(ManagedNode):
         if episode.latencies:
             p50, p99 = np.percentile(episode.latencies, [50, 99])
             result.latency_p50, result.latency_p99 = float(p50), float(p99)
+            result.distance = self._distance(episode.last_codes, target[0])
         result.dropped = self._gate.dropped
         return result
 
@@ -164,14 +165,13 @@ class PolicyNode(ManagedNode):
         command = self._command(arrival.latent, self._scale.to_delta(decision.action))
         self._commands.publish(command)
         self._latency = time.monotonic() - arrival.time
-        episode.answered(command, decision, self._latency)
+        episode.answered(arrival.latent.codes, command, self._latency)
         info = self._info(episode, arrival, decision, command, inference)
         info.step = result.steps
         info.dropped = self._gate.dropped - dropped
         self._steps.publish(info)
         result.steps += 1
         result.subgoals_reached += decision.switched
-        result.distance = decision.distance
         result.last_observation_seq = arrival.latent.seq
         goal.feedback(
             ReachGoal.Feedback(
@@ -245,6 +245,13 @@ class PolicyNode(ManagedNode):
             latency=self._latency,
         )
 
+    def _distance(self, codes: np.ndarray, target: np.ndarray) -> float:
+        """L2 between two latents given as codes (144,)."""
+        pair = torch.from_numpy(np.stack([codes, target]).astype(np.int64))
+        with torch.inference_mode():
+            first, second = self._checkpoint.vqvae.lookup(pair)
+        return float(torch.linalg.vector_norm(first - second))
+
     def _log_end(self, error: RequestError) -> None:
         if error.code in (ErrorCode.CANCELED, ErrorCode.SHUTTING_DOWN):
             self.get_logger().info(f"reach_goal: {error}")
@@ -272,6 +279,7 @@ class _Episode:
         self.number = number
         self.count = len(plan)
         self._targets = np.concatenate([plan, goal[None]]).astype(np.uint16)
+        self.last_codes: np.ndarray | None = None
         self.last_command: CartesianDelta | None = None
         self.latencies: list[float] = []
 
@@ -279,9 +287,9 @@ class _Episode:
         """Codes (144,) of subgoal ``index``; the number of subgoals is the goal's."""
         return self._targets[index]
 
-    def answered(self, command: CartesianDelta, decision: ActResult, latency: float) -> None:
-        """Remember the newest command."""
-        self.last_command = command
+    def answered(self, codes: np.ndarray, command: CartesianDelta, latency: float) -> None:
+        """Remember the newest observation and command."""
+        self.last_codes, self.last_command = codes, command
         self.latencies.append(latency)
 
 

@@ -113,6 +113,7 @@ def test_commands_are_those_of_the_controller_to_the_bit(start):
     result = answer.result
     assert answer.status == GoalStatus.STATUS_SUCCEEDED
     assert (result.steps, result.last_observation_seq, result.dropped) == (9, FIRST + 8, 0)
+    # Both subgoals are behind, so the last target was the goal itself.
     assert result.distance == decisions[-1].distance
     assert result.subgoals_reached == sum(d.switched for d in decisions) == 2
     assert 0.0 < result.latency_p50 <= result.latency_p99

@@ -50,14 +50,14 @@ LATCHED = QoSProfile(
     history=HistoryPolicy.KEEP_LAST,
     depth=1,
 )
-# Commands and states: the newest arrives, nothing old is ever repeated.
+# Commands: the newest arrives, nothing old is ever repeated.
 COMMANDS = QoSProfile(
     reliability=ReliabilityPolicy.RELIABLE,
     durability=DurabilityPolicy.VOLATILE,
     history=HistoryPolicy.KEEP_LAST,
     depth=1,
 )
-# Steps that a recorder keeps: a gap shows in the sequence numbers.
+# Steps and states that a recorder keeps: a gap shows in the sequence numbers.
 RECORDS = QoSProfile(
     reliability=ReliabilityPolicy.RELIABLE,
     durability=DurabilityPolicy.VOLATILE,

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Blocking calls for a thread beside the executor: services, actions, conditions."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from ptp_interfaces.msg import ErrorCode
+from rclpy.action import ActionClient
+from rclpy.client import Client
+from rclpy.node import Node
+from rclpy.task import Future
+
+from ptp_ros.errors import RequestError
+
+POLL = 0.1  # s between looks at whether the node stops
+
+
+class Caller:
+    """Calls of one thread. Each either answers in time, or raises RequestError that says who.
+
+    Never use it in a callback: the executor must spin meanwhile. `stop` ends every wait.
+    """
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._stop = threading.Event()
+        self._news = threading.Condition()
+
+    def stop(self) -> None:
+        """End the call that waits, and every later one, with SHUTTING_DOWN."""
+        self._stop.set()
+        self.notify()
+
+    def notify(self) -> None:
+        """Something changed that `until` may wait for."""
+        with self._news:
+            self._news.notify_all()
+
+    def until(self, condition: Callable[[], bool], timeout: float, what: str) -> None:
+        """Wait until ``condition()`` holds, at most ``timeout`` s on the steady clock."""
+        deadline = time.monotonic() + timeout
+        with self._news:
+            while not condition():
+                if self._stop.is_set():
+                    raise RequestError(ErrorCode.SHUTTING_DOWN, "the node stops")
+                if time.monotonic() > deadline:
+                    raise RequestError(
+                        ErrorCode.UNAVAILABLE, f"{what} did not come within {timeout:g} s"
+                    )
+                self._news.wait(POLL)
+
+    def service(self, client: Client, request: Any, timeout: float) -> Any:
+        """Response of a service; RequestError with the response's error where it carries one."""
+        name = client.srv_name
+        self.until(client.service_is_ready, timeout, f"the service {name}")
+        return self._checked(self._finish(client.call_async(request), timeout, name))
+
+    def action(
+        self,
+        client: ActionClient,
+        goal: Any,
+        timeout: float,
+        on_feedback: Callable[[Any], None] | None = None,
+    ) -> Any:
+        """Result of an action goal; RequestError with its error where it carries one.
+
+        A goal that takes longer than ``timeout``, or that the stopping node leaves behind, is
+        canceled.
+        """
+        name = client._action_name
+        self.until(client.server_is_ready, timeout, f"the action {name}")
+        note = None if on_feedback is None else lambda message: on_feedback(message.feedback)
+        handle = self._finish(client.send_goal_async(goal, feedback_callback=note), timeout, name)
+        if not handle.accepted:
+            raise RequestError(ErrorCode.UNAVAILABLE, f"{name} rejected the goal")
+        try:
+            answer = self._finish(handle.get_result_async(), timeout, name)
+        except RequestError:
+            handle.cancel_goal_async()
+            raise
+        return self._checked(answer.result)
+
+    def _finish(self, future: Future, timeout: float, name: str) -> Any:
+        future.add_done_callback(lambda done: self.notify())
+        self.until(future.done, timeout, f"the answer of {name}")
+        return future.result()
+
+    @staticmethod
+    def _checked(answer: Any) -> Any:
+        if answer.error_code != ErrorCode.NONE:
+            raise RequestError(answer.error_code, answer.error_msg)
+        return answer
