@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """collect, pretrain and evaluate as a user calls them, on the toy environment."""
 
-import argparse
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -11,8 +9,8 @@ import sys
 import pytest
 
 from ptp_cli import shared
-from ptp_cli.commands import collect, evaluate, pretrain
-from ptp_core.errors import CheckpointError, InputError
+from ptp_cli.main import main
+from ptp_core.errors import CheckpointError
 
 TRAINING = """
 threads: 1
@@ -33,13 +31,9 @@ planner: {samples: 4, iterations: 1}
 """
 
 
-def ptp(module, *arguments):
-    """Run one subcommand with the arguments of a command line."""
-    parser = argparse.ArgumentParser()
-    module.add_parser(parser.add_subparsers())
-    name = module.__name__.rpartition(".")[2]
-    args = parser.parse_args([name, *(str(argument) for argument in arguments)])
-    return args.run(args)
+def ptp(*arguments):
+    """Run a command line; return its exit status."""
+    return main([str(argument) for argument in arguments])
 
 
 @pytest.fixture(scope="module")
@@ -47,8 +41,8 @@ def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("training")
     (folder / "tiny.yaml").write_text(TRAINING)
     config, data, out = folder / "tiny.yaml", folder / "data", folder / "run"
-    assert ptp(collect, "--config", config, "--out", data) == 0
-    assert ptp(pretrain, "--config", config, "--data", data, "--out", out) == 0
+    assert ptp("collect", "--config", config, "--out", data) == 0
+    assert ptp("pretrain", "--config", config, "--data", data, "--out", out) == 0
     return folder
 
 
@@ -64,7 +58,7 @@ def test_from_nothing_to_figures(trained, toy, tmp_path, capsys):
     output = tmp_path / "new" / "figures.json"
     planner = trained / "tiny.yaml"
     arguments = ("--tasks", "A", "B", "--seed", 7, "--protocol", "varied", "--workers", 1)
-    assert ptp(evaluate, *toy, *arguments, "--planner", planner, "--json", output) == 0
+    assert ptp("evaluate", *toy, *arguments, "--planner", planner, "--json", output) == 0
     result = json.loads(output.read_text())
     assert list(result["tasks"]) == ["A", "B"]
     assert result["tasks"]["A"]["episodes"] == 1
@@ -79,29 +73,41 @@ def test_from_nothing_to_figures(trained, toy, tmp_path, capsys):
 def test_options_reach_the_episodes(toy, tmp_path):
     output = tmp_path / "figures.json"
     options = ("--method", "model_free", "--deterministic", "--env-arg", "max_steps=5")
-    assert ptp(evaluate, *toy, "--tasks", "A", "--workers", 1, *options, "--json", output) == 0
+    assert ptp("evaluate", *toy, "--tasks", "A", "--workers", 1, *options, "--json", output) == 0
     result = json.loads(output.read_text())
     assert result["method"] == "model_free"
     assert not result["follower"]["sample_actions"]
     assert result["tasks"]["A"]["runs"][0]["steps"] == 5
 
 
-def test_a_run_is_not_overwritten_but_resumed(trained):
+def test_a_run_is_not_overwritten_but_resumed(trained, capsys):
     config, data, out = trained / "tiny.yaml", trained / "data", trained / "run"
     arguments = ("--config", config, "--data", data, "--out", out)
-    with pytest.raises(InputError, match="--resume"):
-        ptp(pretrain, *arguments)
+    assert ptp("pretrain", *arguments) == 2
+    assert "go on with --resume" in capsys.readouterr().err
     manifest = out / "checkpoint" / "manifest.json"
     before = json.loads(manifest.read_text())["files"]
-    assert ptp(pretrain, *arguments, "--resume") == 0
+    assert ptp("pretrain", *arguments, "--resume") == 0
     assert json.loads(manifest.read_text())["files"] == before
 
 
-def test_wrong_arguments_are_one_clear_error(toy):
-    with pytest.raises(InputError, match="NAME=VALUE"):
-        ptp(evaluate, *toy, "--env-arg", "grasp")
-    with pytest.raises(InputError, match="--workers"):
-        ptp(evaluate, *toy, "--workers", 0)
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--env-arg", "grasp"), "NAME=VALUE"),
+        (("--workers", 0), "--workers is 0"),
+        (("--planner", "quickest"), "neither a preset"),
+        (("--plan-buffer", "plans", "--workers", 2), "one worker"),
+        (("--env", "nowhere:env"), "nowhere:env"),
+        (("--checkpoint", "nowhere"), "no checkpoint"),
+    ],
+)
+def test_wrong_arguments_are_one_clear_line(toy, arguments, message, capsys):
+    assert ptp("evaluate", *toy, *arguments) == 2
+    line = capsys.readouterr().err
+    assert message in line
+    assert line.startswith("ptp evaluate: ")
+    assert line.count("\n") == 1
 
 
 def test_the_released_checkpoint_is_the_one_in_models(tmp_path, monkeypatch):
@@ -120,16 +126,9 @@ def test_the_released_checkpoint_is_the_one_in_models(tmp_path, monkeypatch):
 
 def test_ctrl_c_leaves_finished_episodes_to_go_on_from(toy, tmp_path):
     output = tmp_path / "figures.json"
-    program = (
-        "import sys; sys.path[:0] = sys.argv.pop(1).split(':')\n"
-        "from test_research_commands import ptp; from ptp_cli.commands import evaluate\n"
-        "if __name__ == '__main__': sys.exit(ptp(evaluate, *sys.argv[1:]))\n"
-    )
-    script = tmp_path / "main.py"
-    script.write_text(program)
     arguments = [*toy, "--tasks", "A", "--episodes", 10_000, "--workers", 1, "--json", output]
     process = subprocess.Popen(
-        [sys.executable, script, os.path.dirname(__file__), *map(str, arguments)],
+        [sys.executable, "-m", "ptp_cli", "evaluate", *map(str, arguments)],
         stderr=subprocess.PIPE,
         text=True,
     )

@@ -181,6 +181,15 @@ def test_a_plan_buffer_grows_over_the_episodes_and_is_kept(folder, tmp_path):
         evaluate(config, workers=2, progress=False)
 
 
+def test_an_environment_that_refuses_its_options_is_named_as_the_cause(folder, monkeypatch):
+    def refuse(self, **_):
+        raise ValueError("unknown protocol")
+
+    monkeypatch.setattr(ToyEnv, "reset", refuse)
+    with pytest.raises(InputError, match=r"cannot be reset with .*varied.*unknown protocol"):
+        run(settings(folder))
+
+
 def test_a_missing_checkpoint_or_environment_is_one_clear_error(folder, tmp_path):
     with pytest.raises(CheckpointError, match="no checkpoint"):
         run(settings(tmp_path / "none"))
@@ -188,5 +197,7 @@ def test_a_missing_checkpoint_or_environment_is_one_clear_error(folder, tmp_path
         run(settings(folder, env="nowhere:env"))
     with pytest.raises(InputError, match="unknown task"):
         run(settings(folder, tasks=("Z",)))
+    with pytest.raises(InputError, match=r"cannot be made.*grasp"):
+        run(settings(folder, env_kwargs={"grasp": "firm"}))
     with pytest.raises(InputError, match="at least 1"):
         run(dataclasses.replace(settings(folder), episodes=0))

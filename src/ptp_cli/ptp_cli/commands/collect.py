@@ -27,7 +27,6 @@ def add_parser(subparsers) -> None:
     parser.add_argument(
         "--env", metavar="MODULE:FACTORY", help="gymnasium environment (from the YAML)"
     )
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -71,7 +71,6 @@ def add_parser(subparsers) -> None:
         metavar="N",
         help="processes (default: one a core)",
     )
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -36,7 +36,6 @@ def add_parser(subparsers) -> None:
         default="float32",
         help="of the stored weights; float16 halves the files (default: %(default)s)",
     )
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -57,7 +57,10 @@ def run_episode(
     plans start from this one. ``on_step`` hears codes (144,) and decision of every step.
     ``cancelled`` is asked every step and planner round; PlanCancelled is raised when true.
     """
-    image, info = env.reset(seed=seeds.env, options=options)
+    try:
+        image, info = env.reset(seed=seeds.env, options=options)
+    except ValueError as error:
+        raise InputError(f"the environment cannot be reset with {options}: {error}") from error
     goal = _encode(vqvae, _entry(info, "goal_image", env))
     plan = None
     if planner is not None:

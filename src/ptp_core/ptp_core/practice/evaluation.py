@@ -143,7 +143,11 @@ class _Runner:
             self.planner = make_planner(checkpoint, config.planner)
             if config.plan_buffer is not None and config.plan_buffer.exists():
                 load_buffers(config.plan_buffer, self.planner.buffers)
-        self.env = environment_factory(config.env)(**config.env_kwargs)
+        factory = environment_factory(config.env)
+        try:
+            self.env = factory(**config.env_kwargs)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"{config.env} cannot be made: {error}") from error
 
     def run(self, key: Key, cancelled=None) -> EpisodeResult:
         config = self.config
