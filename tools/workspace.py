@@ -214,7 +214,9 @@ def make_venv(mode: str, ros: Paths | None) -> None:
         raise SetupError(f"`python -m venv` failed: {output}")
     STATE.mkdir()
     (VENV / "COLCON_IGNORE").touch()
-    if ros is not None:
+    if ros is None:
+        (VENV / "local_setup.sh").touch()  # colcon warns of a prefix that has none
+    else:
         (STATE / "ros.json").write_text(json.dumps(ros))
     (STATE / "venv.stamp").write_text(mode)
 

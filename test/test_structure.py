@@ -1,0 +1,233 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The rules of the house that no single package can test: who imports what, and how files look."""
+
+import ast
+import re
+import sys
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = sorted(path.parent for path in (ROOT / "src").glob("*/package.xml"))
+PYTHON_PACKAGES = [package for package in PACKAGES if (package / "setup.py").is_file()]
+
+# What each package may import of the others. Arrows run one way.
+ALLOWED = {
+    "ptp_description": set(),
+    "ptp_core": set(),
+    "ptp_robot": {"ptp_core", "ptp_description"},
+    "ptp_ros": {"ptp_core", "ptp_interfaces"},
+    "ptp_sim": {"ptp_core", "ptp_description", "ptp_robot"},
+    "ptp_nodes": {"ptp_core", "ptp_description", "ptp_interfaces", "ptp_robot", "ptp_ros"},
+    "ptp_bringup": {"ptp_core", "ptp_description", "ptp_robot", "ptp_ros"},
+    "ptp_cli": {
+        *("ptp_bringup", "ptp_core", "ptp_description", "ptp_nodes"),
+        *("ptp_robot", "ptp_ros", "ptp_sim"),
+    },
+}
+# Where rclpy, messages and what carries them may be imported: these packages and node modules.
+ON_THE_GRAPH = {"ptp_ros", "ptp_nodes"}
+ROS = {"rclpy", "ptp_interfaces", "ptp_ros"}
+# Where the simulator may be imported: a robot has no PyBullet.
+SIMULATOR = {"ptp_sim"}
+
+# Import name -> name on the Python index and in package.xml (None: rosdep has no such key).
+THIRD_PARTY = {
+    "cv2": ("opencv-python-headless", "python3-opencv"),
+    "gymnasium": ("gymnasium", "python3-gymnasium-pip"),
+    "h5py": ("h5py", "python3-h5py"),
+    "jinja2": ("jinja2", "python3-jinja2"),
+    "numpy": ("numpy", "python3-numpy"),
+    "PIL": ("pillow", "python3-pil"),
+    "pybullet": ("pybullet", "python3-pybullet-pip"),
+    "pytest": ("pytest", "python3-pytest"),
+    "safetensors": ("safetensors", None),
+    "setuptools": ("setuptools", None),
+    "tensorboard": ("tensorboard", "python3-tensorboard-pip"),
+    "torch": (None, "python3-torch"),  # installed by tools/workspace.py itself
+    "tqdm": ("tqdm", "python3-tqdm"),
+    "yaml": ("pyyaml", "python3-yaml"),
+}
+# Used where a ROS 2 installation has them, so never required.
+OPTIONAL = {"cv_bridge"}
+
+LONGEST = 350  # lines; longer files hold two things
+LONGER = set()  # files that may be longer, each with its reason
+
+
+def python_files(*tops):
+    """Every Python file of ours below the given folders."""
+    files = [path for top in tops for path in sorted((ROOT / top).rglob("*.py"))]
+    return [path for path in files if "__pycache__" not in path.parts]
+
+
+def imports(path):
+    """(line, module) of each absolute import in a file."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text(), filename=str(path))):
+        if isinstance(node, ast.Import):
+            found += [(node.lineno, alias.name) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            found.append((node.lineno, node.module))
+    return found
+
+
+def node_modules(package):
+    """Modules that a package's setup.py installs as executables: {executable: module}."""
+    text = (package / "setup.py").read_text()
+    return dict(re.findall(r'"(\w+) ?= ?([\w.]+):main"', text))
+
+
+def module_of(package, path):
+    return ".".join(path.relative_to(package).with_suffix("").parts)
+
+
+def offences(package, rule):
+    """Lines "file:line imports module" of the package's own code for which the rule holds."""
+    found = []
+    for path in python_files((package / package.name).relative_to(ROOT)):
+        for line, module in imports(path):
+            if rule(path, module.partition(".")[0]):
+                found.append(f"{path.relative_to(ROOT)}:{line} imports {module}")
+    return found
+
+
+@pytest.mark.parametrize("package", PYTHON_PACKAGES, ids=lambda path: path.name)
+def test_imports_run_one_way(package):
+    nodes = set(node_modules(package).values())
+
+    def wrong(path, top):
+        if not top.startswith("ptp_") or top == package.name:
+            return False
+        if top in ROS and module_of(package, path) in nodes:
+            return False
+        return top not in ALLOWED[package.name]
+
+    assert offences(package, wrong) == []
+
+
+@pytest.mark.parametrize("package", PYTHON_PACKAGES, ids=lambda path: path.name)
+def test_ros_stays_in_nodes_and_the_simulator_in_its_package(package):
+    nodes = set(node_modules(package).values()) if package.name in SIMULATOR else set()
+
+    def wrong(path, top):
+        ros = top == "rclpy" or top.endswith(("_msgs", "_interfaces"))
+        if ros and package.name not in ON_THE_GRAPH and module_of(package, path) not in nodes:
+            return True
+        return top == "pybullet" and package.name not in SIMULATOR
+
+    assert offences(package, wrong) == []
+
+
+@pytest.mark.parametrize("package", PYTHON_PACKAGES, ids=lambda path: path.name)
+def test_package_xml_names_what_is_imported(package):
+    manifest = ET.parse(package / "package.xml").getroot()
+    always = {e.text for tag in ("depend", "exec_depend") for e in manifest.iter(tag)}
+    in_tests = always | {e.text for e in manifest.iter("test_depend")}
+    modules = {path.name for path in (package / "test").glob("*.py")}
+    missing = {}
+    for folder, names in ((package.name, always), ("test", in_tests)):
+        for path in python_files((package / folder).relative_to(ROOT)):
+            for line, module in imports(path):
+                top = module.partition(".")[0]
+                if top in sys.stdlib_module_names or top == package.name or top in OPTIONAL:
+                    continue
+                if f"{top}.py" in modules:
+                    continue
+                key = THIRD_PARTY.get(top, (None, top))[1]
+                if key is not None and key not in names:
+                    missing.setdefault(key, f"{path.relative_to(ROOT)}:{line}")
+    assert not missing, f"package.xml lacks {missing}"
+
+
+def test_the_lock_has_what_is_imported():
+    lock = (ROOT / "requirements.lock").read_text()
+    locked = set(re.findall(r"^([\w.-]+)==", lock, flags=re.MULTILINE))
+    used = {
+        module.partition(".")[0]
+        for path in python_files("src", "test", "launch", "bench")
+        for _, module in imports(path)
+    }
+    names = {THIRD_PARTY[top][0] for top in used & set(THIRD_PARTY)} - {None}
+    assert sorted(names - locked) == []
+    unknown = {
+        top
+        for top in used - set(THIRD_PARTY) - OPTIONAL - sys.stdlib_module_names
+        if not top.startswith(("ptp_", "test_", "launch"))
+        and f"ros-{top.replace('_', '-')}" not in locked
+    }
+    assert sorted(unknown) == []
+
+
+@pytest.mark.parametrize("package", PYTHON_PACKAGES, ids=lambda path: path.name)
+def test_executables_exist(package):
+    for executable, module in node_modules(package).items():
+        path = package.joinpath(*module.split(".")).with_suffix(".py")
+        assert path.is_file(), f"setup.py installs {executable} from {module}, which is missing"
+        names = {n.name for n in ast.parse(path.read_text()).body if hasattr(n, "name")}
+        assert "main" in names, f"{module} has no main()"
+
+
+def test_packages_agree_on_version_and_licence():
+    versions = set()
+    for package in PACKAGES:
+        manifest = ET.parse(package / "package.xml").getroot()
+        assert manifest.findtext("name") == package.name
+        assert manifest.findtext("license") == "Apache-2.0"
+        versions.add(manifest.findtext("version"))
+        if package in PYTHON_PACKAGES:
+            setup = (package / "setup.py").read_text()
+            versions.update(re.findall(r'version="([^"]+)"', setup))
+            assert (package / "resource" / package.name).is_file()
+    cli = (ROOT / "src/ptp_cli/ptp_cli/__init__.py").read_text()
+    versions.update(re.findall(r'__version__ = "([^"]+)"', cli))
+    assert len(versions) == 1, versions
+
+
+def test_python_files_are_short_and_say_their_licence():
+    long, silent = [], []
+    for path in python_files("src", "test", "tools", "launch", "bench"):
+        lines = path.read_text().splitlines()
+        name = str(path.relative_to(ROOT))
+        if len(lines) > LONGEST and name not in LONGER and name.startswith("src/"):
+            long.append(f"{name}: {len(lines)} lines")
+        head = lines[:2] if lines[:1] and lines[0].startswith("#!") else lines[:1]
+        if "# SPDX-License-Identifier: Apache-2.0" not in head:
+            silent.append(name)
+    assert (long, silent) == ([], [])
+
+
+def test_no_file_names_a_folder_of_one_machine():
+    pattern = re.compile(r"(?<![\w.$}~-])/(?:work|home|root|Users)/\w")
+    made = {".git", ".venv", "build", "install", "log", "out", "data", "runs", "__pycache__"}
+    found = []
+    for path in sorted(ROOT.rglob("*")):
+        relative = path.relative_to(ROOT)
+        if made & set(relative.parts[:1]) or "__pycache__" in relative.parts:
+            continue
+        if not path.is_file() or path.is_symlink() or path.stat().st_size > 2_000_000:
+            continue
+        try:
+            text = path.read_text()
+        except UnicodeDecodeError:
+            continue
+        for number, line in enumerate(text.splitlines(), 1):
+            if pattern.search(line):
+                found.append(f"{relative}:{number}: {line.strip()[:80]}")
+    assert found == []
+
+
+def test_the_rules_see_what_they_forbid(tmp_path):
+    """A rule that reads no file would pass for ever."""
+    path = tmp_path / "module.py"
+    path.write_text("import rclpy.node\n\ndef late():\n    from pybullet import connect\n")
+    assert imports(path) == [(1, "rclpy.node"), (4, "pybullet")]
+    assert {package.name for package in PYTHON_PACKAGES} == set(ALLOWED)
+    assert {"camera", "planner", "policy"} <= set(node_modules(ROOT / "src" / "ptp_nodes"))
+    assert any("imports torch" in line for line in _torch_users())
+
+
+def _torch_users():
+    return offences(ROOT / "src" / "ptp_core", lambda path, top: top == "torch")
