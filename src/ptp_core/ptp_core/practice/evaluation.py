@@ -11,7 +11,10 @@ from __future__ import annotations
 import concurrent.futures
 import json
 import multiprocessing
+import multiprocessing.connection
+import os
 import signal
+import threading
 from collections.abc import Iterator
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
@@ -206,8 +209,15 @@ _worker: dict[str, Any] = {}  # of a spawned process: its runner and the event t
 
 def _start_worker(config: EvaluationConfig, stop) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent asks through the event
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
     torch.set_num_threads(1)
     _worker.update(config=config, stop=stop, runner=None)
+
+
+def _leave_with_parent() -> None:
+    """End this process when its parent is killed: nobody else would tell it."""
+    multiprocessing.connection.wait([multiprocessing.parent_process().sentinel])
+    os._exit(1)
 
 
 def _run_job(key: Key) -> EpisodeResult:
