@@ -45,7 +45,7 @@ class Caller:
         deadline = time.monotonic() + timeout
         with self._news:
             while not condition():
-                if self._stop.is_set():
+                if self._stop.is_set() or not self._node.context.ok():
                     raise RequestError(ErrorCode.SHUTTING_DOWN, "the node stops")
                 if time.monotonic() > deadline:
                     raise RequestError(
@@ -62,16 +62,16 @@ class Caller:
     def action(
         self,
         client: ActionClient,
+        name: str,
         goal: Any,
         timeout: float,
         on_feedback: Callable[[Any], None] | None = None,
     ) -> Any:
-        """Result of an action goal; RequestError with its error where it carries one.
+        """Result of a goal of the action ``name``; RequestError with its error, if it has one.
 
         A goal that takes longer than ``timeout``, or that the stopping node leaves behind, is
         canceled.
         """
-        name = client._action_name
         self.until(client.server_is_ready, timeout, f"the action {name}")
         note = None if on_feedback is None else lambda message: on_feedback(message.feedback)
         handle = self._finish(client.send_goal_async(goal, feedback_callback=note), timeout, name)
@@ -80,7 +80,8 @@ class Caller:
         try:
             answer = self._finish(handle.get_result_async(), timeout, name)
         except RequestError:
-            handle.cancel_goal_async()
+            if self._node.context.ok():
+                handle.cancel_goal_async()
             raise
         return self._checked(answer.result)
 

@@ -96,7 +96,7 @@ class SimBridgeNode(Node):
         self._joints = self.create_publisher(JointState, JOINT_STATES, COMMANDS)
         self._lock_step = settings.mode == "lock_step"
         if self._lock_step:
-            self._clock = self.create_publisher(ClockMessage, "/clock", COMMANDS)
+            self._times = self.create_publisher(ClockMessage, "/clock", COMMANDS)
         self.create_subscription(CartesianDelta, COMMAND, self._commanded, COMMANDS)
         self.create_service(ResetScene, RESET_SCENE, self._reset)
         self.create_service(JudgeEpisode, JUDGE_EPISODE, self._judge)
@@ -209,7 +209,7 @@ class SimBridgeNode(Node):
     def _publish(self, pixels: np.ndarray) -> None:
         stamp = self._stamp()
         if self._lock_step:
-            self._clock.publish(ClockMessage(clock=stamp))
+            self._times.publish(ClockMessage(clock=stamp))
         observation = Observation(seq=self._gate.observation_seq)
         observation.image = array_to_image(pixels, stamp, CAMERA_FRAME)
         observation.header = observation.image.header

@@ -1,0 +1,316 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Node: practises tasks. The only one that knows of episodes; learning comes later."""
+
+from __future__ import annotations
+
+import threading
+import time
+import traceback
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rclpy
+from ptp_interfaces.action import PlanSubgoals, ReachGoal
+from ptp_interfaces.msg import ArmState, EpisodeStatus, ErrorCode, Latent, SubgoalPlan
+from ptp_interfaces.srv import EncodeImage, JudgeEpisode, ResetScene
+from rclpy.action import ActionClient
+from rclpy.node import Node
+from sensor_msgs.msg import Image
+
+from ptp_core.errors import InputError
+from ptp_core.practice.episode import MAX_STEPS
+from ptp_nodes.practice_run import Acted, Episode, PracticeRun, RunSettings, Verdict
+from ptp_ros.client import Caller
+from ptp_ros.diagnostics import ERROR, OK, Diagnostics
+from ptp_ros.errors import RequestError
+from ptp_ros.images import array_to_image, read_picture
+from ptp_ros.parameters import declare, parameter
+from ptp_ros.run import run
+from ptp_ros.topics import (
+    ARM_STATE,
+    CAMERA_FRAME,
+    ENCODE_IMAGE,
+    EPISODE,
+    GOAL_IMAGE,
+    JUDGE_EPISODE,
+    LATCHED,
+    LATENT,
+    PLAN_SUBGOALS,
+    REACH_GOAL,
+    RECORDS,
+    RESET_SCENE,
+)
+
+STATES = {
+    EpisodeStatus.RESETTING: "resetting the scene",
+    EpisodeStatus.ENCODING: "encoding the goal picture",
+    EpisodeStatus.PLANNING: "planning",
+    EpisodeStatus.ACTING: "acting",
+}
+PROGRESS_PERIOD = 2.0  # s between lines on the way
+
+
+@dataclass(frozen=True)
+class PracticeParameters:
+    """Parameters of the practice node."""
+
+    tasks: tuple[str, ...] = parameter(("A",), "tasks to practise in turn: A, B, C")
+    protocol: str = parameter(
+        "paper",
+        "paper: the authors' fixed scenes; varied: everything moved a little",
+        choices=("paper", "varied"),
+    )
+    method: str = parameter(
+        "ptp",
+        "ptp: follow planned subgoals; model_free: pursue the goal directly",
+        choices=("ptp", "model_free"),
+    )
+    episodes: int = parameter(1, "episodes of each task", minimum=1)
+    seed: int = parameter(0, "of scenes, plans and actions", minimum=0)
+    max_steps: int = parameter(MAX_STEPS, "control steps an episode", minimum=1)
+    preset: str = parameter("", "planner settings; empty: the planner's own")
+    goal_image: str = parameter(
+        "",
+        "PNG or JPEG of the goal instead of the scene's own picture; success is still judged "
+        "by the scene's",
+    )
+    output: str = parameter("", "folder for summary.json; empty: none is written")
+    patience: float = parameter(
+        60.0, "s to wait for a node to appear and for quick answers", minimum=0.1
+    )
+    plan_patience: float = parameter(900.0, "s that a plan may take", minimum=1.0)
+    max_failures: int = parameter(3, "episodes failing in a row until giving up", minimum=1)
+    stay: bool = parameter(False, "stay after the last episode instead of ending the process")
+
+
+class PracticeNode(Node):
+    """Runs `PracticeRun` in a thread, over the services and actions of the other nodes."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__("practice", **options)
+        self._settings = settings = declare(self, PracticeParameters)
+        self.exit_code = 1
+        self._caller = Caller(self)
+        self._reset_client = self.create_client(ResetScene, RESET_SCENE)
+        self._judge_client = self.create_client(JudgeEpisode, JUDGE_EPISODE)
+        self._encode_client = self.create_client(EncodeImage, ENCODE_IMAGE)
+        self._plan_client = ActionClient(self, PlanSubgoals, PLAN_SUBGOALS)
+        self._reach_client = ActionClient(self, ReachGoal, REACH_GOAL)
+        self._goals = self.create_publisher(Image, GOAL_IMAGE, LATCHED)
+        self._statuses = self.create_publisher(EpisodeStatus, EPISODE, LATCHED)
+        self.create_subscription(Latent, LATENT, self._latent_arrived, LATCHED)
+        self.create_subscription(ArmState, ARM_STATE, self._state_arrived, RECORDS)
+        self._lock = threading.Lock()
+        self._latent = Latent()
+        self._arm_seq = 0
+        self._latencies: list[float] = []
+        self._last_line = 0.0
+        self._run = PracticeRun(
+            RunSettings(
+                tasks=settings.tasks,
+                protocol=settings.protocol,
+                method=settings.method,
+                episodes=settings.episodes,
+                seed=settings.seed,
+                max_steps=settings.max_steps,
+                max_failures=settings.max_failures,
+            ),
+            self,
+            self._report,
+            Path(settings.output) if settings.output else None,
+        )
+        self._run_id = f"{time.strftime('%Y%m%d-%H%M%S')}-{settings.seed}"
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="practice")
+        Diagnostics(self, self._status)
+
+    def start(self) -> None:
+        """Begin the run in its thread."""
+        self._pool.submit(self._practise)
+
+    def stop(self) -> None:
+        """End the run and its thread."""
+        self._caller.stop()
+        self._pool.shutdown(wait=True)
+
+    def _practise(self) -> None:
+        logger = self.get_logger()
+        try:
+            clean = self._run.run()
+            self.exit_code = 0 if clean else 1
+            logger.info(
+                f"finished: {self._run.successes} of {self._run.done} episodes succeeded, "
+                f"{len(self._run.failures)} failed for technical reasons"
+            )
+        except RequestError as error:
+            logger.info(f"stopped: {error}")
+        except Exception:
+            logger.fatal(f"unexpected\n{traceback.format_exc()}")
+        if not self._settings.stay:
+            rclpy.try_shutdown(context=self.context)
+
+    # What PracticeRun asks for.
+
+    def reset(self, task: str, protocol: str, seed: int) -> None:
+        """Set up the scene and show the goal picture."""
+        request = ResetScene.Request(task=task, protocol=protocol, seed=seed)
+        response = self._caller.service(self._reset_client, request, self._settings.patience)
+        self._first_seq = response.observation_seq
+        self._goal_image = response.goal_image
+        if self._settings.goal_image:
+            try:
+                pixels = read_picture(self._settings.goal_image)
+            except InputError as error:
+                raise RequestError(ErrorCode.BAD_IMAGE, str(error)) from error
+            stamp = response.goal_image.header.stamp
+            self._goal_image = array_to_image(pixels, stamp, CAMERA_FRAME)
+        self._goals.publish(self._goal_image)
+
+    def encode(self) -> None:
+        """Encode goal picture and first observation."""
+        request = EncodeImage.Request(image=self._goal_image)
+        request.resize = bool(self._settings.goal_image)
+        response = self._caller.service(self._encode_client, request, self._settings.patience)
+        self._goal = response.latent
+        self._caller.until(
+            lambda: self._newest().seq >= self._first_seq,
+            self._settings.patience,
+            f"the latent of observation {self._first_seq}",
+        )
+        self._start = self._newest()
+        if self._start.error_code != ErrorCode.NONE:
+            raise RequestError(self._start.error_code, self._start.error_msg)
+
+    def plan(self, seed: int) -> tuple[float, float]:
+        """Find subgoals; seconds and cost."""
+        goal = PlanSubgoals.Goal(
+            start_codes=self._start.codes,
+            goal_codes=self._goal.codes,
+            encoder_id=self._goal.encoder_id,
+            seed=seed,
+            preset=self._settings.preset,
+        )
+
+        def progress(feedback: PlanSubgoals.Feedback) -> None:
+            self._line(
+                f"planning: level {feedback.level + 1} of {feedback.levels}, iteration "
+                f"{feedback.iteration + 1} of {feedback.iterations}, cost {feedback.best_cost:.3f}"
+            )
+
+        self._plan = self._caller.action(
+            self._plan_client, PLAN_SUBGOALS, goal, self._settings.plan_patience, progress
+        ).plan
+        return self._plan.seconds, self._plan.cost
+
+    def act(self, seed: int, max_steps: int, planned: bool) -> Acted:
+        """Follow the plan, or pursue the goal itself, to the last step."""
+        goal = ReachGoal.Goal(
+            plan=self._plan if planned else SubgoalPlan(encoder_id=self._goal.encoder_id),
+            goal_codes=self._goal.codes,
+            encoder_id=self._goal.encoder_id,
+            seed=seed,
+            max_steps=max_steps,
+            first_observation_seq=self._first_seq,
+        )
+        with self._lock:
+            self._latencies = []
+
+        def progress(feedback: ReachGoal.Feedback) -> None:
+            self._line(
+                f"acting: step {feedback.step} of {max_steps}, subgoal "
+                f"{feedback.subgoal_index + 1} of {goal.plan.count + 1}, "
+                f"distance {feedback.distance:.2f}"
+            )
+
+        # A step may take as long as the policy waits for an observation.
+        patience = self._settings.patience + max_steps * 1.0
+        result = self._caller.action(self._reach_client, REACH_GOAL, goal, patience, progress)
+        # The last command may still be on its way to the arm.
+        self._last_seq = result.last_observation_seq + 1
+        self._caller.until(
+            lambda: self._arm_seq >= self._last_seq,
+            self._settings.patience,
+            f"the arm state of observation {self._last_seq}",
+        )
+        with self._lock:
+            latencies = np.array(self._latencies)
+        return Acted(result.steps, result.subgoals_reached, result.distance, latencies)
+
+    def judge(self) -> Verdict:
+        """Judge the last observation."""
+        request = JudgeEpisode.Request(observation_seq=self._last_seq)
+        response = self._caller.service(self._judge_client, request, self._settings.patience)
+        first = response.first_success if response.first_success >= 0 else None
+        return Verdict(response.success, first)
+
+    # Callbacks.
+
+    def _latent_arrived(self, latent: Latent) -> None:
+        with self._lock:
+            self._latent = latent
+        self._caller.notify()
+
+    def _newest(self) -> Latent:
+        with self._lock:
+            return self._latent
+
+    def _state_arrived(self, state: ArmState) -> None:
+        with self._lock:
+            self._arm_seq = state.observation_seq
+            if state.latency > 0.0:
+                self._latencies.append(state.latency)
+        self._caller.notify()
+
+    # Reports.
+
+    def _line(self, text: str) -> None:
+        now = time.monotonic()
+        if now - self._last_line >= PROGRESS_PERIOD:
+            self._last_line = now
+            self.get_logger().info(text)
+
+    def _report(self, state: int, episode: Episode | None, **fields: Any) -> None:
+        settings, run_ = self._settings, self._run
+        status = EpisodeStatus(
+            run_id=self._run_id,
+            episodes_total=run_.total,
+            protocol=settings.protocol,
+            method=settings.method,
+            state=state,
+            episodes_done=run_.done,
+            successes=run_.successes,
+            **fields,
+        )
+        status.header.stamp = self.get_clock().now().to_msg()
+        if episode is not None:
+            status.episode, status.task = episode.number, episode.task
+            status.seed = episode.seeds.env
+            where = f"episode {episode.number + 1} of {run_.total}, task {episode.task}"
+            if state in STATES:
+                self.get_logger().info(f"{where}: {STATES[state]}")
+            elif state == EpisodeStatus.JUDGED:
+                verdict = "success" if status.success else "no success"
+                self.get_logger().info(
+                    f"{where}: {verdict} after {status.steps} steps "
+                    f"({run_.successes} of {run_.done})"
+                )
+            else:
+                self.get_logger().error(f"{where} failed: {status.error_msg}")
+        self._statuses.publish(status)
+
+    def _status(self):
+        figures = {
+            "episodes_done": self._run.done,
+            "successes": self._run.successes,
+            "failures": len(self._run.failures),
+        }
+        if self._run.failures:
+            return ERROR, self._run.failures[-1]["error_msg"], figures
+        return OK, f"{self._run.done} of {self._run.total} episodes", figures
+
+
+def main() -> int:
+    """Entry point."""
+    return run(PracticeNode)

@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Algorithm 1 of the paper without its learning step: reset, plan, act, judge, count, repeat."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from ptp_interfaces.msg import EpisodeStatus, ErrorCode
+
+from ptp_core.data.files import write_atomically
+from ptp_core.practice.episode import EpisodeResult
+from ptp_core.practice.seeds import EpisodeSeeds, episode_seeds
+from ptp_core.practice.summary import summarise
+from ptp_ros.errors import RequestError
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """What to practise."""
+
+    tasks: tuple[str, ...]
+    protocol: str
+    method: str  # ptp or model_free
+    episodes: int  # of each task
+    seed: int
+    max_steps: int  # control steps an episode
+    max_failures: int  # in a row, before the run is given up
+
+
+@dataclass(frozen=True)
+class Episode:
+    """One episode to do."""
+
+    number: int  # over the whole run
+    task: str
+    index: int  # within its task
+    seeds: EpisodeSeeds
+
+
+class Table(Protocol):
+    """What the run needs of the graph. Every method raises RequestError."""
+
+    def reset(self, task: str, protocol: str, seed: int) -> None:
+        """Set up the scene and show the goal picture."""
+
+    def encode(self) -> None:
+        """Encode goal picture and first observation."""
+
+    def plan(self, seed: int) -> tuple[float, float]:
+        """Find subgoals; seconds and cost."""
+
+    def act(self, seed: int, max_steps: int, planned: bool) -> Acted:
+        """Follow the plan, or pursue the goal itself, to the last step."""
+
+    def judge(self) -> Verdict:
+        """Judge the last observation."""
+
+
+@dataclass(frozen=True)
+class Acted:
+    """What came of acting."""
+
+    steps: int
+    subgoals_reached: int
+    final_distance: float  # to the goal, L2 between latents, at the last step
+    latencies: np.ndarray  # observation to command, s
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the judge says of the last observation."""
+
+    success: bool
+    first_success: int | None  # step after which success first held
+
+
+class PracticeRun:
+    """Does all episodes of all tasks and keeps the summary, written after each episode.
+
+    ``report(state, episode, **fields)`` hears each change, as `EpisodeStatus` has it.
+    """
+
+    def __init__(
+        self,
+        settings: RunSettings,
+        table: Table,
+        report: Callable[..., None],
+        output: Path | None,
+    ) -> None:
+        self._settings = settings
+        self._table = table
+        self._report = report
+        self._output = output
+        self._results: dict[str, list[tuple[int, int, EpisodeResult]]] = {}
+        self.failures: list[dict[str, Any]] = []
+        self.done = 0
+        self.successes = 0
+
+    @property
+    def total(self) -> int:
+        """Episodes asked for, all tasks together."""
+        return len(self._settings.tasks) * self._settings.episodes
+
+    def episodes(self) -> Iterator[Episode]:
+        """All episodes, in turn over the tasks."""
+        settings, number = self._settings, 0
+        for index in range(settings.episodes):
+            for task in settings.tasks:
+                yield Episode(number, task, index, episode_seeds(settings.seed, task, index))
+                number += 1
+
+    def run(self) -> bool:
+        """Do every episode; whether none failed for a technical reason.
+
+        Raises RequestError when the node stops. Gives up after too many failures in a row.
+        """
+        in_a_row = 0
+        for episode in self.episodes():
+            try:
+                result = self._episode(episode)
+            except RequestError as error:
+                if error.code == ErrorCode.SHUTTING_DOWN:
+                    raise
+                in_a_row += 1
+                self._failed(episode, error)
+                if in_a_row >= self._settings.max_failures:
+                    break
+                continue
+            in_a_row = 0
+            row = (episode.index, episode.seeds.env, result)
+            self._results.setdefault(episode.task, []).append(row)
+            self.done += 1
+            self.successes += result.success
+            self._report(EpisodeStatus.JUDGED, episode, success=result.success, steps=result.steps)
+            self._write()
+        self._report(EpisodeStatus.FINISHED, None)
+        self._write()
+        return not self.failures
+
+    def summary(self) -> dict[str, Any]:
+        """Figures so far, in the shape that `ptp evaluate` writes."""
+        settings = self._settings
+        tasks = {task: summarise(rows) for task, rows in self._results.items()}
+        rates = [figures["success_rate"] for figures in tasks.values()]
+        return {
+            "method": settings.method,
+            "protocol": settings.protocol,
+            "seed": settings.seed,
+            "max_steps": settings.max_steps,
+            "episodes_asked": settings.episodes,
+            "mean_success_rate": sum(rates) / len(rates) if rates else None,
+            "tasks": tasks,
+            "failures": self.failures,
+        }
+
+    def _episode(self, episode: Episode) -> EpisodeResult:
+        settings, table, seeds = self._settings, self._table, episode.seeds
+        self._report(EpisodeStatus.RESETTING, episode)
+        table.reset(episode.task, settings.protocol, seeds.env)
+        self._report(EpisodeStatus.ENCODING, episode)
+        table.encode()
+        seconds = cost = None
+        if settings.method == "ptp":
+            self._report(EpisodeStatus.PLANNING, episode)
+            seconds, cost = table.plan(seeds.plan)
+        self._report(EpisodeStatus.ACTING, episode)
+        began = time.monotonic()
+        acted = table.act(seeds.policy, settings.max_steps, planned=seconds is not None)
+        lasted = time.monotonic() - began
+        verdict = table.judge()
+        return EpisodeResult(
+            success=verdict.success,
+            steps=acted.steps,
+            first_success=verdict.first_success,
+            plan_seconds=seconds,
+            plan_cost=cost,
+            subgoals_reached=acted.subgoals_reached,
+            final_distance=acted.final_distance,
+            seconds=lasted,
+            latencies=acted.latencies,
+        )
+
+    def _failed(self, episode: Episode, error: RequestError) -> None:
+        self.failures.append(
+            {
+                "task": episode.task,
+                "episode": episode.index,
+                "error_code": error.code,
+                "error_msg": str(error),
+            }
+        )
+        self._report(EpisodeStatus.FAILED, episode, error_code=error.code, error_msg=str(error))
+        self._write()
+
+    def _write(self) -> None:
+        if self._output is None:
+            return
+        self._output.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(self.summary(), indent=2) + "\n"
+        write_atomically(self._output / "summary.json", lambda partial: partial.write_text(text))

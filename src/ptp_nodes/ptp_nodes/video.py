@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A video and a subgoal strip of each episode, as files that a browser shows."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor, wait
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+CODECS = (("VP80", "webm"), ("mp4v", "mp4"))  # the first that this OpenCV can write
+
+
+class EpisodeVideo:
+    """Writes ``task_A_episode_0.webm`` and ``task_A_episode_0_plan.png`` into a folder.
+
+    Encoding happens in a thread. A video has a temporary name until its episode ends. Pictures
+    are RGB, uint8 (H, W, 3); those of one episode have one size.
+    """
+
+    def __init__(self, folder: Path, rate: float) -> None:
+        self._folder = folder
+        self._rate = rate
+        self._name: str | None = None
+        self._writer: cv2.VideoWriter | None = None
+        self._partial = self._final = folder
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="video")
+
+    def begin(self, task: str, episode: int) -> None:
+        """Name the files of the next episode."""
+        self.end()
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._name = f"task_{task}_episode_{episode}"
+
+    def save_strip(self, picture: np.ndarray) -> None:
+        """Write the subgoal strip of this episode."""
+        if self._name is not None:
+            path = self._folder / f"{self._name}_plan.png"
+            self._pool.submit(cv2.imwrite, str(path), picture[:, :, ::-1])
+
+    def add(self, picture: np.ndarray) -> None:
+        """Append one picture."""
+        if self._name is not None:
+            self._pool.submit(self._write, self._name, picture)
+
+    def end(self) -> None:
+        """Finish the video of this episode."""
+        self._name = None
+        self._pool.submit(self._finish)
+
+    def close(self, timeout: float) -> None:
+        """Finish everything, at most ``timeout`` s; what is left to encode then is dropped."""
+        self._name = None
+        last = self._pool.submit(self._finish)
+        wait([last], timeout)
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._finish()
+
+    def _write(self, name: str, picture: np.ndarray) -> None:
+        height, width = (length - length % 2 for length in picture.shape[:2])  # codecs want even
+        if self._writer is None:
+            self._open(name, (width, height))
+        self._writer.write(np.ascontiguousarray(picture[:height, :width, ::-1]))
+
+    def _open(self, name: str, size: tuple[int, int]) -> None:
+        for codec, ending in CODECS:
+            self._final = self._folder / f"{name}.{ending}"
+            self._partial = self._folder / f"{name}.partial.{ending}"
+            fourcc = cv2.VideoWriter_fourcc(*codec)
+            self._writer = cv2.VideoWriter(str(self._partial), fourcc, self._rate, size)
+            if self._writer.isOpened():
+                return
+
+    def _finish(self) -> None:
+        if self._writer is not None:
+            self._writer.release()
+            self._writer = None
+            if self._partial.exists():
+                self._partial.rename(self._final)
