@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ptp_core.config import GapConfig, TrainConfig
+from ptp_core.config import GapConfig, SubgoalGeneratorConfig, TrainConfig
 from ptp_core.data.encoded import EncodedDataset
 from ptp_core.errors import DatasetError
 from ptp_core.models.subgoal_generator import HORIZONS, GeneratorHierarchy
@@ -104,7 +104,9 @@ def _train_one(
         folder,
         state,
         train_step,
-        budget=Budget(steps=settings.steps, max_minutes=settings.max_minutes / len(HORIZONS)),
+        budget=Budget(
+            steps=settings.steps, max_minutes=settings.max_minutes * _share(settings, gaps)
+        ),
         decay=settings.learning_rate_decay,
         validate=validate,
         save_minutes=config.save_minutes,
@@ -112,6 +114,11 @@ def _train_one(
         progress=progress,
     )
     return {**scalars, "steps": state.step, "seconds": state.seconds}
+
+
+def _share(settings: SubgoalGeneratorConfig, gaps: GapConfig) -> float:
+    """Return a net's part of the minutes: by its unrolled steps, so that all make equally many."""
+    return gaps.unroll / sum(getattr(settings, name).unroll for name in HORIZONS)
 
 
 def sample_windows(
