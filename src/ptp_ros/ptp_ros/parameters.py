@@ -32,6 +32,7 @@ _TYPES = {
     float: Parameter.Type.DOUBLE,
     str: Parameter.Type.STRING,
     tuple[str, ...]: Parameter.Type.STRING_ARRAY,
+    tuple[int, ...]: Parameter.Type.INTEGER_ARRAY,
     tuple[float, ...]: Parameter.Type.DOUBLE_ARRAY,
 }
 _UNBOUNDED = {float: 1e18, int: 2**62}

@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A stack as data: arguments, nodes, parameters. Launch files and `ptp up` both read it."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ptp_core.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Argument:
+    """What a user may set: ``name:=value`` on the command line."""
+
+    name: str
+    default: str
+    description: str
+    choices: tuple[str, ...] = ()
+
+
+Values = Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class From:
+    """A parameter's value taken from arguments.
+
+    ``convert`` turns the text of the argument into the value; by default text stays text.
+    """
+
+    argument: str
+    convert: Callable[[str], Any] = str
+
+
+@dataclass(frozen=True)
+class NodeSpec:
+    """One node of a stack.
+
+    ``when`` names an argument that must be "true". ``essential``: its end ends the stack.
+    ``respawn``: it is started again when it dies. ``optional``: left out, with a line that says
+    so, where its package is not installed.
+    """
+
+    package: str
+    executable: str
+    name: str
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    arguments: tuple[str | From, ...] = ()
+    remap: tuple[tuple[str, str], ...] = ()
+    when: str = ""
+    essential: bool = True
+    respawn: bool = False
+    optional: bool = False
+
+
+@dataclass(frozen=True)
+class Process:
+    """A node with everything decided: what launch and `ptp up` start."""
+
+    spec: NodeSpec
+    defaults: dict[str, Any]  # parameters, weakest first: these,
+    params_file: str  # then those of this file (empty: none),
+    explicit: dict[str, Any]  # then those that the user gave as arguments
+    arguments: tuple[str, ...]
+    log_level: str
+
+    def command_line(self) -> list[str]:
+        """Arguments of the executable, in the order in which ROS lets the last one win."""
+        words = [*self.arguments, "--ros-args", "-r", f"__node:={self.spec.name}"]
+        for old, new in self.spec.remap:
+            words += ["-r", f"{old}:={new}"]
+        words += ["--log-level", self.log_level]
+        words += _as_words(self.defaults)
+        if self.params_file:
+            words += ["--params-file", self.params_file]
+        return words + _as_words(self.explicit)
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Nodes that belong together, and what a user may set."""
+
+    name: str
+    description: str
+    arguments: tuple[Argument, ...]
+    nodes: tuple[NodeSpec, ...]
+
+    def values(self, given: Values) -> dict[str, str]:
+        """Given arguments and defaults together.
+
+        Raises ConfigError for an argument that does not exist or a value that is no choice.
+        """
+        known = {argument.name: argument for argument in self.arguments}
+        for name, value in given.items():
+            if name not in known:
+                near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
+                raise ConfigError(
+                    f'{self.name} has no argument "{name}"; did you mean "{near}"? '
+                    "--show-args lists them"
+                )
+            choices = known[name].choices
+            if choices and value not in choices:
+                raise ConfigError(f'{name} is "{value}"; it must be one of {", ".join(choices)}')
+        return {name: given.get(name, argument.default) for name, argument in known.items()}
+
+    def processes(self, given: Values) -> list[Process]:
+        """What to start for the given arguments. Raises ConfigError and CheckpointError."""
+        values = self.values(given)
+        params_file = values.get("params_file", "")
+        if params_file:
+            _check_params_file(params_file)
+        defaults = {argument.name: argument.default for argument in self.arguments}
+        found = []
+        for spec in self.nodes:
+            if spec.when and values[spec.when] != "true":
+                continue
+            weak, strong = {}, {}
+            for name, value in spec.parameters.items():
+                if isinstance(value, From):
+                    text = values[value.argument]
+                    chosen = text != defaults[value.argument]
+                    (strong if chosen else weak)[name] = _convert(value, text)
+                else:
+                    weak[name] = value() if callable(value) else value
+            found.append(
+                Process(
+                    spec,
+                    weak,
+                    params_file,
+                    strong,
+                    tuple(
+                        str(_convert(word, values[word.argument]))
+                        if isinstance(word, From)
+                        else word
+                        for word in spec.arguments
+                    ),
+                    values.get("log_level", "info"),
+                )
+            )
+        return found
+
+    def show_arguments(self) -> str:
+        """A text that explains every argument."""
+        lines = [f"{self.name}: {self.description}", "", "Arguments (name:=value):"]
+        for argument in self.arguments:
+            lines += ["", f"    '{argument.name}':", f"        {argument.description}"]
+            if argument.choices:
+                lines.append(f"        one of: {', '.join(argument.choices)}")
+            lines.append(f"        (default: '{argument.default}')")
+        return "\n".join(lines)
+
+
+def _convert(source: From, text: str) -> Any:
+    try:
+        return source.convert(text)
+    except ValueError:
+        raise ConfigError(
+            f'{source.argument} is "{text}"; it must be {_KINDS.get(source.convert, "different")}'
+        ) from None
+
+
+def flag(text: str) -> bool:
+    """ "true" or "false" as a bool."""
+    if text not in ("true", "false"):
+        raise ValueError(text)
+    return text == "true"
+
+
+def words(text: str) -> tuple[str, ...]:
+    """A comma-separated list: "A,B" as ("A", "B")."""
+    found = tuple(word.strip() for word in text.split(",") if word.strip())
+    if not found:
+        raise ValueError(text)
+    return found
+
+
+_KINDS = {
+    int: "a whole number",
+    float: "a number",
+    flag: "true or false",
+    words: "a list like A,B",
+}
+
+
+def _as_words(parameters: Mapping[str, Any]) -> list[str]:
+    """``-p name:=value`` for each; JSON is YAML, and keeps text text."""
+    found: list[str] = []
+    for name, value in parameters.items():
+        value = list(value) if isinstance(value, tuple) else value
+        found += ["-p", f"{name}:={json.dumps(value)}"]
+    return found
+
+
+def _check_params_file(path: str) -> None:
+    try:
+        yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"params_file {path}: cannot be read ({error.strerror})") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        text = " ".join(str(error).split())
+        raise ConfigError(f"params_file {path}: not valid YAML: {text}") from error

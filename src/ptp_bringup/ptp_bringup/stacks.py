@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The stacks: which nodes make up each, with which parameters."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from ptp_bringup.shared import released_checkpoint, shared_root
+from ptp_bringup.stack import Argument, From, NodeSpec, Stack, words
+from ptp_core.errors import ConfigError
+from ptp_description import sawyer_urdf_path
+
+TRUTH = ("true", "false")
+LEVELS = ("debug", "info", "warn", "error", "fatal")
+
+
+def checkpoint_folder(text: str) -> str:
+    """Absolute folder of a checkpoint; empty means the released one."""
+    return os.path.abspath(text) if text else str(released_checkpoint())
+
+
+def absolute(text: str) -> str:
+    """Absolute path; empty stays empty."""
+    return os.path.abspath(text) if text else ""
+
+
+def rviz_config(text: str) -> str:
+    """Absolute path of an RViz configuration; empty means the one that comes with the project."""
+    return os.path.abspath(text) if text else str(shared_root() / "config" / "rviz" / "ptp.rviz")
+
+
+def robot_description() -> str:
+    """The arm's URDF as text."""
+    return Path(sawyer_urdf_path()).read_text(encoding="utf-8")
+
+
+def device(text: str) -> str:
+    """A device number or name stays; a file that exists becomes absolute."""
+    return os.path.abspath(text) if os.path.exists(text) else text
+
+
+def numbers(text: str) -> tuple[int, ...]:
+    """ "3,-4" as (3, -4)."""
+    return tuple(int(word) for word in text.split(","))
+
+
+COMMON = (
+    Argument("checkpoint", "", "folder of the checkpoint; empty: the released one, in models/"),
+    Argument("params_file", "", "YAML with parameters of single nodes, over the stack's own"),
+    Argument("log_level", "info", "least severe messages that are shown", LEVELS),
+    Argument("use_rviz", "false", "start RViz with the configuration below", TRUTH),
+    Argument("rviz_config", "", "RViz configuration; empty: config/rviz/ptp.rviz"),
+)
+
+NETWORKS = {"checkpoint": From("checkpoint", checkpoint_folder)}
+
+RVIZ = NodeSpec(
+    "rviz2",
+    "rviz2",
+    "rviz",
+    arguments=("-d", From("rviz_config", rviz_config)),
+    when="use_rviz",
+    essential=False,
+)
+
+SIM_CLOCK = {"use_sim_time": From("mode", "lock_step".__eq__)}
+
+SIM = Stack(
+    name="sim",
+    description="practise tasks on the simulated table",
+    arguments=(
+        Argument("task", "A", "target task, A, B or C, or several in turn, as A,B,C"),
+        Argument(
+            "protocol",
+            "paper",
+            "paper: the authors' fixed scenes; varied: everything moved a little",
+            ("paper", "varied"),
+        ),
+        Argument(
+            "method",
+            "ptp",
+            "ptp: follow planned subgoals; model_free: pursue the goal picture directly",
+            ("ptp", "model_free"),
+        ),
+        Argument("planner", "fast", "planner settings: fast, paper, checkpoint or a YAML file"),
+        Argument("episodes", "1", "episodes of each task"),
+        Argument("seed", "0", "of scenes, plans and actions"),
+        Argument("max_steps", "400", "control steps an episode"),
+        Argument(
+            "mode",
+            "real_time",
+            "real_time: a picture every 1/rate s; lock_step: the table waits for each command, "
+            "as fast as the machine can and repeatable",
+            ("real_time", "lock_step"),
+        ),
+        Argument("rate", "10.0", "pictures a second in real time, Hz"),
+        Argument(
+            "grasp",
+            "assisted",
+            "how the gripper takes the block: as the authors did, or by friction",
+            ("assisted", "physical"),
+        ),
+        Argument("goal_image", "", "PNG or JPEG to reach instead of the task's own goal picture"),
+        Argument("output", "", "folder for summary.json; empty: none is written"),
+        Argument("record", "", "folder for a video and a plan strip of each episode; empty: none"),
+        Argument("view", "true", "start the view node: pictures, markers, path, videos", TRUTH),
+        *COMMON,
+    ),
+    nodes=(
+        NodeSpec(
+            "ptp_sim",
+            "sim_bridge",
+            "sim_bridge",
+            {
+                "mode": From("mode"),
+                "rate": From("rate", float),
+                "grasp": From("grasp"),
+            },
+        ),
+        NodeSpec("ptp_nodes", "encoder", "encoder", {**NETWORKS, **SIM_CLOCK}),
+        NodeSpec(
+            "ptp_nodes",
+            "planner",
+            "planner",
+            {**NETWORKS, **SIM_CLOCK, "preset": From("planner")},
+        ),
+        NodeSpec("ptp_nodes", "policy", "policy", {**NETWORKS, **SIM_CLOCK}),
+        NodeSpec(
+            "ptp_nodes",
+            "practice",
+            "practice",
+            {
+                **SIM_CLOCK,
+                "tasks": From("task", words),
+                "protocol": From("protocol"),
+                "method": From("method"),
+                "episodes": From("episodes", int),
+                "seed": From("seed", int),
+                "max_steps": From("max_steps", int),
+                "goal_image": From("goal_image", absolute),
+                "output": From("output", absolute),
+            },
+        ),
+        NodeSpec(
+            "ptp_nodes",
+            "view",
+            "view",
+            {**SIM_CLOCK, "record": From("record", absolute)},
+            when="view",
+            essential=False,
+            respawn=True,
+        ),
+        NodeSpec(
+            "robot_state_publisher",
+            "robot_state_publisher",
+            "robot_state_publisher",
+            {**SIM_CLOCK, "robot_description": robot_description},
+            essential=False,
+            respawn=True,
+            optional=True,
+        ),
+        RVIZ,
+    ),
+)
+
+CAMERA = Stack(
+    name="camera",
+    description="look through a camera, or at a video file, as the encoder does",
+    arguments=(
+        Argument("device", "0", "camera: number or /dev/video...; or a video file"),
+        Argument("crop", "0", "pixels of the square that is cut out; 0: the largest"),
+        Argument("offset", "0,0", "of the square from the picture's centre, right,down [pixels]"),
+        Argument("rate", "10.0", "pictures a second, Hz"),
+        *COMMON,
+    ),
+    nodes=(
+        NodeSpec(
+            "ptp_nodes",
+            "camera",
+            "camera",
+            {
+                "device": From("device", device),
+                "crop": From("crop", int),
+                "offset": From("offset", numbers),
+                "rate": From("rate", float),
+            },
+        ),
+        NodeSpec("ptp_nodes", "encoder", "encoder", NETWORKS),
+        NodeSpec("ptp_nodes", "view", "view", essential=False, respawn=True),
+        RVIZ,
+    ),
+)
+
+STACKS = {stack.name: stack for stack in (SIM, CAMERA)}
+
+
+def stack_named(name: str) -> Stack:
+    """The stack of that name. Raises ConfigError."""
+    if name not in STACKS:
+        raise ConfigError(f'there is no stack "{name}"; there are {", ".join(STACKS)}')
+    return STACKS[name]

@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Starts the processes of a stack, shows what they say, and leaves none behind.
+
+It needs no ROS: `ptp up` uses it where launch_ros is not installed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TextIO
+
+# Time for each way to end a process, until the next is tried, s. Together below 5 s.
+ENDINGS = ((signal.SIGINT, 3.0), (signal.SIGTERM, 1.0), (signal.SIGKILL, 1.0))
+RESPAWN_DELAY = 1.0  # s
+MOST_RESPAWNS = 5
+PR_SET_PDEATHSIG = 1
+
+
+@dataclass(frozen=True)
+class Program:
+    """One process to run."""
+
+    name: str
+    command: Sequence[str]
+    essential: bool = True  # its end is the end of all
+    respawn: bool = False  # started again when it fails
+
+
+class _Running:
+    """A started program."""
+
+    def __init__(self, program: Program, process: subprocess.Popen, respawns: int) -> None:
+        self.program = program
+        self.process = process
+        self.respawns = respawns
+
+
+class Supervisor:
+    """Runs programs until an essential one ends, or the user stops them.
+
+    Each program leads a process group of its own. Its lines are printed with its name in front.
+    """
+
+    def __init__(
+        self, programs: Sequence[Program], env: dict[str, str], out: TextIO = sys.stdout
+    ) -> None:
+        self._programs = list(programs)
+        self._env = env
+        self._out = out
+        self._events: queue.SimpleQueue = queue.SimpleQueue()
+        self._running: list[_Running] = []
+        self._readers: list[threading.Thread] = []
+        self._width = max(len(program.name) for program in programs)
+        self._stopping = False
+        libc = ctypes.CDLL(None, use_errno=True)
+        self._prctl = getattr(libc, "prctl", None)
+
+    def run(self) -> int:
+        """Run until the end; the exit status: that of the essential program that ended it.
+
+        130 after Ctrl-C, 143 after SIGTERM. Call it in the main thread.
+        """
+        caught = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        before = {number: signal.signal(number, self._signalled) for number in caught}
+        try:
+            for program in self._programs:
+                self._start(program)
+            return self._wait()
+        finally:
+            self._stop()
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _signalled(self, number: int, frame) -> None:
+        self._events.put(("signal", number, 0))
+
+    def _start(self, program: Program, respawns: int = 0) -> None:
+        try:
+            process = subprocess.Popen(
+                list(program.command),
+                env=self._env,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors="replace",
+                bufsize=1,
+                start_new_session=True,
+                preexec_fn=self._die_with_parent,
+            )
+        except OSError as error:
+            self._say(f"{program.name} could not be started: {error}")
+            self._events.put(("end", _Running(program, None, respawns), 127))
+            return
+        running = _Running(program, process, respawns)
+        self._running.append(running)
+        for work in (self._read, self._watch):
+            thread = threading.Thread(target=work, args=(running,), daemon=True)
+            thread.start()
+            if work == self._read:
+                self._readers.append(thread)
+
+    def _die_with_parent(self) -> None:
+        """Ask the kernel to end this child when the supervisor is killed (Linux)."""
+        if self._prctl is not None:
+            self._prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+    def _read(self, running: _Running) -> None:
+        name = running.program.name.ljust(self._width)
+        for line in running.process.stdout:
+            print(f"{name} | {line.rstrip()}", file=self._out, flush=True)
+
+    def _watch(self, running: _Running) -> None:
+        self._events.put(("end", running, running.process.wait()))
+
+    def _wait(self) -> int:
+        due: list[tuple[float, Program, int]] = []  # programs to start again
+        while True:
+            patience = max(0.0, due[0][0] - time.monotonic()) if due else None
+            try:
+                kind, subject, status = self._events.get(timeout=patience)
+            except queue.Empty:
+                _, program, respawns = due.pop(0)
+                self._start(program, respawns + 1)
+                continue
+            if kind == "signal":
+                self._say(f"{signal.Signals(subject).name}: stopping")
+                return 128 + subject
+            program = subject.program
+            self._end_group(subject)
+            if program.essential:
+                if status == 0:
+                    self._say(f"{program.name} has finished; stopping the others")
+                    return 0
+                self._say(f"{program.name} died ({describe(status)}); stopping the others")
+                return status if status > 0 else 128 - status
+            self._say(f"{program.name} ended ({describe(status)})")
+            if program.respawn and status != 0:
+                if subject.respawns < MOST_RESPAWNS:
+                    due.append((time.monotonic() + RESPAWN_DELAY, program, subject.respawns))
+                else:
+                    self._say(f"{program.name} keeps dying; left alone")
+
+    def _end_group(self, running: _Running) -> None:
+        """Kill what an ended program left in its group."""
+        if running in self._running:
+            self._running.remove(running)
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(running.process.pid, signal.SIGKILL)
+
+    def _stop(self) -> None:
+        left = list(self._running)
+        for number, patience in ENDINGS:
+            left = [running for running in left if running.process.poll() is None]
+            if not left:
+                break
+            if number != signal.SIGINT:
+                names = ", ".join(running.program.name for running in left)
+                self._say(f"{names}: not stopped yet, sending {number.name}")
+            for running in left:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.killpg(running.process.pid, number)
+            deadline = time.monotonic() + patience
+            for running in left:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    running.process.wait(max(0.0, deadline - time.monotonic()))
+        for running in list(self._running):
+            self._end_group(running)
+        for reader in self._readers:
+            reader.join(0.5)
+
+    def _say(self, text: str) -> None:
+        print(f"{'ptp'.ljust(self._width)} | {text}", file=self._out, flush=True)
+
+
+def describe(status: int) -> str:
+    """An exit status in words."""
+    if status >= 0:
+        return f"exit code {status}"
+    try:
+        return f"killed by {signal.Signals(-status).name}"
+    except ValueError:
+        return f"killed by signal {-status}"
