@@ -202,8 +202,8 @@ class PolicyNode(ManagedNode):
     def _hold(self, episode: _Episode) -> None:
         """Tell the arm to stand still and keep its gripper as it is."""
         last = episode.last_command
-        if last is None:
-            return  # nothing was sent, nothing moves
+        if last is None or not self.context.ok():
+            return  # nothing was sent, or nothing can be sent any more
         self._commands_sent += 1
         hold = CartesianDelta(
             header=last.header,

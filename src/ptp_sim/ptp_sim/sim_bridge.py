@@ -87,8 +87,9 @@ class SimBridgeNode(Node):
         self._steps = self._refused = self._late = 0
         self._info: dict = {}
         self._task = ""
-        # When the newest observations left: number -> steady clock [s].
-        self._published: dict[int, float] = {}
+        # When the newest observations left: number -> system time, as messages carry it [ns].
+        self._published: dict[int, int] = {}
+        self._image_due = False
         self._state = ArmState()
         self._observations = self.create_publisher(Observation, OBSERVATION, LATCHED)
         self._images = self.create_publisher(Image, IMAGE_RAW, SENSOR)
@@ -130,6 +131,7 @@ class SimBridgeNode(Node):
         response.goal_image = array_to_image(goal, self._stamp(), CAMERA_FRAME)
         self._state = ArmState(holding=True)
         self._publish(image)
+        self._publish_image()
         self.get_logger().info(
             f"task {request.task} ({request.protocol}), seed {request.seed}: "
             f"observation {response.observation_seq}"
@@ -156,11 +158,10 @@ class SimBridgeNode(Node):
         response.check_values = [bool(value) for value in self._info["parts"].values()]
         return response
 
-    def _commanded(self, message: CartesianDelta) -> None:
+    def _commanded(self, message: CartesianDelta, info: dict) -> None:
         if not self._gate.admits(message.observation_seq):
             self._late += 1  # answered before, too late, or no scene yet
             return
-        arrived = time.monotonic()
         try:
             delta = self._gate.check(
                 message.header.frame_id,
@@ -179,11 +180,14 @@ class SimBridgeNode(Node):
         if self._first_success < 0 and self._info["success"]:
             self._first_success = self._steps
         self._gate.moved(message.observation_seq)
-        latency = arrived - self._published.get(message.observation_seq, arrived)
+        # From the picture's leaving to the command's leaving; both on this machine's clock.
+        left = info["source_timestamp"]
+        latency = (left - self._published.get(message.observation_seq, left)) * 1e-9
         self._state = ArmState(command_seq=message.seq, latency=latency)
         if self._lock_step:
             self._gate.observed()
             self._publish(image)
+        self._publish_image()
 
     def _refuse(self, error: Exception) -> None:
         self._refused += 1
@@ -196,6 +200,7 @@ class SimBridgeNode(Node):
 
     def _tick(self) -> None:
         if self._task:
+            self._publish_image()  # still due: no command came since the last picture
             self._gate.observed()
             self._publish(self._env.world.observe())
 
@@ -213,19 +218,20 @@ class SimBridgeNode(Node):
         observation = Observation(seq=self._gate.observation_seq)
         observation.image = array_to_image(pixels, stamp, CAMERA_FRAME)
         observation.header = observation.image.header
-        self._published[observation.seq] = time.monotonic()
+        self._published[observation.seq] = time.time_ns()
         self._published.pop(observation.seq - self._settings.patience - 1, None)
         self._observations.publish(observation)
         self._publish_state()
         self._state = ArmState(holding=True)
         every = self._settings.image_every
-        if every and self._gate.observation_seq % every == 0:
-            self._publish_image(stamp)
+        self._image_due = bool(every) and self._gate.observation_seq % every == 0
 
-    def _publish_image(self, stamp: Time) -> None:
-        if self._images.get_subscription_count():
+    def _publish_image(self) -> None:
+        """The picture for people, drawn when nobody waits for anything else."""
+        if self._image_due and self._images.get_subscription_count():
+            self._image_due = False
             picture = self._env.world.camera.picture(self._settings.image_size)
-            self._images.publish(array_to_image(picture, stamp, CAMERA_FRAME))
+            self._images.publish(array_to_image(picture, self._stamp(), CAMERA_FRAME))
 
     def _arm(self) -> tuple[np.ndarray, float, np.ndarray]:
         arm = self._env.world.arm
