@@ -33,6 +33,10 @@ def released_checkpoint() -> Path:
     if len(found) == 1:
         return found[0]
     if not found:
-        raise CheckpointError(f"{models} holds no checkpoint; name one")
+        raise CheckpointError(
+            f"{models} holds no checkpoint; name one (checkpoint:= or --checkpoint)"
+        )
     names = ", ".join(str(folder.relative_to(models)) for folder in found)
-    raise CheckpointError(f"{models} holds several checkpoints ({names}); name one")
+    raise CheckpointError(
+        f"{models} holds several checkpoints ({names}); name one (checkpoint:= or --checkpoint)"
+    )

@@ -167,7 +167,7 @@ def _convert(source: From, text: str) -> Any:
 
 
 def flag(text: str) -> bool:
-    """ "true" or "false" as a bool."""
+    """Text "true" or "false" as a bool."""
     if text not in ("true", "false"):
         raise ValueError(text)
     return text == "true"

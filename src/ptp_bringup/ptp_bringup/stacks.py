@@ -41,7 +41,7 @@ def device(text: str) -> str:
 
 
 def numbers(text: str) -> tuple[int, ...]:
-    """ "3,-4" as (3, -4)."""
+    """Text "3,-4" as (3, -4)."""
     return tuple(int(word) for word in text.split(","))
 
 
@@ -65,6 +65,14 @@ RVIZ = NodeSpec(
 )
 
 SIM_CLOCK = {"use_sim_time": From("mode", "lock_step".__eq__)}
+
+# Pose of the simulated camera's optical frame: 0.5 m from (0.7, 0, -0.25), looking along -x and
+# 27 degrees down (ptp_sim.camera.CameraConfig).
+SIM_CAMERA_POSE = (
+    *("--x", "1.145503", "--y", "0", "--z", "-0.023005"),
+    *("--qx", "0.602908", "--qy", "0.602908", "--qz", "-0.369462", "--qw", "-0.369462"),
+    *("--frame-id", "base", "--child-frame-id", "camera_optical"),
+)
 
 SIM = Stack(
     name="sim",
@@ -156,6 +164,16 @@ SIM = Stack(
             "robot_state_publisher",
             "robot_state_publisher",
             {**SIM_CLOCK, "robot_description": robot_description},
+            essential=False,
+            respawn=True,
+            optional=True,
+        ),
+        NodeSpec(
+            "tf2_ros",
+            "static_transform_publisher",
+            "camera_transform",
+            SIM_CLOCK,
+            arguments=SIM_CAMERA_POSE,
             essential=False,
             respawn=True,
             optional=True,

@@ -5,22 +5,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ptp_core.errors import CheckpointError, ConfigError
+from ptp_bringup.shared import released_checkpoint, shared_root
 
-
-def shared_root() -> Path:
-    """Folder that holds config/ and models/: the repository, or the installed ptp_bringup."""
-    repository = Path(__file__).resolve().parents[3]
-    if (repository / "config").is_dir():
-        return repository
-    from ament_index_python.packages import PackageNotFoundError, get_package_share_directory
-
-    try:
-        return Path(get_package_share_directory("ptp_bringup"))
-    except PackageNotFoundError:
-        raise ConfigError(
-            "config/ and models/ are not installed: source the workspace (install/setup.bash)"
-        ) from None
+__all__ = ["config_file", "released_checkpoint", "shared_root"]
 
 
 def config_file(name: str) -> Path:
@@ -33,15 +20,3 @@ def config_file(name: str) -> Path:
         if candidate.is_file():
             return candidate
     return path
-
-
-def released_checkpoint() -> Path:
-    """The checkpoint that comes with the project, in models/."""
-    models = shared_root() / "models"
-    found = sorted(manifest.parent for manifest in models.rglob("manifest.json"))
-    if len(found) == 1:
-        return found[0]
-    if not found:
-        raise CheckpointError(f"{models} holds no checkpoint; name one with --checkpoint")
-    names = ", ".join(str(folder.relative_to(models)) for folder in found)
-    raise CheckpointError(f"{models} holds several ({names}); name one with --checkpoint")

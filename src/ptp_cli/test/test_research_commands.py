@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from ptp_cli import shared
+from ptp_bringup import shared
 from ptp_cli.main import main
 from ptp_core.errors import CheckpointError
 

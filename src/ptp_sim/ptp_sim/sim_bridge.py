@@ -46,6 +46,8 @@ from ptp_sim.env import make_env
 from ptp_sim.goals import PlanFailed
 from ptp_sim.stepping import MODES, CommandGate
 
+FINGER_JOINT = "gripper_l_finger_joint"
+
 
 @dataclass(frozen=True)
 class SimBridgeParameters:
@@ -258,8 +260,9 @@ class SimBridgeNode(Node):
         state.executed_dx, state.executed_dy, state.executed_dz = moved
         state.executed_dyaw = turned
         self._states.publish(state)
-        joints = JointState(name=state.joint_names, position=state.joint_positions)
-        joints.velocity = state.joint_velocities
+        # The other finger mimics this one.
+        joints = JointState(name=[*ARM_JOINTS, FINGER_JOINT])
+        joints.position = [*state.joint_positions, self._env.world.arm.opening() / 2]
         joints.header = state.header
         self._joints.publish(joints)
         self._before = position, yaw, q

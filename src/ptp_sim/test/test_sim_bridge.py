@@ -175,7 +175,7 @@ def test_in_real_time_pictures_come_on_their_own_and_commands_move_the_arm(graph
     assert moved.executed_dx < -0.005
     assert not moved.holding
     assert moved.latency > 0.0
-    assert joints[-1].name == moved.joint_names
-    assert len(joints[-1].position) == 7
+    assert joints[-1].name == [*moved.joint_names, "gripper_l_finger_joint"]
+    assert joints[-1].position[7] == pytest.approx(0.04, abs=0.002)  # half way between the two
     graph.wait(lambda: pictures, "a picture for people")
     assert (pictures[-1].width, pictures[-1].encoding) == (240, "rgb8")
