@@ -1,0 +1,12 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What `ptp bench` measures: one module a group, each with measure(settings) -> figures."""
+
+# Group -> how the names of its figures begin. Each group is the module of that name.
+GROUPS: dict[str, tuple[str, ...]] = {
+    "sim": ("sim_",),
+    "ik": ("ik_",),
+    "policy": ("policy_", "encode_", "act_"),
+    "plan": ("plan_",),
+    "learn": ("learn_", "vqvae_", "iql_", "replay_"),
+    "control": ("control_",),
+}

@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Seconds a full plan takes, and the cost that each setting reaches on the same pairs."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from ptp_cli.bench.pairs import target_pictures
+from ptp_cli.bench.settings import BenchSettings, Figures
+from ptp_cli.bench.timing import available_cores, torch_threads
+from ptp_core.agents.iql import IQL
+from ptp_core.config import PlannerConfig, TrainConfig
+from ptp_core.models.subgoal_generator import GeneratorHierarchy
+from ptp_core.models.vqvae import VQVAE
+from ptp_core.planners.base import Plan, Planner
+from ptp_core.planners.benchmark import benchmark_planners
+from ptp_core.planners.factory import PRESETS, make_planner, planner_config
+from ptp_core.planners.hierarchy import HierarchicalPlanner
+from ptp_core.shapes import CODE_LENGTH
+
+TASKS = ("A", "B", "C")
+Pairs = list[tuple[torch.Tensor, torch.Tensor]]
+
+
+def measure(settings: BenchSettings) -> Figures:
+    """Every preset with one thread; the paper's also with two, and with networks of its size."""
+    checkpoint = settings.load()
+    tasks = TASKS[: settings.pick(len(TASKS), 1)]
+    pairs = []
+    with torch_threads(1), torch.inference_mode():
+        for pictures in target_pictures(tasks):
+            codes = [checkpoint.vqvae.encode(torch.from_numpy(p)[None]) for p in pictures]
+            pairs.append(tuple(checkpoint.vqvae.lookup(torch.cat(codes))))
+        figures: Figures = {
+            "plan_threads": 1,
+            "plan_pairs": len(pairs),
+            "plan_encoder": checkpoint.encoder_id[:12],
+        }
+        for preset in PRESETS:
+            config = _config(preset, settings)
+            planner = make_planner(checkpoint, config)
+            figures |= _figures(f"plan_{preset}", planner, pairs)
+            for name in ("samples", "iterations", "levels", "subgoals"):
+                figures[f"plan_{preset}_{name}"] = getattr(config, name)
+        figures["plan_paper_networks_s"] = _paper_networks(settings, threads=1)
+        if available_cores() > 1:
+            planner = make_planner(checkpoint, _config("paper", settings), threads=2)
+            result = _figures("plan_paper_2_threads", planner, pairs)
+            figures["plan_paper_2_threads_s"] = result["plan_paper_2_threads_s"]
+            seconds = _paper_networks(settings, threads=2)
+            figures["plan_paper_networks_2_threads_s"] = seconds
+    return figures
+
+
+def _config(preset: str, settings: BenchSettings) -> PlannerConfig:
+    config = planner_config(preset)
+    if settings.quick:
+        config = dataclasses.replace(config, samples=4, iterations=1)
+    return config
+
+
+def _figures(name: str, planner: HierarchicalPlanner, pairs: Pairs) -> Figures:
+    with _Watched(planner, name, len(pairs) + 1) as watched:
+        result = benchmark_planners({name: watched}, pairs)[name]
+    terms = {f"{name}_cost_{term}": value for term, value in result["cost_terms"].items()}
+    return {f"{name}_s": result["seconds"], f"{name}_cost": result["cost"], **terms}
+
+
+def _paper_networks(settings: BenchSettings, threads: int) -> float:
+    """One plan with networks of the paper's size and random weights: the cost means nothing."""
+    config = TrainConfig()
+    torch.manual_seed(0)
+    vqvae = VQVAE(config.vqvae).eval()
+    planner = HierarchicalPlanner(
+        vqvae,
+        GeneratorHierarchy(config.generators).eval(),
+        IQL(config.iql).eval().value,
+        _config("paper", settings),
+        threads=threads,
+    )
+    codes = torch.randint(config.vqvae.codebook_size, (2, CODE_LENGTH))
+    with _Watched(planner, "plan_paper_networks", 1) as watched:
+        return watched.plan(*vqvae.lookup(codes), torch.Generator().manual_seed(0)).seconds
+
+
+class _Watched:
+    """A planner whose evaluations move a progress bar."""
+
+    def __init__(self, planner: HierarchicalPlanner, name: str, plans: int) -> None:
+        config = planner.config
+        self._planner: Planner = planner
+        evaluations = plans * config.levels * (config.iterations + 1)
+        self._bar = tqdm(total=evaluations, desc=name, unit="evaluation", leave=False)
+
+    def __enter__(self) -> _Watched:
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._bar.close()
+
+    def plan(self, start: torch.Tensor, goal: torch.Tensor, generator: torch.Generator) -> Plan:
+        """See Planner.plan."""
+        return self._planner.plan(
+            start, goal, generator, on_iteration=lambda feedback: self._bar.update()
+        )

@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What one control step costs in networks: picture to codes, codes to action."""
+
+from __future__ import annotations
+
+import torch
+
+from ptp_cli.bench.pairs import target_pictures
+from ptp_cli.bench.settings import BenchSettings, Figures
+from ptp_cli.bench.timing import median, milliseconds, torch_threads
+from ptp_core.practice.controller import Controller
+
+THREADS = 1  # as in the nodes
+
+
+def measure(settings: BenchSettings) -> Figures:
+    """Encode one picture; follow one subgoal to an action. Batches of one, as a robot needs."""
+    checkpoint = settings.load()
+    repeats = settings.pick(400, 5)
+    start, goal = target_pictures(("A",))[0]
+    controller = Controller(checkpoint)
+    with torch_threads(THREADS), torch.inference_mode():
+        picture = torch.from_numpy(start)[None]
+        encode = milliseconds(lambda: checkpoint.vqvae.encode(picture), repeats)
+        codes = checkpoint.vqvae.encode(picture)[0].numpy()
+        target = checkpoint.vqvae.encode(torch.from_numpy(goal)[None])[0].numpy()
+        controller.start(target[None], target, seed=0)
+        act = milliseconds(lambda: controller.act(codes), repeats)
+    return {
+        "encode_ms": median(encode),
+        "act_ms": median(act),
+        "policy_threads": THREADS,
+        "policy_encoder": checkpoint.encoder_id[:12],
+    }
