@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a stack starts for given arguments, and what it says of wrong ones."""
+
+import pytest
+
+from ptp_bringup.shared import shared_root
+from ptp_bringup.stack import Argument, From, NodeSpec, Stack, flag, words
+from ptp_bringup.stacks import STACKS, stack_named
+from ptp_bringup.up import parse
+from ptp_core.errors import ConfigError
+
+STACK = Stack(
+    "toy",
+    "a toy",
+    (
+        Argument("task", "A", "what to do"),
+        Argument("speed", "1.0", "how fast"),
+        Argument("kind", "small", "which", ("small", "large")),
+        Argument("look", "false", "whether to look", ("true", "false")),
+        Argument("params_file", "", "YAML"),
+    ),
+    (
+        NodeSpec(
+            "p",
+            "worker",
+            "hand",
+            {"tasks": From("task", words), "speed": From("speed", float), "fixed": "1"},
+            remap=(("a", "b"),),
+        ),
+        NodeSpec("p", "viewer", "eye", arguments=("-d", From("kind")), when="look"),
+    ),
+)
+
+
+def test_defaults_start_the_nodes_that_are_wanted():
+    (hand,) = STACK.processes({})
+    assert hand.defaults == {"tasks": ("A",), "speed": 1.0, "fixed": "1"}
+    assert hand.explicit == {}
+    assert hand.command_line() == [
+        *("--ros-args", "-r", "__node:=hand", "-r", "a:=b", "--log-level", "info"),
+        *("-p", 'tasks:=["A"]', "-p", "speed:=1.0", "-p", 'fixed:="1"'),
+    ]
+
+
+def test_given_arguments_come_after_the_file_and_so_win_over_it(tmp_path):
+    path = tmp_path / "own.yaml"
+    path.write_text("hand:\n  ros__parameters:\n    speed: 5.0\n")
+    (hand,) = STACK.processes({"task": "A, B", "params_file": str(path)})
+    line = hand.command_line()
+    order = [line.index(text) for text in ("speed:=1.0", str(path), 'tasks:=["A", "B"]')]
+    assert order == sorted(order)
+    assert hand.explicit == {"tasks": ("A", "B")}
+
+
+def test_a_node_can_be_asked_for_and_its_arguments_filled_in():
+    _, eye = STACK.processes({"look": "true", "kind": "large"})
+    assert eye.command_line()[:3] == ["-d", "large", "--ros-args"]
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        ({"taks": "A"}, 'toy has no argument "taks"; did you mean "task"'),
+        ({"kind": "huge"}, 'kind is "huge"; it must be one of small, large'),
+        ({"speed": "fast"}, 'speed is "fast"; it must be a number'),
+        ({"task": " , "}, "it must be a list like A,B"),
+        ({"params_file": "/nowhere.yaml"}, "params_file /nowhere.yaml: cannot be read"),
+    ],
+)
+def test_a_wrong_argument_is_named(given, text):
+    with pytest.raises(ConfigError, match=text):
+        STACK.processes(given)
+
+
+def test_a_broken_params_file_is_named(tmp_path):
+    path = tmp_path / "broken.yaml"
+    path.write_text("a: [1,\n")
+    with pytest.raises(ConfigError, match="not valid YAML"):
+        STACK.processes({"params_file": str(path)})
+
+
+def test_the_explanation_has_every_argument_with_choices_and_default():
+    text = STACK.show_arguments()
+    for argument in STACK.arguments:
+        assert f"'{argument.name}':\n        {argument.description}" in text
+    assert "one of: small, large\n        (default: 'small')" in text
+
+
+def test_words_of_the_command_line_become_arguments():
+    assert parse(["task:=A,B", "output:=a:=b"]) == {"task": "A,B", "output": "a:=b"}
+    with pytest.raises(ConfigError, match='"--task" is no argument; write name:=value'):
+        parse(["--task"])
+
+
+def test_flags_are_true_or_false():
+    assert (flag("true"), flag("false")) == (True, False)
+    with pytest.raises(ValueError, match="yes"):
+        flag("yes")
+
+
+def test_lock_step_runs_on_simulated_time_and_real_time_does_not(tmp_path):
+    for mode, simulated in (("lock_step", True), ("real_time", False)):
+        given = {"mode": mode, "checkpoint": str(tmp_path)}
+        processes = {p.spec.name: p for p in stack_named("sim").processes(given)}
+        for name in ("encoder", "planner", "policy", "practice", "view"):
+            process = processes[name]
+            assert {**process.defaults, **process.explicit}["use_sim_time"] is simulated
+        # The clock's own source must not wait for it.
+        assert "use_sim_time" not in processes["sim_bridge"].defaults
+
+
+def test_every_stack_has_its_launch_file_and_the_other_way_round():
+    launch = shared_root() / "launch"
+    names = {path.name.removesuffix(".launch.py") for path in launch.glob("*.launch.py")}
+    assert names == set(STACKS)
+    for name in names:
+        assert f"describe({name.upper()})" in (launch / f"{name}.launch.py").read_text()
+
+
+def test_an_unknown_stack_is_named():
+    with pytest.raises(ConfigError, match='no stack "real-soon"; there are sim, camera'):
+        stack_named("real-soon")

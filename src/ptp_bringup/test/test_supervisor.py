@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The supervisor on real processes: nothing is left behind, and who died is named."""
+
+import os
+import select
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from io import StringIO
+from pathlib import Path
+
+import pytest
+
+from ptp_bringup.supervisor import Program, Supervisor, describe
+
+FOREVER = "import signal; print('up', flush=True); signal.pause()"
+STUBBORN = (
+    "import signal; [signal.signal(s, signal.SIG_IGN) for s in (2, 15)]; "
+    "print('up', flush=True)\nwhile True: signal.pause()"
+)
+
+
+def python(code):
+    return [sys.executable, "-S", "-c", code]
+
+
+class Output(StringIO):
+    """Text that somebody can wait for."""
+
+    def __init__(self):
+        super().__init__()
+        self._news = threading.Condition()
+
+    def write(self, text):
+        with self._news:
+            super().write(text)
+            self._news.notify_all()
+
+    def expect(self, text, count=1):
+        with self._news:
+            assert self._news.wait_for(lambda: self.getvalue().count(text) >= count, 20), text
+
+
+def run(*programs, when=None, then=None):
+    """Exit status, output and seconds; ``then()`` is called as soon as ``when`` was printed."""
+    out = Output()
+    if when:
+        text, count = when
+
+        def act():
+            out.expect(text, count)
+            then(out)
+
+        threading.Thread(target=act, daemon=True).start()
+    began = time.monotonic()
+    status = Supervisor(programs, dict(os.environ), out).run()
+    return status, out.getvalue(), time.monotonic() - began
+
+
+def interrupt(out):
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def alive(pid):
+    """Whether a process runs; a zombie does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_lines_carry_the_name_of_their_program():
+    status, text, _ = run(
+        Program("speaker", python("print('hello'); print('there')")),
+    )
+    assert status == 0
+    assert "speaker | hello\nspeaker | there\n" in text
+
+
+def test_an_essential_program_that_finishes_ends_the_others():
+    status, text, _ = run(
+        Program("server", python(FOREVER)),
+        Program("task", python("pass")),
+    )
+    assert status == 0
+    assert "task has finished; stopping the others" in text
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "words"),
+    [
+        ("raise SystemExit(7)", 7, "worker died (exit code 7); stopping the others"),
+        ("import os; os.kill(os.getpid(), 11)", 139, "worker died (killed by SIGSEGV)"),
+    ],
+)
+def test_a_program_that_dies_is_named_with_its_exit_code(code, status, words):
+    result, text, _ = run(Program("server", python(FOREVER)), Program("worker", python(code)))
+    assert result == status
+    assert words in text
+
+
+def test_a_program_that_cannot_start_is_named():
+    status, text, _ = run(Program("server", python(FOREVER)), Program("ghost", ["/no/such/file"]))
+    assert status == 127
+    assert "ghost could not be started" in text
+
+
+def test_a_viewer_that_dies_is_started_again_and_the_rest_goes_on(tmp_path):
+    marker = tmp_path / "second"
+    code = (
+        "import pathlib, signal, sys\n"
+        f"p = pathlib.Path({str(marker)!r})\n"
+        "if p.exists(): print('again', flush=True); signal.pause()\n"
+        "p.touch(); sys.exit(3)"
+    )
+    status, text, _ = run(
+        Program("server", python(FOREVER)),
+        Program("viewer", python(code), essential=False, respawn=True),
+        when=("again", 1),
+        then=interrupt,
+    )
+    assert status == 130
+    assert "viewer ended (exit code 3)" in text
+    assert "died" not in text
+
+
+def test_ctrl_c_stops_everything_even_what_ignores_it_within_five_seconds():
+    status, text, seconds = run(
+        Program("polite", python(FOREVER)),
+        Program("stubborn", python(STUBBORN)),
+        when=("up", 2),
+        then=interrupt,
+    )
+    assert status == 130
+    assert "SIGINT: stopping" in text
+    assert "stubborn: not stopped yet, sending SIGKILL" in text
+    assert seconds < 5.5  # with the start
+
+
+def test_children_of_a_program_are_not_left_behind():
+    code = (
+        "import subprocess, sys, signal\n"
+        f"child = subprocess.Popen([sys.executable, '-S', '-c', {STUBBORN!r}])\n"
+        "print('child', child.pid, flush=True); signal.pause()"
+    )
+    _, text, _ = run(Program("parent", python(code)), when=("up", 1), then=interrupt)
+    pid = int(text.split("child ")[1].split()[0])
+    assert not alive(pid)
+
+
+def test_programs_end_when_the_supervisor_itself_is_killed():
+    script = textwrap.dedent(
+        """
+        import os, sys
+        from ptp_bringup.supervisor import Program, Supervisor
+        code = "import os, signal; print('pid', os.getpid(), flush=True); signal.pause()"
+        Supervisor([Program("a", [sys.executable, "-S", "-c", code])], dict(os.environ)).run()
+        """
+    )
+    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    pid = int(process.stdout.readline().split()[-1])
+    watch = os.pidfd_open(pid)
+    process.kill()
+    process.wait(10)
+    ended, _, _ = select.select([watch], [], [], 10.0)
+    os.close(watch)
+    assert ended
+
+
+def test_statuses_are_told_in_words():
+    assert [describe(s) for s in (0, 2, -9)] == ["exit code 0", "exit code 2", "killed by SIGKILL"]
