@@ -227,12 +227,19 @@ def locked(ros: Paths | None) -> list[str]:
     return [e for e in entries if ros is None or not FROM_ROS.match(e)]
 
 
+def forget_cut_off_installs() -> None:
+    """Make pip install again what it was installing when it was killed.
+
+    pip takes a package with metadata for installed. It writes INSTALLER after all other files.
+    """
+    for info in Path(sysconfig.get_path("purelib")).glob("*.dist-info"):
+        if not (info / "INSTALLER").is_file():
+            shutil.rmtree(info)
+
+
 def install_packages(ros: Paths | None, env: dict[str, str]) -> None:
     """Install the locked packages, every file checked against its hash."""
-    # pip writes RECORD last: without one the install was cut off, and pip would not see it.
-    for info in Path(sysconfig.get_path("purelib")).glob("*.dist-info"):
-        if not (info / "RECORD").is_file():
-            shutil.rmtree(info)
+    forget_cut_off_installs()
     wanted = STATE / "requirements.txt"
     entries = locked(ros)
     wanted.write_text("\n".join(entries) + "\n")
@@ -245,6 +252,7 @@ def install_packages(ros: Paths | None, env: dict[str, str]) -> None:
 
 def install_torch(ros: Paths | None, env: dict[str, str]) -> None:
     """Install torch at its pinned version; the lock holds what it imports."""
+    forget_cut_off_installs()
     constraints = STATE / "constraints.txt"
     pins = (entry.split("\\")[0].strip() for entry in locked(ros))
     constraints.write_text("\n".join(pins) + "\n")
