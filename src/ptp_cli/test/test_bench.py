@@ -88,6 +88,12 @@ def test_figures_of_another_machine_are_not_mixed_in(out):
     assert "sim_render_ms" not in read(out)
 
 
+def test_the_authors_figures_stand_beside_full_measurements_only(out):
+    report = Report(out, machine())
+    assert "plan_paper_s_authors" in report.put("plan", {"plan_paper_s": 1.0}, {"quick": False})
+    assert "plan_paper_s_authors" not in report.put("plan", {"plan_paper_s": 1.0}, {"quick": True})
+
+
 def test_a_figure_that_is_not_finite_is_refused(out):
     report = Report(out, machine())
     with pytest.raises(PtpError, match="ik_median_ms came out as nan"):

@@ -38,8 +38,8 @@ class Report:
     def put(self, group: str, figures: Figures, origin: Figures) -> Figures:
         """Replace a group's figures, write the file, and return what the file says of them.
 
-        ``origin`` (date, commit, ...) is kept under the group's name. A figure with a target or
-        a figure of the authors' code gets them beside it.
+        ``origin`` (date, commit, ...) is kept under the group's name. A figure's target stands
+        beside it, and so does the figure of the authors' code, unless the run was a quick one.
         """
         prefixes = GROUPS[group]
         entries: Figures = {f"{group}_{name}": _rounded(value) for name, value in origin.items()}
@@ -52,7 +52,7 @@ class Report:
             if name in TARGETS:
                 entries[f"{name}_target"] = str(TARGETS[name])
                 entries[f"{name}_met"] = TARGETS[name].met(value)
-            if name in AUTHORS:
+            if name in AUTHORS and not origin.get("quick"):
                 entries[f"{name}_authors"] = AUTHORS[name]
         kept = {k: v for k, v in self.figures.items() if not k.startswith(prefixes)}
         self.figures = {**kept, **entries}
