@@ -21,7 +21,7 @@ from rclpy.node import Node
 from sensor_msgs.msg import Image
 
 from ptp_core.errors import InputError
-from ptp_core.practice.episode import MAX_STEPS
+from ptp_core.practice.result import MAX_STEPS
 from ptp_nodes.practice_run import Acted, Episode, PracticeRun, RunSettings, Verdict
 from ptp_ros.client import Caller
 from ptp_ros.diagnostics import ERROR, OK, Diagnostics

@@ -14,7 +14,7 @@ import numpy as np
 from ptp_interfaces.msg import EpisodeStatus, ErrorCode
 
 from ptp_core.data.files import write_atomically
-from ptp_core.practice.episode import EpisodeResult
+from ptp_core.practice.result import EpisodeResult
 from ptp_core.practice.seeds import EpisodeSeeds, episode_seeds
 from ptp_core.practice.summary import summarise
 from ptp_ros.errors import RequestError

@@ -93,7 +93,7 @@ def test_a_long_plan_can_be_canceled_and_the_next_one_works(graph, start, reques
     feedback = []
     handle = graph.send_goal(PlanSubgoals, "plan_subgoals", request_, feedback)
     graph.wait(lambda: feedback, "the first feedback")
-    graph.finish(handle.cancel_goal_async())
+    graph.finish(handle.cancel_goal_async)
     answer = graph.result(handle)
     assert answer.status == GoalStatus.STATUS_CANCELED
     assert answer.result.error_code == ErrorCode.CANCELED

@@ -256,7 +256,7 @@ def test_a_canceled_goal_ends_with_a_command_that_holds_still(start):
     _, robot = start()
     handle = robot.send(robot.request())
     robot.walk(1)
-    robot.graph.finish(handle.cancel_goal_async())
+    robot.graph.finish(handle.cancel_goal_async)
     answer = robot.graph.result(handle)
     assert answer.status == GoalStatus.STATUS_CANCELED
     assert (answer.result.error_code, answer.result.steps) == (ErrorCode.CANCELED, 1)

@@ -57,7 +57,7 @@ class Caller:
         """Response of a service; RequestError with the response's error where it carries one."""
         name = client.srv_name
         self.until(client.service_is_ready, timeout, f"the service {name}")
-        return self._checked(self._finish(client.call_async(request), timeout, name))
+        return self._checked(self._finish(lambda: client.call_async(request), timeout, name))
 
     def action(
         self,
@@ -74,18 +74,27 @@ class Caller:
         """
         self.until(client.server_is_ready, timeout, f"the action {name}")
         note = None if on_feedback is None else lambda message: on_feedback(message.feedback)
-        handle = self._finish(client.send_goal_async(goal, feedback_callback=note), timeout, name)
+        handle = self._finish(lambda: client.send_goal_async(goal, note), timeout, name)
         if not handle.accepted:
             raise RequestError(ErrorCode.UNAVAILABLE, f"{name} rejected the goal")
         try:
-            answer = self._finish(handle.get_result_async(), timeout, name)
+            answer = self._finish(handle.get_result_async, timeout, name)
         except RequestError:
             if self._node.context.ok():
-                handle.cancel_goal_async()
+                self._node.executor.create_task(handle.cancel_goal_async)
             raise
         return self._checked(answer.result)
 
-    def _finish(self, future: Future, timeout: float, name: str) -> Any:
+    def _finish(self, send: Callable[[], Future], timeout: float, name: str) -> Any:
+        """Result of the future that ``send()`` returns.
+
+        It is sent by the executor's thread: an action client that sends in another may get the
+        answer before it has noted the question, and then ignores it.
+        """
+        sent = self._node.executor.create_task(send)
+        sent.add_done_callback(lambda done: self.notify())
+        self.until(sent.done, timeout, f"the request to {name}")
+        future = sent.result()
         future.add_done_callback(lambda done: self.notify())
         self.until(future.done, timeout, f"the answer of {name}")
         return future.result()

@@ -108,8 +108,11 @@ class Graph:
                     raise AssertionError(f"waited {PATIENCE} s for {what}")
                 self._news.wait(0.01)
 
-    def finish(self, future: Any) -> Any:
-        """Result of an rclpy future."""
+    def finish(self, send: Callable[[], Any]) -> Any:
+        """Result of the future that ``send()`` returns; it is sent by the client's own thread."""
+        sent = self.client.executor.create_task(send)
+        self.wait(sent.done, "request")
+        future = sent.result()
         self.wait(future.done, "answer")
         return future.result()
 
@@ -117,18 +120,18 @@ class Graph:
         """Response of a service."""
         client = self.client.create_client(kind, name)
         self.wait(client.service_is_ready, f"service {name}")
-        return self.finish(client.call_async(request))
+        return self.finish(lambda: client.call_async(request))
 
     def send_goal(self, kind: type, name: str, goal: Any, feedback: list | None = None) -> Any:
         """Client goal handle of an action goal, once it is accepted."""
         client = ActionClient(self.client, kind, name)
         self.wait(client.server_is_ready, f"action {name}")
         note = None if feedback is None else lambda m: feedback.append(m.feedback)
-        return self.finish(client.send_goal_async(goal, feedback_callback=note))
+        return self.finish(lambda: client.send_goal_async(goal, note))
 
     def result(self, handle: Any) -> Any:
         """Wrapped result (``.status``, ``.result``) of a goal."""
-        return self.finish(handle.get_result_async())
+        return self.finish(handle.get_result_async)
 
     def logs(self) -> Logs:
         """What the nodes log from now on, and the newest before."""

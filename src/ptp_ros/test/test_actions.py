@@ -77,7 +77,7 @@ def test_a_goal_can_be_canceled(setting):
     graph, work = setting
     handle = send(graph, 7)
     graph.wait(work.begun.is_set)
-    graph.finish(handle.cancel_goal_async())
+    graph.finish(handle.cancel_goal_async)
     answer = graph.result(handle)
     assert answer.status == GoalStatus.STATUS_CANCELED
     assert answer.result.error_code == ErrorCode.CANCELED

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import gymnasium
@@ -15,27 +14,11 @@ import torch
 from ptp_core.errors import InputError, PlanCancelled
 from ptp_core.planners.base import Planner
 from ptp_core.practice.controller import ActResult, Controller
+from ptp_core.practice.result import MAX_STEPS, EpisodeResult
 from ptp_core.practice.seeds import EpisodeSeeds
 
 if TYPE_CHECKING:
     from ptp_core.models.vqvae import VQVAE
-
-MAX_STEPS = 400  # control steps an episode (authors' train_eval_ptp.py)
-
-
-@dataclass(frozen=True)
-class EpisodeResult:
-    """What happened in one episode."""
-
-    success: bool  # on the last observation, as the paper judges
-    steps: int  # control steps
-    first_success: int | None  # step after which success first held, if ever
-    plan_seconds: float | None  # None without a planner
-    plan_cost: float | None
-    subgoals_reached: int  # targets that the policy was moved on from
-    final_distance: float  # L2 between the last latent and the goal latent
-    seconds: float  # wall clock of the control loop, environment included
-    latencies: np.ndarray  # float64 (steps,), seconds from image to action
 
 
 def run_episode(

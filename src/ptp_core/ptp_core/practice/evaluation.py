@@ -31,8 +31,9 @@ from ptp_core.errors import InputError, PtpError
 from ptp_core.planners.factory import make_planner
 from ptp_core.planners.plan_buffer import load_buffers, save_buffers
 from ptp_core.practice.controller import Controller
-from ptp_core.practice.episode import MAX_STEPS, EpisodeResult, run_episode
+from ptp_core.practice.episode import run_episode
 from ptp_core.practice.partial_results import Key, PartialResults
+from ptp_core.practice.result import MAX_STEPS, EpisodeResult
 from ptp_core.practice.seeds import episode_seeds
 from ptp_core.practice.summary import summarise
 from ptp_core.training.checkpoint import Checkpoint, load_checkpoint

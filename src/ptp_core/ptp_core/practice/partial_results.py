@@ -13,7 +13,7 @@ import numpy as np
 
 from ptp_core.data.files import write_atomically
 from ptp_core.errors import InputError
-from ptp_core.practice.episode import EpisodeResult
+from ptp_core.practice.result import EpisodeResult
 
 Key = tuple[str, int]
 """Task and episode number."""

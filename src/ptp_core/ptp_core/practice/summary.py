@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ptp_core.practice.episode import EpisodeResult
+from ptp_core.practice.result import EpisodeResult
 
 Z_95 = 1.959963984540054  # two-sided 95 % quantile of the normal distribution
 

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The graph in lock-step takes the same actions, to the bit, as the loop in process."""
+
+import json
+
+import numpy as np
+import pytest
+from ptp_interfaces.msg import CartesianDelta, EpisodeStatus, StepInfo
+
+from ptp_core.planners.factory import make_planner
+from ptp_core.practice.controller import Controller
+from ptp_core.practice.episode import run_episode
+from ptp_core.practice.seeds import episode_seeds
+from ptp_core.training.checkpoint import load_checkpoint
+from ptp_nodes.encoder import EncoderNode
+from ptp_nodes.planner import PlannerNode
+from ptp_nodes.policy import PolicyNode
+from ptp_nodes.practice import PracticeNode
+from ptp_nodes.testing import tiny_checkpoint
+from ptp_robot.action import ActionScale
+from ptp_ros.testing import Graph, parameters
+from ptp_ros.topics import COMMAND, COMMANDS, EPISODE, LATCHED, RECORDS, STEP
+from ptp_sim.env import make_env
+from ptp_sim.sim_bridge import SimBridgeNode
+
+SEED = 3
+STEPS = 30
+TASKS = ("A", "C")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("model") / "checkpoint"
+    tiny_checkpoint(folder)
+    return folder
+
+
+def in_process(folder, task, method):
+    """Codes (N, 144), actions (N, 5) and result of one episode of the library's own loop."""
+    checkpoint = load_checkpoint(folder)
+    codes, actions = [], []
+
+    def note(seen, decision):
+        codes.append(seen.numpy().copy())
+        actions.append(decision.action)
+
+    env = make_env()
+    result = run_episode(
+        env,
+        checkpoint.vqvae,
+        Controller(checkpoint),
+        make_planner(checkpoint) if method == "ptp" else None,
+        options={"task": task, "protocol": "varied"},
+        seeds=episode_seeds(SEED, task, 0),
+        max_steps=STEPS,
+        on_step=note,
+    )
+    env.close()
+    return np.array(codes), np.array(actions), result
+
+
+def on_the_graph(folder, method, output):
+    """Steps and commands of one episode of each task, through real nodes and messages."""
+    with Graph() as graph:
+
+        def add(node, **values):
+            values["use_sim_time"] = node is not SimBridgeNode
+            options = parameters(values)
+            graph.add(node(context=graph.context, parameter_overrides=options))
+
+        steps = graph.collect(StepInfo, STEP, RECORDS)
+        commands = graph.collect(CartesianDelta, COMMAND, COMMANDS)
+        status = graph.collect(EpisodeStatus, EPISODE, LATCHED)
+        add(SimBridgeNode, mode="lock_step")
+        for node in (EncoderNode, PlannerNode, PolicyNode):
+            add(node, checkpoint=str(folder))
+        add(
+            PracticeNode,
+            tasks=list(TASKS),
+            protocol="varied",
+            method=method,
+            seed=SEED,
+            max_steps=STEPS,
+            output=str(output),
+            stay=True,
+        )
+        graph.wait(lambda: status and status[-1].state == EpisodeStatus.FINISHED, "the end")
+        graph.wait(lambda: len(steps) == len(TASKS) * STEPS, "all steps")
+        return steps, commands
+
+
+@pytest.mark.parametrize("method", ["ptp", "model_free"])
+def test_the_graph_acts_as_the_loop_in_process(folder, method, tmp_path):
+    steps, commands = on_the_graph(folder, method, tmp_path)
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["failures"] == []
+    scale = ActionScale()
+    answers = {command.observation_seq: command for command in commands}
+    for number, task in enumerate(TASKS):
+        codes, actions, result = in_process(folder, task, method)
+        assert len(np.unique(actions, axis=0)) == STEPS
+        mine = [step for step in steps if step.episode == number + 1]
+        assert np.array_equal([step.codes for step in mine], codes)
+        assert np.array_equal([step.action for step in mine], actions)
+        for step, action in zip(mine, actions, strict=True):
+            delta, command = scale.to_delta(action), answers[step.observation_seq]
+            assert (command.dx, command.dy, command.dz) == (delta.dx, delta.dy, delta.dz)
+            assert (command.dyaw, command.gripper) == (delta.dyaw, delta.gripper)
+        (run,) = summary["tasks"][task]["runs"]
+        assert (run["success"], run["steps"]) == (result.success, STEPS)
+        assert run["first_success"] == result.first_success
+        assert run["seed"] == episode_seeds(SEED, task, 0).env
+        assert run["subgoals_reached"] == result.subgoals_reached
+        if method == "ptp":
+            assert run["final_cost"] == result.plan_cost
