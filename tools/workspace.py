@@ -418,7 +418,7 @@ def main() -> int:
     step("torch", torch_key, f"installing {TORCH}", lambda: install_torch(ros, env))
     if ros is None:
         step("targets", key, "fitting the ROS 2 wheels to this machine", rewrite_targets)
-    key = build_workspace(ros, env, digest(key, json.dumps(ros)))
+    key = build_workspace(ros, env, key)
     key = digest(key, Path(__file__))
     step("commands", key, "writing .venv/bin/ptp", lambda: write_commands(env, ros))
     (STATE / "workspace.stamp").touch()
