@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The order of a run, what it counts, and when it gives up. A scripted table stands in."""
+
+import json
+
+import numpy as np
+import pytest
+from ptp_interfaces.msg import EpisodeStatus, ErrorCode
+
+from ptp_core.practice.seeds import episode_seeds
+from ptp_nodes.practice_run import Acted, PracticeRun, RunSettings, Verdict
+from ptp_ros.errors import RequestError
+
+
+class ScriptedTable:
+    """Answers as told: ``wins`` and ``faults`` name episodes by their place in the run."""
+
+    def __init__(self, wins=(), faults=()):
+        self.calls = []
+        self._wins, self._faults = wins, dict(faults)
+        self._number = -1
+
+    def reset(self, task, protocol, seed):
+        self._number += 1
+        self.calls.append(("reset", task, protocol, seed))
+        if self._number in self._faults:
+            raise self._faults[self._number]
+
+    def encode(self):
+        self.calls.append(("encode",))
+
+    def plan(self, seed):
+        self.calls.append(("plan", seed))
+        return 0.5, 2.0
+
+    def act(self, seed, max_steps, planned):
+        self.calls.append(("act", seed, max_steps, planned))
+        return Acted(max_steps, 3, 1.5, np.array([0.010, 0.020]))
+
+    def judge(self):
+        self.calls.append(("judge",))
+        won = self._number in self._wins
+        return Verdict(won, 7 if won else None)
+
+
+def run(table, tmp_path=None, **settings):
+    reports = []
+    defaults = {
+        **{"tasks": ("A", "B"), "protocol": "paper", "method": "ptp", "episodes": 2, "seed": 5},
+        **{"max_steps": 9, "max_failures": 2},
+    }
+    practice = PracticeRun(
+        RunSettings(**{**defaults, **settings}),
+        table,
+        lambda state, episode, **fields: reports.append((state, episode, fields)),
+        tmp_path,
+    )
+    return practice, practice.run(), reports
+
+
+def test_an_episode_is_reset_planned_done_and_judged_with_its_own_seeds():
+    table = ScriptedTable()
+    run(table, tasks=("B",), episodes=1)
+    seeds = episode_seeds(5, "B", 0)
+    assert table.calls == [
+        ("reset", "B", "paper", seeds.env),
+        ("encode",),
+        ("plan", seeds.plan),
+        ("act", seeds.policy, 9, True),
+        ("judge",),
+    ]
+
+
+def test_without_a_planner_the_goal_is_pursued_directly():
+    table = ScriptedTable()
+    practice, _, _ = run(table, tasks=("A",), episodes=1, method="model_free")
+    assert "plan" not in [call[0] for call in table.calls]
+    assert table.calls[-2][3] is False
+    assert practice.summary()["tasks"]["A"]["plan_seconds"] is None
+
+
+def test_tasks_take_turns_and_successes_are_counted():
+    table = ScriptedTable(wins=(0, 3))
+    practice, clean, reports = run(table)
+    assert clean
+    assert [call[1] for call in table.calls if call[0] == "reset"] == ["A", "B", "A", "B"]
+    figures = practice.summary()
+    assert figures["mean_success_rate"] == 0.5
+    assert [figures["tasks"][t]["success_rate"] for t in "AB"] == [0.5, 0.5]
+    assert figures["tasks"]["A"]["runs"][0]["first_success"] == 7
+    assert figures["tasks"]["A"]["control_latency_ms"]["p50"] == pytest.approx(15.0)
+    judged = [fields for state, _, fields in reports if state == EpisodeStatus.JUDGED]
+    assert [fields["success"] for fields in judged] == [True, False, False, True]
+    assert reports[-1][0] == EpisodeStatus.FINISHED
+
+
+def test_the_summary_is_on_disk_after_every_episode(tmp_path):
+    fault = RequestError(ErrorCode.SHUTTING_DOWN, "the node stops")
+    table = ScriptedTable(wins=(0,), faults={1: fault})
+    with pytest.raises(RequestError, match="the node stops"):
+        run(table, tmp_path / "new" / "folder")
+    written = json.loads((tmp_path / "new" / "folder" / "summary.json").read_text())
+    assert written["tasks"]["A"]["successes"] == 1
+    assert "B" not in written["tasks"]
+
+
+def test_a_technical_failure_is_told_apart_from_no_success_and_the_run_goes_on():
+    fault = RequestError(ErrorCode.BAD_IMAGE, "no picture")
+    table = ScriptedTable(wins=(0, 2, 3), faults={1: fault})
+    practice, clean, reports = run(table)
+    assert not clean
+    figures = practice.summary()
+    assert figures["failures"] == [
+        {"task": "B", "episode": 0, "error_code": ErrorCode.BAD_IMAGE, "error_msg": "no picture"}
+    ]
+    assert (figures["tasks"]["A"]["episodes"], figures["tasks"]["B"]["episodes"]) == (2, 1)
+    assert (practice.done, practice.successes) == (3, 3)
+    assert EpisodeStatus.FAILED in [state for state, _, _ in reports]
+
+
+def test_failures_in_a_row_end_the_run():
+    fault = RequestError(ErrorCode.UNAVAILABLE, "nobody there")
+    table = ScriptedTable(faults=dict.fromkeys(range(4), fault))
+    practice, clean, _ = run(table)
+    assert not clean
+    assert len(practice.failures) == 2
+    assert practice.summary()["mean_success_rate"] is None
