@@ -9,9 +9,12 @@ from collections.abc import Callable, Sequence
 
 import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.node import Node
 
 from ptp_core.errors import PtpError
+
+RCLError = rclpy_implementation.RCLError  # broken ROS arguments or parameter files
 
 
 def run(create: Callable[[], Node], args: Sequence[str] | None = None) -> int:
@@ -20,10 +23,10 @@ def run(create: Callable[[], Node], args: Sequence[str] | None = None) -> int:
     The node may have ``start()``, called before spinning, ``stop()``, called before it is
     destroyed, and ``exit_code``, returned when it ends by shutting its context down.
     """
-    rclpy.init(args=args)
     try:
+        rclpy.init(args=args)
         node = create()
-    except PtpError as error:
+    except (PtpError, RCLError) as error:
         rclpy.logging.get_logger("ptp").fatal(str(error))
         rclpy.try_shutdown()
         return 1
