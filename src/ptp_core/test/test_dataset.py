@@ -10,7 +10,8 @@ import pytest
 
 from ptp_core.config import DataConfig
 from ptp_core.data.collect import collect
-from ptp_core.data.dataset import Dataset, DatasetWriter, Trajectory
+from ptp_core.data.dataset import Dataset, DatasetWriter
+from ptp_core.data.trajectory import Trajectory
 from ptp_core.errors import DatasetError, InputError
 
 TOY = DataConfig(env="ptp_core.toy_env:make_env", trajectories=6, steps=12, workers=1)

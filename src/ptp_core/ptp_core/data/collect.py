@@ -20,7 +20,8 @@ import numpy as np
 from tqdm import tqdm
 
 from ptp_core.config import DataConfig
-from ptp_core.data.dataset import DatasetWriter, Trajectory
+from ptp_core.data.dataset import DatasetWriter
+from ptp_core.data.trajectory import Trajectory
 from ptp_core.errors import DatasetError, InputError
 from ptp_core.shapes import ACTION_DIM, IMAGE_SIZE
 

@@ -16,7 +16,7 @@ import fcntl
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,40 +24,13 @@ import h5py
 import numpy as np
 
 from ptp_core.data.files import write_atomically
+from ptp_core.data.trajectory import Trajectory
 from ptp_core.errors import DatasetError
 from ptp_core.shapes import ACTION_DIM, IMAGE_SIZE
 
 FORMAT = "ptp-demonstrations"
 FORMAT_VERSION = 1
 SHARD_TRAJECTORIES = 200
-
-
-@dataclass
-class Trajectory:
-    """One demonstration of T steps; images[t] is what was seen before actions[t]."""
-
-    index: int
-    images: np.ndarray  # uint8 (T, 48, 48, 3)
-    actions: np.ndarray  # float32 (T, 5) in [-1, 1], as executed
-    rewards: np.ndarray  # float32 (T,)
-    attributes: dict[str, Any] = field(default_factory=dict)  # primitive, success, seed, …
-
-    def check(self) -> None:
-        """Raise DatasetError unless shapes, types and values are as documented."""
-        length = len(self.images)
-        expected = (length, IMAGE_SIZE, IMAGE_SIZE, 3)
-        if self.images.dtype != np.uint8 or self.images.shape != expected:
-            raise DatasetError(
-                f"trajectory {self.index}: images must be uint8 {expected}, "
-                f"not {self.images.dtype} {self.images.shape}"
-            )
-        if self.actions.shape != (length, ACTION_DIM) or self.rewards.shape != (length,):
-            raise DatasetError(
-                f"trajectory {self.index}: {length} images, but actions "
-                f"{self.actions.shape} and rewards {self.rewards.shape}"
-            )
-        if not np.isfinite(self.actions).all() or np.abs(self.actions).max(initial=0) > 1:
-            raise DatasetError(f"trajectory {self.index}: an action is outside [-1, 1]")
 
 
 class DatasetWriter:
