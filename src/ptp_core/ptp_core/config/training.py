@@ -70,6 +70,7 @@ class IQLConfig:
     target_update: float = 0.01  # tau, every gradient step
     target_init: Literal["independent", "copied"] = "independent"  # authors: independent
     learning_rate: float = 3e-4  # Adam, every network
+    learning_rate_decay: Literal["none", "cosine"] = "none"  # over the offline budget
     policy_weight_decay: float = 1e-4
     reward_epsilon: float | Literal["auto"] = 2.0  # L2 between latents below which a goal counts
     # "auto": the median distance of frames reward_epsilon_steps apart in the encoded data set.

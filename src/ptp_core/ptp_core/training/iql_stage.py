@@ -74,6 +74,7 @@ def train_iql(
         state,
         train_step,
         budget=Budget(steps=settings.steps, max_minutes=settings.max_minutes),
+        decay=settings.learning_rate_decay,
         validate=validate,
         save_minutes=config.save_minutes,
         log_every=config.log_every,
