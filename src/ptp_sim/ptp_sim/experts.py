@@ -142,7 +142,6 @@ class MoveBlock(Expert):
         super().__init__(rng)
         self.goal = np.asarray(goal, float)
         self.physical = physical
-        self._grip = -1.0
         self._closing = False
         self._lifted = False
         self._above_goal = False
@@ -151,12 +150,16 @@ class MoveBlock(Expert):
         if not self._closing:
             return self._approach(state)
         if not self._gripped(state):
-            self._grip = min(self._grip + 0.5, 1.0)
             if self._waited > 10:
-                self._closing, self._grip = False, -1.0
-            self._waited += 1
-            return np.array([0.0, 0.0, 0.0, 0.0, self._grip])
+                self._closing = False
+            return self._close()
         return self._carry(state)
+
+    def _close(self) -> np.ndarray:
+        # At once: half-closed fingers look like open ones, and a policy that sees only pictures
+        # would learn the mean of both commands, which grasps nothing.
+        self._waited += 1
+        return np.array([0.0, 0.0, 0.0, 0.0, 1.0])
 
     def _approach(self, state: TableState) -> np.ndarray:
         yaw = state.block_yaw if self.physical else None
@@ -167,8 +170,8 @@ class MoveBlock(Expert):
             return self._travel(state, state.block, yaw, -1.0)
         if state.tcp[2] > low + 0.008:
             return self._toward(state, state.block, low, yaw, -1.0)
-        self._closing, self._grip, self._waited = True, -1.0, 0
-        return np.array([0.0, 0.0, 0.0, 0.0, -0.5])
+        self._closing, self._waited = True, 0
+        return self._close()
 
     def _gripped(self, state: TableState) -> bool:
         if self._lifted:
@@ -176,7 +179,7 @@ class MoveBlock(Expert):
         if self.physical:
             self._lifted = self._waited >= 7
         else:
-            self._lifted = state.holding and self._grip >= 1.0
+            self._lifted = state.holding
         return self._lifted
 
     def _carry(self, state: TableState) -> np.ndarray:
