@@ -6,6 +6,7 @@ from importlib import resources
 import numpy as np
 import pybullet
 import pytest
+
 from ptp_sim.scene import DRAWER_Z
 from ptp_sim.tasks import TASKS
 from ptp_sim.world import TableWorld

@@ -5,6 +5,7 @@ import gymnasium
 import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
+
 from ptp_sim.env import ENV_ID, TableEnv, make_env, register
 from ptp_sim.tasks import TASKS
 

@@ -3,6 +3,7 @@
 
 import numpy as np
 import pytest
+
 from ptp_sim.env import TableEnv
 from ptp_sim.goals import PlanFailed, make_goal
 from ptp_sim.layouts import varied

@@ -3,6 +3,7 @@
 
 import numpy as np
 import pytest
+
 from ptp_sim.layouts import is_clear, training_scene, varied
 from ptp_sim.scene import CAN_RADIUS, quadrant_of
 from ptp_sim.tasks import TASKS

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+
 from ptp_sim.env import TableEnv
 from ptp_sim.scene import BLOCK_ON_TABLE_Z, CAN_QUADRANTS, opening_direction
 from ptp_sim.tasks import TASKS, judge, task_named
@@ -48,10 +49,12 @@ def test_handle_must_be_within_65_mm(env, short_of, reached):
     assert judge(state, goal)["drawer"] is reached
 
 
-@pytest.mark.parametrize("aside, up, reached", [(0.07, 0.0, True), (0.09, 0.0, False), (0.0, 0.02, False)])
+@pytest.mark.parametrize(
+    "aside, up, reached", [(0.07, 0.0, True), (0.09, 0.0, False), (0.0, 0.02, False)]
+)
 def test_block_must_lie_on_the_tray_near_its_goal(env, aside, up, reached):
     _, goal = pair(env, "C")
-    state = replace(goal, block=goal.block + (aside, 0.0, up))
+    state = replace(goal, block=goal.block + np.array([aside, 0.0, up]))
     assert judge(state, goal)["block"] is reached
 
 
@@ -59,7 +62,7 @@ def test_block_may_lie_anywhere_on_the_table(env):
     _, goal = pair(env, "A")
     state = replace(goal, block=np.array([0.8, -0.1, BLOCK_ON_TABLE_Z]))
     assert judge(state, goal)["block"]
-    assert not judge(replace(state, block=state.block + (0, 0, 0.05)), goal)["block"]
+    assert not judge(replace(state, block=state.block + np.array([0, 0, 0.05])), goal)["block"]
 
 
 def test_can_is_judged_by_its_quadrant(env):

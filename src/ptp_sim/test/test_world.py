@@ -3,6 +3,7 @@
 
 import numpy as np
 import pytest
+
 from ptp_robot.action import ActionScale
 from ptp_sim.scene import BLOCK_ON_TABLE_Z
 from ptp_sim.tasks import TASKS
