@@ -61,6 +61,7 @@ class CameraNode(ManagedNode):
 
     def stop(self) -> None:
         """Let go of the device."""
+        super().stop()
         if self._source is not None:
             self._source.stop()
 

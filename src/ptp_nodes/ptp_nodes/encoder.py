@@ -57,6 +57,7 @@ class EncoderNode(ManagedNode):
 
     def stop(self) -> None:
         """End the thread."""
+        super().stop()
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def _configure(self) -> None:
@@ -108,6 +109,7 @@ class EncoderNode(ManagedNode):
     def _serve(self, work: Callable) -> Callable:
         async def serve(request: Any, response: Any) -> Any:
             try:
+                self.require_active()
                 return await in_executor(self, self._pool.submit(work, request, response))
             except InputError as error:
                 reason: Exception = RequestError(ErrorCode.BAD_IMAGE, str(error))

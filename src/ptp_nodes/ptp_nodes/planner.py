@@ -64,6 +64,7 @@ class PlannerNode(ManagedNode):
 
     def stop(self) -> None:
         """Cancel the running plan and end its thread."""
+        super().stop()
         self._server.stop()
 
     def _configure(self) -> None:
@@ -124,6 +125,7 @@ class PlannerNode(ManagedNode):
         checkpoint = self._checkpoint
         self._plans += 1
         message = SubgoalPlan(
+            episode_id=request.episode_id,
             plan_id=self._plans,
             start_codes=request.start_codes,
             goal_codes=request.goal_codes,

@@ -99,6 +99,7 @@ class PolicyNode(ManagedNode):
 
     def stop(self) -> None:
         """End the running goal and its thread."""
+        super().stop()
         self._server.stop()
 
     def _configure(self) -> None:
@@ -120,7 +121,7 @@ class PolicyNode(ManagedNode):
         self._goals += 1
         self._gate.restart(request.first_observation_seq)
         self._controller.start(plan if request.plan.count else None, target[0], request.seed)
-        episode = _Episode(self._goals, plan, target[0])
+        episode = _Episode(request.episode_id, self._goals, plan, target[0])
         result = ReachGoal.Result()
         try:
             while result.steps < request.max_steps:
@@ -229,6 +230,7 @@ class PolicyNode(ManagedNode):
         return StepInfo(
             header=command.header,
             seq=self._steps_sent,
+            episode_id=episode.name,
             episode=episode.number,
             observation_seq=arrival.latent.seq,
             observation_stamp=arrival.latent.header.stamp,
@@ -275,8 +277,8 @@ class PolicyNode(ManagedNode):
 class _Episode:
     """What the thread of one goal remembers."""
 
-    def __init__(self, number: int, plan: np.ndarray, goal: np.ndarray) -> None:
-        self.number = number
+    def __init__(self, name: str, number: int, plan: np.ndarray, goal: np.ndarray) -> None:
+        self.name, self.number = name, number
         self.count = len(plan)
         self._targets = np.concatenate([plan, goal[None]]).astype(np.uint16)
         self.last_codes: np.ndarray | None = None

@@ -186,6 +186,7 @@ class PracticeNode(Node):
     def plan(self, seed: int) -> tuple[float, float]:
         """Find subgoals; seconds and cost."""
         goal = PlanSubgoals.Goal(
+            episode_id=self._episode_id,
             start_codes=self._start.codes,
             goal_codes=self._goal.codes,
             encoder_id=self._goal.encoder_id,
@@ -207,6 +208,7 @@ class PracticeNode(Node):
     def act(self, seed: int, max_steps: int, planned: bool) -> Acted:
         """Follow the plan, or pursue the goal itself, to the last step."""
         goal = ReachGoal.Goal(
+            episode_id=self._episode_id,
             plan=self._plan if planned else SubgoalPlan(encoder_id=self._goal.encoder_id),
             goal_codes=self._goal.codes,
             encoder_id=self._goal.encoder_id,
@@ -287,6 +289,7 @@ class PracticeNode(Node):
         if episode is not None:
             status.episode, status.task = episode.number, episode.task
             status.seed = episode.seeds.env
+            status.episode_id = self._episode_id = f"{self._run_id}/{episode.name}"
             where = f"episode {episode.number + 1} of {run_.total}, task {episode.task}"
             if state in STATES:
                 self.get_logger().info(f"{where}: {STATES[state]}")

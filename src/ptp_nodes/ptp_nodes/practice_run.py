@@ -42,6 +42,11 @@ class Episode:
     index: int  # within its task
     seeds: EpisodeSeeds
 
+    @property
+    def name(self) -> str:
+        """How its files are called."""
+        return f"task_{self.task}_episode_{self.index}"
+
 
 class Table(Protocol):
     """What the run needs of the graph. Every method raises RequestError."""

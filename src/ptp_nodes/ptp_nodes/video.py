@@ -28,16 +28,20 @@ class EpisodeVideo:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="video")
 
     def begin(self, task: str, episode: int) -> None:
+        """Name the files of the next episode after its task and number."""
+        self.begin_named(f"task_{task}_episode_{episode}")
+
+    def begin_named(self, name: str) -> None:
         """Name the files of the next episode."""
         self.end()
         self._folder.mkdir(parents=True, exist_ok=True)
-        self._name = f"task_{task}_episode_{episode}"
+        self._name = name
 
-    def save_strip(self, picture: np.ndarray) -> None:
-        """Write the subgoal strip of this episode."""
-        if self._name is not None:
-            path = self._folder / f"{self._name}_plan.png"
-            self._pool.submit(cv2.imwrite, str(path), picture[:, :, ::-1])
+    def save_strip(self, name: str, picture: np.ndarray) -> None:
+        """Write the subgoal strip of the episode of that name."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        path = self._folder / f"{name}_plan.png"
+        self._pool.submit(cv2.imwrite, str(path), picture[:, :, ::-1])
 
     def add(self, picture: np.ndarray) -> None:
         """Append one picture."""

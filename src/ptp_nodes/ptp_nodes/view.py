@@ -76,10 +76,12 @@ class ViewNode(Node):
         self._goal: np.ndarray | None = None
         self._subgoals: list[np.ndarray] = []
         self._pursued: int | None = None
-        self._status = EpisodeStatus()
         self._news = False
         self._path = PathMessage()
         self._path.header.frame_id = BASE_FRAME
+        self._planned_for = ""  # name of the episode that the plan is for
+        self._filmed, self._filmed_steps = "", 0  # episode in the video, and its steps so far
+        self._to_film: dict[str, int] = {}  # judged episodes: how many steps they had
         self._video = (
             EpisodeVideo(Path(settings.record), settings.record_rate) if settings.record else None
         )
@@ -101,6 +103,7 @@ class ViewNode(Node):
         """Finish the video."""
         if self._video is not None:
             self._video.close(timeout=2.0)
+            self._video = None
 
     # What arrives.
 
@@ -110,8 +113,6 @@ class ViewNode(Node):
 
     def _observed(self, message: Observation) -> None:
         self._now = self._read(message.image)
-        if self._start is None:
-            self._start = self._now
         self._news = True
 
     def _goal_arrived(self, message: Image) -> None:
@@ -119,17 +120,36 @@ class ViewNode(Node):
         self._news = True
 
     def _planned(self, message: SubgoalPlan) -> None:
+        self._start = self._now
         self._subgoals = [self._read(picture) for picture in message.pictures]
         self._pursued = None
+        self._planned_for = _name(message.episode_id)
         self._news = True
         if self._video is not None:
-            self._video.save_strip(self._draw_strip())
+            self._video.save_strip(self._planned_for, self._draw_strip())
 
     def _stepped(self, message: StepInfo) -> None:
         self._pursued = message.subgoal_index
         self._news = True
-        if self._video is not None and message.step % self._settings.record_every == 0:
+        if self._video is not None:
+            self._film(message)
+
+    def _film(self, message: StepInfo) -> None:
+        # Topics overtake each other: a step's own name says which video it belongs to.
+        name = _name(message.episode_id)
+        if name != self._filmed:
+            self._filmed = name
+            self._video.begin_named(name)
+        self._filmed_steps = message.step + 1
+        if message.step % self._settings.record_every == 0:
             self._video.add(self._draw_now())
+        if self._to_film.get(name) == self._filmed_steps:
+            self._end_film()
+
+    def _end_film(self) -> None:
+        self._to_film.pop(self._filmed, None)
+        self._filmed = ""
+        self._video.end()
 
     def _moved(self, message: ArmState) -> None:
         poses = self._path.poses
@@ -139,15 +159,17 @@ class ViewNode(Node):
         self._news = True
 
     def _episode_changed(self, message: EpisodeStatus) -> None:
+        name = _name(message.episode_id)
         if message.state == EpisodeStatus.RESETTING:
-            self._start, self._subgoals, self._pursued = None, [], None
             self._path.poses = []
-            if self._video is not None:
-                self._video.begin(message.task, message.episode)
-        ended = message.state in (EpisodeStatus.JUDGED, EpisodeStatus.FAILED)
-        if ended and self._video is not None:
-            self._video.end()
-        self._status = message
+            if self._planned_for != name:
+                self._start, self._subgoals, self._pursued = None, [], None
+        if message.state == EpisodeStatus.JUDGED and self._video is not None:
+            self._to_film[name] = message.steps
+            if (self._filmed, self._filmed_steps) == (name, message.steps):
+                self._end_film()
+        if message.state == EpisodeStatus.FAILED and self._filmed == name and self._filmed:
+            self._end_film()
         self._news = True
 
     def _read(self, message: Image) -> np.ndarray | None:
@@ -224,6 +246,11 @@ class ViewNode(Node):
         marker.pose.orientation.w = 1.0
         marker.scale.x = marker.scale.y = marker.scale.z = size
         return marker
+
+
+def _name(episode_id: str) -> str:
+    """The last part of an episode's identity, which names its files."""
+    return episode_id.rpartition("/")[2] or "unnamed"
 
 
 def main() -> int:

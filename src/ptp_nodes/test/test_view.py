@@ -153,21 +153,49 @@ def test_the_path_grows_with_the_arm_and_starts_anew_with_an_episode(graph, star
     graph.wait(lambda: xs() == [], "an empty path")
 
 
-def test_an_episode_leaves_its_video_and_its_strip(graph, start, tmp_path):
+def frames(path):
+    capture, count = cv2.VideoCapture(str(path)), 0
+    while capture.read()[0]:
+        count += 1
+    return count
+
+
+def test_every_step_lands_in_the_video_of_its_episode_even_when_topics_overtake(
+    graph, start, tmp_path
+):
     stage = start(record=str(tmp_path), record_every=2)
-    stage.episode.publish(EpisodeStatus(state=EpisodeStatus.RESETTING, task="C", episode=4))
-    graph.wait(lambda: stage.images, "the view")
     stage.show()
-    graph.wait(lambda: (tmp_path / "task_C_episode_4_plan.png").exists(), "the strip")
-    for step in range(6):
-        stage.step.publish(StepInfo(step=step, subgoal_index=0, subgoal_count=2))
+    graph.wait(lambda: stage.images, "the view")
+    ids = [f"run/task_C_episode_{number}" for number in (4, 5)]
+    for number, name in enumerate(ids):
+        judged = EpisodeStatus(state=EpisodeStatus.JUDGED, episode_id=name, steps=8)
+        stage.plan.publish(SubgoalPlan(count=1, pictures=[picture(GREEN)], episode_id=name))
+        graph.wait(
+            lambda n=number: (tmp_path / f"task_C_episode_{4 + n}_plan.png").exists(), "the strip"
+        )
+        for step in range(8):
+            if number == step == 1:
+                stage.episode.publish(judged)  # the verdict overtakes the steps
+            stage.step.publish(StepInfo(step=step, episode_id=name, subgoal_count=1))
+        stage.episode.publish(judged)
+
+    def video(number):
+        found = list(tmp_path.glob(f"task_C_episode_{number}.[wm]*"))
+        return found[0] if found else None
+
+    graph.wait(lambda: video(4) and video(5), "the videos")
+    assert [frames(video(number)) for number in (4, 5)] == [4, 4]
+
+
+def test_a_failed_episode_keeps_the_video_that_there_is(graph, start, tmp_path):
+    stage = start(record=str(tmp_path), record_every=1)
+    stage.show()
+    for step in range(3):
+        stage.step.publish(StepInfo(step=step, episode_id="run/task_A_episode_0"))
     graph.wait(lambda: list(tmp_path.glob("*.partial.*")), "the video to begin")
-    # Steps and the verdict come on two topics: wait until the steps were seen.
-    seen = image_to_array
-    graph.wait(lambda: colors(seen(stage.images[-1]), 3, 100)[1] == GREEN, "the last step")
-    stage.episode.publish(EpisodeStatus(state=EpisodeStatus.JUDGED, task="C", episode=4))
-    names = ("task_C_episode_4.webm", "task_C_episode_4.mp4")
-    graph.wait(lambda: any((tmp_path / name).exists() for name in names), "the video")
+    failed = EpisodeStatus(state=EpisodeStatus.FAILED, episode_id="run/task_A_episode_0")
+    stage.episode.publish(failed)
+    graph.wait(lambda: list(tmp_path.glob("task_A_episode_0.[wm]*")), "the video")
 
 
 def test_a_picture_that_is_none_is_named_and_the_view_goes_on(graph, start):

@@ -63,6 +63,7 @@ class SingleGoalServer:
         self._work = work
         self._lock = threading.Lock()
         self._goal: Goal | None = None
+        self._stopped: RequestError | None = None
         self._idle = threading.Event()
         self._idle.set()
         self._pool = ThreadPoolExecutor(1, thread_name_prefix=name)
@@ -90,7 +91,8 @@ class SingleGoalServer:
 
     def stop(self) -> None:
         """End the running goal and its thread."""
-        self.interrupt(RequestError(ErrorCode.SHUTTING_DOWN, "the node stops"), timeout=2.0)
+        self._stopped = RequestError(ErrorCode.SHUTTING_DOWN, "the node stops")
+        self.interrupt(self._stopped, timeout=2.0)
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def destroy(self) -> None:
@@ -104,8 +106,8 @@ class SingleGoalServer:
             busy = self._goal is not None
             if not busy:
                 self._goal = goal
-        if busy:
-            error = RequestError(
+        if busy or self._stopped:
+            error = self._stopped or RequestError(
                 ErrorCode.BUSY, f"{self._name}: another goal is running; cancel it or wait"
             )
             self._node.get_logger().error(str(error))

@@ -57,7 +57,9 @@ class ManagedNode(LifecycleNode):
             self.trigger_activate()
 
     def stop(self) -> None:
-        """End threads and release devices, before the node is destroyed."""
+        """Take no more work; subclasses end threads and release devices, too."""
+        self.active = False
+        self.problem = RequestError(ErrorCode.SHUTTING_DOWN, f"{self.get_name()} stops")
 
     def require_active(self) -> None:
         """Raise the reason why this node cannot work now, if there is one."""

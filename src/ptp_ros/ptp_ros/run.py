@@ -4,27 +4,44 @@
 from __future__ import annotations
 
 import gc
+import os
+import signal
 import sys
+import threading
 from collections.abc import Callable, Sequence
 
 import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions
 
 from ptp_core.errors import PtpError
 
 RCLError = rclpy_implementation.RCLError  # broken ROS arguments or parameter files
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+FAREWELLS = 10  # rounds of the executor for what the stopping node still has to send
 
 
 def run(create: Callable[[], Node], args: Sequence[str] | None = None) -> int:
     """Spin the node that ``create()`` makes until it is told to stop; the exit code.
 
-    The node may have ``start()``, called before spinning, ``stop()``, called before it is
-    destroyed, and ``exit_code``, returned when it ends by shutting its context down.
+    The node may have ``start()``, called before spinning, ``stop()``, called after it while
+    messages can still be sent, and ``exit_code``, returned when it ends by shutting its context
+    down. SIGINT and SIGTERM stop it; a second one ends the process at once.
     """
+    # rclpy's own handlers close the context at once, so that whatever runs then fails to
+    # publish. Here every thread leaves the signals to one that waits for them.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
-        rclpy.init(args=args)
+        return _run(create, args)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _run(create: Callable[[], Node], args: Sequence[str] | None) -> int:
+    try:
+        rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
         node = create()
     except (PtpError, RCLError) as error:
         rclpy.logging.get_logger("ptp").fatal(str(error))
@@ -32,6 +49,8 @@ def run(create: Callable[[], Node], args: Sequence[str] | None = None) -> int:
         return 1
     executor = SingleThreadedExecutor()
     executor.add_node(node)
+    told = threading.Event()
+    threading.Thread(target=_wait_for_signals, args=(told, executor), daemon=True).start()
     # What was made so far lives as long as the process: keep the collector off it, so that a
     # collection never delays a command.
     gc.collect()
@@ -41,13 +60,25 @@ def run(create: Callable[[], Node], args: Sequence[str] | None = None) -> int:
     try:
         if hasattr(node, "start"):
             node.start()
-        executor.spin()
-    except (KeyboardInterrupt, ExternalShutdownException):
+        while not told.is_set() and rclpy.ok():
+            executor.spin_once()
+    except ExternalShutdownException:
         pass
     finally:
         if hasattr(node, "stop"):
             node.stop()
+        for _ in range(FAREWELLS):
+            if rclpy.ok():
+                executor.spin_once(timeout_sec=0.01)
         executor.shutdown()
         node.destroy_node()
         rclpy.try_shutdown()
     return getattr(node, "exit_code", 0)
+
+
+def _wait_for_signals(told: threading.Event, executor: SingleThreadedExecutor) -> None:
+    signal.sigwait(SIGNALS)
+    told.set()
+    executor.create_task(lambda: None)  # the executor looks up
+    number = signal.sigwait(SIGNALS)
+    os._exit(128 + number)

@@ -108,8 +108,9 @@ class SimBridgeNode(Node):
             steady = Clock(clock_type=ClockType.STEADY_TIME)
             self.create_timer(1.0 / settings.rate, self._tick, clock=steady)
 
-    def stop(self) -> None:
-        """Free the simulator."""
+    def destroy_node(self) -> None:
+        """Free the simulator too."""
+        super().destroy_node()
         self._env.close()
 
     def _reset(self, request: ResetScene.Request, response: ResetScene.Response):
