@@ -2,6 +2,7 @@
 """The supervisor on real processes: nothing is left behind, and who died is named."""
 
 import os
+import re
 import select
 import signal
 import subprocess
@@ -10,7 +11,6 @@ import textwrap
 import threading
 import time
 from io import StringIO
-from pathlib import Path
 
 import pytest
 
@@ -64,12 +64,11 @@ def interrupt(out):
     os.kill(os.getpid(), signal.SIGINT)
 
 
-def alive(pid):
-    """Whether a process runs; a zombie does not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except OSError:
-        return False
+def gone(watch):
+    """Whether the process behind a pidfd has ended, soon."""
+    ended, _, _ = select.select([watch], [], [], 10.0)
+    os.close(watch)
+    return bool(ended)
 
 
 def test_lines_carry_the_name_of_their_program():
@@ -146,9 +145,16 @@ def test_children_of_a_program_are_not_left_behind():
         f"child = subprocess.Popen([sys.executable, '-S', '-c', {STUBBORN!r}])\n"
         "print('child', child.pid, flush=True); signal.pause()"
     )
-    _, text, _ = run(Program("parent", python(code)), when=("up", 1), then=interrupt)
-    pid = int(text.split("child ")[1].split()[0])
-    assert not alive(pid)
+    watches = []
+
+    def watch_then_interrupt(out):
+        out.expect("child ")
+        pid = int(re.search(r"child (\d+)", out.getvalue()).group(1))
+        watches.append(os.pidfd_open(pid))
+        interrupt(out)
+
+    run(Program("parent", python(code)), when=("| up", 1), then=watch_then_interrupt)
+    assert gone(watches[0])
 
 
 def test_programs_end_when_the_supervisor_itself_is_killed():
@@ -165,9 +171,7 @@ def test_programs_end_when_the_supervisor_itself_is_killed():
     watch = os.pidfd_open(pid)
     process.kill()
     process.wait(10)
-    ended, _, _ = select.select([watch], [], [], 10.0)
-    os.close(watch)
-    assert ended
+    assert gone(watch)
 
 
 def test_statuses_are_told_in_words():
