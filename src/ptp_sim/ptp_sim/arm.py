@@ -15,6 +15,8 @@ from ptp_robot.kinematics import SawyerKinematics
 from ptp_sim.scene import BLOCK_SIZE, wrap_half_turn
 
 GRASPS = ("assisted", "physical")
+PARKED = (0.0, -1.18, 0.0, 2.18, 0.0, 0.57, 0.1745)
+"""Joints [rad] of the manufacturer's neutral pose: the hand is high over the table."""
 
 
 @dataclass(frozen=True)
@@ -139,6 +141,12 @@ class SimArm:
         for joint, target in zip(self._joints, targets, strict=True):
             pybullet.resetJointState(self.body, joint, target, 0.0, physicsClientId=self._client)
         self._drive(targets)
+
+    def park(self) -> None:
+        """Let go and stand clear of the table. For resets only."""
+        self.release()
+        for joint, angle in zip(self._arm_joints, PARKED, strict=True):
+            pybullet.resetJointState(self.body, joint, angle, 0.0, physicsClientId=self._client)
 
     def command(self, delta: CartesianDelta) -> None:
         """Set the joint motors for one control step, and grasp or let go."""

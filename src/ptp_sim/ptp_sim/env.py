@@ -119,7 +119,7 @@ class TableEnv(gymnasium.Env):
 
     def _varied_goal(self, task: Task) -> tuple[Scene, Goal]:
         for _ in range(GOAL_TRIES):
-            scene = varied(task.scene, self.np_random)
+            scene = varied(task.scene, self.np_random, task.within_reach)
             aftermath = int(self.np_random.integers(6))
             try:
                 return scene, make_goal(self.world, scene, task, self.np_random, aftermath)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import fields
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -54,7 +55,7 @@ def read_goals(path) -> dict[str, list[Goal]]:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as data:
             arrays = {key: data[key] for key in data.files}
         return {name: _goals(arrays, name) for name in TASKS}
-    except (OSError, KeyError, ValueError, EOFError) as error:
+    except (OSError, KeyError, ValueError, EOFError, BadZipFile) as error:
         raise ValueError(
             f"goal file {path} cannot be read ({error}): "
             "write it again with 'python -m ptp_sim.goal_file'"

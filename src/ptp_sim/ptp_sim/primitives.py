@@ -25,7 +25,13 @@ from ptp_sim.scene import (
     handle_xy,
     quadrant_of,
 )
-from ptp_sim.tasks import BLOCK_TOLERANCE, HANDLE_TOLERANCE, HEIGHT_TOLERANCE, block_is_on_table
+from ptp_sim.tasks import (
+    BLOCK_TOLERANCE,
+    HAND_ROOM,
+    HANDLE_TOLERANCE,
+    HEIGHT_TOLERANCE,
+    block_is_on_table,
+)
 from ptp_sim.world import TableState
 
 PRIMITIVES = ("slide", "block_tray", "block_drawer", "block_table", "open", "close")
@@ -119,7 +125,7 @@ def _hand_fits(scene: Scene, point) -> bool:
     """Whether the opened hand can stand low at a point of the table."""
     block = np.asarray(scene.block_xyz[:2])
     on_table = block_place(scene) == "table"
-    return distance_to_drawer(point, *_drawer(scene)) > 0.06 and not (
+    return distance_to_drawer(point, *_drawer(scene)) > HAND_ROOM and not (
         on_table and np.linalg.norm(point - block) < BLOCK_RADIUS + 0.055
     )
 

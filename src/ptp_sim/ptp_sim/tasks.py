@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ptp_sim.experts import Expert, MoveBlock, MoveDrawer, SlideCan, slide_goal
+from ptp_sim.layouts import REACH_X, REACH_Y, distance_to_drawer
 from ptp_sim.scene import (
     BLOCK_IN_DRAWER_Z,
     BLOCK_ON_TABLE_Z,
@@ -21,6 +22,7 @@ from ptp_sim.scene import (
     DRAWER_TRAVEL,
     Scene,
     drawer_inside_xy,
+    handle_xy,
     quadrant_of,
 )
 from ptp_sim.world import TableState
@@ -31,6 +33,8 @@ HANDLE_TOLERANCE = 0.065
 BLOCK_TOLERANCE = 0.08
 """Largest horizontal distance of the block from a goal in or on the drawer [m]."""
 HEIGHT_TOLERANCE = 0.01
+HAND_ROOM = 0.06
+"""Distance to the drawer at which the open hand can still stand low [m]."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,20 @@ class Task:
     summary: str
     scene: Scene
     stages: tuple[Stage, Stage]
+
+    def within_reach(self, scene: Scene) -> bool:
+        """Whether the hand can stand wherever the plan needs it in this scene."""
+        for opening in (0.0, DRAWER_TRAVEL):
+            x, y = handle_xy(scene.drawer_xy, scene.drawer_yaw, opening)
+            if not (REACH_X[0] <= x <= REACH_X[1] and REACH_Y[0] <= y <= REACH_Y[1]):
+                return False
+        if self.stages[0].kind != "slide":
+            return True
+        can = np.asarray(scene.can_xy)
+        along = slide_goal(self.stages[0].target) - can
+        stand = SlideCan.stand(can, along / np.linalg.norm(along))
+        drawer = scene.drawer_xy, scene.drawer_yaw, scene.drawer_opening
+        return distance_to_drawer(stand, *drawer) > HAND_ROOM
 
 
 TASKS = {

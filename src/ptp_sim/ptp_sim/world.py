@@ -104,6 +104,7 @@ class TableWorld:
             physicsClientId=self._client,
         )
         self.camera = Camera(self._client, str(assets / "table.urdf"), camera)
+        self._park()
         self._saved = pybullet.saveState(physicsClientId=self._client)
 
     def _load(self, path, fixed: bool = False) -> int:
@@ -130,7 +131,7 @@ class TableWorld:
             ValueError: the scene's start pose is out of the arm's reach.
 
         """
-        self.arm.release()
+        self._park()
         pybullet.restoreState(stateId=self._saved, physicsClientId=self._client)
         self._put(self._drawer, (*scene.drawer_xy, DRAWER_Z), scene.drawer_yaw)
         pybullet.resetJointState(
@@ -140,6 +141,17 @@ class TableWorld:
         self._put(self._can, (*scene.can_xy, CAN_Z), 0.0)
         self.arm.place(scene.tcp_xyz, scene.tcp_yaw)
         self._run(self.config.settle_steps)
+
+    def _park(self) -> None:
+        """Take everything apart, so that the collision detection forgets what touched what.
+
+        Bullet keeps the last separating axis of each pair of near shapes, and a saved state does
+        not hold it: without this, a reset depends on the episode before in the last digits.
+        """
+        self.arm.park()
+        for body, height in ((self._drawer, 4.0), (self._block, 6.0), (self._can, 8.0)):
+            self._put(body, (0.0, 3.0, height), 0.0)
+        pybullet.performCollisionDetection(physicsClientId=self._client)
 
     def _put(self, body: int, position, yaw: float) -> None:
         orientation = pybullet.getQuaternionFromEuler((0, 0, yaw))
