@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Watch a practice run from a program that is no node itself: what happens, as plain values."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import rclpy
+from ptp_interfaces.action import PlanSubgoals
+from ptp_interfaces.msg import EpisodeStatus, Observation, StepInfo, SubgoalPlan
+from rclpy.clock import Clock
+from rclpy.clock_type import ClockType
+from rclpy.context import Context
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.signals import SignalHandlerOptions
+from sensor_msgs.msg import Image
+
+from ptp_core.errors import InputError
+from ptp_ros.images import image_to_array
+from ptp_ros.topics import (
+    EPISODE,
+    GOAL_IMAGE,
+    IMAGE_RAW,
+    LATCHED,
+    OBSERVATION,
+    PLAN,
+    PLAN_SUBGOALS,
+    RECORDS,
+    STEP,
+)
+
+BEAT = 0.5  # s between looks at the graph
+STATES = {
+    EpisodeStatus.RESETTING: "resetting",
+    EpisodeStatus.ENCODING: "encoding",
+    EpisodeStatus.PLANNING: "planning",
+    EpisodeStatus.ACTING: "acting",
+    EpisodeStatus.JUDGED: "judged",
+    EpisodeStatus.FAILED: "failed",
+    EpisodeStatus.FINISHED: "finished",
+}
+
+
+@dataclass(frozen=True)
+class EpisodeNews:
+    """Where the run stands; see EpisodeStatus."""
+
+    state: str  # a value of STATES
+    task: str
+    episode: int  # over the whole run, from 0
+    success: bool
+    steps: int
+    error: str
+
+
+class Watcher(Protocol):
+    """Hears what happens, one call at a time. Pictures are uint8 (H, W, 3) RGB."""
+
+    def beat(self, nodes: set[str]) -> None:
+        """Time passes; these nodes are on the graph."""
+
+    def camera(self, picture: np.ndarray) -> None:
+        """The picture for people."""
+
+    def observed(self, picture: np.ndarray) -> None:
+        """The picture that the policy sees."""
+
+    def goal(self, picture: np.ndarray) -> None:
+        """The goal picture."""
+
+    def planning(self, done: int, total: int, cost: float) -> None:
+        """So many iterations of the planner are done; the best cost so far."""
+
+    def planned(self, subgoals: list[np.ndarray], seconds: float, cost: float) -> None:
+        """The plan is finished; its subgoals as pictures."""
+
+    def stepped(self, step: int, subgoal: int) -> None:
+        """The policy took control step ``step``, from 0, towards ``subgoal``, from 0."""
+
+    def episode(self, news: EpisodeNews) -> None:
+        """An episode's state changed."""
+
+
+class WatchNode(Node):
+    """Hands messages to a Watcher. Its readers keep enough that a slow watcher loses little."""
+
+    def __init__(self, watcher: Watcher, **options) -> None:
+        super().__init__("watch", **options)
+        self._watcher = watcher
+        # Deeper than the topics' own depth: the watcher sees each state, not the newest alone.
+        kept = QoSProfile(depth=50, reliability=LATCHED.reliability, durability=LATCHED.durability)
+        loose = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
+        # Of what arrives together the executor takes pictures first.
+        self.create_subscription(Image, IMAGE_RAW, self._camera, loose)
+        self.create_subscription(Observation, OBSERVATION, self._observed, kept)
+        self.create_subscription(Image, GOAL_IMAGE, self._goal, kept)
+        self.create_subscription(SubgoalPlan, PLAN, self._planned, kept)
+        self.create_subscription(StepInfo, STEP, self._stepped, RECORDS)
+        self.create_subscription(EpisodeStatus, EPISODE, self._episode, kept)
+        feedback = PlanSubgoals.Impl.FeedbackMessage
+        self.create_subscription(feedback, f"{PLAN_SUBGOALS}/_action/feedback", self._planning, 50)
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self.create_timer(BEAT, self._beat, clock=steady)
+
+    def _beat(self) -> None:
+        self._watcher.beat(set(self.get_node_names()))
+
+    def _camera(self, message: Image) -> None:
+        self._show(self._watcher.camera, message)
+
+    def _observed(self, message: Observation) -> None:
+        self._show(self._watcher.observed, message.image)
+
+    def _goal(self, message: Image) -> None:
+        self._show(self._watcher.goal, message)
+
+    def _planning(self, message) -> None:
+        feedback: PlanSubgoals.Feedback = message.feedback
+        done = feedback.level * feedback.iterations + feedback.iteration + 1
+        self._watcher.planning(done, feedback.levels * feedback.iterations, feedback.best_cost)
+
+    def _planned(self, message: SubgoalPlan) -> None:
+        try:
+            pictures = [image_to_array(picture) for picture in message.pictures]
+        except InputError as error:
+            self.get_logger().error(f"plan not shown: {error}")
+            return
+        self._watcher.planned(pictures, message.seconds, message.cost)
+
+    def _stepped(self, message: StepInfo) -> None:
+        self._watcher.stepped(message.step, message.subgoal_index)
+
+    def _episode(self, message: EpisodeStatus) -> None:
+        news = EpisodeNews(
+            state=STATES[message.state],
+            task=message.task,
+            episode=message.episode,
+            success=message.success,
+            steps=message.steps,
+            error=message.error_msg,
+        )
+        self._watcher.episode(news)
+
+    def _show(self, show, message: Image) -> None:
+        try:
+            show(image_to_array(message))
+        except InputError as error:
+            self.get_logger().error(f"not shown: {error}", throttle_duration_sec=1.0)
+
+
+@contextmanager
+def watching(watcher: Watcher, domain: int) -> Iterator[None]:
+    """Let ``watcher`` hear the graph of a ROS domain, from a thread, while the block runs.
+
+    Signals stay with the caller. What the watcher raises is raised at the end of the block.
+    """
+    context = Context()
+    rclpy.init(
+        args=[], context=context, domain_id=domain, signal_handler_options=SignalHandlerOptions.NO
+    )
+    node = WatchNode(watcher, context=context)
+    executor = SingleThreadedExecutor(context=context)
+    executor.add_node(node)
+    errors: list[BaseException] = []
+
+    def spin() -> None:
+        try:
+            executor.spin()
+        except ExternalShutdownException:
+            pass
+        except Exception as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=spin, name="watch", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        executor.shutdown()
+        thread.join(5.0)
+        node.destroy_node()
+        rclpy.try_shutdown(context=context)
+    if errors:
+        raise errors[0]
