@@ -11,6 +11,7 @@ setup(
     maintainer_email="maintainers@users.noreply.r-seed-b55774bc.example",
     license="Apache-2.0",
     packages=find_packages(exclude=["test", "test.*"]),
+    package_data={PACKAGE: ["demo/*.html"]},
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{PACKAGE}"]),
         (f"share/{PACKAGE}", ["package.xml"]),

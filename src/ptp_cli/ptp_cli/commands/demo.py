@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`ptp demo`: the released checkpoint does the target tasks over real ROS 2 nodes, on film."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def add_parser(subparsers) -> None:
+    """Add the subcommand to the ``ptp`` parser."""
+    parser = subparsers.add_parser(
+        "demo",
+        help="run the target tasks in simulation; films and figures",
+        description="Run the target tasks on the simulated table, with planner, policy and "
+        "encoder as ROS 2 nodes, and leave a film and the planned subgoals of each episode, the "
+        "figures and a page that shows them. Takes a few minutes. Files of an earlier demo in the "
+        "same folder are replaced.",
+    )
+    add = parser.add_argument
+    add("--tasks", nargs="+", default=["A", "B", "C"], metavar="T", help="default: A B C")
+    add("--episodes", type=int, default=1, metavar="N", help="of each task (default: 1)")
+    add("--seed", type=int, default=0, metavar="S", help="of plans and actions (default: 0)")
+    add(
+        "--out",
+        type=Path,
+        default=Path("out", "demo"),
+        metavar="DIR",
+        help="default: %(default)s",
+    )
+    add("--checkpoint", type=Path, metavar="DIR", help="default: the released one, in models/")
+    add(
+        "--planner",
+        default="fast",
+        metavar="NAME",
+        help="fast, paper, checkpoint (its own settings), or a YAML file with a planner section "
+        "(default: fast)",
+    )
+    add("--max-steps", type=int, default=400, metavar="N", help="control steps (default: 400)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the demo; return the exit status."""
+    import os
+
+    from ptp_core.errors import InputError
+
+    for name, least in (("episodes", 1), ("seed", 0), ("max_steps", 1)):
+        if getattr(args, name) < least:
+            word = name.replace("_", "-")
+            raise InputError(f"--{word} is {getattr(args, name)}; it must be at least {least}")
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # the nodes need the cores
+
+    from ptp_cli.demo.show import DemoSettings, show
+    from ptp_cli.shared import config_file, released_checkpoint
+    from ptp_core.planners.factory import PRESETS, planner_config
+    from ptp_core.training.checkpoint import load_checkpoint
+    from ptp_sim.tasks import TASKS
+
+    unknown = [task for task in args.tasks if task not in TASKS]
+    if unknown:
+        raise InputError(f'--tasks: there is no task "{unknown[0]}"; there are {", ".join(TASKS)}')
+    planner = args.planner
+    if planner not in (*PRESETS, "checkpoint"):
+        planner = str(config_file(planner))
+        planner_config(planner)
+    settings = DemoSettings(
+        tasks=tuple(dict.fromkeys(args.tasks)),
+        episodes=args.episodes,
+        seed=args.seed,
+        max_steps=args.max_steps,
+        planner=planner,
+        out=args.out,
+        checkpoint=load_checkpoint(args.checkpoint or released_checkpoint()),
+    )
+    return show(settings)

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the terminal shows while the demo runs: a bar for everything, one for what goes on now."""
+
+from __future__ import annotations
+
+import sys
+from typing import TextIO
+
+from tqdm import tqdm
+
+_ALL = "{desc} {percentage:3.0f}% |{bar:20}| {elapsed}, time left {remaining}{postfix}"
+_ONE = (
+    "{desc} {n_fmt}/{total_fmt} |{bar:20}| {elapsed}, time left {remaining}, {rate_fmt}{postfix}"
+)
+_OPEN = "{desc} {elapsed}{postfix}"
+
+
+class Progress:
+    """Two bars on a terminal, counted in control steps. Call it from one thread, but for `say`."""
+
+    def __init__(
+        self, episodes: int, steps: int, out: TextIO = sys.stderr, pause: float | None = None
+    ) -> None:
+        self._out = out
+        self._steps = steps
+        # s between refreshes. On a terminal bars move often; in a log each is text that stays.
+        self._pause = (0.2 if out.isatty() else 5.0) if pause is None else pause
+        self._done = 0
+        self._results: dict[str, list[str]] = {}
+        self._stage: str | None = None
+        self._bar: tqdm | None = None
+        self._all = self._new("demo", episodes * steps, "step", _ALL, position=0)
+
+    def stage(self, name: str, total: int | None = None, unit: str = "it") -> None:
+        """Something else begins; without ``total`` only its time is shown."""
+        if self._stage == name:
+            return
+        if self._bar is not None:
+            self._bar.close()
+        self._stage = name
+        self._bar = self._new(name, total, unit, _OPEN if total is None else _ONE, position=1)
+
+    def reached(self, count: int, note: str = "") -> None:
+        """The stage has come so far."""
+        if self._bar is not None:
+            self._bar.set_postfix_str(note, refresh=False)
+            self._bar.update(count - self._bar.n)
+
+    def stepped(self, count: int, note: str) -> None:
+        """So many control steps of this episode are taken."""
+        self.reached(count, note)
+        self._all.update(self._done * self._steps + count - self._all.n)
+
+    def beat(self) -> None:
+        """Time passes: let the clocks go on."""
+        for bar in (self._all, self._bar):
+            if bar is not None:
+                bar.update(0)
+
+    def episode_done(self, task: str, word: str) -> None:
+        """An episode of ``task`` has ended with "success", "no success" or "failed"."""
+        self._done += 1
+        self._results.setdefault(task, []).append(word)
+        notes = (f"{name} {', '.join(words)}" for name, words in self._results.items())
+        self._all.set_postfix_str("; ".join(notes), refresh=False)
+        self._all.update(self._done * self._steps - self._all.n)
+        self._all.refresh()
+
+    def say(self, text: str) -> None:
+        """Print a line above the bars."""
+        tqdm.write(text, file=self._out)
+
+    def close(self) -> None:
+        """Leave the terminal as it is."""
+        for bar in (self._bar, self._all):
+            if bar is not None:
+                bar.close()
+        self._bar = None
+
+    def _new(self, name: str, total: int | None, unit: str, form: str, position: int) -> tqdm:
+        return tqdm(
+            total=total,
+            desc=name,
+            unit=unit,
+            bar_format=form,
+            position=position,
+            leave=position == 0,
+            mininterval=self._pause,
+            miniters=0,
+            smoothing=0.0 if position == 0 else 0.1,
+            file=self._out,
+            dynamic_ncols=True,
+        )

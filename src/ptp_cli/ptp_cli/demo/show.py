@@ -1,0 +1,249 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Run the demo: the sim stack in lock-step, watched; then figures and page."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import shlex
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+from domain_coordinator import domain_id
+
+from ptp_bringup.stack import Process
+from ptp_bringup.stacks import stack_named
+from ptp_bringup.supervisor import Supervisor
+from ptp_bringup.up import environment, programs
+from ptp_cli import __version__
+from ptp_cli.bench.machine import git_commit, machine
+from ptp_cli.demo import page, results
+from ptp_cli.demo.film import Film
+from ptp_cli.demo.node_log import NodeLog
+from ptp_cli.demo.progress import Progress
+from ptp_cli.demo.stage import Stage
+from ptp_cli.shared import shared_root
+from ptp_core.errors import InputError
+from ptp_core.training.checkpoint import Checkpoint
+from ptp_nodes.watch import watching
+from ptp_sim.tasks import TASKS
+
+LOG = "nodes.log"
+OURS = ("task_*_episode_*", page.PAGE, results.SUMMARY, LOG)  # what a demo writes
+ROS_VARIABLES = ("ROS_DOMAIN_ID", "ROS_AUTOMATIC_DISCOVERY_RANGE", "ROS_STATIC_PEERS")
+STOPPED = 130  # exit status after Ctrl-C
+
+
+@dataclass(frozen=True)
+class DemoSettings:
+    """What to show."""
+
+    tasks: tuple[str, ...]
+    episodes: int  # of each task
+    seed: int
+    max_steps: int  # control steps an episode
+    planner: str  # preset or YAML file, as the planner node takes it
+    out: Path
+    checkpoint: Checkpoint
+
+
+def show(settings: DemoSettings) -> int:
+    """Run every episode, leave films, strips, figures and page; the exit status.
+
+    0: every episode was done, whether it reached its goal or not. Ctrl-C gives 130 and leaves a
+    page of what was done. Raises InputError, ConfigError and CheckpointError before the start.
+    """
+    processes = _processes(settings)
+    _clear(settings.out)
+    titles = {name: task.summary for name, task in TASKS.items()}
+    film = Film(settings.out, titles, settings.max_steps)
+    with contextlib.ExitStack() as stack:
+        terminal = stack.enter_context(_libraries_into(settings.out / LOG))
+        episodes = len(settings.tasks) * settings.episodes
+        progress = Progress(episodes, settings.max_steps, terminal)
+        stack.callback(progress.close)
+        log = stack.enter_context(NodeLog(settings.out / LOG, progress.say))
+        started = programs(processes, log)
+        domain = stack.enter_context(_domain())
+        nodes = {program.name for program in started}
+        watcher = Stage(film, progress, list(settings.tasks), settings.max_steps, nodes)
+        with watching(watcher, domain):
+            status = Supervisor(started, environment(), log).run()
+        progress.stage("write the films")
+        if film.running is not None:  # the news of its end was lost
+            found = results.gather(settings.out, settings.tasks, settings.episodes, {})
+            film.end(results.ending(found, *film.running))
+        film.close()
+    about = _about(settings)
+    summary = results.gather(settings.out, settings.tasks, settings.episodes, about)
+    summary["stopped"] = _stopped(status, summary)
+    results.write(settings.out, summary)
+    written = page.write(settings.out, page.render(summary, titles, _commands(settings)))
+    _print(summary, written)
+    return status
+
+
+def _processes(settings: DemoSettings) -> list[Process]:
+    words = {
+        "task": ",".join(settings.tasks),
+        "episodes": str(settings.episodes),
+        "seed": str(settings.seed),
+        "max_steps": str(settings.max_steps),
+        "planner": settings.planner,
+        "checkpoint": str(settings.checkpoint.folder),
+        "mode": "lock_step",
+        "output": str(settings.out),
+        "params_file": str(shared_root() / "config" / "demo.yaml"),
+        "view": "false",  # the demo draws for itself
+    }
+    return stack_named("sim").processes(words)
+
+
+def _clear(folder: Path) -> None:
+    """Make the folder, without what an earlier demo left there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for pattern in OURS:
+            for path in folder.glob(pattern):
+                path.unlink()
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written ({error.strerror})") from error
+
+
+@contextlib.contextmanager
+def _libraries_into(path: Path) -> Iterator[TextIO]:
+    """Send what C libraries print of themselves to a file; yields the terminal for our own.
+
+    OpenCV names its codecs on every video, in the middle of the progress bars.
+    """
+    sys.stderr.flush()
+    terminal = os.fdopen(os.dup(2), "w", encoding="utf-8", errors="replace")
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.dup2(file, 2)
+    os.close(file)
+    try:
+        yield terminal
+    finally:
+        terminal.flush()
+        os.dup2(terminal.fileno(), 2)
+        terminal.close()
+
+
+@contextlib.contextmanager
+def _domain() -> Iterator[int]:
+    """ROS domain of this run, in the environment: no other arm may hear these commands.
+
+    ROS_DOMAIN_ID, where it is set, else one that no other demo or test of this machine uses.
+    """
+    before = {name: os.environ.get(name) for name in ROS_VARIABLES}
+    held = contextlib.ExitStack()
+    try:
+        # This process must hear what the nodes hear.
+        os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+        os.environ.pop("ROS_STATIC_PEERS", None)
+        if before["ROS_DOMAIN_ID"]:
+            domain = int(before["ROS_DOMAIN_ID"])
+        else:
+            domain = held.enter_context(domain_id(lambda: random.randint(1, 100)))
+        os.environ["ROS_DOMAIN_ID"] = str(domain)
+        yield domain
+    finally:
+        held.close()
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
+
+
+def _stopped(status: int, summary: dict[str, Any]) -> str:
+    """Why not everything was done; empty when it was."""
+    if status == 0:
+        return ""
+    if status == STOPPED:
+        return "It was stopped by hand."
+    if summary["failures"]:
+        return "Some episodes were broken off."
+    return f"A node died, exit status {status}."
+
+
+def _about(settings: DemoSettings) -> dict[str, Any]:
+    files = settings.checkpoint.manifest["files"]
+    return {
+        "episodes_asked": settings.episodes,
+        "seed": settings.seed,
+        "max_steps": settings.max_steps,
+        "planner": settings.planner,
+        "checkpoint": {
+            "folder": _short(settings.checkpoint.folder),
+            "policy": files["iql.safetensors"]["sha256"][:12],
+            "encoder": settings.checkpoint.encoder_id[:12],
+        },
+        "machine": machine(),
+        "version": __version__,
+        "git_commit": git_commit(),
+        "date": time.strftime("%Y-%m-%d %H:%M:%S %z"),
+        "command": _demo_command(settings),
+    }
+
+
+def _demo_command(settings: DemoSettings) -> str:
+    words = ["ptp", "demo", "--tasks", *settings.tasks, "--episodes", str(settings.episodes)]
+    words += ["--seed", str(settings.seed), "--planner", settings.planner]
+    words += ["--max-steps", str(settings.max_steps), "--out", _short(settings.out)]
+    return shlex.join([*words, "--checkpoint", _short(settings.checkpoint.folder)])
+
+
+def _commands(settings: DemoSettings) -> list[tuple[str, str]]:
+    folder = shlex.quote(_short(settings.checkpoint.folder))
+    tasks, seed = settings.tasks, settings.seed
+    planner = "fast" if settings.planner == "checkpoint" else shlex.quote(settings.planner)
+    return [
+        ("This demo", _demo_command(settings)),
+        (
+            "Another scene, with everything on the table moved a little, in real time",
+            f"ptp up sim task:={tasks[0]} protocol:=varied seed:={seed + 1} checkpoint:={folder}",
+        ),
+        (
+            "Success over many episodes",
+            f"ptp evaluate --tasks {' '.join(tasks)} --episodes 50 --seed {seed} "
+            f"--planner {planner} --checkpoint {folder} --json out/evaluation.json",
+        ),
+        (
+            "The same policy without its planner",
+            f"ptp evaluate --tasks {' '.join(tasks)} --method model_free --episodes 50 "
+            f"--seed {seed} --checkpoint {folder} --json out/model_free.json",
+        ),
+    ]
+
+
+def _short(path: Path) -> str:
+    """Relative to the working folder where the path lies below it."""
+    with contextlib.suppress(ValueError):
+        return str(path.resolve().relative_to(Path.cwd()))
+    return str(path)
+
+
+def _print(summary: dict[str, Any], written: Path) -> None:
+    for shown in summary["shown"]:
+        run = next(
+            (
+                run
+                for run in summary["tasks"].get(shown["task"], {}).get("runs", [])
+                if run["episode"] == shown["episode"]
+            ),
+            None,
+        )
+        text = f"task {shown['task']}: {shown['outcome']}"
+        if run is not None:
+            text += f" after {run['steps']} steps, plan in {run['plan_seconds']:.2f} s"
+        if shown["error"]:
+            text += f" ({shown['error']})"
+        print(text)
+    if summary["stopped"]:
+        print(f"{summary['stopped']} What the nodes said: {_short(written.parent / LOG)}")
+    print(f"films, strips and figures: {_short(written)}")

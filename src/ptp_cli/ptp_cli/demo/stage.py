@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The demo's watcher: passes what happens on the graph to the film and the progress bars."""
+
+from __future__ import annotations
+
+from collections import deque
+
+import numpy as np
+
+from ptp_cli.demo.film import Film
+from ptp_cli.demo.progress import Progress
+from ptp_nodes.watch import EpisodeNews
+
+PATIENCE = 4  # beats that an episode's end waits for steps which may be lost
+BEFORE_THE_PLAN = ("resetting", "encoding", "planning")
+WORDS = {
+    "resetting": "set the table",
+    "encoding": "look at the goal picture",
+}
+
+
+class Stage:
+    """Follows one run of several episodes; see `ptp_nodes.watch.Watcher`.
+
+    ``tasks`` are done in turn, ``steps`` control steps each; ``nodes`` is whom to expect.
+    """
+
+    def __init__(
+        self, film: Film, progress: Progress, tasks: list[str], steps: int, nodes: set[str]
+    ) -> None:
+        self._film = film
+        self._progress = progress
+        self._tasks = tasks
+        self._steps = steps
+        self._nodes = nodes
+        self._task: str | None = None
+        self._number = -1  # of the episode
+        self._subgoals: list[np.ndarray] = []
+        self._taken = 0  # control steps of this episode
+        self._news: deque[EpisodeNews] = deque()  # what waits for steps to arrive
+        self._waited = 0
+        progress.stage("start the nodes", len(nodes), "node")
+
+    def beat(self, nodes: set[str]) -> None:
+        """Show who is here, until the first episode begins."""
+        if self._task is None:
+            here = self._nodes & nodes
+            missing = sorted(self._nodes - here)
+            note = f"waiting for {', '.join(missing)}" if missing else "loading networks"
+            self._progress.reached(len(here), note)
+        self._waited = self._waited + 1 if self._news else 0
+        if self._waited > PATIENCE:
+            self._waited = 0
+            self._handle(self._news.popleft())
+            self._catch_up()
+        self._progress.beat()
+
+    def camera(self, picture: np.ndarray) -> None:
+        """The picture for people."""
+        self._film.camera(picture)
+
+    def observed(self, picture: np.ndarray) -> None:
+        """The picture that the policy sees."""
+        self._film.observed(picture)
+
+    def goal(self, picture: np.ndarray) -> None:
+        """The goal picture."""
+        self._film.goal(picture)
+
+    def planning(self, done: int, total: int, cost: float) -> None:
+        """Show the planner's iterations."""
+        self._progress.stage(f"task {self._task}: plan", total, "iteration")
+        self._progress.reached(done, f"cost {cost:.2f}")
+
+    def planned(self, subgoals: list[np.ndarray], seconds: float, cost: float) -> None:
+        """Keep the plan's strip."""
+        self._subgoals = subgoals
+        self._film.planned(subgoals)
+
+    def stepped(self, step: int, subgoal: int) -> None:
+        """Film the step."""
+        count = len(self._subgoals)
+        if not count:
+            return  # no plan yet: a late step of an episode that was broken off
+        self._taken = step + 1
+        self._film.stepped(step, subgoal)
+        target = "goal" if subgoal >= count else f"subgoal {subgoal + 1} of {count}"
+        self._progress.stage(f"task {self._task}: act", self._steps, "step")
+        self._progress.stepped(self._taken, target)
+        self._catch_up()
+
+    def episode(self, news: EpisodeNews) -> None:
+        """Begin and end films. Topics overtake each other: an end waits for the last step."""
+        self._news.append(news)
+        self._catch_up()
+
+    def _catch_up(self) -> None:
+        while self._news:
+            news = self._news[0]
+            if news.state == "judged" and self._taken < news.steps:
+                return
+            self._handle(self._news.popleft())
+
+    def _handle(self, news: EpisodeNews) -> None:
+        if news.task and (news.task, news.episode) != (self._task, self._number):
+            self._begin(news)
+        if news.state in WORDS:
+            self._progress.stage(f"task {news.task}: {WORDS[news.state]}")
+        elif news.state in ("judged", "failed"):
+            verdict = "success" if news.success else "no success"
+            verdict = "failed" if news.state == "failed" else verdict
+            self._film.end(verdict)
+            self._progress.episode_done(news.task, verdict)
+        elif news.state == "finished":
+            self._progress.stage("finish")
+
+    def _begin(self, news: EpisodeNews) -> None:
+        """Begin a film. The first news may be of any state: nodes find each other in time."""
+        planned = self._subgoals if news.state not in BEFORE_THE_PLAN else []
+        self._task, self._number = news.task, news.episode
+        self._subgoals, self._taken = planned, 0
+        self._film.begin(news.task, news.episode // len(self._tasks))
+        if planned:
+            self._film.planned(planned)

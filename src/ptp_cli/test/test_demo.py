@@ -1,0 +1,320 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the demo draws, films, writes and logs, without the graph."""
+
+import io
+import json
+import math
+import re
+import threading
+
+import cv2
+import numpy as np
+import pytest
+
+from ptp_cli.demo import page, results
+from ptp_cli.demo.film import ENDING, EVERY, OPENING, RATE, Film
+from ptp_cli.demo.node_log import NodeLog
+from ptp_cli.demo.pictures import BAD, GAP, GOOD, MARK, STRIP_TILE, TILE, Moment, frame, strip
+from ptp_cli.demo.progress import Progress
+from ptp_cli.demo.stage import PATIENCE, Stage
+from ptp_nodes.watch import EpisodeNews
+
+TITLES = {"A": "tidy up", "B": "<b>close</b> & go"}
+STEPS = 10
+
+
+def picture(value, size=48):
+    """A picture of one grey, uint8 (size, size, 3)."""
+    return np.full((size, size, 3), value, np.uint8)
+
+
+def has(pixels, color):
+    """Whether some pixels are of this colour."""
+    return bool((pixels == color).all(axis=2).any())
+
+
+def moment(**changes):
+    values = {"title": "Task A", "step": 3, "steps": STEPS, "subgoal": 1, "subgoals": 8}
+    return Moment(**{**values, **changes})
+
+
+def test_a_frame_shows_three_pictures_and_what_is_pursued():
+    noise = np.random.default_rng(0).integers(0, 256, (48, 48, 3), dtype=np.uint8)
+    drawn = frame(picture(90, 240), noise, picture(200), moment())
+    assert all(side % 2 == 0 for side in drawn.shape[:2])
+    middle = drawn.shape[0] // 2
+    for number, value in ((0, 90), (2, 200)):
+        column = GAP + number * (TILE + GAP) + TILE // 2
+        assert (drawn[middle, column] == value).all()
+    # Each pixel of the small picture is a square of equal pixels.
+    large = np.repeat(np.repeat(noise, 6, 0), 6, 1)
+    left = GAP + TILE + GAP
+    (top,) = {
+        row
+        for row in range(drawn.shape[0] - TILE)
+        if (drawn[row : row + TILE, left : left + TILE] == large).all()
+    }
+    assert top > 0
+    assert has(drawn, MARK)
+
+
+def test_every_moment_has_a_frame_of_the_same_size():
+    shapes = {
+        frame(None, None, None, moment(subgoal=subgoal, subgoals=count)).shape
+        for subgoal, count in ((None, 0), (0, 8), (8, 8), (0, 0))
+    }
+    assert len(shapes) == 1
+
+
+@pytest.mark.parametrize(
+    ("verdict", "color"), [("success", GOOD), ("no success", BAD), ("failed", BAD)]
+)
+def test_the_verdict_stands_in_the_frame(verdict, color):
+    shown = frame(None, None, None, moment(verdict=verdict))
+    open_ = frame(None, None, None, moment())
+    assert has(shown, color) and not has(open_, GOOD) and not has(open_, BAD)
+
+
+def test_a_strip_has_a_tile_for_now_each_subgoal_and_the_goal():
+    values = range(10, 110, 10)
+    pictures = [picture(value) for value in values]
+    drawn = strip(pictures[0], pictures[1:-1], pictures[-1])
+    assert drawn.shape[1] == 10 * (STRIP_TILE + GAP) + GAP
+    row = GAP + STRIP_TILE // 2
+    seen = [drawn[row, GAP + n * (STRIP_TILE + GAP) + STRIP_TILE // 2] for n in range(10)]
+    assert [tuple(pixel) for pixel in seen] == [(value,) * 3 for value in values]
+
+
+def read_film(path):
+    """All frames of a video, RGB."""
+    reader = cv2.VideoCapture(str(path))
+    frames = []
+    while True:
+        good, pixels = reader.read()
+        if not good:
+            return frames
+        frames.append(pixels[:, :, ::-1])
+
+
+FRAMES = round(OPENING * RATE) + STEPS // EVERY + round(ENDING * RATE)
+
+
+def test_a_film_can_be_read_back_with_every_frame(tmp_path):
+    film = Film(tmp_path, TITLES, STEPS)
+    film.begin("A", 0)
+    film.goal(picture(200))
+    film.observed(picture(50))
+    film.planned([picture(100), picture(150)])
+    for step in range(STEPS):
+        film.camera(picture(20 * step, 240))
+        film.stepped(step, step // 4)
+    film.end("success")
+    assert film.running is None
+    film.close()
+    frames = read_film(tmp_path / "task_A_episode_0.webm")
+    assert len(frames) == FRAMES
+    assert frames[0].shape == frame(None, None, None, moment()).shape
+    column, row = GAP + TILE // 2, frames[0].shape[0] // 2
+    assert abs(int(frames[0][row, column, 0]) - 50) < 12  # no camera picture yet
+    assert abs(int(frames[-1][row, column, 0]) - 180) < 12  # the last one
+    plan = cv2.imread(str(tmp_path / "task_A_episode_0_plan.png"))
+    assert plan.shape[1] == 4 * (STRIP_TILE + GAP) + GAP
+    last = cv2.imread(str(tmp_path / "task_A_episode_0_last.png"))[:, :, ::-1]
+    assert has(last, GOOD)
+
+
+class Run:
+    """A stage with real film and progress bars."""
+
+    def __init__(self, folder):
+        self.folder, self.shown = folder, io.StringIO()
+        self.film = Film(folder, TITLES, STEPS)
+        self.progress = Progress(2, STEPS, self.shown, pause=0.0)
+        self.stage = Stage(self.film, self.progress, ["A", "B"], STEPS, {"planner", "policy"})
+
+    def news(self, state, task="A", episode=0, **more):
+        values = {"success": False, "steps": 0, "error": "", **more}
+        self.stage.episode(EpisodeNews(state, task, episode, **values))
+
+    def act(self, steps):
+        for step in steps:
+            self.stage.stepped(step, 0)
+
+    def frames(self, name):
+        self.film.close()
+        self.progress.close()
+        return read_film(self.folder / f"{name}.webm")
+
+
+@pytest.fixture
+def run(tmp_path):
+    return Run(tmp_path)
+
+
+def test_an_end_that_overtakes_steps_waits_for_them(run):
+    for state in ("resetting", "encoding", "planning"):
+        run.news(state)
+    run.stage.planned([picture(1)], 0.5, 2.0)
+    run.news("acting")
+    run.act(range(STEPS - 4))
+    run.news("judged", steps=STEPS, success=True)
+    run.news("resetting", "B", 1)
+    assert run.film.running == ("A", 0)
+    run.act(range(STEPS - 4, STEPS))
+    assert run.film.running == ("B", 0)
+    assert len(run.frames("task_A_episode_0")) == FRAMES
+    assert "A success" in run.shown.getvalue()
+
+
+def test_an_end_does_not_wait_for_ever(run):
+    run.news("resetting")
+    run.stage.planned([picture(1)], 0.5, 2.0)
+    run.act(range(2))
+    run.news("judged", steps=STEPS)
+    run.news("resetting", "B", 1)
+    for _ in range(PATIENCE):
+        run.stage.beat(set())
+        assert run.film.running == ("A", 0)
+    run.stage.beat(set())
+    assert run.film.running == ("B", 0)
+
+
+def test_a_film_begins_with_whatever_is_heard_first(run):
+    run.stage.planned([picture(1)], 0.5, 2.0)  # before any news: the nodes found each other late
+    run.news("acting")
+    run.act(range(STEPS))
+    run.news("judged", steps=STEPS)
+    assert len(run.frames("task_A_episode_0")) == FRAMES
+    assert (run.folder / "task_A_episode_0_plan.png").is_file()
+
+
+def test_a_broken_episode_is_shown_as_such(run):
+    run.news("resetting")
+    run.news("failed", error="no camera")
+    run.act(range(2))  # late: belongs to nothing
+    run.news("resetting", "B", 1)
+    assert run.film.running == ("B", 0)
+    last = cv2.imread(str(run.folder / "task_A_episode_0_last.png"))[:, :, ::-1]
+    assert has(last, BAD)
+    assert "A failed" in run.shown.getvalue()
+
+
+def test_the_bars_name_what_is_waited_for(run):
+    run.stage.beat({"planner", "watch"})
+    assert "waiting for policy" in run.shown.getvalue()
+
+
+ABOUT = {
+    "episodes_asked": 2,
+    "max_steps": 400,
+    "planner": "fast",
+    "checkpoint": {"folder": "models/<a>", "policy": "0123abcd", "encoder": "4567cdef"},
+    "machine": {"machine_cpu": "Some & Co. CPU", "machine_cores": 2},
+    "version": "0.1.0",
+    "git_commit": "89abcdef0123",
+    "date": "2026-01-02 03:04:05 +0000",
+}
+FIGURES = {
+    "episodes": 1,
+    "successes": 1,
+    "success_rate": 1.0,
+    "plan_seconds": 2.345,
+    "control_latency_ms": {"p50": 3.21, "p99": math.nan},
+    "runs": [
+        {
+            "episode": 0,
+            "seed": 4242,
+            "success": True,
+            "first_success": 321,
+            "steps": 399,
+            "plan_seconds": 2.345,
+            "final_cost": 5.0,
+            "final_distance": 1.25,
+            "subgoals_reached": 7,
+        }
+    ],
+}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder as a run leaves it: A succeeded once and failed once, B was not done."""
+    failure = {"task": "A", "episode": 1, "error_code": 12, "error_msg": "camera <stale>"}
+    summary = {"mean_success_rate": 1.0, "tasks": {"A": FIGURES}, "failures": [failure]}
+    (tmp_path / results.SUMMARY).write_text(json.dumps(summary))
+    for name in ("task_A_episode_0.webm", "task_A_episode_0_plan.png"):
+        (tmp_path / name).touch()
+    return tmp_path
+
+
+def test_the_summary_has_flat_latencies_and_says_how_each_episode_ended(folder):
+    summary = results.gather(folder, ["A", "B"], 2, ABOUT)
+    figures = summary["tasks"]["A"]
+    assert figures["control_latency_p50_ms"] == 3.21
+    assert figures["control_latency_p99_ms"] is None
+    ends = {(s["task"], s["episode"]): s["outcome"] for s in summary["shown"]}
+    assert ends == {
+        ("A", 0): "success",
+        ("A", 1): "failed",
+        ("B", 0): "not done",
+        ("B", 1): "not done",
+    }
+    assert results.ending(summary, "B", 0) == "failed"
+    results.write(folder, summary)
+    assert json.loads((folder / results.SUMMARY).read_text()) == summary
+
+
+def test_without_a_summary_nothing_was_done(tmp_path):
+    summary = results.gather(tmp_path, ["A"], 1, ABOUT)
+    assert [shown["outcome"] for shown in summary["shown"]] == ["not done"]
+    assert summary["tasks"] == {}
+
+
+def test_the_page_shows_all_figures_and_escapes_text(folder):
+    summary = {**results.gather(folder, ["A", "B"], 2, ABOUT), "stopped": "by <hand>"}
+    text = page.render(summary, TITLES, [("Again", "ptp demo --out 'a<b'")])
+    for word in ("2.35", "3.2", "399", "4242", "321", "1 of 1", "0123abcd", "models/&lt;a&gt;"):
+        assert word in text, word
+    for word in ("Some &amp; Co. CPU", "camera &lt;stale&gt;", "by &lt;hand&gt;", "a&lt;b"):
+        assert word in text, word
+    assert "&lt;b&gt;close&lt;/b&gt; &amp; go" in text
+    assert "<b>" not in text
+    for word in ("goal not reached", "broken off", "not done", "There is no film"):
+        assert (word in text) == (word != "goal not reached"), word
+    assert 'src="task_A_episode_0.webm"' in text
+    assert 'src="task_A_episode_0_plan.png"' in text
+
+
+def test_the_page_needs_nothing_from_elsewhere(folder):
+    summary = {**results.gather(folder, ["A", "B"], 2, ABOUT), "stopped": ""}
+    text = page.render(summary, TITLES, [])
+    assert re.findall(r'(?:src|href)="(?!task_|#task-|summary\.json|nodes\.log)[^"]*"', text) == []
+    assert not re.search(r"https?:|@import|url\(|<script", text)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(None, "\N{EN DASH}"), (1.26, "1.3\N{NO-BREAK SPACE}s")]
+)
+def test_a_missing_figure_is_a_dash(value, text):
+    assert page.figure(value, ".1f", "s") == text
+
+
+def test_the_log_keeps_lines_of_threads_apart_and_tells_of_trouble(tmp_path):
+    heard = []
+    with NodeLog(tmp_path / "nodes.log", heard.append) as log:
+
+        def speak(name):
+            for number in range(200):
+                print(f"{name} | line {number}", file=log, flush=True)
+
+        threads = [threading.Thread(target=speak, args=(name,)) for name in ("a", "b")]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        print("planner | [ERROR] [1.0] [planner]: bad", file=log)
+        print("ptp | policy died (exit code 1)", file=log)
+    lines = (tmp_path / "nodes.log").read_text().splitlines()
+    assert all(re.fullmatch(r"[ab] \| line \d+", line) for line in lines[:-2])
+    assert len(lines) == 402
+    assert heard == lines[-2:]
