@@ -22,19 +22,18 @@ class NetworkParameters(ManagedParameters):
     """Parameters of a node that runs networks."""
 
     checkpoint: str = parameter("", "folder of the checkpoint: manifest.json and weights")
-    threads: int = parameter(
-        1, "threads of torch in this process; the same number gives the same bits", minimum=1
-    )
 
 
 def load_networks(parameters: NetworkParameters) -> Checkpoint:
-    """Load the checkpoint for inference with the given number of threads.
+    """Load the checkpoint for inference in this process, with one torch thread.
+
+    One is fastest for single pictures and always gives the same bits.
 
     Raises CheckpointError where it is missing, damaged, or has weights that are not finite.
     """
     if not parameters.checkpoint:
         raise CheckpointError("no checkpoint given: set the parameter checkpoint to its folder")
-    torch.set_num_threads(parameters.threads)
+    torch.set_num_threads(1)
     checkpoint = load_checkpoint(parameters.checkpoint)
     for part in ("vqvae", "generators", "iql"):
         for name, tensor in getattr(checkpoint, part).state_dict().items():

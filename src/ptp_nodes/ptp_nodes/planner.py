@@ -41,6 +41,9 @@ class PlannerParameters(NetworkParameters):
     preset: str = parameter(
         CHECKPOINT, "planner settings: paper, fast, checkpoint (its own) or a training YAML"
     )
+    threads: int = parameter(
+        2, "threads that share a plan; plans do not depend on their number", minimum=1
+    )
 
 
 class PlannerNode(ManagedNode):
@@ -78,7 +81,9 @@ class PlannerNode(ManagedNode):
             stored = self._checkpoint.config.planner
             config = stored if preset == CHECKPOINT else planner_config(preset)
             config = apply_overrides(self, config, self._overrides)
-            self._planners[preset] = make_planner(self._checkpoint, config)
+            self._planners[preset] = make_planner(
+                self._checkpoint, config, threads=self.parameters.threads
+            )
         return self._planners[preset]
 
     def _plan(self, goal: Goal) -> PlanSubgoals.Result:
@@ -103,7 +108,7 @@ class PlannerNode(ManagedNode):
                 )
             )
 
-        with torch.inference_mode():
+        with torch.no_grad():
             codes = torch.from_numpy(start), torch.from_numpy(target)
             plan = planner.plan(
                 *checkpoint.vqvae.lookup(torch.cat(codes)),
@@ -143,7 +148,7 @@ class PlannerNode(ManagedNode):
         stamp = self.get_clock().now().to_msg()
         message.header.stamp = stamp
         message.header.frame_id = CAMERA_FRAME
-        with torch.inference_mode():
+        with torch.no_grad():
             pictures = checkpoint.vqvae.decode(plan.latents).numpy()
         message.pictures = [array_to_image(p, stamp, CAMERA_FRAME) for p in pictures]
         return message

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Files that repeat what the code says, checked against it."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import yaml
+
+from ptp_bringup.shared import shared_root
+from ptp_bringup.stacks import SIM_CAMERA_POSE, STACKS, From
+from ptp_nodes.camera import CameraParameters
+from ptp_nodes.networks import NetworkParameters
+from ptp_nodes.planner import PlannerParameters
+from ptp_nodes.policy import PolicyParameters
+from ptp_nodes.practice import PracticeParameters
+from ptp_nodes.view import ViewParameters
+from ptp_sim.camera import CameraConfig
+from ptp_sim.sim_bridge import SimBridgeParameters
+
+PARAMETERS = {
+    "camera": CameraParameters,
+    "encoder": NetworkParameters,
+    "planner": PlannerParameters,
+    "policy": PolicyParameters,
+    "practice": PracticeParameters,
+    "sim_bridge": SimBridgeParameters,
+    "view": ViewParameters,
+}
+
+
+def defaults(name):
+    return {field.name: field.default for field in dataclasses.fields(PARAMETERS[name])}
+
+
+@pytest.mark.parametrize(
+    "path", sorted((shared_root() / "config" / "nodes").glob("*.yaml")), ids=lambda p: p.name
+)
+def test_a_parameter_file_has_known_keys_and_the_nodes_own_defaults(path):
+    content = yaml.safe_load(path.read_text())
+    assert content
+    for node, section in content.items():
+        known = defaults(node)
+        for name, value in section["ros__parameters"].items():
+            assert value == known[name], f"{node}.{name}"
+
+
+@pytest.mark.parametrize("stack", STACKS.values(), ids=STACKS)
+def test_a_stack_sets_only_parameters_that_its_nodes_have(stack):
+    arguments = {argument.name for argument in stack.arguments}
+    for spec in stack.nodes:
+        if spec.name in PARAMETERS:
+            assert set(spec.parameters) - {"use_sim_time"} <= set(defaults(spec.name)), spec.name
+        for value in (*spec.parameters.values(), *spec.arguments):
+            assert not isinstance(value, From) or value.argument in arguments
+
+
+def test_the_camera_transform_is_that_of_the_simulated_camera():
+    words = dict(zip(SIM_CAMERA_POSE[::2], SIM_CAMERA_POSE[1::2], strict=True))
+    position = np.array([float(words[f"--{axis}"]) for axis in "xyz"])
+    x, y, z, w = (float(words[f"--q{axis}"]) for axis in "xyzw")
+    forward = np.array([2 * (x * z + w * y), 2 * (y * z - w * x), 1 - 2 * (x * x + y * y)])
+    down = np.array([2 * (x * y - w * z), 1 - 2 * (x * x + z * z), 2 * (y * z + w * x)])
+    config = CameraConfig()
+    yaw, pitch = np.deg2rad([config.yaw, config.pitch])
+    level = np.array([-np.sin(yaw), np.cos(yaw), 0.0])
+    expected = np.cos(pitch) * level + np.array([0.0, 0.0, np.sin(pitch)])
+    assert forward == pytest.approx(expected, abs=1e-5)
+    assert position == pytest.approx(config.target - config.distance * expected, abs=1e-5)
+    assert down[2] < -0.8  # the picture is upright
