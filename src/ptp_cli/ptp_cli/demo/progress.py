@@ -42,9 +42,14 @@ class Progress:
 
     def reached(self, count: int, note: str = "") -> None:
         """The stage has come so far."""
+        self.note(note)
         if self._bar is not None:
-            self._bar.set_postfix_str(note, refresh=False)
             self._bar.update(count - self._bar.n)
+
+    def note(self, text: str) -> None:
+        """Say something about the stage."""
+        if self._bar is not None:
+            self._bar.set_postfix_str(text, refresh=False)
 
     def stepped(self, count: int, note: str) -> None:
         """So many control steps of this episode are taken."""
@@ -81,7 +86,7 @@ class Progress:
         return tqdm(
             total=total,
             desc=name,
-            unit=unit,
+            unit=f" {unit}",
             bar_format=form,
             position=position,
             leave=position == 0,

@@ -70,6 +70,7 @@ def show(settings: DemoSettings) -> int:
         log = stack.enter_context(NodeLog(settings.out / LOG, progress.say))
         started = programs(processes, log)
         domain = stack.enter_context(_domain())
+        progress.say(f"to look in with ROS 2 tools: export ROS_DOMAIN_ID={domain}")
         nodes = {program.name for program in started}
         watcher = Stage(film, progress, list(settings.tasks), settings.max_steps, nodes)
         with watching(watcher, domain):

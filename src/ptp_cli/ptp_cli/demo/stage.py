@@ -39,15 +39,17 @@ class Stage:
         self._taken = 0  # control steps of this episode
         self._news: deque[EpisodeNews] = deque()  # what waits for steps to arrive
         self._waited = 0
+        self._planning = False  # the first plan has begun: all nodes are here
         progress.stage("start the nodes", len(nodes), "node")
 
     def beat(self, nodes: set[str]) -> None:
-        """Show who is here, until the first episode begins."""
+        """Show who is here, until the first plan begins."""
+        missing = sorted(self._nodes - nodes)
+        waiting = f"waiting for {', '.join(missing)}" if missing else "loading networks"
         if self._task is None:
-            here = self._nodes & nodes
-            missing = sorted(self._nodes - here)
-            note = f"waiting for {', '.join(missing)}" if missing else "loading networks"
-            self._progress.reached(len(here), note)
+            self._progress.reached(len(self._nodes & nodes), waiting)
+        elif not self._planning:
+            self._progress.note(waiting)
         self._waited = self._waited + 1 if self._news else 0
         if self._waited > PATIENCE:
             self._waited = 0
@@ -69,6 +71,7 @@ class Stage:
 
     def planning(self, done: int, total: int, cost: float) -> None:
         """Show the planner's iterations."""
+        self._planning = True
         self._progress.stage(f"task {self._task}: plan", total, "iteration")
         self._progress.reached(done, f"cost {cost:.2f}")
 
@@ -82,7 +85,7 @@ class Stage:
         count = len(self._subgoals)
         if not count:
             return  # no plan yet: a late step of an episode that was broken off
-        self._taken = step + 1
+        self._taken, self._planning = step + 1, True
         self._film.stepped(step, subgoal)
         target = "goal" if subgoal >= count else f"subgoal {subgoal + 1} of {count}"
         self._progress.stage(f"task {self._task}: act", self._steps, "step")
