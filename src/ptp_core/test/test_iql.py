@@ -90,6 +90,16 @@ def test_targets_start_as_configured_and_move_by_tau():
     assert torch.allclose(target, expected, atol=1e-6)
 
 
+def test_a_convolution_keeps_the_interface():
+    iql = IQL(IQLConfig(policy_conv=4, **SMALL))
+    latents = torch.randn(3, 720)
+    assert iql.act(latents, torch.randn(3, 720)).shape == (3, 5)
+    # It sees where on the grid a latent differs, in the state and in the goal.
+    other = latents.clone()
+    other[:, 5 * 12 + 7] += 10.0
+    assert not torch.equal(iql.policy_mean(latents, other), iql.policy_mean(other, latents))
+
+
 def test_a_projection_keeps_the_interface():
     iql = IQL(IQLConfig(projection_dim=16, **SMALL))
     data = batch(6)

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from ptp_core.config import IQLConfig
 from ptp_core.models.networks import fan_in_, mlp
-from ptp_core.shapes import ACTION_DIM, LATENT_DIM
+from ptp_core.shapes import ACTION_DIM, EMBEDDING_DIM, GRID, LATENT_DIM
 
 Loss = tuple[torch.Tensor, dict[str, torch.Tensor]]
 
@@ -29,7 +29,11 @@ class Batch:
 
 
 class GoalNetwork(nn.Module):
-    """ReLU network on [latent, goal, ...], optionally after one projection shared by both."""
+    """ReLU network on [latent, goal, ...].
+
+    Optionally both first pass one shared linear ``projection``, or, stacked as ten channels of
+    12 x 12, one 3 x 3 convolution of stride 2 with ``conv`` channels.
+    """
 
     def __init__(
         self,
@@ -38,12 +42,16 @@ class GoalNetwork(nn.Module):
         *,
         extra: int = 0,
         projection: int | None = None,
+        conv: int | None = None,
         last_layer_bound: float = 3e-3,
     ) -> None:
         super().__init__()
-        self.projection = None
+        self.projection = self.conv = None
         width = LATENT_DIM
-        if projection is not None:
+        if conv is not None:
+            self.conv = nn.Conv2d(2 * EMBEDDING_DIM, conv, 3, stride=2, padding=1)
+            width = conv * (GRID // 2) ** 2 // 2
+        elif projection is not None:
             self.projection = nn.Linear(LATENT_DIM, projection)
             fan_in_(self.projection)
             width = projection
@@ -53,7 +61,10 @@ class GoalNetwork(nn.Module):
         self, latents: torch.Tensor, goals: torch.Tensor, extra: torch.Tensor | None = None
     ) -> torch.Tensor:
         """Map latents (B, 720), goals (B, 720) and extra (B, E) to (B, outputs)."""
-        if self.projection is not None:
+        if self.conv is not None:
+            both = torch.cat([latents, goals], dim=1).view(-1, 2 * EMBEDDING_DIM, GRID, GRID)
+            latents, goals = torch.relu(self.conv(both)).flatten(1).chunk(2, dim=1)
+        elif self.projection is not None:
             both = torch.relu(self.projection(torch.cat([latents, goals])))
             latents, goals = both.chunk(2)
         inputs = [latents, goals] if extra is None else [latents, goals, extra]
@@ -88,7 +99,11 @@ class IQL(nn.Module):
         self.config = config = config or IQLConfig()
         projection = config.projection_dim
         self.policy = GoalNetwork(
-            config.policy_hidden, ACTION_DIM, projection=projection, last_layer_bound=1e-3
+            config.policy_hidden,
+            ACTION_DIM,
+            projection=projection,
+            conv=config.policy_conv,
+            last_layer_bound=1e-3,
         )
         self.v = GoalNetwork(config.value_hidden, 1, projection=projection)
         self.q = TwinQ(config)

@@ -60,6 +60,7 @@ class IQLConfig:
     q_hidden: tuple[int, ...] = (256, 256)
     value_hidden: tuple[int, ...] = (256, 256)
     projection_dim: int | None = None  # latent and goal first go 720 -> this, shared; None = paper
+    policy_conv: int | None = None  # channels of a 3 x 3, stride 2 convolution before the policy
     policy_std: float = 0.15  # fixed standard deviation of the Gaussian policy
     discount: float = 0.995
     expectile: float = 0.9  # authors call it quantile
@@ -94,6 +95,8 @@ class IQLConfig:
         require(self, "max_minutes", 0.0)
         if self.projection_dim is not None:
             require(self, "projection_dim", 1)
+        if self.policy_conv is not None:
+            require(self, "policy_conv", 2)
         if self.reward_epsilon != "auto":
             require(self, "reward_epsilon", 0.0)
 
