@@ -6,6 +6,7 @@ import dataclasses
 import os
 import shutil
 import signal
+import time
 
 import numpy as np
 import pytest
@@ -113,6 +114,36 @@ def test_a_resumed_training_equals_an_uninterrupted_one(whole, data, tmp_path):
     pretrain(CONFIG, data, tmp_path, progress=False)
     resumed = weights(tmp_path / "checkpoint")
     assert all(torch.equal(value, expected[key]) for key, value in resumed.items())
+
+
+def test_generators_and_policy_trained_side_by_side_are_those_trained_in_turn(
+    whole, data, tmp_path
+):
+    shutil.copytree(whole / "vqvae", tmp_path / "vqvae")
+    pretrain(dataclasses.replace(CONFIG, side_by_side=True), data, tmp_path, progress=False)
+    expected = weights(whole / "checkpoint")
+    parallel = weights(tmp_path / "checkpoint")
+    assert all(torch.equal(value, expected[key]) for key, value in parallel.items())
+
+
+def test_an_error_of_the_policy_lets_the_generators_beside_it_save(
+    whole, data, tmp_path, monkeypatch
+):
+    def fail(*_, **__):
+        deadline = time.monotonic() + 60
+        scalars = tmp_path / "generators" / "dt60" / "scalars.csv"
+        while not scalars.exists() or len(scalars.read_text().splitlines()) < 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        raise ValueError("out of luck")
+
+    monkeypatch.setattr("ptp_core.training.pretrain.train_iql", fail)
+    shutil.copytree(whole / "vqvae", tmp_path / "vqvae")
+    endless = dataclasses.replace(CONFIG.generators, steps=10**7)
+    config = dataclasses.replace(CONFIG, side_by_side=True, generators=endless)
+    with pytest.raises(ValueError, match="out of luck"):
+        pretrain(config, data, tmp_path, progress=False)
+    assert (tmp_path / "generators" / "dt60" / "state.safetensors").exists()
 
 
 def test_a_resumed_encoder_equals_an_uninterrupted_one(data, tmp_path):

@@ -14,7 +14,7 @@ def add_parser(subparsers) -> None:
         "pretrain",
         help="train encoder, subgoal generators and policy from demonstrations",
         description="Train the VQ-VAE encoder, the three subgoal generators and the "
-        "goal-conditioned policy (IQL), one after the other. Curves for TensorBoard and the "
+        "goal-conditioned policy (IQL). Curves for TensorBoard and the "
         "checkpoint are written below --out.",
     )
     parser.add_argument("--config", required=True, metavar="FILE", help="training YAML")

@@ -11,10 +11,7 @@ from __future__ import annotations
 import concurrent.futures
 import json
 import multiprocessing
-import multiprocessing.connection
-import os
 import signal
-import threading
 from collections.abc import Iterator
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
@@ -36,6 +33,7 @@ from ptp_core.practice.partial_results import Key, PartialResults
 from ptp_core.practice.result import MAX_STEPS, EpisodeResult
 from ptp_core.practice.seeds import episode_seeds
 from ptp_core.practice.summary import summarise
+from ptp_core.processes import follow_parent
 from ptp_core.training.checkpoint import Checkpoint, load_checkpoint
 
 
@@ -210,15 +208,9 @@ _worker: dict[str, Any] = {}  # of a spawned process: its runner and the event t
 
 def _start_worker(config: EvaluationConfig, stop) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent asks through the event
-    threading.Thread(target=_leave_with_parent, daemon=True).start()
+    follow_parent()
     torch.set_num_threads(1)
     _worker.update(config=config, stop=stop, runner=None)
-
-
-def _leave_with_parent() -> None:
-    """End this process when its parent is killed: nobody else would tell it."""
-    multiprocessing.connection.wait([multiprocessing.parent_process().sentinel])
-    os._exit(1)
 
 
 def _run_job(key: Key) -> EpisodeResult:

@@ -50,12 +50,14 @@ def run_stage(
     save_minutes: float = 2.0,
     log_every: int = 100,
     progress: bool = True,
+    row: int = 0,
 ) -> dict[str, float]:
     """Train until the budget is spent; resume from ``folder`` where it was left.
 
     Saves ``folder/state.safetensors`` every ``save_minutes``, at the end, and on Ctrl-C or
-    SIGTERM, which then raise KeyboardInterrupt. ``validate`` runs before each save. Returns the
-    last scalars.
+    SIGTERM, which then raise KeyboardInterrupt. ``validate`` runs before each save. ``row`` is
+    the terminal's row for the progress bar, where another process uses row 0. Returns the last
+    scalars.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "state.safetensors"
@@ -77,7 +79,7 @@ def run_stage(
         return {key: value for key, value in last.items() if key not in ("step", "seconds")}
 
     first = state.step
-    with _interruptions() as interrupted, _bar(name, budget, state, progress) as bar:
+    with _interruptions() as interrupted, _bar(name, budget, state, progress, row) as bar:
         try:
             while budget.fraction(state) < 1.0:
                 if decay == "cosine":
@@ -112,12 +114,14 @@ def _set_rates(state: StageState, rates: dict[str, float], fraction: float) -> N
             group["lr"] = rates[key] * scale
 
 
-def _bar(name: str, budget: Budget, state: StageState, progress: bool) -> tqdm:
+def _bar(name: str, budget: Budget, state: StageState, progress: bool, row: int) -> tqdm:
     """Show steps, or seconds where the clock ends the stage: then the time left is right."""
     unit, total, start = "step", budget.steps, state.step
     if budget.max_minutes:
         unit, total, start = "s", round(60 * budget.max_minutes), round(state.seconds)
-    return tqdm(total=total, initial=start, unit=unit, desc=name, disable=not progress)
+    return tqdm(
+        total=total, initial=start, unit=unit, desc=name, disable=not progress, position=row
+    )
 
 
 def _advance(bar: tqdm, budget: Budget, state: StageState) -> None:

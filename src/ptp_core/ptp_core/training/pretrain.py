@@ -6,6 +6,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,6 +24,7 @@ from ptp_core.errors import DatasetError
 from ptp_core.models.vqvae import VQVAE
 from ptp_core.training.checkpoint import save_checkpoint, serialise
 from ptp_core.training.iql_stage import train_iql
+from ptp_core.training.side_by_side import generators_in_background
 from ptp_core.training.subgoal_stage import train_generators
 from ptp_core.training.vqvae_stage import train_vqvae
 
@@ -67,24 +70,14 @@ def pretrain(
     config = settle(config, distances)
     _save_config(out, config)
 
-    generators, generator_metrics = train_generators(
-        config,
-        vqvae,
-        training,
-        out / "generators",
-        validation=validation,
-        device=device,
-        progress=progress,
-    )
-    iql, iql_metrics = train_iql(
-        config,
-        vqvae,
-        training,
-        out / "iql",
-        validation=validation,
-        device=device,
-        progress=progress,
-    )
+    common = {"validation": validation, "device": device, "progress": progress}
+    for_generators = (config, vqvae, training, out / "generators")
+    beside = nullcontext()
+    if config.side_by_side:
+        beside = generators_in_background(*for_generators, **common)
+    with beside, _threads(1 if config.side_by_side else torch.get_num_threads()):
+        iql, iql_metrics = train_iql(config, vqvae, training, out / "iql", **common)
+    generators, generator_metrics = train_generators(*for_generators, **common)
     metrics: dict[str, Any] = {
         "vqvae": encoder_metrics,
         "generators": generator_metrics,
@@ -117,6 +110,16 @@ def settle(config: TrainConfig, distances: dict[int, np.ndarray]) -> TrainConfig
     if follower.distance_threshold == "auto":
         follower = dataclasses.replace(follower, distance_threshold=iql.reward_epsilon)
     return dataclasses.replace(config, iql=iql, follower=follower)
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def choose_device(name: str) -> torch.device:

@@ -29,6 +29,7 @@ def train_generators(
     validation: EncodedDataset,
     device: torch.device,
     progress: bool = True,
+    row: int = 0,
 ) -> tuple[GeneratorHierarchy, dict[str, float]]:
     """Train dt60, dt30 and dt15, one after the other; return them and their last scalars."""
     torch.manual_seed(config.seed)
@@ -46,13 +47,14 @@ def train_generators(
             validation,
             device,
             progress,
+            row,
         )
         scalars |= {f"{name}/{key}": value for key, value in result.items()}
     return hierarchy.eval(), scalars
 
 
 def _train_one(
-    config, name, number, hierarchy, vqvae, data, folder, validation, device, progress
+    config, name, number, hierarchy, vqvae, data, folder, validation, device, progress, row
 ) -> dict[str, float]:
     settings = config.generators
     gaps: GapConfig = getattr(settings, name)
@@ -112,6 +114,7 @@ def _train_one(
         save_minutes=config.save_minutes,
         log_every=config.log_every,
         progress=progress,
+        row=row,
     )
     return {**scalars, "steps": state.step, "seconds": state.seconds}
 
