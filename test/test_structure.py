@@ -39,6 +39,7 @@ THIRD_PARTY = {
     "gymnasium": ("gymnasium", "python3-gymnasium-pip"),
     "h5py": ("h5py", "python3-h5py"),
     "jinja2": ("jinja2", "python3-jinja2"),
+    "matplotlib": ("matplotlib", "python3-matplotlib"),
     "numpy": ("numpy", "python3-numpy"),
     "PIL": ("pillow", "python3-pil"),
     "pybullet": ("pybullet", "python3-pybullet-pip"),

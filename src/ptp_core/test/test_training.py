@@ -11,6 +11,7 @@ import time
 import numpy as np
 import pytest
 import torch
+from matplotlib.image import imread
 
 from ptp_core.config import (
     DataConfig,
@@ -97,6 +98,12 @@ def test_pretraining_ends_with_a_checkpoint_whose_distances_are_settled(whole):
     assert [row["step"] for row in rows] == ["5", "10", "10"]
     assert float(rows[-1]["validation/value/loss"]) >= 0
     assert list((whole / "iql").glob("events.out.tfevents.*"))
+
+
+def test_pretraining_draws_its_curves(whole):
+    picture = imread(whole / "curves.png")
+    assert picture.shape == (650, 1100, 4)
+    assert len(np.unique(picture.reshape(-1, 4), axis=0)) > 20
 
 
 def test_a_resumed_training_equals_an_uninterrupted_one(whole, data, tmp_path):

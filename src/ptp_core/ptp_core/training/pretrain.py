@@ -23,6 +23,7 @@ from ptp_core.data.files import write_atomically
 from ptp_core.errors import DatasetError
 from ptp_core.models.vqvae import VQVAE
 from ptp_core.training.checkpoint import save_checkpoint, serialise
+from ptp_core.training.curves import plot_curves
 from ptp_core.training.iql_stage import train_iql
 from ptp_core.training.side_by_side import generators_in_background
 from ptp_core.training.subgoal_stage import train_generators
@@ -42,9 +43,9 @@ def pretrain(
     """Train encoder, subgoal generators and IQL; return the checkpoint's folder.
 
     ``out`` holds one folder a stage (state, scalars.csv, TensorBoard events), codes.safetensors,
-    config.yaml, metrics.json and checkpoint/. Run again with the same folders to resume: finished
-    stages are kept, a stage whose settings or inputs changed starts again. Raises
-    KeyboardInterrupt after saving on Ctrl-C.
+    config.yaml, metrics.json, curves.png and checkpoint/. Run again with the same folders to
+    resume: finished stages are kept, a stage whose settings or inputs changed starts again.
+    Raises KeyboardInterrupt after saving on Ctrl-C.
     """
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
@@ -96,6 +97,7 @@ def pretrain(
     }
     text = json.dumps(metrics, indent=2) + "\n"
     write_atomically(out / "metrics.json", lambda path: path.write_text(text))
+    plot_curves(out, out / "curves.png")
     modules = {"vqvae": vqvae, "generators": generators, "iql": iql}
     save_checkpoint(out / "checkpoint", modules, config, metrics, precision=precision)
     return out / "checkpoint"

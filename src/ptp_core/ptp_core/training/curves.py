@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The curves of a training run as one picture."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+
+from ptp_core.data.files import write_atomically
+from ptp_core.models.subgoal_generator import HORIZONS
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One scalar of some stages, over the minutes that each of them trained."""
+
+    title: str
+    scalar: str
+    stages: dict[str, str]  # label to folder
+    log: bool = True
+
+
+PANELS = (
+    Panel("VQ-VAE: weighted reconstruction error", "weighted_mse", {"VQ-VAE": "vqvae"}),
+    Panel(
+        "Subgoal generators: SmoothL1",
+        "smooth_l1",
+        {name: f"generators/{name}" for name in HORIZONS},
+    ),
+    Panel("Policy: error of the action", "policy/action_mse", {"policy": "iql"}),
+    Panel("V: mean over the batch", "value/mean", {"V": "iql"}, log=False),
+)
+
+
+def plot_curves(run: Path, path: Path) -> None:
+    """Draw the scalars.csv below ``run`` into the PNG ``path``; missing stages stay empty.
+
+    Thin lines are training batches, dots are validation data.
+    """
+    # Imported here: matplotlib takes a second to load. No pyplot: it keeps global state.
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 6.5), layout="constrained")
+    for axes, panel in zip(figure.subplots(2, 2).flat, PANELS, strict=True):
+        for number, (label, folder) in enumerate(panel.stages.items()):
+            rows = _read(run / folder / "scalars.csv")
+            colour = f"C{number}"
+            axes.plot(*_series(rows, panel.scalar), color=colour, linewidth=0.8, label=label)
+            held_out = f"validation/{panel.scalar}"
+            axes.plot(*_series(rows, held_out), "o", color=colour, markersize=4)
+        axes.set_title(panel.title, fontsize=11)
+        axes.set_xlabel("minutes of training")
+        if panel.log:
+            axes.set_yscale("log")
+        axes.grid(alpha=0.3, which="both")
+        axes.legend()
+    figure.suptitle("Lines: training batches. Dots: validation trajectories.", fontsize=9)
+    write_atomically(path, lambda partial: figure.savefig(partial, format="png", dpi=100))
+
+
+def _read(path: Path) -> list[dict[str, str]]:
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def _series(rows: list[dict[str, str]], scalar: str) -> tuple[list[float], list[float]]:
+    """Minutes and values where the scalar changed: validation stays in the rows between."""
+    minutes, values, last = [], [], None
+    for row in rows:
+        text = row.get(scalar)
+        if text and text != last:
+            minutes.append(float(row["seconds"]) / 60)
+            values.append(float(text))
+            last = text
+    return minutes, values
