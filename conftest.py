@@ -1,14 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Keep ROS tests apart: a domain of its own for every test, and no traffic off this machine."""
+"""Keep ROS tests apart: a domain of its own for every test, and no traffic off this machine.
+
+And let Ctrl-C reach what the tests start.
+"""
 
 import itertools
 import os
 import random
+import signal
 
 import pytest
 from domain_coordinator import domain_id
 
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+
+# A shell makes its background jobs ignore Ctrl-C, and their children inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # One walk over the 100 usable domains a session: a test never gets the domain of the test before
 # it, whose participants may still be known to others. The coordinator holds a port for each domain
