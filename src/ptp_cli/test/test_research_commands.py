@@ -72,7 +72,7 @@ def test_from_nothing_to_figures(trained, toy, tmp_path, capsys):
 
 def test_options_reach_the_episodes(toy, tmp_path):
     output = tmp_path / "figures.json"
-    options = ("--method", "model_free", "--deterministic", "--env-arg", "max_steps=5")
+    options = ("--method", "model_free", "--actions", "mean", "--env-arg", "max_steps=5")
     assert ptp("evaluate", *toy, "--tasks", "A", "--workers", 1, *options, "--json", output) == 0
     result = json.loads(output.read_text())
     assert result["method"] == "model_free"

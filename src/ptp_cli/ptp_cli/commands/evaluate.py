@@ -56,7 +56,11 @@ def add_parser(subparsers) -> None:
         metavar="NAME",
         help="fast, paper, or a YAML file with a planner section (default: fast)",
     )
-    add("--deterministic", action="store_true", help="act with the policy's mean, not a sample")
+    add(
+        "--actions",
+        choices=("mean", "sample"),
+        help="take the policy's mean action, or draw one (default: as the checkpoint says)",
+    )
     add(
         "--plan-buffer",
         type=Path,
@@ -88,6 +92,8 @@ def run(args: argparse.Namespace) -> int:
     planner = args.planner if args.planner in PRESETS else str(config_file(args.planner))
     checkpoint = args.checkpoint or released_checkpoint()
     follower = load_checkpoint(checkpoint).config.follower
+    if args.actions is not None:
+        follower = dataclasses.replace(follower, sample_actions=args.actions == "sample")
     config = EvaluationConfig(
         checkpoint=checkpoint,
         env=args.env,
@@ -99,9 +105,7 @@ def run(args: argparse.Namespace) -> int:
         seed=args.seed,
         max_steps=args.max_steps,
         planner=planner_config(planner),
-        follower=dataclasses.replace(
-            follower, sample_actions=follower.sample_actions and not args.deterministic
-        ),
+        follower=follower,
         plan_buffer=args.plan_buffer,
     )
     try:
