@@ -22,6 +22,8 @@ JOINT_STATES = "joint_states"  # sensor_msgs/JointState
 ARM_PATH = "arm/path"  # nav_msgs/Path
 STEP = "step"  # StepInfo
 EPISODE = "episode"  # EpisodeStatus
+JOY = "joy"  # sensor_msgs/Joy
+POLICY_UPDATE = "policy_update"  # PolicyUpdate
 VIEW_IMAGE = "view/image"  # sensor_msgs/Image: now | subgoal | goal
 VIEW_SUBGOALS = "view/subgoals"  # sensor_msgs/Image: the strip
 VIEW_MARKERS = "view/markers"  # visualization_msgs/MarkerArray
@@ -32,6 +34,7 @@ ENCODE_IMAGE = "encode_image"  # service
 DECODE_LATENT = "decode_latent"  # service
 RESET_SCENE = "reset_scene"  # service
 JUDGE_EPISODE = "judge_episode"  # service
+REARM = "arm/rearm"  # service: after a person let go
 
 BASE_FRAME = "base"  # the arm's mount; x forward, z up (REP 103)
 CAMERA_FRAME = "camera_optical"

@@ -13,7 +13,7 @@ import numpy as np
 from builtin_interfaces.msg import Time
 from geometry_msgs.msg import Pose
 from ptp_interfaces.msg import ArmState, CartesianDelta, ErrorCode, Observation
-from ptp_interfaces.srv import JudgeEpisode, ResetScene
+from ptp_interfaces.srv import JudgeEpisode, Rearm, ResetScene
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
 from rclpy.node import Node
@@ -21,6 +21,7 @@ from rosgraph_msgs.msg import Clock as ClockMessage
 from sensor_msgs.msg import Image, JointState
 
 from ptp_core.errors import InputError, PtpError
+from ptp_robot.arbiter import Arbiter, Source
 from ptp_robot.kinematics import ARM_JOINTS
 from ptp_ros.diagnostics import ERROR, OK, WARN, Diagnostics
 from ptp_ros.errors import RequestError, fill_error
@@ -38,6 +39,7 @@ from ptp_ros.topics import (
     JUDGE_EPISODE,
     LATCHED,
     OBSERVATION,
+    REARM,
     RECORDS,
     RESET_SCENE,
     SENSOR,
@@ -63,6 +65,9 @@ class SimBridgeParameters:
     patience: int = parameter(
         4, "pictures by which an answer may be late in real time", minimum=0, maximum=100
     )
+    dead_man_patience: float = parameter(
+        0.3, "how long a person counts as holding the arm after the last command, s", minimum=0.05
+    )
     grasp: str = parameter(
         "assisted", "how the gripper takes the block", choices=("assisted", "physical")
     )
@@ -85,8 +90,9 @@ class SimBridgeNode(Node):
         super().__init__("sim_bridge", **options)
         self._settings = settings = declare(self, SimBridgeParameters)
         self._gate = CommandGate(settings.mode, settings.patience)
+        self._arbiter = Arbiter(settings.dead_man_patience)
         self._env = make_env(grasp=settings.grasp)
-        self._steps = self._refused = self._late = 0
+        self._steps = self._refused = self._late = self._held_off = 0
         self._info: dict = {}
         self._task = ""
         # When the newest observations left: number -> system time, as messages carry it [ns].
@@ -103,6 +109,7 @@ class SimBridgeNode(Node):
         self.create_subscription(CartesianDelta, COMMAND, self._commanded, COMMANDS)
         self.create_service(ResetScene, RESET_SCENE, self._reset)
         self.create_service(JudgeEpisode, JUDGE_EPISODE, self._judge)
+        self.create_service(Rearm, REARM, self._rearm)
         Diagnostics(self, self._status)
         if not self._lock_step:
             steady = Clock(clock_type=ClockType.STEADY_TIME)
@@ -161,7 +168,29 @@ class SimBridgeNode(Node):
         response.check_values = [bool(value) for value in self._info["parts"].values()]
         return response
 
+    def _rearm(self, request: Rearm.Request, response: Rearm.Response):
+        if not self._arbiter.rearm(time.monotonic()):
+            error = "a person holds the arm: let go of the dead-man switch first"
+            return fill_error(response, RequestError(ErrorCode.BUSY, error))
+        self.get_logger().info("rearmed: policies may move the arm")
+        if self._lock_step and self._task:
+            # The policy's answer to the last picture was refused: ask again with a new one.
+            self._gate.observed()
+            self._publish(self._env.world.observe())
+        return response
+
     def _commanded(self, message: CartesianDelta, info: dict) -> None:
+        before, now = self._arbiter.taken_over, time.monotonic()
+        try:
+            admitted = self._arbiter.admits(Source(message.source), message.dead_man, now)
+        except ValueError:
+            self._refuse(InputError(f"the command's source is {message.source}; see its message"))
+            return
+        if self._arbiter.taken_over and not before:
+            self.get_logger().info("a person took over: policies wait for rearm")
+        if not admitted:
+            self._held_off += 1
+            return
         if not self._gate.admits(message.observation_seq):
             self._late += 1  # answered before, too late, or no scene yet
             return
@@ -186,7 +215,8 @@ class SimBridgeNode(Node):
         # From the picture's leaving to the command's leaving; both on this machine's clock.
         left = info["source_timestamp"]
         latency = (left - self._published.get(message.observation_seq, left)) * 1e-9
-        self._state = ArmState(command_seq=message.seq, latency=latency)
+        self._state = ArmState(command_seq=message.seq, latency=latency, moved=True)
+        self._state.command = message
         if self._lock_step:
             self._gate.observed()
             self._publish(image)
@@ -260,6 +290,7 @@ class SimBridgeNode(Node):
         state.gripper = 1.0 - 2.0 * min(self._env.world.arm.opening() / self._open, 1.0)
         state.executed_dx, state.executed_dy, state.executed_dz = moved
         state.executed_dyaw = turned
+        state.taken_over = self._arbiter.taken_over
         self._states.publish(state)
         # The other finger mimics this one.
         joints = JointState(name=[*ARM_JOINTS, FINGER_JOINT])
@@ -276,6 +307,8 @@ class SimBridgeNode(Node):
             "steps": self._steps,
             "refused": self._refused,
             "late": self._late,
+            "held off": self._held_off,
+            "taken over": self._arbiter.taken_over,
         }
         if self._state.error_code != ErrorCode.NONE:
             return ERROR, self._state.error_msg, figures
