@@ -15,13 +15,8 @@ from ptp_core.config import PlannerConfig
 from ptp_core.planners.base import Plan, PlanFeedback, Planner
 from ptp_core.planners.factory import make_planner, planner_config
 from ptp_core.training.checkpoint import Checkpoint
-from ptp_nodes.networks import (
-    NetworkParameters,
-    check_codes,
-    check_encoder,
-    load_networks,
-    weights_version,
-)
+from ptp_nodes.live import LiveNetworks
+from ptp_nodes.networks import NetworkParameters, check_codes, check_encoder, load_networks
 from ptp_ros.actions import Goal, SingleGoalServer
 from ptp_ros.diagnostics import ERROR, OK, Diagnostics
 from ptp_ros.images import array_to_image
@@ -58,6 +53,7 @@ class PlannerNode(ManagedNode):
         self._plans = 0
         self._last_seconds = 0.0
         self._publisher = self.create_publisher(SubgoalPlan, PLAN, LATCHED)
+        self._live = LiveNetworks(self)
         self._server = SingleGoalServer(self, PlanSubgoals, PLAN_SUBGOALS, self._plan)
         Diagnostics(self, self._status)
 
@@ -69,9 +65,11 @@ class PlannerNode(ManagedNode):
         """Cancel the running plan and end its thread."""
         super().stop()
         self._server.stop()
+        self._live.stop()
 
     def _configure(self) -> None:
         self._checkpoint = load_networks(self.parameters)
+        self._live.use(self._checkpoint)
         self._planners = {}
         self._planner(self.parameters.preset)
 
@@ -94,6 +92,7 @@ class PlannerNode(ManagedNode):
         target = check_codes(request.goal_codes, checkpoint, "goal picture")
         preset = request.preset or self.parameters.preset
         planner = self._planner(preset)
+        self._live.swap()
         began = time.monotonic()
 
         def report(progress: PlanFeedback) -> None:
@@ -142,7 +141,7 @@ class PlannerNode(ManagedNode):
             seconds=plan.seconds,
             seed=request.seed,
             preset=preset,
-            weights_version=weights_version(checkpoint),
+            weights_version=self._live.version,
         )
         message.codes.extend(plan.codes.flatten().tolist())
         stamp = self.get_clock().now().to_msg()
@@ -158,6 +157,7 @@ class PlannerNode(ManagedNode):
             "plans": self._plans,
             "planning": self._server.running,
             "last_plan_seconds": self._last_seconds,
+            "updates_refused": self._live.refused,
         }
         if not self.active:
             return ERROR, str(self.problem), figures

@@ -15,13 +15,8 @@ from ptp_interfaces.msg import CartesianDelta, ErrorCode, Latent, StepInfo
 from ptp_core.config import FollowerConfig
 from ptp_core.practice.controller import ActResult, Controller
 from ptp_core.training.checkpoint import Checkpoint
-from ptp_nodes.networks import (
-    NetworkParameters,
-    check_codes,
-    check_encoder,
-    load_networks,
-    weights_version,
-)
+from ptp_nodes.live import LiveNetworks
+from ptp_nodes.networks import NetworkParameters, check_codes, check_encoder, load_networks
 from ptp_nodes.observations import Arrival, ObservationGate
 from ptp_robot.action import ActionScale
 from ptp_ros.actions import Goal, SingleGoalServer
@@ -90,6 +85,7 @@ class PolicyNode(ManagedNode):
         self._commands = self.create_lifecycle_publisher(CartesianDelta, COMMAND, COMMANDS)
         self._steps = self.create_lifecycle_publisher(StepInfo, STEP, RECORDS)
         self.create_subscription(Latent, LATENT, self._gate.put, LATCHED)
+        self._live = LiveNetworks(self)
         self._server = SingleGoalServer(self, ReachGoal, REACH_GOAL, self._reach)
         Diagnostics(self, self._status)
 
@@ -101,11 +97,13 @@ class PolicyNode(ManagedNode):
         """End the running goal and its thread."""
         super().stop()
         self._server.stop()
+        self._live.stop()
 
     def _configure(self) -> None:
         self._checkpoint = load_networks(self.parameters)
         config = apply_overrides(self, self._checkpoint.config.follower, self._overrides)
         self._controller = Controller(self._checkpoint, config)
+        self._live.use(self._checkpoint)
         # The first call of a network pays for set-up; nobody should wait for it later.
         self._controller.start(None, np.zeros(len(Latent().codes), np.int64), seed=0)
         self._controller.act(np.zeros(len(Latent().codes), np.int64))
@@ -159,6 +157,7 @@ class PolicyNode(ManagedNode):
 
         dropped = self._gate.dropped
         arrival = self._gate.next(self._checkpoint, problem, goal.raise_if_canceled)
+        self._live.swap()
         began = time.monotonic()
         with torch.inference_mode():
             decision = self._controller.act(arrival.latent.codes)
@@ -194,7 +193,7 @@ class PolicyNode(ManagedNode):
             dz=delta.dz,
             dyaw=delta.dyaw,
             gripper=delta.gripper,
-            weights_version=weights_version(self._checkpoint),
+            weights_version=self._live.version,
         )
         command.header.stamp = self.get_clock().now().to_msg()
         command.header.frame_id = BASE_FRAME
@@ -266,9 +265,11 @@ class PolicyNode(ManagedNode):
             "goals": self._goals,
             "problems": self._problems,
             "latency_ms": self._latency * 1e3,
+            "updates_refused": self._live.refused,
         }
         if not self.active:
             return ERROR, str(self.problem), figures
+        figures["weights"] = self._live.version
         if self._server.running:
             return OK, "reaching a goal", figures
         return (WARN if self._problems else OK), "idle", figures

@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Replace the weights of policy and value networks while they are in use (paper Alg. 1)."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from dataclasses import dataclass
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load
+from torch import nn
+
+from ptp_core.errors import CheckpointError
+from ptp_core.training.checkpoint import serialise
+
+
+@dataclass(frozen=True)
+class WeightsUpdate:
+    """New weights as they travel: safetensors bytes beside what they must agree with."""
+
+    version: int  # counts up by one with each update; the checkpoint is 0
+    encoder_id: str  # of the latents that the networks read
+    sha256: str  # of content, hexadecimal
+    content: bytes
+
+    @classmethod
+    def of(cls, module: nn.Module, version: int, encoder_id: str) -> WeightsUpdate:
+        """The module's weights in float32."""
+        content = serialise(module, encoder_id=encoder_id)
+        return cls(version, encoder_id, hashlib.sha256(content).hexdigest(), content)
+
+
+class LiveWeights:
+    """Takes updates in one thread and puts them into ``module`` in the thread that uses it.
+
+    ``stage`` checks an update fully; ``swap`` then only copies it, between two steps. A refused
+    update changes nothing, so the last good weights stay.
+    """
+
+    def __init__(self, module: nn.Module, encoder_id: str) -> None:
+        self.version = 0  # of the weights in use
+        self._module = module
+        self._encoder_id = encoder_id
+        self._lock = threading.Lock()
+        self._staged: tuple[int, dict[str, torch.Tensor]] | None = None
+
+    def stage(self, update: WeightsUpdate) -> bool:
+        """Check an update and keep it for ``swap``; False for one that is not newer.
+
+        Raises CheckpointError for other latents, a wrong checksum, other names or shapes, and
+        values that are not finite.
+        """
+        name = f"weights {update.version}"
+        if update.encoder_id != self._encoder_id:
+            raise CheckpointError(
+                f"{name} read latents of encoder {update.encoder_id[:12] or '(unnamed)'}, not "
+                f"{self._encoder_id[:12]}: start learner and nodes with the same checkpoint"
+            )
+        if hashlib.sha256(update.content).hexdigest() != update.sha256:
+            raise CheckpointError(f"{name} were altered on the way (sha256)")
+        try:
+            tensors = load(update.content)
+        except SafetensorError as error:
+            raise CheckpointError(f"{name} are no safetensors ({error})") from None
+        self._check(name, tensors)
+        with self._lock:
+            newest = self._staged[0] if self._staged else self.version
+            if update.version <= newest:
+                return False
+            self._staged = update.version, tensors
+        return True
+
+    @torch.no_grad()
+    def swap(self) -> bool:
+        """Put the staged weights in use, if there are any; say whether."""
+        with self._lock:
+            staged, self._staged = self._staged, None
+        if staged is None:
+            return False
+        own = self._module.state_dict()
+        for name, tensor in staged[1].items():
+            own[name].copy_(tensor)
+        self.version = staged[0]
+        return True
+
+    def _check(self, name: str, tensors: dict[str, torch.Tensor]) -> None:
+        own = self._module.state_dict()
+        if odd := sorted(own.keys() ^ tensors.keys()):
+            raise CheckpointError(
+                f"{name} have other tensors than the checkpoint, {odd[0]} for one: "
+                "the learner trains networks of another size"
+            )
+        for key, tensor in tensors.items():
+            if tensor.shape != own[key].shape:
+                raise CheckpointError(
+                    f"{name}: {key} has shape {tuple(tensor.shape)}, the checkpoint's has "
+                    f"{tuple(own[key].shape)}: the learner trains networks of another size"
+                )
+            if not torch.isfinite(tensor).all():
+                raise CheckpointError(f"{name}: {key} has values that are not finite")

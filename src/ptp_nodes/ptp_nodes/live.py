@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the nodes with networks do with `PolicyUpdate`: check it aside, swap between two uses."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+from ptp_interfaces.msg import PolicyUpdate
+from rclpy.node import Node
+
+from ptp_core.errors import CheckpointError
+from ptp_core.practice.live_weights import LiveWeights, WeightsUpdate
+from ptp_core.training.checkpoint import Checkpoint
+from ptp_nodes.networks import weights_version
+from ptp_ros.topics import LATCHED, POLICY_UPDATE
+from ptp_ros.worker import NewestFirst
+
+
+class LiveNetworks:
+    """Keeps a node's policy and value networks up to date.
+
+    ``use`` names the checkpoint whose networks are meant; ``swap`` is called by the thread that
+    runs them, before it does. A refused update is logged once and counted.
+    """
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._checkpoint: Checkpoint | None = None
+        self._weights: LiveWeights | None = None
+        self._newest: PolicyUpdate | None = None
+        self.refused = 0
+        self._pool = ThreadPoolExecutor(1, "weights")
+        self._updates = NewestFirst(self._pool, self._stage)
+        node.create_subscription(PolicyUpdate, POLICY_UPDATE, self._updates.put, LATCHED)
+
+    def use(self, checkpoint: Checkpoint) -> None:
+        """Update these networks from now on, with an update that came earlier too."""
+        self._checkpoint = checkpoint
+        self._weights = LiveWeights(checkpoint.iql, checkpoint.encoder_id)
+        if self._newest is not None:
+            self._updates.put(self._newest)
+
+    @property
+    def version(self) -> str:
+        """Identity of the weights in use: the checkpoint's, and "+n" after update n."""
+        live = self._weights.version
+        return weights_version(self._checkpoint) + (f"+{live}" if live else "")
+
+    def swap(self) -> None:
+        """Use the newest weights that passed the checks."""
+        if self._weights.swap():
+            self._node.get_logger().info(f"weights {self.version} in use")
+
+    def stop(self) -> None:
+        """End the thread."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def _stage(self, message: PolicyUpdate) -> None:
+        self._newest = message
+        if self._weights is None:
+            return  # not configured yet
+        update = WeightsUpdate(
+            message.version, message.encoder_id, message.sha256, bytes(message.weights)
+        )
+        try:
+            if not self._weights.stage(update) and update.version < self._weights.version:
+                raise CheckpointError(
+                    f"weights {update.version} are older than those in use: a learner that began "
+                    "anew needs nodes that begin anew"
+                )
+        except CheckpointError as error:
+            self.refused += 1
+            self._node.get_logger().error(f"{error}; keeping {self.version}")
