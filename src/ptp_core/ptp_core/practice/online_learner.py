@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fine-tune policy and value functions on demonstrations and practice (paper Alg. 1).
+
+Where the episodes come from, and who gets the weights, is the caller's business: the learner node
+and practice in process use the same object.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ptp_core.data.encoded import EncodedDataset
+from ptp_core.data.replay_buffer import CodeBatch, ReplayBuffer
+from ptp_core.errors import InputError
+from ptp_core.practice.live_weights import WeightsUpdate
+from ptp_core.training.checkpoint import Checkpoint
+from ptp_core.training.iql_stage import fill_buffer, make_batch
+from ptp_core.training.state import StageState
+
+LEARNING_RATE = 3e-4  # the paper's; pre-training may have ended on a decayed rate
+CAPACITY = 1_000_000  # online transitions, 316 bytes each (authors' code)
+
+
+@dataclass(frozen=True)
+class PracticeEpisode:
+    """What the learner needs of an episode of n steps."""
+
+    codes: np.ndarray  # (n + 1, 144) of the observations
+    actions: np.ndarray  # (n, 5) in [-1, 1], as carried out
+    targets: np.ndarray | None = None  # (n, 144) pursued at each step; None: a demonstration
+
+    @property
+    def steps(self) -> int:
+        """Return n."""
+        return len(self.actions)
+
+
+class OnlineLearner:
+    """IQL on batches of which ``iql.online_fraction`` are practice, the rest demonstrations.
+
+    ``updates_per_step`` gradient steps are due for each practised step; ``due`` counts them, so
+    that the ratio is kept exactly however steps and updates interleave. Weights that are not
+    finite are taken back to the last good ones.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        demonstrations: EncodedDataset | None = None,
+        *,
+        updates_per_step: float = 1.0,
+        learning_rate: float = LEARNING_RATE,
+        capacity: int = CAPACITY,
+        seed: int = 0,
+    ) -> None:
+        if updates_per_step < 0 or not math.isfinite(updates_per_step):
+            raise InputError(f"updates_per_step is {updates_per_step}; it must be 0 or more")
+        if demonstrations is not None and demonstrations.encoder_id != checkpoint.encoder_id:
+            raise InputError(
+                f"the demonstrations are codes of encoder {demonstrations.encoder_id[:12]}, the "
+                f"checkpoint has {checkpoint.encoder_id[:12]}: encode them with this checkpoint"
+            )
+        self.checkpoint = checkpoint
+        self.updates_per_step = updates_per_step
+        self.diverged = 0  # times that weights were taken back
+        self.online = ReplayBuffer(capacity, checkpoint.config.iql.relabelling)
+        self.offline = None
+        if demonstrations is not None:
+            self.offline = fill_buffer(demonstrations, checkpoint.config.iql)
+        self._iql = checkpoint.iql.train().requires_grad_(True)
+        self._iql.q_target.requires_grad_(False)
+        for optimiser in self._iql.optimisers.values():
+            for group in optimiser.param_groups:
+                group["lr"] = learning_rate
+        self._steps = 0
+        self._state = StageState(
+            modules={"iql": self._iql},
+            optimisers=self._iql.optimisers,
+            generator=torch.Generator().manual_seed(seed),
+            rng=np.random.default_rng(seed),
+            fingerprint={"encoder_id": checkpoint.encoder_id, "seed": seed},
+        )
+        self._remember()
+
+    @property
+    def updates(self) -> int:
+        """Gradient steps since the checkpoint."""
+        return self._state.step
+
+    @property
+    def due(self) -> int:
+        """Gradient steps that the practised steps still call for; negative when ahead."""
+        return math.floor(self._steps * self.updates_per_step + 1e-9) - self.updates
+
+    def add(self, episode: PracticeEpisode) -> None:
+        """Learn from this episode too. Raises InputError where its parts do not fit together."""
+        if not np.isfinite(episode.actions).all():
+            raise InputError("the episode has actions that are not finite: it is left out")
+        self.online.add_trajectory(episode.codes, episode.actions, episode.targets)
+        self._steps += episode.steps
+
+    def update(self) -> dict[str, float]:
+        """Make one gradient step; return its scalars.
+
+        ``diverged`` is 1 in the scalars when the step left numbers that are not finite: it was
+        undone, together with those since the last ``remember``. Raises InputError without data.
+        """
+        config = self.checkpoint.config.iql
+        codes = self._sample(config.batch_size, config.online_fraction)
+        device = self.checkpoint.vqvae.codebook.device
+        batch = make_batch(codes, self.checkpoint.vqvae, config.reward_epsilon, device)
+        metrics = {name: float(value) for name, value in self._iql.update(batch).items()}
+        self._state.step += 1
+        bad = not all(math.isfinite(value) for value in metrics.values())
+        if bad:
+            self._take_back()
+        return {**metrics, "diverged": float(bad)}
+
+    def weights(self, version: int) -> WeightsUpdate:
+        """Return the weights to use from now on.
+
+        These become the last good ones; where they are not finite, the last good ones are taken.
+        """
+        if all(torch.isfinite(value).all() for value in self._iql.state_dict().values()):
+            self._remember()
+        else:
+            self._take_back()
+        return WeightsUpdate.of(self._iql, version, self.checkpoint.encoder_id)
+
+    def save(self, path: Path) -> None:
+        """Write weights, optimisers, counts and random state atomically; episodes not."""
+        self._state.save(path)
+
+    def resume(self, path: Path) -> bool:
+        """Go on from ``save``; False where there is nothing of this checkpoint and seed.
+
+        The episodes must be added again. Raises CheckpointError when the file is damaged.
+        """
+        if not self._state.resume(path):
+            return False
+        self._remember()
+        return True
+
+    def _sample(self, size: int, online_fraction: float) -> CodeBatch:
+        """A batch of both buffers, or of the one that has anything."""
+        rng = self._state.rng
+        if self.offline is None or not len(self.offline):
+            return self.online.sample(size, rng)
+        if not len(self.online):
+            return self.offline.sample(size, rng)
+        online = round(online_fraction * size)
+        parts = [
+            buffer.sample(count, rng)
+            for buffer, count in ((self.online, online), (self.offline, size - online))
+            if count
+        ]
+        return CodeBatch(
+            **{
+                name: np.concatenate([getattr(part, name) for part in parts])
+                for name in CodeBatch.__dataclass_fields__
+            }
+        )
+
+    def _remember(self) -> None:
+        optimisers = {name: o.state_dict() for name, o in self._iql.optimisers.items()}
+        self._good = copy.deepcopy((self._iql.state_dict(), optimisers))
+
+    def _take_back(self) -> None:
+        self.diverged += 1
+        weights, optimisers = copy.deepcopy(self._good)
+        self._iql.load_state_dict(weights)
+        for name, state in optimisers.items():
+            self._iql.optimisers[name].load_state_dict(state)

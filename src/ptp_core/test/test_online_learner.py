@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Learning from practice: what a batch holds, how many updates are due, resuming, divergence."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ptp_core.agents.iql import IQL
+from ptp_core.config import IQLConfig, SubgoalGeneratorConfig, TrainConfig, VQVAEConfig
+from ptp_core.data.encoded import EncodedDataset
+from ptp_core.errors import InputError
+from ptp_core.models.subgoal_generator import GeneratorHierarchy
+from ptp_core.models.vqvae import VQVAE
+from ptp_core.practice.live_weights import LiveWeights
+from ptp_core.practice.online_learner import OnlineLearner, PracticeEpisode
+from ptp_core.training.checkpoint import Checkpoint
+
+CONFIG = TrainConfig(
+    vqvae=VQVAEConfig(codebook_size=16, hidden_channels=8, stem_channels=4, residual_channels=4),
+    generators=SubgoalGeneratorConfig(hidden_channels=4, hidden_units=16),
+    iql=IQLConfig(
+        policy_hidden=(16,),
+        q_hidden=(16,),
+        value_hidden=(16,),
+        batch_size=20,
+        temperature=3.0,
+        reward_epsilon=0.01,
+    ),
+)
+ENCODER = "e" * 64
+
+
+def checkpoint():
+    torch.manual_seed(0)
+    vqvae = VQVAE(CONFIG.vqvae).eval().requires_grad_(False)
+    with torch.no_grad():
+        vqvae.codebook.normal_()
+    return Checkpoint(
+        folder=Path("nowhere"),
+        manifest={"encoder_id": ENCODER},
+        config=CONFIG,
+        vqvae=vqvae,
+        generators=GeneratorHierarchy(CONFIG.generators),
+        iql=IQL(CONFIG.iql),
+    )
+
+
+def episode(action, steps=12, seed=0, targets=True):
+    """An episode that always does the same; its first code names the action's kind."""
+    rng = np.random.default_rng(seed)
+    codes = rng.integers(0, 16, (steps + 1, 144)).astype(np.uint16)
+    actions = np.tile(np.asarray(action, np.float32), (steps, 1))
+    goals = rng.integers(0, 16, (steps, 144)).astype(np.uint16) if targets else None
+    return PracticeEpisode(codes, actions, goals)
+
+
+LEFT = (0.8, 0.0, 0.0, 0.0, -1.0)
+RIGHT = (-0.8, 0.0, 0.0, 0.0, -1.0)
+
+
+def demonstrations(encoder_id=ENCODER):
+    one = episode(LEFT, 30, targets=False)
+    actions = np.concatenate([one.actions, one.actions[-1:]])
+    return EncodedDataset(one.codes, actions, np.array([31]), encoder_id)
+
+
+def weights(learner):
+    return learner.weights(1).content
+
+
+def test_as_many_updates_are_due_as_the_ratio_says():
+    learner = OnlineLearner(checkpoint(), updates_per_step=0.25)
+    due = []
+    for number in range(5):
+        learner.add(episode(LEFT, steps=6, seed=number))
+        due.append(learner.due)
+    assert due == [1, 3, 4, 6, 7]
+    while learner.due > 0:
+        learner.update()
+    assert (learner.updates, learner.due) == (7, 0)
+
+
+def test_a_batch_holds_the_configured_part_of_practice():
+    learner = OnlineLearner(checkpoint(), demonstrations())
+    assert (learner._sample(20, 0.6).actions[:, 0] > 0).all()  # no practice yet
+    learner.add(episode(RIGHT))
+    signs = learner._sample(20, 0.6).actions[:, 0] < 0
+    assert signs.sum() == 12
+
+
+def test_the_policy_moves_towards_what_was_done():
+    learner = OnlineLearner(checkpoint(), learning_rate=3e-3)
+    one = episode(RIGHT)
+    learner.add(one)
+
+    def error():
+        latents = learner.checkpoint.vqvae.lookup(torch.from_numpy(one.codes.astype(np.int64)))
+        with torch.no_grad():
+            mean = learner.checkpoint.iql.policy_mean(latents[:-1], latents[1:])
+        return float((mean - torch.tensor(RIGHT)).abs().mean())
+
+    before = error()
+    losses = [learner.update()["policy/loss"] for _ in range(150)]
+    assert np.mean(losses[-10:]) < np.mean(losses[:10])
+    assert error() < 0.5 * before
+
+
+def test_a_resumed_learner_ends_as_an_uninterrupted_one(tmp_path):
+    def learner():
+        made = OnlineLearner(checkpoint(), demonstrations(), seed=3)
+        made.add(episode(RIGHT))
+        return made
+
+    whole = learner()
+    for _ in range(12):
+        whole.update()
+    first = learner()
+    for _ in range(5):
+        first.update()
+    first.save(tmp_path / "learner.safetensors")
+    second = learner()
+    assert second.resume(tmp_path / "learner.safetensors")
+    assert second.updates == 5
+    for _ in range(7):
+        second.update()
+    assert weights(second) == weights(whole)
+    assert (second.updates, second.due) == (whole.updates, whole.due)
+    other_seed = OnlineLearner(checkpoint(), seed=4)
+    assert not other_seed.resume(tmp_path / "learner.safetensors")
+
+
+def test_numbers_that_are_not_finite_are_taken_back_to_the_last_good_weights():
+    learner = OnlineLearner(checkpoint())
+    learner.add(episode(RIGHT))
+    learner.update()
+    good = weights(learner)
+    with torch.no_grad():
+        learner.checkpoint.iql.v.body[0].weight[0, 0] = torch.nan
+    assert learner.update()["diverged"] == 1.0
+    assert learner.diverged == 1
+    assert weights(learner) == good
+    assert learner.update()["diverged"] == 0.0
+
+
+def test_weights_that_broke_after_the_last_update_are_not_handed_out():
+    learner = OnlineLearner(checkpoint())
+    good = weights(learner)
+    with torch.no_grad():
+        learner.checkpoint.iql.policy.body[0].weight[0, 0] = torch.inf
+    update = learner.weights(2)
+    assert update.content == good
+    assert LiveWeights(checkpoint().iql, ENCODER).stage(update)
+
+
+def test_unusable_episodes_and_demonstrations_are_refused():
+    learner = OnlineLearner(checkpoint())
+    with pytest.raises(InputError, match="empty"):
+        learner.update()
+    with pytest.raises(InputError, match="not finite"):
+        learner.add(episode((np.nan, 0, 0, 0, 0)))
+    short = episode(LEFT)
+    with pytest.raises(InputError, match="do not go with actions"):
+        learner.add(PracticeEpisode(short.codes[:-3], short.actions))
+    assert (len(learner.online), learner.due) == (0, 0)
+    with pytest.raises(InputError, match="encode them with this checkpoint"):
+        OnlineLearner(checkpoint(), demonstrations("f" * 64))
+    with pytest.raises(InputError, match="updates_per_step"):
+        OnlineLearner(checkpoint(), updates_per_step=-1.0)
