@@ -24,6 +24,7 @@ setup(
             "planner = ptp_nodes.planner:main",
             "policy = ptp_nodes.policy:main",
             "practice = ptp_nodes.practice:main",
+            "teleop = ptp_nodes.teleop:main",
             "view = ptp_nodes.view:main",
         ],
     },

@@ -112,6 +112,12 @@ SIM = Stack(
         Argument("goal_image", "", "PNG or JPEG to reach instead of the task's own goal picture"),
         Argument("output", "", "folder for summary.json; empty: none is written"),
         Argument("record", "", "folder for a video and a plan strip of each episode; empty: none"),
+        Argument(
+            "teleop",
+            "false",
+            "let a person take over with a gamepad; needs joy_node, or another source of joy",
+            TRUTH,
+        ),
         Argument("view", "true", "start the view node: pictures, markers, path, videos", TRUTH),
         *COMMON,
     ),
@@ -149,6 +155,10 @@ SIM = Stack(
                 "goal_image": From("goal_image", absolute),
                 "output": From("output", absolute),
             },
+        ),
+        NodeSpec("ptp_nodes", "teleop", "teleop", when="teleop", respawn=True, essential=False),
+        NodeSpec(
+            "joy", "joy_node", "joy", when="teleop", respawn=True, essential=False, optional=True
         ),
         NodeSpec(
             "ptp_nodes",
