@@ -134,11 +134,14 @@ class Run:
 
     def news(self, state, task="A", episode=0, **more):
         values = {"success": False, "steps": 0, "error": "", **more}
-        self.stage.episode(EpisodeNews(state, task, episode, **values))
+        self.stage.episode(EpisodeNews(state, f"run/{task}", task, episode, **values))
 
-    def act(self, steps):
+    def plan(self, task="A"):
+        self.stage.planned(f"run/{task}", [picture(1)])
+
+    def act(self, steps, task="A"):
         for step in steps:
-            self.stage.stepped(step, 0)
+            self.stage.stepped(f"run/{task}", step, 0)
 
     def frames(self, name):
         self.film.close()
@@ -154,7 +157,7 @@ def run(tmp_path):
 def test_an_end_that_overtakes_steps_waits_for_them(run):
     for state in ("resetting", "encoding", "planning"):
         run.news(state)
-    run.stage.planned([picture(1)], 0.5, 2.0)
+    run.plan()
     run.news("acting")
     run.act(range(STEPS - 4))
     run.news("judged", steps=STEPS, success=True)
@@ -166,9 +169,30 @@ def test_an_end_that_overtakes_steps_waits_for_them(run):
     assert "A success" in run.shown.getvalue()
 
 
+def test_a_plan_that_overtakes_the_news_of_its_episode_is_kept_for_it(run):
+    run.news("resetting")
+    run.plan("A")
+    run.act(range(STEPS - 1))
+    run.news("judged", steps=STEPS)  # its last step is lost
+    run.plan("B")
+    run.act(range(2), "B")
+    assert run.film.running is None
+    run.news("resetting", "B", 1)
+    run.act(range(2, STEPS), "B")
+    run.news("judged", "B", 1, steps=STEPS)
+    assert len(run.frames("task_B_episode_0")) == FRAMES
+    assert (run.folder / "task_B_episode_0_plan.png").is_file()
+
+
+def test_a_plan_of_another_run_is_not_filmed(run):
+    run.stage.planned("yesterday/A", [picture(9)])  # latched
+    run.news("resetting")
+    assert not (run.folder / "task_A_episode_0_plan.png").is_file()
+
+
 def test_an_end_does_not_wait_for_ever(run):
     run.news("resetting")
-    run.stage.planned([picture(1)], 0.5, 2.0)
+    run.plan()
     run.act(range(2))
     run.news("judged", steps=STEPS)
     run.news("resetting", "B", 1)
@@ -180,7 +204,7 @@ def test_an_end_does_not_wait_for_ever(run):
 
 
 def test_a_film_begins_with_whatever_is_heard_first(run):
-    run.stage.planned([picture(1)], 0.5, 2.0)  # before any news: the nodes found each other late
+    run.plan()  # before any news: the nodes found each other late
     run.news("acting")
     run.act(range(STEPS))
     run.news("judged", steps=STEPS)

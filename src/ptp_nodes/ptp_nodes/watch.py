@@ -53,6 +53,7 @@ class EpisodeNews:
     """Where the run stands; see EpisodeStatus."""
 
     state: str  # a value of STATES
+    episode_id: str  # as plans and steps name it; empty between episodes
     task: str
     episode: int  # over the whole run, from 0
     success: bool
@@ -61,7 +62,10 @@ class EpisodeNews:
 
 
 class Watcher(Protocol):
-    """Hears what happens, one call at a time. Pictures are uint8 (H, W, 3) RGB."""
+    """Hears what happens, one call at a time. Pictures are uint8 (H, W, 3) RGB.
+
+    Topics overtake each other: a plan or a step may come before the news of its episode.
+    """
 
     def beat(self, nodes: set[str]) -> None:
         """Time passes; these nodes are on the graph."""
@@ -78,10 +82,10 @@ class Watcher(Protocol):
     def planning(self, done: int, total: int, cost: float) -> None:
         """So many iterations of the planner are done; the best cost so far."""
 
-    def planned(self, subgoals: list[np.ndarray], seconds: float, cost: float) -> None:
+    def planned(self, episode_id: str, subgoals: list[np.ndarray]) -> None:
         """The plan is finished; its subgoals as pictures."""
 
-    def stepped(self, step: int, subgoal: int) -> None:
+    def stepped(self, episode_id: str, step: int, subgoal: int) -> None:
         """The policy took control step ``step``, from 0, towards ``subgoal``, from 0."""
 
     def episode(self, news: EpisodeNews) -> None:
@@ -132,14 +136,15 @@ class WatchNode(Node):
         except InputError as error:
             self.get_logger().error(f"plan not shown: {error}")
             return
-        self._watcher.planned(pictures, message.seconds, message.cost)
+        self._watcher.planned(message.episode_id, pictures)
 
     def _stepped(self, message: StepInfo) -> None:
-        self._watcher.stepped(message.step, message.subgoal_index)
+        self._watcher.stepped(message.episode_id, message.step, message.subgoal_index)
 
     def _episode(self, message: EpisodeStatus) -> None:
         news = EpisodeNews(
             state=STATES[message.state],
+            episode_id=message.episode_id,
             task=message.task,
             episode=message.episode,
             success=message.success,
