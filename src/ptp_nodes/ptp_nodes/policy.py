@@ -104,6 +104,7 @@ class PolicyNode(ManagedNode):
         config = apply_overrides(self, self._checkpoint.config.follower, self._overrides)
         self._controller = Controller(self._checkpoint, config)
         self._live.use(self._checkpoint)
+        self._epsilon = self._checkpoint.config.iql.reward_epsilon
         # The first call of a network pays for set-up; nobody should wait for it later.
         self._controller.start(None, np.zeros(len(Latent().codes), np.int64), seed=0)
         self._controller.act(np.zeros(len(Latent().codes), np.int64))
@@ -240,6 +241,7 @@ class PolicyNode(ManagedNode):
             target_codes=episode.target(decision.subgoal_index),
             distance=decision.distance,
             switched=bool(decision.switched),
+            reward=float(decision.distance < self._epsilon) - 1.0,
             action=decision.action,
             command=command,
             inference_seconds=inference,

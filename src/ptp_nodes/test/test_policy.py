@@ -140,6 +140,10 @@ def test_every_step_is_reported_with_what_was_seen_pursued_and_done(start):
         assert (step.subgoal_count, step.dropped) == (1, 0)
         assert 0.0 < step.inference_seconds < step.latency
     assert [f.distance for f in feedback] == [s.distance for s in robot.steps]
+    assert [s.reward for s in robot.steps] == [
+        0.0 if s.distance < robot.checkpoint.config.iql.reward_epsilon else -1.0
+        for s in robot.steps
+    ]
 
 
 def test_an_observation_from_before_the_goal_counts_if_its_number_does(start):
