@@ -46,6 +46,11 @@ class LiveNetworks:
         live = self._weights.version
         return weights_version(self._checkpoint) + (f"+{live}" if live else "")
 
+    @property
+    def number(self) -> int:
+        """Number of the update in use; 0 is the checkpoint."""
+        return self._weights.version
+
     def swap(self) -> None:
         """Use the newest weights that passed the checks."""
         if self._weights.swap():

@@ -26,6 +26,7 @@ from ptp_ros.lifecycle import ManagedNode
 from ptp_ros.overrides import apply_overrides, declare_overrides
 from ptp_ros.parameters import parameter
 from ptp_ros.run import run
+from ptp_ros.scalars import Scalars
 from ptp_ros.topics import (
     BASE_FRAME,
     COMMAND,
@@ -38,6 +39,7 @@ from ptp_ros.topics import (
 )
 
 DEFAULT_SCALE = ActionScale()
+SCALARS = ("latency_ms", "inference_ms", "distance", "subgoal", "weights_version")
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,7 @@ class PolicyNode(ManagedNode):
         self._steps = self.create_lifecycle_publisher(StepInfo, STEP, RECORDS)
         self.create_subscription(Latent, LATENT, self._gate.put, LATCHED)
         self._live = LiveNetworks(self)
+        self._scalars = Scalars(self, *SCALARS)
         self._server = SingleGoalServer(self, ReachGoal, REACH_GOAL, self._reach)
         Diagnostics(self, self._status)
 
@@ -171,6 +174,11 @@ class PolicyNode(ManagedNode):
         info.step = result.steps
         info.dropped = self._gate.dropped - dropped
         self._steps.publish(info)
+        figures = (
+            *(self._latency * 1e3, inference * 1e3),
+            *(decision.distance, decision.subgoal_index, self._live.number),
+        )
+        self._scalars.publish(dict(zip(SCALARS, figures)))
         result.steps += 1
         result.subgoals_reached += decision.switched
         result.last_observation_seq = arrival.latent.seq

@@ -23,12 +23,14 @@ from sensor_msgs.msg import Image
 from ptp_core.errors import InputError
 from ptp_core.practice.result import MAX_STEPS
 from ptp_nodes.practice_run import Acted, Episode, PracticeRun, RunSettings, Verdict
+from ptp_nodes.tally import NAMES, Tally
 from ptp_ros.client import Caller
 from ptp_ros.diagnostics import ERROR, OK, Diagnostics
 from ptp_ros.errors import RequestError
 from ptp_ros.images import array_to_image, read_picture
 from ptp_ros.parameters import declare, parameter
 from ptp_ros.run import run
+from ptp_ros.scalars import Scalars
 from ptp_ros.topics import (
     ARM_STATE,
     CAMERA_FRAME,
@@ -103,6 +105,8 @@ class PracticeNode(Node):
         self._statuses = self.create_publisher(EpisodeStatus, EPISODE, LATCHED)
         self.create_subscription(Latent, LATENT, self._latent_arrived, LATCHED)
         self.create_subscription(ArmState, ARM_STATE, self._state_arrived, RECORDS)
+        self._scalars = Scalars(self, *NAMES)
+        self._tally = Tally()
         self._lock = threading.Lock()
         self._latent = Latent()
         self._arm_seq = 0
@@ -207,6 +211,7 @@ class PracticeNode(Node):
 
     def act(self, seed: int, max_steps: int, planned: bool) -> Acted:
         """Follow the plan, or pursue the goal itself, to the last step."""
+        self._tally.begin()
         goal = ReachGoal.Goal(
             episode_id=self._episode_id,
             plan=self._plan if planned else SubgoalPlan(encoder_id=self._goal.encoder_id),
@@ -259,6 +264,7 @@ class PracticeNode(Node):
             return self._latent
 
     def _state_arrived(self, state: ArmState) -> None:
+        self._tally.moved(state)
         with self._lock:
             self._arm_seq = state.observation_seq
             if state.latency > 0.0:
@@ -294,6 +300,7 @@ class PracticeNode(Node):
             if state in STATES:
                 self.get_logger().info(f"{where}: {STATES[state]}")
             elif state == EpisodeStatus.JUDGED:
+                self._scalars.publish(self._tally.judged(status.success))
                 verdict = "success" if status.success else "no success"
                 self.get_logger().info(
                     f"{where}: {verdict} after {status.steps} steps "
@@ -308,6 +315,7 @@ class PracticeNode(Node):
             "episodes_done": self._run.done,
             "successes": self._run.successes,
             "failures": len(self._run.failures),
+            **self._scalars.newest(),
         }
         if self._run.failures:
             return ERROR, self._run.failures[-1]["error_msg"], figures

@@ -9,12 +9,13 @@ from lifecycle_msgs.srv import ChangeState
 from ptp_interfaces.action import ReachGoal
 from ptp_interfaces.msg import CartesianDelta, ErrorCode, Latent, StepInfo, SubgoalPlan
 from rcl_interfaces.msg import Log
+from std_msgs.msg import Float64
 
 from ptp_core.config import FollowerConfig
 from ptp_core.practice.controller import Controller
 from ptp_core.training.checkpoint import load_checkpoint
 from ptp_nodes.networks import weights_version
-from ptp_nodes.policy import PolicyNode
+from ptp_nodes.policy import SCALARS, PolicyNode
 from ptp_robot.action import ActionScale
 from ptp_ros.testing import parameters
 from ptp_ros.topics import COMMAND, COMMANDS, LATCHED, LATENT, RECORDS, STEP
@@ -144,6 +145,23 @@ def test_every_step_is_reported_with_what_was_seen_pursued_and_done(start):
         0.0 if s.distance < robot.checkpoint.config.iql.reward_epsilon else -1.0
         for s in robot.steps
     ]
+
+
+def test_figures_of_each_step_are_number_topics(graph, start):
+    _, robot = start()
+    found = {name: graph.collect(Float64, f"policy/{name}", LATCHED) for name in SCALARS}
+    handle = robot.send(robot.request(max_steps=1))
+    robot.show(FIRST)
+    graph.result(handle)
+    graph.wait(lambda: robot.steps and all(found.values()), "the figures")
+    (info,) = robot.steps
+    assert {name: values[-1].data for name, values in found.items()} == {
+        "latency_ms": pytest.approx(info.latency * 1e3),
+        "inference_ms": pytest.approx(info.inference_seconds * 1e3),
+        "distance": pytest.approx(info.distance),
+        "subgoal": info.subgoal_index,
+        "weights_version": 0.0,
+    }
 
 
 def test_an_observation_from_before_the_goal_counts_if_its_number_does(start):
