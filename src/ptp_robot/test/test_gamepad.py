@@ -7,8 +7,9 @@ import pytest
 
 from ptp_core.errors import InputError
 from ptp_robot.gamepad import Gamepad, GamepadMapping
+from ptp_robot.teleoperation import Button
 
-LB, A, B, START = 4, 0, 1, 7
+A, B, X, Y, LB, RB, BACK, START = range(8)
 
 
 def reading(axes=(), pressed=()):
@@ -73,13 +74,27 @@ def test_sticks_near_rest_do_nothing_and_the_full_way_stays_full():
         assert gamepad.move(0.0).action[0] == pytest.approx(expected)
 
 
-def test_giving_the_arm_back_counts_once_a_press():
+def test_a_request_counts_once_a_press():
     gamepad = Gamepad()
     taken = []
-    for pressed in ([START], [START], [], [START]):
+    for pressed in ([START], [START], [], [START], [Y], [Y, X]):
         gamepad.read(*reading(pressed=pressed), 0.0)
-        taken.append(gamepad.take_rearm())
-    assert taken == [True, False, False, True]
+        taken.append(gamepad.take_presses())
+    assert taken == [[Button.REARM], [], [], [Button.REARM], [Button.START], [Button.DISCARD]]
+
+
+def test_while_the_switch_is_held_buttons_move_the_gripper_and_save_nothing():
+    gamepad = Gamepad()
+    # The last A goes on being pressed from before the switch was let go.
+    for pressed in ([LB, A], [LB, A, X], [A, X], [LB], [LB, A], [A]):
+        gamepad.read(*reading(pressed=pressed), 0.0)
+        assert gamepad.take_presses() == []
+    for pressed in ([], [A], [], [B], [RB], [BACK]):
+        gamepad.read(*reading(pressed=pressed), 0.0)
+    assert gamepad.take_presses() == [
+        *(Button.SUCCESS, Button.FAILURE, Button.RERECORD, Button.RESET)
+    ]
+    assert gamepad._gripper == 1.0
 
 
 @pytest.mark.parametrize(
@@ -104,4 +119,6 @@ def test_a_mapping_that_makes_no_sense_is_refused():
         GamepadMapping(dead_zone=1.0)
     with pytest.raises(InputError, match="axis_z is -1"):
         GamepadMapping(axis_z=-1)
+    with pytest.raises(InputError, match="button 6 has two meanings"):
+        GamepadMapping(button_start=6)
     assert "hold button 4" in GamepadMapping().describe()

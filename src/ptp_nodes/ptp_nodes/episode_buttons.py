@@ -1,0 +1,216 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a person's buttons do: record, save and discard episodes, and set up the next scene."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from ptp_interfaces.action import RecordEpisode
+from ptp_interfaces.msg import ArmState, ErrorCode, RecorderStatus
+from ptp_interfaces.srv import FinishEpisode, ResetScene
+from rclpy.action import ActionClient
+from rclpy.clock import Clock
+from rclpy.clock_type import ClockType
+from rclpy.node import Node
+from rclpy.task import Future
+from sensor_msgs.msg import Image
+
+from ptp_robot.teleoperation import Button
+from ptp_ros.topics import (
+    ARM_STATE,
+    FINISH_EPISODE,
+    GOAL_IMAGE,
+    LATCHED,
+    RECORD_EPISODE,
+    RECORDER_STATUS,
+    RECORDS,
+    RESET_SCENE,
+)
+
+PATIENCE = 15.0  # s for an answer, until buttons count again
+LOOK = 0.25  # s between looks for the scene's service at the start
+ANSWERS = {
+    FinishEpisode.Request.SAVE_SUCCESS: "saved as success",
+    FinishEpisode.Request.SAVE_FAILURE: "saved as failure",
+    FinishEpisode.Request.DISCARD: "discarded",
+    FinishEpisode.Request.RERECORD: "discarded; recording it again",
+}
+VERDICTS = {
+    Button.SUCCESS: FinishEpisode.Request.SAVE_SUCCESS,
+    Button.FAILURE: FinishEpisode.Request.SAVE_FAILURE,
+    Button.DISCARD: FinishEpisode.Request.DISCARD,
+    Button.RERECORD: FinishEpisode.Request.RERECORD,
+}
+
+
+@dataclass(frozen=True)
+class SceneSettings:
+    """What is demonstrated, and whether somebody sets the scene up."""
+
+    task: str  # copied into each episode; may be empty on a robot
+    protocol: str
+    seed: int  # of the first scene
+    set_up: bool  # ask for the scene: at the start, and with the button
+
+
+class EpisodeButtons:
+    """Asks recorder and scene for what was pressed, one thing at a time; never waits.
+
+    Each answer is one line in the log. Buttons pressed while an answer is awaited are ignored,
+    with a line that says so.
+    """
+
+    def __init__(self, node: Node, settings: SceneSettings) -> None:
+        self._node = node
+        self._settings = settings
+        self._log = node.get_logger()
+        self._seed = settings.seed
+        self._goal_image = Image()
+        self._recorder: RecorderStatus | None = None
+        self._newest = 0  # number of the newest observation
+        self._awaited, self._since = "", 0.0  # what was asked for, and when
+        self._record = ActionClient(node, RecordEpisode, RECORD_EPISODE)
+        self._finish = node.create_client(FinishEpisode, FINISH_EPISODE)
+        self._reset = node.create_client(ResetScene, RESET_SCENE)
+        node.create_subscription(RecorderStatus, RECORDER_STATUS, self._heard, LATCHED)
+        node.create_subscription(ArmState, ARM_STATE, self._moved, RECORDS)
+        if settings.set_up:
+            self._goals = node.create_publisher(Image, GOAL_IMAGE, LATCHED)
+            steady = Clock(clock_type=ClockType.STEADY_TIME)
+            self._first = node.create_timer(LOOK, self._set_up_first, clock=steady)
+
+    @property
+    def recording(self) -> bool:
+        """Whether an episode is recorded, or waits to be saved or discarded."""
+        busy = (RecorderStatus.RECORDING, RecorderStatus.WAITING)
+        return self._recorder is not None and self._recorder.state in busy
+
+    def press(self, button: Button) -> None:
+        """Do what the button asks for."""
+        if self._awaited and time.monotonic() - self._since < PATIENCE:
+            self._log.warning(f"{button.value}: ignored, {self._awaited} is not answered yet")
+            return
+        self._awaited = ""
+        if button is Button.NEXT:
+            button = Button.SUCCESS if self.recording else Button.START
+        if button is Button.RESET:
+            self._next_scene()
+        elif button is Button.START:
+            self._start()
+        elif button is Button.RERECORD and self._settings.set_up:
+            # The scene must be as it was, so the recording begins after it is set up again.
+            self._end(Button.DISCARD, lambda: self._set_up(self._seed, self._start))
+        else:
+            self._end(button)
+
+    # The recorder.
+
+    def _start(self) -> None:
+        if self.recording:
+            self._log.error("an episode is recorded already: save or discard it first")
+            return
+        if not self._record.server_is_ready():
+            self._log.error(f"nobody serves {RECORD_EPISODE}: is the recorder running?")
+            return
+        goal = RecordEpisode.Goal(task=self._settings.task, protocol=self._settings.protocol)
+        goal.goal_image = self._goal_image
+        self._wait_for("the start of an episode")
+        self._record.send_goal_async(goal, self._recorded).add_done_callback(self._accepted)
+
+    def _accepted(self, future: Future) -> None:
+        handle = future.result()
+        if handle.accepted:
+            handle.get_result_async().add_done_callback(self._ended)
+        else:
+            self._answered()
+            self._log.error("the recorder rejected the episode")
+
+    def _recorded(self, message: Any) -> None:
+        if message.feedback.steps == 0 and self._awaited:
+            self._answered()
+            self._log.info("recording")
+
+    def _ended(self, future: Future) -> None:
+        result = future.result().result
+        if result.error_code not in (ErrorCode.NONE, ErrorCode.CANCELED):
+            self._answered()
+            self._log.error(f"the episode is not recorded: {result.error_msg}")
+
+    def _end(self, button: Button, then: Callable[[], None] | None = None) -> None:
+        if not self._finish.service_is_ready():
+            self._log.error(f"nobody serves {FINISH_EPISODE}: is the recorder running?")
+            return
+        verdict = VERDICTS[button]
+        request = FinishEpisode.Request(verdict=verdict, end_reason="operator")
+        request.last_observation_seq = self._newest
+
+        def answered(answer: FinishEpisode.Response) -> None:
+            if answer.error_code != ErrorCode.NONE:
+                self._log.error(f"{button.value}: {answer.error_msg}")
+                return
+            where = f"episode {answer.number} " if answer.saved else ""
+            path = f": {answer.path}" if answer.saved else ""
+            self._log.info(f"{where}{ANSWERS[verdict]}{path}")
+            if then is not None:
+                then()
+
+        self._ask(self._finish, request, button.value, answered)
+
+    # The scene.
+
+    def _set_up_first(self) -> None:
+        if self._reset.service_is_ready():
+            self._first.cancel()
+            self._set_up(self._seed)
+
+    def _next_scene(self) -> None:
+        if self.recording:
+            self._log.error("an episode is recorded: save or discard it before the next scene")
+            return
+        self._set_up(self._seed + 1)
+
+    def _set_up(self, seed: int, then: Callable[[], None] | None = None) -> None:
+        if not (self._settings.set_up and self._reset.service_is_ready()):
+            self._log.error(f"nobody serves {RESET_SCENE}: set the table up by hand")
+            return
+        settings = self._settings
+        request = ResetScene.Request(task=settings.task, protocol=settings.protocol, seed=seed)
+
+        def answered(answer: ResetScene.Response) -> None:
+            if answer.error_code != ErrorCode.NONE:
+                self._log.error(f"the scene is not set up: {answer.error_msg}")
+                return
+            self._seed, self._goal_image = seed, answer.goal_image
+            self._newest = answer.observation_seq
+            self._goals.publish(answer.goal_image)
+            self._log.info(f"scene: task {settings.task} ({settings.protocol}), seed {seed}")
+            if then is not None:
+                then()
+
+        self._ask(self._reset, request, Button.RESET.value, answered)
+
+    # Questions and answers.
+
+    def _ask(self, client: Any, request: Any, what: str, answered: Callable[[Any], None]) -> None:
+        self._wait_for(f'"{what}"')
+
+        def done(future: Future) -> None:
+            self._answered()
+            answered(future.result())
+
+        client.call_async(request).add_done_callback(done)
+
+    def _wait_for(self, what: str) -> None:
+        self._awaited, self._since = what, time.monotonic()
+
+    def _answered(self) -> None:
+        self._awaited = ""
+
+    def _heard(self, status: RecorderStatus) -> None:
+        self._recorder = status
+
+    def _moved(self, state: ArmState) -> None:
+        self._newest = state.observation_seq
