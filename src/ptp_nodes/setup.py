@@ -21,6 +21,7 @@ setup(
         "console_scripts": [
             "camera = ptp_nodes.camera:main",
             "encoder = ptp_nodes.encoder:main",
+            "learner = ptp_nodes.learner:main",
             "planner = ptp_nodes.planner:main",
             "policy = ptp_nodes.policy:main",
             "practice = ptp_nodes.practice:main",

@@ -94,6 +94,11 @@ class OnlineLearner:
         return self._state.step
 
     @property
+    def steps(self) -> int:
+        """Practised steps that were added."""
+        return self._steps
+
+    @property
     def due(self) -> int:
         """Gradient steps that the practised steps still call for; negative when ahead."""
         return math.floor(self._steps * self.updates_per_step + 1e-9) - self.updates

@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Demonstrations as codes of a checkpoint's encoder, encoded once and kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from ptp_core.data.dataset import Dataset
+from ptp_core.data.encoded import EncodedDataset, encode_dataset
+from ptp_core.errors import DatasetError
+from ptp_core.training.checkpoint import Checkpoint
+
+
+def encoded_demonstrations(
+    source: Path,
+    checkpoint: Checkpoint,
+    kept: Path,
+    progress: Callable[[int, int], None] | None = None,
+) -> EncodedDataset:
+    """Return the data set at ``source`` as codes of ``checkpoint``.
+
+    ``kept`` is where the codes are stored for the next time; they are made again when it is
+    missing, of another encoder or of another number of trajectories. ``progress`` hears pictures
+    done and in all. Raises DatasetError.
+    """
+    data = Dataset(source)
+    if kept.exists():
+        try:
+            found = EncodedDataset.load(kept)
+        except DatasetError:
+            found = None  # cut off: encode again
+        if (
+            found is not None
+            and found.encoder_id == checkpoint.encoder_id
+            and len(found.lengths) == len(data)
+        ):
+            return found
+    arrays = data.load()
+    total, done = len(arrays.images), 0
+
+    def step(count: int) -> None:
+        nonlocal done
+        done += count
+        if progress is not None:
+            progress(done, total)
+
+    encoded = encode_dataset(checkpoint.vqvae, arrays, checkpoint.encoder_id, step)
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    encoded.save(kept)
+    return encoded
