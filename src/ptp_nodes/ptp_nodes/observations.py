@@ -62,17 +62,20 @@ class ObservationGate:
         checkpoint: Checkpoint,
         on_problem: Callable[[RequestError], None],
         check: Callable[[], None],
+        excused: Callable[[], bool] = lambda: False,
     ) -> Arrival:
         """Wait for the next usable latent.
 
         ``on_problem`` hears why there is none, each time the reason is new. ``check`` is called
         every few hundredths of a second and may raise. Raises RequestError with the last reason
-        when nothing usable came for too long.
+        when nothing usable came for too long; time while ``excused()`` holds does not count.
         """
         began = time.monotonic()
         problem: RequestError | None = None
         while True:
             check()
+            if excused():
+                began, problem = time.monotonic(), None
             arrival, count = self._slot.wait(self._looked_at, POLL)
             found: RequestError | None = None
             if count > self._looked_at:

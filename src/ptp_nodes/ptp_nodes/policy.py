@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from ptp_interfaces.action import ReachGoal
-from ptp_interfaces.msg import CartesianDelta, ErrorCode, Latent, StepInfo
+from ptp_interfaces.msg import ArmState, CartesianDelta, ErrorCode, Latent, StepInfo
 
 from ptp_core.config import FollowerConfig
 from ptp_core.practice.controller import ActResult, Controller
@@ -28,6 +28,7 @@ from ptp_ros.parameters import parameter
 from ptp_ros.run import run
 from ptp_ros.scalars import Scalars
 from ptp_ros.topics import (
+    ARM_STATE,
     BASE_FRAME,
     COMMAND,
     COMMANDS,
@@ -39,6 +40,7 @@ from ptp_ros.topics import (
 )
 
 DEFAULT_SCALE = ActionScale()
+SIGN_OF_LIFE = 1.0  # s between words to the client while nothing happens
 SCALARS = ("latency_ms", "inference_ms", "distance", "subgoal", "weights_version")
 
 
@@ -87,6 +89,8 @@ class PolicyNode(ManagedNode):
         self._commands = self.create_lifecycle_publisher(CartesianDelta, COMMAND, COMMANDS)
         self._steps = self.create_lifecycle_publisher(StepInfo, STEP, RECORDS)
         self.create_subscription(Latent, LATENT, self._gate.put, LATCHED)
+        self._taken_over = False
+        self.create_subscription(ArmState, ARM_STATE, self._state_arrived, RECORDS)
         self._live = LiveNetworks(self)
         self._scalars = Scalars(self, *SCALARS)
         self._server = SingleGoalServer(self, ReachGoal, REACH_GOAL, self._reach)
@@ -160,7 +164,17 @@ class PolicyNode(ManagedNode):
             self._hold(episode)
 
         dropped = self._gate.dropped
-        arrival = self._gate.next(self._checkpoint, problem, goal.raise_if_canceled)
+        asked = time.monotonic()
+
+        def check() -> None:
+            nonlocal asked
+            goal.raise_if_canceled()
+            if time.monotonic() - asked > SIGN_OF_LIFE:
+                asked = time.monotonic()
+                goal.feedback(episode.feedback)
+
+        # A person who has the arm may take time; nothing is wrong then.
+        arrival = self._gate.next(self._checkpoint, problem, check, lambda: self._taken_over)
         self._live.swap()
         began = time.monotonic()
         with torch.inference_mode():
@@ -182,13 +196,13 @@ class PolicyNode(ManagedNode):
         result.steps += 1
         result.subgoals_reached += decision.switched
         result.last_observation_seq = arrival.latent.seq
-        goal.feedback(
-            ReachGoal.Feedback(
-                step=result.steps,
-                subgoal_index=decision.subgoal_index,
-                distance=decision.distance,
-            )
+        episode.feedback = ReachGoal.Feedback(
+            step=result.steps, subgoal_index=decision.subgoal_index, distance=decision.distance
         )
+        goal.feedback(episode.feedback)
+
+    def _state_arrived(self, state: ArmState) -> None:
+        self._taken_over = state.taken_over
 
     def _command(self, latent: Latent, delta) -> CartesianDelta:
         self._commands_sent += 1
@@ -295,6 +309,7 @@ class _Episode:
         self.last_codes: np.ndarray | None = None
         self.last_command: CartesianDelta | None = None
         self.latencies: list[float] = []
+        self.feedback = ReachGoal.Feedback()
 
     def target(self, index: int) -> np.ndarray:
         """Codes (144,) of subgoal ``index``; the number of subgoals is the goal's."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Node: practises tasks. The only one that knows of episodes; learning comes later."""
+"""Node: practises tasks. The only one that knows of episodes and tasks."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import threading
 import time
 import traceback
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +20,15 @@ from rclpy.node import Node
 from sensor_msgs.msg import Image
 
 from ptp_core.errors import InputError
-from ptp_core.practice.result import MAX_STEPS
-from ptp_nodes.practice_run import Acted, Episode, PracticeRun, RunSettings, Verdict
+from ptp_nodes.practice_parameters import PracticeParameters
+from ptp_nodes.practice_run import Acted, Episode, PracticeRun, Verdict
+from ptp_nodes.recording import Recording
 from ptp_nodes.tally import NAMES, Tally
 from ptp_ros.client import Caller
 from ptp_ros.diagnostics import ERROR, OK, Diagnostics
 from ptp_ros.errors import RequestError
 from ptp_ros.images import array_to_image, read_picture
-from ptp_ros.parameters import declare, parameter
+from ptp_ros.parameters import declare
 from ptp_ros.run import run
 from ptp_ros.scalars import Scalars
 from ptp_ros.topics import (
@@ -55,39 +55,6 @@ STATES = {
 PROGRESS_PERIOD = 2.0  # s between lines on the way
 
 
-@dataclass(frozen=True)
-class PracticeParameters:
-    """Parameters of the practice node."""
-
-    tasks: tuple[str, ...] = parameter(("A",), "tasks to practise in turn: A, B, C")
-    protocol: str = parameter(
-        "paper",
-        "paper: the authors' fixed scenes; varied: everything moved a little",
-        choices=("paper", "varied"),
-    )
-    method: str = parameter(
-        "ptp",
-        "ptp: follow planned subgoals; model_free: pursue the goal directly",
-        choices=("ptp", "model_free"),
-    )
-    episodes: int = parameter(1, "episodes of each task", minimum=1)
-    seed: int = parameter(0, "of scenes, plans and actions", minimum=0)
-    max_steps: int = parameter(MAX_STEPS, "control steps an episode", minimum=1)
-    preset: str = parameter("", "planner settings; empty: the planner's own")
-    goal_image: str = parameter(
-        "",
-        "PNG or JPEG of the goal instead of the scene's own picture; success is still judged "
-        "by the scene's",
-    )
-    output: str = parameter("", "folder for summary.json; empty: none is written")
-    patience: float = parameter(
-        60.0, "s to wait for a node to appear and for quick answers", minimum=0.1
-    )
-    plan_patience: float = parameter(900.0, "s that a plan may take", minimum=1.0)
-    max_failures: int = parameter(3, "episodes failing in a row until giving up", minimum=1)
-    stay: bool = parameter(False, "stay after the last episode instead of ending the process")
-
-
 class PracticeNode(Node):
     """Runs `PracticeRun` in a thread, over the services and actions of the other nodes."""
 
@@ -107,21 +74,16 @@ class PracticeNode(Node):
         self.create_subscription(ArmState, ARM_STATE, self._state_arrived, RECORDS)
         self._scalars = Scalars(self, *NAMES)
         self._tally = Tally()
+        self._recording = (
+            Recording(self, self._caller, settings.patience) if settings.record else None
+        )
         self._lock = threading.Lock()
         self._latent = Latent()
         self._arm_seq = 0
         self._latencies: list[float] = []
         self._last_line = 0.0
         self._run = PracticeRun(
-            RunSettings(
-                tasks=settings.tasks,
-                protocol=settings.protocol,
-                method=settings.method,
-                episodes=settings.episodes,
-                seed=settings.seed,
-                max_steps=settings.max_steps,
-                max_failures=settings.max_failures,
-            ),
+            settings.run_settings(),
             self,
             self._report,
             Path(settings.output) if settings.output else None,
@@ -205,9 +167,30 @@ class PracticeNode(Node):
             )
 
         self._plan = self._caller.action(
-            self._plan_client, PLAN_SUBGOALS, goal, self._settings.plan_patience, progress
+            self._plan_client,
+            PLAN_SUBGOALS,
+            goal,
+            self._settings.plan_patience,
+            progress,
+            self._settings.silence,
         ).plan
         return self._plan.seconds, self._plan.cost
+
+    def record(self, episode: Episode) -> None:
+        """Begin to record."""
+        if self._recording is not None:
+            self._recording.begin(
+                self._episode_id,
+                episode.task,
+                self._settings.protocol,
+                self._goal_image,
+                self._first_seq,
+            )
+
+    def save(self, success: bool | None) -> None:
+        """Save what was recorded."""
+        if self._recording is not None:
+            self._recording.save(success, self._last_seq)
 
     def act(self, seed: int, max_steps: int, planned: bool) -> Acted:
         """Follow the plan, or pursue the goal itself, to the last step."""
@@ -233,7 +216,9 @@ class PracticeNode(Node):
 
         # A step may take as long as the policy waits for an observation.
         patience = self._settings.patience + max_steps * 1.0
-        result = self._caller.action(self._reach_client, REACH_GOAL, goal, patience, progress)
+        result = self._caller.action(
+            self._reach_client, REACH_GOAL, goal, patience, progress, self._settings.silence
+        )
         # The last command may still be on its way to the arm.
         self._last_seq = result.last_observation_seq + 1
         self._caller.until(

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Algorithm 1 of the paper without its learning step: reset, plan, act, judge, count, repeat."""
+"""Algorithm 1 of the paper but for its learning: reset, plan, act, judge, count, repeat."""
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -14,10 +16,13 @@ import numpy as np
 from ptp_interfaces.msg import EpisodeStatus, ErrorCode
 
 from ptp_core.data.files import write_atomically
+from ptp_core.practice.partial_results import PartialResults
 from ptp_core.practice.result import EpisodeResult
 from ptp_core.practice.seeds import EpisodeSeeds, episode_seeds
 from ptp_core.practice.summary import summarise
 from ptp_ros.errors import RequestError
+
+KEPT = "episodes.jsonl"  # finished episodes, for a run that goes on
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,7 @@ class RunSettings:
     seed: int
     max_steps: int  # control steps an episode
     max_failures: int  # in a row, before the run is given up
+    resume: bool = False  # go on with the episodes that an earlier run in this folder left over
 
 
 @dataclass(frozen=True)
@@ -60,11 +66,17 @@ class Table(Protocol):
     def plan(self, seed: int) -> tuple[float, float]:
         """Find subgoals; seconds and cost."""
 
+    def record(self, episode: Episode) -> None:
+        """Begin to record, where recording is asked for."""
+
     def act(self, seed: int, max_steps: int, planned: bool) -> Acted:
         """Follow the plan, or pursue the goal itself, to the last step."""
 
     def judge(self) -> Verdict:
         """Judge the last observation."""
+
+    def save(self, success: bool | None) -> None:
+        """Save what was recorded; ``success`` None: it was broken off."""
 
 
 @dataclass(frozen=True)
@@ -103,9 +115,12 @@ class PracticeRun:
         self._report = report
         self._output = output
         self._results: dict[str, list[tuple[int, int, EpisodeResult]]] = {}
+        self._kept: PartialResults | None = None
         self.failures: list[dict[str, Any]] = []
         self.done = 0
         self.successes = 0
+        if settings.resume and output is not None:
+            self._resume(output)
 
     @property
     def total(self) -> int:
@@ -127,6 +142,8 @@ class PracticeRun:
         """
         in_a_row = 0
         for episode in self.episodes():
+            if self._kept is not None and (episode.task, episode.index) in self._kept.results:
+                continue
             try:
                 result = self._episode(episode)
             except RequestError as error:
@@ -138,10 +155,9 @@ class PracticeRun:
                     break
                 continue
             in_a_row = 0
-            row = (episode.index, episode.seeds.env, result)
-            self._results.setdefault(episode.task, []).append(row)
-            self.done += 1
-            self.successes += result.success
+            if self._kept is not None:
+                self._kept.add((episode.task, episode.index), result)
+            self._count(episode.task, episode.index, result)
             self._report(EpisodeStatus.JUDGED, episode, success=result.success, steps=result.steps)
             self._write()
         self._report(EpisodeStatus.FINISHED, None)
@@ -174,11 +190,18 @@ class PracticeRun:
         if settings.method == "ptp":
             self._report(EpisodeStatus.PLANNING, episode)
             seconds, cost = table.plan(seeds.plan)
+        table.record(episode)
         self._report(EpisodeStatus.ACTING, episode)
         began = time.monotonic()
-        acted = table.act(seeds.policy, settings.max_steps, planned=seconds is not None)
-        lasted = time.monotonic() - began
-        verdict = table.judge()
+        try:
+            acted = table.act(seeds.policy, settings.max_steps, planned=seconds is not None)
+            lasted = time.monotonic() - began
+            verdict = table.judge()
+        except RequestError as error:
+            if error.code != ErrorCode.SHUTTING_DOWN:
+                self._save_what_there_is()
+            raise
+        table.save(verdict.success)
         return EpisodeResult(
             success=verdict.success,
             steps=acted.steps,
@@ -190,6 +213,25 @@ class PracticeRun:
             seconds=lasted,
             latencies=acted.latencies,
         )
+
+    def _save_what_there_is(self) -> None:
+        with contextlib.suppress(RequestError):  # the first error says more
+            self._table.save(None)
+
+    def _count(self, task: str, index: int, result: EpisodeResult) -> None:
+        seed = episode_seeds(self._settings.seed, task, index).env
+        self._results.setdefault(task, []).append((index, seed, result))
+        self.done += 1
+        self.successes += result.success
+
+    def _resume(self, output: Path) -> None:
+        """Take the episodes of an earlier run. Raises InputError when its settings differ."""
+        settings = dataclasses.asdict(self._settings)
+        for name in ("episodes", "max_failures", "resume"):
+            del settings[name]
+        self._kept = PartialResults(output / KEPT, settings)
+        for (task, index), result in self._kept.results.items():
+            self._count(task, index, result)
 
     def _failed(self, episode: Episode, error: RequestError) -> None:
         self.failures.append(

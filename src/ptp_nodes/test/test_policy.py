@@ -7,7 +7,14 @@ from action_msgs.msg import GoalStatus
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 from ptp_interfaces.action import ReachGoal
-from ptp_interfaces.msg import CartesianDelta, ErrorCode, Latent, StepInfo, SubgoalPlan
+from ptp_interfaces.msg import (
+    ArmState,
+    CartesianDelta,
+    ErrorCode,
+    Latent,
+    StepInfo,
+    SubgoalPlan,
+)
 from rcl_interfaces.msg import Log
 from std_msgs.msg import Float64
 
@@ -18,7 +25,7 @@ from ptp_nodes.networks import weights_version
 from ptp_nodes.policy import SCALARS, PolicyNode
 from ptp_robot.action import ActionScale
 from ptp_ros.testing import parameters
-from ptp_ros.topics import COMMAND, COMMANDS, LATCHED, LATENT, RECORDS, STEP
+from ptp_ros.topics import ARM_STATE, COMMAND, COMMANDS, LATCHED, LATENT, RECORDS, STEP
 
 FIRST = 20  # number of the first observation
 SEED = 77
@@ -326,3 +333,16 @@ def test_without_a_checkpoint_the_reason_is_told(start, tmp_path):
     answer = robot.graph.result(robot.send(robot.request()))
     assert answer.result.error_code == ErrorCode.BAD_CHECKPOINT
     assert "no checkpoint" in answer.result.error_msg
+
+
+def test_while_a_person_has_the_arm_it_waits_and_says_that_it_lives(start):
+    _, robot = start(stale_after=0.1, give_up_after=0.3)
+    states, feedback = robot.graph.publisher(ArmState, ARM_STATE, RECORDS), []
+    handle = robot.send(robot.request(max_steps=5), feedback)
+    robot.walk(1)
+    states.publish(ArmState(taken_over=True))
+    robot.graph.wait(lambda: len(feedback) > 2, "signs of life beyond the one step")
+    assert {f.step for f in feedback} == {1}
+    states.publish(ArmState(taken_over=False))
+    answer = robot.graph.result(handle).result  # now it misses the next picture
+    assert (answer.steps, answer.error_code) == (1, ErrorCode.STALE_OBSERVATION)

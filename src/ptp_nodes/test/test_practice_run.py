@@ -7,17 +7,19 @@ import numpy as np
 import pytest
 from ptp_interfaces.msg import EpisodeStatus, ErrorCode
 
+from ptp_core.errors import InputError
 from ptp_core.practice.seeds import episode_seeds
 from ptp_nodes.practice_run import Acted, PracticeRun, RunSettings, Verdict
 from ptp_ros.errors import RequestError
 
 
 class ScriptedTable:
-    """Answers as told: ``wins`` and ``faults`` name episodes by their place in the run."""
+    """Answers as told: ``wins``, ``faults`` (at the reset) and ``broken`` (while acting) name
+    episodes by their place in the run."""
 
-    def __init__(self, wins=(), faults=()):
+    def __init__(self, wins=(), faults=(), broken=()):
         self.calls = []
-        self._wins, self._faults = wins, dict(faults)
+        self._wins, self._faults, self._broken = wins, dict(faults), dict(broken)
         self._number = -1
 
     def reset(self, task, protocol, seed):
@@ -33,8 +35,16 @@ class ScriptedTable:
         self.calls.append(("plan", seed))
         return 0.5, 2.0
 
+    def record(self, episode):
+        self.calls.append(("record", episode.name))
+
+    def save(self, success):
+        self.calls.append(("save", success))
+
     def act(self, seed, max_steps, planned):
         self.calls.append(("act", seed, max_steps, planned))
+        if self._number in self._broken:
+            raise self._broken[self._number]
         return Acted(max_steps, 3, 1.5, np.array([0.010, 0.020]))
 
     def judge(self):
@@ -66,8 +76,10 @@ def test_an_episode_is_reset_planned_done_and_judged_with_its_own_seeds():
         ("reset", "B", "paper", seeds.env),
         ("encode",),
         ("plan", seeds.plan),
+        ("record", "task_B_episode_0"),
         ("act", seeds.policy, 9, True),
         ("judge",),
+        ("save", False),
     ]
 
 
@@ -75,7 +87,7 @@ def test_without_a_planner_the_goal_is_pursued_directly():
     table = ScriptedTable()
     practice, _, _ = run(table, tasks=("A",), episodes=1, method="model_free")
     assert "plan" not in [call[0] for call in table.calls]
-    assert table.calls[-2][3] is False
+    assert table.calls[-3][3] is False
     assert practice.summary()["tasks"]["A"]["plan_seconds"] is None
 
 
@@ -125,3 +137,38 @@ def test_failures_in_a_row_end_the_run():
     assert not clean
     assert len(practice.failures) == 2
     assert practice.summary()["mean_success_rate"] is None
+
+
+def test_an_episode_is_recorded_from_before_its_first_step_to_after_its_verdict():
+    table = ScriptedTable(wins=(0,))
+    run(table, tasks=("A",), episodes=2)
+    names = [call[0] for call in table.calls]
+    assert names == ["reset", "encode", "plan", "record", "act", "judge", "save"] * 2
+    assert [call[1] for call in table.calls if call[0] == "save"] == [True, False]
+
+
+def test_what_was_recorded_of_a_broken_episode_is_saved_too():
+    broken = {0: RequestError(ErrorCode.STALE_OBSERVATION, "no picture")}
+    table = ScriptedTable(broken=broken)
+    practice, clean, _ = run(table, tasks=("A",), episodes=2)
+    assert not clean and practice.done == 1
+    assert [call[1] for call in table.calls if call[0] == "save"] == [None, False]
+
+
+def test_a_run_goes_on_where_it_was_killed(tmp_path):
+    stop = {3: RequestError(ErrorCode.SHUTTING_DOWN, "the node stops")}
+    with pytest.raises(RequestError):
+        run(ScriptedTable(wins=(0, 1), broken=stop), tmp_path, resume=True)
+    table = ScriptedTable()
+    practice, clean, _ = run(table, tmp_path, resume=True)
+    assert clean and (practice.done, practice.successes) == (4, 2)
+    (reset,) = [call for call in table.calls if call[0] == "reset"]
+    assert reset[3] == episode_seeds(5, "B", 1).env
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert [summary["tasks"][task]["episodes"] for task in "AB"] == [2, 2]
+
+
+def test_a_run_never_goes_on_with_other_settings(tmp_path):
+    run(ScriptedTable(), tmp_path, resume=True)
+    with pytest.raises(InputError, match='another "seed"'):
+        run(ScriptedTable(), tmp_path, resume=True, seed=6)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from typing import Any
 
 from ptp_interfaces.msg import ErrorCode
 from rclpy.action import ActionClient
+from rclpy.action.client import ClientGoalHandle
 from rclpy.client import Client
 from rclpy.node import Node
 from rclpy.task import Future
@@ -66,27 +68,75 @@ class Caller:
         goal: Any,
         timeout: float,
         on_feedback: Callable[[Any], None] | None = None,
+        silence: float = math.inf,
     ) -> Any:
         """Result of a goal of the action ``name``; RequestError with its error, if it has one.
 
         A goal that takes longer than ``timeout``, or that the stopping node leaves behind, is
-        canceled.
+        canceled. So is one without feedback for ``silence`` s: a killed server never answers, and
+        another of its name may have taken its place.
         """
+        heard = [time.monotonic()]
+
+        def note(feedback: Any) -> None:
+            heard[0] = time.monotonic()
+            if on_feedback is not None:
+                on_feedback(feedback)
+
+        handle = self._send_goal(client, name, goal, timeout, note)
+        try:
+            future = self._send(handle.get_result_async, timeout, name)
+            self.until(
+                lambda: future.done() or time.monotonic() - heard[0] > silence,
+                timeout,
+                f"the answer of {name}",
+            )
+            if not future.done():
+                raise RequestError(
+                    ErrorCode.UNAVAILABLE,
+                    f"{name} has said nothing for {silence:g} s: its node died, or hangs",
+                )
+        except RequestError:
+            if self._node.context.ok():
+                self._node.executor.create_task(handle.cancel_goal_async)
+            raise
+        return self._checked(future.result().result)
+
+    def begin_action(
+        self,
+        client: ActionClient,
+        name: str,
+        goal: Any,
+        timeout: float,
+        on_feedback: Callable[[Any], None] | None = None,
+    ) -> Future:
+        """Send a goal and do not wait for its end; the future of its wrapped result."""
+        handle = self._send_goal(client, name, goal, timeout, on_feedback)
+        return self._send(handle.get_result_async, timeout, name)
+
+    def _send_goal(
+        self,
+        client: ActionClient,
+        name: str,
+        goal: Any,
+        timeout: float,
+        on_feedback: Callable[[Any], None] | None,
+    ) -> ClientGoalHandle:
         self.until(client.server_is_ready, timeout, f"the action {name}")
         note = None if on_feedback is None else lambda message: on_feedback(message.feedback)
         handle = self._finish(lambda: client.send_goal_async(goal, note), timeout, name)
         if not handle.accepted:
             raise RequestError(ErrorCode.UNAVAILABLE, f"{name} rejected the goal")
-        try:
-            answer = self._finish(handle.get_result_async, timeout, name)
-        except RequestError:
-            if self._node.context.ok():
-                self._node.executor.create_task(handle.cancel_goal_async)
-            raise
-        return self._checked(answer.result)
+        return handle
 
     def _finish(self, send: Callable[[], Future], timeout: float, name: str) -> Any:
-        """Result of the future that ``send()`` returns.
+        """Result of the future that ``send()`` returns."""
+        future = self._send(send, timeout, name)
+        self.until(future.done, timeout, f"the answer of {name}")
+        return future.result()
+
+    def _send(self, send: Callable[[], Future], timeout: float, name: str) -> Future:
+        """The future that ``send()`` returns.
 
         It is sent by the executor's thread: an action client that sends in another may get the
         answer before it has noted the question, and then ignores it.
@@ -96,8 +146,7 @@ class Caller:
         self.until(sent.done, timeout, f"the request to {name}")
         future = sent.result()
         future.add_done_callback(lambda done: self.notify())
-        self.until(future.done, timeout, f"the answer of {name}")
-        return future.result()
+        return future
 
     @staticmethod
     def _checked(answer: Any) -> Any:

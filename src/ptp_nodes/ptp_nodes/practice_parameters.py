@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Parameters of the practice node."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+from ptp_core.practice.result import MAX_STEPS
+from ptp_nodes.practice_run import RunSettings
+from ptp_ros.parameters import parameter
+
+
+@dataclass(frozen=True)
+class PracticeParameters:
+    """Parameters of the practice node."""
+
+    tasks: tuple[str, ...] = parameter(("A",), "tasks to practise in turn: A, B, C")
+    protocol: str = parameter(
+        "paper",
+        "paper: the authors' fixed scenes; varied: everything moved a little",
+        choices=("paper", "varied"),
+    )
+    method: str = parameter(
+        "ptp",
+        "ptp: follow planned subgoals; model_free: pursue the goal directly",
+        choices=("ptp", "model_free"),
+    )
+    episodes: int = parameter(1, "episodes of each task", minimum=1)
+    seed: int = parameter(0, "of scenes, plans and actions", minimum=0)
+    max_steps: int = parameter(MAX_STEPS, "control steps an episode", minimum=1)
+    preset: str = parameter("", "planner settings; empty: the planner's own")
+    goal_image: str = parameter(
+        "",
+        "PNG or JPEG of the goal instead of the scene's own picture; success is still judged "
+        "by the scene's",
+    )
+    output: str = parameter("", "folder for summary.json; empty: none is written")
+    resume: bool = parameter(False, "go on with what an earlier run left over in output")
+    record: bool = parameter(False, "let the recorder keep each episode")
+    patience: float = parameter(
+        60.0, "s to wait for a node to appear and for quick answers", minimum=0.1
+    )
+    plan_patience: float = parameter(900.0, "s that a plan may take", minimum=1.0)
+    silence: float = parameter(
+        60.0, "s without news from planner or policy until they count as dead", minimum=1.0
+    )
+    max_failures: int = parameter(3, "episodes failing in a row until giving up", minimum=1)
+    stay: bool = parameter(False, "stay after the last episode instead of ending the process")
+
+    def run_settings(self) -> RunSettings:
+        """What `PracticeRun` needs of them."""
+        names = [field.name for field in fields(RunSettings)]
+        return RunSettings(**{name: getattr(self, name) for name in names})

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Calls of a thread to the recorder: begin an episode, end it for good."""
+
+from __future__ import annotations
+
+import threading
+
+from ptp_interfaces.action import RecordEpisode
+from ptp_interfaces.msg import ErrorCode
+from ptp_interfaces.srv import FinishEpisode
+from rclpy.action import ActionClient
+from rclpy.node import Node
+from sensor_msgs.msg import Image
+
+from ptp_ros.client import Caller
+from ptp_ros.errors import RequestError
+from ptp_ros.topics import FINISH_EPISODE, RECORD_EPISODE
+
+VERDICTS = {
+    True: FinishEpisode.Request.SAVE_SUCCESS,
+    False: FinishEpisode.Request.SAVE_FAILURE,
+}
+
+
+class Recording:
+    """One episode after the other, recorded from `begin` to `save`.
+
+    Every method blocks, raises RequestError, and must not be called in a callback.
+    """
+
+    def __init__(self, node: Node, caller: Caller, patience: float) -> None:
+        self._caller = caller
+        self._patience = patience
+        self._record = ActionClient(node, RecordEpisode, RECORD_EPISODE)
+        self._finish = node.create_client(FinishEpisode, FINISH_EPISODE)
+        self._episode_id = ""
+
+    def begin(
+        self, episode_id: str, task: str, protocol: str, goal_image: Image, first_seq: int
+    ) -> None:
+        """Return once every message from observation ``first_seq`` on is kept."""
+        goal = RecordEpisode.Goal(
+            episode_id=episode_id,
+            task=task,
+            protocol=protocol,
+            goal_image=goal_image,
+            first_observation_seq=first_seq,
+        )
+        begun = threading.Event()
+
+        def heard(feedback: RecordEpisode.Feedback) -> None:
+            begun.set()
+            self._caller.notify()
+
+        result = self._caller.begin_action(
+            self._record, RECORD_EPISODE, goal, self._patience, heard
+        )
+        self._caller.until(
+            lambda: begun.is_set() or result.done(), self._patience, "the start of the recording"
+        )
+        if not begun.is_set():
+            answer = result.result().result
+            raise RequestError(
+                answer.error_code or ErrorCode.INTERNAL,
+                answer.error_msg or "the recording ended before it began",
+            )
+        self._episode_id = episode_id
+
+    def save(self, success: bool | None, last_seq: int) -> int:
+        """Save what was recorded up to observation ``last_seq``; the episode's number.
+
+        ``success`` None: the episode was broken off, and what there is of it is saved unlabelled.
+        """
+        request = FinishEpisode.Request(episode_id=self._episode_id)
+        if success is None:
+            request.verdict = FinishEpisode.Request.SAVE_UNLABELLED
+            request.end_reason = "fault"
+        else:
+            request.verdict = VERDICTS[success]
+            request.end_reason = "judged"
+            request.last_observation_seq = last_seq
+        answer = self._caller.service(self._finish, request, self._patience)
+        if not answer.saved:
+            raise RequestError(ErrorCode.INTERNAL, "the recorder did not save the episode")
+        return answer.number
