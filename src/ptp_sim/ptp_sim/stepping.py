@@ -3,11 +3,24 @@
 
 from __future__ import annotations
 
+import time
+
 from ptp_core.errors import InputError
 from ptp_robot.action import ActionScale, CartesianDelta
 
 MODES = ("lock_step", "real_time")
 MARGIN = 1.0 + 1e-9  # of rounding, on the largest motion
+NUMBERS_A_SECOND = 200  # more observations than any table makes
+NUMBERS = 2**31  # of 2**32, so that none runs out on the way
+
+
+def first_number() -> int:
+    """A number that is higher than all of a bridge that ran before on this machine.
+
+    After a restart nobody takes an old observation for a new one, and simulated time, which
+    counts observations, does not jump back. It begins anew once in 124 days.
+    """
+    return int(time.time() * NUMBERS_A_SECOND) % NUMBERS
 
 
 class CommandGate:
@@ -15,17 +28,20 @@ class CommandGate:
 
     An observation is answered at most once. In ``lock_step`` only the newest counts. In
     ``real_time`` an answer may also come up to ``patience`` observations late; it then moves the
-    arm before the next picture.
+    arm before the next picture. The first observation has the number ``before`` + 1.
     """
 
-    def __init__(self, mode: str, patience: int = 0, limits: ActionScale | None = None) -> None:
+    def __init__(
+        self, mode: str, patience: int = 0, limits: ActionScale | None = None, before: int = 0
+    ) -> None:
         if mode not in MODES:
             raise InputError(f'mode "{mode}" is unknown: use one of {", ".join(MODES)}')
         self.mode = mode
-        self.observation_seq = 0  # of the newest observation; 0: none yet
+        self.observation_seq = before  # of the newest observation
         self._patience = patience if mode == "real_time" else 0
         self._limits = limits or ActionScale()
-        self._answered = 0
+        self._before = before  # the number before the first
+        self._answered = before
         self._moved = False
 
     def observed(self) -> int:
@@ -44,7 +60,7 @@ class CommandGate:
 
         0 answers none (teleoperation) and is carried out once a picture.
         """
-        if self._moved or self.observation_seq == 0:
+        if self._moved or self.observation_seq == self._before:
             return False
         if observation_seq == 0:
             return True

@@ -188,3 +188,15 @@ def test_in_real_time_pictures_come_on_their_own_and_commands_move_the_arm(graph
     assert 0.0 < joints[-1].position[7] < 0.039  # closing half way, metres
     graph.wait(lambda: pictures, "a picture for people")
     assert (pictures[-1].width, pictures[-1].encoding) == (240, "rgb8")
+
+
+def test_a_restarted_bridge_never_repeats_a_number(graph):
+    numbers = []
+    for _ in range(2):
+        node = SimBridgeNode(
+            context=graph.context, parameter_overrides=parameters({"mode": "lock_step"})
+        )
+        graph.add(node)
+        numbers.append(reset(graph).observation_seq)
+        graph.remove(node)
+    assert numbers[1] > numbers[0]

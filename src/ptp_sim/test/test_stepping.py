@@ -2,15 +2,28 @@
 """An observation is answered at most once, and only by a sane command."""
 
 import math
+import time
 
 import pytest
 
 from ptp_core.errors import InputError
-from ptp_sim.stepping import CommandGate
+from ptp_sim.stepping import NUMBERS_A_SECOND, CommandGate, first_number
 
 
 def test_nothing_moves_before_the_first_picture():
     assert not CommandGate("lock_step").admits(0)
+
+
+def test_after_a_restart_numbers_are_higher_than_any_before(monkeypatch):
+    first = CommandGate("lock_step", before=first_number())
+    assert not first.admits(0)
+    for _ in range(NUMBERS_A_SECOND):
+        first.observed()
+    began = time.time()
+    monkeypatch.setattr(time, "time", lambda: began + 1.5)  # of which one second was spent
+    second = CommandGate("lock_step", before=first_number())
+    assert second.reset() > first.observation_seq
+    assert second.observation_seq + 2**31 < 2**32  # as it travels
 
 
 def test_lock_step_takes_the_answer_to_the_newest_picture_once():
