@@ -14,10 +14,11 @@ from launch.actions import (
     SetEnvironmentVariable,
     Shutdown,
 )
+from launch.events.process import ProcessExited
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
-from ptp_bringup.stack import Process, Stack
+from ptp_bringup.stack import NodeSpec, Process, Stack
 
 
 def describe(stack: Stack) -> LaunchDescription:
@@ -68,8 +69,21 @@ def _actions(process: Process) -> list:
             parameters=[entry for entry in parameters if entry],
             arguments=[*process.arguments, "--ros-args", "--log-level", process.log_level],
             remappings=list(spec.remap),
-            on_exit=Shutdown(reason=f"{spec.name} ended") if spec.essential else None,
+            on_exit=_on_exit(spec),
             respawn=spec.respawn,
             respawn_delay=1.0 if spec.respawn else None,
         )
     ]
+
+
+def _on_exit(spec: NodeSpec):
+    """What the end of a node means, as for `ptp_bringup.supervisor`."""
+
+    def ended(event: ProcessExited, context: LaunchContext) -> list:
+        if spec.essential and (event.returncode == 0 or not spec.respawn):
+            return [Shutdown(reason=f"{spec.name} ended")]
+        if spec.respawn and event.returncode != 0 and not context.is_shutdown:
+            return [LogInfo(msg=f"{spec.name} died (exit code {event.returncode})")]
+        return []
+
+    return ended

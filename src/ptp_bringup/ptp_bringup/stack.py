@@ -44,7 +44,8 @@ class NodeSpec:
     """One node of a stack.
 
     ``when`` names an argument that must be "true". ``essential``: its end ends the stack.
-    ``respawn``: it is started again when it dies. ``optional``: left out, with a line that says
+    ``respawn``: it is started again when it dies; an essential one ends the stack then only when
+    it finishes well. ``optional``: left out, with a line that says
     so, where its package is not installed.
     """
 
@@ -145,6 +146,10 @@ class Stack:
                 )
             )
         return found
+
+    def always(self) -> tuple[str, ...]:
+        """Names of the nodes that it has whatever the arguments and what is installed."""
+        return tuple(spec.name for spec in self.nodes if not spec.when and not spec.optional)
 
     def show_arguments(self) -> str:
         """A text that explains every argument."""

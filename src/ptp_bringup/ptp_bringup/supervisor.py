@@ -22,7 +22,8 @@ from typing import TextIO
 # Time for each way to end a process, until the next is tried, s. Together below 5 s.
 ENDINGS = ((signal.SIGINT, 3.0), (signal.SIGTERM, 1.0), (signal.SIGKILL, 1.0))
 RESPAWN_DELAY = 1.0  # s
-MOST_RESPAWNS = 5
+MOST_RESPAWNS = 5  # in a row
+STEADY = 30.0  # s; who lived longer did not die of its start
 PR_SET_PDEATHSIG = 1
 
 
@@ -32,7 +33,7 @@ class Program:
 
     name: str
     command: Sequence[str]
-    essential: bool = True  # its end is the end of all
+    essential: bool = True  # its end is the end of all; with respawn, only when it finishes well
     respawn: bool = False  # started again when it fails
 
 
@@ -43,6 +44,7 @@ class _Running:
         self.program = program
         self.process = process
         self.respawns = respawns
+        self.began = time.monotonic()
 
 
 class Supervisor:
@@ -138,18 +140,21 @@ class Supervisor:
                 return 128 + subject
             program = subject.program
             self._end_group(subject)
-            if program.essential:
-                if status == 0:
-                    self._say(f"{program.name} has finished; stopping the others")
-                    return 0
+            if program.essential and status == 0:
+                self._say(f"{program.name} has finished; stopping the others")
+                return 0
+            again = program.respawn and status != 0
+            respawns = subject.respawns if time.monotonic() - subject.began < STEADY else 0
+            if program.essential and not (again and respawns < MOST_RESPAWNS):
                 self._say(f"{program.name} died ({describe(status)}); stopping the others")
                 return status if status > 0 else 128 - status
-            self._say(f"{program.name} ended ({describe(status)})")
-            if program.respawn and status != 0:
-                if subject.respawns < MOST_RESPAWNS:
-                    due.append((time.monotonic() + RESPAWN_DELAY, program, subject.respawns))
-                else:
-                    self._say(f"{program.name} keeps dying; left alone")
+            if not again:
+                self._say(f"{program.name} ended ({describe(status)})")
+            elif respawns < MOST_RESPAWNS:
+                self._say(f"{program.name} died ({describe(status)}); starting it again")
+                due.append((time.monotonic() + RESPAWN_DELAY, program, respawns))
+            else:
+                self._say(f"{program.name} died ({describe(status)}) and keeps dying; left alone")
 
     def _end_group(self, running: _Running) -> None:
         """Kill what an ended program left in its group."""

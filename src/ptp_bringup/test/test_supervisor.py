@@ -14,7 +14,7 @@ from io import StringIO
 
 import pytest
 
-from ptp_bringup.supervisor import Program, Supervisor, describe
+from ptp_bringup.supervisor import MOST_RESPAWNS, Program, Supervisor, describe
 
 FOREVER = "import signal; print('up', flush=True); signal.pause()"
 STUBBORN = (
@@ -122,8 +122,47 @@ def test_a_viewer_that_dies_is_started_again_and_the_rest_goes_on(tmp_path):
         then=interrupt,
     )
     assert status == 130
-    assert "viewer ended (exit code 3)" in text
-    assert "died" not in text
+    assert "viewer died (exit code 3); starting it again" in text
+
+
+def test_an_essential_program_may_be_started_again_and_ends_all_when_it_finishes(tmp_path):
+    marker = tmp_path / "second"
+    code = (
+        "import os, pathlib, signal\n"
+        f"p = pathlib.Path({str(marker)!r})\n"
+        "if not p.exists(): p.touch(); os.kill(os.getpid(), 9)"
+    )
+    status, text, _ = run(
+        Program("server", python(FOREVER)), Program("task", python(code), respawn=True)
+    )
+    assert status == 0
+    assert "task died (killed by SIGKILL); starting it again" in text
+    assert "task has finished; stopping the others" in text
+
+
+@pytest.mark.parametrize(("essential", "end"), [(False, "left alone"), (True, "stopping the oth")])
+def test_what_dies_again_and_again_is_given_up(monkeypatch, essential, end):
+    monkeypatch.setattr("ptp_bringup.supervisor.RESPAWN_DELAY", 0.01)
+    status, text, _ = run(
+        Program("server", python(FOREVER)),
+        Program("broken", python("raise SystemExit(4)"), essential=essential, respawn=True),
+        when=(end, 1),
+        then=interrupt,
+    )
+    assert text.count("starting it again") == MOST_RESPAWNS
+    assert status == (4 if essential else 130)
+
+
+def test_one_that_lived_for_long_has_all_its_lives_again(monkeypatch):
+    monkeypatch.setattr("ptp_bringup.supervisor.RESPAWN_DELAY", 0.01)
+    monkeypatch.setattr("ptp_bringup.supervisor.STEADY", 0.0)
+    _, text, _ = run(
+        Program("server", python(FOREVER)),
+        Program("mortal", python("raise SystemExit(4)"), essential=False, respawn=True),
+        when=("starting it again", 2 * MOST_RESPAWNS),
+        then=interrupt,
+    )
+    assert "left alone" not in text
 
 
 def test_ctrl_c_stops_everything_even_what_ignores_it_within_five_seconds():
