@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 import traceback
 from dataclasses import dataclass
@@ -11,8 +10,7 @@ from typing import Any
 
 import numpy as np
 from builtin_interfaces.msg import Time
-from geometry_msgs.msg import Pose
-from ptp_interfaces.msg import ArmState, CartesianDelta, ErrorCode, Observation
+from ptp_interfaces.msg import ArmState, CartesianDelta, ErrorCode, Observation, TableState
 from ptp_interfaces.srv import JudgeEpisode, Rearm, ResetScene
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
@@ -23,6 +21,7 @@ from sensor_msgs.msg import Image, JointState
 from ptp_core.errors import InputError, PtpError
 from ptp_robot.arbiter import Arbiter, Source
 from ptp_robot.kinematics import ARM_JOINTS
+from ptp_ros.arm_state import ArmReading, fill_motion
 from ptp_ros.diagnostics import ERROR, OK, WARN, Diagnostics
 from ptp_ros.errors import RequestError, fill_error
 from ptp_ros.images import array_to_image
@@ -43,10 +42,11 @@ from ptp_ros.topics import (
     RECORDS,
     RESET_SCENE,
     SENSOR,
+    TABLE_STATE,
 )
 from ptp_sim.env import make_env
 from ptp_sim.goals import PlanFailed
-from ptp_sim.stepping import MODES, CommandGate
+from ptp_sim.stepping import MODES, CommandGate, first_number
 
 FINGER_JOINT = "gripper_l_finger_joint"
 
@@ -77,32 +77,40 @@ class SimBridgeParameters:
     image_every: int = parameter(
         1, "draw image_raw at every n-th picture, while somebody looks; 0: never", minimum=0
     )
+    truth: bool = parameter(
+        False, "publish where everything is, which a robot cannot know, on sim/table_state"
+    )
 
 
 class SimBridgeNode(Node):
     """Publishes what a camera and an arm driver would, and carries out `CartesianDelta`.
 
     Without commands the table stands still. A command that is refused moves nothing; the reason
-    is logged and stands in the next ArmState.
+    is logged and stands in the next ArmState. In real time a person's command is carried out
+    just before the next picture, the newest one if there are several; so a picture, that command
+    and the next picture belong together, as they do for a policy.
     """
 
     def __init__(self, **options: Any) -> None:
         super().__init__("sim_bridge", **options)
         self._settings = settings = declare(self, SimBridgeParameters)
-        self._gate = CommandGate(settings.mode, settings.patience)
+        self._gate = CommandGate(settings.mode, settings.patience, before=first_number())
         self._arbiter = Arbiter(settings.dead_man_patience)
         self._env = make_env(grasp=settings.grasp)
         self._steps = self._refused = self._late = self._held_off = 0
         self._info: dict = {}
-        self._task = ""
+        self._task, self._scene = "", TableState()
+        self._scene.header.frame_id = BASE_FRAME
         # When the newest observations left: number -> system time, as messages carry it [ns].
         self._published: dict[int, int] = {}
         self._image_due = False
+        self._waiting: tuple | None = None  # a person's command: message, motion, when it left
         self._state = ArmState()
         self._observations = self.create_publisher(Observation, OBSERVATION, LATCHED)
         self._images = self.create_publisher(Image, IMAGE_RAW, SENSOR)
         self._states = self.create_publisher(ArmState, ARM_STATE, RECORDS)
         self._joints = self.create_publisher(JointState, JOINT_STATES, COMMANDS)
+        self._truth = self.create_publisher(TableState, TABLE_STATE, LATCHED)
         self._lock_step = settings.mode == "lock_step"
         if self._lock_step:
             self._times = self.create_publisher(ClockMessage, "/clock", COMMANDS)
@@ -134,6 +142,9 @@ class SimBridgeNode(Node):
             self.get_logger().error(f"reset failed\n{traceback.format_exc()}")
             return fill_error(response, RequestError(ErrorCode.UNAVAILABLE, str(error)))
         self._task, self._steps, self._first_success = request.task, 0, -1
+        self._scene.task, self._scene.protocol = request.task, request.protocol
+        self._scene.seed, self._waiting = request.seed, None
+        self._scene.resets += 1
         self._open = self._env.world.arm.opening()  # a reset opens the gripper
         self._before = self._arm()
         response.observation_seq = self._gate.reset()
@@ -188,10 +199,14 @@ class SimBridgeNode(Node):
             return
         if self._arbiter.taken_over and not before:
             self.get_logger().info("a person took over: policies wait for rearm")
+        person = message.source == CartesianDelta.TELEOP
+        if person:
+            self._waiting = None  # a newer word, be it that the switch was let go
         if not admitted:
             self._held_off += 1
             return
-        if not self._gate.admits(message.observation_seq):
+        waits = person and bool(self._task) and not self._lock_step
+        if not waits and not self._gate.admits(message.observation_seq):
             self._late += 1  # answered before, too late, or no scene yet
             return
         try:
@@ -207,20 +222,27 @@ class SimBridgeNode(Node):
         except InputError as error:
             self._refuse(error)
             return
+        if waits:
+            self._waiting = message, delta, info["source_timestamp"]
+            return
+        image = self._carry_out(message, delta, info["source_timestamp"])
+        if self._lock_step:
+            self._gate.observed()
+            self._publish(image)
+        self._publish_image()
+
+    def _carry_out(self, message: CartesianDelta, delta, left: int) -> np.ndarray:
+        """One control step; the picture after it. ``left``: when the command did [ns]."""
         image, _, _, _, self._info = self._env.apply(delta)
         self._steps += 1
         if self._first_success < 0 and self._info["success"]:
             self._first_success = self._steps
         self._gate.moved(message.observation_seq)
         # From the picture's leaving to the command's leaving; both on this machine's clock.
-        left = info["source_timestamp"]
         latency = (left - self._published.get(message.observation_seq, left)) * 1e-9
         self._state = ArmState(command_seq=message.seq, latency=latency, moved=True)
         self._state.command = message
-        if self._lock_step:
-            self._gate.observed()
-            self._publish(image)
-        self._publish_image()
+        return image
 
     def _refuse(self, error: Exception) -> None:
         self._refused += 1
@@ -232,10 +254,17 @@ class SimBridgeNode(Node):
             self._publish_state()  # no picture will follow that would carry the reason
 
     def _tick(self) -> None:
-        if self._task:
-            self._publish_image()  # still due: no command came since the last picture
-            self._gate.observed()
-            self._publish(self._env.world.observe())
+        if not self._task:
+            return
+        self._publish_image()  # still due: no command came since the last picture
+        image = None
+        if self._waiting is not None and not self._arbiter.held(time.monotonic()):
+            self._waiting = None  # the person's device fell silent
+        if self._waiting is not None and self._gate.admits(0):  # else a policy was faster
+            waiting, self._waiting = self._waiting, None
+            image = self._carry_out(*waiting)
+        self._gate.observed()
+        self._publish(self._env.world.observe() if image is None else image)
 
     def _stamp(self) -> Time:
         """Simulated time in lock-step, else ROS time."""
@@ -254,10 +283,19 @@ class SimBridgeNode(Node):
         self._published[observation.seq] = time.time_ns()
         self._published.pop(observation.seq - self._settings.patience - 1, None)
         self._observations.publish(observation)
+        if self._settings.truth:
+            self._publish_truth(observation)
         self._publish_state()
         self._state = ArmState(holding=True)
         every = self._settings.image_every
         self._image_due = bool(every) and self._gate.observation_seq % every == 0
+
+    def _publish_truth(self, observation: Observation) -> None:
+        self._scene.header.stamp = observation.header.stamp
+        self._scene.observation_seq = observation.seq
+        for name, value in vars(self._env.world.state()).items():
+            setattr(self._scene, name, value)
+        self._truth.publish(self._scene)
 
     def _publish_image(self) -> None:
         """The picture for people, drawn when nobody waits for anything else."""
@@ -266,30 +304,19 @@ class SimBridgeNode(Node):
             picture = self._env.world.camera.picture(self._settings.image_size)
             self._images.publish(array_to_image(picture, self._stamp(), CAMERA_FRAME))
 
-    def _arm(self) -> tuple[np.ndarray, float, np.ndarray]:
+    def _arm(self) -> ArmReading:
         arm = self._env.world.arm
-        return *arm.pose(), arm.joint_positions()
+        return ArmReading(*arm.pose(), arm.joint_positions())
 
     def _publish_state(self) -> None:
         state, stamp = self._state, self._stamp()
-        position, yaw, q = self._arm()
-        before, yaw_before, q_before = self._before
-        seconds = self._env.world.step_seconds
-        moved = position - before
-        turned = math.remainder(yaw - yaw_before, 2 * math.pi)
+        now = self._arm()
         state.header.stamp = stamp
         state.header.frame_id = BASE_FRAME
         state.observation_seq = self._gate.observation_seq
-        state.pose = state.setpoint = _pose(position, yaw)
-        state.yaw = yaw
-        state.twist.linear.x, state.twist.linear.y, state.twist.linear.z = moved / seconds
-        state.twist.angular.z = turned / seconds
+        fill_motion(state, self._before, now, self._env.world.step_seconds)
         state.joint_names = list(ARM_JOINTS)
-        state.joint_positions = q.tolist()
-        state.joint_velocities = ((q - q_before) / seconds).tolist()
         state.gripper = 1.0 - 2.0 * min(self._env.world.arm.opening() / self._open, 1.0)
-        state.executed_dx, state.executed_dy, state.executed_dz = moved
-        state.executed_dyaw = turned
         state.taken_over = self._arbiter.taken_over
         self._states.publish(state)
         # The other finger mimics this one.
@@ -297,7 +324,7 @@ class SimBridgeNode(Node):
         joints.position = [*state.joint_positions, self._env.world.arm.opening() / 2]
         joints.header = state.header
         self._joints.publish(joints)
-        self._before = position, yaw, q
+        self._before = now
 
     def _status(self):
         figures = {
@@ -315,15 +342,6 @@ class SimBridgeNode(Node):
         if not self._task:
             return WARN, "waiting for a reset", figures
         return OK, "running", figures
-
-
-def _pose(position: np.ndarray, yaw: float) -> Pose:
-    """Pose of a tool that points down: half a turn about y, then yaw about z."""
-    pose = Pose()
-    pose.position.x, pose.position.y, pose.position.z = (float(v) for v in position)
-    pose.orientation.x, pose.orientation.y = -math.sin(yaw / 2), math.cos(yaw / 2)
-    pose.orientation.z = pose.orientation.w = 0.0
-    return pose
 
 
 def main() -> int:
