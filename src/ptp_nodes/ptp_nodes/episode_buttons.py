@@ -69,7 +69,8 @@ class EpisodeButtons:
         self._log = node.get_logger()
         self._seed = settings.seed
         self._goal_image = Image()
-        self._recorder: RecorderStatus | None = None
+        # Whether an episode is recorded, or waits to be saved or discarded, as far as we know.
+        self._recording = False
         self._newest = 0  # number of the newest observation
         self._awaited, self._since = "", 0.0  # what was asked for, and when
         self._record = ActionClient(node, RecordEpisode, RECORD_EPISODE)
@@ -82,12 +83,6 @@ class EpisodeButtons:
             steady = Clock(clock_type=ClockType.STEADY_TIME)
             self._first = node.create_timer(LOOK, self._set_up_first, clock=steady)
 
-    @property
-    def recording(self) -> bool:
-        """Whether an episode is recorded, or waits to be saved or discarded."""
-        busy = (RecorderStatus.RECORDING, RecorderStatus.WAITING)
-        return self._recorder is not None and self._recorder.state in busy
-
     def press(self, button: Button) -> None:
         """Do what the button asks for."""
         if self._awaited and time.monotonic() - self._since < PATIENCE:
@@ -95,7 +90,7 @@ class EpisodeButtons:
             return
         self._awaited = ""
         if button is Button.NEXT:
-            button = Button.SUCCESS if self.recording else Button.START
+            button = Button.SUCCESS if self._recording else Button.START
         if button is Button.RESET:
             self._next_scene()
         elif button is Button.START:
@@ -109,7 +104,7 @@ class EpisodeButtons:
     # The recorder.
 
     def _start(self) -> None:
-        if self.recording:
+        if self._recording:
             self._log.error("an episode is recorded already: save or discard it first")
             return
         if not self._record.server_is_ready():
@@ -131,9 +126,11 @@ class EpisodeButtons:
     def _recorded(self, message: Any) -> None:
         if message.feedback.steps == 0 and self._awaited:
             self._answered()
+            self._recording = True
             self._log.info("recording")
 
     def _ended(self, future: Future) -> None:
+        self._recording = False
         result = future.result().result
         if result.error_code not in (ErrorCode.NONE, ErrorCode.CANCELED):
             self._answered()
@@ -153,6 +150,7 @@ class EpisodeButtons:
                 return
             where = f"episode {answer.number} " if answer.saved else ""
             path = f": {answer.path}" if answer.saved else ""
+            self._recording = button is Button.RERECORD
             self._log.info(f"{where}{ANSWERS[verdict]}{path}")
             if then is not None:
                 then()
@@ -167,7 +165,7 @@ class EpisodeButtons:
             self._set_up(self._seed)
 
     def _next_scene(self) -> None:
-        if self.recording:
+        if self._recording:
             self._log.error("an episode is recorded: save or discard it before the next scene")
             return
         self._set_up(self._seed + 1)
@@ -210,7 +208,7 @@ class EpisodeButtons:
         self._awaited = ""
 
     def _heard(self, status: RecorderStatus) -> None:
-        self._recorder = status
+        self._recording = status.state in (RecorderStatus.RECORDING, RecorderStatus.WAITING)
 
     def _moved(self, state: ArmState) -> None:
         self._newest = state.observation_seq

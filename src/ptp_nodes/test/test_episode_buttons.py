@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Buttons of a gamepad record, save and discard episodes, and set scenes up, on a real graph."""
+
+import queue
+
+import pytest
+from ptp_interfaces.action import RecordEpisode
+from ptp_interfaces.msg import ArmState, ErrorCode, RecorderStatus
+from ptp_interfaces.srv import FinishEpisode, ResetScene
+from rcl_interfaces.msg import Log
+from rclpy.node import Node
+from rclpy.qos import qos_profile_sensor_data
+from sensor_msgs.msg import Image, Joy
+
+from ptp_nodes.teleop import TeleopNode
+from ptp_ros.actions import SingleGoalServer
+from ptp_ros.testing import parameters
+from ptp_ros.topics import (
+    ARM_STATE,
+    FINISH_EPISODE,
+    GOAL_IMAGE,
+    JOY,
+    LATCHED,
+    RECORD_EPISODE,
+    RECORDER_STATUS,
+    RECORDS,
+    RESET_SCENE,
+)
+
+A, B, X, Y, LB, RB, BACK, START = range(8)
+ASKED = FinishEpisode.Request
+
+
+class Counterpart(Node):
+    """Serves what recorder and table serve, keeps what was asked, and writes nothing."""
+
+    def __init__(self, context):
+        super().__init__("counterpart", context=context)
+        self.goals, self.finished, self.scenes = [], [], []
+        self.refuse = ""
+        self._verdicts = queue.SimpleQueue()
+        self._status = self.create_publisher(RecorderStatus, RECORDER_STATUS, LATCHED)
+        self._server = SingleGoalServer(self, RecordEpisode, RECORD_EPISODE, self._record)
+        self.create_service(FinishEpisode, FINISH_EPISODE, self._finish)
+        self.create_service(ResetScene, RESET_SCENE, self._reset)
+        self._say(RecorderStatus.IDLE)
+
+    def stop(self):
+        self._verdicts.put(None)
+        self._server.destroy()
+
+    def _say(self, state):
+        self.state = state
+        self._status.publish(RecorderStatus(state=state, episodes=len(self.finished)))
+
+    def _record(self, goal):
+        self.goals.append(goal.request)
+        self._say(RecorderStatus.RECORDING)
+        goal.feedback(RecordEpisode.Feedback())
+        self._verdicts.get()
+        self._say(RecorderStatus.IDLE)
+        return RecordEpisode.Result()
+
+    def _finish(self, request, response):
+        if self.refuse or self.state != RecorderStatus.RECORDING:
+            response.error_code = ErrorCode.BAD_REQUEST
+            response.error_msg = self.refuse or "nothing is recorded"
+            return response
+        self.finished.append(request)
+        if request.verdict in (ASKED.SAVE_SUCCESS, ASKED.SAVE_FAILURE):
+            response.saved, response.number, response.path = True, 7, "session/episode_7"
+        if request.verdict != ASKED.RERECORD:
+            self._verdicts.put(True)
+        return response
+
+    def _reset(self, request, response):
+        self.scenes.append(request)
+        response.observation_seq = 100 * len(self.scenes)
+        response.goal_image = Image(width=len(self.scenes))
+        return response
+
+
+class Person:
+    """Holds the gamepad; presses buttons long enough to be seen, and lets go."""
+
+    def __init__(self, graph, **values):
+        self.graph = graph
+        self.logs = graph.logs()
+        self.other = graph.add(Counterpart(graph.context))
+        self.goal_images = graph.collect(Image, GOAL_IMAGE, LATCHED)
+        self.states = graph.client.create_publisher(ArmState, ARM_STATE, RECORDS)
+        options = parameters({"rate": 50.0, **values})
+        self.node = TeleopNode(context=graph.context, parameter_overrides=options)
+        graph.add(self.node)
+        self.joy = graph.publisher(Joy, JOY, qos_profile_sensor_data)
+
+    def press(self, button):
+        for pressed in ([], [button], []):
+            self.joy.publish(Joy(axes=[0.0] * 6, buttons=[int(n in pressed) for n in range(8)]))
+
+    def ask(self, button, answer, count=1):
+        """Press until the answer is there; it may come late, a press may not."""
+        self.press(button)
+        self.graph.wait(lambda: self.logs.count(answer) >= count, f'"{answer}"')
+
+
+@pytest.fixture
+def person(graph):
+    person = Person(graph, task="A", protocol="varied")
+    person.graph.wait(
+        lambda: graph.client.count_subscribers(RECORDER_STATUS) >= 1, "the status' reader"
+    )
+    return person
+
+
+@pytest.mark.parametrize(
+    ("button", "verdict", "answer"),
+    [
+        (A, ASKED.SAVE_SUCCESS, "episode 7 saved as success: session/episode_7"),
+        (B, ASKED.SAVE_FAILURE, "episode 7 saved as failure: session/episode_7"),
+        (X, ASKED.DISCARD, "discarded"),
+        (RB, ASKED.RERECORD, "discarded; recording it again"),
+    ],
+)
+def test_an_episode_is_started_and_ended_with_buttons(person, button, verdict, answer):
+    person.ask(Y, "recording")
+    (goal,) = person.other.goals
+    assert (goal.task, goal.protocol, goal.first_observation_seq) == ("A", "varied", 0)
+    person.graph.wait(lambda: person.states.get_subscription_count(), "reader of the arm's state")
+    person.states.publish(ArmState(observation_seq=41))
+    person.graph.wait(lambda: person.node._episodes._newest == 41, "the state to be read")
+    person.ask(button, answer)
+    (request,) = person.other.finished
+    assert (request.verdict, request.end_reason) == (verdict, "operator")
+    assert request.last_observation_seq == 41
+
+
+def test_a_second_start_and_an_end_of_nothing_are_answered(person):
+    person.ask(A, "nothing is recorded")
+    person.ask(Y, "recording")
+    person.graph.wait(lambda: person.other.state == RecorderStatus.RECORDING, "the recording")
+    person.ask(Y, "an episode is recorded already")
+    person.other.refuse = "the disk is full: make room"
+    person.ask(A, "save it as success: the disk is full: make room")
+    person.other.refuse = ""
+    person.ask(A, "saved as success")
+    assert len(person.other.goals) == 1
+
+
+def test_on_a_robot_nobody_sets_the_scene_up(person):
+    person.ask(BACK, "nobody serves reset_scene: set the table up by hand")
+    assert person.other.scenes == []
+
+
+def test_without_a_recorder_one_line_says_so(graph):
+    person = Person(graph)
+    graph.remove(person.other)
+    for button, name in ((Y, RECORD_EPISODE), (A, FINISH_EPISODE)):
+
+        def asked(button=button, name=name):
+            person.press(button)
+            return person.logs.count(f"nobody serves {name}", Log.ERROR)
+
+        graph.wait(asked, name)
+
+
+def test_scenes_are_set_up_at_the_start_with_the_next_seed_and_again_for_the_same_episode(graph):
+    person = Person(graph, task="B", protocol="paper", seed=4, set_up=True)
+    person.logs.expect("scene: task B (paper), seed 4")
+    person.ask(BACK, "scene: task B (paper), seed 5")
+    person.ask(Y, "recording")
+    assert person.other.goals[0].goal_image.width == 2
+    person.ask(BACK, "save or discard it before the next scene")
+    person.ask(RB, "recording", count=2)  # discarded, set up again, and recorded again
+    assert [scene.seed for scene in person.other.scenes] == [4, 5, 5]
+    assert [request.verdict for request in person.other.finished] == [ASKED.DISCARD]
+    assert person.other.goals[1].goal_image.width == 3
+    person.ask(A, "saved as success")
+    graph.wait(lambda: len(person.goal_images) == 3, "the goal pictures")
+    assert {scene.task for scene in person.other.scenes} == {"B"}
