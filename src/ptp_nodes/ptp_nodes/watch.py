@@ -3,26 +3,22 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-import rclpy
 from ptp_interfaces.action import PlanSubgoals
 from ptp_interfaces.msg import EpisodeStatus, Observation, StepInfo, SubgoalPlan
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
-from rclpy.context import Context
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import Image
 
 from ptp_core.errors import InputError
+from ptp_ros.aside import node_aside
 from ptp_ros.images import image_to_array
 from ptp_ros.topics import (
     EPISODE,
@@ -166,31 +162,5 @@ def watching(watcher: Watcher, domain: int) -> Iterator[None]:
 
     Signals stay with the caller. What the watcher raises is raised at the end of the block.
     """
-    context = Context()
-    rclpy.init(
-        args=[], context=context, domain_id=domain, signal_handler_options=SignalHandlerOptions.NO
-    )
-    node = WatchNode(watcher, context=context)
-    executor = SingleThreadedExecutor(context=context)
-    executor.add_node(node)
-    errors: list[BaseException] = []
-
-    def spin() -> None:
-        try:
-            executor.spin()
-        except ExternalShutdownException:
-            pass
-        except Exception as error:
-            errors.append(error)
-
-    thread = threading.Thread(target=spin, name="watch", daemon=True)
-    thread.start()
-    try:
+    with node_aside(lambda context: WatchNode(watcher, context=context), domain):
         yield
-    finally:
-        executor.shutdown()
-        thread.join(5.0)
-        node.destroy_node()
-        rclpy.try_shutdown(context=context)
-    if errors:
-        raise errors[0]

@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The nodes' processes, shared memory, versions and disks of this machine (Linux, /proc)."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from ptp_nodes.doctor.facts import Machine, Process
+
+PROC = Path("/proc")
+SHM = Path("/dev/shm")
+TICK = os.sysconf("SC_CLK_TCK")
+BUSY = 0.1  # of a core: threads below do not count
+YOUNG = 5.0  # s: a segment this new may be about to be opened
+SEGMENT = re.compile(r"(?:sem\.)?fast(?:rtps|dds)_\w+")
+PARTS = {"numpy": "numpy", "torch": "torch", "ros-rclpy": "rclpy"}  # locked -> without wheels
+
+
+@dataclass(frozen=True)
+class _Usage:
+    """Times of a process so far, s: CPU of each thread; waiting for a core, all threads."""
+
+    cpu: dict[str, float]
+    waited: float
+
+
+class Observer:
+    """Looks at the machine twice; what happened in between are the facts."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+        self._total = _machine_cpu()
+        self._before = {pid: _usage(pid) for pid in node_processes()}
+
+    def machine(self, folders: Iterable[str] = (), pins: Iterable[Path] = ()) -> Machine:
+        """Facts since the start.
+
+        ``folders`` are those whose disks matter; ``pins`` are files that pin versions.
+        """
+        seconds = max(time.monotonic() - self._began, 1e-3)
+        processes = []
+        for pid, (name, environ) in node_processes().items():
+            before, after = self._before.get(pid), _usage(pid)
+            if before is not None and after is not None:
+                processes.append(_process(pid, name, environ, before, after, seconds))
+        ours = sum(process.cores for process in processes)
+        segments = left_behind()
+        return Machine(
+            cores=len(os.sched_getaffinity(0)),
+            processes=tuple(processes),
+            others=max(0.0, (_machine_cpu() - self._total) / seconds - ours),
+            installed=_installed(),
+            locked=_locked(pins),
+            shared_memory=tuple(path.name for path in segments),
+            shared_bytes=sum(path.stat().st_size for path in segments if path.exists()),
+            free={f: shutil.disk_usage(f).free for f in folders if f and os.path.isdir(f)},
+        )
+
+
+def node_processes() -> dict[int, tuple[str, dict[str, str]]]:
+    """Process id -> (node name, environment) of ROS nodes whose processes we may read."""
+    found = {}
+    for path in PROC.glob("[0-9]*"):
+        try:
+            words = (path / "cmdline").read_bytes().decode(errors="replace").split("\0")
+            if "--ros-args" not in words:
+                continue
+            (name,) = [w.partition(":=")[2] for w in words if w.startswith("__node:=")][:1]
+            pairs = (path / "environ").read_bytes().decode(errors="replace").split("\0")
+        except (OSError, ValueError):
+            continue
+        environ = dict(pair.split("=", 1) for pair in pairs if "=" in pair)
+        found[int(path.name)] = name, environ
+    return found
+
+
+def left_behind() -> list[Path]:
+    """Segments of Fast DDS that belong to us and that no process has open."""
+    if not SHM.is_dir():
+        return []
+    paths = [path for path in SHM.iterdir() if SEGMENT.fullmatch(path.name)]
+    used: set[str] = set()
+    for maps in PROC.glob("[0-9]*/maps"):
+        try:
+            used.update(re.findall(r"/dev/shm/(\S+)", maps.read_text()))
+        except OSError:
+            continue  # ended meanwhile, or of another user
+    used = {_segment(name) for name in used}
+    young = time.time() - YOUNG
+    return sorted(
+        path for path in paths if _segment(path.name) not in used and _ours_since(path) < young
+    )
+
+
+def _segment(name: str) -> str:
+    """Name of the segment that a file belongs to: locks and semaphores share its fate."""
+    return re.sub(r"^sem\.|(_el|_sl|_mutex)$", "", name)
+
+
+def _ours_since(path: Path) -> float:
+    """When a file of ours was changed last; never, if it is another user's or gone."""
+    try:
+        status = path.stat()
+    except OSError:
+        return float("inf")
+    return status.st_mtime if status.st_uid == os.getuid() else float("inf")
+
+
+def _process(
+    pid: int, name: str, environ: dict[str, str], before: _Usage, after: _Usage, seconds: float
+) -> Process:
+    used = {thread: cpu - before.cpu.get(thread, 0.0) for thread, cpu in after.cpu.items()}
+    ran, waited = sum(used.values()), max(0.0, after.waited - before.waited)
+    domain = environ.get("ROS_DOMAIN_ID", "0")
+    return Process(
+        pid=pid,
+        node=name,
+        domain=int(domain) if domain.isdigit() else 0,
+        discovery_range=environ.get("ROS_AUTOMATIC_DISCOVERY_RANGE", "SUBNET").upper(),
+        busy_threads=sum(cpu >= BUSY * seconds for cpu in used.values()),
+        cores=ran / seconds,
+        waiting=waited / (waited + ran) if waited + ran > 0.0 else 0.0,
+    )
+
+
+def _usage(pid: int) -> _Usage | None:
+    """Times of a process; None where it has ended."""
+    cpu, waited = {}, 0.0
+    for task in PROC.glob(f"{pid}/task/*"):
+        try:
+            ran, queued, _ = (task / "schedstat").read_text().split()
+        except (OSError, ValueError):
+            continue
+        cpu[task.name] = int(ran) * 1e-9
+        waited += int(queued) * 1e-9
+    return _Usage(cpu, waited) if cpu or (PROC / str(pid)).is_dir() else None
+
+
+def _machine_cpu() -> float:
+    """CPU time of everything, s: user, nice, system, irq, softirq of /proc/stat."""
+    words = (PROC / "stat").read_text().split("\n", 1)[0].split()[1:]
+    return sum(int(words[column]) for column in (0, 1, 2, 5, 6)) / TICK
+
+
+def _installed() -> dict[str, str]:
+    found = {}
+    for locked, plain in PARTS.items():
+        for name in (locked, plain):
+            try:
+                found[plain] = metadata.version(name)
+                break
+            except metadata.PackageNotFoundError:
+                continue
+    return found
+
+
+def _locked(pins: Iterable[Path]) -> dict[str, tuple[str, ...]]:
+    """Versions that the files pin; a lock has one of a package for each range of Pythons."""
+    text = "\n".join(path.read_text(encoding="utf-8") for path in pins if path.is_file())
+    found = re.findall(r'^(?:\w+ = ")?([\w.-]+)==([\w.+-]+)', text, flags=re.MULTILINE)
+    versions = {
+        plain: tuple(version for name, version in found if name == locked)
+        for locked, plain in PARTS.items()
+    }
+    return {name: allowed for name, allowed in versions.items() if allowed}

@@ -1,0 +1,212 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The doctor on real graphs and this machine: what it gathers, and what follows from it."""
+
+import json
+import mmap
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ament_index_python.packages import get_package_share_directory
+from builtin_interfaces.msg import Time
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from ptp_interfaces.msg import (
+    ArmState,
+    EpisodeStatus,
+    Latent,
+    Observation,
+    RecorderStatus,
+    SubgoalPlan,
+)
+from rclpy.clock import Clock
+from rclpy.clock_type import ClockType
+from rclpy.node import Node
+from rclpy.qos import QoSProfile
+from std_msgs.msg import Float64, String
+
+from ptp_nodes.doctor.checks import missing_topics
+from ptp_nodes.doctor.examine import examine
+from ptp_nodes.doctor.facts import Expected
+from ptp_nodes.doctor.listen import listen
+from ptp_nodes.doctor.machine import SHM, Observer, left_behind
+from ptp_nodes.doctor.roles import ROLES
+from ptp_nodes.encoder import EncoderNode
+from ptp_nodes.planner import PlannerNode
+from ptp_nodes.policy import PolicyNode
+from ptp_nodes.practice import PracticeNode
+from ptp_nodes.teleop import TeleopNode
+from ptp_nodes.view import ViewNode
+from ptp_ros import topics
+from ptp_ros.aside import node_aside
+from ptp_ros.images import array_to_image
+from ptp_ros.testing import parameters
+
+RATE = 20.0  # Hz at which the faulty camera says it sends
+
+
+class Faulty(Node):
+    """A camera that sends one old picture at half its rate, and says it is fine."""
+
+    def __init__(self, context):
+        super().__init__("camera", context=context)
+        self.declare_parameter("rate", RATE)
+        self.observations = self.create_publisher(Observation, topics.OBSERVATION, topics.LATCHED)
+        self.picture = array_to_image(np.zeros((48, 48, 3), np.uint8), Time(), "camera_optical")
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self.create_timer(2.0 / RATE, self.send, clock=steady)
+
+    def send(self):
+        message = Observation(image=self.picture)
+        message.header.stamp.sec = int(time.time()) - 60
+        self.observations.publish(message)
+
+
+def test_faults_of_a_real_graph_are_found(graph, ros_domain, tmp_path):
+    with node_aside(Faulty):
+        latched, volatile = topics.LATCHED, QoSProfile(depth=1)
+        encoder, other = (
+            graph.add(Node(name, context=graph.context)) for name in ("encoder", "other")
+        )
+        for _ in range(2):
+            graph.add(Node("planner", context=graph.context))
+        encoder.create_publisher(Latent, topics.LATENT, volatile).publish(Latent(encoder_id="e1"))
+        other.create_subscription(Latent, topics.LATENT, print, latched)
+        other.create_publisher(SubgoalPlan, topics.PLAN, latched).publish(
+            SubgoalPlan(encoder_id="e2")
+        )
+        other.create_publisher(Latent, "again", latched).publish(Latent(encoder_id="e1"))
+        other.create_publisher(Latent, "more", latched).publish(Latent(encoder_id="e1"))
+        other.create_subscription(String, "/a/words", print, 1)
+        other.create_publisher(String, "/b/words", 1)
+        other.create_publisher(ArmState, topics.ARM_STATE, latched).publish(
+            ArmState(taken_over=True, error_code=5, error_msg="dx is not finite")
+        )
+        other.create_publisher(EpisodeStatus, topics.EPISODE, latched)
+        other.create_publisher(Float64, "number", 1)
+        health = other.create_publisher(DiagnosticArray, "/diagnostics", latched)
+        bad = DiagnosticStatus(level=DiagnosticStatus.ERROR, name="/planner", message="no model")
+        health.publish(DiagnosticArray(status=[bad]))
+        full = RecorderStatus(folder=str(tmp_path), state=RecorderStatus.FAULT, error_msg="full")
+        other.create_publisher(RecorderStatus, topics.RECORDER_STATUS, latched).publish(full)
+        graph.collect(Observation, topics.OBSERVATION, latched)
+        with node_aside(lambda context: Node("stranger", context=context)) as stranger:
+            stranger.create_publisher(String, "number", 1)  # another type
+            lock = tmp_path / "requirements.lock"
+            lock.write_text("numpy==0.0.1 \\\n    --hash=sha256:0\n")
+            expected = Expected("camera", ("camera", "encoder", "view"))
+            report = examine([expected], 2.5, pins=[lock])
+    assert report.graph.domain == ros_domain
+    assert report.graph.discovery_range == "LOCALHOST"
+    assert not any("doctor" in node for node in report.graph.nodes)
+    named = {(finding.check, finding.subject) for finding in report.findings}
+    assert named >= {
+        ("missing-node", "view"),
+        ("twice", "/planner"),
+        ("missing-topic", "/image_raw"),
+        ("missing-topic", "/plan"),
+        ("no-writer", "/a/words"),
+        ("qos", "/latent"),
+        ("type", "/number"),
+        ("encoder", "/plan"),
+        ("taken-over", "arm"),
+        ("arm", "arm"),
+        ("unhealthy", "/planner"),
+        ("stamp", "/observation"),
+        ("slow", "/observation"),
+        ("frozen", "/observation"),
+        ("version", "numpy"),
+        ("recorder", "recorder"),
+    }
+    (words,) = (f for f in report.findings if f.subject == "/a/words")
+    assert "/other writes the same to /b/words" in words.cure
+    assert not named & {("clock", "/observation"), ("missing-topic", "/observation")}
+    assert report.machine.free[str(tmp_path)] > 0
+    assert json.loads(json.dumps(report.as_dict()))["healthy"] is False
+
+
+def test_types_are_those_of_this_build(graph):
+    graph.add(Node("encoder", context=graph.context)).create_publisher(Latent, "latent", 1)
+    graph.wait(lambda: graph.client.count_publishers("/latent"), "the topic")
+    (writer,) = listen(0.5).topic("/latent").writers
+    share = Path(get_package_share_directory("ptp_interfaces"))
+    hashes = json.loads((share / "msg" / "Latent.json").read_text())["type_hashes"]
+    assert writer.type == "ptp_interfaces/msg/Latent"
+    assert writer.type_hash == hashes[0]["hash_string"]
+
+
+def test_a_latched_message_from_before_is_not_news(graph):
+    writer = graph.client.create_publisher(Latent, topics.LATENT, topics.LATCHED)
+    writer.publish(Latent(encoder_id="e1"))
+    seen = listen(1.0)
+    assert seen.stream("/latent").count == 0
+    assert seen.stream("/latent").newest_age > 0.5
+    assert seen.encoders == (("/latent", "e1"),)
+
+
+def test_our_nodes_write_what_their_roles_say(graph, folder):
+    nodes = (EncoderNode, PlannerNode, PolicyNode, PracticeNode, TeleopNode, ViewNode)
+    for kind in nodes:
+        with_networks = kind in (EncoderNode, PlannerNode, PolicyNode)
+        values = {"checkpoint": str(folder)} if with_networks else {}
+        graph.add(kind(context=graph.context, parameter_overrides=parameters(values)))
+    seen = listen(2.0)
+    names = {node[1:] for node in seen.nodes}
+    assert names & set(ROLES) == {"encoder", "planner", "policy", "practice", "teleop", "view"}
+    assert list(missing_topics(seen)) == []
+    assert seen.parameters["/policy"] == {"checkpoint": str(folder)}
+
+
+def test_threads_of_a_nodes_process_are_counted_and_its_domain_is_read():
+    program = """
+import hashlib, threading
+def burn():
+    while True:
+        hashlib.pbkdf2_hmac("sha256", b"", b"", 20_000)
+for _ in range(3):
+    threading.Thread(target=burn, daemon=True).start()
+print("ready", flush=True)
+threading.Event().wait()
+"""
+    command = [sys.executable, "-c", program, "--ros-args", "-r", "__node:=burner"]
+    env = {**os.environ, "ROS_DOMAIN_ID": "77", "ROS_AUTOMATIC_DISCOVERY_RANGE": "subnet"}
+    with subprocess.Popen(command, env=env, stdout=subprocess.PIPE) as burner:
+        try:
+            burner.stdout.readline()
+            observer = Observer()
+            deadline = time.monotonic() + 20.0
+            while True:
+                machine = observer.machine()
+                seen = [p for p in machine.processes if p.pid == burner.pid]
+                if (seen and seen[0].busy_threads == 3) or time.monotonic() > deadline:
+                    break
+        finally:
+            burner.kill()
+    (process,) = seen
+    assert (process.node, process.domain, process.discovery_range) == ("burner", 77, "SUBNET")
+    assert process.busy_threads == 3
+    assert process.cores > 0.3
+    assert machine.cores == len(os.sched_getaffinity(0))
+
+
+@pytest.fixture
+def segment():
+    path = SHM / f"fastrtps_0123456789{os.getpid():06x}"
+    files = [path, Path(f"{path}_el"), SHM / f"sem.{path.name}_mutex"]
+    for file in files:
+        file.write_bytes(b"\0" * 4096)
+        os.utime(file, (0, 0))
+    yield files
+    for file in files:
+        file.unlink()
+
+
+def test_shared_memory_that_no_process_has_open_is_left_behind(segment):
+    assert set(segment) <= set(left_behind())
+    with open(segment[0], "r+b") as file, mmap.mmap(file.fileno(), 0):
+        assert not set(segment) & set(left_behind())
+    os.utime(segment[0])  # just made: its process may be about to open it
+    assert segment[0] not in left_behind()
