@@ -18,6 +18,10 @@ class DatasetError(PtpError):
     """A data set is missing, truncated, or does not match what was asked for."""
 
 
+class EpisodeError(PtpError):
+    """A recorded episode cannot be written or read: disk, lock, truncated bag, other version."""
+
+
 class InputError(PtpError):
     """An image, latent, goal or action has a wrong shape, type or value."""
 

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a recording is worth: counts, rates, gaps, age of the pictures, silent topics."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+AUDIT_FILE = "audit.json"
+PLAUSIBLE_AGE = 3600.0  # s; beyond it the stamp is of another clock, for example simulated time
+
+
+class TopicAudit:
+    """Figures of one topic; fed with each message as it is written."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self.count = 0
+        self.lost = self.out_of_order = self.duplicates = 0
+        self._first: int | None = None
+        self._last = 0
+        self._gap = 0
+        self._sequence: int | None = None
+        self._ages: list[float] = []
+
+    def add(self, time: int, stamp: int | None = None, sequence: int | None = None) -> None:
+        """Count a message received at ``time`` with header ``stamp`` [ns] and number."""
+        self.count += 1
+        if self._first is None:
+            self._first = time
+        else:
+            self._gap = max(self._gap, time - self._last)
+        self._last = time
+        if stamp is not None:
+            self._ages.append((time - stamp) * 1e-9)
+        if sequence is not None:
+            self._number(sequence)
+
+    def _number(self, sequence: int) -> None:
+        last = self._sequence
+        if last is None or sequence > last:
+            if last is not None:
+                self.lost += sequence - last - 1
+            self._sequence = sequence
+        elif sequence == last:
+            self.duplicates += 1
+        else:
+            self.out_of_order += 1
+
+    def figures(self) -> dict[str, Any]:
+        """Plain values for audit.json; None: not known."""
+        seconds = (self._last - (self._first or 0)) * 1e-9
+        rate = (self.count - 1) / seconds if self.count > 1 and seconds > 0 else None
+        result: dict[str, Any] = {
+            "type": self.kind,
+            "count": self.count,
+            "rate_hz": None if rate is None else round(rate, 3),
+            "longest_gap_s": round(self._gap * 1e-9, 4),
+        }
+        if self._sequence is not None:
+            result["lost"] = self.lost
+            result["out_of_order"] = self.out_of_order
+            result["duplicates"] = self.duplicates
+        if self._ages:
+            result["age_s"] = age_figures(self._ages)
+        return result
+
+
+def age_figures(ages: Iterable[float]) -> dict[str, float] | None:
+    """Median and largest of ages [s]; None where they are of two different clocks."""
+    values = np.asarray(list(ages))
+    if not len(values) or np.abs(values).max() > PLAUSIBLE_AGE:
+        return None
+    return {"median": round(float(np.median(values)), 4), "max": round(float(values.max()), 4)}
+
+
+def silent(topics: dict[str, TopicAudit], expected: Iterable[str]) -> list[str]:
+    """Expected topics on which nothing came."""
+    return [name for name in expected if name not in topics or not topics[name].count]
+
+
+def sha256(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Read bags with rosbags, and what is left of a truncated one with mcap's streaming reader."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+from mcap.records import Channel, Message, Metadata, Schema
+from mcap.stream_reader import StreamReader
+from rosbags.highlevel import AnyReader, AnyReaderError
+from rosbags.interfaces import Connection
+from rosbags.rosbag2 import ReaderError
+from rosbags.typesys import Stores, get_typestore
+
+from ptp_core.data.episodes.assemble import assemble
+from ptp_core.data.episodes.bag_writer import BAG_FILE, FOOTER, HEADER, METADATA_FILE, Topic
+from ptp_core.data.episodes.definitions import PACKAGE, STEP_RECORD, Definitions
+from ptp_core.data.episodes.episode import LABELS, Episode, EpisodeInfo, Row, make_row
+from ptp_core.data.episodes.store import Entry, Session
+from ptp_core.errors import EpisodeError
+
+
+class Record(NamedTuple):
+    """A message of a bag as bytes."""
+
+    topic: Topic
+    time: int  # ns, when it was received
+    data: bytes
+
+
+@contextmanager
+def open_bag(path: Path) -> Iterator[AnyReader]:
+    """Open a rosbag2 folder or a single file of a bag, mcap or sqlite3.
+
+    Types come from the definitions in the bag, the standard ones of Jazzy where it has none.
+    Raises EpisodeError where nothing can be read.
+    """
+    with ExitStack() as stack:
+        try:
+            store = get_typestore(Stores.ROS2_JAZZY)
+            reader = stack.enter_context(AnyReader([path], default_typestore=store))
+        except Exception as error:  # each layer below has its own
+            raise _unreadable(path, error) from None
+        try:
+            yield reader
+        except (AnyReaderError, ReaderError) as error:
+            raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path, error: Exception) -> EpisodeError:
+    return EpisodeError(
+        f"{path}: cannot be read as a bag ({error}); a truncated recording is mended by "
+        "`ptp episodes repair`"
+    )
+
+
+def custom_data(folder: Path) -> dict[str, str]:
+    """What a bag of ours was asked for, from its metadata.yaml; empty for other bags."""
+    try:
+        text = (folder / METADATA_FILE).read_text(encoding="utf-8")
+        found = yaml.safe_load(text)["rosbag2_bagfile_information"].get("custom_data")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError):
+        return {}
+    return found if isinstance(found, dict) and "episode_id" in found else {}
+
+
+def check_definitions(reader: AnyReader, definitions: Definitions, where: Path) -> None:
+    """Raise EpisodeError where the bag has another definition of one of our types."""
+    for connection in reader.connections:
+        kind = connection.msgtype
+        ours = kind.startswith(f"{PACKAGE}/") and kind in definitions.store.fielddefs
+        if ours and reader.typestore.hash_rihs01(kind) != definitions.hash(kind):
+            raise EpisodeError(
+                f"{where}: {kind} was recorded with another definition than the one that is "
+                "installed: read it with the version that session.json names"
+            )
+
+
+def read_rows(reader: AnyReader) -> Iterator[Row]:
+    """Rows of everything that an episode is put together from."""
+    for connection, _, data in reader.messages(_useful(reader)):
+        row = make_row(connection.msgtype, reader.deserialize(data, connection.msgtype))
+        if row is not None:
+            yield row
+
+
+def _useful(reader: AnyReader) -> list[Connection]:
+    return [
+        c
+        for c in reader.connections
+        if c.msgtype.startswith(f"{PACKAGE}/") and c.msgtype != STEP_RECORD
+    ]
+
+
+def read_episode(folder: Path, definitions: Definitions) -> Episode:
+    """Put an episode together again from its bag; number and label are not set."""
+    text = custom_data(folder)
+    info = EpisodeInfo.from_text(text, str(folder))
+    with open_bag(folder) as reader:
+        check_definitions(reader, definitions, folder)
+        return assemble(info, read_rows(reader), text.get("end_reason", ""))[0]
+
+
+def read_confirmed(session: Session, entry: Entry, definitions: Definitions) -> Episode:
+    """Read a confirmed episode of a session, with number and today's label."""
+    episode = read_episode(session.path(entry), definitions)
+    episode.number, episode.label = entry.number, LABELS.index(entry.label)
+    return episode
+
+
+class Salvage:
+    """Whole chunks of an mcap file that ends in the middle. Iterate once; then see ``problem``."""
+
+    def __init__(self, folder: Path, definitions: Definitions) -> None:
+        self.path = folder / BAG_FILE
+        self.header: dict[str, str] = {}
+        self.footer: dict[str, str] = {}
+        self.problem = ""  # why the file ended; empty for a whole one
+        self._definitions = definitions
+        self._topics: dict[int, Topic] = {}
+        self._schemas: dict[int, Schema] = {}
+
+    def __iter__(self) -> Iterator[Record]:
+        """Yield the messages; EpisodeError where a type was recorded with another definition."""
+        try:
+            with open(self.path, "rb") as file:
+                for record in StreamReader(file, validate_crcs=True).records:
+                    if isinstance(record, Message):
+                        topic = self._topics[record.channel_id]
+                        yield Record(topic, record.log_time, record.data)
+                    else:
+                        self._note(record)
+        except EpisodeError:
+            raise
+        except Exception as error:  # mcap and zstd raise many things for bytes that end early
+            self.problem = f"{type(error).__name__} {error}".strip()
+
+    def _note(self, record: Any) -> None:
+        if isinstance(record, Schema):
+            self._schemas[record.id] = record
+        elif isinstance(record, Channel):
+            kind = self._schemas[record.schema_id].name
+            if record.metadata.get("topic_type_hash") != self._definitions.hash(kind):
+                raise EpisodeError(
+                    f"{self.path}: {kind} was recorded with another definition than the one that "
+                    "is installed: repair it with the version that session.json names"
+                )
+            qos = yaml.safe_load(record.metadata["offered_qos_profiles"])[0]
+            self._topics[record.id] = replace(
+                Topic(record.topic, kind),
+                latched=qos["durability"] == "transient_local",
+                reliable=qos["reliability"] == "reliable",
+                depth=qos["depth"],
+            )
+        elif isinstance(record, Metadata) and record.name == HEADER:
+            self.header = record.metadata
+        elif isinstance(record, Metadata) and record.name == FOOTER:
+            self.footer = record.metadata

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Message definitions as bags carry them: text, hash, and decoding of CDR bytes.
+
+The standard types are those of ROS 2 Jazzy as rosbags knows them; ours are read from the
+installed interface package, so that a bag says exactly what the nodes sent.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from rosbags.typesys import Stores, get_types_from_msg, get_typestore
+
+from ptp_core.errors import EpisodeError
+
+PACKAGE = "ptp_interfaces"
+
+IMAGE = "sensor_msgs/msg/Image"
+OBSERVATION = f"{PACKAGE}/msg/Observation"
+LATENT = f"{PACKAGE}/msg/Latent"
+ARM_STATE = f"{PACKAGE}/msg/ArmState"
+STEP_INFO = f"{PACKAGE}/msg/StepInfo"
+STEP_RECORD = f"{PACKAGE}/msg/StepRecord"
+PLAN = f"{PACKAGE}/msg/SubgoalPlan"
+EPISODE_STATUS = f"{PACKAGE}/msg/EpisodeStatus"
+
+
+class Definitions:
+    """Every message type that a bag of ours may hold.
+
+    Raises EpisodeError where the interface package is not installed or a definition is broken.
+    """
+
+    def __init__(self, folders: Iterable[Path] | None = None) -> None:
+        self.store = get_typestore(Stores.ROS2_JAZZY)
+        folder = _find(installed_prefixes() if folders is None else folders)
+        types: dict[str, Any] = {}
+        try:
+            for path in sorted(folder.glob("*.msg")):
+                name = f"{PACKAGE}/msg/{path.stem}"
+                types.update(get_types_from_msg(path.read_text(encoding="utf-8"), name))
+            self.store.register(types)
+        except Exception as error:  # whatever the parser raises
+            raise EpisodeError(f"{folder}: message definitions cannot be read ({error})") from None
+
+    def text(self, kind: str) -> str:
+        """Definition of the type ``kind`` ("package/msg/Name") with all it depends on."""
+        return self.store.generate_msgdef(kind, ros_version=2)[0]
+
+    def hash(self, kind: str) -> str:
+        """Type hash of REP 2016, as ``ros2 topic info -v`` shows it: "RIHS01_…"."""
+        return self.store.hash_rihs01(kind)
+
+    def decode(self, kind: str, data: bytes) -> Any:
+        """Message of the type ``kind`` from CDR bytes; arrays are numpy."""
+        try:
+            return self.store.deserialize_cdr(data, kind)
+        except Exception as error:  # short or odd bytes raise many things
+            raise EpisodeError(f"{kind}: {len(data)} bytes cannot be decoded ({error})") from None
+
+    def encode(self, message: Any) -> bytes:
+        """CDR bytes of a message made from the types of this store."""
+        return bytes(self.store.serialize_cdr(message, message.__msgtype__))
+
+
+def installed_prefixes() -> list[Path]:
+    """Folders that ROS 2 packages are installed in, from AMENT_PREFIX_PATH."""
+    return [Path(p) for p in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if p]
+
+
+def _find(prefixes: Iterable[Path]) -> Path:
+    for prefix in prefixes:
+        folder = prefix / "share" / PACKAGE / "msg"
+        if folder.is_dir():
+            return folder
+    raise EpisodeError(
+        f"the message definitions of {PACKAGE} are not found on AMENT_PREFIX_PATH: "
+        "build the workspace and source its set-up file"
+    )

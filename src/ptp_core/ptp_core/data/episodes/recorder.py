@@ -1,0 +1,348 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Record episodes into a session: callbacks hand in bytes, one thread writes.
+
+Nothing counts until it is confirmed. What goes wrong with one recording (a full disk, odd bytes)
+ends that recording with a reason; the recorder and what was confirmed before live on.
+"""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+from ptp_core.data.episodes.bag_reader import read_confirmed
+from ptp_core.data.episodes.bag_writer import Topic, create_file
+from ptp_core.data.episodes.definitions import STEP_INFO, Definitions
+from ptp_core.data.episodes.episode import LABELS, Episode, EpisodeInfo, Step
+from ptp_core.data.episodes.recording import Finished, Recording
+from ptp_core.data.episodes.states import (
+    LABEL_OF,
+    MEGABYTE,
+    Limits,
+    Outcome,
+    State,
+    Status,
+    Verdict,
+)
+from ptp_core.data.episodes.store import Entry, Session
+from ptp_core.data.episodes.write_queue import Item, WriteQueue
+from ptp_core.errors import EpisodeError, InputError, PtpError
+
+FLUSH_SECONDS = 1.0  # a kill loses no more than this
+DRAIN_SECONDS = 60.0  # that a slow disk has at the end of an episode
+KEPT_EPISODES = 64  # in memory, for who asks soon
+
+
+class EpisodeRecorder:
+    """Records one episode at a time. Raises EpisodeError when another recorder has the session.
+
+    ``topics`` are what is written, in the order in which an episode begins; ``spare`` names those
+    that may be dropped first. ``on_step`` hears each transition soon after it happened,
+    ``on_change`` each change of the state, ``on_problem`` one line for the log; all from other
+    threads, and they must not wait for this object.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        definitions: Definitions,
+        topics: Sequence[Topic],
+        step_topic: Topic,
+        *,
+        spare: Sequence[str] = (),
+        limits: Limits | None = None,
+        on_step: Callable[[str, Step], None] = lambda episode_id, step: None,
+        on_change: Callable[[], None] = lambda: None,
+        on_problem: Callable[[str], None] = lambda line: None,
+        opener: Callable[[Path], int] = create_file,
+    ) -> None:
+        self.session = session
+        self._lock = session.lock()
+        self._definitions = definitions
+        self._topics = list(topics)
+        self._step_topic = step_topic
+        self._spare = set(spare)
+        self._limits = limits or Limits()
+        self._on_step, self._on_change, self._on_problem = on_step, on_change, on_problem
+        self._opener = opener
+        self._state = State.IDLE
+        self._error = ""
+        self._recording: Recording | None = None
+        self._finished: Finished | None = None
+        self._outcome: Outcome | None = None
+        self._newest: dict[str, bytes] = {}  # of each topic
+        self._kept: OrderedDict[int, Episode] = OrderedDict()
+        self._episodes = session.next_number()
+        self._clock = (time.time_ns(), time.monotonic_ns())
+        self._control = threading.RLock()  # one start or finish at a time
+        self._io = threading.Lock()  # one thread at the bag at a time
+        self._news = threading.Condition()
+        self._queue = WriteQueue(self._limits.queue * MEGABYTE)
+        self._thread = threading.Thread(target=self._write, name="recorder", daemon=True)
+        self._thread.start()
+
+    def put(self, topic: Topic, data: bytes) -> None:
+        """Hand in a message; never waits for the disk."""
+        with self._news:
+            start, steady = self._clock
+            # Like the system's clock, but it never goes back within an episode.
+            received = start + time.monotonic_ns() - steady
+            self._newest[topic.name] = data
+            if self._state == State.RECORDING:
+                self._queue.put(Item(topic, received, data, topic.name in self._spare))
+
+    def start(self, info: EpisodeInfo, goal_image: tuple[Topic, bytes] | None = None) -> None:
+        """Begin an episode with the newest of every topic; ``goal_image`` replaces that topic's.
+
+        Raises InputError while another one is recorded or waits, EpisodeError for a full disk.
+        """
+        with self._control:
+            if self._state in (State.RECORDING, State.WAITING):
+                raise InputError(
+                    f"episode {self._info.episode_id} is not finished: save or discard it first"
+                )
+            info = replace(info, session_id=self.session.session_id)
+            self._info, self._goal_image = info, goal_image
+            self._begin()
+
+    def _begin(self) -> None:
+        self._check_space()
+        self._queue.clear()
+        try:
+            recording = Recording(
+                self.session.new_recording(),
+                self._info,
+                self._definitions,
+                self._topics,
+                self._step_topic,
+                self._opener,
+            )
+        except OSError as error:
+            raise EpisodeError(self._describe(error)) from None
+        with self._news:
+            self._clock = (time.time_ns(), time.monotonic_ns())
+            self._recording, self._finished, self._outcome = recording, None, None
+            self._error = ""
+            for topic in self._topics:
+                # A step of the policy answers something older: no beginning.
+                old = topic.kind == STEP_INFO
+                data = None if old else self._newest.get(topic.name)
+                if self._goal_image is not None and topic == self._goal_image[0]:
+                    data = self._goal_image[1]
+                if data is not None:
+                    self._queue.put(Item(topic, self._clock[0], data, False))
+            self._state = State.RECORDING
+        self._changed()
+
+    def finish(
+        self,
+        verdict: Verdict,
+        end_reason: str = "",
+        *,
+        episode_id: str = "",
+        last_observation_seq: int = 0,
+        patience: float = 2.0,
+    ) -> Outcome:
+        """End the recording and decide on it, or decide on the one that waits.
+
+        Waits at most ``patience`` s for latent and arm state of ``last_observation_seq``. Raises
+        InputError when there is nothing to finish, EpisodeError when it cannot be written.
+        """
+        with self._control:
+            if self._state == State.FAULT and self._recording is not None:
+                raise EpisodeError(self._error)
+            if self._state not in (State.RECORDING, State.WAITING):
+                raise InputError("no episode is being recorded")
+            if episode_id not in ("", self._info.episode_id):
+                raise InputError(f"episode {self._info.episode_id} is recorded, not {episode_id}")
+            if self._state == State.RECORDING:
+                self._await(last_observation_seq, patience)
+                self._close(end_reason, keep=verdict not in (Verdict.DISCARD, Verdict.RERECORD))
+            outcome = Outcome(steps=len(self._recording.assembler.steps))
+            if verdict == Verdict.STOP:
+                return outcome
+            if verdict in LABEL_OF:
+                outcome = self._save(LABEL_OF[verdict])
+            else:
+                with self._io:
+                    self._recording.discard()
+            if verdict == Verdict.RERECORD:
+                try:
+                    self._begin()
+                except EpisodeError as error:
+                    self._fault(str(error))
+                    raise
+                return outcome
+            self._end(outcome)
+            return outcome
+
+    def _await(self, seq: int, patience: float) -> None:
+        recording = self._recording
+        if not seq or seq < self._info.first_observation_seq:
+            return
+        with self._news:
+            there = self._news.wait_for(
+                lambda: recording.assembler.has(seq) or self._state != State.RECORDING, patience
+            )
+        if not there:
+            self._on_problem(
+                f"episode {self._info.episode_id}: latent or arm state of the last observation "
+                f"{seq} did not come within {patience:g} s: its last step is missing"
+            )
+
+    def _close(self, end_reason: str, keep: bool) -> None:
+        with self._news:
+            if self._state == State.RECORDING:
+                self._state = State.WAITING  # from here on nothing more comes in
+        if keep:
+            self._queue.wait_empty(DRAIN_SECONDS)
+            self._queue.give_up()
+        with self._io:
+            if self._state == State.FAULT:
+                raise EpisodeError(self._error)
+            if keep:
+                try:
+                    dropped = self._queue.dropped
+                    self._finished = self._recording.finish(end_reason, dropped)
+                except OSError as error:
+                    self._fault(self._describe(error))
+                    raise EpisodeError(self._error) from None
+        self._queue.clear()
+        self._changed()
+
+    def _save(self, label: str) -> Outcome:
+        finished = self._finished
+        try:
+            entry = self.session.confirm(finished.folder, {**finished.audit, "label": label})
+        except OSError as error:
+            self._fault(self._describe(error))
+            raise EpisodeError(self._error) from None
+        episode = finished.episode
+        episode.number, episode.label = entry.number, LABELS.index(label)
+        self._kept[entry.number] = episode
+        while len(self._kept) > KEPT_EPISODES:
+            self._kept.popitem(last=False)
+        return Outcome(entry, self.session.path(entry), episode.count)
+
+    def _end(self, outcome: Outcome) -> None:
+        with self._news:
+            self._outcome = outcome
+            self._recording = self._finished = None
+            self._state = State.IDLE
+            self._episodes = self.session.next_number()
+        self._changed()
+
+    def wait(self, timeout: float) -> Outcome | None:
+        """How the recording ended; None when it goes on after ``timeout`` s."""
+        with self._news:
+            self._news.wait_for(lambda: self._outcome is not None, timeout)
+            return self._outcome
+
+    def status(self) -> Status:
+        """What the recorder does now."""
+        with self._news:
+            recording = self._recording
+            return Status(
+                state=self._state,
+                episode_id=self._info.episode_id if recording is not None else "",
+                steps=len(recording.assembler.steps) if recording is not None else 0,
+                episodes=self._episodes,
+                dropped=self._queue.dropped.total(),
+                bytes_free=shutil.disk_usage(self.session.folder).free,
+                seconds=recording.seconds if recording is not None else 0.0,
+                error=self._error,
+            )
+
+    def episode(self, number: int) -> tuple[Episode | None, Entry]:
+        """A confirmed episode with its newest label; None when it was dropped."""
+        entry = self.session.entry(number)
+        if entry.dropped:
+            return None, entry
+        episode = self._kept.get(number)
+        if episode is None:
+            episode = read_confirmed(self.session, entry, self._definitions)
+        return replace(episode, label=LABELS.index(entry.label)), entry
+
+    def close(self) -> None:
+        """End the thread and let another recorder in; what was recorded waits for `repair`."""
+        self._queue.close()
+        self._thread.join()
+        with self._control:
+            if self._recording is not None:
+                if self._state == State.RECORDING:
+                    with suppress(OSError):
+                        self._recording.writer.flush()
+                self._recording.leave()
+                self._recording = None
+            self._state = State.IDLE
+        self._lock.release()
+
+    def _write(self) -> None:
+        flushed = time.monotonic()
+        while True:
+            item = self._queue.take(FLUSH_SECONDS)
+            if item is None and self._queue.closed:
+                return
+            with self._io:
+                recording = self._recording
+                if recording is None or recording.closed:
+                    continue
+                try:
+                    if item is not None:
+                        self._add(recording, item)
+                    if time.monotonic() - flushed > FLUSH_SECONDS:
+                        flushed = time.monotonic()
+                        recording.writer.flush()
+                        self._check_space()
+                except OSError as error:
+                    self._fault(self._describe(error))
+                except PtpError as error:
+                    self._fault(str(error))
+
+    def _add(self, recording: Recording, item: Item) -> None:
+        try:
+            steps = recording.add(item.topic, item.data, item.time)
+        except EpisodeError as error:  # odd bytes: the others are good
+            recording.unreadable += 1
+            self._on_problem(f"{item.topic.name}: {error}")
+            return
+        with self._news:
+            self._news.notify_all()
+        for step in steps:
+            self._on_step(self._info.episode_id, step)
+
+    def _describe(self, error: OSError) -> str:
+        return f"{self.session.folder}: {error.strerror or error}: free some space"
+
+    def _check_space(self) -> None:
+        free = shutil.disk_usage(self.session.folder).free
+        if free < self._limits.min_free * MEGABYTE:
+            raise EpisodeError(
+                f"{self.session.folder}: {free // MEGABYTE} MB are free, "
+                f"{self._limits.min_free} MB must stay: free some space"
+            )
+
+    def _fault(self, line: str) -> None:
+        """End the recording with an error; what was written of it waits for `repair`."""
+        with self._news:
+            self._state = State.FAULT
+            self._error = f"episode {self._info.episode_id} ended: {line}"
+            if self._recording.folder.exists():
+                self._error += "; `ptp episodes repair` gets back what was written"
+            self._recording.leave()
+            steps = len(self._recording.assembler.steps)
+            self._outcome = Outcome(steps=steps, error=self._error)
+        self._on_problem(self._error)
+        self._queue.clear()
+        self._changed()
+
+    def _changed(self) -> None:
+        with self._news:
+            self._news.notify_all()
+        self._on_change()

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Get back what a killed recorder left: whole chunks become an episode without a label."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ptp_core.data.episodes.bag_reader import Salvage
+from ptp_core.data.episodes.bag_writer import Topic
+from ptp_core.data.episodes.definitions import STEP_RECORD, Definitions
+from ptp_core.data.episodes.episode import EpisodeInfo
+from ptp_core.data.episodes.recording import STEP_TOPIC, Recording
+from ptp_core.data.episodes.store import Entry, Session
+from ptp_core.data.files import flush_folder
+from ptp_core.errors import EpisodeError
+
+
+@dataclass(frozen=True)
+class Repaired:
+    """What became of one recording: ``entry`` None where nothing could be got back."""
+
+    name: str
+    messages: int
+    entry: Entry | None
+    problem: str  # why the recording ended; empty where it was whole
+
+
+def repair(session: Session, definitions: Definitions) -> Iterator[Repaired]:
+    """Make an episode of each recording that was neither confirmed nor discarded.
+
+    The original moves to ``repaired/``. Raises EpisodeError while a recorder has the session.
+    """
+    lock = session.lock()
+    try:
+        for folder in session.unfinished():
+            yield _repair(session, folder, definitions)
+    finally:
+        lock.release()
+
+
+def _repair(session: Session, folder: Path, definitions: Definitions) -> Repaired:
+    salvage = Salvage(folder, definitions)
+    recording: Recording | None = None
+    messages = 0
+    try:
+        for topic, time, data in salvage:
+            if topic.kind == STEP_RECORD:  # they are put together again
+                continue
+            if recording is None:
+                info = EpisodeInfo.from_text(salvage.header, str(salvage.path))
+                step_topic = Topic(salvage.header[STEP_TOPIC], STEP_RECORD)
+                folder_now = session.new_recording()
+                recording = Recording(folder_now, info, definitions, (), step_topic)
+            recording.add(topic, data, time)
+            messages += 1
+        entry = None
+        if recording is not None:
+            end_reason = salvage.footer.get("end_reason", "fault")
+            done = recording.finish(end_reason, {}, salvaged=True)
+            entry = session.confirm(done.folder, {**done.audit, "salvaged_from": folder.name})
+    except (OSError, EpisodeError) as error:
+        if recording is not None:
+            recording.discard()
+        raise EpisodeError(f"{folder}: cannot be repaired: {error}") from None
+    _put_away(session, folder)
+    return Repaired(folder.name, messages, entry, salvage.problem)
+
+
+def _put_away(session: Session, folder: Path) -> None:
+    away = session.folder / "repaired"
+    away.mkdir(exist_ok=True)
+    os.rename(folder, away / folder.name)
+    flush_folder(away)
+    flush_folder(folder.parent)
