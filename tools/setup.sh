@@ -6,7 +6,14 @@ set -eu
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 venv=${here%/*}/.venv
 wanted=wheels
-[ "${ROS_DISTRO:-}" != jazzy ] || [ -z "${AMENT_PREFIX_PATH:-}" ] || wanted=jazzy
+if [ "${ROS_DISTRO:-}" = jazzy ]; then
+  # This workspace's own folders may be sourced as well; they are no ROS 2.
+  IFS=:
+  for prefix in ${AMENT_PREFIX_PATH:-}; do
+    case $prefix in "${here%/*}"/*) ;; *) wanted=jazzy ;; esac
+  done
+  unset IFS
+fi
 
 supported='import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))'
 complete='import ensurepip, os, sysconfig, venv
