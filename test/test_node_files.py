@@ -8,8 +8,12 @@ import pytest
 import yaml
 
 from ptp_bringup.shared import shared_root
-from ptp_bringup.stacks import SIM_CAMERA_POSE, STACKS, From
+from ptp_bringup.sim_stack import SIM_CAMERA_POSE
+from ptp_bringup.stack import From
+from ptp_bringup.stacks import STACKS
+from ptp_core.config import FollowerConfig
 from ptp_nodes.camera import CameraParameters
+from ptp_nodes.learner import LearnerParameters
 from ptp_nodes.networks import NetworkParameters
 from ptp_nodes.planner import PlannerParameters
 from ptp_nodes.policy import PolicyParameters
@@ -21,12 +25,14 @@ from ptp_sim.sim_bridge import SimBridgeParameters
 PARAMETERS = {
     "camera": CameraParameters,
     "encoder": NetworkParameters,
+    "learner": LearnerParameters,
     "planner": PlannerParameters,
     "policy": PolicyParameters,
     "practice": PracticeParameters,
     "sim_bridge": SimBridgeParameters,
     "view": ViewParameters,
 }
+FOLLOWER = {f"follower.{field.name}" for field in dataclasses.fields(FollowerConfig)}
 
 
 def defaults(name):
@@ -50,7 +56,8 @@ def test_a_stack_sets_only_parameters_that_its_nodes_have(stack):
     arguments = {argument.name for argument in stack.arguments}
     for spec in stack.nodes:
         if spec.name in PARAMETERS:
-            assert set(spec.parameters) - {"use_sim_time"} <= set(defaults(spec.name)), spec.name
+            known = {*defaults(spec.name), *FOLLOWER, "use_sim_time"}
+            assert set(spec.parameters) <= known, spec.name
         for value in (*spec.parameters.values(), *spec.arguments):
             assert not isinstance(value, From) or value.argument in arguments
 

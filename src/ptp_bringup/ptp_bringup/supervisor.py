@@ -23,6 +23,7 @@ from typing import TextIO
 ENDINGS = ((signal.SIGINT, 3.0), (signal.SIGTERM, 1.0), (signal.SIGKILL, 1.0))
 RESPAWN_DELAY = 1.0  # s
 MOST_RESPAWNS = 5  # in a row
+POLL = 0.2  # s
 STEADY = 30.0  # s; who lived longer did not die of its start
 PR_SET_PDEATHSIG = 1
 
@@ -128,12 +129,14 @@ class Supervisor:
     def _wait(self) -> int:
         due: list[tuple[float, Program, int]] = []  # programs to start again
         while True:
-            patience = max(0.0, due[0][0] - time.monotonic()) if due else None
+            # Never without a limit: a signal that comes just before the wait does not end it.
+            patience = min(POLL, max(0.0, due[0][0] - time.monotonic())) if due else POLL
             try:
                 kind, subject, status = self._events.get(timeout=patience)
             except queue.Empty:
-                _, program, respawns = due.pop(0)
-                self._start(program, respawns + 1)
+                if due and due[0][0] <= time.monotonic():
+                    _, program, respawns = due.pop(0)
+                    self._start(program, respawns + 1)
                 continue
             if kind == "signal":
                 self._say(f"{signal.Signals(subject).name}: stopping")

@@ -118,5 +118,5 @@ def test_every_stack_has_its_launch_file_and_the_other_way_round():
 
 
 def test_an_unknown_stack_is_named():
-    with pytest.raises(ConfigError, match='no stack "real-soon"; there are sim, camera'):
+    with pytest.raises(ConfigError, match='no stack "real-soon"; there are sim, practice, camera'):
         stack_named("real-soon")

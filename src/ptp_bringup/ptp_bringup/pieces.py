@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What several stacks share: arguments, nodes, and how text becomes a parameter."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from ptp_bringup.shared import released_checkpoint, shared_root
+from ptp_bringup.stack import Argument, From, NodeSpec
+from ptp_description import sawyer_urdf_path
+
+TRUTH = ("true", "false")
+LEVELS = ("debug", "info", "warn", "error", "fatal")
+
+
+def checkpoint_folder(text: str) -> str:
+    """Absolute folder of a checkpoint; empty means the released one."""
+    return os.path.abspath(text) if text else str(released_checkpoint())
+
+
+def absolute(text: str) -> str:
+    """Absolute path; empty stays empty."""
+    return os.path.abspath(text) if text else ""
+
+
+def rviz_config(text: str) -> str:
+    """Absolute path of an RViz configuration; empty means the one that comes with the project."""
+    return os.path.abspath(text) if text else str(shared_root() / "config" / "rviz" / "ptp.rviz")
+
+
+def robot_description() -> str:
+    """The arm's URDF as text."""
+    return Path(sawyer_urdf_path()).read_text(encoding="utf-8")
+
+
+def device(text: str) -> str:
+    """A device number or name stays; a file that exists becomes absolute."""
+    return os.path.abspath(text) if os.path.exists(text) else text
+
+
+def numbers(text: str) -> tuple[int, ...]:
+    """Text "3,-4" as (3, -4)."""
+    return tuple(int(word) for word in text.split(","))
+
+
+COMMON = (
+    Argument("checkpoint", "", "folder of the checkpoint; empty: the released one, in models/"),
+    Argument("params_file", "", "YAML with parameters of single nodes, over the stack's own"),
+    Argument("log_level", "info", "least severe messages that are shown", LEVELS),
+    Argument("use_rviz", "false", "start RViz with the configuration below", TRUTH),
+    Argument("rviz_config", "", "RViz configuration; empty: config/rviz/ptp.rviz"),
+)
+
+NETWORKS = {"checkpoint": From("checkpoint", checkpoint_folder)}
+
+RVIZ = NodeSpec(
+    "rviz2",
+    "rviz2",
+    "rviz",
+    arguments=("-d", From("rviz_config", rviz_config)),
+    when="use_rviz",
+    essential=False,
+)
+
+SIM_CLOCK = {"use_sim_time": From("mode", "lock_step".__eq__)}
