@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-__all__ = ["KinematicsError", "SerialChain", "read_chain"]
+__all__ = ["KinematicsError", "SerialChain", "numbers_of", "origin_of", "read_chain"]
 
 
 class KinematicsError(ValueError):
@@ -45,12 +45,12 @@ def read_chain(path: Path, base: str, tip: str) -> SerialChain:
         raise KinematicsError(f"{path} is not a whole URDF: {error}") from error
     names, fixed, limits, pose = [], [], [], np.eye(4)
     for joint in _path_to(root, base, tip, path):
-        pose = pose @ _origin(joint)
+        pose = pose @ origin_of(joint)
         if joint.get("type") == "fixed":
             continue
         name = joint.get("name", "")
         axis = joint.find("axis")
-        turns_about_z = axis is not None and _numbers(axis, "xyz") == [0.0, 0.0, 1.0]
+        turns_about_z = axis is not None and numbers_of(axis, "xyz") == [0.0, 0.0, 1.0]
         if joint.get("type") != "revolute" or not turns_about_z:
             raise KinematicsError(f"joint {name!r} in {path} must be revolute about local z")
         names.append(name)
@@ -99,7 +99,8 @@ def _limits(joint: ElementTree.Element, path: Path) -> tuple[float, float, float
     return lower, upper, velocity
 
 
-def _numbers(element: ElementTree.Element, key: str) -> list[float]:
+def numbers_of(element: ElementTree.Element, key: str) -> list[float]:
+    """Three numbers of an attribute; zeros where it is missing. Raises KinematicsError."""
     try:
         values = [float(x) for x in element.get(key, "0 0 0").split()]
     except ValueError as error:
@@ -109,18 +110,18 @@ def _numbers(element: ElementTree.Element, key: str) -> list[float]:
     return values
 
 
-def _origin(joint: ElementTree.Element) -> np.ndarray:
+def origin_of(joint: ElementTree.Element) -> np.ndarray:
     """Pose (4, 4) of a URDF <origin>: fixed-axis roll, pitch, yaw, then the translation."""
     pose = np.eye(4)
     origin = joint.find("origin")
     if origin is None:
         return pose
-    roll, pitch, yaw = _numbers(origin, "rpy")
+    roll, pitch, yaw = numbers_of(origin, "rpy")
     cr, sr, cp, sp, cy, sy = (f(a) for a in (roll, pitch, yaw) for f in (math.cos, math.sin))
     pose[:3, :3] = [
         [cy * cp, cy * sp * sr - sy * cr, cy * sp * cr + sy * sr],
         [sy * cp, sy * sp * sr + cy * cr, sy * sp * cr - cy * sr],
         [-sp, cp * sr, cp * cr],
     ]
-    pose[:3, 3] = _numbers(origin, "xyz")
+    pose[:3, 3] = numbers_of(origin, "xyz")
     return pose
