@@ -46,6 +46,7 @@ def _node(spec: NodeSpec) -> NodeSpec:
     }
     if spec.name == "policy":
         parameters["follower.sample_actions"] = True  # explore
+        parameters["keep_alive"] = 0.25  # the arm stands still when practice dies
     if spec.name == "practice":
         parameters |= {
             "output": From("output", absolute),

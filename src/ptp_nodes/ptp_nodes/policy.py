@@ -15,6 +15,7 @@ from ptp_interfaces.msg import ArmState, CartesianDelta, ErrorCode, Latent, Step
 from ptp_core.config import FollowerConfig
 from ptp_core.practice.controller import ActResult, Controller
 from ptp_core.training.checkpoint import Checkpoint
+from ptp_nodes.keep_alive import KeepAlive
 from ptp_nodes.live import LiveNetworks
 from ptp_nodes.networks import NetworkParameters, check_codes, check_encoder, load_networks
 from ptp_nodes.observations import Arrival, ObservationGate
@@ -60,6 +61,13 @@ class PolicyParameters(NetworkParameters):
     give_up_after: float = parameter(
         5.0, "s without a usable observation until the goal is aborted", minimum=0.01
     )
+    keep_alive: float = parameter(
+        0.0,
+        "s without a sign of life of the goal's client until the arm is told to hold; 0: none is "
+        "waited for",
+        minimum=0.0,
+        maximum=10.0,
+    )
 
 
 class PolicyNode(ManagedNode):
@@ -92,6 +100,7 @@ class PolicyNode(ManagedNode):
         self._taken_over = False
         self.create_subscription(ArmState, ARM_STATE, self._state_arrived, RECORDS)
         self._live = LiveNetworks(self)
+        self._client = KeepAlive(self, settings.keep_alive)
         self._scalars = Scalars(self, *SCALARS)
         self._server = SingleGoalServer(self, ReachGoal, REACH_GOAL, self._reach)
         Diagnostics(self, self._status)
@@ -173,6 +182,7 @@ class PolicyNode(ManagedNode):
                 asked = time.monotonic()
                 goal.feedback(episode.feedback)
 
+        self._client.wait(episode.name, self.parameters.give_up_after, problem, check)
         # A person who has the arm may take time; nothing is wrong then.
         arrival = self._gate.next(self._checkpoint, problem, check, lambda: self._taken_over)
         self._live.swap()

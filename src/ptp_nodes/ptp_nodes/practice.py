@@ -20,6 +20,7 @@ from rclpy.node import Node
 from sensor_msgs.msg import Image
 
 from ptp_core.errors import InputError
+from ptp_nodes.keep_alive import SignsOfLife
 from ptp_nodes.practice_parameters import PracticeParameters
 from ptp_nodes.practice_run import Acted, Episode, PracticeRun, Verdict
 from ptp_nodes.recording import Recording
@@ -90,6 +91,8 @@ class PracticeNode(Node):
         )
         self._run_id = f"{time.strftime('%Y%m%d-%H%M%S')}-{settings.seed}"
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="practice")
+        self._episode_id = ""
+        SignsOfLife(self, lambda: self._episode_id)
         Diagnostics(self, self._status)
 
     def start(self) -> None:

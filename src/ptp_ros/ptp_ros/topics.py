@@ -22,6 +22,7 @@ JOINT_STATES = "joint_states"  # sensor_msgs/JointState
 ARM_PATH = "arm/path"  # nav_msgs/Path
 STEP = "step"  # StepInfo
 EPISODE = "episode"  # EpisodeStatus
+ALIVE = "alive"  # std_msgs/String: name of the episode that is wanted, from who wants it
 JOY = "joy"  # sensor_msgs/Joy
 SPACENAV_TWIST = "spacenav/twist"  # geometry_msgs/Twist
 SPACENAV_JOY = "spacenav/joy"  # sensor_msgs/Joy

@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whoever moves an arm must know that somebody still wants it to: signs of life of the client.
+
+The middleware notices a killed process after some 20 s; an arm should stand still long before.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+from ptp_interfaces.msg import ErrorCode
+from rclpy.clock import Clock
+from rclpy.clock_type import ClockType
+from rclpy.node import Node
+from std_msgs.msg import String
+
+from ptp_ros.errors import RequestError
+from ptp_ros.topics import ALIVE, SENSOR
+
+PERIOD = 0.05  # s between signs
+POLL = 0.05  # s between looks at whether the goal was canceled
+
+
+class SignsOfLife:
+    """Publishes ``episode()``, the name of the episode that is wanted, for as long as it lives."""
+
+    def __init__(self, node: Node, episode: Callable[[], str]) -> None:
+        self._episode = episode
+        self._publisher = node.create_publisher(String, ALIVE, SENSOR)
+        clock = Clock(clock_type=ClockType.STEADY_TIME)
+        self._timer = node.create_timer(PERIOD, self._publish, clock=clock)
+
+    def _publish(self) -> None:
+        self._publisher.publish(String(data=self._episode()))
+
+
+class KeepAlive:
+    """Listens for signs of life. ``patience`` is how long they may stay away, s; 0: for ever."""
+
+    def __init__(self, node: Node, patience: float) -> None:
+        self._patience = patience
+        self._news = threading.Condition()
+        self._episode = ""
+        self._heard = -float("inf")
+        if patience > 0.0:
+            node.create_subscription(String, ALIVE, self._arrived, SENSOR)
+
+    def _arrived(self, message: String) -> None:
+        with self._news:
+            self._episode, self._heard = message.data, time.monotonic()
+            self._news.notify_all()
+
+    def wait(
+        self,
+        episode: str,
+        give_up_after: float,
+        on_silence: Callable[[RequestError], None],
+        check: Callable[[], None],
+    ) -> None:
+        """Return as soon as a sign of life of ``episode`` is recent.
+
+        ``on_silence`` is told once when there is none; ``check`` is called every few hundredths
+        of a second and may raise. Raises RequestError when the client wants something else by
+        now, or stays silent for ``give_up_after`` s.
+        """
+        if self._patience <= 0.0:
+            return
+        began: float | None = None
+        with self._news:
+            while not self._recent(episode):
+                now = time.monotonic()
+                silence = RequestError(
+                    ErrorCode.UNAVAILABLE,
+                    f"no sign of life from the client for {self._patience:g} s: did it die?",
+                )
+                if began is None:
+                    began = now
+                    on_silence(silence)
+                elif now - began > give_up_after:
+                    raise silence
+                check()
+                self._news.wait(POLL)
+
+    def _recent(self, episode: str) -> bool:
+        if time.monotonic() - self._heard > self._patience:
+            return False
+        if self._episode != episode:
+            raise RequestError(
+                ErrorCode.CANCELED,
+                f"the client wants {self._episode or 'nothing'} now, no more {episode}",
+            )
+        return True
