@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from ptp_interfaces.msg import Observation
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
@@ -39,6 +40,12 @@ class CameraParameters(ManagedParameters):
     stale_after: float = parameter(
         1.0, "s without a new frame until the camera counts as stale", minimum=0.05
     )
+    frozen_after: float = parameter(
+        2.0,
+        "s of frames that are equal to the bit until the camera counts as frozen; a sensor's "
+        "noise never repeats; 0: never",
+        minimum=0.0,
+    )
 
 
 class CameraNode(ManagedNode):
@@ -52,6 +59,7 @@ class CameraNode(ManagedNode):
         self._seq = 0
         self._last = 0
         self._stale = False
+        self._before: Frame | None = None  # the frame since which every one was the same
         self._activated = time.monotonic()
         self._observations = self.create_lifecycle_publisher(Observation, OBSERVATION, LATCHED)
         self._images = self.create_lifecycle_publisher(Image, IMAGE_RAW, SENSOR)
@@ -100,15 +108,29 @@ class CameraNode(ManagedNode):
         frame = self._source.newest
         since = self._activated if frame is None else frame.time
         if time.monotonic() - since > self.parameters.stale_after:
-            if not self._stale:
-                self.get_logger().error(
-                    f"no new frame for {self.parameters.stale_after:g} s: nothing is published"
-                )
-            self._stale = True
+            self._nothing_new(f"no new frame for {self.parameters.stale_after:g} s")
         elif frame is not None and frame.number != self._last:
-            self._stale = False
             self._last = frame.number
+            if self._is_frozen(frame):
+                seconds = self.parameters.frozen_after
+                self._nothing_new(f"every frame of the last {seconds:g} s is the same")
+                return
+            self._stale = False
             self._publish(frame)
+
+    def _nothing_new(self, text: str) -> None:
+        if not self._stale:
+            self.get_logger().error(f"{text}: nothing is published")
+        self._stale = True
+
+    def _is_frozen(self, frame: Frame) -> bool:
+        """Whether all frames of the last ``frozen_after`` s are equal to the bit."""
+        before = self._before
+        if before is None or not np.array_equal(before.pixels, frame.pixels):
+            self._before = frame
+            return False
+        seconds = self.parameters.frozen_after
+        return bool(seconds) and frame.time - before.time > seconds
 
     def _publish(self, frame: Frame) -> None:
         settings = self.parameters

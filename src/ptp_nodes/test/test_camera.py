@@ -66,6 +66,23 @@ def test_frames_are_cropped_and_area_reduced(graph, start, video, pictures):
     assert (raw[0].width, raw[0].height, raw[0].header.frame_id) == (160, 120, "camera_optical")
 
 
+def test_a_picture_that_freezes_is_no_news_and_one_that_moves_again_is(
+    graph, start, pictures, tmp_path
+):
+    path = tmp_path / "frozen.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"FFV1"), 30.0, (160, 120))
+    for frame in [*pictures[:2], *pictures[2:3] * 24, *pictures[3:]]:
+        writer.write(frame[:, :, ::-1])
+    writer.release()
+    seen, logs = graph.collect(Observation, OBSERVATION, LATCHED), graph.logs()
+    start(device=str(path), frozen_after=0.3)
+    logs.expect("every frame of the last 0.3 s is the same: nothing is published", Log.ERROR)
+    count = len(seen)
+    graph.wait(lambda: len(seen) > count, "pictures that move again")
+    still = image_to_array(seen[count - 1].image, 48)
+    assert (image_to_array(seen[count].image, 48) != still).any()
+
+
 def test_a_video_that_ended_counts_as_stale_and_nothing_is_published(graph, start, video):
     seen = graph.collect(Observation, OBSERVATION, LATCHED)
     logs = graph.logs()
