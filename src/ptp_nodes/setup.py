@@ -25,6 +25,7 @@ setup(
             "planner = ptp_nodes.planner:main",
             "policy = ptp_nodes.policy:main",
             "practice = ptp_nodes.practice:main",
+            "recorder = ptp_nodes.recorder:main",
             "teleop = ptp_nodes.teleop:main",
             "view = ptp_nodes.view:main",
         ],

@@ -66,6 +66,8 @@ class SingleGoalServer:
         self._stopped: RequestError | None = None
         self._idle = threading.Event()
         self._idle.set()
+        self._free = threading.Event()  # the next goal is not refused
+        self._free.set()
         self._pool = ThreadPoolExecutor(1, thread_name_prefix=name)
         self._server = ActionServer(
             node,
@@ -80,6 +82,10 @@ class SingleGoalServer:
     def running(self) -> bool:
         """Whether a goal runs now."""
         return self._goal is not None
+
+    def wait_free(self, timeout: float) -> bool:
+        """Wait in another thread until no goal runs, at most so long; whether none does."""
+        return self._free.wait(timeout)
 
     def interrupt(self, error: RequestError, timeout: float) -> None:
         """End the running goal with ``error`` and wait for its work to finish, at most so long."""
@@ -106,6 +112,7 @@ class SingleGoalServer:
             busy = self._goal is not None
             if not busy:
                 self._goal = goal
+                self._free.clear()
         if busy or self._stopped:
             error = self._stopped or RequestError(
                 ErrorCode.BUSY, f"{self._name}: another goal is running; cancel it or wait"
@@ -118,6 +125,7 @@ class SingleGoalServer:
             result = await in_executor(self._node, work)
         finally:
             self._goal = None
+            self._free.set()
         if result.error_code == ErrorCode.NONE:
             handle.succeed()
         elif handle.is_cancel_requested:

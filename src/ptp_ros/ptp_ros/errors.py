@@ -5,13 +5,21 @@ from __future__ import annotations
 
 from ptp_interfaces.msg import ErrorCode
 
-from ptp_core.errors import CheckpointError, ConfigError, InputError, PlanCancelled, PtpError
+from ptp_core.errors import (
+    CheckpointError,
+    ConfigError,
+    EpisodeError,
+    InputError,
+    PlanCancelled,
+    PtpError,
+)
 
 _CODES = (
     (CheckpointError, ErrorCode.BAD_CHECKPOINT),
     (PlanCancelled, ErrorCode.CANCELED),
     (ConfigError, ErrorCode.BAD_REQUEST),
     (InputError, ErrorCode.BAD_REQUEST),
+    (EpisodeError, ErrorCode.UNAVAILABLE),
 )
 
 

@@ -112,7 +112,7 @@ class EpisodeRecorder:
             self._begin()
 
     def _begin(self) -> None:
-        self._check_space()
+        self._limits.check(self.session.folder)
         self._queue.clear()
         try:
             recording = Recording(
@@ -269,18 +269,24 @@ class EpisodeRecorder:
             episode = read_confirmed(self.session, entry, self._definitions)
         return replace(episode, label=LABELS.index(entry.label)), entry
 
-    def close(self) -> None:
-        """End the thread and let another recorder in; what was recorded waits for `repair`."""
-        self._queue.close()
-        self._thread.join()
+    def leave(self, reason: str) -> None:
+        """End the recording without a decision; what was recorded waits for `repair`."""
         with self._control:
-            if self._recording is not None:
-                if self._state == State.RECORDING:
+            if self._recording is None or self._state not in (State.RECORDING, State.WAITING):
+                return
+            with self._io:
+                if not self._recording.closed:
                     with suppress(OSError):
                         self._recording.writer.flush()
                 self._recording.leave()
-                self._recording = None
-            self._state = State.IDLE
+            self._queue.clear()
+            self._end(Outcome(steps=len(self._recording.assembler.steps), error=reason))
+
+    def close(self) -> None:
+        """End the thread, leave the recording, and let another recorder in."""
+        self.leave("the recorder stops")
+        self._queue.close()
+        self._thread.join()
         self._lock.release()
 
     def _write(self) -> None:
@@ -299,7 +305,7 @@ class EpisodeRecorder:
                     if time.monotonic() - flushed > FLUSH_SECONDS:
                         flushed = time.monotonic()
                         recording.writer.flush()
-                        self._check_space()
+                        self._limits.check(self.session.folder)
                 except OSError as error:
                     self._fault(self._describe(error))
                 except PtpError as error:
@@ -319,14 +325,6 @@ class EpisodeRecorder:
 
     def _describe(self, error: OSError) -> str:
         return f"{self.session.folder}: {error.strerror or error}: free some space"
-
-    def _check_space(self) -> None:
-        free = shutil.disk_usage(self.session.folder).free
-        if free < self._limits.min_free * MEGABYTE:
-            raise EpisodeError(
-                f"{self.session.folder}: {free // MEGABYTE} MB are free, "
-                f"{self._limits.min_free} MB must stay: free some space"
-            )
 
     def _fault(self, line: str) -> None:
         """End the recording with an error; what was written of it waits for `repair`."""

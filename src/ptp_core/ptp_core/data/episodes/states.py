@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
 
 from ptp_core.data.episodes.store import Entry
+from ptp_core.errors import EpisodeError
 
 MEGABYTE = 1_000_000
 
@@ -45,6 +47,14 @@ class Limits:
 
     min_free: int = 500  # MB that must stay free on the disk
     queue: int = 64  # MB that may wait for the disk
+
+    def check(self, folder: Path) -> None:
+        """Raise EpisodeError when the disk of ``folder`` has too little room left."""
+        free = shutil.disk_usage(folder).free // MEGABYTE
+        if free < self.min_free:
+            raise EpisodeError(
+                f"{folder}: {free} MB are free, {self.min_free} MB must stay: free some space"
+            )
 
 
 @dataclass(frozen=True)

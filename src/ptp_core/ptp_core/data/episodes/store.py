@@ -96,7 +96,7 @@ class Session:
         path = self.folder / SESSION_FILE
         if create is not None and not path.exists():
             self._create(path, create)
-        content = _read(path, "no session of recorded episodes")
+        content = read_json(path, "no session of recorded episodes")
         self.session_id: str = content["session_id"]
         self.versions: dict[str, str] = content["versions"]
         for name in (self.episodes, self.recording):
@@ -141,7 +141,7 @@ class Session:
             return []
         names = {field.name for field in fields(Entry)}
         try:
-            rows = _read(path, "no index")["episodes"]
+            rows = read_json(path, "no index")["episodes"]
             found = [Entry(**{k: v for k, v in row.items() if k in names}) for row in rows]
         except (KeyError, TypeError) as error:
             raise EpisodeError(
@@ -163,7 +163,7 @@ class Session:
 
     def audit(self, entry: Entry) -> dict[str, Any]:
         """Audit of a confirmed episode."""
-        return _read(self.path(entry) / AUDIT_FILE, "the episode has no audit")
+        return read_json(self.path(entry) / AUDIT_FILE, "the episode has no audit")
 
     def next_number(self) -> int:
         """Return the number that the next confirmed episode gets."""
@@ -214,7 +214,7 @@ class Session:
             changed = replace(self.entry(number), **changes)
             path = self.path(changed) / AUDIT_FILE
             # In the audit too: the index can then be made again from the folders.
-            _write(path, {**_read(path, "the episode has no audit"), **changes})
+            _write(path, {**read_json(path, "the episode has no audit"), **changes})
             rest = [entry for entry in self.entries() if entry.number != number]
             self._save([*rest, changed])
         return changed
@@ -233,7 +233,7 @@ class Session:
         missing = {n: path for n, path in self._folders().items() if n not in known}
         added = []
         for _, path in sorted(missing.items()):
-            audit = _read(path / AUDIT_FILE, "the episode has no audit: move the folder away")
+            audit = read_json(path / AUDIT_FILE, "the episode has no audit: move the folder away")
             added.append(_entry(audit, path))
         if added or not (self.folder / INDEX_FILE).exists():
             self._save([*entries, *added])
@@ -256,7 +256,8 @@ def _write(path: Path, content: dict[str, Any]) -> None:
     write_atomically(path, lambda partial: partial.write_text(text, encoding="utf-8"))
 
 
-def _read(path: Path, missing: str) -> dict[str, Any]:
+def read_json(path: Path, missing: str) -> dict[str, Any]:
+    """Content of one of our JSON files; EpisodeError when absent, damaged or of another format."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         version = content["format_version"]
