@@ -20,10 +20,13 @@ from ptp_core.config import (
 from ptp_core.errors import CheckpointError, InputError
 from ptp_core.models.subgoal_generator import GeneratorHierarchy
 from ptp_core.models.vqvae import VQVAE
+from ptp_core.planners.base import Plan
+from ptp_core.planners.plan_archive import PlanArchive
 from ptp_core.practice import evaluation
 from ptp_core.practice.evaluation import EvaluationConfig, evaluate
+from ptp_core.practice.seeds import episode_seeds
 from ptp_core.toy_env import ToyEnv
-from ptp_core.training.checkpoint import save_checkpoint
+from ptp_core.training.checkpoint import load_checkpoint, save_checkpoint
 
 TIMES = ("plan_seconds", "steps_per_second", "control_latency_ms")
 
@@ -201,3 +204,28 @@ def test_a_missing_checkpoint_or_environment_is_one_clear_error(folder, tmp_path
         run(settings(folder, env_kwargs={"grasp": "firm"}))
     with pytest.raises(InputError, match="at least 1"):
         run(dataclasses.replace(settings(folder), episodes=0))
+
+
+def test_proven_plans_are_done_again_and_the_file_stays_as_it_is(folder, tmp_path):
+    path = tmp_path / "plans.safetensors"
+    config = settings(folder, proven=path)
+    runner = evaluation._Runner(dataclasses.replace(config, proven=None))
+    task = config.tasks[0]
+    seed = episode_seeds(config.seed, task, 0).env
+    image, info = runner.env.reset(seed=seed, options={"task": task, "protocol": "paper"})
+    pictures = torch.from_numpy(np.stack([image, info["goal_image"]]))
+    vqvae = runner.vqvae
+    archive = PlanArchive(load_checkpoint(folder).encoder_id, path)
+    codes = torch.zeros(8, 144, dtype=torch.long)
+    plan = Plan(codes, vqvae.lookup(codes), 7.5, {}, 0.1)
+    proven = archive.add(plan, *vqvae.lookup(vqvae.encode(pictures)))
+    for _ in range(9):
+        archive.judge(proven, True)
+    before = path.read_bytes()
+    figures = run(config)
+    assert figures["tasks"][task]["runs"][0]["final_cost"] == 7.5
+    assert path.read_bytes() == before and figures["proven_sha256"]
+    with pytest.raises(InputError, match="no such file"):
+        run(settings(folder, proven=tmp_path / "none"))
+    with pytest.raises(InputError, match="not both"):
+        run(settings(folder, proven=path, plan_buffer=tmp_path / "buffer"))

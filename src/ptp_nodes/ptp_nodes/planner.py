@@ -5,15 +5,17 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from ptp_interfaces.action import PlanSubgoals
-from ptp_interfaces.msg import SubgoalPlan
+from ptp_interfaces.msg import EpisodeStatus, SubgoalPlan
 
 from ptp_core.config import PlannerConfig
 from ptp_core.planners.base import Plan, PlanFeedback, Planner
 from ptp_core.planners.factory import make_planner, planner_config
+from ptp_core.planners.plan_archive import PlanArchive, Proven, ProvenPlanner
 from ptp_core.training.checkpoint import Checkpoint
 from ptp_nodes.live import LiveNetworks
 from ptp_nodes.networks import NetworkParameters, check_codes, check_encoder, load_networks
@@ -24,7 +26,7 @@ from ptp_ros.lifecycle import ManagedNode
 from ptp_ros.overrides import apply_overrides, declare_overrides
 from ptp_ros.parameters import parameter
 from ptp_ros.run import run
-from ptp_ros.topics import CAMERA_FRAME, LATCHED, PLAN, PLAN_SUBGOALS
+from ptp_ros.topics import CAMERA_FRAME, EPISODE, LATCHED, PLAN, PLAN_SUBGOALS
 
 CHECKPOINT = "checkpoint"  # preset: the settings that the checkpoint was made with
 
@@ -39,6 +41,9 @@ class PlannerParameters(NetworkParameters):
     threads: int = parameter(
         2, "threads that share a plan; plans do not depend on their number", minimum=1
     )
+    proven: str = parameter(
+        "", "file of plans and how often they worked, which may be done again; empty: none"
+    )
 
 
 class PlannerNode(ManagedNode):
@@ -50,9 +55,12 @@ class PlannerNode(ManagedNode):
         super().__init__("planner", **options)
         self._checkpoint: Checkpoint | None = None
         self._planners: dict[str, Planner] = {}
+        self._archive: PlanArchive | None = None
+        self._tried: tuple[str, Proven] | None = None  # episode and its plan, to be judged
         self._plans = 0
         self._last_seconds = 0.0
         self._publisher = self.create_publisher(SubgoalPlan, PLAN, LATCHED)
+        self.create_subscription(EpisodeStatus, EPISODE, self._episode_changed, LATCHED)
         self._live = LiveNetworks(self)
         self._server = SingleGoalServer(self, PlanSubgoals, PLAN_SUBGOALS, self._plan)
         Diagnostics(self, self._status)
@@ -70,7 +78,10 @@ class PlannerNode(ManagedNode):
     def _configure(self) -> None:
         self._checkpoint = load_networks(self.parameters)
         self._live.use(self._checkpoint)
-        self._planners = {}
+        self._planners, self._tried = {}, None
+        proven = self.parameters.proven
+        if proven:
+            self._archive = PlanArchive(self._checkpoint.encoder_id, Path(proven))
         self._planner(self.parameters.preset)
 
     def _planner(self, preset: str) -> Planner:
@@ -79,10 +90,19 @@ class PlannerNode(ManagedNode):
             stored = self._checkpoint.config.planner
             config = stored if preset == CHECKPOINT else planner_config(preset)
             config = apply_overrides(self, config, self._overrides)
-            self._planners[preset] = make_planner(
-                self._checkpoint, config, threads=self.parameters.threads
-            )
+            planner = make_planner(self._checkpoint, config, threads=self.parameters.threads)
+            if self._archive is not None:
+                planner = ProvenPlanner(planner, self._archive, explore=True)
+            self._planners[preset] = planner
         return self._planners[preset]
+
+    def _episode_changed(self, status: EpisodeStatus) -> None:
+        if self._tried is None or status.episode_id != self._tried[0]:
+            return
+        if status.state in (EpisodeStatus.JUDGED, EpisodeStatus.FAILED):
+            (_, plan), self._tried = self._tried, None
+            if status.state == EpisodeStatus.JUDGED:
+                self._archive.judge(plan, status.success)
 
     def _plan(self, goal: Goal) -> PlanSubgoals.Result:
         self.require_active()
@@ -116,6 +136,8 @@ class PlannerNode(ManagedNode):
                 cancelled=lambda: goal.canceled,
             )
         goal.raise_if_canceled()
+        if isinstance(planner, ProvenPlanner):
+            self._tried = request.episode_id, planner.newest
         message = self._message(plan, request, preset)
         self._publisher.publish(message)
         self._last_seconds = plan.seconds
@@ -159,6 +181,8 @@ class PlannerNode(ManagedNode):
             "last_plan_seconds": self._last_seconds,
             "updates_refused": self._live.refused,
         }
+        if self._archive is not None:
+            figures["proven_plans"] = len(self._archive.plans)
         if not self.active:
             return ERROR, str(self.problem), figures
         return OK, f"preset {self.parameters.preset}", figures

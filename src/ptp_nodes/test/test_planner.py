@@ -6,7 +6,8 @@ import pytest
 import torch
 from action_msgs.msg import GoalStatus
 from ptp_interfaces.action import PlanSubgoals
-from ptp_interfaces.msg import ErrorCode, SubgoalPlan
+from ptp_interfaces.msg import EpisodeStatus, ErrorCode, SubgoalPlan
+from safetensors.numpy import load_file
 
 from ptp_core.config import PlannerConfig
 from ptp_core.planners.factory import make_planner
@@ -14,7 +15,7 @@ from ptp_core.training.checkpoint import load_checkpoint
 from ptp_nodes.planner import PlannerNode
 from ptp_ros.images import image_to_array
 from ptp_ros.testing import parameters
-from ptp_ros.topics import LATCHED, PLAN
+from ptp_ros.topics import EPISODE, LATCHED, PLAN
 
 
 @pytest.fixture
@@ -146,3 +147,29 @@ def test_a_wrong_setting_leaves_a_node_that_says_so(graph, start, request_, valu
     answer = plan(graph, request_)
     assert (answer.status, answer.result.error_code) == (GoalStatus.STATUS_ABORTED, code)
     assert text in answer.result.error_msg
+
+
+def test_a_plan_that_worked_is_kept_and_done_again(graph, start, request_, tmp_path):
+    path = tmp_path / "plans.safetensors"
+    node = start(proven=str(path))
+    episodes = graph.publisher(EpisodeStatus, EPISODE, LATCHED)
+    plans = []
+    for number in range(12):
+        request_.seed, request_.episode_id = number, f"run/{number}"
+        plans.append(bytes(plan(graph, request_).result.plan.codes))
+        for episode in ("another", f"run/{number}"):
+            status = EpisodeStatus(episode_id=episode, state=EpisodeStatus.JUDGED, success=True)
+            episodes.publish(status)
+        graph.wait(lambda count=number + 1: trials(path) == count, "the verdict in the file")
+    assert 1 <= len(set(plans)) < 12
+    graph.remove(node)
+    assert start(proven=str(path)).active
+    assert plan(graph, request_).result.error_code == ErrorCode.NONE
+
+
+def trials(path):
+    """Of all plans in a file."""
+    if not path.exists():
+        return 0
+    records = [tensor for name, tensor in load_file(path).items() if name.endswith("record")]
+    return sum(int(record[1]) for record in records)

@@ -67,6 +67,12 @@ def add_parser(subparsers) -> None:
         metavar="FILE",
         help="start plans from those in FILE and add to them; needs --workers 1",
     )
+    add(
+        "--proven",
+        type=Path,
+        metavar="FILE",
+        help="do plans again that worked best in practice, from its plans.safetensors",
+    )
     add("--max-steps", type=int, default=400, metavar="N", help="control steps (default: 400)")
     add(
         "--workers",
@@ -107,6 +113,7 @@ def run(args: argparse.Namespace) -> int:
         planner=planner_config(planner),
         follower=follower,
         plan_buffer=args.plan_buffer,
+        proven=args.proven,
     )
     try:
         result = evaluate(config, workers=args.workers, output=args.json)

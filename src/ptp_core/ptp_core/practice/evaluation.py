@@ -9,6 +9,7 @@ then every plan enters it, and a single worker runs the episodes in order.
 from __future__ import annotations
 
 import concurrent.futures
+import hashlib
 import json
 import multiprocessing
 import signal
@@ -26,6 +27,7 @@ from ptp_core.data.collect import environment_factory
 from ptp_core.data.files import write_atomically
 from ptp_core.errors import InputError, PtpError
 from ptp_core.planners.factory import make_planner
+from ptp_core.planners.plan_archive import PlanArchive, ProvenPlanner
 from ptp_core.planners.plan_buffer import load_buffers, save_buffers
 from ptp_core.practice.controller import Controller
 from ptp_core.practice.episode import run_episode
@@ -53,6 +55,7 @@ class EvaluationConfig:
     planner: PlannerConfig | None = None  # None: the checkpoint's
     follower: FollowerConfig | None = None  # None: the checkpoint's
     plan_buffer: Path | None = None  # earlier plans; read, extended and written back
+    proven: Path | None = None  # plans and how often they worked, as practice leaves them
 
     def settings(self) -> dict[str, Any]:
         """What makes two results comparable, as plain values."""
@@ -69,6 +72,7 @@ class EvaluationConfig:
             "planner": _planner_settings(self, checkpoint),
             "follower": to_dict(self.follower or checkpoint.config.follower),
             "plan_buffer": self.plan_buffer is not None,
+            "proven_sha256": _sha256(self.proven),
         }
 
 
@@ -96,6 +100,10 @@ def evaluate(
         raise InputError(f"episodes is {config.episodes}; it must be at least 1")
     if config.plan_buffer is not None and workers > 1:
         raise InputError("a plan buffer orders the episodes: use it with one worker")
+    if config.proven is not None and config.plan_buffer is not None:
+        raise InputError("use proven plans or a plan buffer, not both")
+    if config.proven is not None and not config.proven.is_file():
+        raise InputError(f"{config.proven}: no such file; practice leaves one")
     settings = config.settings()
     environment_factory(config.env)
     keys = [(task, episode) for task in config.tasks for episode in range(config.episodes)]
@@ -145,6 +153,10 @@ class _Runner:
             self.planner = make_planner(checkpoint, config.planner)
             if config.plan_buffer is not None and config.plan_buffer.exists():
                 load_buffers(config.plan_buffer, self.planner.buffers)
+            if config.proven is not None:
+                # Nothing is judged here, so the file stays as it is.
+                archive = PlanArchive(checkpoint.encoder_id, config.proven)
+                self.planner = ProvenPlanner(self.planner, archive, explore=False)
         factory = environment_factory(config.env)
         try:
             self.env = factory(**config.env_kwargs)
@@ -217,6 +229,10 @@ def _run_job(key: Key) -> EpisodeResult:
     if _worker["runner"] is None:  # here, not in _start_worker: an error reaches the parent
         _worker["runner"] = _Runner(_worker["config"])
     return _worker["runner"].run(key, cancelled=_worker["stop"].is_set)
+
+
+def _sha256(path: Path | None) -> str | None:
+    return None if path is None else hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _planner_settings(config: EvaluationConfig, checkpoint: Checkpoint) -> dict[str, Any] | None:

@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Plans and how often they worked: what was proven is done again. Ours, not in the paper.
+
+The model's cost does not tell which plan the policy can follow; trying it does. Which plan to
+try is a bandit with one arm a plan and one for "plan anew", solved by Thompson sampling
+(Thompson 1933; Chapelle and Li 2011) with Beta posteriors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from ptp_core.data.files import write_atomically
+from ptp_core.errors import CheckpointError
+from ptp_core.planners.base import Plan, PlanFeedback, Planner
+
+PRIOR_TRIALS = 4.0  # that the prior weighs: more of them try fewer new plans
+NEAR = 3.0  # L2 between latents; about three steps of the arm with no object moved
+
+
+@dataclass
+class Proven:
+    """A plan with its record."""
+
+    ends: np.ndarray  # float32 (2, 720): latents of start and goal
+    codes: np.ndarray  # uint16 (K, 144)
+    latents: np.ndarray  # float32 (K, 720), the codes looked up
+    cost: float
+    trials: int = 0
+    successes: int = 0
+    first: bool = False  # whether its first trial succeeded
+
+
+class PlanArchive:
+    """Plans of one encoder. ``near``: how far, in L2, start and goal may be from a plan's own.
+
+    With ``path`` every change is kept there, atomically. Raises CheckpointError for a file that
+    is damaged or of another encoder.
+    """
+
+    def __init__(self, encoder_id: str, path: Path | None = None, near: float = NEAR) -> None:
+        self.plans: list[Proven] = []
+        self._encoder_id = encoder_id
+        self._path = path
+        self._near = near
+        if path is not None and path.exists():
+            self._load(path)
+
+    def choose(
+        self, start: torch.Tensor, goal: torch.Tensor, rng: np.random.Generator, explore: bool
+    ) -> Proven | None:
+        """A plan to do again between latents (720,), or None: plan anew.
+
+        ``explore``: draw success rates from their posteriors; else take the highest mean.
+        """
+        known = [plan for plan in self.plans if plan.trials and self._fits(plan, start, goal)]
+        if not known:
+            return None
+        # Each plan's rate is drawn from a prior around that of all first trials; a new plan has
+        # the prior alone.
+        mean = (sum(plan.first for plan in known) + 1.0) / (len(known) + 2.0)
+        wins = np.array([plan.successes for plan in known] + [0])
+        trials = np.array([plan.trials for plan in known] + [0])
+        alpha = PRIOR_TRIALS * mean + wins
+        beta = PRIOR_TRIALS * (1.0 - mean) + trials - wins
+        rates = rng.beta(alpha, beta) if explore else alpha / (alpha + beta)
+        best = int(np.argmax(rates))
+        return known[best] if best < len(known) else None
+
+    def add(self, plan: Plan, start: torch.Tensor, goal: torch.Tensor) -> Proven:
+        """Keep a new plan between latents (720,); it counts once it was tried."""
+        ends = torch.stack([start, goal]).detach().cpu().numpy().astype(np.float32)
+        codes, latents = plan.codes.numpy().astype(np.uint16), plan.latents.numpy()
+        proven = Proven(ends, codes, latents.astype(np.float32), plan.cost)
+        self.plans.append(proven)
+        return proven
+
+    def judge(self, plan: Proven, success: bool) -> None:
+        """Note how an episode with this plan ended."""
+        if not plan.trials:
+            plan.first = success
+        plan.trials += 1
+        plan.successes += success
+        if self._path is not None:
+            self.save(self._path)
+
+    def save(self, path: Path) -> None:
+        """Write every plan that was tried."""
+        tried = [plan for plan in self.plans if plan.trials]
+        tensors = {}
+        for index, plan in enumerate(tried):
+            record = np.array([plan.cost, plan.trials, plan.successes, plan.first], np.float64)
+            tensors[f"{index:06d}/ends"] = plan.ends
+            tensors[f"{index:06d}/codes"] = plan.codes
+            tensors[f"{index:06d}/latents"] = plan.latents
+            tensors[f"{index:06d}/record"] = record
+        metadata = {"encoder_id": self._encoder_id}
+        write_atomically(path, lambda partial: save_file(tensors, partial, metadata=metadata))
+
+    def _load(self, path: Path) -> None:
+        try:
+            tensors = load_file(path)
+            with open(path, "rb") as file:
+                header = file.read(int.from_bytes(file.read(8), "little"))
+            if self._encoder_id.encode() not in header:
+                raise CheckpointError(f"{path}: plans of another encoder: name another file")
+            for name in sorted({name.split("/")[0] for name in tensors}):
+                cost, trials, successes, first = tensors[f"{name}/record"]
+                self.plans.append(
+                    Proven(
+                        tensors[f"{name}/ends"],
+                        tensors[f"{name}/codes"],
+                        tensors[f"{name}/latents"],
+                        float(cost),
+                        int(trials),
+                        int(successes),
+                        bool(first),
+                    )
+                )
+        except (OSError, SafetensorError, KeyError, ValueError) as error:
+            raise CheckpointError(f"{path}: no plan archive ({error}); delete it") from error
+
+    def _fits(self, plan: Proven, start: torch.Tensor, goal: torch.Tensor) -> bool:
+        apart = (torch.from_numpy(plan.ends) - torch.stack([start, goal]).cpu()).norm(dim=1)
+        return bool((apart <= self._near).all())
+
+
+class ProvenPlanner:
+    """A planner that may do a proven plan again instead of planning anew.
+
+    After an episode ``judge`` says how the newest plan did. ``explore`` as in
+    `PlanArchive.choose`.
+    """
+
+    def __init__(self, planner: Planner, archive: PlanArchive, explore: bool) -> None:
+        self.archive = archive
+        self.newest: Proven | None = None
+        self._planner = planner
+        self._explore = explore
+
+    def plan(
+        self,
+        start: torch.Tensor,
+        goal: torch.Tensor,
+        generator: torch.Generator,
+        *,
+        on_iteration: Callable[[PlanFeedback], None] | None = None,
+        cancelled: Callable[[], bool] | None = None,
+        remember: bool = False,
+    ) -> Plan:
+        """As `Planner.plan`; a proven plan has its own cost and takes no time."""
+        rng = np.random.default_rng(generator.initial_seed())
+        found = self.archive.choose(start, goal, rng, self._explore)
+        if found is None:
+            plan = self._planner.plan(
+                start,
+                goal,
+                generator,
+                on_iteration=on_iteration,
+                cancelled=cancelled,
+                remember=remember,
+            )
+            self.newest = self.archive.add(plan, start, goal)
+            return plan
+        self.newest = found
+        return Plan(
+            codes=torch.from_numpy(found.codes.astype(np.int64)),
+            latents=torch.from_numpy(found.latents),
+            cost=found.cost,
+            costs={"trials": float(found.trials), "successes": float(found.successes)},
+            seconds=0.0,
+        )
+
+    def judge(self, success: bool) -> None:
+        """Note how the episode with the newest plan ended."""
+        if self.newest is not None:
+            self.archive.judge(self.newest, success)
