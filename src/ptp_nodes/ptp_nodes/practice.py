@@ -21,6 +21,7 @@ from sensor_msgs.msg import Image
 
 from ptp_core.errors import InputError
 from ptp_nodes.keep_alive import SignsOfLife
+from ptp_nodes.pace import Pace
 from ptp_nodes.practice_parameters import PracticeParameters
 from ptp_nodes.practice_run import Acted, Episode, PracticeRun, Verdict
 from ptp_nodes.recording import Recording
@@ -78,6 +79,7 @@ class PracticeNode(Node):
         self._recording = (
             Recording(self, self._caller, settings.patience) if settings.record else None
         )
+        self._pace = Pace(self, self._caller, settings.most_due)
         self._lock = threading.Lock()
         self._latent = Latent()
         self._arm_seq = 0
@@ -124,6 +126,7 @@ class PracticeNode(Node):
 
     def reset(self, task: str, protocol: str, seed: int) -> None:
         """Set up the scene and show the goal picture."""
+        self._pace.wait()
         request = ResetScene.Request(task=task, protocol=protocol, seed=seed)
         response = self._caller.service(self._reset_client, request, self._settings.patience)
         self._first_seq = response.observation_seq
@@ -193,7 +196,8 @@ class PracticeNode(Node):
     def save(self, success: bool | None) -> None:
         """Save what was recorded."""
         if self._recording is not None:
-            self._recording.save(success, self._last_seq)
+            number = self._recording.save(success, self._last_seq)
+            self.get_logger().info(f"recorded as number {number}")
 
     def act(self, seed: int, max_steps: int, planned: bool) -> Acted:
         """Follow the plan, or pursue the goal itself, to the last step."""

@@ -37,6 +37,11 @@ class PracticeParameters:
     output: str = parameter("", "folder for summary.json; empty: none is written")
     resume: bool = parameter(False, "go on with what an earlier run left over in output")
     record: bool = parameter(False, "let the recorder keep each episode")
+    most_due: int = parameter(
+        0,
+        "gradient steps that the learner may be behind when an episode begins; 0: any",
+        minimum=0,
+    )
     patience: float = parameter(
         60.0, "s to wait for a node to appear and for quick answers", minimum=0.1
     )

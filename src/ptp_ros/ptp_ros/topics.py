@@ -32,6 +32,7 @@ TABLE_STATE = "sim/table_state"  # TableState
 POLICY_UPDATE = "policy_update"  # PolicyUpdate
 RECORDER_STATUS = "recorder/status"  # RecorderStatus
 STEP_RECORD = "recorder/step"  # StepRecord
+LEARNER_DUE = "learner/due"  # std_msgs/Float64: updates that the practised steps call for
 VIEW_IMAGE = "view/image"  # sensor_msgs/Image: now | subgoal | goal
 VIEW_SUBGOALS = "view/subgoals"  # sensor_msgs/Image: the strip
 VIEW_MARKERS = "view/markers"  # visualization_msgs/MarkerArray
