@@ -18,8 +18,11 @@ from ptp_nodes.networks import NetworkParameters
 from ptp_nodes.planner import PlannerParameters
 from ptp_nodes.policy import PolicyParameters
 from ptp_nodes.practice import PracticeParameters
+from ptp_nodes.recorder_parameters import RecorderParameters
+from ptp_nodes.teleop import TeleopParameters
 from ptp_nodes.view import ViewParameters
 from ptp_sim.camera import CameraConfig
+from ptp_sim.scripted_gamepad import ScriptedGamepadParameters
 from ptp_sim.sim_bridge import SimBridgeParameters
 
 PARAMETERS = {
@@ -29,7 +32,10 @@ PARAMETERS = {
     "planner": PlannerParameters,
     "policy": PolicyParameters,
     "practice": PracticeParameters,
+    "recorder": RecorderParameters,
+    "scripted_gamepad": ScriptedGamepadParameters,
     "sim_bridge": SimBridgeParameters,
+    "teleop": TeleopParameters,
     "view": ViewParameters,
 }
 FOLLOWER = {f"follower.{field.name}" for field in dataclasses.fields(FollowerConfig)}

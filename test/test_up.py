@@ -5,10 +5,7 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -16,6 +13,7 @@ import pytest
 from ptp_interfaces.msg import ErrorCode, Latent
 from sensor_msgs.msg import Image
 
+from ptp_bringup.testing import nodes_of_this_domain
 from ptp_nodes.testing import tiny_checkpoint
 from ptp_ros.images import image_to_array
 from ptp_ros.testing import Graph
@@ -27,66 +25,6 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("model") / "checkpoint"
     tiny_checkpoint(folder)
     return folder
-
-
-class Up:
-    """A `ptp up` in a process of its own, and what it prints."""
-
-    def __init__(self, *words):
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "ptp_cli", "up", *map(str, words)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            env=os.environ,
-        )
-        self.lines = []
-
-    def expect(self, text):
-        """Read until a line contains ``text``."""
-        for line in self.process.stdout:
-            self.lines.append(line)
-            if text in line:
-                return line
-        raise AssertionError(f'"{text}" was not printed:\n{"".join(self.lines)}')
-
-    def end(self):
-        """Exit status, once the process has ended."""
-        self.lines += self.process.stdout.readlines()
-        return self.process.wait(20)
-
-    @property
-    def text(self):
-        return "".join(self.lines)
-
-
-@pytest.fixture
-def up():
-    started = []
-
-    def up(*words):
-        started.append(Up(*words))
-        return started[-1]
-
-    yield up
-    for one in started:
-        if one.process.poll() is None:
-            one.process.send_signal(signal.SIGTERM)
-            one.process.wait(20)
-
-
-def nodes_of_this_domain():
-    """Process ids of nodes that this test started: they share its domain."""
-    mark = f"ROS_DOMAIN_ID={os.environ['ROS_DOMAIN_ID']}".encode()
-    found = {}
-    for path in Path("/proc").glob("[0-9]*"):
-        try:
-            words = (path / "cmdline").read_bytes().split(b"\0")
-            if b"--ros-args" in words and mark in (path / "environ").read_bytes().split(b"\0"):
-                found[int(path.name)] = re.search(r"__node:=(\w+)", str(words)).group(1)
-        except OSError:
-            continue
-    return found
 
 
 def test_a_run_in_lock_step_ends_by_itself_and_leaves_figures_pictures_and_no_process(
@@ -174,7 +112,7 @@ def test_the_camera_stack_shows_a_video_file(up, folder, tmp_path):
 @pytest.mark.parametrize(
     ("words", "text"),
     [
-        (["moon"], 'there is no stack "moon"; there are sim, camera'),
+        (["moon"], 'there is no stack "moon"; there are sim, teleop'),
         (["sim", "tsk:=A"], 'sim has no argument "tsk"; did you mean "task"?'),
         (["sim", "mode:=slow"], 'mode is "slow"; it must be one of real_time, lock_step'),
         (["sim", "A"], '"A" is no argument; write name:=value'),

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 from ptp_bringup.shared import released_checkpoint, shared_root
@@ -42,6 +43,12 @@ def device(text: str) -> str:
 def numbers(text: str) -> tuple[int, ...]:
     """Text "3,-4" as (3, -4)."""
     return tuple(int(word) for word in text.split(","))
+
+
+def terminal() -> str:
+    """Path of the terminal that the stack is started in; empty: none."""
+    stdin = sys.__stdin__
+    return os.ttyname(stdin.fileno()) if stdin is not None and stdin.isatty() else ""
 
 
 COMMON = (

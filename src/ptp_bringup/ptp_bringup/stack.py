@@ -43,10 +43,10 @@ class From:
 class NodeSpec:
     """One node of a stack.
 
-    ``when`` names an argument that must be "true". ``essential``: its end ends the stack.
-    ``respawn``: it is started again when it dies; an essential one ends the stack then only when
-    it finishes well. ``optional``: left out, with a line that says
-    so, where its package is not installed.
+    ``when`` names an argument that must be "true", or what it must be, as "name=value".
+    ``essential``: its end ends the stack. ``respawn``: it is started again when it dies; an
+    essential one ends the stack then only when it finishes well. ``optional``: left out, with a
+    line that says so, where its package is not installed.
     """
 
     package: str
@@ -120,7 +120,7 @@ class Stack:
         defaults = {argument.name: argument.default for argument in self.arguments}
         found = []
         for spec in self.nodes:
-            if spec.when and values[spec.when] != "true":
+            if not _wanted(spec.when, values):
                 continue
             weak, strong = {}, {}
             for name, value in spec.parameters.items():
@@ -160,6 +160,11 @@ class Stack:
                 lines.append(f"        one of: {', '.join(argument.choices)}")
             lines.append(f"        (default: '{argument.default}')")
         return "\n".join(lines)
+
+
+def _wanted(when: str, values: Values) -> bool:
+    name, _, value = when.partition("=")
+    return not name or values[name] == (value or "true")
 
 
 def _convert(source: From, text: str) -> Any:

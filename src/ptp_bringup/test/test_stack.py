@@ -28,6 +28,7 @@ STACK = Stack(
             remap=(("a", "b"),),
         ),
         NodeSpec("p", "viewer", "eye", arguments=("-d", From("kind")), when="look"),
+        NodeSpec("p", "crane", "crane", when="kind=large"),
     ),
 )
 
@@ -53,7 +54,8 @@ def test_given_arguments_come_after_the_file_and_so_win_over_it(tmp_path):
 
 
 def test_a_node_can_be_asked_for_and_its_arguments_filled_in():
-    _, eye = STACK.processes({"look": "true", "kind": "large"})
+    _, eye, crane = STACK.processes({"look": "true", "kind": "large"})
+    assert crane.spec.name == "crane"
     assert eye.command_line()[:3] == ["-d", "large", "--ros-args"]
 
 
@@ -118,5 +120,7 @@ def test_every_stack_has_its_launch_file_and_the_other_way_round():
 
 
 def test_an_unknown_stack_is_named():
-    with pytest.raises(ConfigError, match='no stack "real-soon"; there are sim, practice, camera'):
+    with pytest.raises(
+        ConfigError, match='no stack "real-soon"; there are sim, teleop, practice, camera'
+    ):
         stack_named("real-soon")

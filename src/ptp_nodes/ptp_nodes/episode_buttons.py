@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ptp_interfaces.action import RecordEpisode
-from ptp_interfaces.msg import ArmState, ErrorCode, RecorderStatus
+from ptp_interfaces.msg import ArmState, ErrorCode, Latent, RecorderStatus
 from ptp_interfaces.srv import FinishEpisode, ResetScene
 from rclpy.action import ActionClient
 from rclpy.clock import Clock
@@ -24,6 +24,7 @@ from ptp_ros.topics import (
     FINISH_EPISODE,
     GOAL_IMAGE,
     LATCHED,
+    LATENT,
     RECORD_EPISODE,
     RECORDER_STATUS,
     RECORDS,
@@ -31,6 +32,7 @@ from ptp_ros.topics import (
 )
 
 PATIENCE = 15.0  # s for an answer, until buttons count again
+LAG = 30  # observations by which the encoder may be late
 LOOK = 0.25  # s between looks for the scene's service at the start
 ANSWERS = {
     FinishEpisode.Request.SAVE_SUCCESS: "saved as success",
@@ -50,9 +52,9 @@ VERDICTS = {
 class SceneSettings:
     """What is demonstrated, and whether somebody sets the scene up."""
 
-    task: str  # copied into each episode; may be empty on a robot
+    tasks: tuple[str, ...]  # of the scenes in turn; copied into each episode
     protocol: str
-    seed: int  # of the first scene
+    seed: int  # of the first scene; the next has the next
     set_up: bool  # ask for the scene: at the start, and with the button
 
 
@@ -67,17 +69,20 @@ class EpisodeButtons:
         self._node = node
         self._settings = settings
         self._log = node.get_logger()
-        self._seed = settings.seed
+        self._scene = 0  # number of the scene that is set up, from 0
         self._goal_image = Image()
         # Whether an episode is recorded, or waits to be saved or discarded, as far as we know.
         self._recording = False
         self._newest = 0  # number of the newest observation
+        self._encoded = 0  # number of the newest one that is encoded
+        self._starting = False
         self._awaited, self._since = "", 0.0  # what was asked for, and when
         self._record = ActionClient(node, RecordEpisode, RECORD_EPISODE)
         self._finish = node.create_client(FinishEpisode, FINISH_EPISODE)
         self._reset = node.create_client(ResetScene, RESET_SCENE)
         node.create_subscription(RecorderStatus, RECORDER_STATUS, self._heard, LATCHED)
         node.create_subscription(ArmState, ARM_STATE, self._moved, RECORDS)
+        node.create_subscription(Latent, LATENT, self._seen, LATCHED)
         if settings.set_up:
             self._goals = node.create_publisher(Image, GOAL_IMAGE, LATCHED)
             steady = Clock(clock_type=ClockType.STEADY_TIME)
@@ -97,7 +102,7 @@ class EpisodeButtons:
             self._start()
         elif button is Button.RERECORD and self._settings.set_up:
             # The scene must be as it was, so the recording begins after it is set up again.
-            self._end(Button.DISCARD, lambda: self._set_up(self._seed, self._start))
+            self._end(Button.DISCARD, lambda: self._set_up(self._scene, self._start))
         else:
             self._end(button)
 
@@ -110,8 +115,12 @@ class EpisodeButtons:
         if not self._record.server_is_ready():
             self._log.error(f"nobody serves {RECORD_EPISODE}: is the recorder running?")
             return
-        goal = RecordEpisode.Goal(task=self._settings.task, protocol=self._settings.protocol)
+        if not self._encoded or self._newest - self._encoded > LAG:
+            self._log.error("no latents come in, so nothing could be learned: is the encoder up?")
+            return
+        goal = RecordEpisode.Goal(task=self._task(self._scene), protocol=self._settings.protocol)
         goal.goal_image = self._goal_image
+        self._starting = True
         self._wait_for("the start of an episode")
         self._record.send_goal_async(goal, self._recorded).add_done_callback(self._accepted)
 
@@ -124,9 +133,9 @@ class EpisodeButtons:
             self._log.error("the recorder rejected the episode")
 
     def _recorded(self, message: Any) -> None:
-        if message.feedback.steps == 0 and self._awaited:
+        if self._starting:
             self._answered()
-            self._recording = True
+            self._starting, self._recording = False, True
             self._log.info("recording")
 
     def _ended(self, future: Future) -> None:
@@ -162,29 +171,33 @@ class EpisodeButtons:
     def _set_up_first(self) -> None:
         if self._reset.service_is_ready():
             self._first.cancel()
-            self._set_up(self._seed)
+            self._set_up(self._scene)
 
     def _next_scene(self) -> None:
         if self._recording:
             self._log.error("an episode is recorded: save or discard it before the next scene")
             return
-        self._set_up(self._seed + 1)
+        self._set_up(self._scene + 1)
 
-    def _set_up(self, seed: int, then: Callable[[], None] | None = None) -> None:
+    def _task(self, scene: int) -> str:
+        return self._settings.tasks[scene % len(self._settings.tasks)]
+
+    def _set_up(self, scene: int, then: Callable[[], None] | None = None) -> None:
         if not (self._settings.set_up and self._reset.service_is_ready()):
             self._log.error(f"nobody serves {RESET_SCENE}: set the table up by hand")
             return
-        settings = self._settings
-        request = ResetScene.Request(task=settings.task, protocol=settings.protocol, seed=seed)
+        task, protocol = self._task(scene), self._settings.protocol
+        seed = self._settings.seed + scene
+        request = ResetScene.Request(task=task, protocol=protocol, seed=seed)
 
         def answered(answer: ResetScene.Response) -> None:
             if answer.error_code != ErrorCode.NONE:
                 self._log.error(f"the scene is not set up: {answer.error_msg}")
                 return
-            self._seed, self._goal_image = seed, answer.goal_image
+            self._scene, self._goal_image = scene, answer.goal_image
             self._newest = answer.observation_seq
             self._goals.publish(answer.goal_image)
-            self._log.info(f"scene: task {settings.task} ({settings.protocol}), seed {seed}")
+            self._log.info(f"scene: task {task} ({protocol}), seed {seed}")
             if then is not None:
                 then()
 
@@ -209,6 +222,10 @@ class EpisodeButtons:
 
     def _heard(self, status: RecorderStatus) -> None:
         self._recording = status.state in (RecorderStatus.RECORDING, RecorderStatus.WAITING)
+
+    def _seen(self, latent: Latent) -> None:
+        if latent.error_code == ErrorCode.NONE:
+            self._encoded = latent.seq
 
     def _moved(self, state: ArmState) -> None:
         self._newest = state.observation_seq

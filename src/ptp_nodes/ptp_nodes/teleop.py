@@ -41,6 +41,12 @@ class TeleopParameters:
         "joy: gamepad; spacenav: SpaceMouse; keyboard: a terminal; twist: another program",
         choices=tuple(PATIENCE),
     )
+    pace: str = parameter(
+        "rate",
+        "rate: so many commands a second; readings: one for each reading of the device, for a "
+        "program that waits to see what its reading did",
+        choices=("rate", "readings"),
+    )
     rate: float = parameter(10.0, "commands a second, Hz", minimum=1.0, maximum=60.0)
     patience: float = parameter(
         0.0,
@@ -52,9 +58,11 @@ class TeleopParameters:
     speed: float = parameter(
         0.5, "part of the largest motion that a full stick asks for", minimum=0.01, maximum=1.0
     )
-    task: str = parameter("", "what is demonstrated; copied into each episode")
+    tasks: tuple[str, ...] = parameter(
+        ("",), "what is demonstrated, scene by scene in turn; copied into each episode"
+    )
     protocol: str = parameter("", "paper or varied, as the scene's; copied into each episode")
-    seed: int = parameter(0, "of the first scene", minimum=0)
+    seed: int = parameter(0, "of the first scene; the next scene has the next", minimum=0)
     set_up: bool = parameter(
         False, "ask the simulation for a scene: at the start, and with the button"
     )
@@ -120,13 +128,14 @@ class TeleopNode(Node):
         # A velocity is meant as it is; a stick's full way is a matter of taste.
         speed = 1.0 if settings.source == "twist" else settings.speed
         self._scale = ActionScale(SCALE.translation * speed, SCALE.rotation * speed)
+        self._each_reading = settings.pace == "readings"
         self._seq = 0
         self._holding = False
         self._commands = self.create_publisher(CartesianDelta, COMMAND, COMMANDS)
         self._rearm = self.create_client(Rearm, REARM)
         self._episodes = EpisodeButtons(
             self,
-            SceneSettings(settings.task, settings.protocol, settings.seed, settings.set_up),
+            SceneSettings(settings.tasks, settings.protocol, settings.seed, settings.set_up),
         )
         self._input = make_input(self, settings, self._changed)
         self.create_timer(
@@ -142,7 +151,8 @@ class TeleopNode(Node):
 
     def _changed(self) -> None:
         device = self._input.device
-        if self._holding and not device.holds(time.monotonic()):
+        held = device.holds(time.monotonic())
+        if (held and self._each_reading) or (self._holding and not held):
             self._command()  # at once, not with the next tick
         for button in device.take_presses():
             if button is Button.REARM:
@@ -151,8 +161,10 @@ class TeleopNode(Node):
                 self._episodes.press(button)
 
     def _tick(self) -> None:
-        self._input.look(time.monotonic())
-        self._command()
+        now = time.monotonic()
+        self._input.look(now)
+        if not (self._each_reading and self._input.device.holds(now)):
+            self._command()
 
     def _command(self) -> None:
         move = self._input.device.move(time.monotonic())

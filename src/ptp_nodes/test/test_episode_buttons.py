@@ -5,7 +5,7 @@ import queue
 
 import pytest
 from ptp_interfaces.action import RecordEpisode
-from ptp_interfaces.msg import ArmState, ErrorCode, RecorderStatus
+from ptp_interfaces.msg import ArmState, ErrorCode, Latent, RecorderStatus
 from ptp_interfaces.srv import FinishEpisode, ResetScene
 from rcl_interfaces.msg import Log
 from rclpy.node import Node
@@ -21,6 +21,7 @@ from ptp_ros.topics import (
     GOAL_IMAGE,
     JOY,
     LATCHED,
+    LATENT,
     RECORD_EPISODE,
     RECORDER_STATUS,
     RECORDS,
@@ -75,7 +76,7 @@ class Counterpart(Node):
 
     def _reset(self, request, response):
         self.scenes.append(request)
-        response.observation_seq = 100 * len(self.scenes)
+        response.observation_seq = 200 + len(self.scenes)
         response.goal_image = Image(width=len(self.scenes))
         return response
 
@@ -92,7 +93,12 @@ class Person:
         options = parameters({"rate": 50.0, **values})
         self.node = TeleopNode(context=graph.context, parameter_overrides=options)
         graph.add(self.node)
+        self.latents = graph.publisher(Latent, LATENT, LATCHED)
         self.joy = graph.publisher(Joy, JOY, qos_profile_sensor_data)
+
+    def encode(self, seq):
+        self.latents.publish(Latent(seq=seq))
+        self.graph.wait(lambda: self.node._episodes._encoded == seq, "the latent to be read")
 
     def press(self, button):
         for pressed in ([], [button], []):
@@ -106,10 +112,9 @@ class Person:
 
 @pytest.fixture
 def person(graph):
-    person = Person(graph, task="A", protocol="varied")
-    person.graph.wait(
-        lambda: graph.client.count_subscribers(RECORDER_STATUS) >= 1, "the status' reader"
-    )
+    person = Person(graph, tasks=["A"], protocol="varied")
+    graph.wait(lambda: graph.client.count_subscribers(RECORDER_STATUS), "the status' reader")
+    person.encode(1)
     return person
 
 
@@ -152,6 +157,17 @@ def test_on_a_robot_nobody_sets_the_scene_up(person):
     assert person.other.scenes == []
 
 
+def test_nothing_is_recorded_while_the_encoder_is_silent(person):
+    person.states.publish(ArmState(observation_seq=500))
+    person.graph.wait(lambda: person.node._episodes._newest == 500, "the state to be read")
+    person.ask(Y, "no latents come in")
+    person.latents.publish(Latent(seq=499, error_code=ErrorCode.NOT_ACTIVE))
+    person.ask(Y, "no latents come in", count=2)
+    assert person.other.goals == []
+    person.encode(499)
+    person.ask(Y, "recording")
+
+
 def test_without_a_recorder_one_line_says_so(graph):
     person = Person(graph)
     graph.remove(person.other)
@@ -165,9 +181,10 @@ def test_without_a_recorder_one_line_says_so(graph):
 
 
 def test_scenes_are_set_up_at_the_start_with_the_next_seed_and_again_for_the_same_episode(graph):
-    person = Person(graph, task="B", protocol="paper", seed=4, set_up=True)
+    person = Person(graph, tasks=["B", "C"], protocol="paper", seed=4, set_up=True)
     person.logs.expect("scene: task B (paper), seed 4")
-    person.ask(BACK, "scene: task B (paper), seed 5")
+    person.encode(200)
+    person.ask(BACK, "scene: task C (paper), seed 5")
     person.ask(Y, "recording")
     assert person.other.goals[0].goal_image.width == 2
     person.ask(BACK, "save or discard it before the next scene")
@@ -177,4 +194,5 @@ def test_scenes_are_set_up_at_the_start_with_the_next_seed_and_again_for_the_sam
     assert person.other.goals[1].goal_image.width == 3
     person.ask(A, "saved as success")
     graph.wait(lambda: len(person.goal_images) == 3, "the goal pictures")
-    assert {scene.task for scene in person.other.scenes} == {"B"}
+    assert [scene.task for scene in person.other.scenes] == ["B", "C", "C"]
+    assert [goal.task for goal in person.other.goals] == ["C", "C"]

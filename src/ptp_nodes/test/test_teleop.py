@@ -101,3 +101,12 @@ def test_a_button_gives_the_arm_back(person):
             return any(text in log.msg for log in person.logs)
 
         person.graph.wait(pressed, text)
+
+
+def test_a_program_may_move_the_arm_once_with_each_reading(graph):
+    person = Person(graph, rate=60.0, pace="readings")
+    for count in (1, 2, 3):
+        person.press(LB, forward=1.0)
+        graph.wait(lambda: sum(c.dead_man for c in person.commands) == count, "a command")  # noqa: B023
+    person.wait(lambda c: not c.dead_man, "the command that holds still")
+    assert [c.dead_man for c in person.commands] == [True, True, True, False]

@@ -10,6 +10,7 @@ examples:
   ptp up sim task:=B                      one episode of task B, in real time
   ptp up sim task:=A,B,C episodes:=10 mode:=lock_step output:=out/practice
   ptp up sim --show-args                  what can be set
+  ptp up teleop source:=keyboard          demonstrate, and record it
   ptp up camera device:=/dev/video0       look through a camera
 
 Ctrl-C stops everything. `ros2 launch ptp_bringup sim.launch.py` takes the same arguments.
@@ -26,7 +27,7 @@ def add_parser(subparsers) -> None:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("stack", metavar="STACK", help="sim or camera")
+    parser.add_argument("stack", metavar="STACK", help="sim, teleop, practice or camera")
     parser.add_argument("arguments", nargs="*", metavar="NAME:=VALUE", help="see --show-args")
     parser.add_argument("--show-args", action="store_true", help="explain the stack's arguments")
 
