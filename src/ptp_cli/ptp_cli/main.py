@@ -21,8 +21,8 @@ ORDER = ("demo", "up", "view", "collect", "pretrain", "evaluate", "bench")
 
 
 def command_names() -> list[str]:
-    """Return the names of the subcommands: the modules of ptp_cli.commands."""
-    found = {module.name for module in pkgutil.iter_modules(commands.__path__)}
+    """Return the names of the subcommands: the modules of ptp_cli.commands, a dash for each _."""
+    found = {module.name.replace("_", "-") for module in pkgutil.iter_modules(commands.__path__)}
     return [name for name in ORDER if name in found] + sorted(found.difference(ORDER))
 
 
@@ -39,7 +39,7 @@ def make_parser() -> argparse.ArgumentParser:
         title="commands", dest="command", metavar="COMMAND", required=True
     )
     for name in command_names():
-        module = importlib.import_module(f"{commands.__name__}.{name}")
+        module = importlib.import_module(f"{commands.__name__}.{name.replace('-', '_')}")
         module.add_parser(subparsers)
         subparsers.choices[name].set_defaults(run=module.run)
     return parser

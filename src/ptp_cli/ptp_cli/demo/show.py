@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import random
 import shlex
 import sys
 import time
@@ -13,8 +12,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
-
-from domain_coordinator import domain_id
 
 from ptp_bringup.stack import Process
 from ptp_bringup.stacks import stack_named
@@ -27,6 +24,7 @@ from ptp_cli.demo.film import Film
 from ptp_cli.demo.node_log import NodeLog
 from ptp_cli.demo.progress import Progress
 from ptp_cli.demo.stage import Stage
+from ptp_cli.domain import own_domain
 from ptp_cli.shared import shared_root
 from ptp_core.errors import InputError
 from ptp_core.training.checkpoint import Checkpoint
@@ -35,7 +33,6 @@ from ptp_sim.tasks import TASKS
 
 LOG = "nodes.log"
 OURS = ("task_*_episode_*", page.PAGE, results.SUMMARY, LOG)  # what a demo writes
-ROS_VARIABLES = ("ROS_DOMAIN_ID", "ROS_AUTOMATIC_DISCOVERY_RANGE", "ROS_STATIC_PEERS")
 STOPPED = 130  # exit status after Ctrl-C
 
 
@@ -69,7 +66,7 @@ def show(settings: DemoSettings) -> int:
         stack.callback(progress.close)
         log = stack.enter_context(NodeLog(settings.out / LOG, progress.say))
         started = programs(processes, log)
-        domain = stack.enter_context(_domain())
+        domain = stack.enter_context(own_domain())
         progress.say(f"to look in with ROS 2 tools: export ROS_DOMAIN_ID={domain}")
         nodes = {program.name for program in started}
         watcher = Stage(film, progress, list(settings.tasks), settings.max_steps, nodes)
@@ -133,32 +130,6 @@ def _libraries_into(path: Path) -> Iterator[TextIO]:
         terminal.flush()
         os.dup2(terminal.fileno(), 2)
         terminal.close()
-
-
-@contextlib.contextmanager
-def _domain() -> Iterator[int]:
-    """ROS domain of this run, in the environment: no other arm may hear these commands.
-
-    ROS_DOMAIN_ID, where it is set, else one that no other demo or test of this machine uses.
-    """
-    before = {name: os.environ.get(name) for name in ROS_VARIABLES}
-    held = contextlib.ExitStack()
-    try:
-        # This process must hear what the nodes hear.
-        os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
-        os.environ.pop("ROS_STATIC_PEERS", None)
-        if before["ROS_DOMAIN_ID"]:
-            domain = int(before["ROS_DOMAIN_ID"])
-        else:
-            domain = held.enter_context(domain_id(lambda: random.randint(1, 100)))
-        os.environ["ROS_DOMAIN_ID"] = str(domain)
-        yield domain
-    finally:
-        held.close()
-        for name, value in before.items():
-            os.environ.pop(name, None)
-            if value is not None:
-                os.environ[name] = value
 
 
 def _stopped(status: int, summary: dict[str, Any]) -> str:
