@@ -19,7 +19,7 @@ def add_parser(subparsers) -> None:
     )
     parser.add_argument("--config", required=True, metavar="FILE", help="training YAML")
     parser.add_argument(
-        "--data", required=True, metavar="DIR", help="folder that ptp collect wrote"
+        "--data", required=True, metavar="DATA", help="of ptp collect or ptp import-bag"
     )
     parser.add_argument("--out", required=True, metavar="DIR", help="folder of the run")
     parser.add_argument(

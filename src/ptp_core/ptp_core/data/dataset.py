@@ -23,13 +23,21 @@ from typing import Any
 import h5py
 import numpy as np
 
+from ptp_core.data.demo_file import (
+    FORMAT,
+    FORMAT_VERSION,
+    demo_indices,
+    describe_file,
+    file_description,
+    open_file,
+    read_demo,
+    store_demo,
+)
 from ptp_core.data.files import write_atomically
 from ptp_core.data.trajectory import Trajectory
 from ptp_core.errors import DatasetError
 from ptp_core.shapes import ACTION_DIM, IMAGE_SIZE
 
-FORMAT = "ptp-demonstrations"
-FORMAT_VERSION = 1
 SHARD_TRAJECTORIES = 200
 
 
@@ -87,14 +95,14 @@ class DatasetWriter:
 
         def write(partial: Path) -> None:
             with h5py.File(partial, "w") as file:
-                data = self._describe(file, len(trajectory.actions))
-                _store(data, trajectory)
+                data = describe_file(file, self.description, len(trajectory.actions))
+                store_demo(data, trajectory)
 
         write_atomically(path, write)
 
     def pack(self, minimum: int = SHARD_TRAJECTORIES) -> None:
         """Move pending trajectories into shards, as soon as ``minimum`` of them wait."""
-        stored = {i for path in self.folder.glob("shard_*.hdf5") for i in _demos(path)}
+        stored = {i for path in self.folder.glob("shard_*.hdf5") for i in demo_indices(path)}
         waiting = sorted(_pending(self.folder).items())
         for index, path in waiting:
             if index in stored:  # a kill came between the shard's rename and this removal
@@ -107,9 +115,9 @@ class DatasetWriter:
     def _pack(self, group: list[tuple[int, Path]]) -> None:
         def write(partial: Path) -> None:
             with h5py.File(partial, "w") as file:
-                data = self._describe(file, 0)
+                data = describe_file(file, self.description, 0)
                 for index, path in group:
-                    with _open(path) as source:
+                    with open_file(path) as source:
                         source.copy(f"data/demo_{index}", data, name=f"demo_{index}")
                     data.attrs["total"] += data[f"demo_{index}"].attrs["num_samples"]
 
@@ -117,32 +125,24 @@ class DatasetWriter:
         for _, path in group:
             path.unlink()
 
-    def _describe(self, file: h5py.File, total: int) -> h5py.Group:
-        file.attrs["format"] = FORMAT
-        file.attrs["format_version"] = FORMAT_VERSION
-        file.attrs["description"] = json.dumps(self.description)
-        data = file.create_group("data")
-        data.attrs["total"] = total
-        environment = {
-            "env_name": self.description.get("env", ""),
-            "type": "gymnasium",
-            "env_kwargs": self.description.get("env_kwargs", {}),
-        }
-        data.attrs["env_args"] = json.dumps(environment)
-        return data
-
 
 class Dataset:
-    """Read-only view of a data set folder.
+    """Read-only view of a data set: a folder, or a single file of the same layout.
 
-    Raises DatasetError for a missing folder, a file that is truncated or no HDF5, another format
-    version, or contents of a wrong shape.
+    Raises DatasetError where it is missing, for a file that is truncated or no HDF5, another
+    format version, or contents of a wrong shape.
     """
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
+        if self.folder.is_file():
+            self.description = file_description(self.folder)
+            self._paths = dict.fromkeys(demo_indices(self.folder), self.folder)
+            return
         if not self.folder.is_dir():
-            raise DatasetError(f"{self.folder}: no such folder; run ptp collect first")
+            raise DatasetError(
+                f"{self.folder}: no such folder or file; run ptp collect or ptp import-bag first"
+            )
         self.description = _manifest(self.folder / "dataset.json")["description"]
         self._paths = _locate(self.folder)
         if not self._paths:
@@ -166,8 +166,8 @@ class Dataset:
                 if path != opened:
                     if file is not None:
                         file.close()
-                    file, opened = _open(path), path
-                yield _read(file, path, index)
+                    file, opened = open_file(path), path
+                yield read_demo(file, path, index)
         finally:
             if file is not None:
                 file.close()
@@ -195,7 +195,7 @@ class Dataset:
     def _lengths(self) -> list[int]:
         lengths = {}
         for path in set(self._paths.values()):
-            with _open(path) as file:
+            with open_file(path) as file:
                 for name, demo in file["data"].items():
                     lengths[int(name.removeprefix("demo_"))] = int(demo.attrs["num_samples"])
         return [lengths[index] for index in self.indices]
@@ -232,65 +232,6 @@ def split_count(trajectories: int, fraction: float) -> int:
     return min(max(round(fraction * trajectories), 1), trajectories - 1)
 
 
-def _store(data: h5py.Group, trajectory: Trajectory) -> None:
-    demo = data.create_group(f"demo_{trajectory.index}")
-    demo.attrs["num_samples"] = len(trajectory.actions)
-    for name, value in trajectory.attributes.items():
-        demo.attrs[name] = value
-    images = trajectory.images
-    demo.create_dataset("obs/image", data=images, chunks=images.shape, compression="lzf")
-    demo["actions"] = trajectory.actions.astype(np.float32)
-    demo["rewards"] = trajectory.rewards.astype(np.float32)
-    dones = np.zeros(len(images), dtype=np.uint8)
-    dones[-1:] = 1  # robomimic marks the last step; the method itself has no terminal states
-    demo["dones"] = dones
-
-
-def _read(file: h5py.File, path: Path, index: int) -> Trajectory:
-    try:
-        demo = file[f"data/demo_{index}"]
-        trajectory = Trajectory(
-            index=index,
-            images=demo["obs/image"][()],
-            actions=demo["actions"][()],
-            rewards=demo["rewards"][()],
-            attributes={
-                name: value.item() if isinstance(value, np.generic) else value
-                for name, value in demo.attrs.items()
-            },
-        )
-    except (OSError, KeyError, RuntimeError) as error:
-        raise DatasetError(
-            f"{path}: trajectory {index} cannot be read ({error}); "
-            "delete the file and run ptp collect again, which fills the gap"
-        ) from error
-    trajectory.check()
-    return trajectory
-
-
-def _open(path: Path) -> h5py.File:
-    try:
-        file = h5py.File(path, "r")
-    except OSError as error:
-        raise DatasetError(
-            f"{path}: truncated or not HDF5; delete it and run ptp collect again, "
-            "which fills the gap"
-        ) from error
-    version = file.attrs.get("format_version")
-    if file.attrs.get("format") != FORMAT or version != FORMAT_VERSION:
-        file.close()
-        raise DatasetError(
-            f"{path}: format version {version} instead of {FORMAT} {FORMAT_VERSION}; "
-            "collect the data again"
-        )
-    return file
-
-
-def _demos(path: Path) -> list[int]:
-    with _open(path) as file:
-        return [int(name.removeprefix("demo_")) for name in file["data"]]
-
-
 def _pending(folder: Path) -> dict[int, Path]:
     return {
         int(path.stem.removeprefix("demo_")): path
@@ -301,7 +242,7 @@ def _pending(folder: Path) -> dict[int, Path]:
 def _locate(folder: Path) -> dict[int, Path]:
     paths = _pending(folder)
     for path in sorted(folder.glob("shard_*.hdf5")):
-        paths.update(dict.fromkeys(_demos(path), path))
+        paths.update(dict.fromkeys(demo_indices(path), path))
     return paths
 
 

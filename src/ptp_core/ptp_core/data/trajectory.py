@@ -21,6 +21,8 @@ class Trajectory:
     actions: np.ndarray  # float32 (T, 5) in [-1, 1], as executed
     rewards: np.ndarray  # float32 (T,)
     attributes: dict[str, Any] = field(default_factory=dict)  # primitive, success, seed, …
+    # Beside the picture: name -> (T, …), for example joint positions. Written, not read back.
+    observations: dict[str, np.ndarray] = field(default_factory=dict)
 
     def check(self) -> None:
         """Raise DatasetError unless shapes, types and values are as documented."""
@@ -36,5 +38,10 @@ class Trajectory:
                 f"trajectory {self.index}: {length} images, but actions "
                 f"{self.actions.shape} and rewards {self.rewards.shape}"
             )
+        for name, values in self.observations.items():
+            if len(values) != length:
+                raise DatasetError(
+                    f"trajectory {self.index}: {length} images, but {len(values)} of {name}"
+                )
         if not np.isfinite(self.actions).all() or np.abs(self.actions).max(initial=0) > 1:
             raise DatasetError(f"trajectory {self.index}: an action is outside [-1, 1]")

@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`ptp episodes`: list, label, drop, repair and sum up recorded episodes."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+LABELS = ("success", "failure", "unlabelled")
+
+
+def add_parser(subparsers) -> None:
+    """Add the subcommand to the ``ptp`` parser."""
+    parser = subparsers.add_parser(
+        "episodes",
+        help="list, label, drop, repair and sum up recorded episodes",
+        description="Look after a session folder of the recorder. All but repair work while the "
+        "recorder runs.",
+    )
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+
+    def action(name: str, text: str) -> argparse.ArgumentParser:
+        added = actions.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        added.add_argument("folder", metavar="FOLDER", help="session folder")
+        return added
+
+    listing = action("list", "list the episodes with label, steps and end")
+    listing.add_argument("--json", action="store_true", help="as JSON, one object an episode")
+    label = action("label", "change the label of episodes")
+    label.add_argument("label", choices=LABELS, metavar="LABEL", help=", ".join(LABELS))
+    label.add_argument("numbers", type=int, nargs="+", metavar="NUMBER")
+    drop = action("drop", "leave episodes out from now on; nothing is deleted")
+    drop.add_argument("numbers", type=int, nargs="+", metavar="NUMBER")
+    drop.add_argument("--undo", action="store_true", help="take them in again")
+    action("repair", "get back what a recorder that was killed had written")
+    stats = action("stats", "sum up the session: labels, steps, rates, gaps, losses")
+    stats.add_argument("--json", action="store_true", help="as JSON")
+    stats.add_argument("--check", action="store_true", help="compare each bag with its sha256")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do the action; return the exit status."""
+    from ptp_core.data.episodes.store import Session
+
+    return _ACTIONS[args.action](Session(args.folder), args)
+
+
+def _list(session, args: argparse.Namespace) -> int:
+    from dataclasses import asdict
+
+    entries = session.entries()
+    if args.json:
+        for entry in entries:
+            print(json.dumps(asdict(entry)))
+        return 0
+    if entries:
+        print(f"{'number':>6}  {'label':<10}  {'steps':>5}  {'end':<9}  {'task':<6}  episode")
+    for entry in entries:
+        notes = [
+            name
+            for name, there in (
+                ("dropped", entry.dropped),
+                ("salvaged", entry.salvaged),
+                (f"{entry.interventions} steps by a person", entry.interventions),
+                (f"{entry.breaks} broken", entry.breaks),
+            )
+            if there
+        ]
+        line = (
+            f"{entry.number:>6}  {entry.label:<10}  {entry.steps:>5}  {entry.end_reason:<9}  "
+            f"{entry.task:<6}  {entry.episode_id}"
+        )
+        print(f"{line}  ({', '.join(notes)})" if notes else line)
+    unfinished = session.unfinished()
+    print(f"{len(entries)} episodes, {len(unfinished)} unfinished recordings in {session.folder}")
+    return 0
+
+
+def _label(session, args: argparse.Namespace) -> int:
+    for number in args.numbers:
+        session.label(number, args.label)
+        print(f"episode {number}: {args.label}")
+    return 0
+
+
+def _drop(session, args: argparse.Namespace) -> int:
+    for number in args.numbers:
+        session.drop(number, not args.undo)
+        print(f"episode {number}: {'taken in again' if args.undo else 'dropped'}")
+    return 0
+
+
+def _repair(session, args: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
+    from ptp_core.data.episodes.definitions import Definitions
+    from ptp_core.data.episodes.repair import repair
+
+    found = session.unfinished()
+    if not found:
+        print("nothing to repair")
+        return 0
+    lines = []
+    with tqdm(total=len(found), unit="recording", desc="repair") as bar:
+        for done in repair(session, Definitions()):
+            if done.entry is None:
+                lines.append(f"{done.name}: nothing could be got back ({done.problem})")
+            else:
+                lines.append(
+                    f"{done.name}: episode {done.entry.number}, {done.entry.steps} steps from "
+                    f"{done.messages} messages; label it with `ptp episodes label`"
+                )
+            bar.update(1)
+    print("\n".join(lines))
+    return 0
+
+
+def _stats(session, args: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
+    from ptp_core.data.episodes.statistics import damaged, session_figures
+
+    figures = session_figures(session)
+    if args.check:
+        figures["damaged"] = damaged(
+            session, lambda entries: tqdm(entries, unit="episode", desc="check")
+        )
+    if args.json:
+        print(json.dumps(figures, indent=1))
+    else:
+        for name, value in figures.items():
+            if value not in (None, {}, []):
+                print(f"{name.replace('_', ' '):<20} {_text(value)}")
+    return 1 if figures.get("damaged") else 0
+
+
+def _text(value) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_text(inner)}" for name, inner in value.items())
+    if isinstance(value, list):
+        return "; ".join(map(str, value))
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+_ACTIONS = {"list": _list, "label": _label, "drop": _drop, "repair": _repair, "stats": _stats}

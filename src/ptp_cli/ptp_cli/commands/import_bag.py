@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`ptp import-bag`: recorded episodes and plain bags to a training data set."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+LABELS = ("success", "failure", "unlabelled")
+
+
+def add_parser(subparsers) -> None:
+    """Add the subcommand to the ``ptp`` parser."""
+    parser = subparsers.add_parser(
+        "import-bag",
+        help="turn recorded episodes or plain bags into a data set",
+        description="Write the steps of bags that can be learned from into one HDF5 file, which "
+        "ptp pretrain and practice read. Bags are sessions of the recorder, single episodes of "
+        "it, or other ROS 2 bags (mcap, sqlite3) with a mapping of their topics.",
+    )
+    parser.add_argument("bags", nargs="+", metavar="BAG", help="session, folder of bags, or bag")
+    parser.add_argument("-o", "--output", required=True, metavar="FILE", help="HDF5 file to write")
+    parser.add_argument(
+        "--labels",
+        nargs="+",
+        choices=LABELS,
+        default=["success"],
+        help="episodes of ours to take (default: success)",
+    )
+    parser.add_argument("--mapping", metavar="FILE", help="YAML: topics of bags that are not ours")
+    parser.add_argument("--report", metavar="FILE", help="write the validation report as JSON")
+    parser.add_argument(
+        "--min-steps",
+        type=int,
+        default=10,
+        metavar="N",
+        help="shortest piece without a refused step (default: %(default)s)",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Import; return the exit status."""
+    from tqdm import tqdm
+
+    from ptp_core.data.episodes.candidate import Selection
+    from ptp_core.data.episodes.import_bags import find_sources, import_bags, report_lines
+    from ptp_core.data.episodes.mapping import load_mapping
+
+    mapping = load_mapping(Path(args.mapping)) if args.mapping else None
+    summary = import_bags(
+        find_sources([Path(bag) for bag in args.bags]),
+        Path(args.output),
+        labels=args.labels,
+        mapping=mapping,
+        picture=None if mapping is None else picture_of(mapping.image.crop, mapping.image.offset),
+        selection=Selection(min_steps=args.min_steps),
+        report=Path(args.report) if args.report else None,
+        progress=lambda sources: tqdm(sources, unit="bag", desc="import"),
+    )
+    for line in report_lines(summary):
+        print(line)
+    print(
+        f"{args.output}: {summary.trajectories} trajectories, {summary.steps} steps, of "
+        f"{summary.episodes} of {len(summary.reports)} bags"
+    )
+    return 0
+
+
+def picture_of(crop: int, offset: tuple[int, ...]):
+    """A function from an image message, plain or compressed, to uint8 (48, 48, 3)."""
+    import cv2
+    import numpy as np
+
+    from ptp_core.errors import InputError
+    from ptp_ros.images import crop_and_resize, image_to_array
+
+    def picture(message) -> np.ndarray:
+        if hasattr(message, "encoding"):
+            pixels = image_to_array(message)
+        else:
+            pixels = cv2.imdecode(np.asarray(message.data), cv2.IMREAD_COLOR)
+            if pixels is None:
+                raise InputError("a compressed picture cannot be read: it must be JPEG or PNG")
+            pixels = np.ascontiguousarray(pixels[:, :, ::-1])
+        return crop_and_resize(pixels, crop, tuple(offset))
+
+    return picture

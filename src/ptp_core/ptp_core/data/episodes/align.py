@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Decisions on the clock of the actions, each with the picture that was there by then."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def newest_before(stamps: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """Index of the newest of ``stamps`` (M,) not later than each of ``times`` (T,); -1: none.
+
+    Never one of the future: a policy could not have seen it.
+    """
+    return np.searchsorted(stamps, times, side="right") - 1
+
+
+def decision_times(stamps: np.ndarray, rate: float) -> np.ndarray:
+    """Times [s] at which somebody decided, and the end of the last decision: (T + 1,).
+
+    ``rate`` 0: at each command, the last one as long as the median of the others. Else every
+    1/rate s from the first command to the last.
+    """
+    if len(stamps) < 2:
+        return np.empty(0)
+    if rate == 0.0:
+        return np.append(stamps, stamps[-1] + np.median(np.diff(stamps)))
+    count = int((stamps[-1] - stamps[0]) * rate + 1e-6)
+    return stamps[0] + np.arange(count + 1) / rate
+
+
+def displacements(
+    stamps: np.ndarray, velocities: np.ndarray, times: np.ndarray, timeout: float
+) -> np.ndarray:
+    """Motion asked for between successive ``times`` (T + 1,): (T, D).
+
+    A velocity (M, D) holds from its stamp until the next one, at most ``timeout`` s.
+    """
+    ends = np.minimum(np.append(stamps[1:], np.inf), stamps + timeout)
+    # Integral at any time: whole commands before it, and a part of the one that runs.
+    whole = np.concatenate(
+        [np.zeros((1, velocities.shape[1])), np.cumsum(velocities * (ends - stamps)[:, None], 0)]
+    )
+    index = newest_before(stamps, times)
+    running = np.clip(index, 0, None)
+    part = np.minimum(times, ends[running]) - stamps[running]
+    inside = whole[running] + velocities[running] * part[:, None]
+    return np.diff(np.where(index[:, None] < 0, 0.0, inside), axis=0)
+
+
+def runs(usable: np.ndarray) -> list[tuple[int, int]]:
+    """Ranges [start, stop) of successive usable steps."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], usable.astype(int), [0]])))
+    return [(int(a), int(b)) for a, b in zip(edges[::2], edges[1::2], strict=True)]
+
+
+def busy_range(actions: np.ndarray, idle: float, margin: int) -> tuple[int, int]:
+    """Range [start, stop) without the idle ends of ``actions`` (T, 5), but ``margin`` steps.
+
+    Idle: a motion whose norm is below ``idle``, and a gripper that is told what it was told
+    before. All idle gives an empty range.
+    """
+    moving = np.linalg.norm(actions[:, :4], axis=1) >= idle
+    gripper = np.abs(np.diff(actions[:, 4], prepend=actions[:1, 4])) > 1e-3
+    busy = np.flatnonzero(moving | gripper)
+    if not len(busy):
+        return 0, 0
+    return max(int(busy[0]) - margin, 0), min(int(busy[-1]) + 1 + margin, len(actions))

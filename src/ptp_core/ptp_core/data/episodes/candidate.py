@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An episode on its way into a data set: which of its steps may be learned from, and why not."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ptp_core.data.episodes.align import busy_range, runs
+from ptp_core.data.trajectory import Trajectory
+
+OVERSHOOT = 0.01  # beyond 1, by rounding
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What is kept of an episode."""
+
+    min_steps: int = 10  # of a piece without a refused step
+    idle: float = 0.02  # norm of an action below which nothing moves
+    idle_margin: int = 2  # idle steps that are kept at either end
+
+
+@dataclass
+class Candidate:
+    """T steps of one episode. ``refused`` has a reason for each step, or None."""
+
+    name: str
+    images: np.ndarray  # uint8 (T, 48, 48, 3)
+    actions: np.ndarray  # (T, 5)
+    refused: list[str | None]
+    attributes: dict[str, Any] = field(default_factory=dict)
+    observations: dict[str, np.ndarray] = field(default_factory=dict)
+    figures: dict[str, Any] = field(default_factory=dict)  # for the report
+    translation: float = 0.05  # m that an action of 1 asks for
+    rotation: float = 0.0  # rad that an action of 1 asks for
+
+
+def select(
+    candidate: Candidate, selection: Selection, first_index: int
+) -> tuple[list[Trajectory], dict[str, Any]]:
+    """Pieces of an episode that can be learned from, and what the report says of it.
+
+    Idle ends are trimmed; a refused step cuts the episode in two. Rewards are 0, and 1 at the
+    last step of a success, as robomimic has them.
+    """
+    _check_values(candidate)
+    actions = np.clip(candidate.actions, -1.0, 1.0).astype(np.float32)
+    start, stop = busy_range(np.nan_to_num(actions), selection.idle, selection.idle_margin)
+    usable = np.array([reason is None for reason in candidate.refused], bool)
+    inside = np.zeros(len(usable), bool)
+    inside[start:stop] = True
+    pieces, short = [], 0
+    for a, b in runs(usable & inside):
+        if b - a < selection.min_steps:
+            short += b - a
+            continue
+        pieces.append(_piece(candidate, actions, a, b, first_index + len(pieces)))
+    kept = sum(len(piece.actions) for piece in pieces)
+    refusals = Counter(reason for reason in candidate.refused[start:stop] if reason is not None)
+    report = {
+        "name": candidate.name,
+        "accepted": bool(pieces),
+        "reason": "" if pieces else _why(candidate, start, stop, refusals, selection),
+        "steps": len(actions),
+        "kept": kept,
+        "pieces": len(pieces),
+        "trimmed_idle": len(actions) - (stop - start),
+        "too_short": short,
+        "refused": dict(refusals),
+        "duplicate_images": duplicates(candidate.images),
+        "action_range": _action_range(candidate.actions),
+        **candidate.figures,
+    }
+    return pieces, report
+
+
+def _check_values(candidate: Candidate) -> None:
+    for step, action in enumerate(candidate.actions):
+        reason = None
+        if not np.isfinite(action).all():
+            reason = "the action is not finite"
+        elif np.abs(action).max() > 1.0 + OVERSHOOT:
+            reason = "the action is outside [-1, 1]"
+        else:
+            for name, values in candidate.observations.items():
+                if not np.isfinite(values[step]).all():
+                    reason = f"{name} is not finite"
+        candidate.refused[step] = candidate.refused[step] or reason
+
+
+def _piece(candidate: Candidate, actions: np.ndarray, a: int, b: int, index: int) -> Trajectory:
+    rewards = np.zeros(b - a, np.float32)
+    if candidate.attributes.get("success") and b == len(actions):
+        rewards[-1] = 1.0
+    return Trajectory(
+        index=index,
+        images=candidate.images[a:b],
+        actions=actions[a:b],
+        rewards=rewards,
+        attributes={**candidate.attributes, "source": candidate.name, "first_step": a},
+        observations={name: values[a:b] for name, values in candidate.observations.items()},
+    )
+
+
+def _why(
+    candidate: Candidate, start: int, stop: int, refusals: Counter, selection: Selection
+) -> str:
+    if not len(candidate.actions):
+        return "it has no step"
+    if start == stop:
+        return "nothing moves in it"
+    if refusals:
+        reason, count = refusals.most_common(1)[0]
+        return f"{count} of {stop - start} steps are refused: {reason}"
+    return f"{stop - start} steps are too few; {selection.min_steps} are needed"
+
+
+def duplicates(images: np.ndarray) -> int:
+    """Pictures that equal the one before, byte for byte: a camera that froze."""
+    if len(images) < 2:
+        return 0
+    return int((images[1:] == images[:-1]).all(axis=(1, 2, 3)).sum())
+
+
+def _action_range(actions: np.ndarray) -> list[list[float]] | None:
+    finite = actions[np.isfinite(actions).all(axis=1)]
+    if not len(finite):
+        return None
+    return [
+        [round(float(v), 4) for v in finite.min(0)],
+        [round(float(v), 4) for v in finite.max(0)],
+    ]

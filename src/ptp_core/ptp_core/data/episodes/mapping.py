@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which topics of somebody else's bag are picture, motion, gripper and state."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from ptp_core.config.checks import require
+from ptp_core.config.loading import from_dict
+from ptp_core.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class ImageMapping:
+    """sensor_msgs/Image or CompressedImage; cut to a square and reduced to 48 x 48."""
+
+    topic: str = "/image_raw"
+    crop: int = 0  # pixels a side of the square; 0: the largest
+    offset: tuple[int, ...] = (0, 0)  # of the square from the centre, pixels: right, down
+    max_age: float = 0.1  # s; a decision with an older picture is refused
+
+    def __post_init__(self) -> None:
+        require(self, "max_age", 1e-3)
+        require(self, "crop", 0)
+        if len(self.offset) != 2:
+            raise ConfigError("image.offset needs two numbers, right and down")
+
+
+@dataclass(frozen=True)
+class TwistMapping:
+    """geometry_msgs/TwistStamped or Twist of the tool in the base frame, m/s and rad/s."""
+
+    topic: str = "/delta_twist_cmds"
+    timeout: float = 0.3  # s after which a twist no longer moves the arm
+    scale: float = 1.0  # for "unitless" commands: m/s at a reading of 1
+    turn_scale: float = 1.0  # rad/s at a reading of 1
+
+    def __post_init__(self) -> None:
+        require(self, "timeout", 1e-3)
+
+
+@dataclass(frozen=True)
+class GripperMapping:
+    """A number in a message of any type; -1 (open) to +1 (closed) after scaling."""
+
+    topic: str = ""  # empty: the gripper stays open
+    value: str = "data"  # field, for example "data" or "position[0]"
+    open: float = 0.0  # reading when open
+    closed: float = 1.0  # reading when closed
+
+    def __post_init__(self) -> None:
+        if self.open == self.closed:
+            raise ConfigError("gripper.open and gripper.closed are equal")
+
+
+@dataclass(frozen=True)
+class StateMapping:
+    """Numbers that are kept beside the picture, as obs/<name>."""
+
+    name: str = "joint_positions"
+    topic: str = "/joint_states"
+    value: str = "position"  # field: a number or an array
+
+
+@dataclass(frozen=True)
+class BagMapping:
+    """How to read plain bags. Each bag is one episode."""
+
+    image: ImageMapping = field(default_factory=ImageMapping)
+    twist: TwistMapping = field(default_factory=TwistMapping)
+    gripper: GripperMapping = field(default_factory=GripperMapping)
+    states: tuple[StateMapping, ...] = ()
+    rate: float = 10.0  # Hz of decisions; 0: one for each twist message
+    clock: Literal["header", "receive"] = "header"  # whose time counts
+    translation: float = 0.05  # m that an action of 1 asks for
+    rotation: float = math.radians(5.0)  # rad that an action of 1 asks for
+
+    def __post_init__(self) -> None:
+        require(self, "rate", 0.0, 1000.0)
+        require(self, "translation", 1e-4, 0.1)
+        require(self, "rotation", 1e-4, 0.5)
+
+
+def load_mapping(path: Path) -> BagMapping:
+    """Read a mapping from YAML; ConfigError names a mistake and the nearest key."""
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+    return from_dict(BagMapping, values or {}, source=str(path))
+
+
+def look_up(message: Any, path: str) -> Any:
+    """Value of a dotted field with indices, for example ``pose.position.x`` or ``position[0]``.
+
+    Raises ConfigError for a field that the message lacks.
+    """
+    value = message
+    try:
+        for part in path.split("."):
+            name, _, rest = part.partition("[")
+            value = getattr(value, name)
+            for index in rest.replace("]", "").split("[") if rest else ():
+                value = value[int(index)]
+    except (AttributeError, IndexError, ValueError, TypeError):
+        known = [name for name in vars(message) if not name.startswith("_")]
+        known = known or [f.name for f in fields(message)]
+        raise ConfigError(
+            f'{message.__msgtype__} has no value "{path}"; its fields are {", ".join(known)}'
+        ) from None
+    return value
