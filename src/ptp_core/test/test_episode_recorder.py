@@ -94,6 +94,20 @@ def test_the_newest_of_each_topic_begins_the_episode(make, recording_session, se
     assert episode.breaks.tolist() == [True]  # the policy's step at 5 came before
 
 
+def test_an_episode_begins_with_an_observation_that_has_its_picture(
+    make, recording_session, senders
+):
+    recorder = make()
+    send(recorder, senders, 4)
+    recorder.put(OBSERVATION, senders.observation(5))  # its latent and state are under way
+    recorder.start(INFO)
+    for seq in (5, 6):
+        recorder.put(STATE, senders.state(seq))
+        recorder.put(LATENT, senders.latent(seq))
+    recorder.finish(Verdict.SAVE_SUCCESS, last_observation_seq=6)
+    assert recorder.episode(0)[0].observation_seqs.tolist() == [5, 6]
+
+
 def test_what_came_before_the_first_observation_is_left_out(make, recording_session, senders):
     recorder = make()
     send(recorder, senders, 5)

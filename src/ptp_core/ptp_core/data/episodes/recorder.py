@@ -18,8 +18,9 @@ from pathlib import Path
 
 from ptp_core.data.episodes.bag_reader import read_confirmed
 from ptp_core.data.episodes.bag_writer import Topic, create_file
-from ptp_core.data.episodes.definitions import STEP_INFO, Definitions
+from ptp_core.data.episodes.definitions import Definitions
 from ptp_core.data.episodes.episode import LABELS, Episode, EpisodeInfo, Step
+from ptp_core.data.episodes.newest import Newest
 from ptp_core.data.episodes.recording import Finished, Recording
 from ptp_core.data.episodes.states import (
     LABEL_OF,
@@ -65,7 +66,7 @@ class EpisodeRecorder:
         self.session = session
         self._lock = session.lock()
         self._definitions = definitions
-        self._topics = list(topics)
+        self._topics = topics
         self._step_topic = step_topic
         self._spare = set(spare)
         self._limits = limits or Limits()
@@ -76,7 +77,7 @@ class EpisodeRecorder:
         self._recording: Recording | None = None
         self._finished: Finished | None = None
         self._outcome: Outcome | None = None
-        self._newest: dict[str, bytes] = {}  # of each topic
+        self._newest = Newest(definitions, topics)
         self._kept: OrderedDict[int, Episode] = OrderedDict()
         self._episodes = session.next_number()
         self._clock = (time.time_ns(), time.monotonic_ns())
@@ -93,7 +94,7 @@ class EpisodeRecorder:
             start, steady = self._clock
             # Like the system's clock, but it never goes back within an episode.
             received = start + time.monotonic_ns() - steady
-            self._newest[topic.name] = data
+            self._newest.put(topic, data)
             if self._state == State.RECORDING:
                 self._queue.put(Item(topic, received, data, topic.name in self._spare))
 
@@ -129,14 +130,8 @@ class EpisodeRecorder:
             self._clock = (time.time_ns(), time.monotonic_ns())
             self._recording, self._finished, self._outcome = recording, None, None
             self._error = ""
-            for topic in self._topics:
-                # A step of the policy answers something older: no beginning.
-                old = topic.kind == STEP_INFO
-                data = None if old else self._newest.get(topic.name)
-                if self._goal_image is not None and topic == self._goal_image[0]:
-                    data = self._goal_image[1]
-                if data is not None:
-                    self._queue.put(Item(topic, self._clock[0], data, False))
+            for topic, data in self._newest.beginning(self._goal_image):
+                self._queue.put(Item(topic, self._clock[0], data, False))
             self._state = State.RECORDING
         self._changed()
 
