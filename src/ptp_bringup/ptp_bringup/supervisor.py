@@ -19,6 +19,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TextIO
 
+from ptp_ros.shared_memory import sweep
+
 # Time for each way to end a process, until the next is tried, s. Together below 5 s.
 ENDINGS = ((signal.SIGINT, 3.0), (signal.SIGTERM, 1.0), (signal.SIGKILL, 1.0))
 RESPAWN_DELAY = 1.0  # s
@@ -186,6 +188,7 @@ class Supervisor:
             self._end_group(running)
         for reader in self._readers:
             reader.join(0.5)
+        sweep()  # what killed nodes could not take with them
 
     def _say(self, text: str) -> None:
         print(f"{'ptp'.ljust(self._width)} | {text}", file=self._out, flush=True)

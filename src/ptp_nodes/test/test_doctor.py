@@ -2,7 +2,6 @@
 """The doctor on real graphs and this machine: what it gathers, and what follows from it."""
 
 import json
-import mmap
 import os
 import subprocess
 import sys
@@ -10,7 +9,6 @@ import time
 from pathlib import Path
 
 import numpy as np
-import pytest
 from ament_index_python.packages import get_package_share_directory
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
@@ -32,7 +30,7 @@ from ptp_nodes.doctor.checks import missing_topics
 from ptp_nodes.doctor.examine import examine
 from ptp_nodes.doctor.facts import Expected
 from ptp_nodes.doctor.listen import listen
-from ptp_nodes.doctor.machine import SHM, Observer, left_behind
+from ptp_nodes.doctor.machine import Observer
 from ptp_nodes.doctor.roles import ROLES
 from ptp_nodes.encoder import EncoderNode
 from ptp_nodes.planner import PlannerNode
@@ -190,23 +188,3 @@ threading.Event().wait()
     assert process.busy_threads == 3
     assert process.cores > 0.3
     assert machine.cores == len(os.sched_getaffinity(0))
-
-
-@pytest.fixture
-def segment():
-    path = SHM / f"fastrtps_0123456789{os.getpid():06x}"
-    files = [path, Path(f"{path}_el"), SHM / f"sem.{path.name}_mutex"]
-    for file in files:
-        file.write_bytes(b"\0" * 4096)
-        os.utime(file, (0, 0))
-    yield files
-    for file in files:
-        file.unlink()
-
-
-def test_shared_memory_that_no_process_has_open_is_left_behind(segment):
-    assert set(segment) <= set(left_behind())
-    with open(segment[0], "r+b") as file, mmap.mmap(file.fileno(), 0):
-        assert not set(segment) & set(left_behind())
-    os.utime(segment[0])  # just made: its process may be about to open it
-    assert segment[0] not in left_behind()

@@ -13,13 +13,11 @@ from importlib import metadata
 from pathlib import Path
 
 from ptp_nodes.doctor.facts import Machine, Process
+from ptp_ros.shared_memory import left_behind
 
 PROC = Path("/proc")
-SHM = Path("/dev/shm")
 TICK = os.sysconf("SC_CLK_TCK")
 BUSY = 0.1  # of a core: threads below do not count
-YOUNG = 5.0  # s: a segment this new may be about to be opened
-SEGMENT = re.compile(r"(?:sem\.)?fast(?:rtps|dds)_\w+")
 PARTS = {"numpy": "numpy", "torch": "torch", "ros-rclpy": "rclpy"}  # locked -> without wheels
 
 
@@ -79,38 +77,6 @@ def node_processes() -> dict[int, tuple[str, dict[str, str]]]:
         environ = dict(pair.split("=", 1) for pair in pairs if "=" in pair)
         found[int(path.name)] = name, environ
     return found
-
-
-def left_behind() -> list[Path]:
-    """Segments of Fast DDS that belong to us and that no process has open."""
-    if not SHM.is_dir():
-        return []
-    paths = [path for path in SHM.iterdir() if SEGMENT.fullmatch(path.name)]
-    used: set[str] = set()
-    for maps in PROC.glob("[0-9]*/maps"):
-        try:
-            used.update(re.findall(r"/dev/shm/(\S+)", maps.read_text()))
-        except OSError:
-            continue  # ended meanwhile, or of another user
-    used = {_segment(name) for name in used}
-    young = time.time() - YOUNG
-    return sorted(
-        path for path in paths if _segment(path.name) not in used and _ours_since(path) < young
-    )
-
-
-def _segment(name: str) -> str:
-    """Name of the segment that a file belongs to: locks and semaphores share its fate."""
-    return re.sub(r"^sem\.|(_el|_sl|_mutex)$", "", name)
-
-
-def _ours_since(path: Path) -> float:
-    """When a file of ours was changed last; never, if it is another user's or gone."""
-    try:
-        status = path.stat()
-    except OSError:
-        return float("inf")
-    return status.st_mtime if status.st_uid == os.getuid() else float("inf")
 
 
 def _process(

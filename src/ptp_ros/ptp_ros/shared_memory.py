@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Shared memory of Fast DDS that killed processes left behind. Needs no ROS (Linux, /proc)."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import time
+from pathlib import Path
+
+PROC = Path("/proc")
+SHM = Path("/dev/shm")
+YOUNG = 5.0  # s: a segment this new may be about to be opened
+SEGMENT = re.compile(r"(?:sem\.)?fast(?:rtps|dds)_\w+")
+
+
+def left_behind(young: float = YOUNG) -> list[Path]:
+    """Segments of Fast DDS that belong to us, are older than ``young`` s, and nobody has open."""
+    if not SHM.is_dir():
+        return []
+    paths = [path for path in SHM.iterdir() if SEGMENT.fullmatch(path.name)]
+    used: set[str] = set()
+    for maps in PROC.glob("[0-9]*/maps"):
+        try:
+            used.update(re.findall(r"/dev/shm/(\S+)", maps.read_text()))
+        except OSError:
+            continue  # ended meanwhile, or of another user
+    used = {_segment(name) for name in used}
+    latest = time.time() - young
+    return sorted(
+        path for path in paths if _segment(path.name) not in used and _ours_since(path) < latest
+    )
+
+
+def sweep(young: float = YOUNG) -> int:
+    """Remove what is left behind; how many files."""
+    paths = left_behind(young)
+    for path in paths:
+        with contextlib.suppress(OSError):
+            path.unlink()
+    return len(paths)
+
+
+def _segment(name: str) -> str:
+    """Name of the segment that a file belongs to: locks and semaphores share its fate."""
+    return re.sub(r"^sem\.|(_el|_sl|_mutex)$", "", name)
+
+
+def _ours_since(path: Path) -> float:
+    """When a file of ours was changed last; never, if it is another user's or gone."""
+    try:
+        status = path.stat()
+    except OSError:
+        return float("inf")
+    return status.st_mtime if status.st_uid == os.getuid() else float("inf")
