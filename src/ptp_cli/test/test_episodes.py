@@ -5,10 +5,12 @@ import json
 
 import pytest
 
+from ptp_bringup.shared import shared_root
 from ptp_cli.main import main
 from ptp_core.data.dataset import Dataset
 from ptp_core.data.episodes.definitions import Definitions
 from ptp_core.data.episodes.episode import TELEOP, EpisodeInfo
+from ptp_core.data.episodes.mapping import BagMapping, load_mapping
 from ptp_core.data.episodes.recorder import EpisodeRecorder
 from ptp_core.data.episodes.states import Limits, Verdict
 from ptp_core.data.episodes.store import Session
@@ -189,6 +191,17 @@ def test_nothing_usable_is_an_error_with_its_reason(folder, tmp_path, capsys):
     assert ptp("import-bag", bag, "-o", tmp_path / "data.h5", "--labels", "failure") == 0
     assert ptp("import-bag", bag, "-o", tmp_path / "data.h5", "--labels", "failure") == 2
     assert "data.h5 exists" in capsys.readouterr().err
+
+
+def test_the_mapping_that_ships_is_read_and_says_the_defaults():
+    mapping = load_mapping(shared_root() / "config" / "import" / "example.yaml")
+    assert mapping.image.topic == "/camera/image_raw"
+    default = BagMapping()
+    assert (mapping.rate, mapping.clock, mapping.translation) == (10.0, "header", 0.05)
+    assert mapping.rotation == pytest.approx(default.rotation, abs=1e-6)
+    for part in ("image", "twist"):
+        ours, theirs = vars(getattr(mapping, part)), vars(getattr(default, part))
+        assert {**ours, "topic": ""} == {**theirs, "topic": ""}
 
 
 def test_pictures_of_any_kind_become_48_by_48():
