@@ -24,7 +24,7 @@ from ptp_sim.demonstrator import Demonstrator, Phase, Stuck
 from ptp_sim.world import TableState as State
 
 RATE = 50.0  # readings a second while no stick moves, Hz: a gamepad goes on talking
-AGAIN = 0.5  # s without a new picture until a reading that may be lost is sent again
+AGAIN = 2.0  # s without a new picture, or its latent, until a reading is sent all the same
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,8 @@ class ScriptedGamepadNode(Node):
         self.create_subscription(RecorderStatus, RECORDER_STATUS, self._heard, LATCHED)
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._period = 1.0 / settings.rate
-        self._seq = self._acted = -1  # of the newest picture, and of the one acted on
+        # Of the newest picture, the one acted on, and the one that is encoded.
+        self._seq = self._acted = self._latent = -1
         self._last = -AGAIN  # when that was
         self.create_timer(1.0 / RATE, self._tick, clock=steady)
         Diagnostics(self, self._status)
@@ -89,7 +90,9 @@ class ScriptedGamepadNode(Node):
 
     def _encoded(self, message: Latent) -> None:
         if message.error_code == ErrorCode.NONE:
+            self._latent = message.seq
             self._script.hear_encoder()
+            self._tick()
 
     def _heard(self, message: RecorderStatus) -> None:
         busy = (RecorderStatus.RECORDING, RecorderStatus.WAITING)
@@ -100,8 +103,10 @@ class ScriptedGamepadNode(Node):
         if self._script.phase is not Phase.ACT:
             self._publish()
             return
-        # With one reading a picture each motion is made once, however late messages are.
-        wait = self._period if self._seq != self._acted else AGAIN
+        # With one reading a picture each motion is made once, however late messages are; and
+        # with one picture more than latents, the encoder, which takes the newest, skips none.
+        ready = self._seq != self._acted and self._latent >= self._seq - 1
+        wait = self._period if ready else AGAIN
         if time.monotonic() - self._last >= wait:
             self._last, self._acted = time.monotonic(), self._seq
             self._publish()

@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a scripted gamepad to a policy that has changed; every step is the one users take."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from ptp_cli import __version__
+from ptp_cli.bench.machine import git_commit, machine
+from ptp_cli.teleop_demo.record import record
+from ptp_core.data.dataset import Dataset
+from ptp_core.data.encoded import EncodedDataset, encode_dataset
+from ptp_core.data.episodes.import_bags import find_sources, import_bags, report_lines
+from ptp_core.data.files import write_atomically
+from ptp_core.errors import InputError
+from ptp_core.practice.fine_tuning import Agreement, agreement, fine_tune
+from ptp_core.training.checkpoint import Checkpoint, save_checkpoint
+
+RECORDINGS, DATA, REPORT = "recordings", "demonstrations.hdf5", "import.json"
+LOG, RESULT, TUNED = "nodes.log", "result.json", "checkpoint"
+SETS = ("training", "held_out")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What to record, and how long to learn."""
+
+    episodes: int
+    tasks: tuple[str, ...]
+    seed: int
+    steps: int  # gradient steps
+    held_out: float  # part of the demonstrations
+    rate: float  # control steps a second, Hz
+    learning_rate: float
+    out: Path
+
+
+def demonstrate(settings: Settings, checkpoint: Checkpoint) -> int:
+    """Record, import, fine-tune, compare; the exit status.
+
+    1 where recording did not end well. Ctrl-C leaves the recordings; while learning it leaves the
+    result of the steps made so far, too.
+    """
+    out = settings.out
+    _clear(out)
+    began = time.monotonic()
+    status = record(
+        out / RECORDINGS,
+        out / LOG,
+        episodes=settings.episodes,
+        tasks=settings.tasks,
+        seed=settings.seed,
+        rate=settings.rate,
+        checkpoint=checkpoint.folder,
+    )
+    if status:
+        print(f"recording ended with status {status}; what the nodes said: {out / LOG}")
+        return status
+    recorded = time.monotonic() - began
+    summary = import_bags(
+        find_sources([out / RECORDINGS]),
+        out / DATA,
+        report=out / REPORT,
+        progress=lambda sources: tqdm(sources, desc="import", unit="bag"),
+    )
+    for line in report_lines(summary):
+        print(line)
+    training, held_out = _encoded(out / DATA, checkpoint).split(1.0 - settings.held_out)
+    before = _compare(checkpoint, training, held_out)
+    done, seconds = _learn(settings, checkpoint, training)
+    after = _compare(checkpoint, training, held_out)
+    result: dict[str, Any] = {
+        "demonstrations": len(training.lengths) + len(held_out.lengths),
+        "held_out": len(held_out.lengths),
+        "steps_shown": summary.steps,
+        "recording_seconds": recorded,
+        "gradient_steps": done,
+        "learning_seconds": seconds,
+        "before": before,
+        "after": after,
+        "settings": {**dataclasses.asdict(settings), "out": str(out)},
+        "version": __version__,
+        "git_commit": git_commit(),
+        "machine": machine(),
+    }
+    modules = {part: getattr(checkpoint, part) for part in ("vqvae", "generators", "iql")}
+    save_checkpoint(out / TUNED, modules, checkpoint.config, {"demo_teleop": result})
+    text = json.dumps(result, indent=2) + "\n"
+    write_atomically(out / RESULT, lambda path: path.write_text(text, encoding="utf-8"))
+    _print(result, out)
+    return 0 if done == settings.steps else 130
+
+
+def _clear(folder: Path) -> None:
+    """Make the folder, without what an earlier run left there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in (RECORDINGS, TUNED):
+            shutil.rmtree(folder / name, ignore_errors=True)
+        for name in (DATA, REPORT, LOG, RESULT):
+            (folder / name).unlink(missing_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written ({error.strerror})") from error
+
+
+def _encoded(path: Path, checkpoint: Checkpoint) -> EncodedDataset:
+    arrays = Dataset(path).load()
+    with tqdm(total=len(arrays.images), desc="encode", unit="picture") as bar:
+        return encode_dataset(checkpoint.vqvae, arrays, checkpoint.encoder_id, bar.update)
+
+
+def _compare(checkpoint: Checkpoint, *sets: EncodedDataset) -> dict[str, dict[str, float]]:
+    found: list[Agreement] = [agreement(checkpoint, data) for data in sets]
+    return {name: dataclasses.asdict(one) for name, one in zip(SETS, found, strict=True)}
+
+
+def _learn(
+    settings: Settings, checkpoint: Checkpoint, training: EncodedDataset
+) -> tuple[int, float]:
+    """Gradient steps made, and how long they took; Ctrl-C ends it early."""
+    began, done = time.monotonic(), 0
+    with tqdm(total=settings.steps, desc="learn", unit="step") as bar:
+
+        def step(scalars: dict[str, float]) -> None:
+            nonlocal done
+            done += 1
+            bar.set_postfix(action_mse=f"{scalars['policy/action_mse']:.4f}", refresh=False)
+            bar.update()
+
+        try:
+            fine_tune(
+                checkpoint,
+                training,
+                settings.steps,
+                learning_rate=settings.learning_rate,
+                seed=settings.seed,
+                progress=step,
+            )
+        except KeyboardInterrupt:
+            tqdm.write("stopped: comparing after the steps made so far")
+    return done, time.monotonic() - began
+
+
+def _print(result: dict[str, Any], out: Path) -> None:
+    print(f"{'':22}{'learned from':>22}{'held out':>22}")
+    for name, word in (
+        ("action_distance", "distance of actions"),
+        ("policy_loss", "policy loss"),
+        ("q_loss", "Q loss"),
+        ("value_loss", "value loss"),
+    ):
+        cells = [
+            f"{result['before'][data][name]:.4f} -> {result['after'][data][name]:.4f}"
+            for data in SETS
+        ]
+        print(f"{word:22}" + "".join(f"{cell:>22}" for cell in cells))
+    print(f"{out / RESULT}; the changed networks: {out / TUNED}")
