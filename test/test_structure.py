@@ -53,8 +53,8 @@ THIRD_PARTY = {
     "tqdm": ("tqdm", "python3-tqdm"),
     "yaml": ("pyyaml", "python3-yaml"),
 }
-# Used where a ROS 2 installation has them, so never required.
-OPTIONAL = {"cv_bridge"}
+# Used where a ROS 2 installation or the user has them, so never required.
+OPTIONAL = {"cv_bridge", "rerun"}
 
 LONGEST = 350  # lines; longer files hold two things
 LONGER = set()  # files that may be longer, each with its reason

@@ -91,8 +91,8 @@ class Watcher(Protocol):
 class WatchNode(Node):
     """Hands messages to a Watcher. Its readers keep enough that a slow watcher loses little."""
 
-    def __init__(self, watcher: Watcher, **options) -> None:
-        super().__init__("watch", **options)
+    def __init__(self, watcher: Watcher, name: str = "watch", **options) -> None:
+        super().__init__(name, **options)
         self._watcher = watcher
         # Deeper than the topics' own depth: the watcher sees each state, not the newest alone.
         kept = QoSProfile(depth=50, reliability=LATCHED.reliability, durability=LATCHED.durability)

@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The process that serves the page: Rerun's own server, bound to this machine alone.
+
+The server that Rerun's SDK starts inside the program listens on every network interface; its
+command can be bound to one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import importlib.util
+import os
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from ptp_core.errors import InputError
+from ptp_nodes.monitor.relay import relaying
+
+HOST = "127.0.0.1"
+PR_SET_PDEATHSIG = 1
+PATIENCE = 20.0  # s until the server must answer
+CURE = (
+    "Rerun is not installed, and ptp monitor needs it (0.7 GB): run `make monitor`, or, without a "
+    "checkout, `pip install rerun-sdk==0.41.0`"
+)
+
+
+def require_rerun() -> Path:
+    """Path of Rerun's command. Raises InputError that says how to get it."""
+    found = importlib.util.find_spec("rerun_cli")
+    if found is None or found.origin is None or importlib.util.find_spec("rerun") is None:
+        raise InputError(CURE)
+    return Path(found.origin).with_name("rerun")
+
+
+@dataclass(frozen=True)
+class Served:
+    """A running server: where to log to, and where the page is."""
+
+    data: str
+    page: str
+    process: subprocess.Popen
+
+    def wait(self) -> None:
+        """Wait until the server ends. Raises InputError: it should not."""
+        status = self.process.wait()
+        raise InputError(f"Rerun's server ended by itself (exit code {status}): start it again")
+
+
+@contextlib.contextmanager
+def serving(web_port: int, data_port: int, memory: str) -> Iterator[Served]:
+    """Serve while the block runs.
+
+    ``memory`` bounds what is kept for pages that open late, as "500MB". Raises InputError when a
+    port is taken or the server does not start.
+    """
+    for port in (web_port, data_port):
+        _require_free(port)
+    viewer_port = _free_port()
+    command = [
+        *(str(require_rerun()), "--serve-web", "--bind", HOST, "--newest-first"),
+        *("--port", str(data_port), "--web-viewer-port", str(viewer_port)),
+        *("--server-memory-limit", memory),
+    ]
+    # Rerun reports usage to its makers, except from machines that build and test.
+    env = {**os.environ, "CI": "1"}
+    with tempfile.TemporaryFile() as output:
+        process = subprocess.Popen(
+            command,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # Ctrl-C ends this program first
+            preexec_fn=_die_with_parent,
+        )
+        try:
+            _wait(process, (viewer_port, data_port), output)
+            with relaying(HOST, web_port, viewer_port, data_port) as page:
+                yield Served(f"rerun+http://{HOST}:{data_port}/proxy", page, process)
+        finally:
+            process.terminate()
+            try:
+                process.wait(3.0)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _die_with_parent() -> None:
+    """Ask the kernel to end the server when this program is killed (Linux)."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _require_free(port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError as error:
+            raise InputError(
+                f"port {port} of {HOST} is taken ({error.strerror}): end what uses it, or name "
+                "others with --port and --data-port"
+            ) from error
+
+
+def _free_port() -> int:
+    """A port that nobody uses now."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return probe.getsockname()[1]
+
+
+def _wait(process: subprocess.Popen, ports: tuple[int, ...], output: IO[bytes]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    for port in ports:
+        while True:
+            with contextlib.suppress(OSError), socket.create_connection((HOST, port), 0.2):
+                break
+            if process.poll() is not None or time.monotonic() > deadline:
+                output.seek(0)
+                lines = output.read().decode(errors="replace").strip().splitlines()
+                raise InputError(
+                    f"Rerun's server did not start: {lines[-1] if lines else 'no reason given'}"
+                )
+            time.sleep(0.05)
