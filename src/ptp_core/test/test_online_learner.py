@@ -168,3 +168,12 @@ def test_unusable_episodes_and_demonstrations_are_refused():
         OnlineLearner(checkpoint(), demonstrations("f" * 64))
     with pytest.raises(InputError, match="updates_per_step"):
         OnlineLearner(checkpoint(), updates_per_step=-1.0)
+
+
+def test_an_episode_that_is_not_learned_from_calls_for_updates_all_the_same():
+    learner = OnlineLearner(checkpoint())
+    learner.add(episode(RIGHT, steps=6), learn=False)
+    assert (learner.due, len(learner.online)) == (0, 0)  # nothing to learn from yet
+    learner.add(episode(LEFT, steps=6))
+    assert (learner.due, len(learner.online)) == (12, 6)
+    assert (learner._sample(20, 0.6).actions == np.float32(LEFT)).all()

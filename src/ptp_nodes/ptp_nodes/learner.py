@@ -13,7 +13,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from ptp_interfaces.msg import EpisodeRecord, ErrorCode, PolicyUpdate, RecorderStatus
+from ptp_interfaces.msg import (
+    CartesianDelta,
+    EpisodeRecord,
+    ErrorCode,
+    PolicyUpdate,
+    RecorderStatus,
+)
 from ptp_interfaces.srv import GetEpisode
 
 from ptp_core.data.demonstrations import encoded_demonstrations
@@ -44,6 +50,12 @@ class LearnerParameters(NetworkParameters):
     folder: str = parameter("", "where state and checkpoints are kept, to go on after a restart")
     demonstrations: str = parameter(
         "", "data set of demonstrations that half of each batch comes from; empty: practice alone"
+    )
+    learn_from: str = parameter(
+        "all",
+        "all: every episode, as the paper; successes: those that succeeded, and those in which a "
+        "person helped",
+        choices=("all", "successes"),
     )
     updates_per_step: float = parameter(
         1.0, "gradient steps for each practised step (paper: 1)", minimum=0.0, maximum=100.0
@@ -210,7 +222,14 @@ class LearnerNode(ManagedNode):
             except PtpError as error:
                 self._leave_out(run, number, error)
             else:
-                run.add(parts)
+                run.add(parts, self._wanted(answer.episode))
+
+    def _wanted(self, episode: EpisodeRecord) -> bool:
+        return (
+            self.parameters.learn_from == "all"
+            or episode.label == EpisodeRecord.SUCCESS
+            or CartesianDelta.TELEOP in episode.sources
+        )
 
     def _leave_out(self, run: LearningRun, number: int, error: PtpError) -> None:
         self.get_logger().error(f"episode {number} is left out: {error}")

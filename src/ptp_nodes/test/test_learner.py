@@ -3,7 +3,13 @@
 
 import numpy as np
 import pytest
-from ptp_interfaces.msg import EpisodeRecord, ErrorCode, PolicyUpdate, RecorderStatus
+from ptp_interfaces.msg import (
+    CartesianDelta,
+    EpisodeRecord,
+    ErrorCode,
+    PolicyUpdate,
+    RecorderStatus,
+)
 from ptp_interfaces.srv import GetEpisode
 from rclpy.node import Node
 
@@ -147,6 +153,20 @@ def test_bad_episodes_are_left_out_with_a_reason(graph, recorder, start, checkpo
     logs.expect("episode 2 is left out: the episode says 12 steps")
     logs.expect("episode 3 is left out: the bag is truncated")
     assert logs.count("episode 4") == logs.count("episode 5") == 0
+
+
+def test_failures_can_be_left_aside_unless_a_person_helped(graph, recorder, start, checkpoint):
+    updates = graph.collect(PolicyUpdate, POLICY_UPDATE, LATCHED)
+    node = start(learn_from="successes")
+    failed, succeeded = EpisodeRecord.FAILURE, EpisodeRecord.SUCCESS
+    helped = bytes([CartesianDelta.POLICY, CartesianDelta.TELEOP] * (STEPS // 2))
+    recorder.give(
+        record(checkpoint.encoder_id, 0, label=failed),
+        record(checkpoint.encoder_id, 1, label=succeeded),
+        record(checkpoint.encoder_id, 2, label=failed, sources=helped),
+    )
+    graph.wait(lambda: updates and updates[-1].step == 3 * STEPS, "updates for every step")
+    assert len(node._run.learner.online) == 2 * STEPS
 
 
 def test_weights_that_diverge_are_taken_back(graph, recorder, start, checkpoint):

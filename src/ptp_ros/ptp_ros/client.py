@@ -19,6 +19,7 @@ from rclpy.task import Future
 from ptp_ros.errors import RequestError
 
 POLL = 0.1  # s between looks at whether the node stops
+ACCEPTANCE = 10.0  # s that a server may take to accept a goal
 
 
 class Caller:
@@ -124,7 +125,9 @@ class Caller:
     ) -> ClientGoalHandle:
         self.until(client.server_is_ready, timeout, f"the action {name}")
         note = None if on_feedback is None else lambda message: on_feedback(message.feedback)
-        handle = self._finish(lambda: client.send_goal_async(goal, note), timeout, name)
+        # A server takes a goal at once; one that was killed may look ready for a while.
+        patience = min(timeout, ACCEPTANCE)
+        handle = self._finish(lambda: client.send_goal_async(goal, note), patience, name)
         if not handle.accepted:
             raise RequestError(ErrorCode.UNAVAILABLE, f"{name} rejected the goal")
         return handle

@@ -75,12 +75,15 @@ class LearningRun:
             self._write_about()
         return resumed
 
-    def add(self, parts: Sequence[PracticeEpisode]) -> None:
-        """Take the episode with the next number, as its unbroken parts; none: it is left out."""
+    def add(self, parts: Sequence[PracticeEpisode], learn: bool = True) -> None:
+        """Take the episode with the next number, as its unbroken parts; none: it is left out.
+
+        Without ``learn`` its steps call for updates, but no batch holds them.
+        """
         self.episodes += 1
         self.left_out += not parts
         for part in parts:
-            self.learner.add(part)
+            self.learner.add(part, learn)
 
     def update(self) -> dict[str, float]:
         """Make one gradient step; return its scalars, which ``scalars`` collects too."""

@@ -100,14 +100,23 @@ class OnlineLearner:
 
     @property
     def due(self) -> int:
-        """Gradient steps that the practised steps still call for; negative when ahead."""
+        """Gradient steps that the practised steps still call for; negative when ahead.
+
+        0 while there is nothing to learn from.
+        """
+        if not len(self.online) and not (self.offline and len(self.offline)):
+            return 0
         return math.floor(self._steps * self.updates_per_step + 1e-9) - self.updates
 
-    def add(self, episode: PracticeEpisode) -> None:
-        """Learn from this episode too. Raises InputError where its parts do not fit together."""
+    def add(self, episode: PracticeEpisode, learn: bool = True) -> None:
+        """Learn from this episode too; without ``learn`` its steps count for ``due`` alone.
+
+        Raises InputError where its parts do not fit together.
+        """
         if not np.isfinite(episode.actions).all():
             raise InputError("the episode has actions that are not finite: it is left out")
-        self.online.add_trajectory(episode.codes, episode.actions, episode.targets)
+        if learn:
+            self.online.add_trajectory(episode.codes, episode.actions, episode.targets)
         self._steps += episode.steps
 
     def update(self) -> dict[str, float]:
