@@ -33,6 +33,7 @@ def make_parser() -> argparse.ArgumentParser:
         description="Planning to Practice: a robot arm that reaches goal pictures by planning "
         "subgoals, in simulation and on ROS 2.",
         epilog="`ptp COMMAND --help` explains a command.",
+        formatter_class=_formatter,
     )
     parser.add_argument("--version", action="version", version=f"ptp {__version__}")
     subparsers = parser.add_subparsers(
@@ -43,6 +44,13 @@ def make_parser() -> argparse.ArgumentParser:
         module.add_parser(subparsers)
         subparsers.choices[name].set_defaults(run=module.run)
     return parser
+
+
+def _formatter(prog: str) -> argparse.HelpFormatter:
+    formatter = argparse.HelpFormatter(prog)
+    # argparse forgets how far commands are indented and puts the help of long ones below them.
+    formatter._action_max_length = max(map(len, command_names())) + 4
+    return formatter
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
