@@ -3,6 +3,7 @@
 
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -223,3 +224,38 @@ def test_a_recording_of_nothing_cannot_be_got_back_and_is_put_away(recording_ses
     (back,) = repair(recording_session, senders.definitions)
     assert (back.entry, back.messages) == (None, 0)
     assert recording_session.unfinished() == []
+
+
+def test_an_interrupted_repair_makes_no_episode_twice(make, recording_session, senders):
+    recorder = make()
+    recorder.start(INFO)
+    send(recorder, senders, 6)
+    recorder.finish(Verdict.STOP, last_observation_seq=6)
+    recorder.close()
+    (left,) = recording_session.unfinished()
+    half = recording_session.folder / "repairing" / left.name  # a kill while it was written
+    shutil.copytree(left, half)
+    assert next(repair(recording_session, senders.definitions)).entry.number == 0
+    # A kill before it was put away.
+    (recording_session.folder / "repaired" / left.name).rename(left)
+    (again,) = repair(recording_session, senders.definitions)
+    assert (again.entry.number, again.problem) == (0, "repaired before")
+    assert len(recording_session.entries()) == 1
+    assert recording_session.unfinished() == []
+    assert not half.exists()
+
+
+def test_what_cannot_be_repaired_stays_and_the_others_are(make, recording_session, senders):
+    recorder = make()
+    for _ in range(2):
+        recorder.start(INFO)
+        send(recorder, senders, 6)
+        recorder.leave("test")
+    recorder.close()
+    first, _ = recording_session.unfinished()
+    content = (first / BAG_FILE).read_bytes()
+    (first / BAG_FILE).write_bytes(content.replace(b"translation", b"translatiom"))
+    one, two = repair(recording_session, senders.definitions)
+    assert one.left and one.entry is None and "not an episode of ours" in one.problem
+    assert two.entry.number == 0 and not two.left
+    assert recording_session.unfinished() == [first]

@@ -163,3 +163,10 @@ def test_an_audit_without_what_the_index_needs_is_named(session):
     (session.episodes / "episode_000000" / "audit.json").write_text('{"format_version": 1}')
     with pytest.raises(EpisodeError, match=r"audit.json: incomplete"):
         Session(session.folder)
+
+
+def test_a_session_on_a_disk_that_cannot_be_written_is_named(session):
+    (session.folder / ".index.lock").unlink()
+    (session.folder / ".index.lock").mkdir()  # root may write anywhere else
+    with pytest.raises(EpisodeError, match="cannot be written to"):
+        Session(session.folder)

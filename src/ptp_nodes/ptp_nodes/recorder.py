@@ -169,6 +169,8 @@ class RecorderNode(ManagedNode):
                 recorder.leave(str(goal.interruption))
             elif goal.canceled:
                 self._discard(recorder)
+                if (outcome := recorder.wait(0.0)) is not None and outcome.entry is not None:
+                    break  # saved at the same moment
             goal.raise_if_canceled()
             status = recorder.status()
             feedback = RecordEpisode.Feedback(steps=status.steps, dropped=status.dropped)

@@ -100,9 +100,10 @@ def _repair(session, args: argparse.Namespace) -> int:
     if not found:
         print("nothing to repair")
         return 0
-    lines = []
+    lines, left = [], 0
     with tqdm(total=len(found), unit="recording", desc="repair") as bar:
         for done in repair(session, Definitions()):
+            left += done.left
             if done.entry is None:
                 lines.append(f"{done.name}: nothing could be got back ({done.problem})")
             else:
@@ -112,7 +113,7 @@ def _repair(session, args: argparse.Namespace) -> int:
                 )
             bar.update(1)
     print("\n".join(lines))
-    return 0
+    return 1 if left else 0
 
 
 def _stats(session, args: argparse.Namespace) -> int:

@@ -13,14 +13,20 @@ import yaml
 from mcap.records import Channel, Message, Metadata, Schema
 from mcap.stream_reader import StreamReader
 from rosbags.highlevel import AnyReader, AnyReaderError
-from rosbags.interfaces import Connection
 from rosbags.rosbag2 import ReaderError
 from rosbags.typesys import Stores, get_typestore
 
 from ptp_core.data.episodes.assemble import assemble
 from ptp_core.data.episodes.bag_writer import BAG_FILE, FOOTER, HEADER, METADATA_FILE, Topic
-from ptp_core.data.episodes.definitions import PACKAGE, STEP_RECORD, Definitions
-from ptp_core.data.episodes.episode import LABELS, Episode, EpisodeInfo, Row, make_row
+from ptp_core.data.episodes.definitions import PACKAGE, Definitions
+from ptp_core.data.episodes.episode import (
+    LABELS,
+    ROW_KINDS,
+    Episode,
+    EpisodeInfo,
+    Row,
+    make_row,
+)
 from ptp_core.data.episodes.store import Entry, Session
 from ptp_core.errors import EpisodeError
 
@@ -83,18 +89,11 @@ def check_definitions(reader: AnyReader, definitions: Definitions, where: Path) 
 
 def read_rows(reader: AnyReader) -> Iterator[Row]:
     """Rows of everything that an episode is put together from."""
-    for connection, _, data in reader.messages(_useful(reader)):
+    wanted = [c for c in reader.connections if c.msgtype in ROW_KINDS]
+    for connection, _, data in reader.messages(wanted):
         row = make_row(connection.msgtype, reader.deserialize(data, connection.msgtype))
         if row is not None:
             yield row
-
-
-def _useful(reader: AnyReader) -> list[Connection]:
-    return [
-        c
-        for c in reader.connections
-        if c.msgtype.startswith(f"{PACKAGE}/") and c.msgtype != STEP_RECORD
-    ]
 
 
 def read_episode(folder: Path, definitions: Definitions) -> Episode:

@@ -140,6 +140,9 @@ class Episode:
 Row = LatentRow | StateRow | StepInfoRow | PlanRow
 
 
+ROW_KINDS = (definitions.LATENT, definitions.ARM_STATE, definitions.STEP_INFO, definitions.PLAN)
+
+
 def nanoseconds(time: Any) -> int:
     """builtin_interfaces/Time in nanoseconds."""
     return time.sec * 10**9 + time.nanosec

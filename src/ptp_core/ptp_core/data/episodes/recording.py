@@ -25,8 +25,8 @@ NUMBERED = {  # type -> its sequence number
     kinds.ARM_STATE: lambda m: m.observation_seq,
     kinds.STEP_INFO: lambda m: m.seq,
 }
-PICTURES = (kinds.OBSERVATION, kinds.IMAGE)  # whose age counts
 STEP_TOPIC = "step_topic"  # in the header of the bag: where the transitions go
+PICTURES = (kinds.OBSERVATION, kinds.IMAGE)  # whose age counts
 EXPECTED = (kinds.OBSERVATION, kinds.LATENT, kinds.ARM_STATE)  # silence of these is a fault
 
 
@@ -84,7 +84,10 @@ class Recording:
             return []
         self.writer.add(topic, data, received)
         audit = self._audits.setdefault(topic.name, TopicAudit(topic.kind))
-        stamp = nanoseconds(message.header.stamp) if topic.kind in PICTURES else None
+        aging = topic.kind == kinds.OBSERVATION or (
+            topic.kind == kinds.IMAGE and not topic.latched
+        )
+        stamp = nanoseconds(message.header.stamp) if aging else None
         audit.add(received, stamp, seq)
         if topic.kind == kinds.ARM_STATE:
             self._times[seq] = received

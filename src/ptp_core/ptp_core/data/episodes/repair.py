@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,34 +18,55 @@ from ptp_core.data.episodes.store import Entry, Session
 from ptp_core.data.files import flush_folder
 from ptp_core.errors import EpisodeError
 
+WORKSHOP = "repairing"  # folder of episodes that are being put together
+
 
 @dataclass(frozen=True)
 class Repaired:
-    """What became of one recording: ``entry`` None where nothing could be got back."""
+    """What became of one recording: ``entry`` None where nothing could be got back.
+
+    ``problem`` says why the recording ended, empty where it was whole; ``left`` is true where it
+    stays as it is, because it cannot be repaired here and now.
+    """
 
     name: str
     messages: int
     entry: Entry | None
-    problem: str  # why the recording ended; empty where it was whole
+    problem: str
+    left: bool = False
 
 
 def repair(session: Session, definitions: Definitions) -> Iterator[Repaired]:
     """Make an episode of each recording that was neither confirmed nor discarded.
 
-    The original moves to ``repaired/``. Raises EpisodeError while a recorder has the session.
+    The original moves to ``repaired/``. Raises EpisodeError while a recorder has the session. May
+    be interrupted at any moment, and run again.
     """
     lock = session.lock()
+    workshop = session.folder / WORKSHOP
     try:
+        shutil.rmtree(workshop, ignore_errors=True)  # of a repair that was interrupted
+        done = {
+            session.audit(entry).get("salvaged_from"): entry
+            for entry in session.entries()
+            if entry.salvaged and session.path(entry).is_dir()
+        }
         for folder in session.unfinished():
-            yield _repair(session, folder, definitions)
+            if folder.name in done:
+                _put_away(session, folder)
+                yield Repaired(folder.name, 0, done[folder.name], "repaired before")
+            else:
+                yield _repair(session, folder, workshop / folder.name, definitions)
     finally:
+        shutil.rmtree(workshop, ignore_errors=True)
         lock.release()
 
 
-def _repair(session: Session, folder: Path, definitions: Definitions) -> Repaired:
+def _repair(session: Session, folder: Path, new: Path, definitions: Definitions) -> Repaired:
     salvage = Salvage(folder, definitions)
     recording: Recording | None = None
     messages = 0
+    entry = None
     try:
         for topic, time, data in salvage:
             if topic.kind == STEP_RECORD:  # they are put together again
@@ -52,11 +74,9 @@ def _repair(session: Session, folder: Path, definitions: Definitions) -> Repaire
             if recording is None:
                 info = EpisodeInfo.from_text(salvage.header, str(salvage.path))
                 step_topic = Topic(salvage.header[STEP_TOPIC], STEP_RECORD)
-                folder_now = session.new_recording()
-                recording = Recording(folder_now, info, definitions, (), step_topic)
+                recording = Recording(new, info, definitions, (), step_topic)
             recording.add(topic, data, time)
             messages += 1
-        entry = None
         if recording is not None:
             end_reason = salvage.footer.get("end_reason", "fault")
             done = recording.finish(end_reason, {}, salvaged=True)
@@ -64,7 +84,7 @@ def _repair(session: Session, folder: Path, definitions: Definitions) -> Repaire
     except (OSError, EpisodeError) as error:
         if recording is not None:
             recording.discard()
-        raise EpisodeError(f"{folder}: cannot be repaired: {error}") from None
+        return Repaired(folder.name, messages, None, str(error), left=True)
     _put_away(session, folder)
     return Repaired(folder.name, messages, entry, salvage.problem)
 

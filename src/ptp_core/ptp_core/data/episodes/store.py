@@ -5,7 +5,7 @@
     index.json                      the confirmed episodes; written last, by an atomic rename
     recording/<name>/               in progress, or left by a recorder that was killed
     episodes/episode_000012/        rosbag2: episode_0.mcap, metadata.yaml; beside it audit.json
-    repaired/<name>/                damaged originals of what was repaired
+    repaired/<name>/                originals of what was repaired
 
 An episode counts from the rename of its folder on. A number is never used twice.
 """
@@ -99,10 +99,13 @@ class Session:
         content = read_json(path, "no session of recorded episodes")
         self.session_id: str = content["session_id"]
         self.versions: dict[str, str] = content["versions"]
-        for name in (self.episodes, self.recording):
-            name.mkdir(exist_ok=True)
-        with self._locked():
-            self._reconcile()
+        try:
+            for name in (self.episodes, self.recording):
+                name.mkdir(exist_ok=True)
+            with self._locked():
+                self._reconcile()
+        except OSError as error:
+            raise EpisodeError(f"{self.folder}: cannot be written to ({error})") from error
 
     def _create(self, path: Path, versions: dict[str, str]) -> None:
         try:
@@ -204,10 +207,6 @@ class Session:
     def drop(self, number: int, dropped: bool = True) -> Entry:
         """Mark an episode as not to be learned from, or take that back."""
         return self._change(number, dropped=dropped)
-
-    def replace(self, entry: Entry, **changes: Any) -> Entry:
-        """Change fields of an episode in its audit and in the index."""
-        return self._change(entry.number, **changes)
 
     def _change(self, number: int, **changes: Any) -> Entry:
         with self._locked():
