@@ -36,7 +36,8 @@ class Table:
 
     def __init__(self, graph, **values):
         options = parameters({"mode": "lock_step", **values})
-        graph.add(SimBridgeNode(context=graph.context, parameter_overrides=options))
+        self.node = SimBridgeNode(context=graph.context, parameter_overrides=options)
+        graph.add(self.node)
         self.graph = graph
         self.seen = graph.collect(Observation, OBSERVATION, LATCHED)
         self.states = graph.collect(ArmState, ARM_STATE, RECORDS)
@@ -121,48 +122,75 @@ def test_a_source_that_does_not_exist_is_refused(graph):
     assert table.next_state().moved
 
 
-def as_person(table, *actions):
-    """Send commands of a person, all right after a picture; the state that comes next."""
-    table.newest = table.seen[-1].seq
-    table.graph.wait(lambda: table.seen[-1].seq > table.newest, "a new picture")
-    table.newest = table.seen[-1].seq
-    for action in actions:
-        sent = table.send(CartesianDelta.TELEOP, dead_man=True, action=action)
-    return sent, table.next_state()
+class RealTime(Table):
+    """The table in real time, where the test says when the next picture is due."""
+
+    def __init__(self, graph):
+        super().__init__(graph, mode="real_time", rate=0.1, dead_man_patience=20.0)
+
+    def person(self, action=RIGHT):
+        """A person's command that has arrived."""
+        sent = self.send(CartesianDelta.TELEOP, dead_man=True, action=action)
+        self.graph.wait(
+            lambda: self.node._waiting is not None and self.node._waiting[0].seq == sent.seq,
+            "the command to arrive",
+        )
+        return sent
+
+    def tick(self):
+        """The next picture is due: its state."""
+        self.node.executor.create_task(self.node._tick)
+        return self.next_state()
 
 
 def test_in_real_time_a_person_moves_the_arm_with_the_next_picture_and_the_newest_word_counts(
     graph,
 ):
-    table = Table(graph, mode="real_time", rate=5.0)
-    actions = np.random.default_rng(2).uniform(-1, 1, (8, 5)).astype(np.float32)
-    steps = [as_person(table, *pair) for pair in actions.reshape(4, 2, 5)]
-    states = {state.observation_seq: state for state in table.states}
-    commands = [states[seq].command for seq in sorted(states) if states[seq].moved]
-    assert commands == [sent for sent, _ in steps]
-    # Each picture, the command named by the state of the next, and the next picture belong
-    # together, to the bit.
+    table = RealTime(graph)
     env = make_env()
-    picture = env.reset(seed=3, options={"task": "A", "protocol": "paper"})[0]
-    graph.wait(lambda: table.seen[-1].seq >= max(states), "the last picture")
-    for message in table.seen:
-        state = states.get(message.seq)
-        if state is not None and state.moved:
-            picture = env.step(actions[2 * commands.index(state.command) + 1])[0]
-        assert np.array_equal(image_to_array(message.image), picture)
+    pictures = [env.reset(seed=3, options={"task": "A", "protocol": "paper"})[0]]
+    actions = np.random.default_rng(2).uniform(-1, 1, (4, 2, 5)).astype(np.float32)
+    for older, newer in actions:
+        table.person(older)
+        sent = table.person(newer)
+        state = table.tick()
+        assert (state.moved, state.command) == (True, sent)
+        still = table.tick()  # nothing came: nothing moves
+        assert (still.moved, still.pose) == (False, state.pose)
+        pictures += [env.step(newer)[0]] * 2
     env.close()
+    # Each picture, the command that the state of the next one names, and that next one belong
+    # together, to the bit.
+    graph.wait(lambda: len(table.seen) == len(pictures), "all pictures")
+    for message, picture in zip(table.seen, pictures, strict=True):
+        assert np.array_equal(image_to_array(message.image), picture)
+
+
+def test_in_real_time_a_person_waits_one_picture_for_the_policy_that_was_faster(graph):
+    table = RealTime(graph)
+    policy = table.send(CartesianDelta.POLICY)
+    graph.wait(lambda: table.node._steps == 1, "the policy's step")
+    person = table.person()
+    states = [table.tick(), table.tick()]
+    assert [state.command for state in states] == [policy, person]
+    assert [state.taken_over for state in states] == [True, True]
 
 
 def test_in_real_time_a_command_that_waits_is_void_once_the_person_lets_go(graph):
-    logs = graph.logs()
-    table = Table(graph, mode="real_time", rate=3.0)
-    graph.wait(lambda: len(table.seen) > 1, "a picture after the reset")
-    table.newest = table.seen[-1].seq
-    table.send(CartesianDelta.TELEOP, dead_man=True)
-    logs.expect("a person took over")
+    table = RealTime(graph)
+    table.person()
     table.send(CartesianDelta.TELEOP, dead_man=False)
-    state = table.next_state()
+    graph.wait(lambda: table.node._waiting is None, "the switch to be let go")
+    state = table.tick()
     assert (state.moved, state.holding, state.taken_over) == (False, True, True)
+
+
+def test_in_real_time_a_command_of_a_device_that_fell_silent_is_void(graph):
+    table = RealTime(graph)
+    table.person()
+    table.node._arbiter.patience = 0.0
+    state = table.tick()
+    assert (state.moved, state.taken_over) == (False, True)
 
 
 def test_where_everything_is_can_be_published(graph):
