@@ -46,7 +46,7 @@ def _node(spec: NodeSpec) -> NodeSpec:
     }
     if spec.name == "policy":
         parameters["follower.sample_actions"] = True  # explore
-        parameters["keep_alive"] = 0.25  # the arm stands still when practice dies
+        parameters["keep_alive"] = 0.15  # the arm stands still when practice dies
     if spec.name == "planner":
         parameters["proven"] = From("output", inside("plans.safetensors"))
     if spec.name == "practice":

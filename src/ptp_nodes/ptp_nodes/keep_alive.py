@@ -19,7 +19,7 @@ from std_msgs.msg import String
 from ptp_ros.errors import RequestError
 from ptp_ros.topics import ALIVE, SENSOR
 
-PERIOD = 0.05  # s between signs
+PERIOD = 0.03  # s between signs
 POLL = 0.05  # s between looks at whether the goal was canceled
 
 
