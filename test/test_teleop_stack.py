@@ -84,7 +84,7 @@ def test_a_person_demonstrates_in_real_time_and_everything_of_it_is_there(
     up, checkpoint, tmp_path
 ):
     run = up(
-        *("teleop", "rate:=30", "speed:=0.5", "view:=false", "record_images:=false"),
+        *("teleop", "rate:=10", "speed:=0.5", "view:=false", "record_images:=false"),
         *(f"checkpoint:={checkpoint}", f"record:={tmp_path}"),
     )
     run.expect("scene: task A (varied), seed 0")
@@ -97,22 +97,28 @@ def test_a_person_demonstrates_in_real_time_and_everything_of_it_is_there(
         person.press_until(Y, run, "recording")
         begin = person.seen[-1].seq
 
-        def moved():
+        def moving():
             person.hold(LB, A, forward=-0.6)
             return sum(state.moved for state in person.states) >= 8
 
-        graph.wait(moved, "eight steps")
+        graph.wait(moving, "eight steps")
         person.hold()
         graph.wait(lambda: not person.commands[-1].dead_man, "the hold")
         person.press_until(A, run, "saved as success")
     run.process.send_signal(signal.SIGINT)
     assert run.end() == 130
     ((entry, episode),) = episodes(tmp_path)
-    accepted = [s for s in person.states if s.moved and s.observation_seq > begin]
-    scale = ActionScale()
-    expected = [scale.to_action(state.command) for state in accepted]
-    assert np.array_equal(episode.actions, expected)
-    assert (entry.task, entry.label, episode.count) == ("A", "success", len(accepted))
+    moved = [s for s in person.states if s.moved and s.observation_seq > begin]
+    accepted = {state.observation_seq: state for state in moved}
+    recorded = dict(zip(episode.observation_seqs[1:].tolist(), episode.actions, strict=True))
+    assert set(recorded) <= set(accepted)
+    for seq, action in recorded.items():
+        assert np.array_equal(action, ActionScale().to_action(accepted[seq].command))
+    # A busy machine may skip a latent; the step after it is marked then, if there is one.
+    missing = accepted.keys() - recorded.keys()
+    assert len(missing) <= 2
+    assert not missing or episode.breaks.any() or max(missing) > max(recorded)
+    assert (entry.task, entry.label, entry.steps) == ("A", "success", len(recorded))
     assert episode.actions[:, 0] == pytest.approx(-0.5 * (0.6 - 0.1) / 0.9, abs=1e-6)
     assert (episode.actions[:, 4] == 1.0).all()
 
