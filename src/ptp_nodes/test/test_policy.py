@@ -4,6 +4,7 @@
 import numpy as np
 import pytest
 from action_msgs.msg import GoalStatus
+from builtin_interfaces.msg import Time
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 from ptp_interfaces.action import ReachGoal
@@ -16,7 +17,8 @@ from ptp_interfaces.msg import (
     SubgoalPlan,
 )
 from rcl_interfaces.msg import Log
-from std_msgs.msg import Float64
+from rosgraph_msgs.msg import Clock
+from std_msgs.msg import Float64, Header
 
 from ptp_core.config import FollowerConfig
 from ptp_core.practice.controller import Controller
@@ -346,3 +348,32 @@ def test_while_a_person_has_the_arm_it_waits_and_says_that_it_lives(start):
     states.publish(ArmState(taken_over=False))
     answer = robot.graph.result(handle).result  # now it misses the next picture
     assert (answer.steps, answer.error_code) == (1, ErrorCode.STALE_OBSERVATION)
+
+
+def test_after_a_jump_of_the_clock_it_holds_until_pictures_are_of_the_new_time(start):
+    node, robot = start(use_sim_time=True, stale_after=0.5, give_up_after=30.0)
+    logs, graph = robot.graph.logs(), robot.graph
+    clock = graph.publisher(Clock, "/clock", COMMANDS)
+
+    def jump(seconds):
+        clock.publish(Clock(clock=Time(sec=seconds)))
+        now = node.get_clock().now
+        graph.wait(lambda: now().nanoseconds == seconds * 10**9, "the new time")
+
+    def show(seq, seconds):
+        robot.show(seq, header=Header(stamp=Time(sec=seconds)))
+
+    jump(1000)
+    handle = robot.send(robot.request(max_steps=3))
+    show(FIRST, 1000)
+    graph.wait(lambda: len(robot.steps) == 1, "the first step")
+    jump(5000)
+    show(FIRST + 1, 1000)
+    logs.expect("the observation is older than 0.5 s", Log.ERROR)
+    show(FIRST + 2, 5000)
+    graph.wait(lambda: len(robot.steps) == 2, "a step in the new time")
+    jump(60)  # back
+    show(FIRST + 3, 60)
+    assert graph.result(handle).result.steps == 3
+    moving = [c.observation_seq for c in robot.commands if not is_hold(c)]
+    assert moving == [FIRST, FIRST + 2, FIRST + 3]
