@@ -6,7 +6,7 @@ from __future__ import annotations
 import threading
 
 from ptp_interfaces.action import RecordEpisode
-from ptp_interfaces.msg import ErrorCode
+from ptp_interfaces.msg import ErrorCode, RecorderStatus
 from ptp_interfaces.srv import FinishEpisode
 from rclpy.action import ActionClient
 from rclpy.node import Node
@@ -14,7 +14,7 @@ from sensor_msgs.msg import Image
 
 from ptp_ros.client import Caller
 from ptp_ros.errors import RequestError
-from ptp_ros.topics import FINISH_EPISODE, RECORD_EPISODE
+from ptp_ros.topics import FINISH_EPISODE, LATCHED, RECORD_EPISODE, RECORDER_STATUS
 
 VERDICTS = {
     True: FinishEpisode.Request.SAVE_SUCCESS,
@@ -33,12 +33,21 @@ class Recording:
         self._patience = patience
         self._record = ActionClient(node, RecordEpisode, RECORD_EPISODE)
         self._finish = node.create_client(FinishEpisode, FINISH_EPISODE)
+        self._logger = node.get_logger()
+        self._status = RecorderStatus()
+        node.create_subscription(RecorderStatus, RECORDER_STATUS, self._heard, LATCHED)
         self._episode_id = ""
+
+    def _heard(self, status: RecorderStatus) -> None:
+        self._status = status
 
     def begin(
         self, episode_id: str, task: str, protocol: str, goal_image: Image, first_seq: int
     ) -> None:
-        """Return once every message from observation ``first_seq`` on is kept."""
+        """Return once every message from observation ``first_seq`` on is kept.
+
+        An episode that a practice left behind when it died is saved first, without a label.
+        """
         goal = RecordEpisode.Goal(
             episode_id=episode_id,
             task=task,
@@ -46,6 +55,16 @@ class Recording:
             goal_image=goal_image,
             first_observation_seq=first_seq,
         )
+        try:
+            self._begin(goal)
+        except RequestError as error:
+            if error.code != ErrorCode.BUSY or not _of_practice(self._status.episode_id):
+                raise
+            self._end_abandoned()
+            self._begin(goal)
+        self._episode_id = episode_id
+
+    def _begin(self, goal: RecordEpisode.Goal) -> None:
         begun = threading.Event()
 
         def heard(feedback: RecordEpisode.Feedback) -> None:
@@ -64,7 +83,18 @@ class Recording:
                 answer.error_code or ErrorCode.INTERNAL,
                 answer.error_msg or "the recording ended before it began",
             )
-        self._episode_id = episode_id
+
+    def _end_abandoned(self) -> None:
+        request = FinishEpisode.Request(
+            verdict=FinishEpisode.Request.SAVE_UNLABELLED,
+            episode_id=self._status.episode_id,
+            end_reason="fault",
+        )
+        answer = self._caller.service(self._finish, request, self._patience)
+        self._logger.warning(
+            f"episode {request.episode_id} was being recorded for a practice that died: "
+            f"kept as number {answer.number}, without a label"
+        )
 
     def save(self, success: bool | None, last_seq: int) -> int:
         """Save what was recorded up to observation ``last_seq``; the episode's number.
@@ -83,3 +113,8 @@ class Recording:
         if not answer.saved:
             raise RequestError(ErrorCode.INTERNAL, "the recorder did not save the episode")
         return answer.number
+
+
+def _of_practice(episode_id: str) -> bool:
+    """Whether a practice named the episode, as run/task_A_episode_0, and not a person."""
+    return episode_id.rpartition("/")[2].startswith("task_")
