@@ -234,3 +234,12 @@ def test_the_rules_see_what_they_forbid(tmp_path):
 
 def _torch_users():
     return offences(ROOT / "src" / "ptp_core", lambda path, top: top == "torch")
+
+
+def test_every_test_that_the_fault_table_names_exists():
+    text = (ROOT / "docs" / "reliability.md").read_text()
+    named = re.findall(r"`((?:src|test)/[\w/.]+)::(\w+)`", text)
+    rows = [line for line in text.splitlines() if line.startswith("| ") and "| test |" not in line]
+    assert len(named) >= len(rows) > 15
+    for path, name in named:
+        assert f"def {name}(" in (ROOT / path).read_text(), f"{path}::{name}"

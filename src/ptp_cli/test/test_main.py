@@ -79,3 +79,9 @@ def test_a_closed_pipe_is_no_error():
     result = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True)
     os.close(writer)
     assert (result.returncode, result.stderr) == (141, "")
+
+
+@pytest.mark.parametrize("words", [("--minutes", "0"), ("--every", "-1"), ("--max-steps", "0")])
+def test_a_soak_of_no_length_is_refused(words, capsys):
+    assert main.main(["soak", *words]) == 2
+    assert "must be more than 0" in capsys.readouterr().err

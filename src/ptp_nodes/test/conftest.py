@@ -1,10 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A real graph for each test, and a checkpoint of tiny random networks."""
+"""A real graph for each test, a checkpoint of tiny random networks, and a robot for the policy."""
 
+import numpy as np
 import pytest
+from ptp_interfaces.action import ReachGoal
+from ptp_interfaces.msg import CartesianDelta, Latent, StepInfo, SubgoalPlan
 
+from ptp_core.training.checkpoint import load_checkpoint
+from ptp_nodes.policy import PolicyNode
 from ptp_nodes.testing import tiny_checkpoint
-from ptp_ros.testing import Graph
+from ptp_ros.testing import Graph, parameters
+from ptp_ros.topics import COMMAND, COMMANDS, LATCHED, LATENT, RECORDS, STEP
 
 
 @pytest.fixture
@@ -18,3 +24,74 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("model") / "checkpoint"
     tiny_checkpoint(folder)
     return folder
+
+
+class Robot:
+    """Stands where camera, encoder and arm are: sends latents, sees commands."""
+
+    FIRST = 20  # number of the first observation
+    SEED = 77
+
+    def __init__(self, graph, checkpoint):
+        self.graph = graph
+        self.checkpoint = checkpoint
+        self.rng = np.random.default_rng(4)
+        self.goal = self.draw()
+        self.commands = graph.collect(CartesianDelta, COMMAND, COMMANDS)
+        self.steps = graph.collect(StepInfo, STEP, RECORDS)
+        self.latents = graph.publisher(Latent, LATENT, LATCHED)
+
+    def draw(self, count=None):
+        shape = 144 if count is None else (count, 144)
+        return self.rng.integers(0, 32, shape).astype(np.uint16)
+
+    def show(self, seq, codes=None, **changes):
+        """Publish a latent; returns its codes."""
+        codes = self.draw() if codes is None else codes
+        latent = Latent(seq=seq, codes=codes, encoder_id=self.checkpoint.encoder_id)
+        latent.header.stamp = self.graph.client.get_clock().now().to_msg()
+        for name, value in changes.items():
+            setattr(latent, name, value)
+        self.latents.publish(latent)
+        return codes
+
+    def request(self, max_steps=3, plan=None):
+        encoder = self.checkpoint.encoder_id
+        message = SubgoalPlan(encoder_id=encoder)
+        if plan is not None:
+            message.count = len(plan)
+            message.codes.extend(plan.flatten().tolist())
+        return ReachGoal.Goal(
+            plan=message,
+            goal_codes=self.goal,
+            encoder_id=encoder,
+            seed=self.SEED,
+            max_steps=max_steps,
+            first_observation_seq=self.FIRST,
+        )
+
+    def send(self, request, feedback=None):
+        return self.graph.send_goal(ReachGoal, "reach_goal", request, feedback)
+
+    def wait_for_commands(self, count):
+        self.graph.wait(lambda: len(self.commands) >= count, f"command {count}")
+
+    def walk(self, count, first=20):
+        """Show observations one by one, each after the answer to the last; their codes."""
+        shown = []
+        for number in range(count):
+            shown.append(self.show(first + number))
+            self.wait_for_commands(number + 1)
+        return shown
+
+
+@pytest.fixture
+def start_policy(graph, folder):
+    """Starts a policy node; it and a Robot."""
+
+    def start(**values):
+        options = parameters({"checkpoint": str(folder), **values})
+        node = graph.add(PolicyNode(context=graph.context, parameter_overrides=options))
+        return node, Robot(graph, load_checkpoint(folder))
+
+    return start

@@ -4,99 +4,30 @@
 import numpy as np
 import pytest
 from action_msgs.msg import GoalStatus
-from builtin_interfaces.msg import Time
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
-from ptp_interfaces.action import ReachGoal
 from ptp_interfaces.msg import (
-    ArmState,
-    CartesianDelta,
     ErrorCode,
     Latent,
-    StepInfo,
     SubgoalPlan,
 )
 from rcl_interfaces.msg import Log
-from rosgraph_msgs.msg import Clock
-from std_msgs.msg import Float64, Header
+from std_msgs.msg import Float64
 
 from ptp_core.config import FollowerConfig
 from ptp_core.practice.controller import Controller
-from ptp_core.training.checkpoint import load_checkpoint
 from ptp_nodes.networks import weights_version
-from ptp_nodes.policy import SCALARS, PolicyNode
+from ptp_nodes.policy import SCALARS
 from ptp_robot.action import ActionScale
-from ptp_ros.testing import parameters
-from ptp_ros.topics import ARM_STATE, COMMAND, COMMANDS, LATCHED, LATENT, RECORDS, STEP
+from ptp_ros.topics import LATCHED
 
 FIRST = 20  # number of the first observation
 SEED = 77
 
 
-class Robot:
-    """Stands where camera, encoder and arm are: sends latents, sees commands."""
-
-    def __init__(self, graph, checkpoint):
-        self.graph = graph
-        self.checkpoint = checkpoint
-        self.rng = np.random.default_rng(4)
-        self.goal = self.draw()
-        self.commands = graph.collect(CartesianDelta, COMMAND, COMMANDS)
-        self.steps = graph.collect(StepInfo, STEP, RECORDS)
-        self.latents = graph.publisher(Latent, LATENT, LATCHED)
-
-    def draw(self, count=None):
-        shape = 144 if count is None else (count, 144)
-        return self.rng.integers(0, 32, shape).astype(np.uint16)
-
-    def show(self, seq, codes=None, **changes):
-        """Publish a latent; returns its codes."""
-        codes = self.draw() if codes is None else codes
-        latent = Latent(seq=seq, codes=codes, encoder_id=self.checkpoint.encoder_id)
-        latent.header.stamp = self.graph.client.get_clock().now().to_msg()
-        for name, value in changes.items():
-            setattr(latent, name, value)
-        self.latents.publish(latent)
-        return codes
-
-    def request(self, max_steps=3, plan=None):
-        encoder = self.checkpoint.encoder_id
-        message = SubgoalPlan(encoder_id=encoder)
-        if plan is not None:
-            message.count = len(plan)
-            message.codes.extend(plan.flatten().tolist())
-        return ReachGoal.Goal(
-            plan=message,
-            goal_codes=self.goal,
-            encoder_id=encoder,
-            seed=SEED,
-            max_steps=max_steps,
-            first_observation_seq=FIRST,
-        )
-
-    def send(self, request, feedback=None):
-        return self.graph.send_goal(ReachGoal, "reach_goal", request, feedback)
-
-    def wait_for_commands(self, count):
-        self.graph.wait(lambda: len(self.commands) >= count, f"command {count}")
-
-    def walk(self, count, first=FIRST):
-        """Show observations one by one, each after the answer to the last; their codes."""
-        shown = []
-        for number in range(count):
-            shown.append(self.show(first + number))
-            self.wait_for_commands(number + 1)
-        return shown
-
-
 @pytest.fixture
-def start(graph, folder):
-    def start(**values):
-        options = parameters({"checkpoint": str(folder), **values})
-        node = graph.add(PolicyNode(context=graph.context, parameter_overrides=options))
-        return node, Robot(graph, load_checkpoint(folder))
-
-    return start
+def start(start_policy):
+    return start_policy
 
 
 def is_hold(command):
@@ -335,45 +266,3 @@ def test_without_a_checkpoint_the_reason_is_told(start, tmp_path):
     answer = robot.graph.result(robot.send(robot.request()))
     assert answer.result.error_code == ErrorCode.BAD_CHECKPOINT
     assert "no checkpoint" in answer.result.error_msg
-
-
-def test_while_a_person_has_the_arm_it_waits_and_says_that_it_lives(start):
-    _, robot = start(stale_after=0.1, give_up_after=0.3)
-    states, feedback = robot.graph.publisher(ArmState, ARM_STATE, RECORDS), []
-    handle = robot.send(robot.request(max_steps=5), feedback)
-    robot.walk(1)
-    states.publish(ArmState(taken_over=True))
-    robot.graph.wait(lambda: len(feedback) > 2, "signs of life beyond the one step")
-    assert {f.step for f in feedback} == {1}
-    states.publish(ArmState(taken_over=False))
-    answer = robot.graph.result(handle).result  # now it misses the next picture
-    assert (answer.steps, answer.error_code) == (1, ErrorCode.STALE_OBSERVATION)
-
-
-def test_after_a_jump_of_the_clock_it_holds_until_pictures_are_of_the_new_time(start):
-    node, robot = start(use_sim_time=True, stale_after=0.5, give_up_after=30.0)
-    logs, graph = robot.graph.logs(), robot.graph
-    clock = graph.publisher(Clock, "/clock", COMMANDS)
-
-    def jump(seconds):
-        clock.publish(Clock(clock=Time(sec=seconds)))
-        now = node.get_clock().now
-        graph.wait(lambda: now().nanoseconds == seconds * 10**9, "the new time")
-
-    def show(seq, seconds):
-        robot.show(seq, header=Header(stamp=Time(sec=seconds)))
-
-    jump(1000)
-    handle = robot.send(robot.request(max_steps=3))
-    show(FIRST, 1000)
-    graph.wait(lambda: len(robot.steps) == 1, "the first step")
-    jump(5000)
-    show(FIRST + 1, 1000)
-    logs.expect("the observation is older than 0.5 s", Log.ERROR)
-    show(FIRST + 2, 5000)
-    graph.wait(lambda: len(robot.steps) == 2, "a step in the new time")
-    jump(60)  # back
-    show(FIRST + 3, 60)
-    assert graph.result(handle).result.steps == 3
-    moving = [c.observation_seq for c in robot.commands if not is_hold(c)]
-    assert moving == [FIRST, FIRST + 2, FIRST + 3]

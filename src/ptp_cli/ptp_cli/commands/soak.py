@@ -42,9 +42,9 @@ def run(args: argparse.Namespace) -> int:
 
     from ptp_cli.domain import own_domain
     from ptp_cli.shared import released_checkpoint
-    from ptp_cli.soak.soak import SoakSettings, soak
     from ptp_core.data.files import write_atomically
     from ptp_core.errors import InputError
+    from ptp_nodes.soak.soak import SoakSettings, soak
 
     for name in ("minutes", "every", "max_steps"):
         if getattr(args, name) <= 0:

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The faults: what can happen to a stack, done to it on purpose."""
+
+from __future__ import annotations
+
+import math
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ptp_interfaces.msg import CartesianDelta, PolicyUpdate
+from ptp_interfaces.srv import Rearm
+
+from ptp_nodes.soak.observer import Observer
+from ptp_nodes.soak.stack import RunningStack
+
+NODES = ("sim_bridge", "encoder", "planner", "policy", "recorder", "learner", "practice")
+MOVERS = ("sim_bridge", "encoder", "policy", "practice")  # without one of them nothing may move
+HOLDS_WITHIN = 0.3  # s
+WATCHED = 0.9  # s after a kill, when no successor runs yet
+PAUSE = 3.0  # s
+
+
+@dataclass(frozen=True)
+class Fault:
+    """``do(stack, observer)`` does it and returns what must not have happened, or nothing."""
+
+    name: str
+    do: Callable[[RunningStack, Observer], str]
+
+
+def kill(node: str) -> Fault:
+    """Kill a node without warning; the arm must stand still soon where the node moves it."""
+
+    def do(stack: RunningStack, observer: Observer) -> str:
+        began = time.monotonic()
+        if not stack.send(node, signal.SIGKILL):
+            return ""
+        # On a machine so busy that a step takes longer, the one under way may end later.
+        within = max(HOLDS_WITHIN, 3 * observer.period())
+        time.sleep(WATCHED)
+        late = observer.moves_between(began + within, began + WATCHED)
+        if node in MOVERS and late:
+            after = ", ".join(f"{moment - began:.2f}" for moment in late)
+            return f"the arm moved {after} s after {node} was killed"
+        return ""
+
+    return Fault(f"kill {node}", do)
+
+
+def pause(node: str) -> Fault:
+    """Let a node stall: pictures, codes or records stay away, and come back late."""
+
+    def do(stack: RunningStack, observer: Observer) -> str:
+        if stack.send(node, signal.SIGSTOP):
+            time.sleep(PAUSE)
+            stack.send(node, signal.SIGCONT)
+        return ""
+
+    return Fault(f"stall {node}", do)
+
+
+def nonsense(stack: RunningStack, observer: Observer) -> str:
+    """Commands that nobody should send: not finite, far too large, in another frame."""
+    seq = observer.newest.observation_seq
+    for fields in (
+        {"dx": math.nan},
+        {"dz": math.inf, "observation_seq": seq},
+        {"dx": 5.0, "observation_seq": seq},
+        {"dyaw": -3.0, "observation_seq": seq},
+        {"gripper": 7.0, "observation_seq": seq},
+        {"source": 9},
+    ):
+        observer.command(**fields)
+    message = CartesianDelta(observation_seq=seq, dx=0.01)
+    message.header.frame_id = "moon"
+    observer.commands.publish(message)
+    return ""
+
+
+def stale(stack: RunningStack, observer: Observer) -> str:
+    """Commands that answer old observations, twice each, out of order, and one yet to come."""
+    seq = observer.newest.observation_seq
+    for old in (1, 40, 7, 40, 3, 200):
+        observer.command(dx=0.05, observation_seq=max(seq - old, 1))
+    observer.command(dx=0.05, observation_seq=seq + 1000)
+    return ""
+
+
+def person(stack: RunningStack, observer: Observer) -> str:
+    """A person takes the arm, moves it, lets go, and gives it back."""
+    before = observer.disobeyed
+    for _ in range(15):
+        observer.command(
+            source=CartesianDelta.TELEOP, dead_man=True, dz=0.005, gripper=observer.newest.gripper
+        )
+        time.sleep(0.1)
+    observer.command(source=CartesianDelta.TELEOP, dead_man=False)
+    time.sleep(0.5)
+    for _ in range(20):
+        if observer.rearm.service_is_ready():
+            observer.rearm.call_async(Rearm.Request())
+            time.sleep(0.3)
+            if not observer.taken_over:
+                break
+        time.sleep(0.2)
+    moved = observer.disobeyed - before
+    return f"the policy moved the arm {moved} times while a person had it" if moved else ""
+
+
+def weights(stack: RunningStack, observer: Observer) -> str:
+    """Weights that are none."""
+    update = PolicyUpdate(version=10**6, encoder_id="0" * 64, sha256="0" * 64)
+    update.weights.frombytes(b"nonsense" * 100)
+    observer.updates.publish(update)
+    return ""
+
+
+FAULTS = (
+    *(kill(node) for node in NODES),
+    *(pause(node) for node in ("sim_bridge", "encoder", "recorder")),
+    Fault("nonsense commands", nonsense),
+    Fault("stale commands", stale),
+    Fault("a person takes over", person),
+    Fault("damaged weights", weights),
+)

@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sees what the arm does and what is recorded, from a process that no fault touches."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+
+import numpy as np
+import rclpy
+from ptp_interfaces.msg import ArmState, CartesianDelta, PolicyUpdate, RecorderStatus
+from ptp_interfaces.srv import Rearm
+from rclpy.context import Context
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions
+
+from ptp_robot.action import Workspace
+from ptp_ros.topics import (
+    ARM_STATE,
+    BASE_FRAME,
+    COMMAND,
+    COMMANDS,
+    LATCHED,
+    POLICY_UPDATE,
+    REARM,
+    RECORDER_STATUS,
+    RECORDS,
+)
+
+RECENT = 20  # motions
+TOLERANCE = 0.005  # m by which a measured pose may leave the box
+
+
+class Observer(Node):
+    """Counts motions, poses outside the workspace, and confirmed episodes; sends what is asked."""
+
+    def __init__(self, **options) -> None:
+        super().__init__("soak", **options)
+        self.moves: deque[float] = deque(maxlen=10_000)  # arrival of states with motion [s]
+        self.states = 0
+        self.outside = 0  # states with the tool outside the workspace
+        self.disobeyed = 0  # motions of a policy while a person has the arm
+        self.recorded = 0  # highest number of confirmed episodes that was announced
+        self.folder = ""
+        self.taken_over = False
+        self.newest = ArmState()
+        self._seq = 0
+        self._box = Workspace()
+        self.commands = self.create_publisher(CartesianDelta, COMMAND, COMMANDS)
+        self.updates = self.create_publisher(PolicyUpdate, POLICY_UPDATE, LATCHED)
+        self.rearm = self.create_client(Rearm, REARM)
+        self.create_subscription(ArmState, ARM_STATE, self._state, RECORDS)
+        self.create_subscription(RecorderStatus, RECORDER_STATUS, self._recorder, LATCHED)
+
+    def _state(self, state: ArmState) -> None:
+        self.states += 1
+        point = state.pose.position
+        if not self._box.contains((point.x, point.y, point.z), TOLERANCE):
+            self.outside += 1
+        if state.moved:
+            self.moves.append(time.monotonic())
+            if (
+                self.taken_over
+                and state.taken_over
+                and state.command.source == (CartesianDelta.POLICY)
+            ):
+                self.disobeyed += 1
+        self.taken_over = state.taken_over
+        self.newest = state
+
+    def _recorder(self, status: RecorderStatus) -> None:
+        self.recorded = max(self.recorded, status.episodes)
+        self.folder = status.folder or self.folder
+
+    def moves_between(self, begin: float, end: float) -> list[float]:
+        """When states with motion arrived between two times of the steady clock [s]."""
+        return [moment for moment in list(self.moves) if begin < moment < end]
+
+    def period(self) -> float:
+        """Time from one of the newest motions to the next, s; 0 where there are too few."""
+        newest = list(self.moves)[-RECENT:]
+        return float(np.median(np.diff(newest))) if len(newest) == RECENT else 0.0
+
+    def command(self, **fields) -> CartesianDelta:
+        """Send a command; returns it."""
+        self._seq += 1
+        message = CartesianDelta(seq=self._seq)
+        message.header.frame_id = BASE_FRAME
+        message.header.stamp = self.get_clock().now().to_msg()
+        for name, value in fields.items():
+            setattr(message, name, value)
+        self.commands.publish(message)
+        return message
+
+
+@contextlib.contextmanager
+def observing(domain: int) -> Iterator[Observer]:
+    """An Observer on a ROS domain, spinning in a thread while the block runs."""
+    context = Context()
+    rclpy.init(
+        args=[], context=context, domain_id=domain, signal_handler_options=SignalHandlerOptions.NO
+    )
+    observer = Observer(context=context)
+    executor = SingleThreadedExecutor(context=context)
+    executor.add_node(observer)
+
+    def spin() -> None:
+        with contextlib.suppress(ExternalShutdownException):
+            executor.spin()
+
+    thread = threading.Thread(target=spin, name="observer", daemon=True)
+    thread.start()
+    try:
+        yield observer
+    finally:
+        executor.shutdown()
+        thread.join(5.0)
+        observer.destroy_node()
+        rclpy.try_shutdown(context=context)
