@@ -21,7 +21,20 @@ OWN = (
         "",
         "data set of ptp collect or ptp import-bag that part of each batch comes from",
     ),
-    Argument("updates_per_step", "1.0", "gradient steps for each practised step"),
+    Argument(
+        "learn_from",
+        "successes",
+        "successes: episodes that succeeded or in which a person helped; all: every one (paper)",
+        ("successes", "all"),
+    ),
+    Argument("updates_per_step", "0.5", "gradient steps for each practised step (paper: 1)"),
+    Argument("learning_rate", "0.0001", "of policy and values (paper: 0.0003)"),
+    Argument(
+        "explore",
+        "false",
+        "draw actions from the policy (paper) instead of its mean",
+        ("true", "false"),
+    ),
     Argument("record_images", "true", "record the large pictures, too", ("true", "false")),
     Argument("learn", "true", "start the learner", ("true", "false")),
 )
@@ -45,7 +58,7 @@ def _node(spec: NodeSpec) -> NodeSpec:
         if not (isinstance(value, From) and value.argument in REPLACED)
     }
     if spec.name == "policy":
-        parameters["follower.sample_actions"] = True  # explore
+        parameters["follower.sample_actions"] = From("explore", flag)
         parameters["keep_alive"] = 0.15  # the arm stands still when practice dies
     if spec.name == "planner":
         parameters["proven"] = From("output", inside("plans.safetensors"))
@@ -91,7 +104,9 @@ PRACTICE = Stack(
                 **NETWORKS,
                 "folder": From("output", inside("learner")),
                 "demonstrations": From("demonstrations", absolute),
+                "learn_from": From("learn_from"),
                 "updates_per_step": From("updates_per_step", float),
+                "learning_rate": From("learning_rate", float),
             },
             when="learn",
             essential=False,
