@@ -122,6 +122,21 @@ def test_observations_at_which_the_arm_stood_still_are_left_out(senders):
     assert not episode.breaks.any()
 
 
+def test_a_scene_that_was_set_up_anew_breaks_the_step_across(senders):
+    messages = [
+        *((LATENT, senders.latent(k)) for k in range(5)),
+        (STATE, senders.state(0, moved=False)),
+        (STATE, senders.state(1)),
+        (STATE, senders.state(2, moved=False, at=0.7)),
+        (STATE, senders.state(3, at=0.7)),
+        (STATE, senders.state(4, at=0.7)),
+        *((STEP, senders.step(k)) for k in range(4)),
+    ]
+    episode, _ = put_together(senders, messages)
+    assert episode.observation_seqs.tolist() == [0, 1, 3, 4]
+    assert episode.breaks.tolist() == [False, True, False]
+
+
 @pytest.mark.parametrize(
     ("topic", "numbers", "chain", "breaks"),
     [

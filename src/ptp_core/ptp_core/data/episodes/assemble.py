@@ -2,8 +2,9 @@
 """From rows of latents, arm states and policy steps to an episode and its transitions.
 
 The arm's word counts: the state of observation b with ``moved`` names the command that led there,
-from the observation a before it. Observations at which the arm had not moved are left out. Where
-an observation, a state or a step of the policy is missing, the transition is marked as broken.
+from the observation a before it. Observations at which the arm had not moved are left out. A
+transition is marked as broken where an observation, a state or a step of the policy is missing, or
+the scene was set up anew in between.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ from ptp_core.data.episodes.episode import (
     empty_codes,
     to_action,
 )
+
+CARRIED = 0.01  # m
 
 
 class Assembler:
@@ -114,8 +117,15 @@ class Assembler:
 
     def _look_at(self, seq: int) -> None:
         gap = self._looked_at is not None and seq != self._looked_at + 1
-        self._looked_at = seq
         latent, state = self.latents.get(seq), self.states[seq]
+        before = self.states.get(-1 if self._looked_at is None else self._looked_at)
+        # Elsewhere, though it neither moved nor was told to: somebody set the scene up anew.
+        carried = (
+            before is not None
+            and not state.moved
+            and (np.linalg.norm(state.position - before.position - state.executed[:3]) > CARRIED)
+        )
+        self._looked_at = seq
         usable = latent is not None and latent.usable
         if usable and self._encoder is None:
             self._encoder = latent.encoder_id
@@ -124,7 +134,7 @@ class Assembler:
             if usable:
                 self.chain.append(seq)
             return
-        self._missing = self._missing or gap or (state.moved and not usable)
+        self._missing = self._missing or gap or carried or (state.moved and not usable)
         if not state.moved or not usable:
             return
         self.steps.append(self._step(self.chain[-1], seq, state))

@@ -62,6 +62,7 @@ class StateRow:
     command: Any  # CartesianDelta message
     executed: np.ndarray  # float64 (dx, dy, dz, dyaw)
     gripper: float
+    position: np.ndarray  # float64 (3,) of the tool, m
 
 
 @dataclass(frozen=True)
@@ -159,6 +160,7 @@ def make_row(kind: str, message: Any) -> Row | None:
             *(message.executed_dx, message.executed_dy),
             *(message.executed_dz, message.executed_dyaw),
         )
+        point = message.pose.position
         return StateRow(
             message.observation_seq,
             nanoseconds(message.header.stamp),
@@ -166,6 +168,7 @@ def make_row(kind: str, message: Any) -> Row | None:
             message.command,
             np.array(executed),
             message.gripper,
+            np.array([point.x, point.y, point.z]),
         )
     if kind == definitions.STEP_INFO:
         return StepInfoRow(

@@ -67,8 +67,11 @@ class Senders:
         )
 
     def state(self, seq: int, moved: bool = True, source: int = POLICY, **delta: float) -> bytes:
-        """Arm state of observation ``seq``; the command answered the one before."""
-        pose, zero = self._pose(), {"x": 0.0, "y": 0.0, "z": 0.0}
+        """Arm state of observation ``seq``; the command answered the one before.
+
+        ``delta`` has the command, and ``at``, the x of the tool.
+        """
+        pose, zero = self._pose(delta.pop("at", 0.6)), {"x": 0.0, "y": 0.0, "z": 0.0}
         vector = self._types["geometry_msgs/msg/Vector3"]
         twist = self._types["geometry_msgs/msg/Twist"]
         return self._encode(
@@ -185,8 +188,8 @@ class Senders:
             data=pixels.reshape(-1),
         )
 
-    def _pose(self) -> Any:
-        point = self._types["geometry_msgs/msg/Point"](x=0.6, y=0.0, z=0.2)
+    def _pose(self, x: float) -> Any:
+        point = self._types["geometry_msgs/msg/Point"](x=x, y=0.0, z=0.2)
         turn = self._types["geometry_msgs/msg/Quaternion"](x=0.0, y=1.0, z=0.0, w=0.0)
         return self._types["geometry_msgs/msg/Pose"](position=point, orientation=turn)
 
