@@ -32,6 +32,7 @@ from ptp_ros.topics import (
 )
 
 PATIENCE = 15.0  # s for an answer, until buttons count again
+PREFIX = "demonstration_"  # of the episodes that were started here; others are left alone
 LAG = 30  # observations by which the encoder may be late
 LOOK = 0.25  # s between looks for the scene's service at the start
 ANSWERS = {
@@ -62,7 +63,7 @@ class EpisodeButtons:
     """Asks recorder and scene for what was pressed, one thing at a time; never waits.
 
     Each answer is one line in the log. Buttons pressed while an answer is awaited are ignored,
-    with a line that says so.
+    with a line that says so. Episodes that somebody else records, practice for one, are not ended.
     """
 
     def __init__(self, node: Node, settings: SceneSettings) -> None:
@@ -71,11 +72,11 @@ class EpisodeButtons:
         self._log = node.get_logger()
         self._scene = 0  # number of the scene that is set up, from 0
         self._goal_image = Image()
-        # Whether an episode is recorded, or waits to be saved or discarded, as far as we know.
-        self._recording = False
+        self._starting = ""  # episode that was asked for
+        self._episode = ""  # one of ours that is recorded, or waits to be saved or discarded
+        self._heard_of = ""  # whatever is recorded
         self._newest = 0  # number of the newest observation
         self._encoded = 0  # number of the newest one that is encoded
-        self._starting = False
         self._awaited, self._since = "", 0.0  # what was asked for, and when
         self._record = ActionClient(node, RecordEpisode, RECORD_EPISODE)
         self._finish = node.create_client(FinishEpisode, FINISH_EPISODE)
@@ -95,7 +96,7 @@ class EpisodeButtons:
             return
         self._awaited = ""
         if button is Button.NEXT:
-            button = Button.SUCCESS if self._recording else Button.START
+            button = Button.SUCCESS if self._episode else Button.START
         if button is Button.RESET:
             self._next_scene()
         elif button is Button.START:
@@ -109,7 +110,7 @@ class EpisodeButtons:
     # The recorder.
 
     def _start(self) -> None:
-        if self._recording:
+        if self._episode:
             self._log.error("an episode is recorded already: save or discard it first")
             return
         if not self._record.server_is_ready():
@@ -118,39 +119,50 @@ class EpisodeButtons:
         if not self._encoded or self._newest - self._encoded > LAG:
             self._log.error("no latents come in, so nothing could be learned: is the encoder up?")
             return
-        goal = RecordEpisode.Goal(task=self._task(self._scene), protocol=self._settings.protocol)
-        goal.goal_image = self._goal_image
-        self._starting = True
+        name = f"{PREFIX}{time.strftime('%Y%m%dT%H%M%S')}"
+        goal = RecordEpisode.Goal(episode_id=name, task=self._task(self._scene))
+        goal.protocol, goal.goal_image = self._settings.protocol, self._goal_image
+        self._starting = name
         self._wait_for("the start of an episode")
-        self._record.send_goal_async(goal, self._recorded).add_done_callback(self._accepted)
 
-    def _accepted(self, future: Future) -> None:
-        handle = future.result()
-        if handle.accepted:
-            handle.get_result_async().add_done_callback(self._ended)
-        else:
-            self._answered()
-            self._log.error("the recorder rejected the episode")
+        def recorded(feedback: Any) -> None:
+            if self._starting == name:
+                self._answered()
+                self._starting, self._episode = "", name
+                self._log.info("recording")
 
-    def _recorded(self, message: Any) -> None:
-        if self._starting:
-            self._answered()
-            self._starting, self._recording = False, True
-            self._log.info("recording")
+        def accepted(future: Future) -> None:
+            handle = future.result()
+            if handle.accepted:
+                handle.get_result_async().add_done_callback(ended)
+            else:
+                self._failed(name, "the recorder rejected it")
 
-    def _ended(self, future: Future) -> None:
-        self._recording = False
-        result = future.result().result
-        if result.error_code not in (ErrorCode.NONE, ErrorCode.CANCELED):
+        def ended(future: Future) -> None:
+            result = future.result().result
+            if result.error_code not in (ErrorCode.NONE, ErrorCode.CANCELED):
+                self._failed(name, result.error_msg)
+
+        self._record.send_goal_async(goal, recorded).add_done_callback(accepted)
+
+    def _failed(self, name: str, reason: str) -> None:
+        if self._starting == name:
+            self._starting = ""
             self._answered()
-            self._log.error(f"the episode is not recorded: {result.error_msg}")
+        if self._episode == name:
+            self._episode = ""
+        self._log.error(f"the episode is not recorded: {reason}")
 
     def _end(self, button: Button, then: Callable[[], None] | None = None) -> None:
         if not self._finish.service_is_ready():
             self._log.error(f"nobody serves {FINISH_EPISODE}: is the recorder running?")
             return
-        verdict = VERDICTS[button]
-        request = FinishEpisode.Request(verdict=verdict, end_reason="operator")
+        if not self._episode:
+            other = f"{self._heard_of} was not started here" if self._heard_of else ""
+            self._log.error(f"no demonstration is recorded: {other or 'start one first'}")
+            return
+        verdict, name = VERDICTS[button], self._episode
+        request = FinishEpisode.Request(verdict=verdict, episode_id=name, end_reason="operator")
         request.last_observation_seq = self._newest
 
         def answered(answer: FinishEpisode.Response) -> None:
@@ -159,7 +171,8 @@ class EpisodeButtons:
                 return
             where = f"episode {answer.number} " if answer.saved else ""
             path = f": {answer.path}" if answer.saved else ""
-            self._recording = button is Button.RERECORD
+            if self._episode == name and button is not Button.RERECORD:
+                self._episode = ""
             self._log.info(f"{where}{ANSWERS[verdict]}{path}")
             if then is not None:
                 then()
@@ -174,7 +187,7 @@ class EpisodeButtons:
             self._set_up(self._scene)
 
     def _next_scene(self) -> None:
-        if self._recording:
+        if self._episode:
             self._log.error("an episode is recorded: save or discard it before the next scene")
             return
         self._set_up(self._scene + 1)
@@ -183,8 +196,11 @@ class EpisodeButtons:
         return self._settings.tasks[scene % len(self._settings.tasks)]
 
     def _set_up(self, scene: int, then: Callable[[], None] | None = None) -> None:
-        if not (self._settings.set_up and self._reset.service_is_ready()):
-            self._log.error(f"nobody serves {RESET_SCENE}: set the table up by hand")
+        if not self._settings.set_up:
+            self._log.error("scenes are not set up from here: do it by hand")
+            return
+        if not self._reset.service_is_ready():
+            self._log.error(f"nobody serves {RESET_SCENE}: is the simulation running?")
             return
         task, protocol = self._task(scene), self._settings.protocol
         seed = self._settings.seed + scene
@@ -221,7 +237,11 @@ class EpisodeButtons:
         self._awaited = ""
 
     def _heard(self, status: RecorderStatus) -> None:
-        self._recording = status.state in (RecorderStatus.RECORDING, RecorderStatus.WAITING)
+        # Also after this node was started anew in the middle of an episode.
+        self._heard_of = status.episode_id
+        busy = status.state in (RecorderStatus.RECORDING, RecorderStatus.WAITING)
+        ours = busy and status.episode_id.startswith(PREFIX)
+        self._episode = status.episode_id if ours else ""
 
     def _seen(self, latent: Latent) -> None:
         if latent.error_code == ErrorCode.NONE:

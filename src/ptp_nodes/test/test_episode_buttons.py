@@ -38,7 +38,7 @@ class Counterpart(Node):
     def __init__(self, context):
         super().__init__("counterpart", context=context)
         self.goals, self.finished, self.scenes = [], [], []
-        self.refuse = ""
+        self.refuse = self.recorded = ""
         self._verdicts = queue.SimpleQueue()
         self._status = self.create_publisher(RecorderStatus, RECORDER_STATUS, LATCHED)
         self._server = SingleGoalServer(self, RecordEpisode, RECORD_EPISODE, self._record)
@@ -52,10 +52,13 @@ class Counterpart(Node):
 
     def _say(self, state):
         self.state = state
-        self._status.publish(RecorderStatus(state=state, episodes=len(self.finished)))
+        status = RecorderStatus(state=state, episodes=len(self.finished))
+        status.episode_id = self.recorded
+        self._status.publish(status)
 
     def _record(self, goal):
         self.goals.append(goal.request)
+        self.recorded = goal.request.episode_id
         self._say(RecorderStatus.RECORDING)
         goal.feedback(RecordEpisode.Feedback())
         self._verdicts.get()
@@ -63,9 +66,9 @@ class Counterpart(Node):
         return RecordEpisode.Result()
 
     def _finish(self, request, response):
-        if self.refuse or self.state != RecorderStatus.RECORDING:
+        if self.refuse or request.episode_id != self.recorded:
             response.error_code = ErrorCode.BAD_REQUEST
-            response.error_msg = self.refuse or "nothing is recorded"
+            response.error_msg = self.refuse or f"{self.recorded} is recorded"
             return response
         self.finished.append(request)
         if request.verdict in (ASKED.SAVE_SUCCESS, ASKED.SAVE_FAILURE):
@@ -141,7 +144,7 @@ def test_an_episode_is_started_and_ended_with_buttons(person, button, verdict, a
 
 
 def test_a_second_start_and_an_end_of_nothing_are_answered(person):
-    person.ask(A, "nothing is recorded")
+    person.ask(A, "no demonstration is recorded: start one first")
     person.ask(Y, "recording")
     person.graph.wait(lambda: person.other.state == RecorderStatus.RECORDING, "the recording")
     person.ask(Y, "an episode is recorded already")
@@ -153,8 +156,21 @@ def test_a_second_start_and_an_end_of_nothing_are_answered(person):
 
 
 def test_on_a_robot_nobody_sets_the_scene_up(person):
-    person.ask(BACK, "nobody serves reset_scene: set the table up by hand")
+    person.ask(BACK, "scenes are not set up from here: do it by hand")
     assert person.other.scenes == []
+
+
+def test_episodes_of_others_are_not_ended_and_ours_are_also_after_a_restart(person):
+    for name, count in (("run/task_A_episode_0", 0), ("demonstration_before", 1)):
+        person.other.recorded = name
+        person.other._say(RecorderStatus.RECORDING)
+        person.graph.wait(
+            lambda: person.node._episodes._heard_of == name,  # noqa: B023
+            "the status to be read",
+        )
+        person.ask(A, "saved as success" if count else f"{name} was not started here")
+        assert len(person.other.finished) == count
+    assert person.other.finished[0].episode_id == "demonstration_before"
 
 
 def test_nothing_is_recorded_while_the_encoder_is_silent(person):
