@@ -17,7 +17,6 @@ from ptp_core.data.episodes.store import Session
 from ptp_nodes.recorder_testing import ASK, Table, finish, get, record
 from ptp_ros import topics
 
-
 MAIN = "import sys; from ptp_nodes.recorder import main; sys.exit(main())"
 
 
