@@ -16,6 +16,7 @@ DESCRIPTIONS = {
     "seed": "of the first scene; the next has the next",
     "rate": "commands a second, and pictures a second in real time, Hz",
     "episodes": "demonstrations that source:=script makes, before everything ends",
+    "view": "start the view node: pictures, markers, path",
     "record": "folder of the session; a session goes on where it ended",
 }
 KEPT = ("task", "protocol", "episodes", "seed", "mode", "rate", "grasp", "view")
