@@ -21,7 +21,7 @@ from ptp_ros.images import array_to_image, crop_and_resize
 from ptp_ros.lifecycle import ManagedNode, ManagedParameters
 from ptp_ros.parameters import parameter
 from ptp_ros.run import run
-from ptp_ros.topics import CAMERA_FRAME, IMAGE_RAW, LATCHED, OBSERVATION, SENSOR
+from ptp_ros.topics import CAMERA_FRAME, IMAGE_RAW, OBSERVATION, SENSOR, STREAM
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class CameraNode(ManagedNode):
         self._stale = False
         self._before: Frame | None = None  # the frame since which every one was the same
         self._activated = time.monotonic()
-        self._observations = self.create_lifecycle_publisher(Observation, OBSERVATION, LATCHED)
+        self._observations = self.create_lifecycle_publisher(Observation, OBSERVATION, STREAM)
         self._images = self.create_lifecycle_publisher(Image, IMAGE_RAW, SENSOR)
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(1.0 / self.parameters.rate, self._tick, clock=steady)

@@ -23,7 +23,7 @@ from ptp_ros.errors import RequestError, fill_error
 from ptp_ros.images import array_to_image, crop_and_resize, image_to_array
 from ptp_ros.lifecycle import ManagedNode
 from ptp_ros.run import run
-from ptp_ros.topics import DECODE_LATENT, ENCODE_IMAGE, LATCHED, LATENT, OBSERVATION
+from ptp_ros.topics import DECODE_LATENT, ENCODE_IMAGE, LATCHED, LATENT, OBSERVATION, STREAM
 from ptp_ros.worker import NewestFirst, in_executor
 
 
@@ -43,7 +43,7 @@ class EncoderNode(ManagedNode):
         self._encoded = self._refused = 0
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="encoder")
         self._newest = NewestFirst(self._pool, self._encode_observation)
-        self._latents = self.create_publisher(Latent, LATENT, LATCHED)
+        self._latents = self.create_publisher(Latent, LATENT, STREAM)
         self.create_subscription(Observation, OBSERVATION, self._observed, LATCHED)
         # Requests are awaited: their group must let observations through meanwhile.
         group = ReentrantCallbackGroup()

@@ -30,8 +30,8 @@ RECORDED = (
     (Image, topics.GOAL_IMAGE, topics.LATCHED),
     (SubgoalPlan, topics.PLAN, topics.LATCHED),
     (EpisodeStatus, topics.EPISODE, topics.LATCHED),
-    (Observation, topics.OBSERVATION, topics.LATCHED),
-    (Latent, topics.LATENT, topics.LATCHED),
+    (Observation, topics.OBSERVATION, topics.STREAM),
+    (Latent, topics.LATENT, topics.STREAM),
     (ArmState, topics.ARM_STATE, topics.RECORDS),
     (StepInfo, topics.STEP, topics.RECORDS),
 )

@@ -66,6 +66,14 @@ LATCHED = QoSProfile(
     history=HistoryPolicy.KEEP_LAST,
     depth=1,
 )
+# What writers of observations and latents offer: a recorder that is late by some loses none.
+# Readers that act take LATCHED, the newest alone.
+STREAM = QoSProfile(
+    reliability=ReliabilityPolicy.RELIABLE,
+    durability=DurabilityPolicy.TRANSIENT_LOCAL,
+    history=HistoryPolicy.KEEP_LAST,
+    depth=20,
+)
 # Commands: the newest arrives, nothing old is ever repeated.
 COMMANDS = QoSProfile(
     reliability=ReliabilityPolicy.RELIABLE,

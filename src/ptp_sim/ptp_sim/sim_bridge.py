@@ -42,6 +42,7 @@ from ptp_ros.topics import (
     RECORDS,
     RESET_SCENE,
     SENSOR,
+    STREAM,
     TABLE_STATE,
 )
 from ptp_sim.env import make_env
@@ -106,7 +107,7 @@ class SimBridgeNode(Node):
         self._image_due = False
         self._waiting: tuple | None = None  # a person's command: message, motion, when it left
         self._state = ArmState()
-        self._observations = self.create_publisher(Observation, OBSERVATION, LATCHED)
+        self._observations = self.create_publisher(Observation, OBSERVATION, STREAM)
         self._images = self.create_publisher(Image, IMAGE_RAW, SENSOR)
         self._states = self.create_publisher(ArmState, ARM_STATE, RECORDS)
         self._joints = self.create_publisher(JointState, JOINT_STATES, COMMANDS)
