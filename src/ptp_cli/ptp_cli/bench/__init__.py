@@ -9,4 +9,5 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "plan": ("plan_",),
     "learn": ("learn_", "vqvae_", "iql_", "replay_"),
     "control": ("control_",),
+    "practice": ("practice_",),
 }

@@ -45,22 +45,30 @@ def measure(settings: BenchSettings) -> Figures:
 
 
 def _episode(settings: BenchSettings, view: bool) -> dict[str, Any]:
-    """Figures of the task from the summary that the practice node writes."""
+    """Figures of one episode in real time."""
+    given = {
+        "mode": "real_time",
+        "rate": str(RATE),
+        "max_steps": str(settings.pick(400, 20)),
+        "view": "true" if view else "false",
+    }
+    return run_stack("sim", settings, given)
+
+
+def run_stack(name: str, settings: BenchSettings, given: dict[str, str]) -> dict[str, Any]:
+    """Run a stack to the end of its episodes; the task's figures of the summary it writes."""
     with (
         tempfile.TemporaryDirectory(prefix="ptp-bench-") as folder,
         domain_id() as domain,  # a graph of its own: no other arm may hear these commands
     ):
         given = {
             "task": TASK,
-            "mode": "real_time",
-            "rate": str(RATE),
             "planner": "fast",
-            "max_steps": str(settings.pick(400, 20)),
-            "view": "true" if view else "false",
             "output": folder,
             "checkpoint": str(settings.checkpoint_folder()),
+            **given,
         }
-        processes = stack_named("sim").processes(given)
+        processes = stack_named(name).processes(given)
         env = {
             **environment(),
             "ROS_DOMAIN_ID": str(domain),
