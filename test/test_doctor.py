@@ -35,7 +35,7 @@ def up(tmp_path):
 
 def test_a_stack_that_works_is_found_healthy(up, tmp_path):
     path = tmp_path / "doctor.json"
-    command = [sys.executable, "-m", "ptp_cli", "doctor", "--seconds", "3", "--json", str(path)]
+    command = [sys.executable, "-m", "ptp_cli", "doctor", "--seconds", "5", "--json", str(path)]
     result = subprocess.run(command, capture_output=True, text=True)
     assert result.stderr == ""
     report = json.loads(path.read_text())

@@ -27,9 +27,9 @@ from rclpy.qos import QoSProfile
 from std_msgs.msg import Float64, String
 
 from ptp_nodes.doctor.checks import missing_topics
-from ptp_nodes.doctor.examine import examine
-from ptp_nodes.doctor.facts import Expected
-from ptp_nodes.doctor.listen import listen
+from ptp_nodes.doctor.examine import examine, findings
+from ptp_nodes.doctor.facts import Expected, Machine
+from ptp_nodes.doctor.listen import Listener
 from ptp_nodes.doctor.machine import Observer
 from ptp_nodes.doctor.roles import ROLES
 from ptp_nodes.encoder import EncoderNode
@@ -91,45 +91,75 @@ def test_faults_of_a_real_graph_are_found(graph, ros_domain, tmp_path):
         full = RecorderStatus(folder=str(tmp_path), state=RecorderStatus.FAULT, error_msg="full")
         other.create_publisher(RecorderStatus, topics.RECORDER_STATUS, latched).publish(full)
         graph.collect(Observation, topics.OBSERVATION, latched)
-        with node_aside(lambda context: Node("stranger", context=context)) as stranger:
+        with (
+            node_aside(lambda context: Node("stranger", context=context)) as stranger,
+            node_aside(lambda context: Listener(context=context)) as listener,
+        ):
             stranger.create_publisher(String, "number", 1)  # another type
-            lock = tmp_path / "requirements.lock"
-            lock.write_text("numpy==0.0.1 \\\n    --hash=sha256:0\n")
-            expected = Expected("camera", ("camera", "encoder", "view"))
-            report = examine([expected], 2.5, pins=[lock])
-    assert report.graph.domain == ros_domain
-    assert report.graph.discovery_range == "LOCALHOST"
-    assert not any("doctor" in node for node in report.graph.nodes)
-    named = {(finding.check, finding.subject) for finding in report.findings}
-    assert named >= {
-        ("missing-node", "view"),
-        ("twice", "/planner"),
-        ("missing-topic", "/image_raw"),
-        ("missing-topic", "/plan"),
-        ("no-writer", "/a/words"),
-        ("qos", "/latent"),
-        ("type", "/number"),
-        ("encoder", "/plan"),
-        ("taken-over", "arm"),
-        ("arm", "arm"),
-        ("unhealthy", "/planner"),
-        ("stamp", "/observation"),
-        ("slow", "/observation"),
-        ("frozen", "/observation"),
-        ("version", "numpy"),
-        ("recorder", "recorder"),
-    }
-    (words,) = (f for f in report.findings if f.subject == "/a/words")
-    assert "/other writes the same to /b/words" in words.cure
-    assert not named & {("clock", "/observation"), ("missing-topic", "/observation")}
+
+            def named():
+                return {(f.check, f.subject) for f in diagnose(listener, tmp_path)}
+
+            graph.wait(lambda: named() >= FAULTS, "all findings")
+            words = next(f for f in diagnose(listener, tmp_path) if f.subject == "/a/words")
+            assert "/other writes the same to /b/words" in words.cure
+            assert not named() & {("clock", "/observation"), ("missing-topic", "/observation")}
+            seen = listener.graph(ros_domain, "LOCALHOST")
+            assert not any("doctor" in node for node in seen.nodes)
+
+
+def diagnose(listener, folder):
+    seen = listener.graph(1, "LOCALHOST")
+    expected = Expected("camera", ("camera", "encoder", "view"))
+    return findings(seen, Machine(cores=2), expected)
+
+
+FAULTS = {
+    ("missing-node", "view"),
+    ("twice", "/planner"),
+    ("missing-topic", "/image_raw"),
+    ("missing-topic", "/plan"),
+    ("no-writer", "/a/words"),
+    ("qos", "/latent"),
+    ("type", "/number"),
+    ("encoder", "/plan"),
+    ("taken-over", "arm"),
+    ("arm", "arm"),
+    ("unhealthy", "/planner"),
+    ("stamp", "/observation"),
+    ("slow", "/observation"),
+    ("frozen", "/observation"),
+    ("recorder", "recorder"),
+}
+
+
+def test_an_examination_has_domain_versions_and_disks_and_can_be_written(
+    graph, ros_domain, tmp_path
+):
+    full = RecorderStatus(folder=str(tmp_path), state=RecorderStatus.FAULT, error_msg="full")
+    graph.client.create_publisher(RecorderStatus, topics.RECORDER_STATUS, topics.LATCHED).publish(
+        full
+    )
+    lock = tmp_path / "requirements.lock"
+    lock.write_text("numpy==0.0.1 \\\n    --hash=sha256:0\n")
+    report = examine([Expected("camera", ("camera",)), Expected("sim", ())], 3.0, pins=[lock])
+    assert (report.graph.domain, report.graph.discovery_range) == (ros_domain, "LOCALHOST")
+    assert report.expected.stack == "sim"
     assert report.machine.free[str(tmp_path)] > 0
+    assert {f.check for f in report.findings} >= {"version", "recorder"}
     assert json.loads(json.dumps(report.as_dict()))["healthy"] is False
 
 
 def test_types_are_those_of_this_build(graph):
     graph.add(Node("encoder", context=graph.context)).create_publisher(Latent, "latent", 1)
     graph.wait(lambda: graph.client.count_publishers("/latent"), "the topic")
-    (writer,) = listen(0.5).topic("/latent").writers
+    with node_aside(lambda context: Listener(context=context)) as listener:
+
+        def latent():
+            return listener.graph(1, "").topic("/latent")
+
+        graph.wait(lambda: latent() and latent().writers, "the writer")
+        (writer,) = latent().writers
     share = Path(get_package_share_directory("ptp_interfaces"))
     hashes = json.loads((share / "msg" / "Latent.json").read_text())["type_hashes"]
     assert writer.type == "ptp_interfaces/msg/Latent"
@@ -139,10 +169,17 @@ def test_types_are_those_of_this_build(graph):
 def test_a_latched_message_from_before_is_not_news(graph):
     writer = graph.client.create_publisher(Latent, topics.LATENT, topics.LATCHED)
     writer.publish(Latent(encoder_id="e1"))
-    seen = listen(1.0)
-    assert seen.stream("/latent").count == 0
-    assert seen.stream("/latent").newest_age > 0.5
-    assert seen.encoders == (("/latent", "e1"),)
+    with node_aside(lambda context: Listener(context=context)) as listener:
+
+        def seen():
+            return listener.graph(1, "")
+
+        graph.wait(lambda: seen().encoders, "the latent")
+        assert seen().stream("/latent").count == 0
+        assert seen().stream("/latent").newest_age > 0.0
+        assert seen().encoders == (("/latent", "e1"),)
+        writer.publish(Latent(encoder_id="e1"))
+        graph.wait(lambda: seen().stream("/latent").count == 1, "the next")
 
 
 def test_our_nodes_write_what_their_roles_say(graph, folder):
@@ -151,11 +188,18 @@ def test_our_nodes_write_what_their_roles_say(graph, folder):
         with_networks = kind in (EncoderNode, PlannerNode, PolicyNode)
         values = {"checkpoint": str(folder)} if with_networks else {}
         graph.add(kind(context=graph.context, parameter_overrides=parameters(values)))
-    seen = listen(2.0)
-    names = {node[1:] for node in seen.nodes}
-    assert names & set(ROLES) == {"encoder", "planner", "policy", "practice", "teleop", "view"}
-    assert list(missing_topics(seen)) == []
-    assert seen.parameters["/policy"] == {"checkpoint": str(folder)}
+    names = {"encoder", "planner", "policy", "practice", "teleop", "view"}
+    with node_aside(lambda context: Listener(context=context)) as listener:
+
+        def seen():
+            return listener.graph(1, "")
+
+        def known():
+            return names == {node[1:] for node in seen().nodes} & set(ROLES)
+
+        graph.wait(lambda: known() and "/policy" in seen().parameters, "the nodes")
+        graph.wait(lambda: not list(missing_topics(seen())), "their topics")
+        assert seen().parameters["/policy"] == {"checkpoint": str(folder)}
 
 
 def test_threads_of_a_nodes_process_are_counted_and_its_domain_is_read():

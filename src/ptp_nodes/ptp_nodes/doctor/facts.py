@@ -102,7 +102,7 @@ class Process:
     node: str  # its name, without namespace
     domain: int
     discovery_range: str
-    busy_threads: int  # that used a tenth of a core or more
+    busy_threads: int  # that worked much of the time, or would have if they had a core
     cores: float  # used, on average
     waiting: float  # share of the time in which a thread that could run had no core
 

@@ -26,6 +26,7 @@ from sensor_msgs.msg import Image
 from ptp_nodes.doctor.facts import Recorder, Stream
 
 NS = 1e-9
+AT_ONCE = 1.0  # s: then a message that left earlier comes from a clock that is behind
 
 
 class Heard:
@@ -34,7 +35,7 @@ class Heard:
     def __init__(self, name: str, type_name: str) -> None:
         self._name, self._type = name, type_name
         self._began, self._began_ns = time.monotonic(), time.time_ns()
-        self._arrived = self._count = 0
+        self._count = 0
         self._newest: int | None = None  # when the newest left, ns
         self._transfers: list[float] = []
         self._ages: list[float] = []
@@ -43,14 +44,13 @@ class Heard:
 
     def add(self, message: Any, left: int, arrived: int) -> None:
         """Count a message that left and arrived at these times, ns of the system clocks."""
-        self._arrived += 1
         self._newest = left
+        if self._is_old(left):
+            return  # latched: it says what was, not how fast things come
+        self._count += 1
         picture = message.image if isinstance(message, Observation) else message
         if isinstance(picture, Image):
             self._see(picture)
-        if self._arrived == 1 and left < self._began_ns:
-            return  # latched: it says what was, not how fast things come
-        self._count += 1
         self._transfers.append((arrived - left) * NS)
         header = getattr(message, "header", None)
         if header is not None and (header.stamp.sec or header.stamp.nanosec):
@@ -70,6 +70,11 @@ class Heard:
             same=self._longest,
             pictures=self._pictures,
         )
+
+    def _is_old(self, left: int) -> bool:
+        """Whether a message was waiting for this reader. Those come first, and at once."""
+        early = time.monotonic() - self._began < AT_ONCE
+        return early and not self._count and left < self._began_ns
 
     def _see(self, picture: Image) -> None:
         content = zlib.crc32(memoryview(picture.data))

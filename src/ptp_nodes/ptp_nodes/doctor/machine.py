@@ -17,16 +17,17 @@ from ptp_ros.shared_memory import left_behind
 
 PROC = Path("/proc")
 TICK = os.sysconf("SC_CLK_TCK")
-BUSY = 0.1  # of a core: threads below do not count
+BUSY = 0.1  # of a core that a busy thread used,
+STARVED = 0.5  # or share of the time in which it could run, if it had to wait for a core
 PARTS = {"numpy": "numpy", "torch": "torch", "ros-rclpy": "rclpy"}  # locked -> without wheels
 
 
 @dataclass(frozen=True)
 class _Usage:
-    """Times of a process so far, s: CPU of each thread; waiting for a core, all threads."""
+    """Times of a process's threads so far, s: on a core, and waiting for one."""
 
-    cpu: dict[str, float]
-    waited: float
+    ran: dict[str, float]
+    waited: dict[str, float]
 
 
 class Observer:
@@ -82,31 +83,35 @@ def node_processes() -> dict[int, tuple[str, dict[str, str]]]:
 def _process(
     pid: int, name: str, environ: dict[str, str], before: _Usage, after: _Usage, seconds: float
 ) -> Process:
-    used = {thread: cpu - before.cpu.get(thread, 0.0) for thread, cpu in after.cpu.items()}
-    ran, waited = sum(used.values()), max(0.0, after.waited - before.waited)
+    ran = {thread: t - before.ran.get(thread, 0.0) for thread, t in after.ran.items()}
+    waited = {thread: t - before.waited.get(thread, 0.0) for thread, t in after.waited.items()}
+    busy = sum(
+        ran[thread] >= BUSY * seconds or ran[thread] + waited[thread] >= STARVED * seconds
+        for thread in ran
+    )
+    used, lost = sum(ran.values()), sum(waited.values())
     domain = environ.get("ROS_DOMAIN_ID", "0")
     return Process(
         pid=pid,
         node=name,
         domain=int(domain) if domain.isdigit() else 0,
         discovery_range=environ.get("ROS_AUTOMATIC_DISCOVERY_RANGE", "SUBNET").upper(),
-        busy_threads=sum(cpu >= BUSY * seconds for cpu in used.values()),
-        cores=ran / seconds,
-        waiting=waited / (waited + ran) if waited + ran > 0.0 else 0.0,
+        busy_threads=busy,
+        cores=used / seconds,
+        waiting=lost / (lost + used) if lost + used > 0.0 else 0.0,
     )
 
 
 def _usage(pid: int) -> _Usage | None:
     """Times of a process; None where it has ended."""
-    cpu, waited = {}, 0.0
+    usage = _Usage({}, {})
     for task in PROC.glob(f"{pid}/task/*"):
         try:
-            ran, queued, _ = (task / "schedstat").read_text().split()
+            ran, waited, _ = (task / "schedstat").read_text().split()
         except (OSError, ValueError):
             continue
-        cpu[task.name] = int(ran) * 1e-9
-        waited += int(queued) * 1e-9
-    return _Usage(cpu, waited) if cpu or (PROC / str(pid)).is_dir() else None
+        usage.ran[task.name], usage.waited[task.name] = int(ran) * 1e-9, int(waited) * 1e-9
+    return usage if usage.ran or (PROC / str(pid)).is_dir() else None
 
 
 def _machine_cpu() -> float:

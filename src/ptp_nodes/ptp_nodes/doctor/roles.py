@@ -43,6 +43,8 @@ NEED_A_READER = {
 # Topics that nodes read when somebody writes them; else they do without.
 MAY_LACK_A_WRITER = (
     topics.POLICY_UPDATE,
+    topics.LEARNER_DUE,
+    topics.ALIVE,
     topics.IMAGE_RAW,
     topics.GOAL_IMAGE,
     topics.RECORDER_STATUS,
