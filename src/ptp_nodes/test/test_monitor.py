@@ -161,6 +161,20 @@ def test_the_line_says_where_the_run_stands(board, sheet):
     assert sheet.numbers == [("planner", "cost", 1.25)]
 
 
+def test_what_seldom_changes_is_repeated_for_pages_that_open_late(board, sheet, clock):
+    board.goal(plain(BLUE))
+    board.episode(news("acting"))
+    for tick in range(41):
+        clock.now = 100.0 + 0.5 * tick
+        board.observed(plain(RED))
+        board.beat({"policy"})
+    for tick in range(41):  # the stack has ended
+        clock.now = 121.0 + 0.5 * tick
+        board.beat(set())
+    assert sheet.texts == ["Task **B**, episode 3: acting"] * 4  # once, after 0, 10, 20 s
+    assert len(sheet.pictures["goal"]) == len(sheet.pictures["plan"]) == 4
+
+
 def test_the_arm_stands_where_its_joints_put_it(board, sheet):
     board.joints(dict(zip(ARM_JOINTS, REST_CONFIGURATION)))
     position, _ = SawyerKinematics.from_urdf(sawyer_urdf_path()).forward(REST_CONFIGURATION)

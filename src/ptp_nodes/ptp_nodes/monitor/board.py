@@ -19,6 +19,7 @@ from ptp_robot.shapes import ArmShapes
 CAMERA, OBSERVATION, PURSUED, GOAL, PLAN = "camera", "observation", "pursued", "goal", "plan"
 TRACE = 500  # points of the tool's way that are kept
 APART = 0.005  # m between two of them
+REPEAT = 10.0  # s
 LARGEST = 240  # pixels a side of the camera's picture, that a browser keeps up
 BLANK = np.full((48, 48, 3), 64, np.uint8)
 
@@ -60,6 +61,7 @@ class Board:
         self._due: dict[str, float] = {}
         self._start: np.ndarray | None = None
         self._seen: np.ndarray | None = None
+        self._seen_since = False  # since seldom changes were repeated
         self._goal: np.ndarray | None = None
         self._subgoals: list[np.ndarray] = []
         self._marked: int | None = None
@@ -69,9 +71,16 @@ class Board:
         self._line = ""
 
     def beat(self, nodes: set[str]) -> None:
-        """Say so while there is nothing to show."""
+        """Say so while there is nothing to show; repeat what seldom changes."""
         if not self._line:
             self._say(f"Waiting for an episode. Nodes: {', '.join(sorted(nodes)) or 'none'}")
+        # A page that opens late gets the newest first: let what it needs be among that.
+        elif self._seen_since and self._is_due("repeat", REPEAT):
+            self._seen_since = False
+            self._canvas.text(self._line)
+            if self._goal is not None:
+                self._canvas.picture(GOAL, self._goal)
+                self._draw_plan()
 
     def camera(self, picture: np.ndarray) -> None:
         """The picture for people."""
@@ -80,7 +89,7 @@ class Board:
 
     def observed(self, picture: np.ndarray) -> None:
         """The picture that the policy sees."""
-        self._seen = picture
+        self._seen, self._seen_since = picture, True
         if self._is_due(OBSERVATION):
             self._canvas.picture(OBSERVATION, picture)
 
@@ -152,11 +161,11 @@ class Board:
             self._line = line
             self._canvas.text(line)
 
-    def _is_due(self, name: str) -> bool:
+    def _is_due(self, name: str, period: float | None = None) -> bool:
         now = self._now()
         if now < self._due.get(name, now):
             return False
-        self._due[name] = now + self._period
+        self._due[name] = now + (period or self._period)
         return True
 
     def _draw_plan(self) -> None:

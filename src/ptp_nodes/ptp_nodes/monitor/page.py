@@ -172,9 +172,13 @@ def layout(nodes: Sequence[str]) -> rrb.Blueprint:
 
 
 def _plot(title: str, contents: list[str]) -> rrb.TimeSeriesView:
+    shares = all(path.endswith("_rate") for path in contents)
+    several = len(contents) > 1 or contents[0].endswith("**")
     return rrb.TimeSeriesView(
         name=title,
         contents=contents,
+        axis_y=rrb.ScalarAxis(range=(-0.05, 1.05)) if shares else None,
+        plot_legend=rrb.PlotLegend("LeftTop", visible=several),
         time_ranges=rrb.VisibleTimeRange(
             TIMELINE,
             start=rrb.TimeRangeBoundary.cursor_relative(seconds=-WINDOW),
