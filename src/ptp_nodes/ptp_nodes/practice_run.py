@@ -136,14 +136,13 @@ class PracticeRun:
                 number += 1
 
     def run(self) -> bool:
-        """Do every episode; whether none failed for a technical reason.
+        """Do every episode; whether all went well.
 
+        A run that can be resumed does episodes that failed for a technical reason again.
         Raises RequestError when the node stops. Gives up after too many failures in a row.
         """
         in_a_row = 0
-        for episode in self.episodes():
-            if self._kept is not None and (episode.task, episode.index) in self._kept.results:
-                continue
+        for episode in self._to_do():
             try:
                 result = self._episode(episode)
             except RequestError as error:
@@ -162,7 +161,16 @@ class PracticeRun:
             self._write()
         self._report(EpisodeStatus.FINISHED, None)
         self._write()
-        return not self.failures
+        return self.done == self.total
+
+    def _to_do(self) -> Iterator[Episode]:
+        """Episodes in turn; with ``resume`` until all are done."""
+        if self._kept is None:
+            yield from self.episodes()
+            return
+        done = self._kept.results
+        while left := [e for e in self.episodes() if (e.task, e.index) not in done]:
+            yield from left
 
     def summary(self) -> dict[str, Any]:
         """Figures so far, in the shape that `ptp evaluate` writes."""

@@ -172,3 +172,20 @@ def test_a_run_never_goes_on_with_other_settings(tmp_path):
     run(ScriptedTable(), tmp_path, resume=True)
     with pytest.raises(InputError, match='another "seed"'):
         run(ScriptedTable(), tmp_path, resume=True, seed=6)
+
+
+def test_what_failed_is_done_again_where_a_run_can_be_resumed(tmp_path):
+    fault = RequestError(ErrorCode.UNAVAILABLE, "the planner died")
+    table = ScriptedTable(faults={1: fault})
+    practice, clean, _ = run(table, tmp_path, resume=True)
+    assert clean and practice.done == 4 and len(practice.failures) == 1
+    resets = [call for call in table.calls if call[0] == "reset"]
+    assert len(resets) == 5 and resets[4] == resets[1]
+
+
+def test_what_fails_again_and_again_is_given_up(tmp_path):
+    fault = RequestError(ErrorCode.UNAVAILABLE, "the planner died")
+    practice, clean, _ = run(
+        ScriptedTable(faults=dict.fromkeys(range(1, 9), fault)), tmp_path, resume=True
+    )
+    assert not clean and practice.done == 1 and len(practice.failures) == 2
