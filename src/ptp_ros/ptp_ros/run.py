@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import signal
@@ -79,6 +80,7 @@ def _run(create: Callable[[], Node], args: Sequence[str] | None) -> int:
 def _wait_for_signals(told: threading.Event, executor: SingleThreadedExecutor) -> None:
     signal.sigwait(SIGNALS)
     told.set()
-    executor.create_task(lambda: None)  # the executor looks up
+    with contextlib.suppress(AttributeError, RCLError):  # it has just ended by itself
+        executor.create_task(lambda: None)  # the executor looks up
     number = signal.sigwait(SIGNALS)
     os._exit(128 + number)
