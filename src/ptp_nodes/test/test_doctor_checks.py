@@ -100,8 +100,7 @@ def test_a_missing_node_is_named_with_what_does_not_happen_and_explains_its_topi
     nodes = ("/policy", "/sim_bridge")
     lost = [f for f in found(graph(nodes=nodes, topics=topics)) if f.check != "no-reader"]
     assert [(f.check, f.subject) for f in lost] == [("missing-node", "encoder")]
-    assert "the policy is blind" in lost[0].line()
-    assert "ptp up sim" in lost[0].cure
+    assert "the policy is blind" in lost[0].line() and "ptp up sim" in lost[0].cure
 
 
 @pytest.mark.parametrize(
@@ -128,7 +127,7 @@ def test_the_stack_that_is_meant_is_the_one_that_fits():
     assert guess(graph(), stacks) == SIM
     assert guess(graph(nodes=("/encoder", "/camera")), stacks) == camera
     assert guess(graph(nodes=(*graph().nodes, "/recorder", "/learner")), stacks) == practice
-    assert guess(graph(nodes=()), [SIM, camera]).stack in ("sim", "camera")
+    assert guess(graph(nodes=()), [SIM, camera]) == SIM
 
 
 FAULTS = {
@@ -278,13 +277,19 @@ HEALTHY = {
     },
     "no learner": {"topics": replaced(topic("/policy_update", reader="/policy"))},
     "one encoder": {"encoders": (("/latent", "e1"), ("/plan", "e1"), ("/policy_update", ""))},
+    "no policy": {
+        "nodes": ("/encoder", "/sim_bridge"),
+        "topics": (*graph().topics[:5], topic("/step", reader="/view")),
+        "taken_over": True,
+    },
     "room on the disk": {"recorder": Recorder("/r", "", 0, 9 * GIB)},
 }
 
 
 @pytest.mark.parametrize("changes", HEALTHY.values(), ids=HEALTHY)
 def test_what_only_looks_like_a_fault_is_none(changes):
-    assert found(graph(**changes)) == ()
+    nodes = changes.get("nodes", graph().nodes)
+    assert found(graph(**changes), expected=Expected("s", tuple(n[1:] for n in nodes))) == ()
 
 
 def test_checkpoints_of_different_encoders_are_seen_before_anything_is_sent(tmp_path):
@@ -310,7 +315,10 @@ MACHINES = {
     ),
     "other programs": (
         Machine(cores=2, processes=(process(waiting=0.5),), others=1.6),
-        ("load", "Other programs use 1.6 of 2 cores"),
+        (
+            "load",
+            "wait 50% of their time for a core: 1 of their threads are busy (policy 1)",
+        ),
     ),
     "discovery ranges": (
         Machine(cores=2, processes=(process(), process("view", discovery_range="SUBNET"))),
@@ -335,11 +343,5 @@ def test_a_fault_of_the_machine_gives_its_finding_and_no_other(machine, expected
 
 
 def test_busy_threads_that_need_not_wait_are_no_fault():
-    assert (
-        found(
-            machine=Machine(
-                cores=8, processes=tuple(dataclasses.replace(p, waiting=0.05) for p in BUSY)
-            )
-        )
-        == ()
-    )
+    calm = tuple(dataclasses.replace(one, waiting=0.05) for one in BUSY)
+    assert found(machine=Machine(cores=8, processes=calm)) == ()

@@ -77,14 +77,12 @@ def missing_topics(graph: Graph) -> Iterator[Finding]:
                 )
 
 
-def lonely_topics(graph: Graph, expected: Expected) -> Iterator[Finding]:
+def lonely_topics(graph: Graph) -> Iterator[Finding]:
     """Topics that are read and not written, or written and not read where that matters."""
     there = {short(node) for node in graph.nodes}
-    # A node that is missing is named already; what it would write is no news.
-    explained = {
-        name
-        for node in set(expected.nodes) - there
-        for name in (ROLES[node].writes if node in ROLES else ())
+    # Their writers are missing, which is named already, or the stack does without them.
+    explained = {name for node in set(ROLES) - there for name in ROLES[node].writes} - {
+        name for node in there.intersection(ROLES) for name in ROLES[node].writes
     }
     silent = [t for t in graph.topics if t.writers and not t.readers]
     for topic in graph.topics:
@@ -174,7 +172,7 @@ def encoders(graph: Graph) -> Iterator[Finding]:
 
 def states(graph: Graph) -> Iterator[Finding]:
     """What arm and nodes say is wrong."""
-    if graph.taken_over:
+    if graph.taken_over and "policy" in {short(node) for node in graph.nodes}:
         yield Finding(
             "taken-over",
             "arm",

@@ -36,7 +36,7 @@ def findings(graph: Graph, machine: Machine, expected: Expected) -> tuple[Findin
         *checks.twins(graph),
         *flow.domains(graph, machine),
         *checks.missing_topics(graph),
-        *checks.lonely_topics(graph, expected),
+        *checks.lonely_topics(graph),
         *checks.definitions(graph),
         *checks.qualities(graph),
         *checks.encoders(graph),
@@ -53,13 +53,12 @@ def findings(graph: Graph, machine: Machine, expected: Expected) -> tuple[Findin
 
 
 def guess(graph: Graph, stacks: Iterable[Expected]) -> Expected:
-    """The stack of which most nodes run; the first, where none does."""
+    """The stack of which most nodes run and fewest are missing; the first, where none runs."""
     there = {short(node) for node in graph.nodes}
-    stacks = list(stacks)
 
-    def fit(stack: Expected) -> tuple[int, int]:
-        missing = len(set(stack.nodes) - there)
-        return len(there.intersection(stack.nodes)) - missing, -missing
+    def fit(stack: Expected) -> int:
+        found = len(there.intersection(stack.nodes))
+        return 2 * found - len(stack.nodes) if found else -(10**6)
 
     return max(stacks, key=fit)
 

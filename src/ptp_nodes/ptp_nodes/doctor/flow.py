@@ -16,7 +16,6 @@ MOTION = 0.002  # m: a picture of an arm that moved so far must differ
 APART = 0.5  # s between clocks or of delay, beyond which observations count as stale
 LEAST_FREE = 2 * 2**30  # bytes: some hundred episodes
 LEAST_WAITING = 0.25  # share of waiting for a core that hurts
-BUSY_SHARE = 0.5  # of all cores
 
 
 def observations(graph: Graph) -> Iterator[Finding]:
@@ -147,7 +146,7 @@ def threads(machine: Machine) -> Iterator[Finding]:
         f"{p.node} {p.busy_threads}"
         for p in sorted(ours, key=lambda p: p.busy_threads, reverse=True)
     )
-    if busy > machine.cores:
+    if busy > machine.cores and any(process.busy_threads > 1 for process in ours):
         yield Finding(
             "threads",
             "cpu",
@@ -157,14 +156,14 @@ def threads(machine: Machine) -> Iterator[Finding]:
             "Start the nodes with OMP_NUM_THREADS=1, as ptp up does, and lower threads:= of "
             "planner and learner",
         )
-    elif machine.others > BUSY_SHARE * machine.cores:
+    else:
         yield Finding(
             "load",
             "cpu",
-            f"Other programs use {machine.others:.1f} of {machine.cores} cores, and the nodes "
-            f"wait {waiting:.0%} of their time for a core",
+            f"The nodes wait {waiting:.0%} of their time for a core: {busy} of their threads are "
+            f"busy ({listed}), other programs use {machine.others:.1f} of {machine.cores} cores",
             "Pictures come late and are skipped",
-            "End them, or run them with nice",
+            "End what else runs, or run it with nice; else lower rate:=",
         )
 
 
