@@ -147,9 +147,18 @@ class Stack:
             )
         return found
 
-    def always(self) -> tuple[str, ...]:
-        """Names of the nodes that it has whatever the arguments and what is installed."""
-        return tuple(spec.name for spec in self.nodes if not spec.when and not spec.optional)
+    def names(self, given: Values | None = None) -> tuple[str, ...]:
+        """Names of the nodes that it has with these arguments, wherever it is installed.
+
+        ``given`` None: those that it has with any arguments. Raises ConfigError.
+        """
+        values = None if given is None else self.values(given)
+        return tuple(
+            spec.name
+            for spec in self.nodes
+            if not spec.optional
+            and (not spec.when if values is None else _wanted(spec.when, values))
+        )
 
     def show_arguments(self) -> str:
         """A text that explains every argument."""

@@ -43,6 +43,14 @@ def test_defaults_start_the_nodes_that_are_wanted():
     ]
 
 
+def test_the_nodes_of_given_arguments_and_of_any_can_be_listed():
+    assert STACK.names() == STACK.names({}) == ("hand",)
+    assert STACK.names({"look": "true", "kind": "large"}) == ("hand", "eye", "crane")
+    assert "view" in STACKS["sim"].names({})
+    assert "view" not in STACKS["sim"].names({"view": "false"})
+    assert not {"view", "rviz", "robot_state_publisher"} & set(STACKS["sim"].names())
+
+
 def test_given_arguments_come_after_the_file_and_so_win_over_it(tmp_path):
     path = tmp_path / "own.yaml"
     path.write_text("hand:\n  ros__parameters:\n    speed: 5.0\n")

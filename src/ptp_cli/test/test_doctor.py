@@ -29,6 +29,8 @@ def test_nothing_that_runs_is_a_finding_and_everything_is_in_the_file(
     ("words", "message"),
     [
         (["--stack", "simm"], 'no stack "simm"'),
+        (["view:=false"], "name it with --stack"),
+        (["--stack", "sim", "vieww:=false"], 'did you mean "view"'),
         (["--seconds", "0"], "--seconds is 0; it must be above 0"),
         (["--seconds", "0.1", "--json", "/proc/none/doctor.json"], "cannot be written"),
     ],

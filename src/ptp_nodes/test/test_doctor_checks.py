@@ -212,11 +212,11 @@ FAULTS = {
     ),
     "an encoder that does not keep up": (
         {"streams": (stream("/observation"), stream("/latent", 30), stream("/step", 30))},
-        ("slow", "/latent", "/encoder answers 30 of 50 messages on /observation"),
+        ("slow", "/latent", "/encoder makes 6.0 messages a second of 10.0 on /observation"),
     ),
     "a policy that is dumb": (
         {"streams": (stream("/observation"), stream("/latent"))},
-        ("stale", "/step", "/policy answers 0 of 50"),
+        ("stale", "/step", "/policy makes 0.0 messages a second of 10.0"),
     ),
     "lock-step that hangs": (
         {
@@ -274,6 +274,9 @@ HEALTHY = {
         "streams": (stream("/observation", 0, newest_age=9.0),),
         "parameters": {"/sim_bridge": {"mode": "lock_step", "rate": 10.0}},
         "acting": False,
+    },
+    "a stream that was found late": {
+        "streams": (stream("/observation"), stream("/latent", 20, seconds=2.0), stream("/step"))
     },
     "no learner": {"topics": replaced(topic("/policy_update", reader="/policy"))},
     "one encoder": {"encoders": (("/latent", "e1"), ("/plan", "e1"), ("/policy_update", ""))},

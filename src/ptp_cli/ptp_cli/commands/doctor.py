@@ -8,7 +8,8 @@ from pathlib import Path
 
 EPILOG = """\
 Run it beside `ptp up` or `ros2 launch`, in a shell with the same ROS_DOMAIN_ID. It moves nothing.
-Each finding is one line: the check, what is wrong, why it matters, what to do.
+With --stack it expects every node that `ptp up NAME` starts with the same arguments, without it
+those that the stack always has. Each finding is one line: the check, what is wrong, why it matters, what to do.
 Exit status: 0 healthy, 1 findings, 2 wrong arguments.
 """
 
@@ -25,6 +26,7 @@ def add_parser(subparsers) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
+    add("arguments", nargs="*", metavar="NAME:=VALUE", help="that the stack was started with")
     add("--stack", metavar="NAME", help="the stack that should run (default: what fits best)")
     add("--seconds", type=float, default=5.0, metavar="S", help="to listen (default: %(default)g)")
     add("--json", type=Path, metavar="FILE", help="write everything that was seen")
@@ -37,6 +39,7 @@ def run(args: argparse.Namespace) -> int:
 
     from ptp_bringup.shared import shared_root
     from ptp_bringup.stacks import STACKS, stack_named
+    from ptp_bringup.up import parse
     from ptp_core.data.files import write_atomically
     from ptp_core.errors import InputError
     from ptp_nodes.doctor.examine import examine
@@ -44,10 +47,16 @@ def run(args: argparse.Namespace) -> int:
 
     if not (math.isfinite(args.seconds) and args.seconds > 0.0):
         raise InputError(f"--seconds is {args.seconds:g}; it must be above 0")
-    stacks = [stack_named(args.stack)] if args.stack else list(STACKS.values())
+    if args.stack:
+        stack = stack_named(args.stack)
+        expected = [Expected(stack.name, stack.names(parse(args.arguments)))]
+    elif args.arguments:
+        raise InputError(f"{args.arguments[0]} is an argument of a stack: name it with --stack")
+    else:
+        expected = [Expected(stack.name, stack.names()) for stack in STACKS.values()]
     root = shared_root()
     report = examine(
-        [Expected(stack.name, stack.always()) for stack in stacks],
+        expected,
         args.seconds,
         pins=(root / "requirements.lock", root / "tools" / "workspace.py"),
     )

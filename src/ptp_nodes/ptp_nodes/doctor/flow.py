@@ -66,15 +66,16 @@ def answers(graph: Graph) -> Iterator[Finding]:
             made = graph.stream(resolve(full, product))
             if given is None or given.count < FEW:
                 continue
-            count = 0 if made is None else made.count
-            if count < SLOW * given.count:
+            # Rates, not counts: the two may have been heard for different times.
+            rate = 0.0 if made is None else made.rate
+            if rate < SLOW * given.rate:
                 yield Finding(
-                    "slow" if count else "stale",
+                    "slow" if rate else "stale",
                     resolve(full, product),
-                    f"{full} answers {count} of {given.count} messages on {given.name}",
-                    "Pictures are skipped" if count else "Nothing comes of the pictures",
+                    f"{full} makes {rate:.1f} messages a second of {given.rate:.1f} on {given.name}",
+                    "Pictures are skipped" if rate else "Nothing comes of the pictures",
                     f"Free the cores for {node}, or lower rate:="
-                    if count
+                    if rate
                     else f"Read the log of {node}",
                 )
 

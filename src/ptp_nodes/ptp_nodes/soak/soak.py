@@ -97,6 +97,7 @@ def soak(
         "episodes:=100000",
         f"seed:={settings.seed}",
         "record_images:=false",
+        "learn_from:=all",
     ]
     with observing(domain) as observer:
         stack = RunningStack("practice", words, settings.out / "nodes.log")
