@@ -9,8 +9,8 @@ from pathlib import Path
 EPILOG = """\
 Run it beside `ptp up` or `ros2 launch`, in a shell with the same ROS_DOMAIN_ID. It moves nothing.
 With --stack it expects every node that `ptp up NAME` starts with the same arguments, without it
-those that the stack always has. Each finding is one line: the check, what is wrong, why it matters, what to do.
-Exit status: 0 healthy, 1 findings, 2 wrong arguments.
+those that the stack always has. Each finding is one line: what is wrong, why it matters, what to
+do. Exit status: 0 healthy, 1 findings, 2 wrong arguments.
 """
 
 

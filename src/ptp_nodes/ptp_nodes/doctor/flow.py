@@ -72,7 +72,8 @@ def answers(graph: Graph) -> Iterator[Finding]:
                 yield Finding(
                     "slow" if rate else "stale",
                     resolve(full, product),
-                    f"{full} makes {rate:.1f} messages a second of {given.rate:.1f} on {given.name}",
+                    f"{full} makes {rate:.1f} messages a second of {given.rate:.1f} on "
+                    f"{given.name}",
                     "Pictures are skipped" if rate else "Nothing comes of the pictures",
                     f"Free the cores for {node}, or lower rate:="
                     if rate
