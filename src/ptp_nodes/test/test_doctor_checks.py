@@ -103,14 +103,13 @@ def test_a_missing_node_is_named_with_what_does_not_happen_and_explains_its_topi
     assert "the policy is blind" in lost[0].line() and "ptp up sim" in lost[0].cure
 
 
-@pytest.mark.parametrize(
-    ("changes", "cure"),
-    [({"domain": 9}, "runs in domain 9"), ({"pid": 31}, "process 31 lives but is not heard")],
-)
-def test_a_node_that_runs_unseen_is_told_from_one_that_died(changes, cure):
-    machine = Machine(cores=2, processes=(process("encoder", **changes),))
-    lost = found(graph(nodes=("/policy", "/sim_bridge")), machine)
-    assert cure in lost[0].cure
+def test_a_node_that_runs_unseen_is_told_from_one_that_died():
+    stray, hung = process("encoder", domain=9), process("encoder", pid=31)
+    unseen = graph(nodes=("/policy", "/sim_bridge"))
+    assert "One runs in domain 9" in found(unseen, Machine(cores=2, processes=(stray,)))[0].cure
+    both = found(unseen, Machine(cores=2, processes=(stray, hung)))[0]
+    assert "encoder runs as process 31 and is not heard" in both.what
+    assert "If it hangs, end that process" in both.cure
 
 
 def test_nothing_at_all_is_one_finding_that_looks_in_other_domains():

@@ -35,17 +35,21 @@ def missing_nodes(graph: Graph, machine: Machine, expected: Expected) -> Iterato
         return
     for node in lost:
         why = ROLES[node].absent if node in ROLES else "The stack is not whole"
-        found = [process for process in machine.processes if process.node == node]
-        if found and found[0].domain != graph.domain:
-            cure = f"It runs in domain {found[0].domain}: start all nodes with one ROS_DOMAIN_ID"
-        elif found:
+        processes = [process for process in machine.processes if process.node == node]
+        here = [process for process in processes if process.domain == graph.domain]
+        what, cure = (
+            f"{node} is not running ({where})",
+            f"See why it ended in what the stack printed, then: ptp up {expected.stack}",
+        )
+        if here:
+            what = f"{node} runs as process {here[0].pid} and is not heard ({where})"
             cure = (
-                f"Its process {found[0].pid} lives but is not heard: give all nodes the same "
-                "ROS_AUTOMATIC_DISCOVERY_RANGE and RMW_IMPLEMENTATION, or start it again"
+                "If it hangs, end that process; else give all nodes the same "
+                "ROS_AUTOMATIC_DISCOVERY_RANGE and RMW_IMPLEMENTATION"
             )
-        else:
-            cure = f"See why it ended in what the stack printed, then: ptp up {expected.stack}"
-        yield Finding("missing-node", node, f"{node} is not running ({where})", why, cure)
+        elif processes:
+            cure += f". One runs in domain {processes[0].domain}: is it meant to be here?"
+        yield Finding("missing-node", node, what, why, cure)
 
 
 def twins(graph: Graph) -> Iterator[Finding]:

@@ -85,7 +85,7 @@ def pictures(graph: Graph) -> Iterator[Finding]:
     """Cameras that send the same picture again and again."""
     simulated = {
         resolve(node, name)
-        for node in graph.nodes
+        for node in {*graph.nodes, *graph.parameters}
         if short(node) == "sim_bridge"
         for name in (topics.OBSERVATION, topics.IMAGE_RAW)
     }
