@@ -298,8 +298,8 @@ class PolicyNode(ManagedNode):
             "commands": self._commands_sent,
             "goals": self._goals,
             "problems": self._problems,
-            "latency_ms": self._latency * 1e3,
             "updates_refused": self._live.refused,
+            **self._scalars.newest(),
         }
         if not self.active:
             return ERROR, str(self.problem), figures

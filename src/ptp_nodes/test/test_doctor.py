@@ -33,9 +33,11 @@ from ptp_nodes.doctor.listen import Listener
 from ptp_nodes.doctor.machine import Observer
 from ptp_nodes.doctor.roles import ROLES
 from ptp_nodes.encoder import EncoderNode
+from ptp_nodes.learner import LearnerNode
 from ptp_nodes.planner import PlannerNode
 from ptp_nodes.policy import PolicyNode
 from ptp_nodes.practice import PracticeNode
+from ptp_nodes.recorder import RecorderNode
 from ptp_nodes.teleop import TeleopNode
 from ptp_nodes.view import ViewNode
 from ptp_ros import topics
@@ -183,13 +185,19 @@ def test_a_latched_message_from_before_is_not_news(graph):
         graph.wait(lambda: seen().stream("/latent").count == 1, "the next")
 
 
-def test_our_nodes_write_what_their_roles_say(graph, folder):
-    nodes = (EncoderNode, PlannerNode, PolicyNode, PracticeNode, TeleopNode, ViewNode)
-    for kind in nodes:
-        with_networks = kind in (EncoderNode, PlannerNode, PolicyNode)
-        values = {"checkpoint": str(folder)} if with_networks else {}
+def test_our_nodes_write_what_their_roles_say(graph, folder, tmp_path):
+    networks = {"checkpoint": str(folder)}
+    nodes = {
+        EncoderNode: networks,
+        PlannerNode: networks,
+        PolicyNode: networks,
+        LearnerNode: {**networks, "folder": str(tmp_path / "learner")},
+        RecorderNode: {"folder": str(tmp_path / "session"), "min_free": 0},
+        **{kind: {} for kind in (PracticeNode, TeleopNode, ViewNode)},
+    }
+    for kind, values in nodes.items():
         graph.add(kind(context=graph.context, parameter_overrides=parameters(values)))
-    names = {"encoder", "planner", "policy", "practice", "teleop", "view"}
+    names = {"encoder", "planner", "policy", "practice", "teleop", "view", "learner", "recorder"}
     with node_aside(lambda context: Listener(context=context)) as listener:
 
         def seen():
