@@ -277,6 +277,7 @@ HEALTHY = {
     "a stream that was found late": {
         "streams": (stream("/observation"), stream("/latent", 20, seconds=2.0), stream("/step"))
     },
+    "one message that was held up": {"streams": (stream("/arm/state", 1, transfer=1.4),)},
     "no learner": {"topics": replaced(topic("/policy_update", reader="/policy"))},
     "one encoder": {"encoders": (("/latent", "e1"), ("/plan", "e1"), ("/policy_update", ""))},
     "no policy": {

@@ -45,7 +45,7 @@ class Stream:
     seconds: float  # listened
     count: int  # messages published meanwhile; a latched one from before is not counted
     newest_age: float | None = None  # of the newest message at the end; None: nothing came at all
-    transfer: float | None = None  # median of arrival - leaving, on the clocks of both machines
+    transfer: float | None = None  # least arrival - leaving, on the clocks of both machines
     stamp_age: float | None = None  # median of arrival - stamp in the header
     same: int = 0  # longest row of pictures with equal content
     pictures: int = 0

@@ -108,7 +108,8 @@ def pictures(graph: Graph) -> Iterator[Finding]:
 
 def clocks(graph: Graph) -> Iterator[Finding]:
     """Clocks of two machines that are apart, and stamps that are too old."""
-    apart = [s for s in graph.streams if s.transfer is not None and abs(s.transfer) > APART]
+    lively = [stream for stream in graph.streams if stream.count >= FEW]
+    apart = [s for s in lively if s.transfer is not None and abs(s.transfer) > APART]
     if apart:
         worst = max(apart, key=lambda stream: abs(stream.transfer))
         way = "behind" if worst.transfer > 0 else "ahead of"
@@ -120,7 +121,7 @@ def clocks(graph: Graph) -> Iterator[Finding]:
             "Stamps of two machines cannot be compared: fresh pictures count as stale",
             "Synchronise the clocks (chrony), then start the nodes again",
         )
-    for stream in graph.streams:
+    for stream in lively:
         if stream in apart or stream.stamp_age is None or abs(stream.stamp_age) <= APART:
             continue
         word = "old" if stream.stamp_age > 0 else "in the future"
