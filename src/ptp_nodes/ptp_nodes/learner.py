@@ -38,7 +38,7 @@ from ptp_ros.run import run
 from ptp_ros.scalars import Scalars
 from ptp_ros.topics import GET_EPISODE, LATCHED, POLICY_UPDATE, RECORDER_STATUS
 
-BURST = 20  # updates between looks at what else is due
+BURST = 5  # updates between looks at what else is due
 SCALARS_PERIOD = 1.0  # s between values of the curves
 NAMES = ("episodes", "steps", "updates", "due", "buffer_size", "version", "updates_per_second")
 
