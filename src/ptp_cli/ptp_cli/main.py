@@ -17,7 +17,10 @@ from ptp_cli import __version__, commands
 from ptp_core.errors import PtpError
 
 # Order of the list in `ptp --help`: what a newcomer needs first. Others follow by name.
-ORDER = ("demo", "up", "view", "collect", "pretrain", "evaluate", "bench")
+ORDER = (
+    *("demo", "demo-teleop", "up", "doctor", "monitor", "episodes", "import-bag"),
+    *("collect", "pretrain", "evaluate", "bench", "soak"),
+)
 
 
 def command_names() -> list[str]:
