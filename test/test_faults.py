@@ -19,6 +19,8 @@ from ptp_ros.shared_memory import left_behind
 PATIENCE = 60.0  # s; only a failing test waits this long
 STARTS = 20
 
+pytestmark = pytest.mark.timeout(500)  # whole stacks, started again and again
+
 
 class Practice:
     """The practice stack with tiny networks and short episodes, and somebody who watches."""

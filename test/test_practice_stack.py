@@ -12,6 +12,8 @@ from ptp_core.training.checkpoint import load_checkpoint
 
 EPISODES, STEPS = 3, 25
 
+pytestmark = pytest.mark.timeout(300)  # two runs of a whole stack
+
 
 @pytest.fixture
 def start(up, checkpoint, tmp_path):
