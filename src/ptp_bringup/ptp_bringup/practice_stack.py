@@ -27,8 +27,8 @@ OWN = (
         "successes: episodes that succeeded or in which a person helped; all: every one (paper)",
         ("successes", "all"),
     ),
-    Argument("updates_per_step", "0.5", "gradient steps for each practised step (paper: 1)"),
-    Argument("learning_rate", "0.0001", "of policy and values (paper: 0.0003)"),
+    Argument("updates_per_step", "0.25", "gradient steps for each practised step (paper: 1)"),
+    Argument("learning_rate", "0.00003", "of policy and values (paper: 0.0003)"),
     Argument(
         "explore",
         "false",
