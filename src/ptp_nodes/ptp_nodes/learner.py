@@ -145,10 +145,12 @@ class LearnerNode(ManagedNode):
         try:
             while not self._ending.is_set():
                 self._pull(run)
-                for _ in range(min(BURST, run.learner.due)):
-                    self._update(run)
                 if run.publish_due:
                     self._publish(run)
+                for _ in range(min(BURST, run.learner.due)):
+                    self._update(run)
+                    if run.publish_due or self._ending.is_set():
+                        break
                 now = time.monotonic()
                 if now - shown >= SCALARS_PERIOD:
                     rate = (run.learner.updates - updates_shown) / (now - shown)
@@ -157,7 +159,7 @@ class LearnerNode(ManagedNode):
                 if now - saved >= 60 * self.parameters.save_minutes:
                     run.save()
                     saved = now
-                if run.learner.due <= 0:
+                if run.learner.due <= 0 and not run.publish_due:
                     self._wait_for_more(run)
         finally:
             run.save()
