@@ -47,7 +47,7 @@ from ptp_ros.topics import (
 )
 from ptp_sim.env import make_env
 from ptp_sim.goals import PlanFailed
-from ptp_sim.stepping import MODES, CommandGate, first_number
+from ptp_sim.stepping import MODES, CommandGate, first_number, simulated_time
 
 FINGER_JOINT = "gripper_l_finger_joint"
 
@@ -271,7 +271,7 @@ class SimBridgeNode(Node):
         """Simulated time in lock-step, else ROS time."""
         if not self._lock_step:
             return self.get_clock().now().to_msg()
-        nanoseconds = round(self._gate.observation_seq * self._env.world.step_seconds * 1e9)
+        nanoseconds = simulated_time(self._gate.observation_seq, self._env.world.step_seconds)
         return Time(sec=nanoseconds // 10**9, nanosec=nanoseconds % 10**9)
 
     def _publish(self, pixels: np.ndarray) -> None:

@@ -23,6 +23,12 @@ def first_number() -> int:
     return int(time.time() * NUMBERS_A_SECOND) % NUMBERS
 
 
+def simulated_time(number: int, step_seconds: float) -> int:
+    """Time of an observation in lock-step, ns: steps of equal length since number 0."""
+    # In whole picoseconds: numbers are too large for the digits of a float.
+    return number * round(step_seconds * 1e12) // 1000
+
+
 class CommandGate:
     """Counts observations and says whether a command may move the arm.
 

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from ptp_core.errors import InputError
-from ptp_sim.stepping import NUMBERS_A_SECOND, CommandGate, first_number
+from ptp_sim.stepping import NUMBERS_A_SECOND, CommandGate, first_number, simulated_time
 
 
 def test_nothing_moves_before_the_first_picture():
@@ -24,6 +24,12 @@ def test_after_a_restart_numbers_are_higher_than_any_before(monkeypatch):
     second = CommandGate("lock_step", before=first_number())
     assert second.reset() > first.observation_seq
     assert second.observation_seq + 2**31 < 2**32  # as it travels
+
+
+def test_simulated_time_is_even_however_large_the_numbers():
+    for number in (1, 2**31 - 7):
+        apart = simulated_time(number + 1, 1 / 24) - simulated_time(number, 1 / 24)
+        assert apart in (41_666_666, 41_666_667)
 
 
 def test_lock_step_takes_the_answer_to_the_newest_picture_once():
