@@ -33,6 +33,7 @@ from ptp_ros.topics import (
     BASE_FRAME,
     COMMAND,
     COMMANDS,
+    KEPT,
     LATCHED,
     LATENT,
     REACH_GOAL,
@@ -95,7 +96,7 @@ class PolicyNode(ManagedNode):
         )
         # Life-cycle publishers: nothing leaves before activation.
         self._commands = self.create_lifecycle_publisher(CartesianDelta, COMMAND, COMMANDS)
-        self._steps = self.create_lifecycle_publisher(StepInfo, STEP, RECORDS)
+        self._steps = self.create_lifecycle_publisher(StepInfo, STEP, KEPT)
         self.create_subscription(Latent, LATENT, self._gate.put, LATCHED)
         self._taken_over = False
         self.create_subscription(ArmState, ARM_STATE, self._state_arrived, RECORDS)

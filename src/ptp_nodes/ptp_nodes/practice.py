@@ -40,11 +40,11 @@ from ptp_ros.topics import (
     EPISODE,
     GOAL_IMAGE,
     JUDGE_EPISODE,
+    KEPT,
     LATCHED,
     LATENT,
     PLAN_SUBGOALS,
     REACH_GOAL,
-    RECORDS,
     RESET_SCENE,
 )
 
@@ -73,7 +73,7 @@ class PracticeNode(Node):
         self._goals = self.create_publisher(Image, GOAL_IMAGE, LATCHED)
         self._statuses = self.create_publisher(EpisodeStatus, EPISODE, LATCHED)
         self.create_subscription(Latent, LATENT, self._latent_arrived, LATCHED)
-        self.create_subscription(ArmState, ARM_STATE, self._state_arrived, RECORDS)
+        self.create_subscription(ArmState, ARM_STATE, self._state_arrived, KEPT)
         self._scalars = Scalars(self, *NAMES)
         self._tally = Tally()
         self._recording = (

@@ -32,8 +32,8 @@ RECORDED = (
     (EpisodeStatus, topics.EPISODE, topics.LATCHED),
     (Observation, topics.OBSERVATION, topics.STREAM),
     (Latent, topics.LATENT, topics.STREAM),
-    (ArmState, topics.ARM_STATE, topics.RECORDS),
-    (StepInfo, topics.STEP, topics.RECORDS),
+    (ArmState, topics.ARM_STATE, topics.KEPT),
+    (StepInfo, topics.STEP, topics.KEPT),
 )
 
 

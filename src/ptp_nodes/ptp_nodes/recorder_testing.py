@@ -27,8 +27,8 @@ class Table:
         self.publishers = {
             "observation": make(Observation, topics.OBSERVATION, topics.LATCHED),
             "latent": make(Latent, topics.LATENT, topics.LATCHED),
-            "state": make(ArmState, topics.ARM_STATE, topics.RECORDS),
-            "step": make(StepInfo, topics.STEP, topics.RECORDS),
+            "state": make(ArmState, topics.ARM_STATE, topics.KEPT),
+            "step": make(StepInfo, topics.STEP, topics.KEPT),
         }
 
     def observe(

@@ -32,13 +32,26 @@ def heard(graph, pace, learner, due):
 def test_it_waits_until_the_learner_has_caught_up(graph, learner):
     logs = graph.logs()
     pace = Pace(graph.client, Caller(graph.client), most=100)
-    assert begin(graph, pace).wait(PATIENCE)  # no learner yet
+    done = begin(graph, pace)
+    logs.expect("waiting for the learner to come up")
+    assert not done.is_set()
+    heard(graph, pace, learner, 0)
+    assert done.wait(PATIENCE)
     heard(graph, pace, learner, 101)
     done = begin(graph, pace)
     logs.expect("waiting for the learner, which has 101 updates to make")
     assert not done.is_set()
     heard(graph, pace, learner, 100)
     assert done.wait(PATIENCE)
+
+
+def test_practice_begins_without_a_learner_that_does_not_come_up(graph, monkeypatch):
+    monkeypatch.setattr("ptp_nodes.pace.START", 0.2)
+    logs = graph.logs()
+    pace = Pace(graph.client, Caller(graph.client), most=100)
+    assert begin(graph, pace).wait(PATIENCE)
+    logs.expect("did not come up within 0.2 s: going on without it")
+    assert begin(graph, pace).wait(PATIENCE)  # and is not waited for again
 
 
 def test_a_learner_that_died_is_not_waited_for(graph, learner, monkeypatch):

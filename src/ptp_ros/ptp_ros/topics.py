@@ -81,7 +81,15 @@ COMMANDS = QoSProfile(
     history=HistoryPolicy.KEEP_LAST,
     depth=1,
 )
-# Steps and states that a recorder keeps: a gap shows in the sequence numbers.
+# Steps and states as their writers offer them and the recorder takes them: an episode's first
+# ones count even where the two have not found each other yet.
+KEPT = QoSProfile(
+    reliability=ReliabilityPolicy.RELIABLE,
+    durability=DurabilityPolicy.TRANSIENT_LOCAL,
+    history=HistoryPolicy.KEEP_LAST,
+    depth=500,
+)
+# The same for readers that want only what comes from now on; a gap shows in the numbers.
 RECORDS = QoSProfile(
     reliability=ReliabilityPolicy.RELIABLE,
     durability=DurabilityPolicy.VOLATILE,

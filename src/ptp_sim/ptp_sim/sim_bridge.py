@@ -36,10 +36,10 @@ from ptp_ros.topics import (
     IMAGE_RAW,
     JOINT_STATES,
     JUDGE_EPISODE,
+    KEPT,
     LATCHED,
     OBSERVATION,
     REARM,
-    RECORDS,
     RESET_SCENE,
     SENSOR,
     STREAM,
@@ -109,7 +109,7 @@ class SimBridgeNode(Node):
         self._state = ArmState()
         self._observations = self.create_publisher(Observation, OBSERVATION, STREAM)
         self._images = self.create_publisher(Image, IMAGE_RAW, SENSOR)
-        self._states = self.create_publisher(ArmState, ARM_STATE, RECORDS)
+        self._states = self.create_publisher(ArmState, ARM_STATE, KEPT)
         self._joints = self.create_publisher(JointState, JOINT_STATES, COMMANDS)
         self._truth = self.create_publisher(TableState, TABLE_STATE, LATCHED)
         self._lock_step = settings.mode == "lock_step"
