@@ -34,6 +34,7 @@ TORCH = "torch==2.13.0"
 # With ROS 2 sourced these come from the distribution: its messages are compiled for its numpy.
 FROM_ROS = re.compile(r"ros-|numpy==|lark-parser==")
 # Variables in which ROS 2 keeps its search paths.
+PROFILES = "FASTRTPS_DEFAULT_PROFILES_FILE"  # how Fast DDS announces a node
 ROS_PATHS = ("AMENT_PREFIX_PATH", "CMAKE_PREFIX_PATH", "LD_LIBRARY_PATH", "PYTHONPATH")
 
 Paths = dict[str, str]
@@ -362,6 +363,8 @@ def write_commands(env: dict[str, str], ros: Paths | None) -> None:
         f"  {prepend('PATH', str(VENV / 'bin'))}",
         f"  export PTP_ENVIRONMENT={shlex.quote(str(VENV))} ROS_DISTRO=jazzy ROS_VERSION=2",
         '  export ROS_AUTOMATIC_DISCOVERY_RANGE="${ROS_AUTOMATIC_DISCOVERY_RANGE:-LOCALHOST}"',
+        f"  : ${{{PROFILES}:={shlex.quote(str(ROOT / 'config' / 'dds' / 'fastdds.xml'))}}}",
+        f"  export {PROFILES}",
         "fi",
     ]
     (VENV / "ptp_env.sh").write_text("\n".join(lines) + "\n")

@@ -18,6 +18,7 @@ from launch.events.process import ProcessExited
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
+from ptp_bringup.middleware import variables
 from ptp_bringup.stack import NodeSpec, Process, Stack
 
 
@@ -43,11 +44,11 @@ def describe(stack: Stack) -> LaunchDescription:
 
     environment = [
         SetEnvironmentVariable(name, os.environ.get(name, value))
-        for name, value in (
-            ("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST"),  # stay on this machine
-            ("OMP_NUM_THREADS", "1"),  # nodes say themselves how many threads they use
-            ("PYTHONUNBUFFERED", "1"),
-        )
+        for name, value in {
+            **variables(),
+            "OMP_NUM_THREADS": "1",  # nodes say themselves how many threads they use
+            "PYTHONUNBUFFERED": "1",
+        }.items()
     ]
     return LaunchDescription([*arguments, *environment, OpaqueFunction(function=start)])
 

@@ -11,6 +11,7 @@ from typing import TextIO
 
 from ament_index_python.packages import PackageNotFoundError, get_package_prefix
 
+from ptp_bringup.middleware import variables
 from ptp_bringup.stack import Process, Stack
 from ptp_bringup.supervisor import Program, Supervisor
 from ptp_core.errors import ConfigError
@@ -63,8 +64,7 @@ def programs(processes: Sequence[Process], out: TextIO) -> list[Program]:
 
 def environment() -> dict[str, str]:
     """Environment of the nodes: this one, kept on this machine unless the user says otherwise."""
-    env = dict(os.environ)
-    env.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+    env = {**variables(), **os.environ}
     # Nodes say themselves how many threads their networks use; other pools would only compete.
     env.setdefault("OMP_NUM_THREADS", "1")
     env["PYTHONUNBUFFERED"] = "1"

@@ -10,7 +10,9 @@ from collections.abc import Iterator
 
 from domain_coordinator import domain_id
 
-ROS_VARIABLES = ("ROS_DOMAIN_ID", "ROS_AUTOMATIC_DISCOVERY_RANGE", "ROS_STATIC_PEERS")
+from ptp_bringup.middleware import variables
+
+DISCOVERY_RANGE = "ROS_AUTOMATIC_DISCOVERY_RANGE"
 
 
 @contextlib.contextmanager
@@ -19,11 +21,15 @@ def own_domain() -> Iterator[int]:
 
     ROS_DOMAIN_ID, where it is set, else one that no other demo or test of this machine uses.
     """
-    before = {name: os.environ.get(name) for name in ROS_VARIABLES}
+    before = {
+        name: os.environ.get(name) for name in ("ROS_DOMAIN_ID", "ROS_STATIC_PEERS", *variables())
+    }
     held = contextlib.ExitStack()
     try:
         # This process must hear what the nodes hear.
-        os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+        for name, value in variables().items():
+            os.environ.setdefault(name, value)
+        os.environ[DISCOVERY_RANGE] = "LOCALHOST"
         os.environ.pop("ROS_STATIC_PEERS", None)
         if before["ROS_DOMAIN_ID"]:
             domain = int(before["ROS_DOMAIN_ID"])

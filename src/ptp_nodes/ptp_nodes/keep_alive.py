@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whoever moves an arm must know that somebody still wants it to: signs of life of the client.
+"""Whoever moves an arm must know that the arm is there, and that somebody still wants it to.
 
 The middleware notices a killed process after some 20 s; an arm should stand still long before.
 """
@@ -14,6 +14,7 @@ from ptp_interfaces.msg import ErrorCode
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
 from rclpy.node import Node
+from rclpy.publisher import Publisher
 from std_msgs.msg import String
 
 from ptp_ros.errors import RequestError
@@ -21,6 +22,23 @@ from ptp_ros.topics import ALIVE, SENSOR
 
 PERIOD = 0.03  # s between signs
 POLL = 0.05  # s between looks at whether the goal was canceled
+
+
+def wait_for_reader(commands: Publisher, give_up_after: float, check: Callable[[], None]) -> None:
+    """Return when somebody takes commands: just after a start nodes may not know each other.
+
+    ``check`` is called every few hundredths of a second and may raise. Raises RequestError when
+    nobody is there for ``give_up_after`` s.
+    """
+    began, pause = time.monotonic(), threading.Event()
+    while not commands.get_subscription_count():
+        check()
+        if time.monotonic() - began > give_up_after:
+            raise RequestError(
+                ErrorCode.UNAVAILABLE,
+                f"nobody takes commands from {commands.topic_name}: is the arm's node running?",
+            )
+        pause.wait(POLL)
 
 
 class SignsOfLife:

@@ -15,7 +15,7 @@ from ptp_interfaces.msg import ArmState, CartesianDelta, ErrorCode, Latent, Step
 from ptp_core.config import FollowerConfig
 from ptp_core.practice.controller import ActResult, Controller
 from ptp_core.training.checkpoint import Checkpoint
-from ptp_nodes.keep_alive import KeepAlive
+from ptp_nodes.keep_alive import KeepAlive, wait_for_reader
 from ptp_nodes.live import LiveNetworks
 from ptp_nodes.networks import NetworkParameters, check_codes, check_encoder, load_networks
 from ptp_nodes.observations import Arrival, ObservationGate
@@ -140,6 +140,7 @@ class PolicyNode(ManagedNode):
         episode = _Episode(request.episode_id, self._goals, plan, target[0])
         result = ReachGoal.Result()
         try:
+            wait_for_reader(self._commands, self.parameters.give_up_after, goal.raise_if_canceled)
             while result.steps < request.max_steps:
                 self._step(goal, episode, result)
         except RequestError as error:

@@ -2,12 +2,16 @@
 """The policy node waits: for a person who has the arm, and for pictures of the present."""
 
 from builtin_interfaces.msg import Time
+from ptp_interfaces.action import ReachGoal
 from ptp_interfaces.msg import ArmState, ErrorCode
 from rcl_interfaces.msg import Log
 from rosgraph_msgs.msg import Clock
 from std_msgs.msg import Header
 
-from ptp_ros.topics import ARM_STATE, COMMANDS, RECORDS
+from ptp_core.training.checkpoint import load_checkpoint
+from ptp_nodes.policy import PolicyNode
+from ptp_ros.testing import parameters
+from ptp_ros.topics import ARM_STATE, COMMANDS, REACH_GOAL, RECORDS
 
 
 def test_while_a_person_has_the_arm_it_waits_and_says_that_it_lives(start_policy):
@@ -21,6 +25,15 @@ def test_while_a_person_has_the_arm_it_waits_and_says_that_it_lives(start_policy
     states.publish(ArmState(taken_over=False))
     answer = robot.graph.result(handle).result  # now it misses the next picture
     assert (answer.steps, answer.error_code) == (1, ErrorCode.STALE_OBSERVATION)
+
+
+def test_no_step_is_taken_before_an_arm_is_there(graph, start_policy, folder):
+    options = parameters({"checkpoint": str(folder), "give_up_after": 0.3})
+    graph.add(PolicyNode(context=graph.context, parameter_overrides=options))
+    goal = ReachGoal.Goal(encoder_id=load_checkpoint(folder).encoder_id, max_steps=1)
+    answer = graph.result(graph.send_goal(ReachGoal, REACH_GOAL, goal)).result
+    assert (answer.steps, answer.error_code) == (0, ErrorCode.UNAVAILABLE)
+    assert "nobody takes commands" in answer.error_msg
 
 
 def test_after_a_jump_of_the_clock_it_holds_until_pictures_are_of_the_new_time(start_policy):
