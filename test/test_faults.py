@@ -33,7 +33,7 @@ class Practice:
             f"params_file:={folder / 'quick.yaml'}",
             *("max_steps:=25", "episodes:=100000", "record_images:=false", "learn_from:=all"),
         ]
-        quick = "practice: {ros__parameters: {silence: 3.0}}\n"
+        quick = "practice: {ros__parameters: {silence: 3.0, patience: 5.0}}\n"
         quick += "learner: {ros__parameters: {publish_every: 20, save_minutes: 0.02}}\n"
         (folder / "quick.yaml").write_text(quick)
         self.start()

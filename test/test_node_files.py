@@ -23,7 +23,7 @@ from ptp_nodes.teleop import TeleopParameters
 from ptp_nodes.view import ViewParameters
 from ptp_sim.camera import CameraConfig
 from ptp_sim.scripted_gamepad import ScriptedGamepadParameters
-from ptp_sim.sim_bridge import SimBridgeParameters
+from ptp_sim.sim_bridge_parameters import SimBridgeParameters
 
 PARAMETERS = {
     "camera": CameraParameters,

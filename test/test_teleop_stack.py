@@ -6,6 +6,7 @@ import pty
 import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -76,7 +77,9 @@ class Person:
     def press_until(self, button, run, text):
         """Press and let go until the stack says ``text``."""
         for pressed in ([], [button], []):
-            self.hold(*pressed)
+            for _ in range(3):  # a sensor's messages may get lost
+                self.hold(*pressed)
+                time.sleep(0.03)
         return run.expect(text)
 
 
@@ -92,6 +95,7 @@ def test_a_person_demonstrates_in_real_time_and_everything_of_it_is_there(
     with Graph() as graph:
         person = Person(graph)
         graph.wait(lambda: len(person.seen) > 3, "pictures")
+        graph.wait(person.joy.get_subscription_count, "the teleop node")
         latents = graph.collect(Latent, LATENT, LATCHED)
         graph.wait(lambda: latents and latents[-1].seq > person.seen[-1].seq - 3, "latents")
         person.press_until(Y, run, "recording")

@@ -67,7 +67,7 @@ def _node(spec: NodeSpec) -> NodeSpec:
             "output": From("output", absolute),
             "record": True,
             "resume": True,
-            "most_due": 2000,
+            "most_due": From("learn", lambda text: 2000 * flag(text)),
             "patience": 20.0,
             "silence": 10.0,
             "max_failures": 20,

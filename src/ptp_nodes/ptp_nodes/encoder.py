@@ -44,7 +44,7 @@ class EncoderNode(ManagedNode):
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="encoder")
         self._newest = NewestFirst(self._pool, self._encode_observation)
         self._latents = self.create_publisher(Latent, LATENT, STREAM)
-        self.create_subscription(Observation, OBSERVATION, self._observed, LATCHED)
+        self.streams.subscribe(Observation, OBSERVATION, self._observed, LATCHED)
         # Requests are awaited: their group must let observations through meanwhile.
         group = ReentrantCallbackGroup()
         self.create_service(

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whoever moves an arm must know that the arm is there, and that somebody still wants it to.
 
-The middleware notices a killed process after some 20 s; an arm should stand still long before.
+The middleware notices a killed process seconds later; an arm should stand still long before.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ import time
 from collections.abc import Callable
 
 from ptp_interfaces.msg import ErrorCode
-from rclpy.clock import Clock
-from rclpy.clock_type import ClockType
 from rclpy.node import Node
 from rclpy.publisher import Publisher
 from std_msgs.msg import String
 
 from ptp_ros.errors import RequestError
+from ptp_ros.run import RCLError
+from ptp_ros.streams import Streams
 from ptp_ros.topics import ALIVE, SENSOR
 
 PERIOD = 0.03  # s between signs
@@ -42,28 +42,42 @@ def wait_for_reader(commands: Publisher, give_up_after: float, check: Callable[[
 
 
 class SignsOfLife:
-    """Publishes ``episode()``, the name of the episode that is wanted, for as long as it lives."""
+    """Publishes ``episode()``, the name of the episode that is wanted, for as long as it lives.
+
+    From a thread: the node's executor would look at everything else at each sign. Call `stop`
+    before the node is destroyed.
+    """
 
     def __init__(self, node: Node, episode: Callable[[], str]) -> None:
         self._episode = episode
         self._publisher = node.create_publisher(String, ALIVE, SENSOR)
-        clock = Clock(clock_type=ClockType.STEADY_TIME)
-        self._timer = node.create_timer(PERIOD, self._publish, clock=clock)
+        self._ending = threading.Event()
+        self._thread = threading.Thread(target=self._publish, name="signs_of_life", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread."""
+        self._ending.set()
+        self._thread.join()
 
     def _publish(self) -> None:
-        self._publisher.publish(String(data=self._episode()))
+        while not self._ending.wait(PERIOD):
+            try:
+                self._publisher.publish(String(data=self._episode()))
+            except RCLError:  # the context has just been shut down
+                return
 
 
 class KeepAlive:
     """Listens for signs of life. ``patience`` is how long they may stay away, s; 0: for ever."""
 
-    def __init__(self, node: Node, patience: float) -> None:
+    def __init__(self, streams: Streams, patience: float) -> None:
         self._patience = patience
         self._news = threading.Condition()
         self._episode = ""
         self._heard = -float("inf")
         if patience > 0.0:
-            node.create_subscription(String, ALIVE, self._arrived, SENSOR)
+            streams.subscribe(String, ALIVE, self._arrived, SENSOR)
 
     def _arrived(self, message: String) -> None:
         with self._news:

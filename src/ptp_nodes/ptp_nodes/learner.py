@@ -335,4 +335,4 @@ def segments(record: EpisodeRecord, checkpoint: Checkpoint) -> list[PracticeEpis
 
 def main() -> int:
     """Entry point."""
-    return run(LearnerNode)
+    return run(LearnerNode, niceness=5)

@@ -42,7 +42,8 @@ from ptp_ros.topics import (
 )
 
 DEFAULT_SCALE = ActionScale()
-SIGN_OF_LIFE = 1.0  # s between words to the client while nothing happens
+NEWS = 0.1  # s between words to the client, and between figures
+SIGN_OF_LIFE = 1.0  # the same while nothing happens
 SCALARS = ("latency_ms", "inference_ms", "distance", "subgoal", "weights_version")
 
 
@@ -97,11 +98,11 @@ class PolicyNode(ManagedNode):
         # Life-cycle publishers: nothing leaves before activation.
         self._commands = self.create_lifecycle_publisher(CartesianDelta, COMMAND, COMMANDS)
         self._steps = self.create_lifecycle_publisher(StepInfo, STEP, KEPT)
-        self.create_subscription(Latent, LATENT, self._gate.put, LATCHED)
+        self.streams.subscribe(Latent, LATENT, self._gate.put, LATCHED)
         self._taken_over = False
-        self.create_subscription(ArmState, ARM_STATE, self._state_arrived, RECORDS)
+        self.streams.subscribe(ArmState, ARM_STATE, self._state_arrived, RECORDS)
         self._live = LiveNetworks(self)
-        self._client = KeepAlive(self, settings.keep_alive)
+        self._client = KeepAlive(self.streams, settings.keep_alive)
         self._scalars = Scalars(self, *SCALARS)
         self._server = SingleGoalServer(self, ReachGoal, REACH_GOAL, self._reach)
         Diagnostics(self, self._status)
@@ -175,13 +176,10 @@ class PolicyNode(ManagedNode):
             self._hold(episode)
 
         dropped = self._gate.dropped
-        asked = time.monotonic()
 
         def check() -> None:
-            nonlocal asked
             goal.raise_if_canceled()
-            if time.monotonic() - asked > SIGN_OF_LIFE:
-                asked = time.monotonic()
+            if episode.due(SIGN_OF_LIFE):
                 goal.feedback(episode.feedback)
 
         self._client.wait(episode.name, self.parameters.give_up_after, problem, check)
@@ -200,18 +198,19 @@ class PolicyNode(ManagedNode):
         info.step = result.steps
         info.dropped = self._gate.dropped - dropped
         self._steps.publish(info)
-        figures = (
-            *(self._latency * 1e3, inference * 1e3),
-            *(decision.distance, decision.subgoal_index, self._live.number),
-        )
-        self._scalars.publish(dict(zip(SCALARS, figures)))
         result.steps += 1
         result.subgoals_reached += decision.switched
         result.last_observation_seq = arrival.latent.seq
         episode.feedback = ReachGoal.Feedback(
             step=result.steps, subgoal_index=decision.subgoal_index, distance=decision.distance
         )
-        goal.feedback(episode.feedback)
+        if episode.due(NEWS):
+            goal.feedback(episode.feedback)
+            figures = (
+                *(self._latency * 1e3, inference * 1e3),
+                *(decision.distance, decision.subgoal_index, self._live.number),
+            )
+            self._scalars.publish(dict(zip(SCALARS, figures)))
 
     def _state_arrived(self, state: ArmState) -> None:
         self._taken_over = state.taken_over
@@ -322,6 +321,15 @@ class _Episode:
         self.last_command: CartesianDelta | None = None
         self.latencies: list[float] = []
         self.feedback = ReachGoal.Feedback()
+        self._told = time.monotonic() - NEWS
+
+    def due(self, period: float) -> bool:
+        """Whether nothing was said for ``period`` s; if so, now is the time that counts."""
+        now = time.monotonic()
+        if now - self._told < period:
+            return False
+        self._told = now
+        return True
 
     def target(self, index: int) -> np.ndarray:
         """Codes (144,) of subgoal ``index``; the number of subgoals is the goal's."""

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 import traceback
@@ -33,6 +34,7 @@ from ptp_ros.images import array_to_image, read_picture
 from ptp_ros.parameters import declare
 from ptp_ros.run import run
 from ptp_ros.scalars import Scalars
+from ptp_ros.streams import Streams
 from ptp_ros.topics import (
     ARM_STATE,
     CAMERA_FRAME,
@@ -65,6 +67,7 @@ class PracticeNode(Node):
         self._settings = settings = declare(self, PracticeParameters)
         self.exit_code = 1
         self._caller = Caller(self)
+        self._streams = Streams(self)
         self._reset_client = self.create_client(ResetScene, RESET_SCENE)
         self._judge_client = self.create_client(JudgeEpisode, JUDGE_EPISODE)
         self._encode_client = self.create_client(EncodeImage, ENCODE_IMAGE)
@@ -72,8 +75,8 @@ class PracticeNode(Node):
         self._reach_client = ActionClient(self, ReachGoal, REACH_GOAL)
         self._goals = self.create_publisher(Image, GOAL_IMAGE, LATCHED)
         self._statuses = self.create_publisher(EpisodeStatus, EPISODE, LATCHED)
-        self.create_subscription(Latent, LATENT, self._latent_arrived, LATCHED)
-        self.create_subscription(ArmState, ARM_STATE, self._state_arrived, KEPT)
+        self._streams.subscribe(Latent, LATENT, self._latent_arrived, LATCHED)
+        self._streams.subscribe(ArmState, ARM_STATE, self._state_arrived, KEPT)
         self._scalars = Scalars(self, *NAMES)
         self._tally = Tally()
         self._recording = (
@@ -83,6 +86,7 @@ class PracticeNode(Node):
         self._lock = threading.Lock()
         self._latent = Latent()
         self._arm_seq = 0
+        self._awaited: float = 0  # the observation whose news somebody waits for
         self._latencies: list[float] = []
         self._last_line = 0.0
         self._run = PracticeRun(
@@ -94,17 +98,20 @@ class PracticeNode(Node):
         self._run_id = f"{time.strftime('%Y%m%d-%H%M%S')}-{settings.seed}"
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="practice")
         self._episode_id = ""
-        SignsOfLife(self, lambda: self._episode_id)
+        self._signs = SignsOfLife(self, lambda: self._episode_id)
         Diagnostics(self, self._status)
 
     def start(self) -> None:
         """Begin the run in its thread."""
+        self._streams.start()
         self._pool.submit(self._practise)
 
     def stop(self) -> None:
         """End the run and its thread."""
         self._caller.stop()
         self._pool.shutdown(wait=True)
+        self._signs.stop()
+        self._streams.stop()
 
     def _practise(self) -> None:
         logger = self.get_logger()
@@ -129,7 +136,7 @@ class PracticeNode(Node):
         self._pace.wait()
         request = ResetScene.Request(task=task, protocol=protocol, seed=seed)
         response = self._caller.service(self._reset_client, request, self._settings.patience)
-        self._first_seq = response.observation_seq
+        self._first_seq = self._last_seq = self._awaited = response.observation_seq
         self._goal_image = response.goal_image
         if self._settings.goal_image:
             try:
@@ -151,6 +158,7 @@ class PracticeNode(Node):
             self._settings.patience,
             f"the latent of observation {self._first_seq}",
         )
+        self._awaited = math.inf  # what comes while the arm acts wakes nobody
         self._start = self._newest()
         if self._start.error_code != ErrorCode.NONE:
             raise RequestError(self._start.error_code, self._start.error_msg)
@@ -227,7 +235,7 @@ class PracticeNode(Node):
             self._reach_client, REACH_GOAL, goal, patience, progress, self._settings.silence
         )
         # The last command may still be on its way to the arm.
-        self._last_seq = result.last_observation_seq + 1
+        self._last_seq = self._awaited = result.last_observation_seq + 1
         self._caller.until(
             lambda: self._arm_seq >= self._last_seq,
             self._settings.patience,
@@ -249,7 +257,8 @@ class PracticeNode(Node):
     def _latent_arrived(self, latent: Latent) -> None:
         with self._lock:
             self._latent = latent
-        self._caller.notify()
+        if latent.seq >= self._awaited:
+            self._caller.notify()
 
     def _newest(self) -> Latent:
         with self._lock:
@@ -261,7 +270,8 @@ class PracticeNode(Node):
             self._arm_seq = state.observation_seq
             if state.latency > 0.0:
                 self._latencies.append(state.latency)
-        self._caller.notify()
+        if state.observation_seq >= self._awaited:
+            self._caller.notify()
 
     # Reports.
 

@@ -111,7 +111,7 @@ class RecorderNode(ManagedNode):
             if self._recorder is not None:
                 self._recorder.put(topic, data)
 
-        self.create_subscription(kind, name, arrived, deep, raw=True)
+        self.streams.subscribe(kind, name, arrived, deep, raw=True)
         return topic
 
     def _configure(self) -> None:
@@ -251,8 +251,8 @@ class RecorderNode(ManagedNode):
         return response
 
     def _publish_step(self, episode_id: str, step: Step) -> None:
-        message = step_message(self._definitions, episode_id, step)
-        if self.context.ok():
+        if self.context.ok() and self._steps.get_subscription_count():
+            message = step_message(self._definitions, episode_id, step)
             self._steps.publish(self._definitions.encode(message))
 
     def _publish_status(self) -> None:
@@ -318,4 +318,4 @@ def _fill(answer: Any, outcome: Outcome) -> Any:
 
 def main() -> int:
     """Entry point."""
-    return run(RecorderNode)
+    return run(RecorderNode, niceness=5)

@@ -8,16 +8,41 @@ from std_msgs.msg import String
 
 from ptp_nodes.keep_alive import KeepAlive, SignsOfLife
 from ptp_ros.errors import RequestError
+from ptp_ros.streams import Streams
 from ptp_ros.testing import PATIENCE
 from ptp_ros.topics import ALIVE, SENSOR
+
+
+class Listener(Node):
+    """The node behind the policy."""
+
+    def __init__(self, **options):
+        super().__init__("policy", **options)
+        self.streams = Streams(self)
+
+    def start(self):
+        self.streams.start()
+
+    def stop(self):
+        self.streams.stop()
+
+
+class Client(Node):
+    """Wants an episode for as long as it lives."""
+
+    def __init__(self, **options):
+        super().__init__("client", **options)
+        self._signs = SignsOfLife(self, lambda: "run/1")
+
+    def stop(self):
+        self._signs.stop()
 
 
 class Policy:
     """A thread that waits for signs of life, as the policy does before each step."""
 
     def __init__(self, graph, patience=0.2, give_up_after=PATIENCE):
-        node = graph.add(Node("policy", context=graph.context))
-        self.keep_alive = KeepAlive(node, patience)
+        self.keep_alive = KeepAlive(graph.add(Listener(context=graph.context)).streams, patience)
         self.silences, self.error, self.looks = [], None, 0
         self._give_up_after = give_up_after
         self._graph = graph
@@ -47,9 +72,7 @@ def test_it_waits_while_there_is_no_sign_and_goes_on_when_there_is(graph):
     graph.wait(lambda: policy.looks > 2, "several looks")
     assert not policy.done.is_set() and len(policy.silences) == 1
     assert "no sign of life" in str(policy.silences[0])
-    client = Node("client", context=graph.context)
-    SignsOfLife(client, lambda: "run/1")
-    graph.add(client)
+    client = graph.add(Client(context=graph.context))
     assert policy.done.wait(PATIENCE) and policy.error is None
     policy.wait("run/1")
     assert policy.done.wait(PATIENCE) and len(policy.silences) == 1

@@ -19,7 +19,7 @@ from rclpy.task import Future
 from ptp_ros.errors import RequestError
 
 POLL = 0.1  # s between looks at whether the node stops
-ACCEPTANCE = 10.0  # s that a server may take to accept a goal
+ACCEPTANCE = 5.0  # s that a server may take to accept a goal
 
 
 class Caller:

@@ -13,6 +13,7 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from ptp_core.errors import PtpError
 from ptp_ros.errors import RequestError, error_code
 from ptp_ros.parameters import declare, parameter
+from ptp_ros.streams import Streams
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class ManagedNode(LifecycleNode):
 
     def __init__(self, name: str, **options: Any) -> None:
         super().__init__(name, **options)
+        self.streams = Streams(self)
         self.declare_more()
         self.parameters = declare(self, self.parameters_type)
         self.active = False
@@ -51,6 +53,7 @@ class ManagedNode(LifecycleNode):
 
     def start(self) -> None:
         """Configure and activate, unless the parameter ``autostart`` is false."""
+        self.streams.start()
         if not self.parameters.autostart:
             return
         if self.trigger_configure() == TransitionCallbackReturn.SUCCESS:
@@ -60,6 +63,7 @@ class ManagedNode(LifecycleNode):
         """Take no more work; subclasses end threads and release devices, too."""
         self.active = False
         self.problem = RequestError(ErrorCode.SHUTTING_DOWN, f"{self.get_name()} stops")
+        self.streams.stop()
 
     def require_active(self) -> None:
         """Raise the reason why this node cannot work now, if there is one."""

@@ -24,13 +24,17 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 FAREWELLS = 10  # rounds of the executor for what the stopping node still has to send
 
 
-def run(create: Callable[[], Node], args: Sequence[str] | None = None) -> int:
+def run(
+    create: Callable[[], Node], args: Sequence[str] | None = None, *, niceness: int = 0
+) -> int:
     """Spin the node that ``create()`` makes until it is told to stop; the exit code.
 
     The node may have ``start()``, called before spinning, ``stop()``, called after it while
     messages can still be sent, and ``exit_code``, returned when it ends by shutting its context
-    down. SIGINT and SIGTERM stop it; a second one ends the process at once.
+    down. SIGINT and SIGTERM stop it; a second one ends the process at once. ``niceness``: as of
+    `nice`, for a node that must not take a core from those that move the arm.
     """
+    os.nice(niceness)
     # rclpy's own handlers close the context at once, so that whatever runs then fails to
     # publish. Here every thread leaves the signals to one that waits for them.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)

@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import functools
+import threading
 import time
 import traceback
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -25,8 +27,9 @@ from ptp_ros.arm_state import ArmReading, fill_motion
 from ptp_ros.diagnostics import ERROR, OK, WARN, Diagnostics
 from ptp_ros.errors import RequestError, fill_error
 from ptp_ros.images import array_to_image
-from ptp_ros.parameters import declare, parameter
+from ptp_ros.parameters import declare
 from ptp_ros.run import run
+from ptp_ros.streams import Streams
 from ptp_ros.topics import (
     ARM_STATE,
     BASE_FRAME,
@@ -47,40 +50,11 @@ from ptp_ros.topics import (
 )
 from ptp_sim.env import make_env
 from ptp_sim.goals import PlanFailed
-from ptp_sim.stepping import MODES, CommandGate, first_number, simulated_time
+from ptp_sim.sim_bridge_parameters import SimBridgeParameters
+from ptp_sim.stepping import CommandGate, first_number, simulated_time
 
+CLOCK_EVERY = 4  # control steps between two ticks of simulated time
 FINGER_JOINT = "gripper_l_finger_joint"
-
-
-@dataclass(frozen=True)
-class SimBridgeParameters:
-    """Parameters of the sim_bridge node."""
-
-    mode: str = parameter(
-        "real_time",
-        "real_time: a picture every 1/rate s; lock_step: the next picture when the command that "
-        "answers the last one has been carried out, on simulated time",
-        choices=MODES,
-    )
-    rate: float = parameter(10.0, "pictures a second in real time, Hz", minimum=0.1, maximum=60.0)
-    patience: int = parameter(
-        4, "pictures by which an answer may be late in real time", minimum=0, maximum=100
-    )
-    dead_man_patience: float = parameter(
-        0.3, "how long a person counts as holding the arm after the last command, s", minimum=0.05
-    )
-    grasp: str = parameter(
-        "assisted", "how the gripper takes the block", choices=("assisted", "physical")
-    )
-    image_size: int = parameter(
-        240, "pixels a side of image_raw, the picture for people", minimum=48, maximum=1024
-    )
-    image_every: int = parameter(
-        1, "draw image_raw at every n-th picture, while somebody looks; 0: never", minimum=0
-    )
-    truth: bool = parameter(
-        False, "publish where everything is, which a robot cannot know, on sim/table_state"
-    )
 
 
 class SimBridgeNode(Node):
@@ -98,14 +72,15 @@ class SimBridgeNode(Node):
         self._gate = CommandGate(settings.mode, settings.patience, before=first_number())
         self._arbiter = Arbiter(settings.dead_man_patience)
         self._env = make_env(grasp=settings.grasp)
+        self._lock = threading.Lock()  # on the table
         self._steps = self._refused = self._late = self._held_off = 0
         self._info: dict = {}
         self._task, self._scene = "", TableState()
         self._scene.header.frame_id = BASE_FRAME
-        # When the newest observations left: number -> system time, as messages carry it [ns].
+        # When the newest observations left: number -> steady time [ns].
         self._published: dict[int, int] = {}
         self._image_due = False
-        self._waiting: tuple | None = None  # a person's command: message, motion, when it left
+        self._waiting: tuple | None = None  # a person's command: message, motion, when it came
         self._state = ArmState()
         self._observations = self.create_publisher(Observation, OBSERVATION, STREAM)
         self._images = self.create_publisher(Image, IMAGE_RAW, SENSOR)
@@ -115,14 +90,33 @@ class SimBridgeNode(Node):
         self._lock_step = settings.mode == "lock_step"
         if self._lock_step:
             self._times = self.create_publisher(ClockMessage, "/clock", COMMANDS)
-        self.create_subscription(CartesianDelta, COMMAND, self._commanded, COMMANDS)
-        self.create_service(ResetScene, RESET_SCENE, self._reset)
-        self.create_service(JudgeEpisode, JUDGE_EPISODE, self._judge)
-        self.create_service(Rearm, REARM, self._rearm)
+        self._streams = Streams(self)
+        self._streams.subscribe(CartesianDelta, COMMAND, self._alone(self._commanded), COMMANDS)
+        self.create_service(ResetScene, RESET_SCENE, self._alone(self._reset))
+        self.create_service(JudgeEpisode, JUDGE_EPISODE, self._alone(self._judge))
+        self.create_service(Rearm, REARM, self._alone(self._rearm))
         Diagnostics(self, self._status)
         if not self._lock_step:
             steady = Clock(clock_type=ClockType.STEADY_TIME)
-            self.create_timer(1.0 / settings.rate, self._tick, clock=steady)
+            self.create_timer(1.0 / settings.rate, self._alone(self._tick), clock=steady)
+
+    def start(self) -> None:
+        """Take commands."""
+        self._streams.start()
+
+    def stop(self) -> None:
+        """Take no more commands."""
+        self._streams.stop()
+
+    def _alone(self, callback: Callable[..., Any]) -> Callable[..., Any]:
+        """The callback, while no other has the table."""
+
+        @functools.wraps(callback)
+        def alone(*arguments: Any) -> Any:
+            with self._lock:
+                return callback(*arguments)
+
+        return alone
 
     def destroy_node(self) -> None:
         """Free the simulator too."""
@@ -191,7 +185,8 @@ class SimBridgeNode(Node):
             self._publish(self._env.world.observe())
         return response
 
-    def _commanded(self, message: CartesianDelta, info: dict) -> None:
+    def _commanded(self, message: CartesianDelta) -> None:
+        arrived = time.monotonic_ns()
         before, now = self._arbiter.taken_over, time.monotonic()
         try:
             admitted = self._arbiter.admits(Source(message.source), message.dead_man, now)
@@ -224,23 +219,22 @@ class SimBridgeNode(Node):
             self._refuse(error)
             return
         if waits:
-            self._waiting = message, delta, info["source_timestamp"]
+            self._waiting = message, delta, arrived
             return
-        image = self._carry_out(message, delta, info["source_timestamp"])
+        image = self._carry_out(message, delta, arrived)
         if self._lock_step:
             self._gate.observed()
             self._publish(image)
         self._publish_image()
 
-    def _carry_out(self, message: CartesianDelta, delta, left: int) -> np.ndarray:
-        """One control step; the picture after it. ``left``: when the command did [ns]."""
+    def _carry_out(self, message: CartesianDelta, delta, arrived: int) -> np.ndarray:
+        """One control step; the picture after it. ``arrived``: when the command did [ns]."""
         image, _, _, _, self._info = self._env.apply(delta)
         self._steps += 1
         if self._first_success < 0 and self._info["success"]:
             self._first_success = self._steps
         self._gate.moved(message.observation_seq)
-        # From the picture's leaving to the command's leaving; both on this machine's clock.
-        latency = (left - self._published.get(message.observation_seq, left)) * 1e-9
+        latency = (arrived - self._published.get(message.observation_seq, arrived)) * 1e-9
         self._state = ArmState(command_seq=message.seq, latency=latency, moved=True)
         self._state.command = message
         return image
@@ -276,12 +270,12 @@ class SimBridgeNode(Node):
 
     def _publish(self, pixels: np.ndarray) -> None:
         stamp = self._stamp()
-        if self._lock_step:
+        if self._lock_step and self._steps % CLOCK_EVERY == 0:
             self._times.publish(ClockMessage(clock=stamp))
         observation = Observation(seq=self._gate.observation_seq)
         observation.image = array_to_image(pixels, stamp, CAMERA_FRAME)
         observation.header = observation.image.header
-        self._published[observation.seq] = time.time_ns()
+        self._published[observation.seq] = time.monotonic_ns()
         self._published.pop(observation.seq - self._settings.patience - 1, None)
         self._observations.publish(observation)
         if self._settings.truth:
@@ -320,12 +314,14 @@ class SimBridgeNode(Node):
         state.gripper = 1.0 - 2.0 * min(self._env.world.arm.opening() / self._open, 1.0)
         state.taken_over = self._arbiter.taken_over
         self._states.publish(state)
+        self._before = now
+        if not self._joints.get_subscription_count():
+            return
         # The other finger mimics this one.
         joints = JointState(name=[*ARM_JOINTS, FINGER_JOINT])
         joints.position = [*state.joint_positions, self._env.world.arm.opening() / 2]
         joints.header = state.header
         self._joints.publish(joints)
-        self._before = now
 
     def _status(self):
         figures = {

@@ -3,15 +3,22 @@
 
 from __future__ import annotations
 
+from statistics import median
+
 from ptp_cli.bench.control import CORES, TASK, run_stack
 from ptp_cli.bench.settings import BenchSettings, Figures
 from ptp_cli.bench.timing import available_cores, cores
 from ptp_core.planners.factory import planner_config
 from ptp_core.practice.evaluation import EvaluationConfig, evaluate
 
+ROUNDS = 3
+
 
 def measure(settings: BenchSettings) -> Figures:
-    """The same episodes in process, through the graph, and through it with the learner beside."""
+    """The same episodes in process, through the graph, and through it with the learner beside.
+
+    In turns, and the medians count: the speed of a shared machine changes from minute to minute.
+    """
     settings.load()  # a damaged checkpoint is an error now, not a minute's wait later
     used = min(CORES, available_cores())
     steps, episodes = settings.pick(400, 20), settings.pick(3, 1)
@@ -23,16 +30,22 @@ def measure(settings: BenchSettings) -> Figures:
         planner=planner_config("fast"),
     )
     given = {"episodes": str(episodes), "max_steps": str(steps), "record_images": "false"}
+    runs: dict[str, list[dict]] = {"alone": [], "graph": [], "learning": []}
     with cores(used):
-        alone = evaluate(config, workers=0, progress=False)["tasks"][TASK]["steps_per_second"]
-        graph = run_stack("practice", settings, {**given, "learn": "false"})
-        learning = run_stack("practice", settings, {**given, "learn": "true"})
+        for _ in range(settings.pick(ROUNDS, 1)):
+            runs["alone"].append(evaluate(config, workers=0, progress=False)["tasks"][TASK])
+            for name, learn in (("graph", "false"), ("learning", "true")):
+                runs[name].append(run_stack("practice", settings, {**given, "learn": learn}))
+    speed = {name: median(run["steps_per_second"] for run in runs[name]) for name in runs}
     return {
         "practice_cores": used,
+        "practice_rounds": len(runs["graph"]),
         "practice_steps": steps * episodes,
-        "practice_in_process_steps_per_s": alone,
-        "practice_steps_per_s": graph["steps_per_second"],
-        "practice_learning_steps_per_s": learning["steps_per_second"],
-        "practice_ratio": graph["steps_per_second"] / alone,
-        "practice_latency_p99_ms": graph["control_latency_ms"]["p99"],
+        "practice_in_process_steps_per_s": speed["alone"],
+        "practice_steps_per_s": speed["graph"],
+        "practice_learning_steps_per_s": speed["learning"],
+        "practice_ratio": speed["graph"] / speed["alone"],
+        "practice_latency_p99_ms": median(
+            run["control_latency_ms"]["p99"] for run in runs["graph"]
+        ),
     }

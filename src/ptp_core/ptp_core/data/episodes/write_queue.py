@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 from ptp_core.data.episodes.bag_writer import Topic
 
+GATHER = 0.02  # s that messages may wait for each other
+
 
 class Item(NamedTuple):
     """A message that waits."""
@@ -33,6 +35,7 @@ class WriteQueue:
         self._bytes = 0
         self._busy = False
         self._closed = False
+        self._hurry = False  # somebody waits for everything to be written
         self._condition = threading.Condition()
 
     def put(self, item: Item) -> None:
@@ -44,7 +47,8 @@ class WriteQueue:
                 return
             self._items.append(item)
             self._bytes += len(item.data)
-            self._condition.notify_all()
+            if len(self._items) == 1:
+                self._condition.notify_all()
 
     def _make_room(self, needed: int) -> bool:
         kept: deque[Item] = deque()
@@ -64,14 +68,19 @@ class WriteQueue:
         """
         with self._condition:
             self._done()
-            if not self._items and not self._closed:
-                self._condition.wait(timeout)
+            if not self._items and self._condition.wait_for(self._called, timeout):
+                # What a control step brings is written in one go: each waking of the writer takes
+                # time from those that move the arm.
+                self._condition.wait_for(lambda: self._hurry or self._closed, GATHER)
             if not self._items:
                 return None
             item = self._items.popleft()
             self._bytes -= len(item.data)
             self._busy = True
             return item
+
+    def _called(self) -> bool:
+        return bool(self._items) or self._closed
 
     def _done(self) -> None:
         if self._busy:
@@ -81,9 +90,13 @@ class WriteQueue:
     def wait_empty(self, timeout: float) -> bool:
         """Wait until everything is done; whether it is."""
         with self._condition:
-            return self._condition.wait_for(
+            self._hurry = True
+            self._condition.notify_all()
+            empty = self._condition.wait_for(
                 lambda: not (self._items or self._busy) or self._closed, timeout
             )
+            self._hurry = False
+            return empty
 
     def give_up(self) -> None:
         """Drop what still waits."""

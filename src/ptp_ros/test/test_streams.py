@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Streams on a real graph: called in a thread of their own, and only while they shall be."""
+
+import threading
+
+import pytest
+from builtin_interfaces.msg import Time
+from rclpy.clock import JumpThreshold
+from rclpy.duration import Duration
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+from rosgraph_msgs.msg import Clock
+from std_msgs.msg import String
+
+from ptp_ros.streams import Streams
+from ptp_ros.testing import PATIENCE, Graph
+from ptp_ros.topics import COMMANDS, RECORDS
+
+
+class Listener(Node):
+    """Hears a topic as a stream and as usual."""
+
+    def __init__(self, **options):
+        super().__init__("listener", **options)
+        self.heard, self.usual, self.raw = [], [], []
+        self.streams = Streams(self)
+        self.streams.subscribe(String, "words", self.listen, RECORDS)
+        self.streams.subscribe(String, "words", self.raw.append, RECORDS, raw=True)
+        self.create_subscription(
+            String, "words", lambda m: self.usual.append(threading.current_thread()), RECORDS
+        )
+
+    def start(self):
+        self.streams.start()
+
+    def stop(self):
+        self.streams.stop()
+
+    def listen(self, message):
+        if message.data == "bad":
+            raise ValueError("a bad word")
+        self.heard.append((message.data, threading.current_thread()))
+
+
+@pytest.fixture
+def graph():
+    with Graph() as graph:
+        yield graph
+
+
+@pytest.fixture
+def listener(graph):
+    return graph.add(Listener(context=graph.context))
+
+
+def say(graph, *words):
+    publisher = graph.publisher(String, "words", RECORDS, readers=3)
+    for word in words:
+        publisher.publish(String(data=word))
+
+
+def test_each_message_arrives_once_in_order_beside_the_executor(graph, listener):
+    words = [str(number) for number in range(50)]
+    say(graph, *words)
+    graph.wait(lambda: len(listener.usual) == len(listener.heard) == 50, "the words")
+    assert [word for word, _ in listener.heard] == words
+    (apart,) = {thread for _, thread in listener.heard}
+    (own,) = set(listener.usual)
+    assert apart is not own
+    assert len(listener.raw) == 50 and isinstance(listener.raw[0], bytes)
+
+
+def test_a_subscription_made_later_is_called_too(graph, listener):
+    late = []
+    listener.streams.subscribe(String, "more", late.append, RECORDS)
+    graph.publisher(String, "more", RECORDS).publish(String(data="x"))
+    graph.wait(lambda: late, "the word")
+
+
+def test_nothing_is_called_after_the_end(graph, listener):
+    say(graph, "1")
+    graph.wait(lambda: listener.heard, "the word")
+    listener.streams.stop()
+    say(graph, "2")
+    graph.wait(lambda: len(listener.usual) == 2, "the word elsewhere")
+    assert len(listener.heard) == 1
+
+
+def test_what_a_callback_raises_ends_the_node_as_any_other_would(graph, listener, monkeypatch):
+    raised = threading.Event()
+    monkeypatch.setattr(threading, "excepthook", lambda args: raised.set())
+    say(graph, "bad")
+    assert raised.wait(PATIENCE)  # in the thread that spins the node
+
+
+def test_simulated_time_is_a_stream(graph):
+    parameters = [Parameter("use_sim_time", value=True)]
+    node = graph.add(Listener(context=graph.context, parameter_overrides=parameters))
+    threads = []
+    handle = node.get_clock().create_jump_callback(
+        JumpThreshold(
+            min_forward=Duration(nanoseconds=1), min_backward=None, on_clock_change=False
+        ),
+        post_callback=lambda jump: threads.append(threading.current_thread().name),
+    )
+    graph.publisher(Clock, "/clock", COMMANDS).publish(Clock(clock=Time(sec=5)))
+    graph.wait(lambda: node.get_clock().now().nanoseconds == 5 * 10**9, "the time")
+    handle.unregister()
+    assert threads == ["streams"]
