@@ -37,6 +37,7 @@ from ptp_core.errors import EpisodeError, InputError, PtpError
 
 FLUSH_SECONDS = 1.0  # a kill loses no more than this
 DRAIN_SECONDS = 60.0  # that a slow disk has at the end of an episode
+LEAVE_SECONDS = 2.0  # the same for a recording that is left
 KEPT_EPISODES = 64  # in memory, for who asks soon
 
 
@@ -268,6 +269,11 @@ class EpisodeRecorder:
         """End the recording without a decision; what was recorded waits for `repair`."""
         with self._control:
             if self._recording is None or self._state not in (State.RECORDING, State.WAITING):
+                return
+            with self._news:
+                self._state = State.WAITING  # from here on nothing more comes in
+            self._queue.wait_empty(LEAVE_SECONDS)
+            if self._state == State.FAULT:
                 return
             with self._io:
                 if not self._recording.closed:
