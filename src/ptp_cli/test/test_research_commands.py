@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""collect, pretrain and evaluate as a user calls them, on the toy environment."""
+"""collect, pretrain, practice and evaluate as a user calls them, on the toy environment."""
 
 import json
 import signal
@@ -7,6 +7,8 @@ import subprocess
 import sys
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from ptp_bringup import shared
 from ptp_cli.main import main
@@ -142,3 +144,24 @@ def test_ctrl_c_leaves_finished_episodes_to_go_on_from(toy, tmp_path):
     assert process.returncode == 130, rest
     assert "repeat the command" in rest
     assert partial.read_text().endswith("\n")
+
+
+def test_practice_that_was_killed_goes_on_and_ends_as_if_it_had_not_been(trained, toy, tmp_path):
+    words = ["practice", *toy, "--demonstrations", trained / "data", "--seed", 3]
+    words += ["--planner", trained / "tiny.yaml", "--protocol", "varied", "--epochs", 3]
+    words += ["--evaluate-every", 1, "--evaluation-episodes", 1]
+    out = tmp_path / "killed"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ptp_cli", *map(str, words), "--out", str(out)],
+        stderr=subprocess.DEVNULL,
+    )
+    while not (out / "epochs" / "000000").exists():
+        assert process.poll() is None
+    process.kill()
+    process.wait()
+    assert ptp(*words, "--out", out) == 0
+    assert ptp(*words, "--out", tmp_path / "whole") == 0
+    kept = [load_file(run / "checkpoint" / "iql.safetensors") for run in (out, tmp_path / "whole")]
+    assert all(torch.equal(kept[0][name], kept[1][name]) for name in kept[0])
+    found = json.loads((out / "result.json").read_text())["evaluations"]
+    assert [entry["epoch"] for entry in found] == [0, 1, 2, 3]

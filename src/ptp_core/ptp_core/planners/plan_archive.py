@@ -51,7 +51,7 @@ class PlanArchive:
         self._path = path
         self._near = near
         if path is not None and path.exists():
-            self._load(path)
+            self.load(path)
 
     def choose(
         self, start: torch.Tensor, goal: torch.Tensor, rng: np.random.Generator, explore: bool
@@ -104,7 +104,8 @@ class PlanArchive:
         metadata = {"encoder_id": self._encoder_id}
         write_atomically(path, lambda partial: save_file(tensors, partial, metadata=metadata))
 
-    def _load(self, path: Path) -> None:
+    def load(self, path: Path) -> None:
+        """Add the plans that `save` wrote. Raises CheckpointError."""
         try:
             tensors = load_file(path)
             with open(path, "rb") as file:

@@ -12,13 +12,44 @@ import numpy as np
 import torch
 
 from ptp_core.errors import InputError, PlanCancelled
-from ptp_core.planners.base import Planner
+from ptp_core.planners.base import Plan, Planner
 from ptp_core.practice.controller import ActResult, Controller
+from ptp_core.practice.online_learner import PracticeEpisode
 from ptp_core.practice.result import MAX_STEPS, EpisodeResult
 from ptp_core.practice.seeds import EpisodeSeeds
 
 if TYPE_CHECKING:
     from ptp_core.models.vqvae import VQVAE
+
+
+class Trace:
+    """What the learner needs of an episode, filled in while it runs."""
+
+    def __init__(self) -> None:
+        self._codes: list[np.ndarray] = []
+        self._actions: list[np.ndarray] = []
+        self._targets: list[np.ndarray] = []
+        self._pursued = np.zeros((0, 0), np.uint16)
+
+    def begin(self, plan: Plan | None, goal: torch.Tensor) -> None:
+        """Note the subgoals, if there are any, and the goal: codes (144,)."""
+        ends = [goal[None]] if plan is None else [plan.codes, goal[None].cpu()]
+        self._pursued = torch.cat(ends).cpu().numpy().astype(np.uint16)
+
+    def step(self, codes: torch.Tensor, decision: ActResult) -> None:
+        """Note one decision at codes (144,)."""
+        self._codes.append(codes.cpu().numpy().astype(np.uint16))
+        self._actions.append(decision.action)
+        self._targets.append(self._pursued[decision.subgoal_index])
+
+    def end(self, codes: torch.Tensor) -> None:
+        """Note the last observation, codes (144,)."""
+        self._codes.append(codes.cpu().numpy().astype(np.uint16))
+
+    def episode(self) -> PracticeEpisode:
+        """The whole episode."""
+        parts = self._codes, self._actions, self._targets
+        return PracticeEpisode(*(np.stack(part) for part in parts))
 
 
 def run_episode(
@@ -32,12 +63,14 @@ def run_episode(
     max_steps: int = MAX_STEPS,
     remember: bool = False,
     on_step: Callable[[torch.Tensor, ActResult], None] | None = None,
+    trace: Trace | None = None,
     cancelled: Callable[[], bool] | None = None,
 ) -> EpisodeResult:
     """Run one episode of at most ``max_steps``; ``planner`` None pursues the goal directly.
 
     ``options`` goes to ``env.reset`` (task, protocol). ``remember`` lets the planner's later
-    plans start from this one. ``on_step`` hears codes (144,) and decision of every step.
+    plans start from this one. ``on_step`` hears codes (144,) and decision of every step; ``trace``
+    keeps what can be learned from.
     ``cancelled`` is asked every step and planner round; PlanCancelled is raised when true.
     """
     try:
@@ -51,6 +84,8 @@ def run_episode(
         rng = torch.Generator().manual_seed(seeds.plan)
         plan = planner.plan(*latents, rng, cancelled=cancelled, remember=remember)
     controller.start(plan, goal, seeds.policy)
+    if trace is not None:
+        trace.begin(plan, goal)
 
     latencies: list[float] = []
     first_success, switches, done = None, 0, False
@@ -64,13 +99,18 @@ def run_episode(
         latencies.append(time.perf_counter() - seen)
         if on_step is not None:
             on_step(codes, decision)
+        if trace is not None:
+            trace.step(codes, decision)
         switches += decision.switched
         image, _, terminated, truncated, info = env.step(decision.action)
         done = terminated or truncated
         if first_success is None and _entry(info, "success", env):
             first_success = len(latencies)
     seconds = time.perf_counter() - began
-    last, target = vqvae.lookup(torch.stack([_encode(vqvae, image), goal])).detach()
+    end = _encode(vqvae, image)
+    if trace is not None:
+        trace.end(end)
+    last, target = vqvae.lookup(torch.stack([end, goal])).detach()
     return EpisodeResult(
         success=bool(info["success"]),
         steps=len(latencies),

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`ptp practice`: Algorithm 1 in one process, without ROS."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+
+def add_parser(subparsers) -> None:
+    """Add the subcommand to the ``ptp`` parser."""
+    parser = subparsers.add_parser(
+        "practice",
+        help="practise a task in one process, without ROS",
+        description="Act for an epoch, learn for an epoch, again and again (Algorithm 1 of the "
+        "paper); measure success on other scenes before, after every tenth epoch and at the end. "
+        "DIR/result.json has the figures, DIR/checkpoint the networks. Repeating an interrupted "
+        "command goes on after its last epoch and ends as if it had not been interrupted.",
+    )
+    add = parser.add_argument
+    add("--task", default="A", metavar="T", help="default: A")
+    add(
+        "--method",
+        default="ptp",
+        metavar="M",
+        help="ptp, ptp_no_buffer, ptp_no_hierarchy, ptp_no_buffer_no_hierarchy or model_free "
+        "(default: ptp)",
+    )
+    add("--protocol", choices=("paper", "varied"), default="paper", help="default: paper")
+    add("--seed", type=int, default=0, metavar="S", help="default: 0")
+    add("--out", type=Path, required=True, metavar="DIR", help="folder of this run")
+    add("--demonstrations", type=Path, metavar="DIR", help="data set that is learned from, too")
+    add("--epochs", type=int, default=150, metavar="N", help="of 5 episodes (default: 150)")
+    add("--episodes", type=int, default=5, metavar="N", help="of an epoch (default: 5)")
+    add("--max-steps", type=int, default=400, metavar="N", help="control steps (default: 400)")
+    add("--updates-per-step", type=float, default=1.0, metavar="X", help="default: 1, the paper's")
+    add("--learning-rate", type=float, metavar="X", help="default: 3e-4, the paper's")
+    add(
+        "--learn-from",
+        choices=("all", "successes"),
+        default="all",
+        help="episodes that are learned from (default: all, the paper's)",
+    )
+    add(
+        "--actions",
+        choices=("sample", "mean"),
+        default="sample",
+        help="how practice acts; evaluation takes the mean (default: sample, the paper's)",
+    )
+    add("--proven", action="store_true", help="do plans again that worked; not in the paper")
+    add("--evaluate-every", type=int, default=10, metavar="N", help="epochs (default: 10)")
+    add("--evaluation-episodes", type=int, default=50, metavar="N", help="default: 50")
+    add("--planner", default="fast", metavar="NAME", help="fast, paper, or a YAML file")
+    add("--checkpoint", type=Path, metavar="DIR", help="default: the released one, in models/")
+    add(
+        "--env",
+        default="ptp_sim.env:make_env",
+        metavar="MODULE:FACTORY",
+        help="gymnasium environment (default: %(default)s)",
+    )
+    add("--threads", type=int, default=1, metavar="N", help="of torch (default: 1)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Practise; return the exit status."""
+    import torch
+
+    from ptp_cli.shared import config_file, released_checkpoint
+    from ptp_core.data.demonstrations import encoded_demonstrations
+    from ptp_core.planners.factory import PRESETS, planner_config
+    from ptp_core.practice.in_process import InProcessPractice, PracticeConfig
+    from ptp_core.practice.online_learner import LEARNING_RATE
+    from ptp_core.training.checkpoint import load_checkpoint
+
+    torch.set_num_threads(args.threads)
+    planner = args.planner if args.planner in PRESETS else str(config_file(args.planner))
+    config = PracticeConfig(
+        checkpoint=args.checkpoint or released_checkpoint(),
+        task=args.task,
+        method=args.method,
+        protocol=args.protocol,
+        seed=args.seed,
+        epochs=args.epochs,
+        episodes=args.episodes,
+        max_steps=args.max_steps,
+        updates_per_step=args.updates_per_step,
+        learning_rate=args.learning_rate or LEARNING_RATE,
+        learn_from=args.learn_from,
+        explore=args.actions == "sample",
+        proven=args.proven,
+        evaluate_every=args.evaluate_every,
+        evaluation_episodes=args.evaluation_episodes,
+        planner=planner_config(planner),
+        env=args.env,
+    )
+    demonstrations = None
+    if args.demonstrations is not None:
+        demonstrations = encoded_demonstrations(
+            args.demonstrations,
+            load_checkpoint(config.checkpoint),
+            args.out / "demonstrations.safetensors",
+        )
+    try:
+        practice = InProcessPractice(config, args.out, demonstrations)
+        try:
+            result = practice.run()
+        finally:
+            practice.close()
+    except KeyboardInterrupt:
+        print("stopped; repeat the command to go on", file=sys.stderr)
+        return 130
+    print(f"{'epoch':>6}{'success':>9}")
+    for found in result["evaluations"]:
+        print(f"{found['epoch']:>6}{found['successes'] / found['episodes']:>9.1%}")
+    return 0

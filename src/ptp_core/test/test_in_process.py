@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Practice in process: interruptions change nothing, methods differ, the ratio is kept."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from ptp_core.agents.iql import IQL
+from ptp_core.config import (
+    FollowerConfig,
+    IQLConfig,
+    PlannerConfig,
+    SubgoalGeneratorConfig,
+    TrainConfig,
+    VQVAEConfig,
+)
+from ptp_core.errors import CheckpointError, ConfigError, InputError, PlanCancelled
+from ptp_core.models.subgoal_generator import GeneratorHierarchy
+from ptp_core.models.vqvae import VQVAE
+from ptp_core.practice.in_process import InProcessPractice, PracticeConfig
+from ptp_core.training.checkpoint import load_checkpoint, save_checkpoint
+
+EPISODES, STEPS = 2, 8
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    torch.manual_seed(0)
+    config = TrainConfig(
+        vqvae=VQVAEConfig(
+            codebook_size=32, hidden_channels=8, stem_channels=4, residual_channels=4
+        ),
+        generators=SubgoalGeneratorConfig(hidden_channels=4, hidden_units=16),
+        iql=IQLConfig(policy_hidden=(16,), q_hidden=(16,), value_hidden=(16,), batch_size=8),
+        planner=PlannerConfig(samples=4, iterations=1, buffer_minimum=1),
+        follower=FollowerConfig(timeout=3, distance_threshold=0.0),
+    )
+    modules = {
+        "vqvae": VQVAE(config.vqvae),
+        "generators": GeneratorHierarchy(config.generators),
+        "iql": IQL(config.iql),
+    }
+    path = tmp_path_factory.mktemp("checkpoint") / "tiny"
+    save_checkpoint(path, modules, config, {})
+    return path
+
+
+def settings(folder, **changes):
+    values = {"env": "ptp_core.toy_env:make_env", "env_kwargs": {"max_steps": STEPS}}
+    values |= {"epochs": 3, "episodes": EPISODES, "max_steps": STEPS, "evaluation_episodes": 1}
+    values |= {"protocol": "varied", "checkpoint": folder, "evaluate_every": 2}
+    return PracticeConfig(**{**values, **changes})
+
+
+def practise(config, out, **options):
+    practice = InProcessPractice(config, out)
+    try:
+        return practice.run(progress=False, **options)
+    finally:
+        practice.close()
+
+
+def without_times(result):
+    epochs = [
+        {name: value for name, value in epoch.items() if not name.endswith("_seconds")}
+        for epoch in result["epochs"]
+    ]
+    return {**result, "epochs": epochs}
+
+
+def weights(out):
+    return load_file(out / "checkpoint" / "iql.safetensors")
+
+
+def after(calls):
+    """Asks to stop at the call with this number."""
+    left = [calls]
+
+    def cancelled():
+        left[0] -= 1
+        return left[0] < 0
+
+    return cancelled
+
+
+@pytest.mark.parametrize("changes", [{}, {"proven": True, "learn_from": "successes"}])
+def test_an_interrupted_run_ends_as_one_that_was_not(folder, tmp_path, changes):
+    config = settings(folder, **changes)
+    whole = practise(config, tmp_path / "whole")
+    out = tmp_path / "parts"
+    for calls in (5, 40, 60):  # in the first epoch, and in later ones
+        with pytest.raises(PlanCancelled):
+            practise(config, out, cancelled=after(calls))
+    (out / "epochs" / "000002.1.partial").mkdir()  # a kill leaves such a folder
+    parts = practise(config, out)
+    assert without_times(parts) == without_times(whole)
+    one, other = weights(tmp_path / "whole"), weights(out)
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    assert without_times(practise(config, out)) == without_times(whole)  # nothing is left to do
+
+
+def test_a_longer_run_goes_on_from_a_shorter_one(folder, tmp_path):
+    practise(settings(folder, epochs=1), tmp_path / "one")
+    longer = practise(settings(folder), tmp_path / "one")
+    whole = practise(settings(folder), tmp_path / "whole")
+    first = [epoch["losses"] for epoch in longer["epochs"]]
+    assert first == [epoch["losses"] for epoch in whole["epochs"]]
+
+
+def test_every_step_calls_for_its_updates_and_every_epoch_is_measured_as_asked(folder, tmp_path):
+    result = practise(settings(folder, updates_per_step=0.5), tmp_path / "out")
+    steps = [epoch["steps"] for epoch in result["epochs"]]
+    assert steps == [EPISODES * STEPS * number for number in (1, 2, 3)]
+    assert [epoch["updates"] for epoch in result["epochs"]] == [count // 2 for count in steps]
+    assert [found["epoch"] for found in result["evaluations"]] == [0, 2, 3]
+    assert json.loads((tmp_path / "out" / "result.json").read_text()) == result
+    before, learned = load_checkpoint(folder), load_checkpoint(tmp_path / "out" / "checkpoint")
+    assert learned.encoder_id == before.encoder_id
+    pairs = zip(before.iql.parameters(), learned.iql.parameters(), strict=True)
+    assert any(not torch.equal(a, b) for a, b in pairs)
+
+
+def test_recorded_targets_are_the_subgoals_that_were_pursued(folder, tmp_path):
+    practise(settings(folder, epochs=1), tmp_path / "ptp")
+    practise(settings(folder, epochs=1, method="model_free"), tmp_path / "direct")
+    with np.load(tmp_path / "ptp" / "epochs" / "000000" / "episodes.npz") as planned:
+        assert planned["0000/codes"].shape == (STEPS + 1, 144)
+        assert len(np.unique(planned["0000/targets"], axis=0)) > 1
+    with np.load(tmp_path / "direct" / "epochs" / "000000" / "episodes.npz") as direct:
+        assert len(np.unique(direct["0000/targets"], axis=0)) == 1
+
+
+def test_methods_remember_plans_and_divide_them_as_they_say(folder, tmp_path):
+    for method, levels, remembered in (
+        ("ptp", 3, True),
+        ("ptp_no_buffer", 3, False),
+        ("ptp_no_hierarchy", 1, True),
+        ("ptp_no_buffer_no_hierarchy", 1, False),
+    ):
+        out = tmp_path / method
+        practise(settings(folder, epochs=1, method=method), out)
+        buffers = load_file(out / "epochs" / "000000" / "state" / "buffers.safetensors")
+        cursors = [value for name, value in buffers.items() if name.endswith("cursor")]
+        assert len(cursors) == levels
+        assert all(bool(cursor[1] > 0) == remembered for cursor in cursors)
+
+
+def test_what_does_not_fit_is_refused(folder, tmp_path):
+    with pytest.raises(ConfigError, match='no method "dreams"'):
+        settings(folder, method="dreams")
+    with pytest.raises(InputError, match="epochs is 0"):
+        settings(folder, epochs=0)
+    out = tmp_path / "out"
+    practise(settings(folder, epochs=1), out)
+    with pytest.raises(InputError, match="practised with other settings"):
+        practise(settings(folder, seed=1), out)
+    episodes = out / "epochs" / "000000" / "episodes.npz"
+    episodes.write_bytes(episodes.read_bytes()[:100])
+    with pytest.raises(CheckpointError, match="damaged"):
+        practise(settings(folder), out)
