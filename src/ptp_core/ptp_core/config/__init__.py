@@ -1,9 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Configuration: dataclasses that carry units and sources, and their YAML form."""
 
+from ptp_core.config.baselines import LeapConfig, Legs, split_horizon
 from ptp_core.config.control import FollowerConfig, PlannerConfig
 from ptp_core.config.loading import from_dict, load_config, to_dict
-from ptp_core.config.models import GapConfig, SubgoalGeneratorConfig, VQVAEConfig
+from ptp_core.config.models import (
+    GapConfig,
+    LatentVAEConfig,
+    SubgoalGeneratorConfig,
+    VQVAEConfig,
+)
 from ptp_core.config.training import DataConfig, IQLConfig, RelabellingConfig, TrainConfig
 
 __all__ = [
@@ -11,6 +17,9 @@ __all__ = [
     "FollowerConfig",
     "GapConfig",
     "IQLConfig",
+    "LatentVAEConfig",
+    "LeapConfig",
+    "Legs",
     "PlannerConfig",
     "RelabellingConfig",
     "SubgoalGeneratorConfig",
@@ -18,5 +27,6 @@ __all__ = [
     "VQVAEConfig",
     "from_dict",
     "load_config",
+    "split_horizon",
     "to_dict",
 ]

@@ -108,3 +108,33 @@ class SubgoalGeneratorConfig:
         require(self, "batch_size", 1)
         require(self, "steps", 0)
         require(self, "max_minutes", 0.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LatentVAEConfig:
+    """VAE that gives a whole latent a short code without conditions (LEAP, on latents).
+
+    LEAP's network sees pictures. Ours sees the VQ-VAE's 720 numbers, so sizes are ours.
+    """
+
+    z_dim: int = 16  # numbers of the code (LEAP)
+    hidden_units: int = 512  # each of two layers, both ways (as SubgoalGeneratorConfig)
+    reconstruction_weight: float = 1.0  # 1/2 squared error, summed over the 720 scaled numbers
+    kl_weight: float = 7.5  # beta, KL summed over z (LEAP's, for 48 x 48 pictures)
+    learning_rate: float = 1e-3  # Adam (LEAP)
+    learning_rate_decay: Literal["none", "cosine"] = "none"  # over the stage's budget
+    batch_size: int = 64  # latents (as SubgoalGeneratorConfig)
+    gradient_clip: float = 1.0  # L2 norm over all parameters (as SubgoalGeneratorConfig)
+    steps: int = 100_000  # batches (as SubgoalGeneratorConfig; LEAP: 2500 epochs)
+    max_minutes: float = 0.0  # wall clock; 0 = no limit
+
+    def __post_init__(self) -> None:
+        require(self, "z_dim", 1)
+        require(self, "hidden_units", 1)
+        require(self, "reconstruction_weight", 0.0)
+        require(self, "kl_weight", 0.0)
+        require(self, "learning_rate", 0.0)
+        require(self, "batch_size", 1)
+        require(self, "gradient_clip", 0.0)
+        require(self, "steps", 0)
+        require(self, "max_minutes", 0.0)
