@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Cross-entropy method: sample, keep the best, fit a Gaussian to them, again (LEAP's search).
+
+The Gaussian has a mean and a standard deviation of its own for every number of a candidate. The
+result is the best candidate of the last iteration, which need not be the best of all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from ptp_core.errors import PlanCancelled
+from ptp_core.planners.costs import CostTerms
+
+CandidateCost = Callable[[torch.Tensor], CostTerms]
+"""cost(z (N, *shape)) -> terms (N,)."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """The chosen candidate: z (*shape) and its terms ()."""
+
+    z: torch.Tensor
+    costs: CostTerms
+
+
+class CEM:
+    """Searches with ``samples`` candidates an iteration, of which ``elites`` shape the next."""
+
+    def __init__(
+        self,
+        cost: CandidateCost,
+        *,
+        samples: int,
+        elites: int,
+        iterations: int,
+        initial_std: float,
+    ) -> None:
+        self.cost = cost
+        self.samples = samples
+        self.elites = elites
+        self.iterations = iterations
+        self.initial_std = initial_std
+
+    def solve(
+        self,
+        shape: tuple[int, ...],
+        generator: torch.Generator,
+        *,
+        device: torch.device | str = "cpu",
+        on_iteration: Callable[[int, CostTerms], None] | None = None,
+        cancelled: Callable[[], bool] | None = None,
+    ) -> Found:
+        """Search candidates of ``shape`` around 0; ``generator`` is a CPU generator.
+
+        ``on_iteration`` hears the iteration and the terms (elites,) of its elites, best first.
+        ``cancelled`` is asked before every evaluation. Raises PlanCancelled.
+        """
+        mean = torch.zeros(shape, device=device)
+        std = torch.full(shape, self.initial_std, device=device)
+        for iteration in range(self.iterations):
+            if cancelled is not None and cancelled():
+                raise PlanCancelled("the plan was cancelled")
+            # Drawn on the CPU: a seed means the same candidates on every device.
+            noise = torch.randn((self.samples, *shape), generator=generator).to(mean)
+            z = mean + std * noise
+            costs = self.cost(z)
+            order = costs.total.argsort(stable=True)[: self.elites]
+            elites, terms = z[order], _take(costs, order)
+            if on_iteration is not None:
+                on_iteration(iteration, terms)
+            if iteration + 1 < self.iterations:
+                # Population statistics: the deviation of a single elite is 0, not undefined.
+                mean, std = elites.mean(0), elites.std(0, correction=0)
+        return Found(elites[0], terms.map(lambda term: term[0]))
+
+
+def _take(costs: CostTerms, index: torch.Tensor) -> CostTerms:
+    return costs.map(lambda term: term[index])
