@@ -21,6 +21,7 @@ from ptp_core.planners.costs import CostTerms, Value, plan_cost
 from ptp_core.planners.mppi import MPPI
 from ptp_core.planners.plan_buffer import PlanBuffer
 from ptp_core.planners.rollout import unroll
+from ptp_core.planners.seeding import spawn
 
 MULTIPLIER = 2  # subgoals that each segment is refined into
 
@@ -86,7 +87,7 @@ class HierarchicalPlanner:
                 starts,
                 targets,
                 (steps, self.generators[level].z_dim),
-                _spawn(generator, len(starts)),
+                spawn(generator, len(starts)),
                 buffer=self.buffers[level],
                 on_iteration=self._report(level, on_iteration),
                 cancelled=cancelled,
@@ -138,9 +139,3 @@ class HierarchicalPlanner:
             on_iteration(PlanFeedback(level, len(self.steps), iteration, rounds, best))
 
         return report
-
-
-def _spawn(generator: torch.Generator, count: int) -> list[torch.Generator]:
-    """Independent CPU generators, one a segment, seeded from ``generator``."""
-    seeds = torch.randint(2**62, (count,), generator=generator)
-    return [torch.Generator().manual_seed(int(seed)) for seed in seeds]

@@ -8,7 +8,7 @@ from functools import partial
 
 import torch
 
-from ptp_core.models.subgoal_generator import ContextFeatures, SubgoalGenerator
+from ptp_core.models.unet import ConditionalUNet, ContextFeatures
 from ptp_core.models.vqvae import VQVAE
 
 CPU_BATCH = 64  # predictions at once: activations of the U-Net stay in the cache
@@ -16,7 +16,7 @@ CUDA_BATCH = 8192  # predictions at once: bounds the memory
 
 
 def unroll(
-    generator: SubgoalGenerator,
+    generator: ConditionalUNet,
     vqvae: VQVAE,
     start: torch.Tensor,
     z: torch.Tensor,
@@ -47,7 +47,7 @@ def unroll(
 
 @torch.no_grad()  # of its own: the grad mode of a thread does not reach the threads it starts
 def _unroll_block(
-    generator: SubgoalGenerator, vqvae: VQVAE, block: tuple[ContextFeatures, torch.Tensor]
+    generator: ConditionalUNet, vqvae: VQVAE, block: tuple[ContextFeatures, torch.Tensor]
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """``unroll`` for one block that is small enough to be predicted at once."""
     features, z = block
