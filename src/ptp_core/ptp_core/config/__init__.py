@@ -3,7 +3,9 @@
 
 from ptp_core.config.baselines import LeapConfig, Legs, split_horizon
 from ptp_core.config.control import FollowerConfig, PlannerConfig
+from ptp_core.config.gcp import GcpConfig
 from ptp_core.config.loading import from_dict, load_config, to_dict
+from ptp_core.config.midpoint import MidpointConfig
 from ptp_core.config.models import (
     GapConfig,
     LatentVAEConfig,
@@ -16,10 +18,12 @@ __all__ = [
     "DataConfig",
     "FollowerConfig",
     "GapConfig",
+    "GcpConfig",
     "IQLConfig",
     "LatentVAEConfig",
     "LeapConfig",
     "Legs",
+    "MidpointConfig",
     "PlannerConfig",
     "RelabellingConfig",
     "SubgoalGeneratorConfig",
