@@ -72,6 +72,8 @@ def test_too_short_a_run_tells_nothing():
         ({"confirmed": 0}, False),
         ({"lost": 1}, False),
         ({"outside": 1}, False),
+        ({"strayed": 0.019}, True),
+        ({"strayed": 0.021}, False),
         ({"complaints": ["the arm moved"]}, False),
         ({"growth": 0.11}, False),
         ({"growth": math.nan}, True),

@@ -18,13 +18,15 @@ class ArmReading:
     position: np.ndarray  # of the tool point in the base frame (3,), m
     yaw: float  # of the tool, rad
     joints: np.ndarray  # (7,), rad
+    setpoint: tuple[np.ndarray, float]  # position (3,), m, and yaw, rad, that it was told last
 
 
 def fill_motion(state: ArmState, before: ArmReading, now: ArmReading, seconds: float) -> None:
-    """Write pose, joints and the motion of the last ``seconds`` into ``state``."""
+    """Write pose, setpoint, joints and the motion of the last ``seconds`` into ``state``."""
     moved = now.position - before.position
     turned = math.remainder(now.yaw - before.yaw, 2 * math.pi)
-    state.pose = state.setpoint = tool_pose(now.position, now.yaw)
+    state.pose = tool_pose(now.position, now.yaw)
+    state.setpoint = tool_pose(*now.setpoint)
     state.yaw = now.yaw
     state.twist.linear.x, state.twist.linear.y, state.twist.linear.z = moved / seconds
     state.twist.angular.z = turned / seconds

@@ -67,6 +67,7 @@ class SimArm:
         self.kinematics = SawyerKinematics.from_urdf(path)
         self.body = pybullet.loadURDF(path, useFixedBase=True, physicsClientId=client)
         self._read_joints()
+        self.setpoint = self.pose()  # what the tool was told last
         self._constraint: int | None = None
         self._block: int | None = None
 
@@ -140,6 +141,7 @@ class SimArm:
         targets = list(result.q) + [self._finger_open] * len(self._finger_joints)
         for joint, target in zip(self._joints, targets, strict=True):
             pybullet.resetJointState(self.body, joint, target, 0.0, physicsClientId=self._client)
+        self.setpoint = self.pose()
         self._drive(targets)
 
     def park(self) -> None:
@@ -154,7 +156,8 @@ class SimArm:
         position, rotation = self.kinematics.forward(q)
         yaw = yaw_of(rotation)
         target = self.workspace.clip(position + delta.translation)
-        result = self.kinematics.solve(q, target, yaw + delta.dyaw)
+        self.setpoint = target, yaw + delta.dyaw
+        result = self.kinematics.solve(q, *self.setpoint)
         self._grip(delta.gripper, position)
         closed = 0.5 * (1.0 + delta.gripper)
         finger = self._finger_open * (1.0 - closed)

@@ -301,7 +301,7 @@ class SimBridgeNode(Node):
 
     def _arm(self) -> ArmReading:
         arm = self._env.world.arm
-        return ArmReading(*arm.pose(), arm.joint_positions())
+        return ArmReading(*arm.pose(), arm.joint_positions(), arm.setpoint)
 
     def _publish_state(self) -> None:
         state, stamp = self._state, self._stamp()

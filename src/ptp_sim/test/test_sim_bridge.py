@@ -91,7 +91,9 @@ def test_lock_step_shows_the_same_pictures_as_the_environment(graph, actions):
     # Simulated time: one control step a picture; every fourth is on the clock.
     step_ns = round(env.world.step_seconds * 1e9)
     stamps = [m.header.stamp for m in seen]
-    assert [c.clock for c in clock] == stamps[:: len(stamps) // 2 + 1]
+    expected_times = stamps[:: len(stamps) // 2 + 1]
+    graph.wait(lambda: len(clock) >= len(expected_times), "the clock")
+    assert [c.clock for c in clock] == expected_times
     difference = seen[1].header.stamp.nanosec - seen[0].header.stamp.nanosec
     assert difference == pytest.approx(step_ns, abs=2)
     env.close()
@@ -151,6 +153,23 @@ def test_a_mad_command_moves_nothing_and_is_named(graph, changes, text):
     assert len(seen) == 1
     commands.publish(command([1, 0, 0, 0, 0], first))
     graph.wait(lambda: len(seen) == 2, "the picture after a good command")
+
+
+def test_the_state_tells_where_the_tool_was_told_to_be_and_where_it_is(graph):
+    start(graph, "lock_step")
+    states = graph.collect(ArmState, ARM_STATE, RECORDS)
+    commands = graph.publisher(CartesianDelta, COMMAND, COMMANDS)
+    first = reset(graph).observation_seq
+    graph.wait(lambda: len(states) == 1, "the first state")
+    asked = command([0, -1, 0, 0, 0], first)
+    commands.publish(asked)
+    graph.wait(lambda: len(states) == 2, "the second state")
+    before, after = states
+    at, told_before = before.pose.position, before.setpoint.position
+    assert (told_before.x, told_before.y) == pytest.approx((at.x, at.y), abs=1e-3)
+    told = before.pose.position.y + asked.dy
+    assert after.setpoint.position.y == pytest.approx(told)
+    assert told < after.pose.position.y < before.pose.position.y
 
 
 def test_an_answer_to_an_old_picture_moves_nothing(graph):

@@ -76,6 +76,19 @@ def test_free_tool_stays_in_the_workspace_box(world):
     assert drive(world, [0, -1, -1, 0, -1], 15)[-1].tcp[2] > -0.37
 
 
+def test_setpoint_stays_in_the_workspace_box_whatever_is_asked_and_touched(world):
+    world.reset(TASKS["B"].scene)
+    rng = np.random.default_rng(1)
+    for _ in range(40):
+        asked = np.append(np.sign(rng.uniform(-1, 1, 2)), [-1.0, 0.0, -1.0])
+        before = world.arm.pose()[0]
+        drive(world, asked, 1)
+        wished = before + SCALE.to_delta(asked).translation
+        np.testing.assert_allclose(world.arm.setpoint[0], world.arm.workspace.clip(wished))
+    world.reset(TASKS["B"].scene)
+    np.testing.assert_allclose(world.arm.setpoint[0], world.arm.pose()[0], atol=1e-3)
+
+
 def block_below(world, offset):
     x, y, _ = OPEN_SPACE.tcp_xyz
     world.reset(OPEN_SPACE.with_(block_xyz=(x + offset, y, BLOCK_ON_TABLE_Z)))

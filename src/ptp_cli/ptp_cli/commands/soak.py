@@ -9,7 +9,7 @@ from pathlib import Path
 DESCRIPTION = """\
 Practise in lock-step while nodes are killed and stalled, nonsense and stale commands are sent, a
 person takes over and damaged weights arrive, one fault every few seconds. Then count finished
-episodes that are lost, poses outside the workspace, motions that should not have been, and the
+episodes that are lost, setpoints outside the workspace, motions that should not have been, and the
 growth of memory. Exit status 0: none of them.
 """
 
@@ -84,7 +84,8 @@ def _print(figures: dict, out: Path) -> None:
     print(f"finished episodes         {figures['episodes_confirmed']}")
     print(f"  of them lost            {figures['episodes_lost']}")
     print(f"states of the arm         {figures['arm_states']}")
-    print(f"  outside the workspace   {figures['outside_workspace']}")
+    print(f"  told outside workspace  {figures['outside_workspace']}")
+    print(f"  tool outside at most    {figures['strayed'] * 1e3:.1f} mm")
     print(f"nodes started again       {figures['restarts']}")
     print(
         f"growth of memory          {'too short to tell' if growth is None else f'{growth:+.1%}'}"

@@ -34,9 +34,9 @@ def kill(node: str) -> Fault:
     """Kill a node without warning; the arm must stand still soon where the node moves it."""
 
     def do(stack: RunningStack, observer: Observer) -> str:
-        began = time.monotonic()
         if not stack.send(node, signal.SIGKILL):
             return ""
+        began = time.monotonic()
         # On a machine so busy that a step takes longer, the one under way may end later.
         within = max(HOLDS_WITHIN, 3 * observer.period())
         time.sleep(WATCHED)

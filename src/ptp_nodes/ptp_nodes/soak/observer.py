@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import rclpy
+from geometry_msgs.msg import Point
 from ptp_interfaces.msg import ArmState, CartesianDelta, PolicyUpdate, RecorderStatus
 from ptp_interfaces.srv import Rearm
 from rclpy.context import Context
@@ -32,17 +33,19 @@ from ptp_ros.topics import (
 )
 
 RECENT = 20  # motions
-TOLERANCE = 0.005  # m by which a measured pose may leave the box
+ROUNDING = 1e-6  # m
+STRAYS_AT_MOST = 0.02  # m by which what it touches may push the tool out of the box
 
 
 class Observer(Node):
-    """Counts motions, poses outside the workspace, and confirmed episodes; sends what is asked."""
+    """Counts motions, setpoints outside the workspace and episodes; sends what is asked."""
 
     def __init__(self, **options) -> None:
         super().__init__("soak", **options)
         self.moves: deque[float] = deque(maxlen=10_000)  # arrival of states with motion [s]
         self.states = 0
-        self.outside = 0  # states with the tool outside the workspace
+        self.outside = 0  # states whose setpoint is outside the workspace
+        self.strayed = 0.0  # farthest that the measured tool was outside, m
         self.disobeyed = 0  # motions of a policy while a person has the arm
         self.recorded = 0  # highest number of confirmed episodes that was announced
         self.folder = ""
@@ -58,9 +61,10 @@ class Observer(Node):
 
     def _state(self, state: ArmState) -> None:
         self.states += 1
-        point = state.pose.position
-        if not self._box.contains((point.x, point.y, point.z), TOLERANCE):
-            self.outside += 1
+        self.outside += not self._box.contains(_array(state.setpoint.position), ROUNDING)
+        measured = _array(state.pose.position)
+        away = float(np.linalg.norm(measured - self._box.clip(measured)))
+        self.strayed = max(self.strayed, away)
         if state.moved:
             self.moves.append(time.monotonic())
             if (
@@ -95,6 +99,10 @@ class Observer(Node):
             setattr(message, name, value)
         self.commands.publish(message)
         return message
+
+
+def _array(point: Point) -> np.ndarray:
+    return np.array([point.x, point.y, point.z])
 
 
 @contextlib.contextmanager

@@ -18,7 +18,7 @@ from ptp_core.data.episodes.store import Session
 from ptp_core.errors import EpisodeError
 from ptp_nodes.soak.faults import FAULTS, Fault
 from ptp_nodes.soak.memory import MemoryWatch
-from ptp_nodes.soak.observer import Observer, observing
+from ptp_nodes.soak.observer import STRAYS_AT_MOST, Observer, observing
 from ptp_nodes.soak.stack import RunningStack
 
 MOST_GROWTH = 0.10
@@ -49,7 +49,8 @@ class Report:
     complaints: list[str] = field(default_factory=list)
     confirmed: int = 0  # episodes that the recorder announced
     lost: int = 0  # of them, not there or not readable at the end
-    outside: int = 0  # states with the tool outside the workspace
+    outside: int = 0  # states whose setpoint is outside the workspace
+    strayed: float = 0.0  # farthest that the measured tool was outside, m
     states: int = 0
     restarts: int = 0
     growth: float = math.nan
@@ -60,8 +61,9 @@ class Report:
     def passed(self) -> bool:
         """Whether everything held."""
         grew = self.growth > MOST_GROWTH  # False where it was too short to tell
+        strayed = self.strayed > STRAYS_AT_MOST
         return not (
-            self.lost or self.outside or self.complaints or self.ended_early or grew
+            self.lost or self.outside or strayed or self.complaints or self.ended_early or grew
         ) and bool(self.confirmed)
 
     def as_dict(self) -> dict[str, Any]:
@@ -75,6 +77,7 @@ class Report:
             "episodes_lost": self.lost,
             "arm_states": self.states,
             "outside_workspace": self.outside,
+            "strayed": self.strayed,
             "restarts": self.restarts,
             "memory_growth": None if math.isnan(self.growth) else self.growth,
             "memory": self.memory,
@@ -109,7 +112,7 @@ def soak(
             stack.stop()
             report.restarts = stack.said("starting it again")
             report.confirmed, report.outside = observer.recorded, observer.outside
-            report.states = observer.states
+            report.states, report.strayed = observer.states, observer.strayed
             report.lost = lost_episodes(Path(observer.folder), observer.recorded)
             report.growth, report.memory = memory.growth(), memory.figures()
     return report
