@@ -4,7 +4,7 @@
 import pytest
 
 from ptp_bringup.testing import Up
-from ptp_nodes.testing import tiny_checkpoint
+from ptp_core.testing import tiny_checkpoint
 
 
 @pytest.fixture(scope="session")

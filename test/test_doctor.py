@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from ptp_nodes.testing import tiny_checkpoint
+from ptp_core.testing import tiny_checkpoint
 
 # What a busy machine, or a node killed by another test, may rightly be blamed for.
 OF_THE_MACHINE = {"load", "threads", "slow", "stamp", "shared-memory"}

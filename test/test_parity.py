@@ -11,12 +11,12 @@ from ptp_core.planners.factory import make_planner
 from ptp_core.practice.controller import Controller
 from ptp_core.practice.episode import run_episode
 from ptp_core.practice.seeds import episode_seeds
+from ptp_core.testing import tiny_checkpoint
 from ptp_core.training.checkpoint import load_checkpoint
 from ptp_nodes.encoder import EncoderNode
 from ptp_nodes.planner import PlannerNode
 from ptp_nodes.policy import PolicyNode
 from ptp_nodes.practice import PracticeNode
-from ptp_nodes.testing import tiny_checkpoint
 from ptp_robot.action import ActionScale
 from ptp_ros.testing import Graph, parameters
 from ptp_ros.topics import COMMAND, COMMANDS, EPISODE, LATCHED, RECORDS, STEP

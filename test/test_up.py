@@ -14,7 +14,7 @@ from ptp_interfaces.msg import ErrorCode, Latent
 from sensor_msgs.msg import Image
 
 from ptp_bringup.testing import nodes_of_this_domain
-from ptp_nodes.testing import tiny_checkpoint
+from ptp_core.testing import tiny_checkpoint
 from ptp_ros.images import image_to_array
 from ptp_ros.testing import Graph
 from ptp_ros.topics import LATCHED, LATENT, VIEW_IMAGE

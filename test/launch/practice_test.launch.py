@@ -25,8 +25,8 @@ from ptp_interfaces.msg import PolicyUpdate, RecorderStatus
 
 from ptp_bringup.testing import nodes_of_this_domain
 from ptp_core.data.episodes.store import Session
+from ptp_core.testing import tiny_checkpoint
 from ptp_core.training.checkpoint import load_checkpoint
-from ptp_nodes.testing import tiny_checkpoint
 from ptp_ros.topics import LATCHED, POLICY_UPDATE, RECORDER_STATUS
 
 EPISODES = 8

@@ -22,7 +22,7 @@ from ptp_interfaces.msg import ArmState, Latent, RecorderStatus, StepRecord
 from sensor_msgs.msg import Image
 
 from ptp_core.data.episodes.store import Session
-from ptp_nodes.testing import tiny_checkpoint
+from ptp_core.testing import tiny_checkpoint
 from ptp_ros.topics import (
     ARM_STATE,
     LATCHED,

@@ -14,7 +14,7 @@ from ptp_cli.bench.report import Report
 from ptp_cli.bench.targets import AUTHORS, TARGETS
 from ptp_cli.main import main
 from ptp_core.errors import InputError, PtpError
-from ptp_nodes.testing import tiny_checkpoint
+from ptp_core.testing import tiny_checkpoint
 
 ROOT = Path(__file__).resolve().parents[3]
 

@@ -7,12 +7,9 @@ import torch
 from ptp_core.errors import PlanCancelled
 from ptp_core.planners.cem import CEM
 from ptp_core.planners.costs import CostTerms
+from ptp_core.testing import rng
 
 TARGET = torch.tensor([[1.5, -2.0], [0.5, 3.0]])
-
-
-def rng(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def terms(total):

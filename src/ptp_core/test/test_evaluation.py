@@ -8,25 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-from ptp_core.agents.iql import IQL
-from ptp_core.config import (
-    FollowerConfig,
-    IQLConfig,
-    PlannerConfig,
-    SubgoalGeneratorConfig,
-    TrainConfig,
-    VQVAEConfig,
-)
 from ptp_core.errors import CheckpointError, InputError
-from ptp_core.models.subgoal_generator import GeneratorHierarchy
-from ptp_core.models.vqvae import VQVAE
 from ptp_core.planners.base import Plan
 from ptp_core.planners.plan_archive import PlanArchive
 from ptp_core.practice import evaluation
 from ptp_core.practice.evaluation import EvaluationConfig, evaluate
 from ptp_core.practice.seeds import episode_seeds
+from ptp_core.testing import tiny_checkpoint
 from ptp_core.toy_env import ToyEnv
-from ptp_core.training.checkpoint import load_checkpoint, save_checkpoint
+from ptp_core.training.checkpoint import load_checkpoint
 
 TIMES = ("plan_seconds", "steps_per_second", "control_latency_ms")
 
@@ -47,27 +37,8 @@ class ScriptedEnv(ToyEnv):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    torch.manual_seed(0)
-    config = TrainConfig(
-        vqvae=VQVAEConfig(
-            codebook_size=32,
-            hidden_channels=8,
-            stem_channels=4,
-            residual_channels=4,
-            residual_blocks=1,
-        ),
-        generators=SubgoalGeneratorConfig(hidden_channels=4, hidden_units=16),
-        iql=IQLConfig(policy_hidden=(16,), q_hidden=(16,), value_hidden=(16,)),
-        planner=PlannerConfig(samples=4, iterations=1),
-        follower=FollowerConfig(timeout=3, distance_threshold=0.0),
-    )
-    modules = {
-        "vqvae": VQVAE(config.vqvae),
-        "generators": GeneratorHierarchy(config.generators),
-        "iql": IQL(config.iql),
-    }
     path = tmp_path_factory.mktemp("checkpoint") / "tiny"
-    save_checkpoint(path, modules, config, {})
+    tiny_checkpoint(path)
     return path
 
 

@@ -7,41 +7,23 @@ from itertools import pairwise
 import pytest
 import torch
 
-from ptp_core.config import GcpConfig, MidpointConfig, VQVAEConfig
+from ptp_core.config import GcpConfig, MidpointConfig
 from ptp_core.errors import ConfigError, InputError, PlanCancelled
 from ptp_core.models.midpoint_generator import MidpointGenerator, balanced_triples
-from ptp_core.models.vqvae import VQVAE
 from ptp_core.planners.gcp import GcpPlanner, Midpoints, MidpointSearch, midpoint_costs
 from ptp_core.planners.seeding import spawn
+from ptp_core.testing import distance_value, rng, tiny_vqvae
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 
 
-def rng(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
-def distance_value(latents, goals):
-    return -torch.linalg.vector_norm(latents - goals, dim=-1)
-
-
 def make_networks(device="cpu"):
     torch.manual_seed(0)
-    vqvae = VQVAE(
-        VQVAEConfig(
-            codebook_size=32,
-            hidden_channels=8,
-            stem_channels=4,
-            residual_channels=4,
-            residual_blocks=1,
-        )
-    ).requires_grad_(False)
-    vqvae.codebook.copy_(torch.randn(32, 5, generator=rng(1)) * 0.1)
     midpoints = MidpointGenerator(MidpointConfig(hidden_channels=4, hidden_units=32))
     midpoints.requires_grad_(False)
     for parameter in midpoints.parameters():
         parameter.mul_(3)  # so that predictions depend on z
-    return vqvae.to(device), midpoints.to(device)
+    return tiny_vqvae().to(device), midpoints.to(device)
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Practice in process: interruptions change nothing, methods differ, the ratio is kept."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -8,43 +9,20 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from ptp_core.agents.iql import IQL
-from ptp_core.config import (
-    FollowerConfig,
-    IQLConfig,
-    PlannerConfig,
-    SubgoalGeneratorConfig,
-    TrainConfig,
-    VQVAEConfig,
-)
 from ptp_core.errors import CheckpointError, ConfigError, InputError, PlanCancelled
-from ptp_core.models.subgoal_generator import GeneratorHierarchy
-from ptp_core.models.vqvae import VQVAE
 from ptp_core.practice.in_process import InProcessPractice, PracticeConfig
-from ptp_core.training.checkpoint import load_checkpoint, save_checkpoint
+from ptp_core.testing import tiny_checkpoint, tiny_config
+from ptp_core.training.checkpoint import load_checkpoint
 
 EPISODES, STEPS = 2, 8
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    torch.manual_seed(0)
-    config = TrainConfig(
-        vqvae=VQVAEConfig(
-            codebook_size=32, hidden_channels=8, stem_channels=4, residual_channels=4
-        ),
-        generators=SubgoalGeneratorConfig(hidden_channels=4, hidden_units=16),
-        iql=IQLConfig(policy_hidden=(16,), q_hidden=(16,), value_hidden=(16,), batch_size=8),
-        planner=PlannerConfig(samples=4, iterations=1, buffer_minimum=1),
-        follower=FollowerConfig(timeout=3, distance_threshold=0.0),
-    )
-    modules = {
-        "vqvae": VQVAE(config.vqvae),
-        "generators": GeneratorHierarchy(config.generators),
-        "iql": IQL(config.iql),
-    }
+    config = tiny_config(batch_size=8)
+    planner = dataclasses.replace(config.planner, buffer_minimum=1)
     path = tmp_path_factory.mktemp("checkpoint") / "tiny"
-    save_checkpoint(path, modules, config, {})
+    tiny_checkpoint(path, config=dataclasses.replace(config, planner=planner))
     return path
 
 

@@ -7,12 +7,9 @@ import torch
 from ptp_core.config import LatentVAEConfig, from_dict
 from ptp_core.errors import ConfigError, InputError
 from ptp_core.models.latent_vae import LatentVAE
+from ptp_core.testing import rng
 
 SMALL = LatentVAEConfig(hidden_units=32)
-
-
-def rng(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def small(config=SMALL):

@@ -6,31 +6,19 @@ import math
 import pytest
 import torch
 
-from ptp_core.config import LatentVAEConfig, LeapConfig, VQVAEConfig, split_horizon
+from ptp_core.config import LatentVAEConfig, LeapConfig, split_horizon
 from ptp_core.errors import ConfigError, InputError, PlanCancelled
 from ptp_core.models.latent_vae import LatentVAE
-from ptp_core.models.vqvae import VQVAE
 from ptp_core.planners.cem import CEM
 from ptp_core.planners.leap import LeapPlanner, leap_cost
+from ptp_core.testing import distance_value, rng, tiny_vqvae
 
 TINY = LeapConfig(samples=24, iterations=3, elite_fraction=0.25)
 
 
-def rng(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
-def distance_value(latents, goals):
-    return -torch.linalg.vector_norm(latents - goals, dim=-1)
-
-
 @pytest.fixture(scope="module")
 def vqvae():
-    torch.manual_seed(0)
-    small = VQVAEConfig(codebook_size=32, hidden_channels=8, stem_channels=4, residual_blocks=0)
-    model = VQVAE(small).requires_grad_(False)
-    model.codebook.copy_(torch.randn(32, 5, generator=rng(1)) * 0.1)
-    return model
+    return tiny_vqvae()
 
 
 @pytest.fixture(scope="module")

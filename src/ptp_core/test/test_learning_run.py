@@ -3,36 +3,19 @@
 
 import numpy as np
 import pytest
-import torch
 
-from ptp_core.agents.iql import IQL
-from ptp_core.config import IQLConfig, SubgoalGeneratorConfig, TrainConfig, VQVAEConfig
 from ptp_core.errors import CheckpointError
-from ptp_core.models.subgoal_generator import GeneratorHierarchy
-from ptp_core.models.vqvae import VQVAE
 from ptp_core.practice.learning_run import ABOUT, LearningRun
 from ptp_core.practice.live_weights import LiveWeights
 from ptp_core.practice.online_learner import OnlineLearner, PracticeEpisode
-from ptp_core.training.checkpoint import load_checkpoint, save_checkpoint
-
-SMALL = (16,)
-CONFIG = TrainConfig(
-    vqvae=VQVAEConfig(codebook_size=16, hidden_channels=8, stem_channels=4, residual_channels=4),
-    generators=SubgoalGeneratorConfig(hidden_channels=4, hidden_units=16),
-    iql=IQLConfig(policy_hidden=SMALL, q_hidden=SMALL, value_hidden=SMALL, batch_size=8),
-)
+from ptp_core.testing import tiny_checkpoint, tiny_config
+from ptp_core.training.checkpoint import load_checkpoint
 
 
 @pytest.fixture
 def source(tmp_path):
     """A checkpoint on the disk, in half precision as the released one."""
-    torch.manual_seed(0)
-    modules = {
-        "vqvae": VQVAE(CONFIG.vqvae),
-        "generators": GeneratorHierarchy(CONFIG.generators),
-        "iql": IQL(CONFIG.iql),
-    }
-    save_checkpoint(tmp_path / "source", modules, CONFIG, {}, precision="float16")
+    tiny_checkpoint(tmp_path / "source", config=tiny_config(batch_size=8), precision="float16")
     return tmp_path / "source"
 
 

@@ -15,12 +15,9 @@ from ptp_core.models.midpoint_generator import (
     balanced_triples,
     sample_triples,
 )
+from ptp_core.testing import rng
 
 SMALL = MidpointConfig(hidden_channels=8, hidden_units=32)
-
-
-def rng(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def latents(count, seed=0):

@@ -1,50 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """Learning from practice: what a batch holds, how many updates are due, resuming, divergence."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 
-from ptp_core.agents.iql import IQL
-from ptp_core.config import IQLConfig, SubgoalGeneratorConfig, TrainConfig, VQVAEConfig
 from ptp_core.data.encoded import EncodedDataset
 from ptp_core.errors import InputError
-from ptp_core.models.subgoal_generator import GeneratorHierarchy
-from ptp_core.models.vqvae import VQVAE
 from ptp_core.practice.live_weights import LiveWeights
 from ptp_core.practice.online_learner import OnlineLearner, PracticeEpisode
-from ptp_core.training.checkpoint import Checkpoint
-
-CONFIG = TrainConfig(
-    vqvae=VQVAEConfig(codebook_size=16, hidden_channels=8, stem_channels=4, residual_channels=4),
-    generators=SubgoalGeneratorConfig(hidden_channels=4, hidden_units=16),
-    iql=IQLConfig(
-        policy_hidden=(16,),
-        q_hidden=(16,),
-        value_hidden=(16,),
-        batch_size=20,
-        temperature=3.0,
-        reward_epsilon=0.01,
-    ),
-)
-ENCODER = "e" * 64
+from ptp_core.testing import ENCODER, tiny_config, tiny_networks
 
 
 def checkpoint():
-    torch.manual_seed(0)
-    vqvae = VQVAE(CONFIG.vqvae).eval().requires_grad_(False)
-    with torch.no_grad():
-        vqvae.codebook.normal_()
-    return Checkpoint(
-        folder=Path("nowhere"),
-        manifest={"encoder_id": ENCODER},
-        config=CONFIG,
-        vqvae=vqvae,
-        generators=GeneratorHierarchy(CONFIG.generators),
-        iql=IQL(CONFIG.iql),
-    )
+    return tiny_networks(tiny_config(batch_size=20, temperature=3.0, reward_epsilon=0.01))
 
 
 def episode(action, steps=12, seed=0, targets=True):

@@ -6,10 +6,9 @@ import math
 import pytest
 import torch
 
-from ptp_core.config import PlannerConfig, SubgoalGeneratorConfig, VQVAEConfig
+from ptp_core.config import PlannerConfig, SubgoalGeneratorConfig
 from ptp_core.errors import CheckpointError, ConfigError, InputError, PlanCancelled
 from ptp_core.models.subgoal_generator import GeneratorHierarchy, SubgoalGenerator
-from ptp_core.models.vqvae import VQVAE
 from ptp_core.planners.benchmark import benchmark_planners
 from ptp_core.planners.costs import plan_cost
 from ptp_core.planners.factory import planner_config
@@ -17,36 +16,19 @@ from ptp_core.planners.hierarchy import HierarchicalPlanner
 from ptp_core.planners.mppi import MPPI
 from ptp_core.planners.plan_buffer import PlanBuffer, load_buffers, save_buffers
 from ptp_core.planners.rollout import unroll
+from ptp_core.testing import distance_value, rng, tiny_vqvae
 
 TINY = PlannerConfig(samples=12, iterations=2, sigmas=(0.5, 0.2), return_best="best_so_far")
-
-
-def rng(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
-def distance_value(latents, goals):
-    return -torch.linalg.vector_norm(latents - goals, dim=-1)
 
 
 @pytest.fixture(scope="module")
 def networks():
     torch.manual_seed(0)
-    vqvae = VQVAE(
-        VQVAEConfig(
-            codebook_size=32,
-            hidden_channels=8,
-            stem_channels=4,
-            residual_channels=4,
-            residual_blocks=1,
-        )
-    ).requires_grad_(False)
-    vqvae.codebook.copy_(torch.randn(32, 5, generator=rng(1)) * 0.1)
     config = SubgoalGeneratorConfig(hidden_channels=4, hidden_units=32)
     generators = GeneratorHierarchy(config).requires_grad_(False)
     for parameter in generators.parameters():
         parameter.mul_(3)  # so that predictions depend on z
-    return vqvae, generators
+    return tiny_vqvae(), generators
 
 
 @pytest.fixture(scope="module")

@@ -1,27 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """Subgoal follower, controller, seeds and figures."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 
-from ptp_core.agents.iql import IQL
-from ptp_core.config import (
-    FollowerConfig,
-    IQLConfig,
-    SubgoalGeneratorConfig,
-    TrainConfig,
-    VQVAEConfig,
-)
+from ptp_core.config import FollowerConfig
 from ptp_core.errors import ConfigError, InputError
-from ptp_core.models.subgoal_generator import GeneratorHierarchy
-from ptp_core.models.vqvae import VQVAE
 from ptp_core.planners.base import Plan
 from ptp_core.practice.controller import Controller
 from ptp_core.practice.seeds import episode_seeds
 from ptp_core.practice.subgoal_follower import SubgoalFollower
 from ptp_core.practice.summary import wilson_interval
-from ptp_core.training.checkpoint import Checkpoint
+from ptp_core.testing import tiny_config, tiny_networks
 
 PLAN = torch.tensor([[10.0], [20.0]])
 GOAL = torch.tensor([30.0])
@@ -79,15 +72,7 @@ def test_an_unresolved_threshold_is_refused():
 
 @pytest.fixture(scope="module")
 def checkpoint():
-    torch.manual_seed(0)
-    config = TrainConfig(
-        vqvae=VQVAEConfig(codebook_size=32, hidden_channels=8, residual_blocks=1),
-        generators=SubgoalGeneratorConfig(hidden_channels=4, hidden_units=16),
-        iql=IQLConfig(policy_hidden=(16,), q_hidden=(16,), value_hidden=(16,)),
-        follower=FollowerConfig(timeout=2),
-    )
-    networks = VQVAE(config.vqvae), GeneratorHierarchy(config.generators), IQL(config.iql)
-    return Checkpoint(None, {}, config, *networks)
+    return tiny_networks(dataclasses.replace(tiny_config(), follower=FollowerConfig(timeout=2)))
 
 
 def codes(seed, *shape):

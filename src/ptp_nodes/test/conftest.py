@@ -6,9 +6,9 @@ import pytest
 from ptp_interfaces.action import ReachGoal
 from ptp_interfaces.msg import CartesianDelta, Latent, StepInfo, SubgoalPlan
 
+from ptp_core.testing import tiny_checkpoint
 from ptp_core.training.checkpoint import load_checkpoint
 from ptp_nodes.policy import PolicyNode
-from ptp_nodes.testing import tiny_checkpoint
 from ptp_ros.testing import Graph, parameters
 from ptp_ros.topics import COMMAND, COMMANDS, LATCHED, LATENT, RECORDS, STEP
 

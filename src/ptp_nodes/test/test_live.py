@@ -9,11 +9,11 @@ from ptp_interfaces.msg import CartesianDelta, Latent, PolicyUpdate
 from rcl_interfaces.msg import Log
 
 from ptp_core.practice.live_weights import WeightsUpdate
+from ptp_core.testing import tiny_checkpoint
 from ptp_core.training.checkpoint import load_checkpoint
 from ptp_nodes.networks import weights_version
 from ptp_nodes.planner import PlannerNode
 from ptp_nodes.policy import PolicyNode
-from ptp_nodes.testing import tiny_checkpoint
 from ptp_robot.action import ActionScale
 from ptp_ros.testing import parameters
 from ptp_ros.topics import COMMAND, COMMANDS, LATCHED, LATENT, POLICY_UPDATE

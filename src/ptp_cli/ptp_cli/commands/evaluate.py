@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from ptp_cli.options import add_options, run_settings
+
 
 def add_parser(subparsers) -> None:
     """Add the subcommand to the ``ptp`` parser."""
@@ -27,35 +29,8 @@ def add_parser(subparsers) -> None:
         default="ptp",
         help="with planned subgoals, or the same policy on the goal itself (default: %(default)s)",
     )
-    add(
-        "--protocol",
-        choices=("paper", "varied"),
-        default="paper",
-        help="fixed scenes, or poses that vary (default: %(default)s)",
-    )
     add("--episodes", type=int, default=50, metavar="N", help="of each task (default: 50)")
-    add("--seed", type=int, default=0, metavar="S", help="default: 0")
     add("--json", type=Path, metavar="FILE", help="write the figures to FILE")
-    add(
-        "--env",
-        default="ptp_sim.env:make_env",
-        metavar="MODULE:FACTORY",
-        help="gymnasium environment (default: %(default)s)",
-    )
-    add(
-        "--env-arg",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="argument of the environment's factory, for example grasp=physical; repeatable",
-    )
-    add("--checkpoint", type=Path, metavar="DIR", help="default: the released one, in models/")
-    add(
-        "--planner",
-        default="fast",
-        metavar="NAME",
-        help="fast, paper, or a YAML file with a planner section (default: fast)",
-    )
     add(
         "--actions",
         choices=("mean", "sample"),
@@ -73,7 +48,6 @@ def add_parser(subparsers) -> None:
         metavar="FILE",
         help="do plans again that worked best in practice, from its plans.safetensors",
     )
-    add("--max-steps", type=int, default=400, metavar="N", help="control steps (default: 400)")
     add(
         "--workers",
         type=int,
@@ -81,36 +55,28 @@ def add_parser(subparsers) -> None:
         metavar="N",
         help="processes (default: one a core)",
     )
+    add_options(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate; return the exit status."""
     import dataclasses
 
-    from ptp_cli.shared import config_file, released_checkpoint
     from ptp_core.errors import InputError
-    from ptp_core.planners.factory import PRESETS, planner_config
     from ptp_core.practice.evaluation import EvaluationConfig, evaluate
     from ptp_core.training.checkpoint import load_checkpoint
 
     if args.workers < 1:
         raise InputError(f"--workers is {args.workers}; it must be at least 1")
-    planner = args.planner if args.planner in PRESETS else str(config_file(args.planner))
-    checkpoint = args.checkpoint or released_checkpoint()
-    follower = load_checkpoint(checkpoint).config.follower
+    settings = run_settings(args)
+    follower = load_checkpoint(settings["checkpoint"]).config.follower
     if args.actions is not None:
         follower = dataclasses.replace(follower, sample_actions=args.actions == "sample")
     config = EvaluationConfig(
-        checkpoint=checkpoint,
-        env=args.env,
-        env_kwargs=_arguments(args.env_arg),
+        **settings,
         tasks=tuple(dict.fromkeys(args.tasks)),
         method=args.method,
-        protocol=args.protocol,
         episodes=args.episodes,
-        seed=args.seed,
-        max_steps=args.max_steps,
-        planner=planner_config(planner),
         follower=follower,
         plan_buffer=args.plan_buffer,
         proven=args.proven,
@@ -122,20 +88,6 @@ def run(args: argparse.Namespace) -> int:
         return 130
     _print(result)
     return 0
-
-
-def _arguments(pairs: list[str]) -> dict[str, Any]:
-    import yaml
-
-    from ptp_core.errors import InputError
-
-    arguments = {}
-    for pair in pairs:
-        name, equals, value = pair.partition("=")
-        if not equals:
-            raise InputError(f'--env-arg "{pair}" has no "="; write NAME=VALUE')
-        arguments[name] = yaml.safe_load(value)
-    return arguments
 
 
 def _print(result: dict[str, Any]) -> None:

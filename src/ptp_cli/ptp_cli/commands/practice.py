@@ -7,6 +7,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from ptp_cli.options import add_options, run_settings
+
 
 def add_parser(subparsers) -> None:
     """Add the subcommand to the ``ptp`` parser."""
@@ -27,13 +29,10 @@ def add_parser(subparsers) -> None:
         help="ptp, ptp_no_buffer, ptp_no_hierarchy, ptp_no_buffer_no_hierarchy or model_free "
         "(default: ptp)",
     )
-    add("--protocol", choices=("paper", "varied"), default="paper", help="default: paper")
-    add("--seed", type=int, default=0, metavar="S", help="default: 0")
     add("--out", type=Path, required=True, metavar="DIR", help="folder of this run")
     add("--demonstrations", type=Path, metavar="DIR", help="data set that is learned from, too")
     add("--epochs", type=int, default=150, metavar="N", help="of 5 episodes (default: 150)")
     add("--episodes", type=int, default=5, metavar="N", help="of an epoch (default: 5)")
-    add("--max-steps", type=int, default=400, metavar="N", help="control steps (default: 400)")
     add("--updates-per-step", type=float, default=1.0, metavar="X", help="default: 1, the paper's")
     add("--learning-rate", type=float, metavar="X", help="default: 3e-4, the paper's")
     add(
@@ -51,39 +50,26 @@ def add_parser(subparsers) -> None:
     add("--proven", action="store_true", help="do plans again that worked; not in the paper")
     add("--evaluate-every", type=int, default=10, metavar="N", help="epochs (default: 10)")
     add("--evaluation-episodes", type=int, default=50, metavar="N", help="default: 50")
-    add("--planner", default="fast", metavar="NAME", help="fast, paper, or a YAML file")
-    add("--checkpoint", type=Path, metavar="DIR", help="default: the released one, in models/")
-    add(
-        "--env",
-        default="ptp_sim.env:make_env",
-        metavar="MODULE:FACTORY",
-        help="gymnasium environment (default: %(default)s)",
-    )
     add("--threads", type=int, default=1, metavar="N", help="of torch (default: 1)")
+    add_options(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Practise; return the exit status."""
     import torch
 
-    from ptp_cli.shared import config_file, released_checkpoint
     from ptp_core.data.demonstrations import encoded_demonstrations
-    from ptp_core.planners.factory import PRESETS, planner_config
     from ptp_core.practice.in_process import InProcessPractice, PracticeConfig
     from ptp_core.practice.online_learner import LEARNING_RATE
     from ptp_core.training.checkpoint import load_checkpoint
 
     torch.set_num_threads(args.threads)
-    planner = args.planner if args.planner in PRESETS else str(config_file(args.planner))
     config = PracticeConfig(
-        checkpoint=args.checkpoint or released_checkpoint(),
+        **run_settings(args),
         task=args.task,
         method=args.method,
-        protocol=args.protocol,
-        seed=args.seed,
         epochs=args.epochs,
         episodes=args.episodes,
-        max_steps=args.max_steps,
         updates_per_step=args.updates_per_step,
         learning_rate=args.learning_rate or LEARNING_RATE,
         learn_from=args.learn_from,
@@ -91,8 +77,6 @@ def run(args: argparse.Namespace) -> int:
         proven=args.proven,
         evaluate_every=args.evaluate_every,
         evaluation_episodes=args.evaluation_episodes,
-        planner=planner_config(planner),
-        env=args.env,
     )
     demonstrations = None
     if args.demonstrations is not None:

@@ -22,7 +22,7 @@ from ptp_core.data.episodes.import_bags import find_sources, import_bags, report
 from ptp_core.data.files import write_atomically
 from ptp_core.errors import InputError
 from ptp_core.practice.fine_tuning import Agreement, agreement, fine_tune
-from ptp_core.training.checkpoint import Checkpoint, save_checkpoint
+from ptp_core.training.checkpoint import Checkpoint, save_again
 
 RECORDINGS, DATA, REPORT = "recordings", "demonstrations.hdf5", "import.json"
 LOG, RESULT, TUNED = "nodes.log", "result.json", "checkpoint"
@@ -91,8 +91,7 @@ def demonstrate(settings: Settings, checkpoint: Checkpoint) -> int:
         "git_commit": git_commit(),
         "machine": machine(),
     }
-    modules = {part: getattr(checkpoint, part) for part in ("vqvae", "generators", "iql")}
-    save_checkpoint(out / TUNED, modules, checkpoint.config, {"demo_teleop": result})
+    save_again(out / TUNED, checkpoint, {"demo_teleop": result})
     text = json.dumps(result, indent=2) + "\n"
     write_atomically(out / RESULT, lambda path: path.write_text(text, encoding="utf-8"))
     _print(result, out)

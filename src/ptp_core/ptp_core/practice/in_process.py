@@ -29,7 +29,7 @@ from ptp_core.practice.methods import method_named
 from ptp_core.practice.online_learner import LEARNING_RATE, OnlineLearner, PracticeEpisode
 from ptp_core.practice.result import MAX_STEPS
 from ptp_core.practice.seeds import episode_seeds
-from ptp_core.training.checkpoint import load_checkpoint, save_checkpoint
+from ptp_core.training.checkpoint import load_checkpoint, save_again
 
 LEARNER, BUFFERS, PROVEN = "learner.safetensors", "buffers.safetensors", "plans.safetensors"
 RESULT, CHECKPOINT = "result.json", "checkpoint"
@@ -251,15 +251,12 @@ class InProcessPractice:
             self._archive.load(state / PROVEN)
 
     def _save_checkpoint(self, evaluations: list[dict[str, Any]]) -> None:
-        source = self._checkpoint
-        save_checkpoint(
-            self._folder / CHECKPOINT,
-            {"vqvae": source.vqvae, "generators": source.generators, "iql": source.iql},
-            source.config,
-            {"practised_steps": self._learner.steps, "updates": self._learner.updates}
-            | {"evaluations": evaluations},
-            precision=source.manifest["precision"],  # the encoder keeps its identity
-        )
+        metrics = {
+            "practised_steps": self._learner.steps,
+            "updates": self._learner.updates,
+            "evaluations": evaluations,
+        }
+        save_again(self._folder / CHECKPOINT, self._checkpoint, metrics)
 
 
 def _evaluations(metrics: list[dict[str, Any]]) -> list[dict[str, Any]]:

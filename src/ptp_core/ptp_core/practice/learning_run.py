@@ -13,7 +13,7 @@ from ptp_core.data.files import write_atomically
 from ptp_core.errors import CheckpointError
 from ptp_core.practice.live_weights import WeightsUpdate
 from ptp_core.practice.online_learner import OnlineLearner, PracticeEpisode
-from ptp_core.training.checkpoint import save_checkpoint
+from ptp_core.training.checkpoint import save_again
 
 STATE = "state.safetensors"  # weights, optimisers, counts, random state
 ABOUT = "learner.json"  # session and newest version
@@ -115,13 +115,7 @@ class LearningRun:
             "version": self.version,
             "from": source.manifest["files"]["iql.safetensors"]["sha256"],
         }
-        save_checkpoint(
-            self._folder / CHECKPOINT,
-            {"vqvae": source.vqvae, "generators": source.generators, "iql": source.iql},
-            source.config,
-            metrics,
-            precision=source.manifest["precision"],  # the encoder keeps its identity
-        )
+        save_again(self._folder / CHECKPOINT, source, metrics)
 
     def _read_about(self) -> dict | None:
         path = self._folder / ABOUT

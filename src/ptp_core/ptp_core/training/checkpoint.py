@@ -94,6 +94,16 @@ def save_checkpoint(
     return encoder_id
 
 
+def save_again(folder: str | Path, checkpoint: Checkpoint, metrics: dict[str, Any]) -> str:
+    """Write a loaded checkpoint with its networks as they are now; return the encoder id.
+
+    The precision stays, so an encoder that was not trained keeps its identity.
+    """
+    modules = {part: getattr(checkpoint, part) for part in PARTS}
+    precision = checkpoint.manifest["precision"]
+    return save_checkpoint(folder, modules, checkpoint.config, metrics, precision=precision)
+
+
 def load_checkpoint(folder: str | Path, device: str | torch.device = "cpu") -> Checkpoint:
     """Read and verify a checkpoint.
 

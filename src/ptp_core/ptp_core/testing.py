@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tiny random networks for tests: they know nothing, load at once and run fast."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from ptp_core.agents.iql import IQL
+from ptp_core.config import (
+    FollowerConfig,
+    IQLConfig,
+    PlannerConfig,
+    SubgoalGeneratorConfig,
+    TrainConfig,
+    VQVAEConfig,
+)
+from ptp_core.models.subgoal_generator import GeneratorHierarchy
+from ptp_core.models.vqvae import VQVAE
+from ptp_core.shapes import EMBEDDING_DIM, GRID, IMAGE_SIZE
+from ptp_core.training.checkpoint import Checkpoint, save_checkpoint
+
+__all__ = [
+    "ENCODER",
+    "distance_value",
+    "rng",
+    "tiny_checkpoint",
+    "tiny_config",
+    "tiny_networks",
+    "tiny_vqvae",
+]
+
+ENCODER = "e" * 64  # encoder id of networks that have no file
+
+
+def rng(seed: int = 0) -> torch.Generator:
+    """A generator of random numbers on the CPU."""
+    return torch.Generator().manual_seed(seed)
+
+
+def distance_value(latents: Tensor, goals: Tensor) -> Tensor:
+    """The nearer the better: minus the distance of latents (..., 720) to goals, (...)."""
+    return -torch.linalg.vector_norm(latents - goals, dim=-1)
+
+
+def tiny_config(**iql: Any) -> TrainConfig:
+    """Settings of the tiny networks and of a plan that takes milliseconds; more of IQL's."""
+    return TrainConfig(
+        vqvae=VQVAEConfig(
+            codebook_size=32,
+            hidden_channels=8,
+            stem_channels=4,
+            residual_channels=4,
+            residual_blocks=1,
+        ),
+        generators=SubgoalGeneratorConfig(hidden_channels=4, hidden_units=16),
+        iql=IQLConfig(policy_hidden=(16,), q_hidden=(16,), value_hidden=(16,), **iql),
+        planner=PlannerConfig(samples=4, iterations=1),
+        follower=FollowerConfig(timeout=3, distance_threshold=0.0),
+    )
+
+
+def tiny_vqvae() -> VQVAE:
+    """A VQ-VAE without gradients whose code vectors differ; always the same."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        vqvae = VQVAE(tiny_config().vqvae).requires_grad_(False)
+    vqvae.codebook.copy_(torch.randn(vqvae.codebook.shape, generator=rng(1)) * 0.1)
+    return vqvae
+
+
+def tiny_networks(config: TrainConfig | None = None, seed: int = 0) -> Checkpoint:
+    """A checkpoint in memory, with weights drawn from ``seed``."""
+    config = config or tiny_config()
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        vqvae, iql = VQVAE(config.vqvae), IQL(config.iql)
+        generators = GeneratorHierarchy(config.generators)
+        _tell_pictures_apart(vqvae)
+    with torch.no_grad():  # motions that can be seen
+        for parameter in iql.parameters():
+            parameter.mul_(3.0)
+    manifest = {"encoder_id": ENCODER, "precision": "float32"}
+    for fixed in (vqvae, generators):
+        fixed.requires_grad_(False)
+    networks = vqvae.eval(), generators.eval(), iql.eval()
+    return Checkpoint(Path("nowhere"), manifest, config, *networks)
+
+
+def tiny_checkpoint(
+    folder: str | Path,
+    seed: int = 0,
+    config: TrainConfig | None = None,
+    precision: Literal["float32", "float16"] = "float32",
+) -> str:
+    """Write `tiny_networks` to a folder; their encoder id."""
+    made = tiny_networks(config, seed)
+    modules = {"vqvae": made.vqvae, "generators": made.generators, "iql": made.iql}
+    return save_checkpoint(folder, modules, made.config, metrics={}, precision=precision)
+
+
+def _tell_pictures_apart(vqvae: VQVAE) -> None:
+    """Take the codebook from what the encoder says of random tiles."""
+    tiles = torch.randint(0, 256, (8, GRID, GRID, 3), dtype=torch.uint8)
+    side = IMAGE_SIZE // GRID
+    raw = vqvae.raw(tiles.repeat_interleave(side, 1).repeat_interleave(side, 2))
+    vectors = raw.detach().view(len(tiles), EMBEDDING_DIM, -1).transpose(1, 2).flatten(0, 1)
+    picks = torch.randperm(len(vectors))[: len(vqvae.codebook)]
+    with torch.no_grad():
+        vqvae.codebook.copy_(vectors[picks])
