@@ -2,8 +2,8 @@
 """Subscriptions to what comes with every control step, beside a node's other callbacks.
 
 rclpy's executors look at every timer, service, action and subscription of a node for each message;
-its EventsExecutor is told which one has news, at a tenth of the cost, but serves no coroutines. So
-each has its part: streams here, in a thread of their own, all else in the node's executor.
+its EventsExecutor is told which one has news, for much less, but serves no coroutines. So each has
+its part: streams here, in a thread of their own, all else in the node's executor.
 """
 
 from __future__ import annotations
