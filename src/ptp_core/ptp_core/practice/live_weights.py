@@ -13,7 +13,7 @@ from safetensors.torch import load
 from torch import nn
 
 from ptp_core.errors import CheckpointError
-from ptp_core.training.checkpoint import serialise
+from ptp_core.training.weights import serialise
 
 
 @dataclass(frozen=True)

@@ -22,12 +22,13 @@ from ptp_core.data.encoded import EncodedDataset, encode_dataset, latent_distanc
 from ptp_core.data.files import write_atomically
 from ptp_core.errors import DatasetError
 from ptp_core.models.vqvae import VQVAE
-from ptp_core.training.checkpoint import save_checkpoint, serialise
+from ptp_core.training.checkpoint import save_checkpoint
 from ptp_core.training.curves import plot_curves
 from ptp_core.training.iql_stage import train_iql
 from ptp_core.training.side_by_side import generators_in_background
 from ptp_core.training.subgoal_stage import train_generators
 from ptp_core.training.vqvae_stage import train_vqvae
+from ptp_core.training.weights import serialise
 
 DISTANCE_GAPS = (1, 2, 3, 4, 8, 15)  # control steps; recorded in the metrics
 
