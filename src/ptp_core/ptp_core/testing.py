@@ -11,22 +11,32 @@ from torch import Tensor
 
 from ptp_core.agents.iql import IQL
 from ptp_core.config import (
+    BaselinesConfig,
     FollowerConfig,
+    GcpConfig,
     IQLConfig,
+    LatentVAEConfig,
+    LeapConfig,
+    MidpointConfig,
     PlannerConfig,
     SubgoalGeneratorConfig,
     TrainConfig,
     VQVAEConfig,
 )
+from ptp_core.models.latent_vae import LatentVAE
+from ptp_core.models.midpoint_generator import MidpointGenerator
 from ptp_core.models.subgoal_generator import GeneratorHierarchy
 from ptp_core.models.vqvae import VQVAE
 from ptp_core.shapes import EMBEDDING_DIM, GRID, IMAGE_SIZE
+from ptp_core.training.baselines import save_baselines
 from ptp_core.training.checkpoint import Checkpoint, save_checkpoint
 
 __all__ = [
     "ENCODER",
     "distance_value",
     "rng",
+    "tiny_baselines",
+    "tiny_baselines_config",
     "tiny_checkpoint",
     "tiny_config",
     "tiny_networks",
@@ -100,6 +110,32 @@ def tiny_checkpoint(
     made = tiny_networks(config, seed)
     modules = {"vqvae": made.vqvae, "generators": made.generators, "iql": made.iql}
     return save_checkpoint(folder, modules, made.config, metrics={}, precision=precision)
+
+
+def tiny_baselines_config(**changes: Any) -> BaselinesConfig:
+    """Settings of tiny networks of LEAP and GCP, of their training and of plans with them."""
+    values = {
+        "device": "cpu",
+        "log_every": 5,
+        "vae": LatentVAEConfig(z_dim=4, hidden_units=16, batch_size=8, steps=10),
+        "midpoints": MidpointConfig(
+            z_dim=2, hidden_channels=4, hidden_units=16, depth=2, batch_size=8, steps=10
+        ),
+        "leap": LeapConfig(subgoals=2, samples=8, iterations=2),
+        "gcp": GcpConfig(depth=2, samples=(3, 2)),
+    }
+    return BaselinesConfig(**{**values, **changes})
+
+
+def tiny_baselines(
+    folder: str | Path, encoder_id: str, seed: int = 0, config: BaselinesConfig | None = None
+) -> None:
+    """Write networks of LEAP and GCP with weights drawn from ``seed``."""
+    config = config or tiny_baselines_config()
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        modules = {"vae": LatentVAE(config.vae), "midpoints": MidpointGenerator(config.midpoints)}
+    save_baselines(folder, modules, config, {"vae": {"loss": 1.0}}, encoder_id)
 
 
 def _tell_pictures_apart(vqvae: VQVAE) -> None:

@@ -8,7 +8,14 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ptp_core.config import PlannerConfig, TrainConfig, from_dict, load_config, to_dict
+from ptp_core.config import (
+    BaselinesConfig,
+    PlannerConfig,
+    TrainConfig,
+    from_dict,
+    load_config,
+    to_dict,
+)
 from ptp_core.errors import ConfigError
 
 
@@ -55,6 +62,16 @@ def test_a_mistake_names_the_file_and_the_cure(tmp_path, text, message):
     assert "broken.yaml" in str(raised.value)
 
 
+def test_a_file_of_another_kind_names_the_key_and_the_cure(tmp_path):
+    path = tmp_path / "broken.yaml"
+    path.write_text("vae: {zdim: 16}")
+    with pytest.raises(ConfigError, match=r'unknown key "vae.zdim"; did you mean "vae.z_dim"'):
+        load_config(path, cls=BaselinesConfig)
+    path.write_text("gcp: {depth: 4, samples: [1, 1, 1, 1]}")
+    with pytest.raises(ConfigError, match=r"gcp.depth is 4 and midpoints.depth 3"):
+        load_config(path, cls=BaselinesConfig)
+
+
 def test_a_missing_file_is_one_clear_error(tmp_path):
     with pytest.raises(ConfigError, match="cannot be read"):
         load_config(tmp_path / "none.yaml")
@@ -71,8 +88,11 @@ def test_overrides_replace_values_of_the_file(tmp_path):
 TRAIN_FILES = Path(__file__).parents[3] / "config" / "train"
 
 
-@pytest.mark.parametrize("name", ["paper", "quick"])
-def test_shipped_training_files_spell_out_every_setting(name):
+@pytest.mark.parametrize(
+    ("name", "cls"),
+    [("paper", TrainConfig), ("quick", TrainConfig), ("baselines", BaselinesConfig)],
+)
+def test_shipped_training_files_spell_out_every_setting(name, cls):
     path = TRAIN_FILES / f"{name}.yaml"
     written = yaml.safe_load(path.read_text())
 
@@ -81,7 +101,7 @@ def test_shipped_training_files_spell_out_every_setting(name):
             nested = isinstance(value, dict) and key != "env_kwargs"
             yield from keys(value, f"{prefix}{key}.") if nested else [f"{prefix}{key}"]
 
-    assert set(keys(written)) == set(keys(to_dict(load_config(path))))
+    assert set(keys(written)) == set(keys(to_dict(load_config(path, cls=cls))))
 
 
 def test_the_papers_file_equals_the_defaults():

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Configuration: dataclasses that carry units and sources, and their YAML form."""
 
+from ptp_core.config.baseline_training import BaselinesConfig
 from ptp_core.config.baselines import LeapConfig, Legs, split_horizon
 from ptp_core.config.control import FollowerConfig, PlannerConfig
 from ptp_core.config.gcp import GcpConfig
@@ -15,6 +16,7 @@ from ptp_core.config.models import (
 from ptp_core.config.training import DataConfig, IQLConfig, RelabellingConfig, TrainConfig
 
 __all__ = [
+    "BaselinesConfig",
     "DataConfig",
     "FollowerConfig",
     "GapConfig",

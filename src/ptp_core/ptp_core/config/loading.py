@@ -19,8 +19,10 @@ from ptp_core.errors import ConfigError
 T = TypeVar("T")
 
 
-def load_config(path: str | Path, overrides: dict[str, Any] | None = None) -> TrainConfig:
-    """Read a TrainConfig from a YAML file.
+def load_config(
+    path: str | Path, overrides: dict[str, Any] | None = None, cls: type[T] = TrainConfig
+) -> T:
+    """Read a TrainConfig, or another ``cls``, from a YAML file.
 
     ``overrides`` maps dotted keys ("iql.steps") to values that replace those of the file.
     Raises ConfigError for a missing file, broken YAML, an unknown key or a wrong type.
@@ -35,7 +37,7 @@ def load_config(path: str | Path, overrides: dict[str, Any] | None = None) -> Tr
     values = {} if values is None else values
     for key, value in (overrides or {}).items():
         _set_dotted(values, key, value, path)
-    return from_dict(TrainConfig, values, source=str(path))
+    return from_dict(cls, values, source=str(path))
 
 
 def to_dict(config: Any) -> dict[str, Any]:

@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Training of LEAP's and GCP's networks: it learns, resumes, and takes codes of one encoder."""
+
+import csv
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from ptp_core.config import BaselinesConfig, DataConfig, LatentVAEConfig, load_config
+from ptp_core.data.collect import collect
+from ptp_core.data.encoded import EncodedDataset
+from ptp_core.errors import CheckpointError, DatasetError
+from ptp_core.testing import tiny_baselines_config, tiny_checkpoint
+from ptp_core.training.baseline_stages import train_latent_vae
+from ptp_core.training.baselines import load_baselines
+from ptp_core.training.checkpoint import load_checkpoint
+from ptp_core.training.pretrain_baselines import pretrain_baselines
+
+CONFIG = tiny_baselines_config()
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("checkpoint") / "tiny"
+    tiny_checkpoint(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    env = "ptp_core.toy_env:make_env"
+    collect(DataConfig(env=env, trajectories=6, steps=20, workers=1), folder, progress=False)
+    return folder
+
+
+def train(checkpoint, data, out, config=CONFIG):
+    return pretrain_baselines(config, checkpoint, data, out, progress=False)
+
+
+def steps(config, count):
+    """The same training with another budget."""
+    parts = {
+        name: dataclasses.replace(getattr(config, name), steps=count)
+        for name in ("vae", "midpoints")
+    }
+    return dataclasses.replace(config, **parts)
+
+
+def weights(folder, checkpoint):
+    loaded = load_baselines(folder, load_checkpoint(checkpoint).encoder_id)
+    return {**loaded.vae.state_dict(), **loaded.midpoints.state_dict()}
+
+
+def test_training_ends_with_networks_for_the_checkpoints_encoder(checkpoint, data, tmp_path):
+    folder = train(checkpoint, data, tmp_path)
+    loaded = load_baselines(folder, load_checkpoint(checkpoint).encoder_id)
+    assert loaded.config == CONFIG == load_config(tmp_path / "config.yaml", cls=BaselinesConfig)
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert loaded.manifest["metrics"] == metrics
+    assert metrics["trajectories"] == 6
+    assert metrics["vae"]["steps"] == metrics["midpoints"]["steps"] == 10
+    for name, loss in (("vae", "reconstruction_mse"), ("midpoints", "smooth_l1")):
+        with (tmp_path / name / "scalars.csv").open() as file:
+            rows = list(csv.DictReader(file))
+        assert [row["step"] for row in rows] == ["5", "10", "10"]
+        assert float(rows[-1][f"validation/{loss}"]) > 0
+        assert list((tmp_path / name).glob("events.out.tfevents.*"))
+
+
+def test_a_resumed_training_equals_an_uninterrupted_one(checkpoint, data, tmp_path):
+    parts = tmp_path / "parts"
+    first = weights(train(checkpoint, data, parts, steps(CONFIG, 4)), checkpoint)
+    resumed = weights(train(checkpoint, data, parts), checkpoint)
+    whole = weights(train(checkpoint, data, tmp_path / "whole"), checkpoint)
+    assert all(torch.equal(value, whole[key]) for key, value in resumed.items())
+    assert not all(torch.equal(value, whole[key]) for key, value in first.items())
+
+
+def test_other_settings_of_a_planner_train_nothing_again(checkpoint, data, tmp_path):
+    encoder_id = load_checkpoint(checkpoint).encoder_id
+    first = load_baselines(train(checkpoint, data, tmp_path), encoder_id)
+    leap = dataclasses.replace(CONFIG.leap, samples=99)
+    folder = train(checkpoint, data, tmp_path, dataclasses.replace(CONFIG, leap=leap))
+    second = load_baselines(folder, encoder_id)
+    assert second.config.leap.samples == 99
+    assert second.sha256 == first.sha256
+    for name in ("vae", "midpoints"):
+        metrics = (each.manifest["metrics"][name] for each in (first, second))
+        assert next(metrics) == pytest.approx(next(metrics), rel=1e-4)
+
+
+def test_codes_are_made_once_and_those_of_another_encoder_refused(checkpoint, data, tmp_path):
+    made = weights(train(checkpoint, data, tmp_path / "one"), checkpoint)
+    codes = tmp_path / "one" / "codes.safetensors"
+    encoded = EncodedDataset.load(codes)
+    assert encoded.encoder_id == load_checkpoint(checkpoint).encoder_id
+    time = codes.stat().st_mtime_ns
+    train(checkpoint, data, tmp_path / "one")
+    assert codes.stat().st_mtime_ns == time
+    same = weights(train(checkpoint, codes, tmp_path / "two"), checkpoint)
+    assert all(torch.equal(value, same[key]) for key, value in made.items())
+    assert not (tmp_path / "two" / "codes.safetensors").exists()
+    other = tmp_path / "other.safetensors"
+    dataclasses.replace(encoded, encoder_id="f" * 64).save(other)
+    with pytest.raises(DatasetError, match=r"codes of another encoder \(ffffffff instead"):
+        train(checkpoint, other, tmp_path / "three")
+    with pytest.raises(DatasetError, match="no such folder or file"):
+        train(checkpoint, tmp_path / "none", tmp_path / "three")
+    with pytest.raises(CheckpointError, match="no checkpoint"):
+        train(tmp_path / "none", data, tmp_path / "three")
+
+
+def test_training_learns_what_the_data_hold(checkpoint, tmp_path):
+    """Frames of two kinds: their mean has a reconstruction error of 1, two points none."""
+    vqvae = load_checkpoint(checkpoint).vqvae
+    kinds = np.random.default_rng(0).integers(32, size=(2, 144))
+    lengths = np.full(4, 10)
+    codes = kinds[np.arange(40) % 2].astype(np.uint16)
+    data = EncodedDataset(codes, np.zeros((40, 5), np.float32), lengths, "id")
+    vae = LatentVAEConfig(z_dim=2, hidden_units=16, batch_size=16, learning_rate=1e-2, steps=80)
+    config = tiny_baselines_config(vae=vae)
+    options = {"validation": data, "progress": False}
+    network, scalars = train_latent_vae(config, vqvae, data, tmp_path, **options)
+    assert scalars["validation/reconstruction_mse"] < 0.2
+    latents = vqvae.lookup(torch.from_numpy(kinds))
+    decoded = network.decode(network.encode(latents)[0])
+    assert torch.cdist(decoded, latents).argmin(1).tolist() == [0, 1]
