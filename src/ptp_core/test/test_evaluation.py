@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from ptp_core.errors import CheckpointError, InputError
+from ptp_core.errors import CheckpointError, ConfigError, InputError
 from ptp_core.planners.base import Plan
 from ptp_core.planners.plan_archive import PlanArchive
 from ptp_core.practice import evaluation
 from ptp_core.practice.evaluation import EvaluationConfig, evaluate
 from ptp_core.practice.seeds import episode_seeds
-from ptp_core.testing import tiny_checkpoint
+from ptp_core.testing import tiny_baselines, tiny_checkpoint
 from ptp_core.toy_env import ToyEnv
 from ptp_core.training.checkpoint import load_checkpoint
 
@@ -97,6 +97,31 @@ def test_without_a_planner_there_is_no_plan(folder):
     assert result["planner"] is None
     assert result["tasks"]["A"]["plan_seconds"] is None
     assert result["tasks"]["A"]["runs"][0]["subgoals_reached"] == 0
+
+
+@pytest.mark.parametrize(("method", "reached"), [("leap", 3), ("gcp", 3)])
+def test_baselines_plan_with_their_own_settings_and_no_buffer(folder, tmp_path, method, reached):
+    baselines = tmp_path / "baselines"
+    tiny_baselines(baselines, load_checkpoint(folder).encoder_id)
+    config = settings(folder, method=method, baselines=baselines, tasks=("A",))
+    result = json.loads(json.dumps(run(config), allow_nan=False))
+    assert result["method"] == method
+    assert set(result["baselines_sha256"]) == {"midpoints.safetensors", "vae.safetensors"}
+    assert ("iterations" in result["planner"]) == (method == "leap")
+    figures = result["tasks"]["A"]
+    assert figures["plan_seconds"] > 0 and np.isfinite(figures["final_cost"])
+    assert figures["runs"][0]["subgoals_reached"] == reached
+    with pytest.raises(InputError, match=f"{method} has no plan buffer"):
+        run(dataclasses.replace(config, plan_buffer=tmp_path / "plans"))
+    with pytest.raises(ConfigError, match=f"{method} needs a folder"):
+        run(dataclasses.replace(config, baselines=None))
+
+
+def test_the_papers_ablations_plan_on_one_level(folder):
+    result = run(settings(folder, method="ptp_no_hierarchy", tasks=("A",), episodes=1))
+    assert result["planner"]["levels"] == 1 and "baselines_sha256" not in result
+    with pytest.raises(ConfigError, match="no method"):
+        run(settings(folder, method="dreams"))
 
 
 def test_one_worker_and_two_workers_agree(folder):

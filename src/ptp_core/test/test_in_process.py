@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from ptp_core.errors import CheckpointError, ConfigError, InputError, PlanCancelled
 from ptp_core.practice.in_process import InProcessPractice, PracticeConfig
-from ptp_core.testing import tiny_checkpoint, tiny_config
+from ptp_core.testing import tiny_baselines, tiny_checkpoint, tiny_config
 from ptp_core.training.checkpoint import load_checkpoint
 
 EPISODES, STEPS = 2, 8
@@ -124,6 +124,25 @@ def test_methods_remember_plans_and_divide_them_as_they_say(folder, tmp_path):
         cursors = [value for name, value in buffers.items() if name.endswith("cursor")]
         assert len(cursors) == levels
         assert all(bool(cursor[1] > 0) == remembered for cursor in cursors)
+
+
+@pytest.mark.parametrize("method", ["leap", "gcp"])
+def test_baselines_practise_the_same_policy_and_go_on(folder, tmp_path, method):
+    baselines = tmp_path / "baselines"
+    tiny_baselines(baselines, load_checkpoint(folder).encoder_id)
+    config = settings(folder, method=method, baselines=baselines)
+    whole = practise(config, tmp_path / "whole")
+    out = tmp_path / "parts"
+    with pytest.raises(PlanCancelled):
+        practise(config, out, cancelled=after(80))  # in the second epoch
+    baselines = baselines.rename(tmp_path / "elsewhere")
+    parts = practise(dataclasses.replace(config, baselines=baselines), out)
+    assert without_times(parts) == without_times(whole)
+    state = out / "epochs" / "000002" / "state"
+    assert not (state / "buffers.safetensors").exists()
+    tiny_baselines(baselines, load_checkpoint(folder).encoder_id, seed=1)
+    with pytest.raises(InputError, match="practised with other settings"):
+        practise(dataclasses.replace(config, baselines=baselines), out)
 
 
 def test_what_does_not_fit_is_refused(folder, tmp_path):

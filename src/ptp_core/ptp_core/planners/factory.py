@@ -1,36 +1,47 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Make a planner from a checkpoint and settings."""
+"""Make a planner from networks and settings; the settings' class says which planner."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ptp_core.config import PlannerConfig, load_config
+from ptp_core.config import GcpConfig, LeapConfig, PlannerConfig, load_config
 from ptp_core.errors import ConfigError
 from ptp_core.planners.base import Planner
+from ptp_core.planners.gcp import GcpPlanner
 from ptp_core.planners.hierarchy import HierarchicalPlanner
+from ptp_core.planners.leap import LeapPlanner
 
 if TYPE_CHECKING:
+    from ptp_core.training.baselines import Baselines
     from ptp_core.training.checkpoint import Checkpoint
 
 PRESETS = {"paper": PlannerConfig.paper, "fast": PlannerConfig.fast}
+AnyPlannerConfig = PlannerConfig | LeapConfig | GcpConfig
 
 
 def make_planner(
-    checkpoint: Checkpoint, config: PlannerConfig | None = None, *, threads: int = 1
+    checkpoint: Checkpoint,
+    config: AnyPlannerConfig | None = None,
+    *,
+    baselines: Baselines | None = None,
+    threads: int = 1,
 ) -> Planner:
     """Return a planner on the checkpoint's networks; ``config`` defaults to the checkpoint's.
 
-    ``threads`` share the work; the plans do not depend on their number.
+    LEAP and GCP also need ``baselines``, trained on the checkpoint's encoder. ``threads`` share
+    PTP's work; the plans do not depend on their number. Raises ConfigError without baselines.
     """
-    return HierarchicalPlanner(
-        checkpoint.vqvae,
-        checkpoint.generators,
-        checkpoint.iql.value,
-        config or checkpoint.config.planner,
-        threads=threads,
-    )
+    config = config or checkpoint.config.planner
+    vqvae, value = checkpoint.vqvae, checkpoint.iql.value
+    if isinstance(config, PlannerConfig):
+        return HierarchicalPlanner(vqvae, checkpoint.generators, value, config, threads=threads)
+    if baselines is None:
+        raise ConfigError(f"{type(config).__name__}: this planner needs the baselines' networks")
+    if isinstance(config, LeapConfig):
+        return LeapPlanner(vqvae, baselines.vae, value, config)
+    return GcpPlanner(vqvae, baselines.midpoints, value, config)
 
 
 def planner_config(name: str) -> PlannerConfig:

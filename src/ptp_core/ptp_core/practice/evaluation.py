@@ -26,17 +26,18 @@ from ptp_core.config import FollowerConfig, PlannerConfig, to_dict
 from ptp_core.data.collect import environment_factory
 from ptp_core.data.files import write_atomically
 from ptp_core.errors import InputError, PtpError
-from ptp_core.planners.factory import make_planner
 from ptp_core.planners.plan_archive import PlanArchive, ProvenPlanner
 from ptp_core.planners.plan_buffer import load_buffers, save_buffers
 from ptp_core.practice.controller import Controller
 from ptp_core.practice.episode import run_episode
+from ptp_core.practice.methods import method_named
 from ptp_core.practice.partial_results import Key, PartialResults
 from ptp_core.practice.result import MAX_STEPS, EpisodeResult
+from ptp_core.practice.search import make_search
 from ptp_core.practice.seeds import episode_seeds
 from ptp_core.practice.summary import summarise
 from ptp_core.processes import follow_parent
-from ptp_core.training.checkpoint import Checkpoint, load_checkpoint
+from ptp_core.training.checkpoint import load_checkpoint
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,12 +48,13 @@ class EvaluationConfig:
     env: str = "ptp_sim.env:make_env"  # module:factory
     env_kwargs: dict[str, Any] = field(default_factory=dict)
     tasks: tuple[str, ...] = ("A", "B", "C")
-    method: Literal["ptp", "model_free"] = "ptp"  # with subgoals, or directly to the goal
+    method: str = "ptp"  # one of METHODS
     protocol: Literal["paper", "varied"] = "paper"
     episodes: int = 50  # of each task
     seed: int = 0
     max_steps: int = MAX_STEPS
-    planner: PlannerConfig | None = None  # None: the checkpoint's
+    planner: PlannerConfig | None = None  # None: the checkpoint's; of the ptp methods alone
+    baselines: Path | None = None  # folder of ptp pretrain-baselines; leap and gcp need it
     follower: FollowerConfig | None = None  # None: the checkpoint's
     plan_buffer: Path | None = None  # earlier plans; read, extended and written back
     proven: Path | None = None  # plans and how often they worked, as practice leaves them
@@ -69,7 +71,7 @@ class EvaluationConfig:
             "protocol": self.protocol,
             "seed": self.seed,
             "max_steps": self.max_steps,
-            "planner": _planner_settings(self, checkpoint),
+            **make_search(self.method, checkpoint, self.planner, self.baselines).settings,
             "follower": to_dict(self.follower or checkpoint.config.follower),
             "plan_buffer": self.plan_buffer is not None,
             "proven_sha256": _sha256(self.proven),
@@ -98,6 +100,8 @@ def evaluate(
     """
     if config.episodes < 1:
         raise InputError(f"episodes is {config.episodes}; it must be at least 1")
+    if config.plan_buffer is not None and not method_named(config.method).buffer:
+        raise InputError(f"{config.method} has no plan buffer")
     if config.plan_buffer is not None and workers > 1:
         raise InputError("a plan buffer orders the episodes: use it with one worker")
     if config.proven is not None and config.plan_buffer is not None:
@@ -148,15 +152,14 @@ class _Runner:
         checkpoint = load_checkpoint(config.checkpoint)
         self.vqvae = checkpoint.vqvae
         self.controller = Controller(checkpoint, config.follower)
-        self.planner = None
-        if config.method == "ptp":
-            self.planner = make_planner(checkpoint, config.planner)
-            if config.plan_buffer is not None and config.plan_buffer.exists():
-                load_buffers(config.plan_buffer, self.planner.buffers)
-            if config.proven is not None:
-                # Nothing is judged here, so the file stays as it is.
-                archive = PlanArchive(checkpoint.encoder_id, config.proven)
-                self.planner = ProvenPlanner(self.planner, archive, explore=False)
+        search = make_search(config.method, checkpoint, config.planner, config.baselines)
+        self.planner, self.buffers = search.planner, search.buffers
+        if config.plan_buffer is not None and config.plan_buffer.exists():
+            load_buffers(config.plan_buffer, self.buffers)
+        if config.proven is not None and self.planner is not None:
+            # Nothing is judged here, so the file stays as it is.
+            archive = PlanArchive(checkpoint.encoder_id, config.proven)
+            self.planner = ProvenPlanner(self.planner, archive, explore=False)
         factory = environment_factory(config.env)
         try:
             self.env = factory(**config.env_kwargs)
@@ -166,7 +169,7 @@ class _Runner:
     def run(self, key: Key, cancelled=None) -> EpisodeResult:
         config = self.config
         task, episode = key
-        remember = config.plan_buffer is not None and self.planner is not None
+        remember = config.plan_buffer is not None
         result = run_episode(
             self.env,
             self.vqvae,
@@ -179,7 +182,7 @@ class _Runner:
             cancelled=cancelled,
         )
         if remember:
-            save_buffers(config.plan_buffer, self.planner.buffers)
+            save_buffers(config.plan_buffer, self.buffers)
         return result
 
 
@@ -233,10 +236,6 @@ def _run_job(key: Key) -> EpisodeResult:
 
 def _sha256(path: Path | None) -> str | None:
     return None if path is None else hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _planner_settings(config: EvaluationConfig, checkpoint: Checkpoint) -> dict[str, Any] | None:
-    return to_dict(config.planner or checkpoint.config.planner) if config.method == "ptp" else None
 
 
 def _rates(results: dict[Key, EpisodeResult]) -> dict[str, str]:

@@ -19,7 +19,6 @@ from ptp_core.data.encoded import EncodedDataset
 from ptp_core.data.files import write_atomically
 from ptp_core.errors import InputError, PlanCancelled
 from ptp_core.planners.base import Planner
-from ptp_core.planners.factory import make_planner
 from ptp_core.planners.plan_archive import PlanArchive, ProvenPlanner
 from ptp_core.planners.plan_buffer import load_buffers, save_buffers
 from ptp_core.practice.controller import Controller
@@ -28,6 +27,7 @@ from ptp_core.practice.epochs import Epochs
 from ptp_core.practice.methods import method_named
 from ptp_core.practice.online_learner import LEARNING_RATE, OnlineLearner, PracticeEpisode
 from ptp_core.practice.result import MAX_STEPS
+from ptp_core.practice.search import make_search
 from ptp_core.practice.seeds import episode_seeds
 from ptp_core.training.checkpoint import load_checkpoint, save_again
 
@@ -55,7 +55,8 @@ class PracticeConfig:
     proven: bool = False  # do plans again that worked; ours, see PlanArchive
     evaluate_every: int = 10  # epochs; 0 and the last are always evaluated
     evaluation_episodes: int = 50
-    planner: PlannerConfig | None = None  # None: the checkpoint's
+    planner: PlannerConfig | None = None  # None: the checkpoint's; of the ptp methods alone
+    baselines: Path | None = None  # folder of ptp pretrain-baselines; leap and gcp need it
     follower: FollowerConfig | None = None  # None: the checkpoint's
     env: str = "ptp_sim.env:make_env"  # module:factory
     env_kwargs: dict[str, Any] = field(default_factory=dict)
@@ -81,10 +82,10 @@ class InProcessPractice:
         self._folder = folder
         self._checkpoint = checkpoint = load_checkpoint(config.checkpoint)
         self._method = method_named(config.method)
-        planner = self._method.planner(config.planner or checkpoint.config.planner)
         follower = config.follower or checkpoint.config.follower
         factory = environment_factory(config.env)
-        self._epochs = Epochs(folder, self._settings(planner, follower, demonstrations))
+        self._search = make_search(config.method, checkpoint, config.planner, config.baselines)
+        self._epochs = Epochs(folder, self._settings(follower, demonstrations))
         self._learner = OnlineLearner(
             checkpoint,
             demonstrations,
@@ -92,14 +93,11 @@ class InProcessPractice:
             learning_rate=config.learning_rate,
             seed=config.seed,
         )
-        self._planner = self._greedy = None
+        planner = self._planner = self._greedy = self._search.planner
         self._archive = PlanArchive(checkpoint.encoder_id)
-        if self._method.plans:
-            self._search = make_planner(checkpoint, planner)
-            self._planner = self._greedy = self._search
-            if config.proven:
-                self._planner = ProvenPlanner(self._search, self._archive, explore=True)
-                self._greedy = ProvenPlanner(self._search, self._archive, explore=False)
+        if planner is not None and config.proven:
+            self._planner = ProvenPlanner(planner, self._archive, explore=True)
+            self._greedy = ProvenPlanner(planner, self._archive, explore=False)
         sampled = dataclasses.replace(follower, sample_actions=config.explore)
         mean = dataclasses.replace(follower, sample_actions=False)
         self._explorer = Controller(checkpoint, sampled)
@@ -213,18 +211,15 @@ class InProcessPractice:
         return {"episodes": len(results), "successes": successes}
 
     def _settings(
-        self,
-        planner: PlannerConfig,
-        follower: FollowerConfig,
-        demonstrations: EncodedDataset | None,
+        self, follower: FollowerConfig, demonstrations: EncodedDataset | None
     ) -> dict[str, Any]:
         """What a run that goes on must share with the one before; more epochs are welcome."""
         values = dataclasses.asdict(self.config)
-        for name in ("checkpoint", "epochs"):
+        for name in ("checkpoint", "baselines", "epochs"):
             del values[name]
         files = self._checkpoint.manifest["files"]
         values |= {
-            "planner": to_dict(planner) if self._method.plans else None,
+            **self._search.settings,
             "follower": to_dict(follower),
             "checkpoint_sha256": {name: files[name]["sha256"] for name in sorted(files)},
             "demonstrations": 0 if demonstrations is None else len(demonstrations.lengths),
@@ -233,8 +228,9 @@ class InProcessPractice:
 
     def _save_state(self, folder: Path) -> None:
         self._learner.save(folder / LEARNER)
-        if self._method.plans:
+        if self._search.buffers:
             save_buffers(folder / BUFFERS, self._search.buffers)
+        if self._method.plans:
             self._archive.save(folder / PROVEN)
 
     def _resume(self) -> None:
@@ -246,8 +242,9 @@ class InProcessPractice:
             self._learner.add(episode, learn=learn)
         if not self._learner.resume(state / LEARNER):
             raise InputError(f"{state}: the state of another run")
-        if self._method.plans:
+        if self._search.buffers:
             load_buffers(state / BUFFERS, self._search.buffers)
+        if self._method.plans:
             self._archive.load(state / PROVEN)
 
     def _save_checkpoint(self, evaluations: list[dict[str, Any]]) -> None:
