@@ -26,6 +26,11 @@ def shared_root() -> Path:
         ) from None
 
 
+def released_baselines() -> Path:
+    """Networks of the methods that are compared with, for the released checkpoint."""
+    return shared_root() / "models" / "baselines"
+
+
 def released_checkpoint() -> Path:
     """The checkpoint that comes with the project, in models/. Raises CheckpointError."""
     models = shared_root() / "models"

@@ -13,7 +13,17 @@ if TYPE_CHECKING:
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add those of a run of episodes in process."""
+    from ptp_core.practice.methods import METHODS
+
     add = parser.add_argument
+    add(
+        "--method",
+        choices=tuple(METHODS),
+        default="ptp",
+        metavar="M",
+        help=f"how subgoals come about: {', '.join(METHODS)}; model_free has none, the policy "
+        "pursues the goal itself (default: %(default)s)",
+    )
     add(
         "--protocol",
         choices=("paper", "varied"),
@@ -25,9 +35,16 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--checkpoint", type=Path, metavar="DIR", help="default: the released one, in models/")
     add(
         "--planner",
-        default="fast",
         metavar="NAME",
-        help="fast, paper, or a YAML file with a planner section (default: fast)",
+        help="settings of the ptp methods: fast, paper, or a YAML file with a planner section "
+        "(default: fast); gcp and leap have theirs in --baselines",
+    )
+    add(
+        "--baselines",
+        type=Path,
+        metavar="DIR",
+        help="networks and settings of gcp and leap, of ptp pretrain-baselines (default: the "
+        "released ones, in models/)",
     )
     add(
         "--env",
@@ -49,17 +66,53 @@ def run_settings(args: argparse.Namespace) -> dict[str, Any]:
 
     Raises InputError and ConfigError for what cannot be meant.
     """
-    from ptp_cli.shared import released_checkpoint
+    from ptp_cli.shared import released_baselines, released_checkpoint
+    from ptp_core.practice.methods import method_named
+
+    method = method_named(args.method)
+    name = args.planner or ("fast" if method.search == "ptp" else None)
+    baselines = args.baselines or (released_baselines() if method.needs_baselines else None)
 
     return {
         "protocol": args.protocol,
         "seed": args.seed,
         "max_steps": args.max_steps,
         "checkpoint": args.checkpoint or released_checkpoint(),
-        "planner": _planner(args.planner),
+        "method": args.method,
+        "planner": None if name is None else _planner(name),
+        "baselines": baselines,
         "env": args.env,
         "env_kwargs": _arguments(args.env_arg),
     }
+
+
+def add_training_options(parser: argparse.ArgumentParser, precision: str) -> None:
+    """Add those of a training that resumes; ``precision`` is the default."""
+    add = parser.add_argument
+    add("--out", type=Path, required=True, metavar="DIR", help="folder of the run")
+    add("--resume", action="store_true", help="go on with the run in --out; what is done stays")
+    add("--seed", type=int, metavar="S", help="seed of the training (from the YAML)")
+    add("--threads", type=int, metavar="N", help="torch threads (from the YAML)")
+    add("--device", choices=("cpu", "cuda", "auto"), help="(from the YAML)")
+    add(
+        "--precision",
+        choices=("float32", "float16"),
+        default=precision,
+        help="of the stored weights; float16 halves the files (default: %(default)s)",
+    )
+
+
+def training_overrides(args: argparse.Namespace) -> dict[str, Any]:
+    """What these options say of the YAML's settings.
+
+    Raises InputError where --out holds a run that is not to be resumed.
+    """
+    from ptp_core.errors import InputError
+
+    if not args.resume and args.out.is_dir() and any(args.out.iterdir()):
+        raise InputError(f"{args.out} holds a run: go on with --resume, or choose another --out")
+    given = {"seed": args.seed, "threads": args.threads, "device": args.device}
+    return {key: value for key, value in given.items() if value is not None}
 
 
 def _planner(name: str) -> PlannerConfig:

@@ -13,6 +13,8 @@ from safetensors.torch import load_file
 from ptp_bringup import shared
 from ptp_cli.main import main
 from ptp_core.errors import CheckpointError
+from ptp_core.practice.methods import METHODS
+from ptp_core.training.baselines import FORMAT
 
 TRAINING = """
 threads: 1
@@ -36,6 +38,14 @@ planner: {samples: 4, iterations: 1}
 def ptp(*arguments):
     """Run a command line; return its exit status."""
     return main([str(argument) for argument in arguments])
+
+
+BASELINES = """
+vae: {z_dim: 4, hidden_units: 16, batch_size: 4, steps: 3}
+midpoints: {z_dim: 2, hidden_channels: 4, hidden_units: 16, depth: 2, batch_size: 4, steps: 3}
+leap: {subgoals: 1, samples: 4, iterations: 2}
+gcp: {depth: 2, samples: [2, 2]}
+"""
 
 
 @pytest.fixture(scope="module")
@@ -93,9 +103,46 @@ def test_a_run_is_not_overwritten_but_resumed(trained, capsys):
     assert json.loads(manifest.read_text())["files"] == before
 
 
+def test_baselines_from_the_same_data_for_the_same_policy(trained, toy, tmp_path, capsys):
+    config, out = tmp_path / "tiny.yaml", tmp_path / "run"
+    config.write_text(BASELINES)
+    words = ("--checkpoint", trained / "run" / "checkpoint", "--data", trained / "data")
+    words = ("pretrain-baselines", "--config", config, *words, "--out", out)
+    assert ptp(*words) == 0
+    manifest = json.loads((out / "baselines" / "baselines.json").read_text())
+    assert manifest["precision"] == "float16"
+    assert ptp(*words) == 2
+    assert "go on with --resume" in capsys.readouterr().err
+    assert ptp(*words, "--resume") == 0
+    again = json.loads((out / "baselines" / "baselines.json").read_text())
+    assert again["files"] == manifest["files"]
+    for method in ("leap", "gcp"):
+        output = tmp_path / f"{method}.json"
+        arguments = ("--method", method, "--baselines", out / "baselines", "--tasks", "A")
+        assert ptp("evaluate", *toy, *arguments, "--workers", 1, "--json", output) == 0
+        result = json.loads(output.read_text())
+        assert (result["method"], result["tasks"]["A"]["episodes"]) == (method, 1)
+    words = ("--method", "gcp", "--baselines", out / "baselines", "--epochs", 1)
+    words = (*words, "--evaluation-episodes", 1, "--out", tmp_path / "practice")
+    assert ptp("practice", *toy, *words) == 0
+    found = json.loads((tmp_path / "practice" / "result.json").read_text())["evaluations"]
+    assert [entry["epoch"] for entry in found] == [0, 1]
+
+
+@pytest.mark.parametrize("command", ["evaluate", "practice"])
+def test_the_help_lists_every_method(command, capsys):
+    with pytest.raises(SystemExit):
+        ptp(command, "--help")
+    printed = " ".join(capsys.readouterr().out.split())
+    assert all(name in printed for name in METHODS)
+    assert "gcp and leap have theirs in --baselines" in printed
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (("--method", "leap", "--planner", "fast"), "for the ptp methods; leap takes its own"),
+        (("--method", "gcp", "--baselines", "nowhere"), "train one with ptp pretrain-baselines"),
         (("--env-arg", "grasp"), "NAME=VALUE"),
         (("--workers", 0), "--workers is 0"),
         (("--planner", "quickest"), "neither a preset"),
@@ -121,6 +168,9 @@ def test_the_released_checkpoint_is_the_one_in_models(tmp_path, monkeypatch):
         folder.mkdir(parents=True)
         (folder / "manifest.json").touch()
         if name == "first":
+            baselines = shared.released_baselines()
+            baselines.mkdir()
+            (baselines / FORMAT.manifest).touch()
             assert shared.released_checkpoint() == folder
     with pytest.raises(CheckpointError, match="first, second"):
         shared.released_checkpoint()

@@ -23,12 +23,6 @@ def add_parser(subparsers) -> None:
     )
     add = parser.add_argument
     add("--tasks", nargs="+", default=["A", "B", "C"], metavar="T", help="default: A B C")
-    add(
-        "--method",
-        choices=("ptp", "model_free"),
-        default="ptp",
-        help="with planned subgoals, or the same policy on the goal itself (default: %(default)s)",
-    )
     add("--episodes", type=int, default=50, metavar="N", help="of each task (default: 50)")
     add("--json", type=Path, metavar="FILE", help="write the figures to FILE")
     add(
@@ -75,7 +69,6 @@ def run(args: argparse.Namespace) -> int:
     config = EvaluationConfig(
         **settings,
         tasks=tuple(dict.fromkeys(args.tasks)),
-        method=args.method,
         episodes=args.episodes,
         follower=follower,
         plan_buffer=args.plan_buffer,

@@ -22,13 +22,6 @@ def add_parser(subparsers) -> None:
     )
     add = parser.add_argument
     add("--task", default="A", metavar="T", help="default: A")
-    add(
-        "--method",
-        default="ptp",
-        metavar="M",
-        help="ptp, ptp_no_buffer, ptp_no_hierarchy, ptp_no_buffer_no_hierarchy or model_free "
-        "(default: ptp)",
-    )
     add("--out", type=Path, required=True, metavar="DIR", help="folder of this run")
     add("--demonstrations", type=Path, metavar="DIR", help="data set that is learned from, too")
     add("--epochs", type=int, default=150, metavar="N", help="of 5 episodes (default: 150)")
@@ -67,7 +60,6 @@ def run(args: argparse.Namespace) -> int:
     config = PracticeConfig(
         **run_settings(args),
         task=args.task,
-        method=args.method,
         epochs=args.epochs,
         episodes=args.episodes,
         updates_per_step=args.updates_per_step,

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
+
+from ptp_cli.options import add_training_options, training_overrides
 
 
 def add_parser(subparsers) -> None:
@@ -21,21 +22,7 @@ def add_parser(subparsers) -> None:
     parser.add_argument(
         "--data", required=True, metavar="DATA", help="of ptp collect or ptp import-bag"
     )
-    parser.add_argument("--out", required=True, metavar="DIR", help="folder of the run")
-    parser.add_argument(
-        "--resume", action="store_true", help="go on with the run in --out; finished stages stay"
-    )
-    parser.add_argument(
-        "--seed", type=int, metavar="S", help="seed of the training (from the YAML)"
-    )
-    parser.add_argument("--threads", type=int, metavar="N", help="torch threads (from the YAML)")
-    parser.add_argument("--device", choices=("cpu", "cuda", "auto"), help="(from the YAML)")
-    parser.add_argument(
-        "--precision",
-        choices=("float32", "float16"),
-        default="float32",
-        help="of the stored weights; float16 halves the files (default: %(default)s)",
-    )
+    add_training_options(parser, precision="float32")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -44,20 +31,14 @@ def run(args: argparse.Namespace) -> int:
 
     from ptp_cli.shared import config_file
     from ptp_core.config import load_config
-    from ptp_core.errors import InputError
     from ptp_core.training.pretrain import pretrain
 
-    given = {"seed": args.seed, "threads": args.threads, "device": args.device}
-    overrides = {key: value for key, value in given.items() if value is not None}
-    config = load_config(config_file(args.config), overrides)
-    out = Path(args.out)
-    if not args.resume and out.is_dir() and any(out.iterdir()):
-        raise InputError(f"{out} holds a run: go on with --resume, or choose another --out")
+    config = load_config(config_file(args.config), training_overrides(args))
     torch.set_num_threads(config.threads)
     try:
-        checkpoint = pretrain(config, args.data, out, precision=args.precision)
+        checkpoint = pretrain(config, args.data, args.out, precision=args.precision)
     except KeyboardInterrupt:
         print("stopped; go on with --resume", file=sys.stderr)
         return 130
-    print(f"{checkpoint}: finished; metrics in {out / 'metrics.json'}")
+    print(f"{checkpoint}: finished; metrics in {args.out / 'metrics.json'}")
     return 0

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`ptp pretrain-baselines`: the networks of the methods that PTP is compared with."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from ptp_cli.options import add_training_options, training_overrides
+
+
+def add_parser(subparsers) -> None:
+    """Add the subcommand to the ``ptp`` parser."""
+    parser = subparsers.add_parser(
+        "pretrain-baselines",
+        help="train the networks of LEAP and GCP for a checkpoint",
+        description="Train LEAP's VAE of latents and GCP's midpoint generator with a checkpoint's "
+        "encoder, on the data that the checkpoint was trained on. --out/baselines is what "
+        "--baselines of ptp practice and ptp evaluate takes.",
+    )
+    add = parser.add_argument
+    add(
+        "--config",
+        default="baselines",
+        metavar="FILE",
+        help="YAML (default: config/train/baselines.yaml)",
+    )
+    add("--checkpoint", type=Path, metavar="DIR", help="default: the released one, in models/")
+    add(
+        "--data",
+        type=Path,
+        required=True,
+        metavar="DATA",
+        help="of ptp collect or ptp import-bag, or codes.safetensors of the same encoder; codes "
+        "are made once and kept in --out",
+    )
+    add_training_options(parser, precision="float16")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train; return the exit status."""
+    import torch
+
+    from ptp_cli.shared import config_file, released_checkpoint
+    from ptp_core.config import BaselinesConfig, load_config
+    from ptp_core.training.pretrain_baselines import pretrain_baselines
+
+    config = load_config(config_file(args.config), training_overrides(args), BaselinesConfig)
+    torch.set_num_threads(config.threads)
+    checkpoint = args.checkpoint or released_checkpoint()
+    try:
+        made = pretrain_baselines(
+            config, checkpoint, args.data, args.out, precision=args.precision
+        )
+    except KeyboardInterrupt:
+        print("stopped; go on with --resume", file=sys.stderr)
+        return 130
+    print(f"{made}: finished; metrics in {args.out / 'metrics.json'}")
+    return 0
