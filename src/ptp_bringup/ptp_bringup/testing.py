@@ -4,13 +4,17 @@
 from __future__ import annotations
 
 import os
+import queue
 import re
 import signal
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 PATIENCE = 20.0  # s; only a failing test waits this long
+SILENCE = 60.0  # s that a stack on a busy machine may need to say what is expected
 
 
 class Up:
@@ -25,19 +29,40 @@ class Up:
             env=os.environ,
         )
         self.lines: list[str] = []
+        self._coming: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        threading.Thread(target=self._read, name="up", daemon=True).start()
 
-    def expect(self, text: str) -> str:
-        """Read until a line contains ``text``."""
-        for line in self.process.stdout:
-            self.lines.append(line)
+    def expect(self, text: str, timeout: float = SILENCE) -> str:
+        """Read until a line contains ``text``; at most ``timeout`` s."""
+        deadline = time.monotonic() + timeout
+        while (line := self._line(deadline)) is not None:
             if text in line:
                 return line
-        raise AssertionError(f'"{text}" was not printed:\n{"".join(self.lines)}')
+        raise AssertionError(f'"{text}" was not printed in {timeout:.0f} s:\n{self.text}')
 
     def end(self) -> int:
         """Exit status, once the process has ended."""
-        self.lines += self.process.stdout.readlines()
+        deadline = time.monotonic() + SILENCE
+        while self._line(deadline) is not None:
+            pass
         return self.process.wait(PATIENCE)
+
+    def _line(self, deadline: float) -> str | None:
+        """The next line; None at the end of the output and of the time."""
+        try:
+            line = self._coming.get(timeout=max(deadline - time.monotonic(), 0.0))
+        except queue.Empty:
+            return None
+        if line is None:
+            self._coming.put(None)  # for whoever asks again
+        else:
+            self.lines.append(line)
+        return line
+
+    def _read(self) -> None:
+        for line in self.process.stdout:
+            self._coming.put(line)
+        self._coming.put(None)
 
     @property
     def text(self) -> str:
