@@ -8,24 +8,20 @@ then every plan enters it, and a single worker runs the episodes in order.
 
 from __future__ import annotations
 
-import concurrent.futures
+import functools
 import hashlib
 import json
-import multiprocessing
-import signal
-from collections.abc import Iterator
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from tqdm import tqdm
 
 from ptp_core.config import FollowerConfig, PlannerConfig, to_dict
 from ptp_core.data.collect import environment_factory
 from ptp_core.data.files import write_atomically
-from ptp_core.errors import InputError, PtpError
+from ptp_core.errors import InputError
 from ptp_core.planners.plan_archive import PlanArchive, ProvenPlanner
 from ptp_core.planners.plan_buffer import load_buffers, save_buffers
 from ptp_core.practice.controller import Controller
@@ -36,8 +32,8 @@ from ptp_core.practice.result import MAX_STEPS, EpisodeResult
 from ptp_core.practice.search import make_search
 from ptp_core.practice.seeds import episode_seeds
 from ptp_core.practice.summary import summarise
-from ptp_core.processes import follow_parent
 from ptp_core.training.checkpoint import load_checkpoint
+from ptp_core.workers import Workers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,12 +118,16 @@ def evaluate(
         desc="evaluate",
         disable=not progress,
     ) as bar:
-        for key, result in _run(config, missing, workers):
-            results[key] = result
-            if store:
-                store.add(key, result)
-            bar.update(1)
-            bar.set_postfix(_rates(results))
+        running = Workers(min(workers, len(missing)), functools.partial(_Runner, config))
+        try:
+            for key, result in running.start(missing):
+                results[key] = result
+                if store:
+                    store.add(key, result)
+                bar.update(1)
+                bar.set_postfix(_rates(results))
+        finally:
+            running.close()
     tasks = {}
     for task in config.tasks:
         rows = [
@@ -145,7 +145,7 @@ def evaluate(
 
 
 class _Runner:
-    """Environment, networks and planner of one process."""
+    """Environment, networks and planner of one process: a worker."""
 
     def __init__(self, config: EvaluationConfig) -> None:
         self.config = config
@@ -166,7 +166,7 @@ class _Runner:
         except (TypeError, ValueError) as error:
             raise InputError(f"{config.env} cannot be made: {error}") from error
 
-    def run(self, key: Key, cancelled=None) -> EpisodeResult:
+    def run(self, key: Key, cancelled: Callable[[], bool] | None) -> EpisodeResult:
         config = self.config
         task, episode = key
         remember = config.plan_buffer is not None
@@ -185,53 +185,8 @@ class _Runner:
             save_buffers(config.plan_buffer, self.buffers)
         return result
 
-
-def _run(
-    config: EvaluationConfig, keys: list[Key], workers: int
-) -> Iterator[tuple[Key, EpisodeResult]]:
-    """Yield results as they finish."""
-    if not keys:
-        return
-    if workers == 0:
-        runner = _Runner(config)
-        try:
-            for key in keys:
-                yield key, runner.run(key)
-        finally:
-            runner.env.close()
-        return
-    context = multiprocessing.get_context("spawn")
-    stop = context.Event()
-    pool = concurrent.futures.ProcessPoolExecutor(
-        min(workers, len(keys)), context, initializer=_start_worker, initargs=(config, stop)
-    )
-    try:
-        jobs = {pool.submit(_run_job, key): key for key in keys}
-        for job in concurrent.futures.as_completed(jobs):
-            yield jobs[job], job.result()
-    except BrokenProcessPool:
-        raise PtpError(
-            "an evaluating process died (out of memory?); repeat the command to go on"
-        ) from None
-    finally:
-        stop.set()
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-_worker: dict[str, Any] = {}  # of a spawned process: its runner and the event that stops it
-
-
-def _start_worker(config: EvaluationConfig, stop) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent asks through the event
-    follow_parent()
-    torch.set_num_threads(1)
-    _worker.update(config=config, stop=stop, runner=None)
-
-
-def _run_job(key: Key) -> EpisodeResult:
-    if _worker["runner"] is None:  # here, not in _start_worker: an error reaches the parent
-        _worker["runner"] = _Runner(_worker["config"])
-    return _worker["runner"].run(key, cancelled=_worker["stop"].is_set)
+    def close(self) -> None:
+        self.env.close()
 
 
 def _sha256(path: Path | None) -> str | None:

@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Jobs in processes of their own, beside whatever this process does meanwhile."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import multiprocessing
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any, Protocol
+
+import torch
+
+from ptp_core.errors import PlanCancelled, PtpError
+from ptp_core.processes import follow_parent
+
+BEAT = 0.1  # s between looks at whether to stop
+
+
+class Worker(Protocol):
+    """What does the jobs: one object a process, made at its first job."""
+
+    def run(self, job: Any, cancelled: Callable[[], bool] | None) -> Any:
+        """Do a job. Raises PlanCancelled soon after ``cancelled()`` says so."""
+
+    def close(self) -> None:
+        """Free what it holds."""
+
+
+class Workers:
+    """``count`` processes with a worker each; 0: the jobs are done here, when they are asked for.
+
+    ``make()`` gives a worker and must be picklable. Each process has one torch thread.
+    """
+
+    def __init__(self, count: int, make: Callable[[], Worker]) -> None:
+        self._make = make
+        self._here: Worker | None = None
+        self._pool: concurrent.futures.ProcessPoolExecutor | None = None
+        if count:
+            context = multiprocessing.get_context("spawn")
+            self._stop = context.Event()
+            self._pool = concurrent.futures.ProcessPoolExecutor(
+                count, context, initializer=_start, initargs=(make, self._stop)
+            )
+
+    def start(
+        self, jobs: Sequence[Any], cancelled: Callable[[], bool] | None = None
+    ) -> Iterator[tuple[Any, Any]]:
+        """Begin the jobs; iterate over (job, result) as they finish.
+
+        Raises PlanCancelled when ``cancelled()`` says so, PtpError when a process dies, and what
+        a job raises.
+        """
+        if self._pool is None:
+            return self._do_here(jobs, cancelled)
+        try:
+            begun = {self._pool.submit(_run, job): job for job in jobs}
+        except BrokenProcessPool:
+            raise _died() from None
+        return self._results(begun, cancelled)
+
+    def close(self) -> None:
+        """Stop what runs and end the processes."""
+        if self._pool is not None:
+            self._stop.set()
+            self._pool.shutdown(wait=True, cancel_futures=True)
+        elif self._here is not None:
+            self._here.close()
+            self._here = None
+
+    def _do_here(self, jobs, cancelled) -> Iterator[tuple[Any, Any]]:
+        for job in jobs:
+            if self._here is None:
+                self._here = self._make()
+            yield job, self._here.run(job, cancelled)
+
+    def _results(self, begun, cancelled) -> Iterator[tuple[Any, Any]]:
+        missing = set(begun)
+        while missing:
+            done, missing = concurrent.futures.wait(
+                missing, BEAT, return_when=concurrent.futures.FIRST_COMPLETED
+            )
+            if cancelled is not None and cancelled():
+                self._stop.set()
+                raise PlanCancelled("cancelled")
+            for future in done:
+                try:
+                    result = future.result()
+                except BrokenProcessPool:
+                    raise _died() from None
+                yield begun[future], result
+
+
+def _died() -> PtpError:
+    return PtpError("a working process died (out of memory?); repeat the command to go on")
+
+
+_own: dict[str, Any] = {}  # of a spawned process: how to make its worker, and what stops it
+
+
+def _start(make: Callable[[], Worker], stop) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent asks through the event
+    follow_parent()
+    torch.set_num_threads(1)
+    _own.update(make=make, stop=stop, worker=None)
+
+
+def _run(job: Any) -> Any:
+    if _own["worker"] is None:  # here, not in _start: an error reaches the parent
+        _own["worker"] = _own["make"]()
+    return _own["worker"].run(job, _own["stop"].is_set)
