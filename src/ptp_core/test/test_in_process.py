@@ -10,7 +10,8 @@ import torch
 from safetensors.torch import load_file
 
 from ptp_core.errors import CheckpointError, ConfigError, InputError, PlanCancelled
-from ptp_core.practice.in_process import InProcessPractice, PracticeConfig
+from ptp_core.practice.in_process import InProcessPractice
+from ptp_core.practice.practice_config import PracticeConfig
 from ptp_core.testing import tiny_baselines, tiny_checkpoint, tiny_config
 from ptp_core.training.checkpoint import load_checkpoint
 
@@ -33,8 +34,8 @@ def settings(folder, **changes):
     return PracticeConfig(**{**values, **changes})
 
 
-def practise(config, out, **options):
-    practice = InProcessPractice(config, out)
+def practise(config, out, worlds=0, **options):
+    practice = InProcessPractice(config, out, worlds=worlds)
     try:
         return practice.run(progress=False, **options)
     finally:
@@ -80,6 +81,16 @@ def test_an_interrupted_run_ends_as_one_that_was_not(folder, tmp_path, changes):
     assert without_times(practise(config, out)) == without_times(whole)  # nothing is left to do
 
 
+@pytest.mark.parametrize("changes", [{}, {"proven": True}])
+def test_worlds_beside_the_learner_change_nothing(folder, tmp_path, changes):
+    config = settings(folder, **changes)
+    alone = practise(config, tmp_path / "alone")
+    beside = practise(config, tmp_path / "beside", worlds=2)
+    assert without_times(beside) == without_times(alone)
+    one, other = weights(tmp_path / "alone"), weights(tmp_path / "beside")
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
 def test_a_longer_run_goes_on_from_a_shorter_one(folder, tmp_path):
     practise(settings(folder, epochs=1), tmp_path / "one")
     longer = practise(settings(folder), tmp_path / "one")
@@ -92,7 +103,9 @@ def test_every_step_calls_for_its_updates_and_every_epoch_is_measured_as_asked(f
     result = practise(settings(folder, updates_per_step=0.5), tmp_path / "out")
     steps = [epoch["steps"] for epoch in result["epochs"]]
     assert steps == [EPISODES * STEPS * number for number in (1, 2, 3)]
-    assert [epoch["updates"] for epoch in result["epochs"]] == [count // 2 for count in steps]
+    due = [count // 2 for count in steps]
+    assert [epoch["updates"] for epoch in result["epochs"]] == [0, *due[:-1]]  # one epoch behind
+    assert result["updates"] == due[-1]
     assert [found["epoch"] for found in result["evaluations"]] == [0, 2, 3]
     assert json.loads((tmp_path / "out" / "result.json").read_text()) == result
     before, learned = load_checkpoint(folder), load_checkpoint(tmp_path / "out" / "checkpoint")

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -14,11 +15,12 @@ def add_parser(subparsers) -> None:
     """Add the subcommand to the ``ptp`` parser."""
     parser = subparsers.add_parser(
         "practice",
-        help="practise a task in one process, without ROS",
-        description="Act for an epoch, learn for an epoch, again and again (Algorithm 1 of the "
-        "paper); measure success on other scenes before, after every tenth epoch and at the end. "
-        "DIR/result.json has the figures, DIR/checkpoint the networks. Repeating an interrupted "
-        "command goes on after its last epoch and ends as if it had not been interrupted.",
+        help="practise a task without ROS",
+        description="Act for an epoch while learning from those before it, again and again "
+        "(Algorithm 1 of the paper); measure success on other scenes before, after every tenth "
+        "epoch and at the end. DIR/result.json has the figures, DIR/checkpoint the networks. "
+        "Repeating an interrupted command goes on after its last epoch and ends as if it had not "
+        "been interrupted. Figures do not depend on the number of worlds.",
     )
     add = parser.add_argument
     add("--task", default="A", metavar="T", help="default: A")
@@ -43,7 +45,14 @@ def add_parser(subparsers) -> None:
     add("--proven", action="store_true", help="do plans again that worked; not in the paper")
     add("--evaluate-every", type=int, default=10, metavar="N", help="epochs (default: 10)")
     add("--evaluation-episodes", type=int, default=50, metavar="N", help="default: 50")
-    add("--threads", type=int, default=1, metavar="N", help="of torch (default: 1)")
+    add(
+        "--worlds",
+        type=int,
+        default=os.cpu_count() or 1,
+        metavar="N",
+        help="processes that act beside the learner; 0: in turns with it (default: one a core)",
+    )
+    add("--threads", type=int, default=1, metavar="N", help="of the learner (default: 1)")
     add_options(parser)
 
 
@@ -52,10 +61,14 @@ def run(args: argparse.Namespace) -> int:
     import torch
 
     from ptp_core.data.demonstrations import encoded_demonstrations
-    from ptp_core.practice.in_process import InProcessPractice, PracticeConfig
+    from ptp_core.errors import InputError
+    from ptp_core.practice.in_process import InProcessPractice
     from ptp_core.practice.online_learner import LEARNING_RATE
+    from ptp_core.practice.practice_config import PracticeConfig
     from ptp_core.training.checkpoint import load_checkpoint
 
+    if args.worlds < 0:
+        raise InputError(f"--worlds is {args.worlds}; it must be at least 0")
     torch.set_num_threads(args.threads)
     config = PracticeConfig(
         **run_settings(args),
@@ -78,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
             args.out / "demonstrations.safetensors",
         )
     try:
-        practice = InProcessPractice(config, args.out, demonstrations)
+        practice = InProcessPractice(config, args.out, demonstrations, worlds=args.worlds)
         try:
             result = practice.run()
         finally:

@@ -143,6 +143,7 @@ class ProvenPlanner:
     def __init__(self, planner: Planner, archive: PlanArchive, explore: bool) -> None:
         self.archive = archive
         self.newest: Proven | None = None
+        self.again: int | None = None  # its number in the archive where it is done again
         self._planner = planner
         self._explore = explore
 
@@ -159,6 +160,7 @@ class ProvenPlanner:
         """As `Planner.plan`; a proven plan has its own cost and takes no time."""
         rng = np.random.default_rng(generator.initial_seed())
         found = self.archive.choose(start, goal, rng, self._explore)
+        self.again = None
         if found is None:
             plan = self._planner.plan(
                 start,
@@ -171,6 +173,7 @@ class ProvenPlanner:
             self.newest = self.archive.add(plan, start, goal)
             return plan
         self.newest = found
+        self.again = next(n for n, plan in enumerate(self.archive.plans) if plan is found)
         return Plan(
             codes=torch.from_numpy(found.codes.astype(np.int64)),
             latents=torch.from_numpy(found.latents),

@@ -30,9 +30,12 @@ class Trace:
         self._actions: list[np.ndarray] = []
         self._targets: list[np.ndarray] = []
         self._pursued = np.zeros((0, 0), np.uint16)
+        self.plan: Plan | None = None
+        self.goal: torch.Tensor | None = None  # codes (144,)
 
     def begin(self, plan: Plan | None, goal: torch.Tensor) -> None:
-        """Note the subgoals, if there are any, and the goal: codes (144,)."""
+        """Note the plan, if there is one, and the goal: codes (144,)."""
+        self.plan, self.goal = plan, goal.cpu()
         ends = [goal[None]] if plan is None else [plan.codes, goal[None].cpu()]
         self._pursued = torch.cat(ends).cpu().numpy().astype(np.uint16)
 

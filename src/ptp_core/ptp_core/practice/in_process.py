@@ -1,91 +1,71 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Practice in one process: act for an epoch, learn for an epoch, and again (paper Alg. 1)."""
+"""Practice without ROS: worlds act for an epoch while the learner learns from those before it.
+
+(Paper Alg. 1.) The learner is one epoch behind, so that acting and learning share the machine; an
+epoch depends on what the one before it left on the disk and on nothing else, so runs end the same
+with any number of worlds and after any interruption.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
+import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+import numpy as np
+import torch
 from tqdm import tqdm
 
-from ptp_core.config import FollowerConfig, PlannerConfig, to_dict
+from ptp_core.config import to_dict
 from ptp_core.data.collect import environment_factory
 from ptp_core.data.encoded import EncodedDataset
 from ptp_core.data.files import write_atomically
 from ptp_core.errors import InputError, PlanCancelled
-from ptp_core.planners.base import Planner
-from ptp_core.planners.plan_archive import PlanArchive, ProvenPlanner
-from ptp_core.planners.plan_buffer import load_buffers, save_buffers
-from ptp_core.practice.controller import Controller
-from ptp_core.practice.episode import Trace, run_episode
+from ptp_core.planners.hierarchy import HierarchicalPlanner
+from ptp_core.planners.plan_archive import PlanArchive
+from ptp_core.practice.actor import Actor, Job, Knowledge, Played
 from ptp_core.practice.epochs import Epochs
 from ptp_core.practice.methods import method_named
-from ptp_core.practice.online_learner import LEARNING_RATE, OnlineLearner, PracticeEpisode
-from ptp_core.practice.result import MAX_STEPS
+from ptp_core.practice.online_learner import OnlineLearner
+from ptp_core.practice.practice_config import PracticeConfig
 from ptp_core.practice.search import make_search
-from ptp_core.practice.seeds import episode_seeds
 from ptp_core.training.checkpoint import load_checkpoint, save_again
+from ptp_core.workers import Workers
 
-LEARNER, BUFFERS, PROVEN = "learner.safetensors", "buffers.safetensors", "plans.safetensors"
+LEARNER = "learner.safetensors"
 RESULT, CHECKPOINT = "result.json", "checkpoint"
-APART = 1_000_000  # between the seeds of practice and of evaluation
-
-
-@dataclass(frozen=True, kw_only=True)
-class PracticeConfig:
-    """What to practise, and how. Everything that a run's result depends on but the data."""
-
-    checkpoint: Path
-    task: str = "A"
-    method: str = "ptp"  # one of METHODS
-    protocol: Literal["paper", "varied"] = "paper"
-    seed: int = 0
-    epochs: int = 150  # online epochs (paper)
-    episodes: int = 5  # of an epoch: 2,000 steps (paper)
-    max_steps: int = MAX_STEPS
-    updates_per_step: float = 1.0  # paper
-    learning_rate: float = LEARNING_RATE
-    learn_from: Literal["all", "successes"] = "all"  # paper: all
-    explore: bool = True  # practise with sampled actions, as the paper does
-    proven: bool = False  # do plans again that worked; ours, see PlanArchive
-    evaluate_every: int = 10  # epochs; 0 and the last are always evaluated
-    evaluation_episodes: int = 50
-    planner: PlannerConfig | None = None  # None: the checkpoint's; of the ptp methods alone
-    baselines: Path | None = None  # folder of ptp pretrain-baselines; leap and gcp need it
-    follower: FollowerConfig | None = None  # None: the checkpoint's
-    env: str = "ptp_sim.env:make_env"  # module:factory
-    env_kwargs: dict[str, Any] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        method_named(self.method)
-        for name in ("epochs", "episodes", "max_steps", "evaluate_every", "evaluation_episodes"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} is {getattr(self, name)}; it must be at least 1")
+FINAL = "final"  # what the last evaluation knows; gone afterwards
+Cancelled = Callable[[], bool] | None
 
 
 class InProcessPractice:
     """A run in a folder. Interrupted at any moment, the next goes on after its last epoch.
 
-    A run that was interrupted ends with the same weights and figures, times apart, as one that
-    was not. Raises InputError and CheckpointError where something is missing or does not fit.
+    ``worlds`` processes act while this one learns; 0: this one does both in turns. A run that was
+    interrupted ends with the same weights and figures, times apart, as one that was not.
+    Raises InputError and CheckpointError where something is missing or does not fit.
     """
 
     def __init__(
-        self, config: PracticeConfig, folder: Path, demonstrations: EncodedDataset | None = None
+        self,
+        config: PracticeConfig,
+        folder: Path,
+        demonstrations: EncodedDataset | None = None,
+        *,
+        worlds: int = 0,
     ) -> None:
         self.config = config
         self._folder = folder
         self._checkpoint = checkpoint = load_checkpoint(config.checkpoint)
         self._method = method_named(config.method)
-        follower = config.follower or checkpoint.config.follower
-        factory = environment_factory(config.env)
+        environment_factory(config.env)
         self._search = make_search(config.method, checkpoint, config.planner, config.baselines)
-        self._epochs = Epochs(folder, self._settings(follower, demonstrations))
+        self._epochs = Epochs(folder, self._settings(demonstrations))
         self._learner = OnlineLearner(
             checkpoint,
             demonstrations,
@@ -93,25 +73,16 @@ class InProcessPractice:
             learning_rate=config.learning_rate,
             seed=config.seed,
         )
-        planner = self._planner = self._greedy = self._search.planner
-        self._archive = PlanArchive(checkpoint.encoder_id)
-        if planner is not None and config.proven:
-            self._planner = ProvenPlanner(planner, self._archive, explore=True)
-            self._greedy = ProvenPlanner(planner, self._archive, explore=False)
-        sampled = dataclasses.replace(follower, sample_actions=config.explore)
-        mean = dataclasses.replace(follower, sample_actions=False)
-        self._explorer = Controller(checkpoint, sampled)
-        self._controller = Controller(checkpoint, mean)
+        archive = PlanArchive(checkpoint.encoder_id)
+        self._knowledge = Knowledge(checkpoint.iql, self._search.buffers, archive)
         self._resume()
-        self._env = factory(**config.env_kwargs)
+        self._worlds = Workers(worlds, functools.partial(Actor, config))
 
     def close(self) -> None:
-        """Free the environment."""
-        self._env.close()
+        """End the worlds."""
+        self._worlds.close()
 
-    def run(
-        self, *, progress: bool = True, cancelled: Callable[[], bool] | None = None
-    ) -> dict[str, Any]:
+    def run(self, *, progress: bool = True, cancelled: Cancelled = None) -> dict[str, Any]:
         """Practise the epochs that are left; the result, which ``result.json`` holds too.
 
         Raises PlanCancelled when ``cancelled()`` says so; finished epochs are kept.
@@ -129,90 +100,109 @@ class InProcessPractice:
                 bar.update()
                 bar.set_postfix(_shown(metrics))
         metrics = self._epochs.metrics()
-        result = {"epochs": metrics, "evaluations": _evaluations(metrics)}
-        text = json.dumps(result, indent=2) + "\n"
-        write_atomically(self._folder / RESULT, lambda path: path.write_text(text, "utf-8"))
-        self._save_checkpoint(result["evaluations"])
+        result = self._finished(metrics)
+        if result is None:
+            result = self._finish(metrics, cancelled)
         return result
 
-    def _epoch(self, number: int, cancelled: Callable[[], bool] | None) -> dict[str, Any]:
-        """One epoch of steps and the updates that they call for."""
+    def _epoch(self, number: int, cancelled: Cancelled) -> dict[str, Any]:
+        """One epoch of steps, beside the updates that the steps before it call for."""
         config, learner = self.config, self._learner
-        before = {} if number else {"before": self._evaluate(cancelled)}
+        state = self._epochs.state
         began = time.perf_counter()
-        episodes, successes, learned = [], 0, []
-        for index in range(number * config.episodes, (number + 1) * config.episodes):
-            episode, success = self._episode(index, cancelled)
-            episodes.append(episode)
-            successes += success
-            learned.append(success or config.learn_from == "all")
-            learner.add(episode, learn=learned[-1])
-        acted = time.perf_counter()
-        scalars: dict[str, float] = {}
-        while learner.due > 0:
-            scalars = learner.update()
-            if cancelled is not None and cancelled():
-                raise PlanCancelled("practice was cancelled")
+        first = number * config.episodes
+        jobs = [Job(index, state=state) for index in range(first, first + config.episodes)]
+        if number % config.evaluate_every == 0:
+            jobs += self._evaluation(state)
+        acting = self._worlds.start(jobs, cancelled)
+        losses = self._learn(cancelled)
         trained = time.perf_counter()
+        played = dict(acting)
+        acted = time.perf_counter()
+        practised = [played[job] for job in jobs if not job.evaluate]
+        flags = [one.success or config.learn_from == "all" for one in practised]
+        for one, learn in zip(practised, flags, strict=True):
+            self._remember(one)
+            learner.add(one.episode, learn=learn)
         metrics: dict[str, Any] = {
             "epoch": number + 1,
             "steps": learner.steps,
             "updates": learner.updates,
-            "practice_success_rate": successes / config.episodes,
-            "acting_seconds": acted - began,
-            "learning_seconds": trained - acted,
-            "losses": scalars,
-            "learned_from": learned,
-            **before,
+            "practice_success_rate": sum(one.success for one in practised) / len(practised),
+            "learning_seconds": trained - began,
+            "epoch_seconds": acted - began,
+            "losses": losses,
+            "learned_from": flags,
         }
-        if (number + 1) % config.evaluate_every == 0 or number + 1 == config.epochs:
-            metrics["evaluation"] = self._evaluate(cancelled)
-        self._epochs.add(episodes, metrics, self._save_state)
+        if evaluated := [played[job] for job in jobs if job.evaluate]:
+            metrics["evaluation"] = {"epoch": number, **_successes(evaluated)}
+        self._epochs.add([one.episode for one in practised], metrics, self._save_state)
         return metrics
 
-    def _episode(
-        self, index: int, cancelled: Callable[[], bool] | None
-    ) -> tuple[PracticeEpisode, bool]:
-        trace = Trace()
-        result = run_episode(
-            self._env,
-            self._checkpoint.vqvae,
-            self._explorer,
-            self._planner,
-            options={"task": self.config.task, "protocol": self.config.protocol},
-            seeds=episode_seeds(self.config.seed, self.config.task, index),
-            max_steps=self.config.max_steps,
-            remember=self._method.buffer,
-            trace=trace,
-            cancelled=cancelled,
-        )
-        if isinstance(self._planner, ProvenPlanner):
-            self._planner.judge(result.success)
-        return trace.episode(), result.success
+    def _learn(self, cancelled: Cancelled) -> dict[str, float]:
+        """Make the updates that are due; the scalars of the last one."""
+        scalars: dict[str, float] = {}
+        while self._learner.due > 0:
+            scalars = self._learner.update()
+            if cancelled is not None and cancelled():
+                raise PlanCancelled("practice was cancelled")
+        return scalars
 
-    def _evaluate(self, cancelled: Callable[[], bool] | None) -> dict[str, Any]:
-        """Success on scenes that are not practised; nothing is learned from them."""
-        config = self.config
-        planner: Planner | None = self._greedy
-        results = [
-            run_episode(
-                self._env,
-                self._checkpoint.vqvae,
-                self._controller,
-                planner,
-                options={"task": config.task, "protocol": config.protocol},
-                seeds=episode_seeds(config.seed + APART, config.task, index),
-                max_steps=config.max_steps,
-                cancelled=cancelled,
-            )
-            for index in range(config.evaluation_episodes)
-        ]
-        successes = sum(result.success for result in results)
-        return {"episodes": len(results), "successes": successes}
+    def _remember(self, played: Played) -> None:
+        """Keep the plan of an episode and how it ended."""
+        if played.plan is None:
+            return
+        archive = self._knowledge.archive
+        if played.again is None:
+            if self._method.buffer and isinstance(self._search.planner, HierarchicalPlanner):
+                self._search.planner.remember(played.plan)
+            lookup = self._checkpoint.vqvae.lookup
+            start = torch.from_numpy(played.episode.codes[0].astype(np.int64))
+            proven = archive.add(played.plan, lookup(start), lookup(played.goal))
+        else:
+            proven = archive.plans[played.again]
+        archive.judge(proven, played.success)
 
-    def _settings(
-        self, follower: FollowerConfig, demonstrations: EncodedDataset | None
-    ) -> dict[str, Any]:
+    def _evaluation(self, state: Path | None) -> list[Job]:
+        count = self.config.evaluation_episodes
+        return [Job(index, evaluate=True, state=state) for index in range(count)]
+
+    def _finish(self, metrics: list[dict[str, Any]], cancelled: Cancelled) -> dict[str, Any]:
+        """Learn what is still due, evaluate the end, write the result."""
+        losses = self._learn(cancelled)
+        state = self._folder / FINAL
+        state.mkdir(exist_ok=True)
+        self._knowledge.save(state)
+        jobs = self._evaluation(state)
+        played = [one for _, one in self._worlds.start(jobs, cancelled)]
+        evaluations = [epoch["evaluation"] for epoch in metrics if "evaluation" in epoch]
+        evaluations.append({"epoch": len(metrics), **_successes(played)})
+        result = {
+            "epochs": metrics,
+            "evaluations": evaluations,
+            "updates": self._learner.updates,
+            "losses": losses,
+        }
+        figures = {
+            "practised_steps": self._learner.steps,
+            "updates": self._learner.updates,
+            "evaluations": evaluations,
+        }
+        save_again(self._folder / CHECKPOINT, self._checkpoint, figures)
+        text = json.dumps(result, indent=2) + "\n"
+        write_atomically(self._folder / RESULT, lambda path: path.write_text(text, "utf-8"))
+        shutil.rmtree(state)
+        return result
+
+    def _finished(self, metrics: list[dict[str, Any]]) -> dict[str, Any] | None:
+        """The result where it is there already."""
+        path = self._folder / RESULT
+        if not path.exists():
+            return None
+        result = json.loads(path.read_text("utf-8"))
+        return result if result["epochs"] == metrics else None
+
+    def _settings(self, demonstrations: EncodedDataset | None) -> dict[str, Any]:
         """What a run that goes on must share with the one before; more epochs are welcome."""
         values = dataclasses.asdict(self.config)
         for name in ("checkpoint", "baselines", "epochs"):
@@ -220,7 +210,7 @@ class InProcessPractice:
         files = self._checkpoint.manifest["files"]
         values |= {
             **self._search.settings,
-            "follower": to_dict(follower),
+            "follower": to_dict(self.config.follower or self._checkpoint.config.follower),
             "checkpoint_sha256": {name: files[name]["sha256"] for name in sorted(files)},
             "demonstrations": 0 if demonstrations is None else len(demonstrations.lengths),
         }
@@ -228,10 +218,7 @@ class InProcessPractice:
 
     def _save_state(self, folder: Path) -> None:
         self._learner.save(folder / LEARNER)
-        if self._search.buffers:
-            save_buffers(folder / BUFFERS, self._search.buffers)
-        if self._method.plans:
-            self._archive.save(folder / PROVEN)
+        self._knowledge.save(folder)
 
     def _resume(self) -> None:
         state = self._epochs.state
@@ -242,27 +229,11 @@ class InProcessPractice:
             self._learner.add(episode, learn=learn)
         if not self._learner.resume(state / LEARNER):
             raise InputError(f"{state}: the state of another run")
-        if self._search.buffers:
-            load_buffers(state / BUFFERS, self._search.buffers)
-        if self._method.plans:
-            self._archive.load(state / PROVEN)
-
-    def _save_checkpoint(self, evaluations: list[dict[str, Any]]) -> None:
-        metrics = {
-            "practised_steps": self._learner.steps,
-            "updates": self._learner.updates,
-            "evaluations": evaluations,
-        }
-        save_again(self._folder / CHECKPOINT, self._checkpoint, metrics)
+        self._knowledge.load(state)
 
 
-def _evaluations(metrics: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    found = [{"epoch": 0, **metrics[0]["before"]}] if metrics else []
-    return found + [
-        {"epoch": entry["epoch"], **entry["evaluation"]}
-        for entry in metrics
-        if "evaluation" in entry
-    ]
+def _successes(played: list[Played]) -> dict[str, int]:
+    return {"episodes": len(played), "successes": sum(one.success for one in played)}
 
 
 def _shown(metrics: dict[str, Any]) -> dict[str, str]:

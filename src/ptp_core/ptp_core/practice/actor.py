@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Episodes of practice and its evaluations, with the knowledge that an epoch left on the disk."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from ptp_core.agents.iql import IQL
+from ptp_core.data.collect import environment_factory
+from ptp_core.errors import CheckpointError
+from ptp_core.planners.base import Plan
+from ptp_core.planners.plan_archive import PlanArchive, ProvenPlanner
+from ptp_core.planners.plan_buffer import PlanBuffer, load_buffers, save_buffers
+from ptp_core.practice.controller import Controller
+from ptp_core.practice.episode import Trace, run_episode
+from ptp_core.practice.online_learner import PracticeEpisode
+from ptp_core.practice.practice_config import PracticeConfig
+from ptp_core.practice.search import make_search
+from ptp_core.practice.seeds import episode_seeds
+from ptp_core.training.checkpoint import load_checkpoint
+
+WEIGHTS, BUFFERS, PROVEN = "weights.safetensors", "buffers.safetensors", "plans.safetensors"
+APART = 1_000_000  # between the seeds of practice and of evaluation
+
+
+@dataclass(frozen=True, order=True)
+class Job:
+    """An episode to play with the knowledge in ``state``; None: the checkpoint's."""
+
+    index: int  # of the run's episodes, or of an evaluation's
+    evaluate: bool = False  # mean actions in a scene that is not practised
+    state: Path | None = None
+
+
+@dataclass(frozen=True)
+class Played:
+    """What came of a job; all but ``success`` is None where it was an evaluation."""
+
+    success: bool
+    episode: PracticeEpisode | None = None
+    goal: torch.Tensor | None = None  # codes (144,)
+    plan: Plan | None = None  # None also where the method does not plan
+    again: int | None = None  # number in the archive of the plan that was done again
+
+
+class Knowledge:
+    """What practice changes: weights, plans to start from, plans that worked. Kept in a folder."""
+
+    def __init__(self, iql: IQL, buffers: list[PlanBuffer], archive: PlanArchive) -> None:
+        self.iql = iql
+        self.buffers = buffers
+        self.archive = archive
+
+    def save(self, folder: Path) -> None:
+        """Write all into ``folder``."""
+        save_file(self.iql.state_dict(), folder / WEIGHTS)
+        if self.buffers:
+            save_buffers(folder / BUFFERS, self.buffers)
+        self.archive.save(folder / PROVEN)
+
+    def load(self, folder: Path) -> None:
+        """Take over what ``save`` wrote. Raises CheckpointError where a file does not fit."""
+        try:
+            self.iql.load_state_dict(load_file(folder / WEIGHTS))
+        except (OSError, SafetensorError, RuntimeError) as error:
+            raise CheckpointError(f"{folder / WEIGHTS}: cannot be used ({error})") from error
+        if self.buffers:
+            load_buffers(folder / BUFFERS, self.buffers)
+        self.archive.plans.clear()
+        self.archive.load(folder / PROVEN)
+
+
+class Actor:
+    """Environment, networks and planner of one process: a worker for `Job`."""
+
+    def __init__(self, config: PracticeConfig) -> None:
+        self._config = config
+        self._checkpoint = checkpoint = load_checkpoint(config.checkpoint)
+        follower = config.follower or checkpoint.config.follower
+        sampled = dataclasses.replace(follower, sample_actions=config.explore)
+        mean = dataclasses.replace(follower, sample_actions=False)
+        self._explorer = Controller(checkpoint, sampled)
+        self._controller = Controller(checkpoint, mean)
+        search = make_search(config.method, checkpoint, config.planner, config.baselines)
+        self._planner = search.planner
+        archive = PlanArchive(checkpoint.encoder_id)
+        self._knowledge = Knowledge(checkpoint.iql, search.buffers, archive)
+        self._state: Path | None = None
+        self._env = environment_factory(config.env)(**config.env_kwargs)
+
+    def run(self, job: Job, cancelled: Callable[[], bool] | None) -> Played:
+        """Play an episode; raises PlanCancelled."""
+        if job.state is not None and job.state != self._state:
+            self._knowledge.load(job.state)
+            self._state = job.state
+        config, planner = self._config, self._planner
+        if planner is not None and config.proven:
+            planner = ProvenPlanner(planner, self._knowledge.archive, explore=not job.evaluate)
+        trace = None if job.evaluate else Trace()
+        result = run_episode(
+            self._env,
+            self._checkpoint.vqvae,
+            self._controller if job.evaluate else self._explorer,
+            planner,
+            options={"task": config.task, "protocol": config.protocol},
+            seeds=episode_seeds(config.seed + APART * job.evaluate, config.task, job.index),
+            max_steps=config.max_steps,
+            trace=trace,
+            cancelled=cancelled,
+        )
+        if trace is None:
+            return Played(result.success)
+        again = planner.again if isinstance(planner, ProvenPlanner) else None
+        return Played(result.success, trace.episode(), trace.goal, trace.plan, again)
+
+    def close(self) -> None:
+        """Free the environment."""
+        self._env.close()

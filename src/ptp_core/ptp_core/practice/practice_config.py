@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Settings of practice in process."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from ptp_core.config import FollowerConfig, PlannerConfig
+from ptp_core.errors import InputError
+from ptp_core.practice.methods import method_named
+from ptp_core.practice.online_learner import LEARNING_RATE
+from ptp_core.practice.result import MAX_STEPS
+
+
+@dataclass(frozen=True, kw_only=True)
+class PracticeConfig:
+    """What to practise, and how. Everything that a run's result depends on but the data."""
+
+    checkpoint: Path
+    task: str = "A"
+    method: str = "ptp"  # one of METHODS
+    protocol: Literal["paper", "varied"] = "paper"
+    seed: int = 0
+    epochs: int = 150  # online epochs (paper)
+    episodes: int = 5  # of an epoch: 2,000 steps (paper)
+    max_steps: int = MAX_STEPS
+    updates_per_step: float = 1.0  # paper
+    learning_rate: float = LEARNING_RATE
+    learn_from: Literal["all", "successes"] = "all"  # paper: all
+    explore: bool = True  # practise with sampled actions, as the paper does
+    proven: bool = False  # do plans again that worked; ours, see PlanArchive
+    evaluate_every: int = 10  # epochs; 0 and the last are always evaluated
+    evaluation_episodes: int = 50
+    planner: PlannerConfig | None = None  # None: the checkpoint's; of the ptp methods alone
+    baselines: Path | None = None  # folder of ptp pretrain-baselines; leap and gcp need it
+    follower: FollowerConfig | None = None  # None: the checkpoint's
+    env: str = "ptp_sim.env:make_env"  # module:factory
+    env_kwargs: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        method_named(self.method)
+        for name in ("epochs", "episodes", "max_steps", "evaluate_every", "evaluation_episodes"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} is {getattr(self, name)}; it must be at least 1")
