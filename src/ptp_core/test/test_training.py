@@ -133,6 +133,16 @@ def test_generators_and_policy_trained_side_by_side_are_those_trained_in_turn(
     assert all(torch.equal(value, expected[key]) for key, value in parallel.items())
 
 
+def test_a_policy_may_learn_goals_as_its_generators_imagine_them(whole, data, tmp_path):
+    for stage in ("vqvae", "generators"):
+        shutil.copytree(whole / stage, tmp_path / stage)
+    config = dataclasses.replace(CONFIG, iql=dataclasses.replace(CONFIG.iql, imagined_goals=0.5))
+    pretrain(config, data, tmp_path, progress=False)
+    before, after = weights(whole / "checkpoint"), weights(tmp_path / "checkpoint")
+    changed = {key.split(".")[0] for key in before if not torch.equal(before[key], after[key])}
+    assert changed == {"iql"}
+
+
 def test_an_error_of_the_policy_lets_the_generators_beside_it_save(
     whole, data, tmp_path, monkeypatch
 ):

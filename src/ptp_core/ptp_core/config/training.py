@@ -77,6 +77,7 @@ class IQLConfig:
     # "auto": the median distance of frames reward_epsilon_steps apart in the encoded data set.
     reward_epsilon_steps: int = 3  # control steps; "auto" only
     relabelling: RelabellingConfig = field(default_factory=RelabellingConfig)
+    imagined_goals: float = 0.0  # share of goals shown as the generators would (ours); 0 = off
     batch_size: int = 256  # transitions
     online_fraction: float = 0.6  # of a batch once online data exist
     gradient_clip: float = 0.0  # L2 norm of each network; 0 = off (authors)
@@ -90,6 +91,7 @@ class IQLConfig:
         require(self, "temperature", 1e-6)
         require(self, "target_update", 0.0, 1.0)
         require(self, "batch_size", 1)
+        require(self, "imagined_goals", 0.0, 1.0)
         require(self, "online_fraction", 0.0, 1.0)
         require(self, "steps", 0)
         require(self, "max_minutes", 0.0)
@@ -123,3 +125,7 @@ class TrainConfig:
         require(self, "threads", 1)
         require(self, "save_minutes", 0.0)
         require(self, "log_every", 1)
+        if self.side_by_side and self.iql.imagined_goals:
+            raise ConfigError(
+                "iql.imagined_goals needs trained generators: set side_by_side to false"
+            )

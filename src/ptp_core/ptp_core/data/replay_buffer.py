@@ -88,8 +88,18 @@ class ReplayBuffer:
         self._end = max(self._end, stop)
         self._transitions += length - 1
 
-    def sample(self, batch: int, rng: np.random.Generator) -> CodeBatch:
-        """Draw transitions uniformly, with relabelled goals."""
+    def sample(
+        self,
+        batch: int,
+        rng: np.random.Generator,
+        imagined: np.ndarray | None = None,
+        fraction: float = 0.0,
+    ) -> CodeBatch:
+        """Draw transitions uniformly, with relabelled goals.
+
+        ``imagined`` (frames, 144): other codes of the buffer's frames, which a ``fraction`` of the
+        goals takes where they are frames of the buffer.
+        """
         if not self._transitions:
             raise InputError("the replay buffer is empty")
         frames = rng.integers(self._end, size=batch)
@@ -107,6 +117,9 @@ class ReplayBuffer:
         recorded = np.flatnonzero(goal_frames < 0)
         if len(recorded):
             goal_codes[recorded] = self._goals[rows[recorded]]
+        if imagined is not None:
+            shown = np.flatnonzero((rng.random(batch) < fraction) & (goal_frames >= 0))
+            goal_codes[shown] = imagined[goal_frames[shown]]
         return CodeBatch(
             codes=self._codes[frames].astype(np.int64),
             actions=self._actions[frames],

@@ -3,17 +3,21 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 import torch
+from tqdm import tqdm
 
 from ptp_core.agents.iql import IQL, Batch, reached
 from ptp_core.config import IQLConfig, TrainConfig
 from ptp_core.data.encoded import EncodedDataset
 from ptp_core.data.replay_buffer import CodeBatch, ReplayBuffer
 from ptp_core.errors import ConfigError
+from ptp_core.models.subgoal_generator import GeneratorHierarchy
 from ptp_core.models.vqvae import VQVAE
+from ptp_core.training.imagination import imagine
 from ptp_core.training.loop import Budget, Metrics, run_stage
 from ptp_core.training.state import StageState, without_budget
 
@@ -29,14 +33,19 @@ def train_iql(
     validation: EncodedDataset,
     device: torch.device,
     progress: bool = True,
+    generators: GeneratorHierarchy | None = None,
 ) -> tuple[IQL, dict[str, float]]:
-    """Train on the trajectories of ``data``; ``config.iql.reward_epsilon`` must be a number."""
+    """Train on the trajectories of ``data``; ``config.iql.reward_epsilon`` must be a number.
+
+    ``generators`` are needed where ``config.iql.imagined_goals`` is above 0.
+    """
     settings = config.iql
     if settings.reward_epsilon == "auto":
         raise ConfigError("iql.reward_epsilon is still auto; pretrain settles it first")
     torch.manual_seed(config.seed)
     iql = IQL(settings).to(device)
     buffer = fill_buffer(data, settings)
+    imagined = _imagined(config, vqvae, generators, data, progress)
     state = StageState(
         modules={"iql": iql},
         optimisers=iql.optimisers,
@@ -47,6 +56,7 @@ def train_iql(
             "seed": config.seed,
             "encoder_id": data.encoder_id,
             "frames": len(data.codes),
+            **({} if imagined is None else {"imagined": sha256(imagined.tobytes()).hexdigest()}),
         },
     )
     held_out = make_batch(
@@ -57,7 +67,7 @@ def train_iql(
     )
 
     def train_step() -> Metrics:
-        codes = buffer.sample(settings.batch_size, state.rng)
+        codes = buffer.sample(settings.batch_size, state.rng, imagined, settings.imagined_goals)
         return iql.update(make_batch(codes, vqvae, settings.reward_epsilon, device))
 
     @torch.inference_mode()
@@ -81,6 +91,24 @@ def train_iql(
         progress=progress,
     )
     return iql.eval(), {**scalars, "steps": state.step, "seconds": state.seconds}
+
+
+def _imagined(
+    config: TrainConfig,
+    vqvae: VQVAE,
+    generators: GeneratorHierarchy | None,
+    data: EncodedDataset,
+    progress: bool,
+) -> np.ndarray | None:
+    if not config.iql.imagined_goals:
+        return None
+    if generators is None:
+        raise ConfigError("iql.imagined_goals needs generators that are trained before")
+    with tqdm(
+        total=len(data.codes), unit="frame", desc="imagine goals", disable=not progress
+    ) as bar:
+        draws = torch.Generator().manual_seed(config.seed)
+        return imagine(vqvae, generators, data, draws, bar.update)
 
 
 def fill_buffer(data: EncodedDataset, settings: IQLConfig) -> ReplayBuffer:

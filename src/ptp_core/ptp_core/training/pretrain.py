@@ -74,12 +74,17 @@ def pretrain(
 
     common = {"validation": validation, "device": device, "progress": progress}
     for_generators = (config, vqvae, training, out / "generators")
-    beside = nullcontext()
+    beside, generators = nullcontext(), None
     if config.side_by_side:
         beside = generators_in_background(*for_generators, **common)
+    else:
+        generators, generator_metrics = train_generators(*for_generators, **common)
     with beside, _threads(1 if config.side_by_side else torch.get_num_threads()):
-        iql, iql_metrics = train_iql(config, vqvae, training, out / "iql", **common)
-    generators, generator_metrics = train_generators(*for_generators, **common)
+        iql, iql_metrics = train_iql(
+            config, vqvae, training, out / "iql", generators=generators, **common
+        )
+    if generators is None:
+        generators, generator_metrics = train_generators(*for_generators, **common)
     metrics: dict[str, Any] = {
         "vqvae": encoder_metrics,
         "generators": generator_metrics,
