@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
             print(f"{len(rows)} runs are finished; figures: ptp report {out}")
             return 0
         executor = _executor(args, config.threads, config.memory_gib)
-        for number in (signal.SIGINT, signal.SIGTERM):  # after Ray, which takes them, too
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # after Ray, which sets them
             signal.signal(number, signal.default_int_handler)
         display = LiveTable if sys.stdout.isatty() else PlainLines
         try:

@@ -11,6 +11,8 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
+import re
+import socket
 import time
 from pathlib import Path
 
@@ -25,6 +27,7 @@ CURE = (
 GIB = 2**30
 STORE = 128 * 2**20  # bytes of Ray's object store on this machine: next to nothing is sent
 PAUSE = 0.2  # s
+ANSWER = 5.0  # s that a cluster has to answer
 
 
 def require_ray() -> None:
@@ -44,6 +47,7 @@ class RayExecutor:
         self, address: str, threads: int, memory_gib: float, places: int | None = None
     ) -> None:
         require_ray()
+        _require_answer(address)
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would call its makers
         import ray
 
@@ -61,7 +65,10 @@ class RayExecutor:
             )
         except (ConnectionError, ValueError, RuntimeError, OSError) as error:
             reason = " ".join(str(error).split())
-            raise InputError(f"--ray {address}: no cluster answers ({reason})") from error
+            raise InputError(
+                f"--ray {address}: no cluster answers ({reason}); one that wants a token gets it "
+                "from RAY_AUTH_MODE=token and RAY_AUTH_TOKEN"
+            ) from error
         # Ray runs a task again whose machine or worker was lost.
         self._practise = ray.remote(_practise).options(
             num_cpus=threads, memory=int(memory_gib * GIB), max_retries=3
@@ -114,6 +121,17 @@ class RayJob:
         done, _ = self._ray.wait([self._task], timeout=left)
         if not done:
             self._ray.cancel(self._task, force=True)
+
+
+def _require_answer(address: str) -> None:
+    """Raise InputError where nobody listens at HOST:PORT: Ray itself would try for minutes."""
+    if not (found := re.fullmatch(r"(?:ray://)?([^/]+):(\d+)", address)):
+        return
+    try:
+        with socket.create_connection((found[1], int(found[2])), ANSWER):
+            pass
+    except (OSError, OverflowError) as error:
+        raise InputError(f"--ray {address}: nobody listens there ({error})") from error
 
 
 def _practise(words: tuple[str, ...], log: str, threads: int, cwd: str) -> int:
