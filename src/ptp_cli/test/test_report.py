@@ -18,7 +18,8 @@ from ptp_cli.report.gather import gather
 from ptp_cli.report.repeat import practice_command
 from ptp_core.errors import InputError
 from ptp_core.practice.evaluation import EvaluationConfig, evaluate
-from ptp_core.practice.in_process import InProcessPractice, PracticeConfig
+from ptp_core.practice.in_process import InProcessPractice
+from ptp_core.practice.practice_config import PracticeConfig
 from ptp_core.practice.run_folder import read_run
 from ptp_core.practice.summary import pooled_interval
 from ptp_core.testing import tiny_checkpoint, tiny_config
@@ -68,13 +69,16 @@ def runs(made, tmp_path):
 def change_successes(folder, counts):
     """Let the evaluations of a run have these successes of two episodes, in their order."""
     left = list(counts)
-    for path in sorted(folder.glob("epochs/*/metrics.json")):
-        metrics = json.loads(path.read_text())
-        for name in ("before", "evaluation"):
-            if name in metrics:
-                metrics[name]["successes"] = left.pop(0)
+    result = json.loads((folder / "result.json").read_text())
+    for path, metrics in zip(
+        sorted(folder.glob("epochs/*/metrics.json")), result["epochs"], strict=True
+    ):
+        if "evaluation" in metrics:
+            metrics["evaluation"]["successes"] = left.pop(0)
         path.write_text(json.dumps(metrics))
-    assert not left
+    (last,) = left
+    result["evaluations"][-1]["successes"] = last
+    (folder / "result.json").write_text(json.dumps(result))
 
 
 def lines(path):

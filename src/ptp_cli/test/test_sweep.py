@@ -152,10 +152,7 @@ def test_terminal_and_file_show_how_runs_stand(write, tmp_path):
     one = runs[0].folder / "epochs" / "000000"
     one.mkdir(parents=True)
     metrics = {"epoch": 1, "practice_success_rate": 0.0}
-    metrics |= {
-        "before": {"episodes": 2, "successes": 0},
-        "evaluation": {"episodes": 2, "successes": 1},
-    }
+    metrics["evaluation"] = {"epoch": 0, "episodes": 2, "successes": 1}
     (one / "metrics.json").write_text(json.dumps(metrics))
     (runs[1].folder / "epochs" / "000000").mkdir(parents=True)  # damaged: no metrics
     rows = look_at(runs)
@@ -174,7 +171,7 @@ def test_terminal_and_file_show_how_runs_stand(write, tmp_path):
             display.show(rows, 136.0)
         shown[kind] = text.getvalue()
     for text in shown.values():
-        assert all(part in text for part in ("2/5", "1/2 at 1", "100", "01:48")), text
+        assert all(part in text for part in ("2/5", "1/2 at 0", "100", "01:48")), text
         assert "model_free/A/seed_3 failed" in text
         assert "metrics.json" in text
     assert "8 runs: 6 waiting, 1 running, 1 failed" in shown[LiveTable]
@@ -194,6 +191,7 @@ def test_terminal_and_file_show_how_runs_stand(write, tmp_path):
         ({"options": {"proven": 1}}, "options.proven is 1; it must be true or false"),
         ({"options": {"epochs": 0}}, "epochs is 0"),
         ({"options": {"checkpoint": "nowhere"}}, "nowhere: no checkpoint"),
+        ({"methods": ["gcp"], "options": {"baselines": "nowhere"}}, "nowhere: no baselines for"),
     ],
 )
 def test_mistakes_are_one_line_before_anything_runs(write, tmp_path, changes, message, capsys):
@@ -212,6 +210,13 @@ def test_options_become_words_of_the_command_line(write, tmp_path):
     assert (
         "--proven" not in runs_of(load_sweep(write(options={"proven": False})), tmp_path)[0].words
     )
+
+
+def test_settings_of_ptps_planner_go_to_the_ptp_methods_alone(write, tmp_path):
+    config = load_sweep(write(options={"planner": "paper"}))
+    words = {run.method: run.words for run in runs_of(config, tmp_path)}
+    assert "--planner=paper" in words["ptp"]
+    assert "--planner=paper" not in words["model_free"]
 
 
 def test_two_sweeps_do_not_share_a_folder(write, tmp_path, capsys):
@@ -233,6 +238,7 @@ def test_shipped_files_are_accepted(tmp_path):
     assert (paper.methods, paper.tasks, len(paper.seeds)) == (tuple(METHODS), ("A", "B", "C"), 3)
     runs = runs_of(load_sweep(folder / "quick.yaml"), tmp_path)
     assert runs[0].words[:3] == ("practice", "--task", "A")
+    assert {"--worlds", "0", "--method"} < set(runs[0].words)
     with pytest.raises(ConfigError, match="cannot be read"):
         load_sweep(folder / "none.yaml")
 

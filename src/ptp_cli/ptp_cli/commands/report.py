@@ -34,12 +34,19 @@ def add_parser(subparsers) -> None:
         help="default: %(default)s",
     )
     add("--no-pictures", action="store_true", help="leave out what needs the simulator")
+    add(
+        "--baselines",
+        type=Path,
+        metavar="DIR",
+        help="networks that gcp and leap practised with (default: the released ones, in models/)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Make the report; return the exit status."""
     from ptp_cli.report.gather import gather
     from ptp_cli.report.make import make
+    from ptp_cli.shared import released_baselines
     from ptp_core.errors import InputError
 
     found = gather(args.runs)
@@ -50,7 +57,13 @@ def run(args: argparse.Namespace) -> int:
     except OSError as error:
         raise InputError(f"{args.out}: cannot be written ({error.strerror})") from error
     try:
-        page = make(found, args.runs, args.out, pictures=not args.no_pictures)
+        page = make(
+            found,
+            args.runs,
+            args.out,
+            pictures=not args.no_pictures,
+            baselines=args.baselines or released_baselines(),
+        )
     except KeyboardInterrupt:
         print("stopped; repeat the command to go on", file=sys.stderr)
         return 130

@@ -6,6 +6,11 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ptp_cli.sweep.config import SweepConfig
+    from ptp_cli.sweep.executor import Executor
 
 EPILOG = (
     "The file names methods, tasks, seeds and protocol, threads and memory_gib of a run, and "
@@ -69,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
         if all(row.state == "finished" for row in rows):
             print(f"{len(rows)} runs are finished; figures: ptp report {out}")
             return 0
-        executor = _executor(args, config.threads, config.memory_gib)
+        executor = _executor(args, config)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # after Ray, which sets them
             signal.signal(number, signal.default_int_handler)
         display = LiveTable if sys.stdout.isatty() else PlainLines
@@ -86,12 +91,12 @@ def run(args: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
-def _executor(args: argparse.Namespace, threads: int, memory_gib: float):
+def _executor(args: argparse.Namespace, config: SweepConfig) -> Executor:
     from ptp_cli.sweep.capacity import places
     from ptp_cli.sweep.executor import Processes
 
     if args.ray is None:
-        return Processes(args.jobs or places(threads, memory_gib), threads)
+        return Processes(args.jobs or places(config.cores, config.memory_gib), config.threads)
     from ptp_cli.sweep.ray_executor import RayExecutor
 
-    return RayExecutor(args.ray, threads, memory_gib, args.jobs)
+    return RayExecutor(args.ray, config, args.jobs)

@@ -24,11 +24,19 @@ from ptp_core.practice.run_folder import PracticeRun
 CURVES, PRACTICE = "curves.png", "practice.png"
 
 
-def make(found: Found, sources: Sequence[str], out: Path, *, pictures: bool) -> Path:
+def make(
+    found: Found,
+    sources: Sequence[str],
+    out: Path,
+    *,
+    pictures: bool,
+    baselines: Path | None = None,
+) -> Path:
     """Write curves, tables and page into the folder ``out``; the page's path.
 
     ``pictures``: also strips and films, for which evaluation episodes are done again; those of
-    an earlier report stay. Interrupted, the next goes on.
+    an earlier report stay. Interrupted, the next goes on. ``baselines``: networks of leap and
+    gcp, where runs have these methods.
     """
     curves = {"evaluation": evaluation_curves(found), "practice": practice_curves(found)}
     rows = table(found, curves["evaluation"])
@@ -39,7 +47,7 @@ def make(found: Found, sources: Sequence[str], out: Path, *, pictures: bool) -> 
         title = "Success while practising"
         draw(out / PRACTICE, curves["practice"], found.tasks, found.methods, title)
     wanted = pictures and bool(found.runs)
-    made = _pictures(found, out) if wanted else []
+    made = _pictures(found, out, baselines) if wanted else []
     figures = machine()
     about = {
         "commands": repeat.commands(found, sources, out),
@@ -56,7 +64,7 @@ def make(found: Found, sources: Sequence[str], out: Path, *, pictures: bool) -> 
     return page.write(out, found, rows, drawn, made, _titles(found) if wanted else {}, about)
 
 
-def _pictures(found: Found, out: Path) -> list[Pictures]:
+def _pictures(found: Found, out: Path, baselines: Path | None) -> list[Pictures]:
     """Of one run a task and method: the first that is finished."""
     chosen = [_shown(found, task, method) for task in found.tasks for method in found.methods]
     made = []
@@ -65,7 +73,7 @@ def _pictures(found: Found, out: Path) -> list[Pictures]:
         with tqdm(runs, unit="run", desc="plans and films", file=terminal) as bar:
             for run in bar:
                 bar.set_postfix_str(f"{run.settings['method']} {run.settings['task']}")
-                made.append(picture_run(run, out))
+                made.append(picture_run(run, out, baselines))
     return made
 
 

@@ -44,13 +44,19 @@ class Pictures:
 
 
 def picture_run(
-    run: PracticeRun, out: Path, cancelled: Callable[[], bool] | None = None
+    run: PracticeRun,
+    out: Path,
+    baselines: Path | None = None,
+    cancelled: Callable[[], bool] | None = None,
 ) -> Pictures:
     """Do the run's last evaluation again until an episode fails; keep its pictures.
 
     What is there from an earlier report on the same networks stays. A run without networks, or
-    with networks that cannot be used here, gives the reason instead. Raises PlanCancelled.
+    with networks that cannot be used here, gives the reason instead. ``baselines``: networks of
+    leap and gcp. Raises PlanCancelled.
     """
+    from ptp_core.practice.again import EvaluationAgain
+
     task, method, seed = (run.settings[name] for name in ("task", "method", "seed"))
     folder = out / "pictures" / f"{method}_seed_{seed}"
     about = folder / f"task_{task}.json"
@@ -60,7 +66,7 @@ def picture_run(
         key = _key(run)
         if (kept := _kept(about, key, out)) is not None:
             return kept
-        found = _make(run, folder, out, cancelled)
+        found = _make(EvaluationAgain(run, baselines), folder, out, cancelled)
     except (PtpError, OSError) as error:
         if cancelled is not None and cancelled():
             raise
@@ -71,12 +77,10 @@ def picture_run(
 
 
 def _make(
-    run: PracticeRun, folder: Path, out: Path, cancelled: Callable[[], bool] | None
+    again: EvaluationAgain, folder: Path, out: Path, cancelled: Callable[[], bool] | None
 ) -> Pictures:
-    from ptp_core.practice.again import EvaluationAgain
-
+    run = again.run
     task, method, seed = (run.settings[name] for name in ("task", "method", "seed"))
-    again = EvaluationAgain(run)
     last = run.evaluations[-1]
     title = f"{paper.label(method)}, seed {seed}, {len(run.epochs)} epochs"
     film = Film(folder, {task: title}, run.settings["max_steps"])

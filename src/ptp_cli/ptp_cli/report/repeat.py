@@ -106,7 +106,7 @@ def _said(name: str, value: Any) -> str:
         levels = f"{value.get('levels')} level{'s' if value.get('levels') != 1 else ''}"
         own = f"{value.get('samples')} samples, {value.get('iterations')} iterations"
         return f"{_preset(value) or own}, {levels}"
-    if name == "checkpoint_sha256" and isinstance(value, dict):
+    if name.endswith("_sha256") and isinstance(value, dict):
         return ", ".join(f"{part.split('.')[0]} {sha[:12]}" for part, sha in value.items())
     if name == "follower" and isinstance(value, dict):
         return ", ".join(f"{key} {entry}" for key, entry in value.items())

@@ -9,10 +9,10 @@ from pathlib import Path
 GIB = 2**30
 
 
-def places(threads: int, memory_gib: float) -> int:
-    """Runs of so many threads and so much memory that fit now, at least one."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return max(1, min((cores or 1) // threads, int(free_memory() / GIB / memory_gib)))
+def places(cores: int, memory_gib: float) -> int:
+    """Runs of so many cores and so much memory that fit now, at least one."""
+    here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return max(1, min((here or 1) // cores, int(free_memory() / GIB / memory_gib)))
 
 
 def free_memory() -> int:

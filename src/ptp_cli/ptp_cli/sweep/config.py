@@ -29,7 +29,8 @@ class SweepConfig:
     tasks: tuple[str, ...] = ("A", "B", "C")
     seeds: tuple[int, ...] = (0, 1, 2)  # paper: three
     protocol: Literal["paper", "varied"] = "paper"
-    threads: int = 1  # of each run
+    threads: int = 1  # of each run's learner
+    worlds: int = 0  # processes of each run that act beside its learner; 0: it does both
     memory_gib: float = MEMORY_GIB  # of each run: how many fit on the machine
     options: dict[str, Any] = field(default_factory=dict)  # of ptp practice, _ or - in names
 
@@ -43,7 +44,13 @@ class SweepConfig:
         for method in self.methods:
             method_named(method)
         require(self, "threads", 1)
+        require(self, "worlds", 0)
         require(self, "memory_gib", 0.01)
+
+    @property
+    def cores(self) -> int:
+        """Of each run."""
+        return self.threads + self.worlds
 
 
 @dataclass(frozen=True)
@@ -86,8 +93,9 @@ def runs_of(config: SweepConfig, out: Path) -> list[Run]:
 
     Raises ConfigError, InputError and CheckpointError for what no run could begin with.
     """
-    options = option_words(config.options, "options")
-    epochs = check_words(["practice", "--out", str(out), *options])
+    options = {method: _words(config, method) for method in config.methods}
+    commands = (["practice", "--out", str(out), *words] for words in options.values())
+    epochs = min(check_words(command) for command in commands)
     return [
         Run(
             method,
@@ -96,15 +104,26 @@ def runs_of(config: SweepConfig, out: Path) -> list[Run]:
             folder := out / run_name(method, task, seed),
             epochs,
             (
-                *("practice", "--task", task, "--method", method, "--seed", str(seed)),
-                *("--protocol", config.protocol, "--threads", str(config.threads)),
-                *options,
+                *("practice", "--task", task, "--seed", str(seed)),
+                *options[method],
                 *("--out", str(folder)),
             ),
         )
         for seed in config.seeds
         for task in config.tasks
         for method in config.methods
+    ]
+
+
+def _words(config: SweepConfig, method: str) -> list[str]:
+    """What all runs of a method have in common."""
+    options = dict(config.options)
+    if METHODS[method].search != "ptp":
+        options.pop("planner", None)  # settings of the ptp methods, which others refuse
+    return [
+        *("--method", method, "--protocol", config.protocol),
+        *("--threads", str(config.threads), "--worlds", str(config.worlds)),
+        *option_words(options, "options"),
     ]
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ptp_cli.sweep.config import Run
-from ptp_core.practice.run_folder import count_epochs, evaluations, read_metrics, read_run
+from ptp_core.practice.run_folder import count_epochs, read_metrics, read_run
 
 
 @dataclass(frozen=True)
@@ -43,15 +43,19 @@ class Following:
         if count == self.epochs:
             return
         metrics = [read_metrics(self.run.folder, number) for number in range(self.epochs, count)]
-        if found := evaluations(metrics):
-            newest = found[-1]
-            self.evaluation = Evaluation(newest["epoch"], newest["successes"], newest["episodes"])
+        for entry in metrics:
+            if "evaluation" in entry:
+                self.evaluation = _evaluation(entry["evaluation"])
         self.epochs, self._newest = count, now
 
-    @property
     def finished(self) -> bool:
-        """Whether nothing is left to do. Raises InputError for a damaged folder."""
-        return self.epochs >= self.run.epochs and read_run(self.run.folder).finished
+        """Look whether nothing is left to do. Raises InputError for a damaged folder."""
+        if self.epochs < self.run.epochs:
+            return False
+        run = read_run(self.run.folder)
+        if run.finished and run.evaluations:
+            self.evaluation = _evaluation(run.evaluations[-1])
+        return run.finished
 
     @property
     def rate(self) -> float | None:
@@ -65,3 +69,7 @@ class Following:
         if not self.rate:
             return None
         return max(0.0, (self.run.epochs - self.epochs) / self.rate - (now - self._newest))
+
+
+def _evaluation(entry: dict[str, int]) -> Evaluation:
+    return Evaluation(entry["epoch"], entry["successes"], entry["episodes"])

@@ -16,7 +16,7 @@ import socket
 import time
 from pathlib import Path
 
-from ptp_cli.sweep.config import Run
+from ptp_cli.sweep.config import Run, SweepConfig
 from ptp_cli.sweep.executor import LOG, PATIENCE, ProcessJob, launch
 from ptp_core.errors import InputError
 
@@ -37,15 +37,13 @@ def require_ray() -> None:
 
 
 class RayExecutor:
-    """Hands runs to Ray as tasks that ask for ``threads`` cores and ``memory_gib`` each.
+    """Hands runs to Ray as tasks that ask for the cores and the memory of ``config``.
 
     ``address`` as of ray.init: "local" starts a Ray of this machine, "auto" finds one that runs.
     ``places`` bounds the runs at once. Raises InputError where no cluster answers.
     """
 
-    def __init__(
-        self, address: str, threads: int, memory_gib: float, places: int | None = None
-    ) -> None:
+    def __init__(self, address: str, config: SweepConfig, places: int | None = None) -> None:
         require_ray()
         _require_answer(address)
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would call its makers
@@ -55,7 +53,7 @@ class RayExecutor:
         self._ray = ray
         local: dict = {"object_store_memory": STORE, "include_dashboard": False}
         if places is not None:
-            local["num_cpus"] = places * threads
+            local["num_cpus"] = places * config.cores
         try:
             ray.init(
                 address=address,
@@ -71,9 +69,9 @@ class RayExecutor:
             ) from error
         # Ray runs a task again whose machine or worker was lost.
         self._practise = ray.remote(_practise).options(
-            num_cpus=threads, memory=int(memory_gib * GIB), max_retries=3
+            num_cpus=config.cores, memory=int(config.memory_gib * GIB), max_retries=3
         )
-        self._threads = threads
+        self._threads = config.threads
 
     def start(self, run: Run) -> RayJob:
         """Queue a run."""

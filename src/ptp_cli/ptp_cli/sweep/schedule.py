@@ -43,7 +43,7 @@ def look_at(runs: Sequence[Run]) -> list[Row]:
         row = Row(run)
         try:
             row.following = Following(run)
-            if row.following.finished:
+            if row.following.finished():
                 row.state = "finished"
         except PtpError as error:
             row.state, row.why = "failed", [str(error)]
@@ -99,7 +99,7 @@ def _ended(row: Row, job: Job, now: float) -> bool:
         row.following.look(now)
         if status is None:
             return False
-        if status == 0 and row.following.finished:
+        if status == 0 and row.following.finished():
             row.state = "finished"
             return True
         row.why = last_words(row.run.folder / LOG)

@@ -9,7 +9,8 @@ from typing import Any
 
 from ptp_core.errors import ConfigError
 
-OURS = {"help", "task", "method", "seed", "protocol", "threads", "out"}  # the sweep's own affair
+# What the sweep itself says.
+OURS = {"help", "task", "method", "seed", "protocol", "threads", "worlds", "out"}
 KINDS = {int: "a whole number", float: "a number"}
 
 
@@ -41,11 +42,19 @@ def check_words(words: list[str]) -> int:
     from ptp_cli.main import make_parser
     from ptp_cli.options import run_settings
     from ptp_core.errors import CheckpointError, InputError
+    from ptp_core.training.baselines import FORMAT as BASELINES_FORMAT
+    from ptp_core.training.checkpoint import FORMAT as CHECKPOINT_FORMAT
 
     args = make_parser().parse_args(words)
-    checkpoint = run_settings(args)["checkpoint"]
-    if not (checkpoint / "manifest.json").is_file():
-        raise CheckpointError(f"{checkpoint}: no checkpoint there (no manifest.json)")
+    settings = run_settings(args)
+    if not (settings["checkpoint"] / CHECKPOINT_FORMAT.manifest).is_file():
+        raise CheckpointError(f"{settings['checkpoint']}: no checkpoint there")
+    baselines = settings["baselines"]
+    if baselines is not None and not (baselines / BASELINES_FORMAT.manifest).is_file():
+        raise CheckpointError(
+            f"{baselines}: no baselines for {args.method} there: run ptp pretrain-baselines, name "
+            "them as baselines under options, or name the methods to run"
+        )
     if args.demonstrations is not None and not args.demonstrations.exists():
         raise InputError(f"{args.demonstrations}: there is no such data set")
     if args.epochs < 1:
