@@ -6,7 +6,7 @@ SHELL := /bin/bash
 RUN := . .venv/ptp_env.sh &&
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo monitor test bench lint clean lock
+.PHONY: help setup demo monitor sweep test bench lint clean lock
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,6 +21,9 @@ monitor: setup  ## add what ptp monitor needs: Rerun, 0.7 GB
 	@.venv/bin/python -c 'import numpy; raise SystemExit(numpy.__version__ < "2")' || { echo \
 		"monitor: Rerun needs numpy 2, this ROS 2 is built for numpy 1: use RViz" >&2; exit 2; }
 	@.venv/bin/python -m pip install --require-hashes --no-deps -r requirements-monitor.lock
+
+sweep: setup  ## add what ptp sweep --ray needs: Ray, 0.3 GB
+	@.venv/bin/python -m pip install --require-hashes --no-deps -r requirements-sweep.lock
 
 test: setup  ## run every test; ARGS="-k planner" picks some
 	@$(RUN) OMP_NUM_THREADS=1 python -m pytest $(ARGS)
@@ -42,3 +45,6 @@ lock: setup  ## resolve requirements.in into requirements.lock
 	@.venv/bin/uv pip compile --universal --python-version 3.11 --generate-hashes --upgrade \
 		--quiet --custom-compile-command "make lock" -c requirements.lock \
 		requirements-monitor.in -o requirements-monitor.lock
+	@.venv/bin/uv pip compile --universal --python-version 3.10 --generate-hashes --upgrade \
+		--quiet --custom-compile-command "make lock" -c requirements.lock \
+		requirements-sweep.in -o requirements-sweep.lock

@@ -45,6 +45,7 @@ THIRD_PARTY = {
     "PIL": ("pillow", "python3-pil"),
     "pybullet": ("pybullet", "python3-pybullet-pip"),
     "pytest": ("pytest", "python3-pytest"),
+    "rich": ("rich", "python3-rich"),
     "rosbags": ("rosbags", None),
     "safetensors": ("safetensors", None),
     "setuptools": ("setuptools", None),
@@ -54,7 +55,7 @@ THIRD_PARTY = {
     "yaml": ("pyyaml", "python3-yaml"),
 }
 # Used where a ROS 2 installation or the user has them, so never required.
-OPTIONAL = {"cv_bridge", "rerun"}
+OPTIONAL = {"cv_bridge", "ray", "rerun"}
 
 LONGEST = 350  # lines; longer files hold two things
 LONGER = set()  # files that may be longer, each with its reason

@@ -19,7 +19,8 @@ from ptp_core.errors import PtpError
 # Order of the list in `ptp --help`: what a newcomer needs first. Others follow by name.
 ORDER = (
     *("demo", "demo-teleop", "up", "doctor", "monitor", "episodes", "import-bag"),
-    *("collect", "pretrain", "pretrain-baselines", "practice", "evaluate", "bench", "soak"),
+    *("collect", "pretrain", "pretrain-baselines", "practice", "evaluate", "sweep", "report"),
+    *("bench", "soak"),
 )
 
 

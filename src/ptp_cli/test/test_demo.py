@@ -17,6 +17,7 @@ from ptp_cli.demo.node_log import NodeLog
 from ptp_cli.demo.pictures import BAD, GAP, GOOD, MARK, STRIP_TILE, TILE, Moment, frame, strip
 from ptp_cli.demo.progress import Progress
 from ptp_cli.demo.stage import PATIENCE, Stage
+from ptp_cli.pages import figure
 from ptp_nodes.watch import EpisodeNews
 
 TITLES = {"A": "tidy up", "B": "<b>close</b> & go"}
@@ -320,7 +321,7 @@ def test_the_page_needs_nothing_from_elsewhere(folder):
     ("value", "text"), [(None, "\N{EN DASH}"), (1.26, "1.3\N{NO-BREAK SPACE}s")]
 )
 def test_a_missing_figure_is_a_dash(value, text):
-    assert page.figure(value, ".1f", "s") == text
+    assert figure(value, ".1f", "s") == text
 
 
 def test_the_log_keeps_lines_of_threads_apart_and_tells_of_trouble(tmp_path):

@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
+from ptp_cli.pages import environment
 from ptp_core.data.files import write_atomically
 
 PAGE = "index.html"
@@ -32,27 +31,23 @@ def render(
     ``summary`` is that of `results.gather`; ``titles`` says what each task is, ``commands`` lists
     (what it does, command line).
     """
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["figure"] = figure
     machine = [(label, summary["machine"].get(name)) for name, label in MACHINE.items()]
     tasks = list(dict.fromkeys(shown["task"] for shown in summary["shown"]))
-    return environment.get_template("page.html").render(
-        summary=summary,
-        tasks=tasks,
-        titles=titles,
-        commands=commands,
-        machine=[(label, value) for label, value in machine if value is not None],
-        runs={
-            (task, run["episode"]): run
-            for task, figures in summary["tasks"].items()
-            for run in figures["runs"]
-        },
+    return (
+        environment(Path(__file__).parent)
+        .get_template("page.html")
+        .render(
+            summary=summary,
+            tasks=tasks,
+            titles=titles,
+            commands=commands,
+            machine=[(label, value) for label, value in machine if value is not None],
+            runs={
+                (task, run["episode"]): run
+                for task, figures in summary["tasks"].items()
+                for run in figures["runs"]
+            },
+        )
     )
 
 
@@ -61,10 +56,3 @@ def write(folder: Path, text: str) -> Path:
     path = folder / PAGE
     write_atomically(path, lambda partial: partial.write_text(text, encoding="utf-8"))
     return path
-
-
-def figure(value: float | None, form: str = ".1f", unit: str = "") -> str:
-    """A number with its unit, or a dash where there is none."""
-    if value is None:
-        return "\N{EN DASH}"
-    return f"{value:{form}}" + (f"\N{NO-BREAK SPACE}{unit}" if unit else "")

@@ -4,14 +4,11 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shlex
-import sys
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from ptp_bringup.stack import Process
 from ptp_bringup.stacks import stack_named
@@ -26,6 +23,7 @@ from ptp_cli.demo.progress import Progress
 from ptp_cli.demo.stage import Stage
 from ptp_cli.domain import own_domain
 from ptp_cli.shared import shared_root
+from ptp_cli.terminal import libraries_into
 from ptp_core.errors import InputError
 from ptp_core.training.checkpoint import Checkpoint
 from ptp_nodes.watch import watching
@@ -60,7 +58,7 @@ def show(settings: DemoSettings) -> int:
     titles = {name: task.summary for name, task in TASKS.items()}
     film = Film(settings.out, titles, settings.max_steps)
     with contextlib.ExitStack() as stack:
-        terminal = stack.enter_context(_libraries_into(settings.out / LOG))
+        terminal = stack.enter_context(libraries_into(settings.out / LOG))
         episodes = len(settings.tasks) * settings.episodes
         progress = Progress(episodes, settings.max_steps, terminal)
         stack.callback(progress.close)
@@ -111,25 +109,6 @@ def _clear(folder: Path) -> None:
                 path.unlink()
     except OSError as error:
         raise InputError(f"{folder}: cannot be written ({error.strerror})") from error
-
-
-@contextlib.contextmanager
-def _libraries_into(path: Path) -> Iterator[TextIO]:
-    """Send what C libraries print of themselves to a file; yields the terminal for our own.
-
-    OpenCV names its codecs on every video, in the middle of the progress bars.
-    """
-    sys.stderr.flush()
-    terminal = os.fdopen(os.dup(2), "w", encoding="utf-8", errors="replace")
-    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    os.dup2(file, 2)
-    os.close(file)
-    try:
-        yield terminal
-    finally:
-        terminal.flush()
-        os.dup2(terminal.fileno(), 2)
-        terminal.close()
 
 
 def _stopped(status: int, summary: dict[str, Any]) -> str:

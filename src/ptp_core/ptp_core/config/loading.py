@@ -28,16 +28,21 @@ def load_config(
     Raises ConfigError for a missing file, broken YAML, an unknown key or a wrong type.
     """
     path = Path(path)
+    values = read_yaml(path)
+    for key, value in (overrides or {}).items():
+        _set_dotted(values, key, value, path)
+    return from_dict(cls, values, source=str(path))
+
+
+def read_yaml(path: Path) -> Any:
+    """Values of a YAML file, {} for an empty one. Raises ConfigError that says what is wrong."""
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
-    values = {} if values is None else values
-    for key, value in (overrides or {}).items():
-        _set_dotted(values, key, value, path)
-    return from_dict(cls, values, source=str(path))
+    return {} if values is None else values
 
 
 def to_dict(config: Any) -> dict[str, Any]:

@@ -16,10 +16,9 @@ import numpy as np
 from ptp_core.data.files import flush_folder, write_atomically
 from ptp_core.errors import CheckpointError, InputError
 from ptp_core.practice.online_learner import PracticeEpisode
+from ptp_core.practice.run_folder import EPOCHS, METRICS, SETTINGS, count_epochs, epoch_folder
 
-SETTINGS = "settings.json"
 EPISODES = "episodes.npz"
-METRICS = "metrics.json"
 STATE = "state"  # folder with what the next epoch needs; the newest epoch alone has one
 
 
@@ -31,7 +30,8 @@ class Epochs:
     """
 
     def __init__(self, folder: Path, settings: dict[str, Any]) -> None:
-        self._folder = folder / "epochs"
+        self._run = folder
+        self._folder = folder / EPOCHS
         self._folder.mkdir(parents=True, exist_ok=True)
         path = folder / SETTINGS
         text = json.dumps(settings, indent=2, sort_keys=True) + "\n"
@@ -47,10 +47,7 @@ class Epochs:
     @property
     def count(self) -> int:
         """Finished epochs."""
-        number = 0
-        while self._path(number).is_dir():
-            number += 1
-        return number
+        return count_epochs(self._run)
 
     @property
     def state(self) -> Path | None:
@@ -118,7 +115,7 @@ class Epochs:
         ]
 
     def _path(self, number: int) -> Path:
-        return self._folder / f"{number:06d}"
+        return epoch_folder(self._run, number)
 
 
 def _flush(folder: Path) -> None:

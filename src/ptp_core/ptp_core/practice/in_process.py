@@ -33,12 +33,12 @@ from ptp_core.practice.epochs import Epochs
 from ptp_core.practice.methods import method_named
 from ptp_core.practice.online_learner import OnlineLearner
 from ptp_core.practice.practice_config import PracticeConfig
+from ptp_core.practice.run_folder import CHECKPOINT, RESULT
 from ptp_core.practice.search import make_search
 from ptp_core.training.checkpoint import load_checkpoint, save_again
 from ptp_core.workers import Workers
 
 LEARNER = "learner.safetensors"
-RESULT, CHECKPOINT = "result.json", "checkpoint"
 FINAL = "final"  # what the last evaluation knows; gone afterwards
 Cancelled = Callable[[], bool] | None
 

@@ -14,7 +14,7 @@ from ptp_core.practice.result import EpisodeResult
 Z_95 = 1.959963984540054  # two-sided 95 % quantile of the normal distribution
 
 
-def wilson_interval(successes: int, trials: int, z: float = Z_95) -> tuple[float, float]:
+def wilson_interval(successes: float, trials: float, z: float = Z_95) -> tuple[float, float]:
     """Wilson score interval of a success rate (E. B. Wilson, 1927); 95 % by default."""
     if trials == 0:
         return 0.0, 1.0
@@ -23,6 +23,24 @@ def wilson_interval(successes: int, trials: int, z: float = Z_95) -> tuple[float
     spread = z * math.sqrt(rate * (1 - rate) / trials + z * z / (4 * trials * trials))
     scale = 1 + z * z / trials
     return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
+
+
+def pooled_interval(
+    successes: Sequence[int], trials: Sequence[int], z: float = Z_95
+) -> tuple[float, float]:
+    """Wilson interval of the success rate over several runs, seeds for example; 95 % by default.
+
+    Where the runs differ by more than chance, each episode counts for less: the numbers are
+    divided by the design effect (Kish, 1965), the variance between runs over that of equal ones.
+    """
+    wins, counts = np.asarray(successes, float), np.asarray(trials, float)
+    total = counts.sum()
+    effect = 1.0
+    if len(counts) > 1 and 0 < wins.sum() < total:
+        rate = wins.sum() / total
+        between = (counts * (wins / counts - rate) ** 2).sum() / (len(counts) - 1)
+        effect = max(1.0, between / (rate * (1 - rate)))
+    return wilson_interval(wins.sum() / effect, total / effect, z)
 
 
 def summarise(results: Sequence[tuple[int, int, EpisodeResult]]) -> dict[str, Any]:

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`ptp report`: a page of curves, figures, plans and failures from runs of practice."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+
+def add_parser(subparsers) -> None:
+    """Add the subcommand to the ``ptp`` parser."""
+    parser = subparsers.add_parser(
+        "report",
+        help="make a page of curves, figures, plans and failures from runs",
+        description="Draw success over epochs beside the paper's numbers, and what each method "
+        "plans and where it fails, from runs of ptp practice and ptp sweep and from files of ptp "
+        "evaluate. Writes one HTML page that holds everything, the curves as PNG and the numbers "
+        "as CSV. Unfinished runs are shown as such, damaged ones named and left out.",
+    )
+    add = parser.add_argument
+    add(
+        "runs",
+        nargs="+",
+        metavar="RUNS",
+        help="folders of ptp practice or ptp sweep; JSON files of ptp evaluate, FILE@-50 where "
+        "its networks are those of 50 epochs before the end of offline training",
+    )
+    add(
+        *("-o", "--out"),
+        type=Path,
+        default=Path("out", "report"),
+        metavar="DIR",
+        help="default: %(default)s",
+    )
+    add("--no-pictures", action="store_true", help="leave out what needs the simulator")
+    add(
+        "--baselines",
+        type=Path,
+        metavar="DIR",
+        help="networks that gcp and leap practised with (default: the released ones, in models/)",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Make the report; return the exit status."""
+    from ptp_cli.report.gather import gather
+    from ptp_cli.report.make import make
+    from ptp_cli.shared import released_baselines
+    from ptp_core.errors import InputError
+
+    found = gather(args.runs)
+    for line in found.complaints:
+        print(f"left out: {line}", file=sys.stderr)
+    try:
+        args.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{args.out}: cannot be written ({error.strerror})") from error
+    try:
+        page = make(
+            found,
+            args.runs,
+            args.out,
+            pictures=not args.no_pictures,
+            baselines=args.baselines or released_baselines(),
+        )
+    except KeyboardInterrupt:
+        print("stopped; repeat the command to go on", file=sys.stderr)
+        return 130
+    print(f"report: {page}")
+    return 0

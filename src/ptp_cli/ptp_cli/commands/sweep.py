@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`ptp sweep`: methods x tasks x seeds, each a `ptp practice` of its own."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ptp_cli.sweep.config import SweepConfig
+    from ptp_cli.sweep.executor import Executor
+
+EPILOG = (
+    "The file names methods, tasks, seeds and protocol, threads and memory_gib of a run, and "
+    "options of ptp practice; docs/experiments.md says more."
+)
+
+
+def add_parser(subparsers) -> None:
+    """Add the subcommand to the ``ptp`` parser."""
+    parser = subparsers.add_parser(
+        "sweep",
+        help="practise methods x tasks x seeds, on this machine or on Ray",
+        description="Run `ptp practice` for every method, task and seed of a YAML file, as many "
+        "at a time as the machine carries. Finished runs are skipped and interrupted ones go on: "
+        "repeat the command. A run that fails stops no other; then the exit status is 1.",
+        epilog=EPILOG,
+    )
+    add = parser.add_argument
+    add("config", type=Path, metavar="FILE", help="for example config/sweep/quick.yaml")
+    add("--out", type=Path, metavar="DIR", help="default: runs/sweep_NAME, after the file")
+    add(
+        "--jobs",
+        type=int,
+        metavar="N",
+        help="runs at once (default: as cores and memory allow; on Ray: Ray decides)",
+    )
+    add(
+        "--ray",
+        metavar="ADDRESS",
+        help="run on the Ray cluster at ADDRESS, or on a Ray of this machine: local. Needs Ray, "
+        "which `make sweep` adds",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the sweep; return the exit status: 1 where a run failed."""
+    import signal
+
+    from ptp_cli.shared import config_file
+    from ptp_cli.sweep.config import load_sweep, remember, runs_of
+    from ptp_cli.sweep.folder import alone_in
+    from ptp_cli.sweep.schedule import carry_out, look_at
+    from ptp_core.errors import InputError
+
+    if args.jobs is not None and args.jobs < 1:
+        raise InputError(f"--jobs is {args.jobs}; it must be at least 1")
+    if args.ray is not None:
+        from ptp_cli.sweep.ray_executor import require_ray
+
+        require_ray()
+    path = config_file(str(args.config))
+    config = load_sweep(path)
+    out = args.out or Path("runs", f"sweep_{path.stem}")
+    runs = runs_of(config, out)
+
+    from ptp_cli.sweep.display import LiveTable, PlainLines
+
+    with alone_in(out):
+        remember(config, out, str(args.config), runs[0].epochs)
+        rows = look_at(runs)
+        if all(row.state == "finished" for row in rows):
+            print(f"{len(rows)} runs are finished; figures: ptp report {out}")
+            return 0
+        executor = _executor(args, config)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # after Ray, which sets them
+            signal.signal(number, signal.default_int_handler)
+        display = LiveTable if sys.stdout.isatty() else PlainLines
+        try:
+            with display(sys.stdout, executor.places) as shown:
+                failed = carry_out(rows, executor, shown)
+        except KeyboardInterrupt:
+            print("stopped; repeat the command to go on", file=sys.stderr)
+            return 130
+    for row in failed:
+        said = row.why[-1] if row.why else ""
+        print(f"failed: {row.run.name} ({said}); its log: {row.run.folder}", file=sys.stderr)
+    print(f"{len(rows) - len(failed)} of {len(rows)} runs are finished; figures: ptp report {out}")
+    return 1 if failed else 0
+
+
+def _executor(args: argparse.Namespace, config: SweepConfig) -> Executor:
+    from ptp_cli.sweep.capacity import places
+    from ptp_cli.sweep.executor import Processes
+
+    if args.ray is None:
+        return Processes(args.jobs or places(config.cores, config.memory_gib), config.threads)
+    from ptp_cli.sweep.ray_executor import RayExecutor
+
+    return RayExecutor(args.ray, config, args.jobs)

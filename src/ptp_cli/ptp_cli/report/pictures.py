@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a practised method plans, and a film of an episode in which it fails."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import gymnasium
+import numpy as np
+
+from ptp_cli.demo.film import EVERY, Film, episode_name
+from ptp_cli.report import paper
+from ptp_core.data.collect import environment_factory
+from ptp_core.data.files import write_atomically
+from ptp_core.errors import PtpError
+from ptp_core.practice.run_folder import CHECKPOINT, PracticeRun
+
+if TYPE_CHECKING:
+    from ptp_core.planners.base import Plan
+    from ptp_core.practice.again import EvaluationAgain
+
+TRIES = 10  # episodes among which a failure is looked for
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Of one run. Paths are below the report's folder."""
+
+    task: str
+    method: str
+    seed: int
+    strip: str | None = None  # the plan of the first evaluation episode
+    strip_success: bool = False  # whether that episode ended well
+    film: str | None = None  # of the first episode that failed
+    film_episode: int = 0
+    tried: int = 0  # episodes that were looked at
+    why_not: str = ""  # why there are no pictures
+
+
+def picture_run(
+    run: PracticeRun,
+    out: Path,
+    baselines: Path | None = None,
+    cancelled: Callable[[], bool] | None = None,
+) -> Pictures:
+    """Do the run's last evaluation again until an episode fails; keep its pictures.
+
+    What is there from an earlier report on the same networks stays. A run without networks, or
+    with networks that cannot be used here, gives the reason instead. ``baselines``: networks of
+    leap and gcp. Raises PlanCancelled.
+    """
+    from ptp_core.practice.again import EvaluationAgain
+
+    task, method, seed = (run.settings[name] for name in ("task", "method", "seed"))
+    folder = out / "pictures" / f"{method}_seed_{seed}"
+    about = folder / f"task_{task}.json"
+    if not run.finished:
+        return Pictures(task, method, seed, why_not="its run is not finished")
+    try:
+        key = _key(run)
+        if (kept := _kept(about, key, out)) is not None:
+            return kept
+        found = _make(EvaluationAgain(run, baselines), folder, out, cancelled)
+    except (PtpError, OSError) as error:
+        if cancelled is not None and cancelled():
+            raise
+        return Pictures(task, method, seed, why_not=str(error))
+    text = json.dumps({"key": key, **asdict(found)}, indent=2) + "\n"
+    write_atomically(about, lambda partial: partial.write_text(text, encoding="utf-8"))
+    return found
+
+
+def _make(
+    again: EvaluationAgain, folder: Path, out: Path, cancelled: Callable[[], bool] | None
+) -> Pictures:
+    run = again.run
+    task, method, seed = (run.settings[name] for name in ("task", "method", "seed"))
+    last = run.evaluations[-1]
+    title = f"{paper.label(method)}, seed {seed}, {len(run.epochs)} epochs"
+    film = Film(folder, {task: title}, run.settings["max_steps"])
+    env = FilmedEnv(_environment(run), film)
+    # Where every episode succeeds there is no failure to look for.
+    most = 1 if last["successes"] == last["episodes"] else min(TRIES, last["episodes"])
+    outcomes = []
+    try:
+        while len(outcomes) < most and all(outcomes):
+            number = len(outcomes)
+            film.begin(task, number)
+            outcomes.append(_film_episode(again, env, film, number, cancelled))
+            film.end("success" if outcomes[-1] else "no success")
+    finally:
+        film.close()
+        env.close()
+    for number, success in enumerate(outcomes):
+        _drop(folder, episode_name(task, number), keep_strip=number == 0, keep_film=not success)
+    names = [path.name for path in sorted(folder.glob(f"task_{task}_episode_*"))]
+    films = [name for name in names if name.endswith((".webm", ".mp4"))]
+    strip = f"{episode_name(task, 0)}_plan.png"
+    return Pictures(
+        task,
+        method,
+        seed,
+        strip=_below(out, folder / strip) if strip in names else None,
+        strip_success=outcomes[0],
+        film=_below(out, folder / films[0]) if films else None,
+        film_episode=len(outcomes) - 1,
+        tried=len(outcomes),
+    )
+
+
+def _film_episode(
+    again: EvaluationAgain,
+    env: FilmedEnv,
+    film: Film,
+    number: int,
+    cancelled: Callable[[], bool] | None,
+) -> bool:
+    """Run one evaluation episode before the camera; whether it succeeded."""
+    vqvae = again.checkpoint.vqvae
+    steps = 0
+
+    def planned(plan: Plan | None) -> None:
+        pictures = [] if plan is None else list(vqvae.decode(plan.latents).cpu().numpy())
+        film.planned(pictures)
+
+    def stepped(codes, decision) -> None:
+        nonlocal steps
+        if steps == 0 and not again.plans:
+            planned(None)
+        film.stepped(steps, decision.subgoal_index)
+        steps += 1
+
+    result = again.episode(env, number, on_plan=planned, on_step=stepped, cancelled=cancelled)
+    return result.success
+
+
+class FilmedEnv(gymnasium.Wrapper):
+    """An environment whose pictures a film sees, in the size for people where it draws one."""
+
+    def __init__(self, env: gymnasium.Env, film: Film) -> None:
+        super().__init__(env)
+        self._film = film
+        self._steps = 0
+
+    def reset(self, **options):
+        """Start an episode."""
+        image, info = self.env.reset(**options)
+        self._steps = 0
+        self._film.goal(info["goal_image"])
+        self._show(image)
+        return image, info
+
+    def step(self, action):
+        """Run one control step."""
+        image, *rest = self.env.step(action)
+        self._steps += 1
+        ended = any(rest[1:3])
+        if self._steps % EVERY == 0 or ended:  # others are in no frame
+            self._show(image)
+        return image, *rest
+
+    def _show(self, image: np.ndarray) -> None:
+        self._film.observed(image)
+        picture = self.env.render() if self.env.render_mode == "rgb_array" else None
+        self._film.camera(image if picture is None else picture)
+
+
+def _environment(run: PracticeRun) -> gymnasium.Env:
+    """The run's environment, drawing pictures for people if it can."""
+    factory = environment_factory(run.settings["env"])
+    arguments = run.settings["env_kwargs"]
+    try:
+        inspect.signature(factory).bind(render_mode="rgb_array", **arguments)
+    except TypeError:
+        return factory(**arguments)
+    return factory(render_mode="rgb_array", **arguments)
+
+
+def _key(run: PracticeRun) -> str:
+    """What pictures depend on."""
+    manifest = (run.folder / CHECKPOINT / "manifest.json").read_bytes()
+    settings = json.dumps([run.settings, len(run.epochs)], sort_keys=True)
+    return hashlib.sha256(manifest + settings.encode()).hexdigest()
+
+
+def _kept(about: Path, key: str, out: Path) -> Pictures | None:
+    """Pictures of an earlier report, where they are whole and of the same networks."""
+    try:
+        values = json.loads(about.read_text(encoding="utf-8"))
+        if values.pop("key") != key:
+            return None
+        found = Pictures(**values)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    files = [name for name in (found.strip, found.film) if name]
+    return found if all((out / name).is_file() for name in files) else None
+
+
+def _drop(folder: Path, name: str, *, keep_strip: bool, keep_film: bool) -> None:
+    for path in folder.glob(f"{name}*"):
+        strip, film = path.name == f"{name}_plan.png", path.suffix in (".webm", ".mp4")
+        if not ((strip and keep_strip) or (film and keep_film)):
+            path.unlink()
+
+
+def _below(out: Path, path: Path) -> str:
+    return str(path.relative_to(out))

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How runs were configured, and the commands that do them again."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ptp_cli.report.gather import Found
+from ptp_core.config import PlannerConfig, to_dict
+from ptp_core.practice.run_folder import PracticeRun
+
+OWN = {"method", "task", "seed"}  # of a run: no setting of the whole
+# Settings that are options of `ptp practice` by the same name, and their defaults there.
+PLAIN = {
+    "protocol": "paper",
+    "episodes": 5,
+    "max_steps": 400,
+    "updates_per_step": 1.0,
+    "learning_rate": 3e-4,
+    "learn_from": "all",
+    "evaluate_every": 10,
+    "evaluation_episodes": 50,
+    "env": "ptp_sim.env:make_env",
+}
+
+
+def configuration(found: Found) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Settings by name: [(value, whose it is)], one entry where all runs agree.
+
+    The planner's and the follower's settings stand in the runs' settings.json.
+    """
+    names = dict.fromkeys(name for run in found.runs for name in run.settings)
+    lines = []
+    for name in names:
+        if name in OWN:
+            continue
+        whose: dict[str, list[str]] = {}
+        for run in found.runs:
+            said = _said(name, run.settings.get(name))
+            whose.setdefault(said, []).append(run.settings["method"])
+        values = [
+            (said, "" if len(whose) == 1 else ", ".join(dict.fromkeys(methods)))
+            for said, methods in whose.items()
+        ]
+        lines.append((name.replace("_", " "), values))
+    return lines
+
+
+def commands(found: Found, sources: Sequence[str], out: Path) -> list[tuple[str, str]]:
+    """(What it does, command line) of everything that the report shows."""
+    listed = []
+    swept = []
+    for folder, about in found.sweeps:
+        swept.append(folder.resolve())
+        command = shlex.join(["ptp", "sweep", about["source"], "--out", str(folder)])
+        listed.append((f"The sweep in {folder}", command))
+    alone = [
+        run
+        for run in found.runs
+        if not any(run.folder.resolve().is_relative_to(folder) for folder in swept)
+    ]
+    if alone:
+        listed.append(("Practice", "\n".join(map(practice_command, alone))))
+    words = ["ptp", "report", *sources, "-o", str(out)]
+    return [*listed, ("This report", shlex.join(words))]
+
+
+def practice_command(run: PracticeRun) -> str:
+    """The command of a run, as far as its settings tell.
+
+    They do not say where the checkpoint was, only what was in it.
+    """
+    settings = run.settings
+    words = ["ptp", "practice", "--task", settings["task"], "--method", settings["method"]]
+    words += ["--seed", str(settings["seed"]), "--epochs", str(len(run.epochs))]
+    for name, default in PLAIN.items():
+        if settings.get(name, default) != default:
+            words += [f"--{name.replace('_', '-')}", str(settings[name])]
+    for name, value in settings.get("env_kwargs", {}).items():
+        words += ["--env-arg", f"{name}={value}"]
+    if settings.get("explore") is False:
+        words += ["--actions", "mean"]
+    if settings.get("proven"):
+        words.append("--proven")
+    if settings.get("planner") and _preset(settings["planner"]) == "paper":
+        words += ["--planner", "paper"]
+    return shlex.join([*words, "--out", str(run.folder)])
+
+
+def _preset(planner: dict[str, Any]) -> str | None:
+    """Name of the preset, however the method divides its plans."""
+    for name in ("fast", "paper"):
+        preset = to_dict(getattr(PlannerConfig, name)())
+        divided = {"levels": planner.get("levels"), "subgoal_count": planner.get("subgoal_count")}
+        if {**preset, **divided} == planner:
+            return name
+    return None
+
+
+def _said(name: str, value: Any) -> str:
+    if name == "planner" and isinstance(value, dict):
+        levels = f"{value.get('levels')} level{'s' if value.get('levels') != 1 else ''}"
+        own = f"{value.get('samples')} samples, {value.get('iterations')} iterations"
+        return f"{_preset(value) or own}, {levels}"
+    if name.endswith("_sha256") and isinstance(value, dict):
+        return ", ".join(f"{part.split('.')[0]} {sha[:12]}" for part, sha in value.items())
+    if name == "follower" and isinstance(value, dict):
+        return ", ".join(f"{key} {entry}" for key, entry in value.items())
+    if value is None or value == {}:
+        return "\N{EN DASH}"
+    return value if isinstance(value, str) else json.dumps(value)

@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a sweep runs: every method on every task with every seed."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from ptp_cli.sweep.words import check_words, option_words
+from ptp_core.config import from_dict, to_dict
+from ptp_core.config.checks import require
+from ptp_core.config.loading import read_yaml
+from ptp_core.data.files import write_atomically
+from ptp_core.errors import ConfigError, InputError
+from ptp_core.practice.methods import METHODS, method_named
+
+ABOUT = "sweep.json"  # in the sweep's folder: what it is to run
+MEMORY_GIB = 1.5  # of a run; 150 epochs keep 300,000 steps
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepConfig:
+    """The file of `ptp sweep`."""
+
+    methods: tuple[str, ...] = tuple(METHODS)
+    tasks: tuple[str, ...] = ("A", "B", "C")
+    seeds: tuple[int, ...] = (0, 1, 2)  # paper: three
+    protocol: Literal["paper", "varied"] = "paper"
+    threads: int = 1  # of each run's learner
+    worlds: int = 0  # processes of each run that act beside its learner; 0: it does both
+    memory_gib: float = MEMORY_GIB  # of each run: how many fit on the machine
+    options: dict[str, Any] = field(default_factory=dict)  # of ptp practice, _ or - in names
+
+    def __post_init__(self) -> None:
+        for name in ("methods", "tasks", "seeds"):
+            values = getattr(self, name)
+            if not values:
+                raise ConfigError(f"{name} is empty: name at least one")
+            if len(set(values)) < len(values):
+                raise ConfigError(f"{name} names something twice: {', '.join(map(str, values))}")
+        for method in self.methods:
+            method_named(method)
+        require(self, "threads", 1)
+        require(self, "worlds", 0)
+        require(self, "memory_gib", 0.01)
+
+    @property
+    def cores(self) -> int:
+        """Of each run."""
+        return self.threads + self.worlds
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of the sweep."""
+
+    method: str
+    task: str
+    seed: int
+    folder: Path
+    epochs: int
+    words: tuple[str, ...]  # after "ptp"
+
+    @property
+    def name(self) -> str:
+        """How people call it; its folder below the sweep's."""
+        return run_name(self.method, self.task, self.seed)
+
+
+def run_name(method: str, task: str, seed: int) -> str:
+    """The folder of a run below that of its sweep."""
+    return f"{method}/{task}/seed_{seed}"
+
+
+def load_sweep(path: Path) -> SweepConfig:
+    """Read a sweep's file. Raises ConfigError that names the key and what is accepted."""
+    values = read_yaml(path)
+    known = [entry.name for entry in dataclasses.fields(SweepConfig)]
+    unknown = [key for key in values if key not in known] if isinstance(values, dict) else []
+    if unknown:
+        raise ConfigError(f'{path}: unknown key "{unknown[0]}"; there are {", ".join(known)}')
+    config = from_dict(SweepConfig, values, source=str(path))
+    option_words(config.options, str(path))
+    options = {str(key).replace("-", "_"): value for key, value in config.options.items()}
+    return dataclasses.replace(config, options=options)
+
+
+def runs_of(config: SweepConfig, out: Path) -> list[Run]:
+    """Every run, each method on each task with the first seed first.
+
+    Raises ConfigError, InputError and CheckpointError for what no run could begin with.
+    """
+    options = {method: _words(config, method) for method in config.methods}
+    commands = (["practice", "--out", str(out), *words] for words in options.values())
+    epochs = min(check_words(command) for command in commands)
+    return [
+        Run(
+            method,
+            task,
+            seed,
+            folder := out / run_name(method, task, seed),
+            epochs,
+            (
+                *("practice", "--task", task, "--seed", str(seed)),
+                *options[method],
+                *("--out", str(folder)),
+            ),
+        )
+        for seed in config.seeds
+        for task in config.tasks
+        for method in config.methods
+    ]
+
+
+def _words(config: SweepConfig, method: str) -> list[str]:
+    """What all runs of a method have in common."""
+    options = dict(config.options)
+    if METHODS[method].search != "ptp":
+        options.pop("planner", None)  # settings of the ptp methods, which others refuse
+    return [
+        *("--method", method, "--protocol", config.protocol),
+        *("--threads", str(config.threads), "--worlds", str(config.worlds)),
+        *option_words(options, "options"),
+    ]
+
+
+def remember(config: SweepConfig, out: Path, source: str, epochs: int) -> None:
+    """Note in the sweep's folder what it runs.
+
+    Runs may come and go and their epochs grow. Raises InputError where a sweep with another
+    protocol or other options is there: its finished runs would pass for runs of this one.
+    """
+    path = out / ABOUT
+    values = {"source": source, "epochs": epochs, **to_dict(config)}
+    if path.exists():
+        earlier = read_about(out)
+        for key in sorted({*earlier["options"], *config.options} - {"epochs"} | {"protocol"}):
+            was, is_now = (
+                entry["protocol"] if key == "protocol" else entry["options"].get(key)
+                for entry in (earlier, values)
+            )
+            if was != is_now:
+                raise InputError(
+                    f"{out} holds a sweep with {key} {_said(was)}, not {_said(is_now)}: name "
+                    "another folder with --out"
+                )
+    out.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(values, indent=2) + "\n"
+    write_atomically(path, lambda partial: partial.write_text(text, encoding="utf-8"))
+
+
+def read_about(out: Path) -> dict[str, Any]:
+    """What `remember` noted. Raises InputError when it is damaged."""
+    path = out / ABOUT
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        names = ("methods", "tasks", "seeds", "options", "protocol", "epochs", "source")
+        return {name: values[name] for name in names}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: damaged ({error!r}): delete it to go on") from error
+
+
+def _said(value: Any) -> str:
+    return "by default" if value is None else json.dumps(value)

@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a run's folder tells afterwards: how far it is, its figures, its last evaluation again."""
+
+import pytest
+
+from ptp_core.data.collect import environment_factory
+from ptp_core.errors import InputError
+from ptp_core.practice.again import EvaluationAgain
+from ptp_core.practice.in_process import InProcessPractice
+from ptp_core.practice.practice_config import PracticeConfig
+from ptp_core.practice.run_folder import count_epochs, is_run, read_run
+from ptp_core.practice.summary import pooled_interval, wilson_interval
+from ptp_core.testing import tiny_checkpoint, tiny_config
+
+EPISODES, STEPS = 12, 8
+COIN = """
+from ptp_core.toy_env import ToyEnv
+
+class CoinEnv(ToyEnv):
+    '''Whether an episode succeeds depends on every action, as a coin's fall does.'''
+
+    def _info(self):
+        return {**super()._info(), "success": int(self._hand.sum() * 1e4) % 2 == 0}
+
+def make_env(max_steps=400):
+    return CoinEnv(max_steps=max_steps)
+"""
+
+
+@pytest.fixture
+def practise(tmp_path, monkeypatch):
+    """Practise a method for two epochs where success is a matter of luck."""
+    (tmp_path / "coin_env.py").write_text(COIN)
+    monkeypatch.syspath_prepend(tmp_path)
+    tiny_checkpoint(tmp_path / "tiny", config=tiny_config(batch_size=8))
+
+    def run(**changes):
+        values = {"env": "coin_env:make_env", "env_kwargs": {"max_steps": STEPS}, "epochs": 2}
+        values |= {"episodes": 1, "max_steps": STEPS, "evaluation_episodes": EPISODES}
+        values |= {"protocol": "varied", "checkpoint": tmp_path / "tiny", "seed": 5}
+        practice = InProcessPractice(PracticeConfig(**{**values, **changes}), tmp_path / "run")
+        try:
+            return practice.run(progress=False)
+        finally:
+            practice.close()
+
+    return run
+
+
+@pytest.mark.parametrize("changes", [{}, {"method": "model_free"}, {"proven": True}])
+def test_the_last_evaluation_can_be_done_again(practise, tmp_path, changes):
+    practise(**changes)
+    run = read_run(tmp_path / "run")
+    assert run.finished
+    again = EvaluationAgain(run)
+    plans = []
+    env = environment_factory("coin_env:make_env")(max_steps=STEPS)
+    successes = [
+        again.episode(env, number, on_plan=plans.append).success for number in range(EPISODES)
+    ]
+    assert sum(successes) == run.evaluations[-1]["successes"]
+    assert 0 < sum(successes) < EPISODES  # else the line above says little
+    assert len(plans) == (EPISODES if again.plans else 0)
+    assert again.plans == ("method" not in changes)
+
+
+def test_a_folder_tells_how_far_a_run_is(practise, tmp_path):
+    folder = tmp_path / "run"
+    assert not is_run(folder)
+    result = practise()
+    run = read_run(folder)
+    assert is_run(folder)
+    assert (run.epochs, run.evaluations) == (result["epochs"], result["evaluations"])
+    assert count_epochs(folder) == count_epochs(folder, known=1) == 2
+    (folder / "result.json").unlink()
+    unfinished = read_run(folder)
+    assert not unfinished.finished
+    assert unfinished.evaluations == result["evaluations"][:-1]
+    with pytest.raises(InputError, match="not finished"):
+        EvaluationAgain(unfinished)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("settings.json", "{"),
+        ("settings.json", "{}"),
+        ("epochs/000001/metrics.json", "[]"),
+        ("epochs/000001/metrics.json", '{"epoch": 7, "practice_success_rate": 0.0}'),
+        (
+            "epochs/000001/metrics.json",
+            '{"epoch": 2, "practice_success_rate": 0.0, "evaluation": {"episodes": 1, '
+            '"successes": 2}}',
+        ),
+    ],
+)
+def test_damage_is_named(practise, tmp_path, name, text):
+    practise(epochs=2, evaluation_episodes=1)
+    (tmp_path / "run" / name).write_text(text)
+    with pytest.raises(InputError, match=f"{name}: damaged"):
+        read_run(tmp_path / "run")
+
+
+def test_seeds_that_differ_by_more_than_chance_widen_the_interval():
+    assert pooled_interval([25, 25, 25], [50, 50, 50]) == wilson_interval(75, 150)
+    assert pooled_interval([30], [50]) == wilson_interval(30, 50)
+    low, high = pooled_interval([5, 25, 45], [50, 50, 50])
+    narrow = wilson_interval(75, 150)
+    assert low < narrow[0] - 0.1 and high > narrow[1] + 0.1
+    assert pooled_interval([0, 0], [50, 50]) == wilson_interval(0, 100)
