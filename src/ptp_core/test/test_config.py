@@ -90,7 +90,12 @@ TRAIN_FILES = Path(__file__).parents[3] / "config" / "train"
 
 @pytest.mark.parametrize(
     ("name", "cls"),
-    [("paper", TrainConfig), ("quick", TrainConfig), ("baselines", BaselinesConfig)],
+    [
+        ("paper", TrainConfig),
+        ("quick", TrainConfig),
+        ("best", TrainConfig),
+        ("baselines", BaselinesConfig),
+    ],
 )
 def test_shipped_training_files_spell_out_every_setting(name, cls):
     path = TRAIN_FILES / f"{name}.yaml"

@@ -169,6 +169,17 @@ def test_a_refined_plan_keeps_the_coarse_subgoals(networks, pair):
     assert torch.equal(fine.codes[1::2], coarse.codes)
 
 
+def test_one_level_of_the_coarsest_generator_is_the_top_of_the_whole_hierarchy(networks, pair):
+    settings = {"samples": 8, "levels": 1, "subgoals": 2}
+    whole = planner(networks, PlannerConfig(samples=8)).plan(*pair, rng(4))
+    coarse, fine = (
+        planner(networks, PlannerConfig(horizons=horizons, **settings)).plan(*pair, rng(4))
+        for horizons in ("coarsest", "finest")
+    )
+    assert torch.equal(coarse.codes, whole.codes[3::4])
+    assert not torch.equal(fine.codes, coarse.codes)
+
+
 def test_without_replacement_the_plan_ends_where_the_prediction_ends(networks, pair):
     settings = {"samples": 4, "iterations": 0, "replace_final_subgoal": False}
     plan = planner(networks, PlannerConfig(**settings)).plan(*pair, rng())

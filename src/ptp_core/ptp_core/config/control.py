@@ -16,6 +16,7 @@ class PlannerConfig:
 
     samples: int = 1024  # candidate plans a segment and an iteration
     levels: int = 3  # dt60, dt30, dt15
+    horizons: Literal["finest", "coarsest"] = "finest"  # generators that fewer levels use
     subgoals: int = 8  # K; see subgoal_count
     subgoal_count: Literal["total", "top_level"] = "total"
     # "total": K subgoals after the last level, 2/4/8 (authors' code).

@@ -27,7 +27,7 @@ MULTIPLIER = 2  # subgoals that each segment is refined into
 
 
 class HierarchicalPlanner:
-    """Plans with the generators dt60, dt30, dt15; fewer levels use the finer ones.
+    """Plans with the generators dt60, dt30, dt15; fewer levels use those of ``config.horizons``.
 
     The networks' weights are read at every call, so a policy update takes effect in the next plan.
     ``buffers`` holds one PlanBuffer a level; plans enter them only with ``remember``.
@@ -52,7 +52,7 @@ class HierarchicalPlanner:
         self.value = value
         # The layout in which transposed convolutions run fastest on a CPU; values do not change.
         generators.to(memory_format=torch.channels_last)
-        skipped = len(HORIZONS) - config.levels
+        skipped = len(HORIZONS) - config.levels if config.horizons == "finest" else 0
         self.generators = [generators.level(skipped + level) for level in range(config.levels)]
         top = config.subgoals
         if config.subgoal_count == "total":

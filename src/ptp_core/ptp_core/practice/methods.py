@@ -36,7 +36,7 @@ class Method:
         """PTP's settings for this method, one of PTP's."""
         if self.hierarchy:
             return config
-        return dataclasses.replace(config, levels=1, subgoal_count="total")
+        return dataclasses.replace(config, levels=1, horizons="finest", subgoal_count="total")
 
 
 METHODS = {
