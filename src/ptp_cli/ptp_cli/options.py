@@ -27,7 +27,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--planner",
         default="fast",
         metavar="NAME",
-        help="fast, paper, or a YAML file with a planner section (default: fast)",
+        help="fast, best, paper, or a YAML file with a planner section (default: fast)",
     )
     add(
         "--env",

@@ -24,6 +24,10 @@ class Target:
 TARGETS = {
     "sim_steps_per_s": Target(250.0, at_least=True),
     "sim_reset_ms": Target(50.0),
+    "plan_fast_2_threads_s": Target(0.5),
+    "plan_fast_cost_ratio": Target(1.05),
+    "plan_best_time_share": Target(1 / 40),
+    "plan_best_cost_ratio": Target(1.0),
     "control_latency_p99_ms": Target(20.0),
     "practice_ratio": Target(0.5, at_least=True),
 }

@@ -14,7 +14,11 @@ from ptp_core.planners.hierarchy import HierarchicalPlanner
 if TYPE_CHECKING:
     from ptp_core.training.checkpoint import Checkpoint
 
-PRESETS = {"paper": PlannerConfig.paper, "fast": PlannerConfig.fast}
+PRESETS = {
+    "paper": PlannerConfig.paper,
+    "fast": PlannerConfig.fast,
+    "best": PlannerConfig.best,
+}
 
 
 def make_planner(
