@@ -53,8 +53,9 @@ THIRD_PARTY = {
     "tqdm": ("tqdm", "python3-tqdm"),
     "yaml": ("pyyaml", "python3-yaml"),
 }
-# Used where a ROS 2 installation or the user has them, so never required.
-OPTIONAL = {"cv_bridge", "rerun"}
+# Used where a ROS 2 installation or the user has them, or where the benchmark installs them in an
+# environment of their own, so never required.
+OPTIONAL = {"cv_bridge", "d3rlpy", "rerun"}
 
 LONGEST = 350  # lines; longer files hold two things
 LONGER = set()  # files that may be longer, each with its reason
