@@ -54,8 +54,9 @@ THIRD_PARTY = {
     "tqdm": ("tqdm", "python3-tqdm"),
     "yaml": ("pyyaml", "python3-yaml"),
 }
-# Used where a ROS 2 installation or the user has them, so never required.
-OPTIONAL = {"cv_bridge", "ray", "rerun"}
+# Used where a ROS 2 installation or the user has them, or where the benchmark installs them in an
+# environment of their own, so never required.
+OPTIONAL = {"cv_bridge", "d3rlpy", "ray", "rerun"}
 
 LONGEST = 350  # lines; longer files hold two things
 LONGER = set()  # files that may be longer, each with its reason

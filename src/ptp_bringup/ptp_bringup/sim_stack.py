@@ -39,7 +39,11 @@ SIM = Stack(
             "ptp: follow planned subgoals; model_free: pursue the goal picture directly",
             ("ptp", "model_free"),
         ),
-        Argument("planner", "fast", "planner settings: fast, paper, checkpoint or a YAML file"),
+        Argument(
+            "planner",
+            "fast",
+            "planner settings: fast, descent, best, paper, checkpoint or a YAML file",
+        ),
         Argument("episodes", "1", "episodes of each task"),
         Argument("seed", "0", "of scenes, plans and actions"),
         Argument("max_steps", "400", "control steps an episode"),

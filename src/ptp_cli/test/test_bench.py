@@ -141,12 +141,14 @@ def test_quick_figures_of_networks(group, out, checkpoint):
     figures = read(out)
     expected = {
         "policy": ("encode_ms", "act_ms"),
-        "plan": ("plan_paper_s", "plan_fast_s", "plan_paper_samples", "plan_paper_networks_s"),
+        "plan": ("plan_paper_s", "plan_best_s", "plan_paper_networks_s", "plan_best_time_share"),
         "learn": ("iql_updates_per_s", "vqvae_images_per_s", "replay_sample_ms"),
     }[group]
     assert all(figures[name] > 0 for name in expected)
     if group == "plan":
-        assert {"plan_paper_cost", "plan_fast_cost"} <= set(figures)
+        assert {"plan_paper_cost", "plan_fast_cost", "plan_descent_cost_ratio"} <= set(figures)
+        limit = figures["plan_descent_cost_ratio"]
+        assert figures["plan_descent_cost_ratio_met"] is (limit <= 1.05)
     assert not undocumented(figures)
 
 

@@ -9,6 +9,7 @@ import torch
 
 from ptp_core.agents.iql import IQL, Batch, reached
 from ptp_core.config import IQLConfig
+from ptp_core.training.threads import shared_networks
 
 SMALL = {"policy_hidden": (32,), "q_hidden": (32,), "value_hidden": (32,)}
 
@@ -146,6 +147,48 @@ def test_learning_prefers_the_action_that_leads_to_the_goal():
     assert right.float().mean() > 0.85
     values = iql.value(places[[4, 0]], places[[5, 5]])
     assert values[0] > values[1] + 0.5
+
+
+@pytest.mark.parametrize("settings", [{}, {"projection_dim": 8, "policy_conv": 4}])
+def test_an_update_has_the_gradients_of_the_three_losses(settings):
+    iql = IQL(IQLConfig(**SMALL, **settings))
+    data = batch(16)
+    plain = copy.deepcopy(iql)
+    with torch.no_grad():
+        target_q = plain.q_target(data.latents, data.actions, data.goals).amin(0).clamp(-200, 0)
+    value_loss, value = plain.value_loss(data, target_q)
+    q_loss, q = plain.q_loss(data)
+    policy_loss, policy = plain.policy_loss(data, target_q - value.pop("value/values"))
+    (value_loss + q_loss + policy_loss).backward()
+    metrics = iql.update(data)
+    assert metrics.keys() == {**value, **q, **policy}.keys()
+    for name, figure in {**value, **q, **policy}.items():
+        assert torch.allclose(metrics[name], figure, rtol=1e-4, atol=1e-6), name
+    expected = dict(plain.named_parameters())
+    for name, parameter in iql.named_parameters():
+        if parameter.requires_grad:
+            assert torch.allclose(parameter.grad, expected[name].grad, rtol=1e-3, atol=1e-5), name
+
+
+def test_threads_that_share_the_networks_do_not_change_the_weights():
+    first, second = (IQL(IQLConfig(**SMALL)) for _ in range(2))
+    second.load_state_dict(first.state_dict())
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        with shared_networks(torch.device("cpu")) as run:
+            assert torch.get_num_threads() == 1
+            assert run is not map
+            for seed in range(5):
+                assert (
+                    first.update(batch(seed=seed)).keys()
+                    == second.update(batch(seed=seed), run).keys()
+                )
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+    for ours, theirs in zip(first.parameters(), second.parameters()):
+        assert torch.equal(ours, theirs)
 
 
 def test_optimisers_are_only_made_for_training():

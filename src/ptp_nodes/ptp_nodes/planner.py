@@ -36,7 +36,8 @@ class PlannerParameters(NetworkParameters):
     """Parameters of the planner node; ``planner.*`` override single settings of the preset."""
 
     preset: str = parameter(
-        CHECKPOINT, "planner settings: paper, fast, checkpoint (its own) or a training YAML"
+        CHECKPOINT,
+        "planner settings: paper, fast, descent, best, checkpoint (its own) or a training YAML",
     )
     threads: int = parameter(
         2, "threads that share a plan; plans do not depend on their number", minimum=1

@@ -120,7 +120,7 @@ def test_nonsense_is_refused_with_its_reason_and_the_node_lives_on(graph, start,
     for change, code, text in [
         ({"goal_codes": np.full(144, 500, np.uint16)}, ErrorCode.BAD_LATENT, "goal picture has"),
         ({"encoder_id": "other"}, ErrorCode.WRONG_ENCODER, "same checkpoint"),
-        ({"preset": "best"}, ErrorCode.BAD_REQUEST, '"best" is neither a preset'),
+        ({"preset": "quickest"}, ErrorCode.BAD_REQUEST, '"quickest" is neither a preset'),
     ]:
         good = {name: getattr(request_, name) for name in change}
         for name, value in change.items():
@@ -136,7 +136,7 @@ def test_nonsense_is_refused_with_its_reason_and_the_node_lives_on(graph, start,
 @pytest.mark.parametrize(
     ("values", "code", "text"),
     [
-        ({"preset": "best"}, ErrorCode.BAD_REQUEST, "neither a preset"),
+        ({"preset": "quickest"}, ErrorCode.BAD_REQUEST, "neither a preset"),
         ({"planner.samples": 0}, ErrorCode.BAD_REQUEST, "samples is 0; it must be at least 1"),
         ({"checkpoint": "/nowhere"}, ErrorCode.BAD_CHECKPOINT, "/nowhere: no checkpoint"),
         ({"checkpoint": ""}, ErrorCode.BAD_CHECKPOINT, "no checkpoint given"),

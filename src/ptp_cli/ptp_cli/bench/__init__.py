@@ -8,6 +8,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "policy": ("policy_", "encode_", "act_"),
     "plan": ("plan_",),
     "learn": ("learn_", "vqvae_", "iql_", "replay_"),
+    "peers": ("peers_",),
     "control": ("control_",),
     "practice": ("practice_",),
 }

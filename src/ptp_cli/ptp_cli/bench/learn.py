@@ -48,6 +48,8 @@ def measure(settings: BenchSettings) -> Figures:
                 vqvae = VQVAE(config.vqvae).requires_grad_(False)
             figures[f"iql_updates_per_s{suffix}"] = _updates(config, vqvae, data, settings)
             bar.update()
+    update_ms = 1e3 / figures["iql_updates_per_s"]
+    figures["replay_sample_speedup"] = update_ms / figures["replay_sample_ms"]
     figures["vqvae_batch_size"] = released.vqvae.batch_size
     figures["iql_batch_size"] = released.iql.batch_size
     return figures

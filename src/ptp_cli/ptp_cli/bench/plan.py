@@ -4,14 +4,16 @@
 from __future__ import annotations
 
 import dataclasses
+from statistics import fmean
 from typing import Any
 
 import torch
 from tqdm import tqdm
 
+from ptp_cli.bench.authors_planner import AuthorsPlanner
 from ptp_cli.bench.pairs import target_pictures
 from ptp_cli.bench.settings import BenchSettings, Figures
-from ptp_cli.bench.timing import available_cores, torch_threads
+from ptp_cli.bench.timing import available_cores, median, torch_threads
 from ptp_core.agents.iql import IQL
 from ptp_core.config import PlannerConfig, TrainConfig
 from ptp_core.models.subgoal_generator import GeneratorHierarchy
@@ -21,8 +23,10 @@ from ptp_core.planners.benchmark import benchmark_planners
 from ptp_core.planners.factory import PRESETS, make_planner, planner_config
 from ptp_core.planners.hierarchy import HierarchicalPlanner
 from ptp_core.shapes import CODE_LENGTH
+from ptp_core.training.checkpoint import Checkpoint
 
 TASKS = ("A", "B", "C")
+ROUNDS = 5  # plans of a pair beside the one of the authors' arrangement
 Pairs = list[tuple[torch.Tensor, torch.Tensor]]
 
 
@@ -44,7 +48,7 @@ def measure(settings: BenchSettings) -> Figures:
             config = _config(preset, settings)
             planner = make_planner(checkpoint, config)
             figures |= _figures(f"plan_{preset}", planner, pairs)
-            for name in ("samples", "iterations", "levels", "subgoals"):
+            for name in ("samples", "rounds", "levels", "subgoals"):
                 figures[f"plan_{preset}_{name}"] = getattr(config, name)
         figures["plan_paper_networks_s"] = _paper_networks(settings, threads=1)
         if available_cores() > 1:
@@ -53,13 +57,59 @@ def measure(settings: BenchSettings) -> Figures:
             figures["plan_paper_2_threads_s"] = result["plan_paper_2_threads_s"]
             seconds = _paper_networks(settings, threads=2)
             figures["plan_paper_networks_2_threads_s"] = seconds
+        figures |= _beside_the_authors(checkpoint, pairs, settings)
+    return figures
+
+
+def _beside_the_authors(checkpoint: Checkpoint, pairs: Pairs, settings: BenchSettings) -> Figures:
+    """Our presets and the authors' arrangement, in turns, each with both cores."""
+    threads = min(2, available_cores())
+    paper = _config("paper", settings)
+    planners: dict[str, Planner] = {
+        preset: make_planner(checkpoint, _config(preset, settings), threads=threads)
+        for preset in ("fast", "descent", "best")
+    }
+    value = checkpoint.iql.value
+    authors = AuthorsPlanner(checkpoint.vqvae, checkpoint.generators, value, paper)
+    planners["authors_arrangement"] = authors
+    rounds = settings.pick(ROUNDS, 1)
+    plans: dict[str, list[list[Plan]]] = {name: [] for name in planners}
+    with tqdm(total=len(pairs) * len(planners), desc="plan: in turns", leave=False) as bar:
+        for seed, pair in enumerate(pairs):
+            for name, planner in planners.items():
+                own = threads if planner is authors else 1  # ours share blocks between threads
+                with torch_threads(own):
+                    plans[name].append(
+                        [
+                            planner.plan(*pair, torch.Generator().manual_seed(seed))
+                            for _ in range(1 if planner is authors else rounds)
+                        ]
+                    )
+                bar.update()
+    seconds = {
+        name: [median([plan.seconds for plan in same]) for same in made]
+        for name, made in plans.items()
+    }
+    cost = {name: fmean(same[0].cost for same in made) for name, made in plans.items()}
+    base = "authors_arrangement"
+    figures: Figures = {
+        "plan_in_turns_threads": threads,
+        "plan_authors_arrangement_s": median(seconds[base]),
+        "plan_authors_arrangement_cost": cost[base],
+    }
+    for name in ("fast", "descent", "best"):
+        figures[f"plan_{name}_2_threads_s"] = median(seconds[name])
+        shares = [own / theirs for own, theirs in zip(seconds[name], seconds[base])]
+        figures[f"plan_{name}_time_share"] = median(shares)
+        figures[f"plan_{name}_cost_ratio"] = cost[name] / cost[base]
     return figures
 
 
 def _config(preset: str, settings: BenchSettings) -> PlannerConfig:
     config = planner_config(preset)
     if settings.quick:
-        config = dataclasses.replace(config, samples=4, iterations=1)
+        few = {"samples": 4, "iterations": 1, "elites": (2,), "elite_steps": (1,)}
+        config = dataclasses.replace(config, **few)
     return config
 
 
@@ -93,7 +143,7 @@ class _Watched:
     def __init__(self, planner: HierarchicalPlanner, name: str, plans: int) -> None:
         config = planner.config
         self._planner: Planner = planner
-        evaluations = plans * config.levels * (config.iterations + 1)
+        evaluations = plans * config.levels * config.rounds
         self._bar = tqdm(total=evaluations, desc=name, unit="evaluation", leave=False)
 
     def __enter__(self) -> _Watched:

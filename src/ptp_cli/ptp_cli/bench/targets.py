@@ -24,6 +24,14 @@ class Target:
 TARGETS = {
     "sim_steps_per_s": Target(250.0, at_least=True),
     "sim_reset_ms": Target(50.0),
+    "plan_descent_2_threads_s": Target(0.5),
+    "plan_descent_cost_ratio": Target(1.05),
+    "plan_best_time_share": Target(1 / 40),
+    "plan_best_cost_ratio": Target(1.0),
+    "replay_sample_speedup": Target(20.0, at_least=True),
+    "replay_bytes_per_transition": Target(350.0),
+    "peers_iql_ratio_paper_networks": Target(1.6, at_least=True),
+    "peers_iql_ratio": Target(5.0, at_least=True),
     "control_latency_p99_ms": Target(20.0),
     "practice_ratio": Target(0.5, at_least=True),
 }

@@ -33,8 +33,8 @@ def add_parser(subparsers) -> None:
         "--planner",
         default="fast",
         metavar="NAME",
-        help="fast, paper, checkpoint (its own settings), or a YAML file with a planner section "
-        "(default: fast)",
+        help="fast, descent, best, paper, checkpoint (its own settings), or a YAML file with a "
+        "planner section (default: fast)",
     )
     add("--max-steps", type=int, default=400, metavar="N", help="control steps (default: 400)")
 

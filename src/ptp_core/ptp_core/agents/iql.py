@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import nn
@@ -133,24 +135,47 @@ class IQL(nn.Module):
         """Return V (B,): minus the discounted number of steps to the goal. Not clamped."""
         return self.v(latents, goals).squeeze(1)
 
-    def update(self, batch: Batch) -> dict[str, torch.Tensor]:
-        """Make one gradient step of V, Q and policy, then move the target Q."""
-        with torch.no_grad():
-            target_q = self._clamp(
-                self.q_target(batch.latents, batch.actions, batch.goals).amin(0)
-            )
-        value_loss, value_metrics = self.value_loss(batch, target_q)
-        q_loss, q_metrics = self.q_loss(batch)
+    def update(self, batch: Batch, run: Callable[..., Iterable] = map) -> dict[str, torch.Tensor]:
+        """Make one gradient step of V, Q and policy, then move the target Q.
+
+        ``run`` maps a function over the networks; an executor's ``map`` lets threads share them,
+        with the same weights to the bit. Leave torch one thread then.
+        """
+        state, goals = batch.latents, batch.goals
+        asked = (*self._q_calls(self.q, batch), *self._q_calls(self.q_target, batch))
+        asked += (
+            lambda: self.policy_mean(state, goals),
+            lambda: self.value(state, goals),
+            lambda: self._next_values(batch),
+        )
+        *estimates, mean, values, next_values = run(_call, asked)
+        target_q = self._clamp(torch.stack(estimates[2:]).amin(0))
+        value_loss, value_metrics = self.value_loss(batch, target_q, values)
         advantage = target_q - value_metrics.pop("value/values")
-        policy_loss, policy_metrics = self.policy_loss(batch, advantage)
-        for name, loss in (("v", value_loss), ("q", q_loss), ("policy", policy_loss)):
-            self._step(name, loss)
+        policy_loss, policy_metrics = self.policy_loss(batch, advantage, mean)
+        q_losses, q_metrics = self._q_losses(batch, estimates[:2], next_values)
+
+        self.optimisers["q"].zero_grad(set_to_none=True)
+        learn = (
+            q_losses[0].backward,
+            q_losses[1].backward,
+            lambda: self._step("policy", policy_loss),
+            lambda: self._step("v", value_loss),
+        )
+        list(run(_call, learn))
+        self._advance("q")
         self.update_target()
         return {**value_metrics, **q_metrics, **policy_metrics}
 
-    def value_loss(self, batch: Batch, target_q: torch.Tensor) -> Loss:
-        """Expectile regression of V(s, g) towards min target-Q(s, a, g) (IQL eq. 5)."""
-        values = self.value(batch.latents, batch.goals)
+    def value_loss(
+        self, batch: Batch, target_q: torch.Tensor, values: torch.Tensor | None = None
+    ) -> Loss:
+        """Expectile regression of V(s, g) towards min target-Q(s, a, g) (IQL eq. 5).
+
+        ``values`` (B,) are V(s, g) where they are known already.
+        """
+        if values is None:
+            values = self.value(batch.latents, batch.goals)
         difference = target_q - values
         expectile = self.config.expectile
         weight = torch.where(difference > 0, expectile, 1 - expectile)
@@ -164,20 +189,22 @@ class IQL(nn.Module):
 
     def q_loss(self, batch: Batch) -> Loss:
         """Squared error of Q towards r + discount * V(s', g); reaching a goal ends nothing."""
-        with torch.no_grad():
-            next_values = self._clamp(self.value(batch.next_latents, batch.goals))
-            targets = batch.rewards + self.config.discount * next_values
         estimates = self.q(batch.latents, batch.actions, batch.goals)
+        losses, metrics = self._q_losses(batch, estimates, self._next_values(batch))
         # The sum over the two networks: each keeps the gradient it would have alone.
-        loss = (estimates - targets).square().mean(1).sum()
-        metrics = {"q/loss": loss.detach() / 2, "q/mean": estimates.detach().mean()}
-        return loss, metrics
+        return losses[0] + losses[1], metrics
 
-    def policy_loss(self, batch: Batch, advantage: torch.Tensor) -> Loss:
-        """Advantage-weighted log-likelihood of the recorded actions (IQL eq. 7)."""
+    def policy_loss(
+        self, batch: Batch, advantage: torch.Tensor, mean: torch.Tensor | None = None
+    ) -> Loss:
+        """Advantage-weighted log-likelihood of the recorded actions (IQL eq. 7).
+
+        ``mean`` (B, 5) are the policy's actions where they are known already.
+        """
         config = self.config
         weights = torch.exp(advantage / config.temperature).clamp(max=config.weight_clip)
-        mean = self.policy_mean(batch.latents, batch.goals)
+        if mean is None:
+            mean = self.policy_mean(batch.latents, batch.goals)
         scaled = (batch.actions - mean) / config.policy_std
         constant = ACTION_DIM * (math.log(config.policy_std) + 0.5 * math.log(2 * math.pi))
         log_prob = -0.5 * scaled.square().sum(1) - constant
@@ -189,6 +216,27 @@ class IQL(nn.Module):
             "policy/action_mse": functional.mse_loss(mean.detach(), batch.actions),
         }
         return loss, metrics
+
+    @torch.no_grad()
+    def _next_values(self, batch: Batch) -> torch.Tensor:
+        return self._clamp(self.value(batch.next_latents, batch.goals))
+
+    def _q_losses(
+        self, batch: Batch, estimates: Sequence[torch.Tensor], next_values: torch.Tensor
+    ) -> tuple[list[torch.Tensor], dict[str, torch.Tensor]]:
+        targets = batch.rewards + self.config.discount * next_values
+        losses = [(estimate - targets).square().mean() for estimate in estimates]
+        mean = torch.stack([estimate.detach() for estimate in estimates]).mean()
+        return losses, {"q/loss": (losses[0] + losses[1]).detach() / 2, "q/mean": mean}
+
+    def _q_calls(self, q: TwinQ, batch: Batch) -> list[Callable[[], torch.Tensor]]:
+        """One call a network, estimates (B,); of the targets without gradients."""
+
+        def call(network: GoalNetwork) -> torch.Tensor:
+            with torch.set_grad_enabled(q is self.q):
+                return network(batch.latents, batch.goals, batch.actions).squeeze(1)
+
+        return [partial(call, network) for network in q.networks]
 
     @torch.no_grad()
     def update_target(self) -> None:
@@ -212,17 +260,24 @@ class IQL(nn.Module):
         return self._optimisers
 
     def _step(self, name: str, loss: torch.Tensor) -> None:
-        optimiser = self.optimisers[name]
-        optimiser.zero_grad(set_to_none=True)
+        self.optimisers[name].zero_grad(set_to_none=True)
         loss.backward()
+        self._advance(name)
+
+    def _advance(self, name: str) -> None:
+        """Step with the gradients that are there."""
         if self.config.gradient_clip:
             parameters = getattr(self, name).parameters()
             nn.utils.clip_grad_norm_(parameters, self.config.gradient_clip)
-        optimiser.step()
+        self.optimisers[name].step()
 
     def _clamp(self, values: torch.Tensor) -> torch.Tensor:
         low, high = self.config.value_min, self.config.value_max
         return values if low is None and high is None else values.clamp(low, high)
+
+
+def _call(function: Callable[[], torch.Tensor]) -> torch.Tensor:
+    return function()
 
 
 def reached(latents: torch.Tensor, goals: torch.Tensor, epsilon: float) -> torch.Tensor:

@@ -14,7 +14,10 @@ from ptp_core.errors import ConfigError
 class PlannerConfig:
     """Hierarchical MPPI over subgoals (paper Alg. 2; authors' planner.py, mppi_planner.py)."""
 
-    samples: int = 1024  # candidate plans a segment and an iteration
+    search: Literal["mppi", "descent"] = "mppi"  # how the latent actions of a segment are found
+    # "mppi": sampling around a weighted mean (authors). "descent": the best samples follow the
+    # gradient of the cost through generator and value; ours, not in the paper.
+    samples: int = 1024  # candidate plans a segment and an iteration; descent: of the first round
     levels: int = 3  # dt60, dt30, dt15
     horizons: Literal["finest", "coarsest"] = "finest"  # generators that fewer levels use
     subgoals: int = 8  # K; see subgoal_count
@@ -24,6 +27,9 @@ class PlannerConfig:
     iterations: int = 5  # MPPI refinements after the first evaluation
     temperature: float = 0.1  # of the softmax over costs
     sigmas: tuple[float, ...] = (1.0, 0.5, 0.2, 0.1, 0.1)  # noise of each refinement
+    elites: tuple[int, ...] = (16, 8, 4)  # descent: candidates that each stage goes on with
+    elite_steps: tuple[int, ...] = (4, 4, 8)  # descent: gradient steps of each stage
+    step_size: float = 0.4  # descent: of the first gradient step, in standard deviations of z
     prior_fraction: float = 0.5  # samples from N(0, I) when the plan buffer is used
     prior_only_probability: float = 0.1  # of ignoring the plan buffer for one plan
     buffer_size: int = 1000  # plans a level
@@ -45,6 +51,7 @@ class PlannerConfig:
         require(self, "subgoals", 1)
         require(self, "iterations", 0)
         require(self, "temperature", 1e-6)
+        require(self, "step_size", 1e-6)
         require(self, "prior_fraction", 0.0, 1.0)
         require(self, "prior_only_probability", 0.0, 1.0)
         require(self, "buffer_size", 1)
@@ -54,12 +61,22 @@ class PlannerConfig:
                 f"PlannerConfig.sigmas has {len(self.sigmas)} values for "
                 f"{self.iterations} iterations; give one sigma an iteration"
             )
+        if len(self.elites) != len(self.elite_steps) or min(self.elites + self.elite_steps) < 1:
+            raise ConfigError(
+                f"PlannerConfig.elites {self.elites} and elite_steps {self.elite_steps} must give "
+                "each stage 1 or more candidates and steps"
+            )
         divisor = 2 ** (self.levels - 1)
         if self.subgoal_count == "total" and self.subgoals % divisor:
             raise ConfigError(
                 f"PlannerConfig.subgoals is {self.subgoals}; with {self.levels} levels and "
                 f'subgoal_count "total" it must be a multiple of {divisor}'
             )
+
+    @property
+    def rounds(self) -> int:
+        """Evaluations of a level: those of MPPI, or those of the descent, first and last too."""
+        return self.iterations + 1 if self.search == "mppi" else sum(self.elite_steps) + 2
 
     @classmethod
     def paper(cls, **overrides) -> PlannerConfig:
@@ -73,6 +90,31 @@ class PlannerConfig:
             "samples": 64,
             "iterations": 3,
             "sigmas": (0.7, 0.3, 0.1),
+            "return_best": "best_so_far",
+        }
+        return cls(**{**settings, **overrides})
+
+    @classmethod
+    def descent(cls, **overrides) -> PlannerConfig:
+        """As few samples as ``fast``, the best of which follow the gradient of the cost."""
+        settings = {
+            "search": "descent",
+            "samples": 64,
+            "elites": (8, 4),
+            "elite_steps": (4, 8),
+            "return_best": "best_so_far",
+        }
+        return cls(**{**settings, **overrides})
+
+    @classmethod
+    def best(cls, **overrides) -> PlannerConfig:
+        """Less than the paper's cost, by descent with more candidates and more, smaller steps."""
+        settings = {
+            "search": "descent",
+            "samples": 96,
+            "elites": (16, 8, 4),
+            "elite_steps": (6, 8, 16),
+            "step_size": 0.3,
             "return_best": "best_so_far",
         }
         return cls(**{**settings, **overrides})

@@ -75,7 +75,8 @@ class ConditionalUNet(nn.Module):
     def decode_from_features(self, z: torch.Tensor, features: ContextFeatures) -> torch.Tensor:
         """Predict (B, N, 720) from z (B, N, z_dim), N for each of the B contexts.
 
-        Equal to ``forward`` up to rounding. Inference only: activations are changed in place.
+        Equal to ``forward`` up to rounding. Activations are changed in place; gradients pass only
+        with N = 1.
         """
         batch, samples = z.shape[:2]
         units, width = features.hidden.shape[1], features.inner.shape[1]
@@ -109,7 +110,9 @@ def _up(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
 
 
 def _add_context(up: torch.Tensor, feature: torch.Tensor, samples: int) -> torch.Tensor:
-    """Add the map of each context to the maps of its ``samples``, in place where possible."""
+    """Add the map of each context to the maps of its ``samples``, in place."""
+    if samples == 1:
+        return up.add_(feature)
     for row, shared in zip(up.split(samples), feature):
         row.add_(shared)
     return up

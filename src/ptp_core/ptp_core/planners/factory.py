@@ -17,7 +17,12 @@ if TYPE_CHECKING:
     from ptp_core.training.baselines import Baselines
     from ptp_core.training.checkpoint import Checkpoint
 
-PRESETS = {"paper": PlannerConfig.paper, "fast": PlannerConfig.fast}
+PRESETS = {
+    "paper": PlannerConfig.paper,
+    "fast": PlannerConfig.fast,
+    "descent": PlannerConfig.descent,
+    "best": PlannerConfig.best,
+}
 AnyPlannerConfig = PlannerConfig | LeapConfig | GcpConfig
 
 

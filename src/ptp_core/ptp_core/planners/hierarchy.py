@@ -18,10 +18,12 @@ from ptp_core.models.subgoal_generator import HORIZONS, GeneratorHierarchy
 from ptp_core.models.vqvae import VQVAE
 from ptp_core.planners.base import Plan, PlanFeedback, check_latent
 from ptp_core.planners.costs import CostTerms, Value, plan_cost
-from ptp_core.planners.mppi import MPPI
+from ptp_core.planners.descent import Descent
+from ptp_core.planners.mppi import MPPI, Search
 from ptp_core.planners.plan_buffer import PlanBuffer
 from ptp_core.planners.rollout import unroll
 from ptp_core.planners.seeding import spawn
+from ptp_core.planners.slopes import CostSlopes
 
 MULTIPLIER = 2  # subgoals that each segment is refined into
 
@@ -51,7 +53,9 @@ class HierarchicalPlanner:
         self.vqvae = vqvae
         self.value = value
         # The layout in which transposed convolutions run fastest on a CPU; values do not change.
-        generators.to(memory_format=torch.channels_last)
+        made_for_inference = next(generators.parameters()).is_inference()
+        with torch.inference_mode(made_for_inference):  # else weights stay fit for gradients
+            generators.to(memory_format=torch.channels_last)
         skipped = len(HORIZONS) - config.levels if config.horizons == "finest" else 0
         self.generators = [generators.level(skipped + level) for level in range(config.levels)]
         top = config.subgoals
@@ -83,7 +87,7 @@ class HierarchicalPlanner:
         costs: dict[str, float] = {"distance": 0.0, "value": 0.0, "prior": 0.0}
         chosen = []
         for level, steps in enumerate(self.steps):
-            solution = self._search(level).solve(
+            solution = self.search(level).solve(
                 starts,
                 targets,
                 (steps, self.generators[level].z_dim),
@@ -113,21 +117,27 @@ class HierarchicalPlanner:
             self.remember(plan)
         return plan
 
+    def search(self, level: int) -> Search:
+        """The search that ``config.search`` names, for the segments of one level."""
+        run = self._pool.map if self._pool else map
+        generator = self.generators[level]
+
+        def rollout(start: torch.Tensor, z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            return unroll(generator, self.vqvae, start, z, run)
+
+        def cost(start, goal, latents, z) -> CostTerms:
+            return plan_cost(start, goal, latents, z, self.value, self.config)
+
+        if self.config.search == "mppi":
+            return MPPI(rollout, cost, self.config)
+        slopes = CostSlopes(generator, self.vqvae, self.value, self.config, run)
+        return Descent(rollout, cost, slopes, self.config)
+
     def remember(self, plan: Plan) -> None:
         """Append a plan's latent actions to the buffers of their levels."""
         for buffer, segments in zip(self.buffers, plan.z):
             for z in segments:
                 buffer.append(z)
-
-    def _search(self, level: int) -> MPPI:
-        def rollout(start: torch.Tensor, z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-            run = self._pool.map if self._pool else map
-            return unroll(self.generators[level], self.vqvae, start, z, run)
-
-        def cost(start, goal, latents, z) -> CostTerms:
-            return plan_cost(start, goal, latents, z, self.value, self.config)
-
-        return MPPI(rollout, cost, self.config)
 
     def _report(self, level, on_iteration):
         if on_iteration is None:
@@ -135,7 +145,7 @@ class HierarchicalPlanner:
 
         def report(iteration: int, terms: CostTerms) -> None:
             best = float(terms.total.sum())
-            rounds = self.config.iterations + 1
+            rounds = self.config.rounds
             on_iteration(PlanFeedback(level, len(self.steps), iteration, rounds, best))
 
         return report

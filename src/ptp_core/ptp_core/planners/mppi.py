@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 
@@ -35,6 +36,29 @@ class Solution:
     costs: CostTerms  # terms (S,)
 
 
+class Search(Protocol):
+    """Finds the latent actions of segments."""
+
+    def solve(
+        self,
+        start: torch.Tensor,
+        goal: torch.Tensor,
+        shape: tuple[int, int],
+        generators: list[torch.Generator],
+        *,
+        buffer: PlanBuffer | None = None,
+        on_iteration: Callable[[int, CostTerms], None] | None = None,
+        cancelled: Callable[[], bool] | None = None,
+    ) -> Solution:
+        """Plan for every segment from ``start`` (S, D) to ``goal`` (S, D).
+
+        ``shape`` is (K, z_dim). Each segment draws from its own CPU generator, so that a batch
+        gives what the segments give one by one. ``on_iteration`` hears the round and the terms
+        (S,) of its best candidates. Raises PlanCancelled.
+        """
+        ...
+
+
 class MPPI:
     """Searches with ``config.samples`` candidates a segment, all segments in one batch."""
 
@@ -54,14 +78,9 @@ class MPPI:
         on_iteration: Callable[[int, CostTerms], None] | None = None,
         cancelled: Callable[[], bool] | None = None,
     ) -> Solution:
-        """Plan for every segment from ``start`` (S, D) to ``goal`` (S, D).
-
-        ``shape`` is (K, z_dim). Each segment draws from its own CPU generator, so that a batch
-        gives what the segments give one by one. ``on_iteration`` hears the round and the terms
-        (S,) of its best candidates. Raises PlanCancelled.
-        """
+        """See ``Search.solve``."""
         config = self.config
-        draw = [_first_samples(config, shape, buffer, rng) for rng in generators]
+        draw = [first_samples(config, shape, buffer, rng) for rng in generators]
         z = torch.stack(draw).to(start.device)
         solution = None
         for iteration in range(config.iterations + 1):
@@ -75,7 +94,7 @@ class MPPI:
             rows = torch.arange(len(start), device=start.device)
             found = Solution(z[rows, index], codes[rows, index], latents[rows, index], terms)
             keep_all = config.return_best == "best_so_far" and solution is not None
-            solution = _better(solution, found) if keep_all else found
+            solution = better(solution, found) if keep_all else found
             if iteration < config.iterations:
                 z = self._perturb(z, costs.total, config.sigmas[iteration], generators)
         return solution
@@ -91,7 +110,7 @@ class MPPI:
         return samples
 
 
-def _first_samples(
+def first_samples(
     config: PlannerConfig,
     shape: tuple[int, int],
     buffer: PlanBuffer | None,
@@ -107,7 +126,7 @@ def _first_samples(
     return z
 
 
-def _better(old: Solution, new: Solution) -> Solution:
+def better(old: Solution, new: Solution) -> Solution:
     """For each segment the solution of lower cost."""
     improved = new.costs.total < old.costs.total
 

@@ -20,6 +20,7 @@ from ptp_core.models.vqvae import VQVAE
 from ptp_core.training.imagination import imagine
 from ptp_core.training.loop import Budget, Metrics, run_stage
 from ptp_core.training.state import StageState, without_budget
+from ptp_core.training.threads import shared_networks
 
 VALIDATION_TRANSITIONS = 1024
 
@@ -68,7 +69,7 @@ def train_iql(
 
     def train_step() -> Metrics:
         codes = buffer.sample(settings.batch_size, state.rng, imagined, settings.imagined_goals)
-        return iql.update(make_batch(codes, vqvae, settings.reward_epsilon, device))
+        return iql.update(make_batch(codes, vqvae, settings.reward_epsilon, device), run)
 
     @torch.inference_mode()
     def validate() -> dict[str, float]:
@@ -78,18 +79,19 @@ def train_iql(
         _, policy = iql.policy_loss(held_out, target_q - value.pop("value/values"))
         return {key: float(entry) for key, entry in {**value, **q, **policy}.items()}
 
-    scalars = run_stage(
-        "iql",
-        folder,
-        state,
-        train_step,
-        budget=Budget(steps=settings.steps, max_minutes=settings.max_minutes),
-        decay=settings.learning_rate_decay,
-        validate=validate,
-        save_minutes=config.save_minutes,
-        log_every=config.log_every,
-        progress=progress,
-    )
+    with shared_networks(device) as run:
+        scalars = run_stage(
+            "iql",
+            folder,
+            state,
+            train_step,
+            budget=Budget(steps=settings.steps, max_minutes=settings.max_minutes),
+            decay=settings.learning_rate_decay,
+            validate=validate,
+            save_minutes=config.save_minutes,
+            log_every=config.log_every,
+            progress=progress,
+        )
     return iql.eval(), {**scalars, "steps": state.step, "seconds": state.seconds}
 
 

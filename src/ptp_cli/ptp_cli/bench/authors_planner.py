@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The planner arranged as in the authors' code: what ours is compared with in the same run.
+
+The search is the same. One segment is planned after the other, all samples go through the whole
+generator at once, and the quantiser forms every distance and multiplies one-hot rows with the
+codebook. (From measurements of github.com/patrickhaoy/ptp; the code is ours.)
+"""
+
+from __future__ import annotations
+
+import torch
+from torch.nn import functional
+
+from ptp_core.models.vqvae import VQVAE
+from ptp_core.planners.costs import CostTerms, plan_cost
+from ptp_core.planners.hierarchy import HierarchicalPlanner
+from ptp_core.planners.mppi import MPPI, Search, Solution
+from ptp_core.shapes import CODE_LENGTH, EMBEDDING_DIM
+
+
+class AuthorsPlanner(HierarchicalPlanner):
+    """Plans as the paper's setting does, up to rounding. Let torch have all threads."""
+
+    def search(self, level: int) -> Search:
+        """One segment after the other."""
+        generator = self.generators[level]
+
+        def rollout(start: torch.Tensor, z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            state, codes, latents = start.expand(z.shape[1], -1), [], []
+            for step in range(z.shape[2]):
+                found, state = one_hot_quantise(self.vqvae, generator(z[0, :, step], state))
+                codes.append(found)
+                latents.append(state)
+            return torch.stack(codes, 1)[None], torch.stack(latents, 1)[None]
+
+        def cost(start, goal, latents, z) -> CostTerms:
+            return plan_cost(start, goal, latents, z, self.value, self.config)
+
+        return _OneByOne(MPPI(rollout, cost, self.config))
+
+
+class _OneByOne:
+    def __init__(self, search: Search) -> None:
+        self._search = search
+
+    def solve(self, start, goal, shape, generators, **given) -> Solution:
+        """See ``Search.solve``."""
+        found = [
+            self._search.solve(
+                start[i : i + 1], goal[i : i + 1], shape, generators[i : i + 1], **given
+            )
+            for i in range(len(start))
+        ]
+        terms = (torch.cat(parts) for parts in zip(*(s.costs.terms().values() for s in found)))
+        z, codes, latents = (
+            torch.cat([getattr(each, name) for each in found])
+            for name in ("z", "codes", "latents")
+        )
+        return Solution(z, codes, latents, CostTerms(*terms))
+
+
+def one_hot_quantise(vqvae: VQVAE, raw: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """As `VQVAE.quantise`: codes (B, 144), latents (B, 720) of raw (B, 720)."""
+    grid = raw.view(-1, EMBEDDING_DIM, CODE_LENGTH).transpose(1, 2).reshape(-1, EMBEDDING_DIM)
+    codebook = vqvae.codebook
+    distances = (
+        grid.square().sum(1, keepdim=True)
+        + codebook.square().sum(1)
+        - 2 * torch.matmul(grid, codebook.t())
+    )
+    codes = distances.argmin(1)
+    rows = torch.matmul(functional.one_hot(codes, len(codebook)).to(grid), codebook)
+    latents = rows.view(-1, CODE_LENGTH, EMBEDDING_DIM).transpose(1, 2).flatten(1)
+    return codes.view(-1, CODE_LENGTH), latents

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Gradient of a plan's cost by its latent actions, through generator, codebook and value."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import torch
+
+from ptp_core.config import PlannerConfig
+from ptp_core.models.unet import ConditionalUNet, ContextFeatures
+from ptp_core.models.vqvae import VQVAE
+from ptp_core.planners.costs import CostTerms, Value, plan_cost
+
+LEAST, MOST = 4, 16  # candidates in a block: enough blocks for some threads, few calls
+
+
+class CostSlopes:
+    """Predicts and differentiates candidates of segments that start at ``start`` (S, 720).
+
+    What the generator makes of the starts is computed once, as all rounds of a search share it.
+    ``run`` maps a function over blocks of candidates, as in `unroll`.
+    """
+
+    def __init__(
+        self,
+        generator: ConditionalUNet,
+        vqvae: VQVAE,
+        value: Value,
+        config: PlannerConfig,
+        run: Callable[..., Iterable] = map,
+    ) -> None:
+        self.generator = generator
+        self.vqvae = vqvae
+        self.value = value
+        self.config = config
+        self.run = run
+        self._known: tuple[torch.Tensor, ContextFeatures] | None = None
+
+    def __call__(
+        self, start: torch.Tensor, goal: torch.Tensor, z: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, CostTerms, torch.Tensor]:
+        """See ``descent.Slopes``."""
+        if self._known is None or self._known[0] is not start:
+            self._known = start, self.generator.context_features(start)
+        candidates = z.flatten(0, 1)
+        segment = torch.arange(len(z), device=z.device).repeat_interleave(z.shape[1])
+        # Blocks depend on the work alone, so that threads cannot change a plan.
+        size = min(MOST, max(LEAST, len(candidates) // 2))
+        blocks = list(zip(candidates.split(size), segment.split(size)))
+        done = list(self.run(lambda block: self._block(goal, *block), blocks))
+        codes, latents, gradient, *terms = (torch.cat(parts) for parts in zip(*done))
+        shape = z.shape[:2]
+        costs = CostTerms(*(term.view(shape) for term in terms))
+        return (
+            *(x.view(*shape, *x.shape[1:]) for x in (codes, latents)),
+            costs,
+            gradient.view_as(z),
+        )
+
+    # Grad modes of a thread do not reach the threads it starts; a caller may be in inference mode.
+    @torch.inference_mode(False)
+    @torch.enable_grad()
+    def _block(
+        self, goal: torch.Tensor, z: torch.Tensor, segment: torch.Tensor
+    ) -> tuple[torch.Tensor, ...]:
+        """Codes, latents, gradient and terms of candidates z (B, K, Z) of segments (B,)."""
+        start, features = self._known
+        start, goal = start[segment], goal[segment]
+        shared = ContextFeatures(*(feature[segment] for feature in features))
+        z = z.detach().clone().requires_grad_(True)
+        codes, latents, passed = [], [], []
+        for step in range(z.shape[1]):
+            if step:
+                raw = self.generator(z[:, step], passed[-1])
+            else:
+                raw = self.generator.decode_from_features(z[:, :1], shared).flatten(0, 1)
+            predicted_codes, predicted = self.vqvae.quantise(raw)
+            codes.append(predicted_codes)
+            latents.append(predicted)
+            passed.append(predicted + (raw - raw.detach()))  # adds a gradient and nothing else
+        costs = plan_cost(
+            start, goal, torch.stack(passed, 1)[:, None], z[:, None], self.value, self.config
+        )
+        (gradient,) = torch.autograd.grad(costs.total.sum(), z)
+        terms = (term.detach().squeeze(1) for term in costs.terms().values())
+        return torch.stack(codes, 1), torch.stack(latents, 1), gradient, *terms
