@@ -36,8 +36,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add(
         "--planner",
         metavar="NAME",
-        help="settings of the ptp methods: fast, descent, best, paper, or a YAML file with a planner "
-        "section (default: fast); gcp and leap have theirs in --baselines",
+        help="settings of the ptp methods: fast, descent, best, paper, or a YAML file with a "
+        "planner section (default: fast); gcp and leap have theirs in --baselines",
     )
     add(
         "--baselines",
