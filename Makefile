@@ -29,9 +29,10 @@ sweep: setup  ## add what ptp sweep --ray needs: Ray, 0.3 GB
 # Status 5: ARGS picked none of these.
 ALONE := src/ptp_core src/ptp_robot src/ptp_cli
 test: setup  ## run every test; ARGS="-k planner" picks some
-	@$(RUN) export OMP_NUM_THREADS=1; \
-		python -m pytest -n 2 --dist loadfile $(ALONE) $(ARGS) || [ $$? = 5 ]; \
-		python -m pytest $(addprefix --ignore=,$(ALONE)) $(ARGS) || [ $$? = 5 ]
+	@$(RUN) export OMP_NUM_THREADS=1; status=0; \
+		python -m pytest -n 2 --dist loadfile $(ALONE) $(ARGS) || [ $$? = 5 ] || status=1; \
+		python -m pytest $(addprefix --ignore=,$(ALONE)) $(ARGS) || [ $$? = 5 ] || status=1; \
+		exit $$status
 
 bench: setup  ## measure simulator, planner and control; figures in out/bench.json
 	@.venv/bin/ptp bench

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import multiprocessing
+import queue
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
@@ -55,11 +56,16 @@ class Workers:
         """
         if self._pool is None:
             return self._do_here(jobs, cancelled)
+        begun: dict[concurrent.futures.Future, Any] = {}
+        done: queue.SimpleQueue[concurrent.futures.Future] = queue.SimpleQueue()
         try:
-            begun = {self._pool.submit(_run, job): job for job in jobs}
+            for job in jobs:
+                future = self._pool.submit(_run, job)
+                begun[future] = job
+                future.add_done_callback(done.put)
         except BrokenProcessPool:
             raise _died() from None
-        return self._results(begun, cancelled)
+        return self._results(begun, done, cancelled)
 
     def close(self) -> None:
         """Stop what runs and end the processes."""
@@ -76,21 +82,23 @@ class Workers:
                 self._here = self._make()
             yield job, self._here.run(job, cancelled)
 
-    def _results(self, begun, cancelled) -> Iterator[tuple[Any, Any]]:
-        missing = set(begun)
-        while missing:
-            done, missing = concurrent.futures.wait(
-                missing, BEAT, return_when=concurrent.futures.FIRST_COMPLETED
-            )
+    def _results(self, begun, done, cancelled) -> Iterator[tuple[Any, Any]]:
+        # A queue, not concurrent.futures.wait: that holds the locks of all futures for a moment,
+        # and Ctrl-C in that moment leaves them held, so that shutting down would wait for ever.
+        while begun:
+            try:
+                future = done.get(timeout=BEAT)
+            except queue.Empty:
+                future = None
             if cancelled is not None and cancelled():
                 self._stop.set()
                 raise PlanCancelled("cancelled")
-            for future in done:
+            if future is not None:
                 try:
                     result = future.result()
                 except BrokenProcessPool:
                     raise _died() from None
-                yield begun[future], result
+                yield begun.pop(future), result
 
 
 def _died() -> PtpError:
