@@ -32,9 +32,9 @@ def practise(tmp_path, monkeypatch):
     """Practise a method for two epochs where success is a matter of luck."""
     (tmp_path / "coin_env.py").write_text(COIN)
     monkeypatch.syspath_prepend(tmp_path)
-    tiny_checkpoint(tmp_path / "tiny", config=tiny_config(batch_size=8))
 
-    def run(**changes):
+    def run(precision="float32", **changes):
+        tiny_checkpoint(tmp_path / "tiny", config=tiny_config(batch_size=8), precision=precision)
         values = {"env": "coin_env:make_env", "env_kwargs": {"max_steps": STEPS}, "epochs": 2}
         values |= {"episodes": 1, "max_steps": STEPS, "evaluation_episodes": EPISODES}
         values |= {"protocol": "varied", "checkpoint": tmp_path / "tiny", "seed": 5}
@@ -47,7 +47,9 @@ def practise(tmp_path, monkeypatch):
     return run
 
 
-@pytest.mark.parametrize("changes", [{}, {"method": "model_free"}, {"proven": True}])
+@pytest.mark.parametrize(
+    "changes", [{"precision": "float16"}, {"method": "model_free"}, {"proven": True}]
+)
 def test_the_last_evaluation_can_be_done_again(practise, tmp_path, changes):
     practise(**changes)
     run = read_run(tmp_path / "run")

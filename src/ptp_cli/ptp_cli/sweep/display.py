@@ -100,7 +100,10 @@ class PlainLines:
 
 
 def standing(row: Row, now: float) -> list[str]:
-    """Epoch, newest evaluation, epochs an hour and time left of a run."""
+    """Epoch, newest evaluation, epochs an hour and time left of a run.
+
+    After the last epoch there is still something to learn, and the last evaluation.
+    """
     if (following := row.following) is None:
         return ["", "", "", ""]
     epoch = f"{following.epochs}/{row.run.epochs}"
@@ -108,7 +111,8 @@ def standing(row: Row, now: float) -> list[str]:
     rate, left = following.rate, following.seconds_left(now)
     if row.state != "running" or rate is None:
         return [epoch, evaluation, "", ""]
-    return [epoch, evaluation, f"{rate * 3600:.4g}", tqdm.format_interval(left)]
+    left_text = "ending" if left is None else tqdm.format_interval(left)
+    return [epoch, evaluation, f"{rate * 3600:.4g}", left_text]
 
 
 def summary(rows: Sequence[Row], now: float, places: int | None) -> str:

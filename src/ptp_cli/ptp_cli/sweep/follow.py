@@ -65,8 +65,8 @@ class Following:
         return (self.epochs - self._since[1]) / (self._newest - self._since[0])
 
     def seconds_left(self, now: float) -> float | None:
-        """Until its end, if it goes on as it did."""
-        if not self.rate:
+        """Until its last epoch is done, if it goes on as it did; None where nobody knows."""
+        if not self.rate or self.epochs >= self.run.epochs:
             return None
         return max(0.0, (self.run.epochs - self.epochs) / self.rate - (now - self._newest))
 

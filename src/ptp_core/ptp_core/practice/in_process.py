@@ -36,6 +36,7 @@ from ptp_core.practice.practice_config import PracticeConfig
 from ptp_core.practice.run_folder import CHECKPOINT, RESULT
 from ptp_core.practice.search import make_search
 from ptp_core.training.checkpoint import load_checkpoint, save_again
+from ptp_core.training.weights import round_to
 from ptp_core.workers import Workers
 
 LEARNER = "learner.safetensors"
@@ -170,6 +171,8 @@ class InProcessPractice:
     def _finish(self, metrics: list[dict[str, Any]], cancelled: Cancelled) -> dict[str, Any]:
         """Learn what is still due, evaluate the end, write the result."""
         losses = self._learn(cancelled)
+        # What is evaluated is what the checkpoint will hold: rounding alone changes episodes.
+        round_to(self._checkpoint.iql, self._checkpoint.manifest["precision"])
         state = self._folder / FINAL
         state.mkdir(exist_ok=True)
         self._knowledge.save(state)

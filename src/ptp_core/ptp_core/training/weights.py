@@ -147,6 +147,12 @@ def serialise(module: nn.Module, precision: str = "float32", encoder_id: str = "
     return save(tensors, metadata={"encoder_id": encoder_id} if encoder_id else None)
 
 
+@torch.no_grad()
+def round_to(module: nn.Module, precision: str) -> None:
+    """Give a module's weights the values that a file of this precision holds."""
+    module.load_state_dict(load(serialise(module, precision)))
+
+
 def _encoder_id(content: bytes) -> str:
     size = int.from_bytes(content[:8], "little")
     try:
