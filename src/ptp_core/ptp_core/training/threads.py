@@ -24,9 +24,11 @@ def shared_networks(device: torch.device) -> Iterator[Callable[..., Iterable]]:
         yield map
         return
     workers = min(count, NETWORKS)
-    torch.set_num_threads(max(1, count // workers))
+    share = max(1, count // workers)
+    torch.set_num_threads(share)
     try:
-        with ThreadPoolExecutor(workers, "network") as pool:
+        # A new thread would begin with OpenMP's default, all cores.
+        with ThreadPoolExecutor(workers, "network", torch.set_num_threads, (share,)) as pool:
             yield pool.map
     finally:
         torch.set_num_threads(count)
