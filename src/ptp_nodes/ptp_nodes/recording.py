@@ -90,7 +90,7 @@ class Recording:
             episode_id=self._status.episode_id,
             end_reason="fault",
         )
-        answer = self._caller.service(self._finish, request, self._patience)
+        answer = self._caller.service(self._finish, request, self._patience, repeat=False)
         self._logger.warning(
             f"episode {request.episode_id} was being recorded for a practice that died: "
             f"kept as number {answer.number}, without a label"
@@ -109,7 +109,7 @@ class Recording:
             request.verdict = VERDICTS[success]
             request.end_reason = "judged"
             request.last_observation_seq = last_seq
-        answer = self._caller.service(self._finish, request, self._patience)
+        answer = self._caller.service(self._finish, request, self._patience, repeat=False)
         if not answer.saved:
             raise RequestError(ErrorCode.INTERNAL, "the recorder did not save the episode")
         return answer.number

@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 import threading
 import time
+import uuid
 from collections.abc import Callable
 from typing import Any
 
@@ -15,17 +16,22 @@ from rclpy.action.client import ClientGoalHandle
 from rclpy.client import Client
 from rclpy.node import Node
 from rclpy.task import Future
+from unique_identifier_msgs.msg import UUID
 
 from ptp_ros.errors import RequestError
 
 POLL = 0.1  # s between looks at whether the node stops
-ACCEPTANCE = 5.0  # s that a server may take to accept a goal
+REPEAT = 4.0  # s without an answer before a request is sent again; then twice as long each time
 
 
 class Caller:
     """Calls of one thread. Each either answers in time, or raises RequestError that says who.
 
     Never use it in a callback: the executor must spin meanwhile. `stop` ends every wait.
+
+    A request without an answer is sent again. A server that has just found the client, and not yet
+    the reader of the client's answers, drops its answer after 0.1 s (rmw_fastrtps), and on a busy
+    machine that happens to the first request of a graph.
     """
 
     def __init__(self, node: Node) -> None:
@@ -56,11 +62,15 @@ class Caller:
                     )
                 self._news.wait(POLL)
 
-    def service(self, client: Client, request: Any, timeout: float) -> Any:
-        """Response of a service; RequestError with the response's error where it carries one."""
+    def service(self, client: Client, request: Any, timeout: float, repeat: bool = True) -> Any:
+        """Response of a service; RequestError with the response's error where it carries one.
+
+        ``repeat`` False: the service must not be asked twice.
+        """
         name = client.srv_name
         self.until(client.service_is_ready, timeout, f"the service {name}")
-        return self._checked(self._finish(lambda: client.call_async(request), timeout, name))
+        answer = self._ask(lambda: client.call_async(request), timeout, name, repeat)
+        return self._checked(answer)
 
     def action(
         self,
@@ -125,18 +135,44 @@ class Caller:
     ) -> ClientGoalHandle:
         self.until(client.server_is_ready, timeout, f"the action {name}")
         note = None if on_feedback is None else lambda message: on_feedback(message.feedback)
+        number = UUID(uuid=list(uuid.uuid4().bytes))
+        sent = 0
+
+        def send() -> Future:
+            nonlocal sent
+            sent += 1
+            return client.send_goal_async(goal, note, number)
+
         # A server takes a goal at once; one that was killed may look ready for a while.
-        patience = min(timeout, ACCEPTANCE)
-        handle = self._finish(lambda: client.send_goal_async(goal, note), patience, name)
-        if not handle.accepted:
+        handle = self._ask(send, min(timeout, 2 * REPEAT), name)
+        # It rejects a number that it has: then the first request did arrive.
+        if not handle.accepted and sent == 1:
             raise RequestError(ErrorCode.UNAVAILABLE, f"{name} rejected the goal")
         return handle
 
-    def _finish(self, send: Callable[[], Future], timeout: float, name: str) -> Any:
-        """Result of the future that ``send()`` returns."""
-        future = self._send(send, timeout, name)
-        self.until(future.done, timeout, f"the answer of {name}")
-        return future.result()
+    def _ask(
+        self, send: Callable[[], Future], timeout: float, name: str, repeat: bool = True
+    ) -> Any:
+        """Result of the future that ``send()`` returned last; requests are served in turn."""
+        deadline = time.monotonic() + timeout
+        wait = REPEAT if repeat else timeout
+        while True:
+            future = self._send(send, timeout, name)
+            ends = min(time.monotonic() + wait, deadline)
+            self.until(
+                lambda sent=future, end=ends: sent.done() or time.monotonic() > end,
+                math.inf,
+                f"the answer of {name}",
+            )
+            if future.done():
+                return future.result()
+            if time.monotonic() > deadline:
+                raise RequestError(
+                    ErrorCode.UNAVAILABLE,
+                    f"the answer of {name} did not come within {timeout:g} s",
+                )
+            self._node.get_logger().warning(f"no answer of {name} for {wait:g} s: asked again")
+            wait *= 2
 
     def _send(self, send: Callable[[], Future], timeout: float, name: str) -> Future:
         """The future that ``send()`` returns.
