@@ -22,7 +22,7 @@ monitor: setup  ## add what ptp monitor needs: Rerun, 0.7 GB
 		"monitor: Rerun needs numpy 2, this ROS 2 is built for numpy 1: use RViz" >&2; exit 2; }
 	@.venv/bin/python -m pip install --require-hashes --no-deps -r requirements-monitor.lock
 
-sweep: setup  ## add what ptp sweep --ray needs: Ray, 0.3 GB
+sweep: setup  ## add what ptp sweep --ray needs: Ray
 	@.venv/bin/python -m pip install --require-hashes --no-deps -r requirements-sweep.lock
 
 # Graphs of nodes need the cores for themselves; tests of the packages without one share them.

@@ -163,6 +163,8 @@ def test_what_does_not_fit_is_refused(folder, tmp_path):
         settings(folder, method="dreams")
     with pytest.raises(InputError, match="epochs is 0"):
         settings(folder, epochs=0)
+    with pytest.raises(InputError, match=r"cannot be made.*colour"):
+        practise(settings(folder, env_kwargs={"colour": "blue"}), tmp_path / "blue", worlds=1)
     out = tmp_path / "out"
     practise(settings(folder, epochs=1), out)
     with pytest.raises(InputError, match="practised with other settings"):

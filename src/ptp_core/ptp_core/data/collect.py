@@ -110,6 +110,15 @@ def environment_factory(name: str) -> Callable[..., gymnasium.Env]:
         raise InputError(f'environment "{name}" cannot be imported: {error}') from error
 
 
+def make_environment(name: str, arguments: dict[str, Any]) -> gymnasium.Env:
+    """An environment of ``module:factory``; InputError says what cannot be imported or made."""
+    factory = environment_factory(name)
+    try:
+        return factory(**arguments)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{name} cannot be made: {error}") from error
+
+
 def demonstrate(env: gymnasium.Env, index: int, config: DataConfig) -> Trajectory:
     """Run the scripted expert with Gaussian action noise for ``config.steps`` steps.
 

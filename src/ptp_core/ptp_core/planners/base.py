@@ -9,7 +9,7 @@ from typing import Protocol
 
 import torch
 
-from ptp_core.errors import InputError
+from ptp_core.errors import InputError, PlanCancelled
 from ptp_core.shapes import LATENT_DIM
 
 
@@ -46,6 +46,12 @@ class Plan:
     costs: dict[str, float]
     seconds: float
     z: tuple[torch.Tensor, ...] = field(default=(), repr=False)
+
+
+def stop_if(cancelled: Callable[[], bool] | None) -> None:
+    """Raise PlanCancelled when ``cancelled()`` says so."""
+    if cancelled is not None and cancelled():
+        raise PlanCancelled("the plan was cancelled")
 
 
 class Planner(Protocol):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import torch
 
-from ptp_core.errors import PlanCancelled
+from ptp_core.planners.base import stop_if
 from ptp_core.planners.costs import CostTerms
 
 CandidateCost = Callable[[torch.Tensor], CostTerms]
@@ -62,8 +62,7 @@ class CEM:
         mean = torch.zeros(shape, device=device)
         std = torch.full(shape, self.initial_std, device=device)
         for iteration in range(self.iterations):
-            if cancelled is not None and cancelled():
-                raise PlanCancelled("the plan was cancelled")
+            stop_if(cancelled)
             # Drawn on the CPU: a seed means the same candidates on every device.
             noise = torch.randn((self.samples, *shape), generator=generator).to(mean)
             z = mean + std * noise

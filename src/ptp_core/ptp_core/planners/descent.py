@@ -14,7 +14,7 @@ from collections.abc import Callable
 import torch
 
 from ptp_core.config import PlannerConfig
-from ptp_core.errors import PlanCancelled
+from ptp_core.planners.base import stop_if
 from ptp_core.planners.costs import CostTerms
 from ptp_core.planners.mppi import Cost, Rollout, Solution, better, first_samples
 from ptp_core.planners.plan_buffer import PlanBuffer
@@ -59,16 +59,14 @@ class Descent:
 
         def judge(z, codes, latents, costs) -> None:
             nonlocal solution, iteration
-            index, terms = costs.best()
-            rows = torch.arange(len(start), device=start.device)
-            found = Solution(z[rows, index], codes[rows, index], latents[rows, index], terms)
+            found = Solution.cheapest(z, codes, latents, costs)
             solution = found if solution is None else better(solution, found)
             if on_iteration is not None:
                 on_iteration(iteration, solution.costs)
             iteration += 1
 
         def evaluate(z: torch.Tensor) -> CostTerms:
-            _stop_if(cancelled)
+            stop_if(cancelled)
             codes, latents = self.rollout(start, z)
             costs = self.cost(start, goal, latents, z)
             judge(z, codes, latents, costs)
@@ -84,7 +82,7 @@ class Descent:
             order = costs.total.argsort(dim=1, stable=True)[:, :elites]
             z, mean, squares = (_take(x, order) for x in (z, mean, squares))
             for _ in range(count):
-                _stop_if(cancelled)
+                stop_if(cancelled)
                 codes, latents, costs, gradient = self.slopes(start, goal, z)
                 judge(z, codes, latents, costs)
                 mean = torch.lerp(gradient, mean, MOMENTUM)
@@ -101,8 +99,3 @@ class Descent:
 def _take(values: torch.Tensor, order: torch.Tensor) -> torch.Tensor:
     """Candidates ``order`` (S, E) of each segment of (S, N, K, Z)."""
     return values.gather(1, order[:, :, None, None].expand(-1, -1, *values.shape[2:]))
-
-
-def _stop_if(cancelled: Callable[[], bool] | None) -> None:
-    if cancelled is not None and cancelled():
-        raise PlanCancelled("the plan was cancelled")

@@ -17,10 +17,9 @@ from dataclasses import dataclass
 import torch
 
 from ptp_core.config import GcpConfig
-from ptp_core.errors import PlanCancelled
 from ptp_core.models.midpoint_generator import MidpointGenerator
 from ptp_core.models.vqvae import VQVAE
-from ptp_core.planners.base import Plan, PlanFeedback, check_latent
+from ptp_core.planners.base import Plan, PlanFeedback, check_latent, stop_if
 from ptp_core.planners.costs import PAIRS_AT_ONCE, Value
 from ptp_core.planners.rollout import unroll
 from ptp_core.planners.seeding import spawn
@@ -83,8 +82,7 @@ class MidpointSearch:
         codes = None
         z, costs = [], []
         for layer in range(self.config.depth):
-            if cancelled is not None and cancelled():
-                raise PlanCancelled("the plan was cancelled")
+            stop_if(cancelled)
             pairs = len(nodes) - 1
             streams = spawn(generator, pairs)
             samples = self.config.samples[layer]

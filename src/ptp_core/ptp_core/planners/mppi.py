@@ -15,7 +15,7 @@ from typing import Protocol
 import torch
 
 from ptp_core.config import PlannerConfig
-from ptp_core.errors import PlanCancelled
+from ptp_core.planners.base import stop_if
 from ptp_core.planners.costs import CostTerms
 from ptp_core.planners.plan_buffer import PlanBuffer
 
@@ -34,6 +34,15 @@ class Solution:
     codes: torch.Tensor
     latents: torch.Tensor
     costs: CostTerms  # terms (S,)
+
+    @classmethod
+    def cheapest(
+        cls, z: torch.Tensor, codes: torch.Tensor, latents: torch.Tensor, costs: CostTerms
+    ) -> Solution:
+        """The candidate of least cost of each segment; arguments are (S, N, ...)."""
+        index, terms = costs.best()
+        rows = torch.arange(len(z), device=z.device)
+        return cls(z[rows, index], codes[rows, index], latents[rows, index], terms)
 
 
 class Search(Protocol):
@@ -84,15 +93,12 @@ class MPPI:
         z = torch.stack(draw).to(start.device)
         solution = None
         for iteration in range(config.iterations + 1):
-            if cancelled is not None and cancelled():
-                raise PlanCancelled("the plan was cancelled")
+            stop_if(cancelled)
             codes, latents = self.rollout(start, z)
             costs = self.cost(start, goal, latents, z)
-            index, terms = costs.best()
+            found = Solution.cheapest(z, codes, latents, costs)
             if on_iteration is not None:
-                on_iteration(iteration, terms)
-            rows = torch.arange(len(start), device=start.device)
-            found = Solution(z[rows, index], codes[rows, index], latents[rows, index], terms)
+                on_iteration(iteration, found.costs)
             keep_all = config.return_best == "best_so_far" and solution is not None
             solution = better(solution, found) if keep_all else found
             if iteration < config.iterations:

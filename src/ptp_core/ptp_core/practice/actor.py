@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from ptp_core.agents.iql import IQL
-from ptp_core.data.collect import environment_factory
+from ptp_core.data.collect import make_environment
 from ptp_core.errors import CheckpointError
 from ptp_core.planners.base import Plan
 from ptp_core.planners.plan_archive import PlanArchive, ProvenPlanner
@@ -93,7 +93,7 @@ class Actor:
         archive = PlanArchive(checkpoint.encoder_id)
         self._knowledge = Knowledge(checkpoint.iql, search.buffers, archive)
         self._state: Path | None = None
-        self._env = environment_factory(config.env)(**config.env_kwargs)
+        self._env = make_environment(config.env, config.env_kwargs)
 
     def run(self, job: Job, cancelled: Callable[[], bool] | None) -> Played:
         """Play an episode; raises PlanCancelled."""

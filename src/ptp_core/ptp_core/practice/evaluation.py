@@ -19,7 +19,7 @@ from typing import Any, Literal
 from tqdm import tqdm
 
 from ptp_core.config import FollowerConfig, PlannerConfig, to_dict
-from ptp_core.data.collect import environment_factory
+from ptp_core.data.collect import environment_factory, make_environment
 from ptp_core.data.files import write_atomically
 from ptp_core.errors import InputError
 from ptp_core.planners.plan_archive import PlanArchive, ProvenPlanner
@@ -160,11 +160,7 @@ class _Runner:
             # Nothing is judged here, so the file stays as it is.
             archive = PlanArchive(checkpoint.encoder_id, config.proven)
             self.planner = ProvenPlanner(self.planner, archive, explore=False)
-        factory = environment_factory(config.env)
-        try:
-            self.env = factory(**config.env_kwargs)
-        except (TypeError, ValueError) as error:
-            raise InputError(f"{config.env} cannot be made: {error}") from error
+        self.env = make_environment(config.env, config.env_kwargs)
 
     def run(self, key: Key, cancelled: Callable[[], bool] | None) -> EpisodeResult:
         config = self.config

@@ -15,8 +15,8 @@ from ptp_core.data.encoded import EncodedDataset
 from ptp_core.models.latent_vae import LatentVAE
 from ptp_core.models.midpoint_generator import MidpointGenerator, sample_triples
 from ptp_core.models.vqvae import VQVAE
-from ptp_core.training.loop import Budget, Metrics, run_stage
-from ptp_core.training.state import StageState, without_budget
+from ptp_core.training.loop import Metrics, run_as_configured
+from ptp_core.training.state import StageState, encoded_fingerprint
 
 SCALE_LATENTS = 8192  # that the VAE's shift and scale are taken from
 VALIDATION_LATENTS = 1024
@@ -105,12 +105,7 @@ def _train(
         optimisers={"adam": optimiser},
         generator=torch.Generator().manual_seed(config.seed),
         rng=np.random.default_rng(config.seed),
-        fingerprint={
-            "config": without_budget(settings),
-            "seed": config.seed,
-            "encoder_id": data.encoder_id,
-            "frames": len(data.codes),
-        },
+        fingerprint=encoded_fingerprint(settings, config.seed, data),
     )
 
     def train_step() -> Metrics:
@@ -128,19 +123,16 @@ def _train(
         metrics = loss(validation, held_out, rng, generator)[1]
         return {key: float(value) for key, value in metrics.items()}
 
-    scalars = run_stage(
+    return run_as_configured(
         name,
         folder,
         state,
         train_step,
-        budget=Budget(steps=settings.steps, max_minutes=settings.max_minutes),
-        decay=settings.learning_rate_decay,
+        settings,
+        config,
         validate=validate,
-        save_minutes=config.save_minutes,
-        log_every=config.log_every,
         progress=progress,
     )
-    return {**scalars, "steps": state.step, "seconds": state.seconds}
 
 
 def _lookup(vqvae: VQVAE) -> Lookup:

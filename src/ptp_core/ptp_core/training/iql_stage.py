@@ -18,8 +18,8 @@ from ptp_core.errors import ConfigError
 from ptp_core.models.subgoal_generator import GeneratorHierarchy
 from ptp_core.models.vqvae import VQVAE
 from ptp_core.training.imagination import imagine
-from ptp_core.training.loop import Budget, Metrics, run_stage
-from ptp_core.training.state import StageState, without_budget
+from ptp_core.training.loop import Metrics, run_as_configured
+from ptp_core.training.state import StageState, encoded_fingerprint
 from ptp_core.training.threads import shared_networks
 
 VALIDATION_TRANSITIONS = 1024
@@ -53,10 +53,7 @@ def train_iql(
         generator=torch.Generator().manual_seed(config.seed),
         rng=np.random.default_rng(config.seed),
         fingerprint={
-            "config": without_budget(settings),
-            "seed": config.seed,
-            "encoder_id": data.encoder_id,
-            "frames": len(data.codes),
+            **encoded_fingerprint(settings, config.seed, data),
             **({} if imagined is None else {"imagined": sha256(imagined.tobytes()).hexdigest()}),
         },
     )
@@ -80,19 +77,17 @@ def train_iql(
         return {key: float(entry) for key, entry in {**value, **q, **policy}.items()}
 
     with shared_networks(device) as run:
-        scalars = run_stage(
+        scalars = run_as_configured(
             "iql",
             folder,
             state,
             train_step,
-            budget=Budget(steps=settings.steps, max_minutes=settings.max_minutes),
-            decay=settings.learning_rate_decay,
+            settings,
+            config,
             validate=validate,
-            save_minutes=config.save_minutes,
-            log_every=config.log_every,
             progress=progress,
         )
-    return iql.eval(), {**scalars, "steps": state.step, "seconds": state.seconds}
+    return iql.eval(), scalars
 
 
 def _imagined(

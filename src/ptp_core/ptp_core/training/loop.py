@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from tqdm import tqdm
@@ -105,6 +105,39 @@ def run_stage(
         finally:
             log.close()
     return last_scalars()
+
+
+def run_as_configured(
+    name: str,
+    folder: Path,
+    state: StageState,
+    train_step: Callable[[], Metrics],
+    settings: Any,
+    config: Any,
+    *,
+    validate: Callable[[], dict[str, float]],
+    progress: bool,
+    row: int = 0,
+    share: float = 1.0,
+) -> dict[str, float]:
+    """`run_stage` with a budget and decay of ``settings`` and the habits of the whole ``config``.
+
+    ``share``: part of the settings' minutes. The scalars tell steps and seconds, too.
+    """
+    scalars = run_stage(
+        name,
+        folder,
+        state,
+        train_step,
+        budget=Budget(steps=settings.steps, max_minutes=settings.max_minutes * share),
+        decay=settings.learning_rate_decay,
+        validate=validate,
+        save_minutes=config.save_minutes,
+        log_every=config.log_every,
+        progress=progress,
+        row=row,
+    )
+    return {**scalars, "steps": state.step, "seconds": state.seconds}
 
 
 def _set_rates(state: StageState, rates: dict[str, float], fraction: float) -> None:

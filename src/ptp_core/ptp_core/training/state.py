@@ -15,6 +15,7 @@ from safetensors.torch import load, save_file
 from torch import nn
 
 from ptp_core.config import to_dict
+from ptp_core.data.encoded import EncodedDataset
 from ptp_core.data.files import write_atomically
 from ptp_core.errors import CheckpointError
 
@@ -25,6 +26,16 @@ def without_budget(settings: Any) -> dict[str, Any]:
     for name in ("steps", "max_minutes"):
         values.pop(name)
     return values
+
+
+def encoded_fingerprint(settings: Any, seed: int, data: EncodedDataset) -> dict[str, Any]:
+    """What a stage on encoded trajectories depends on, beside its budget."""
+    return {
+        "config": without_budget(settings),
+        "seed": seed,
+        "encoder_id": data.encoder_id,
+        "frames": len(data.codes),
+    }
 
 
 @dataclass

@@ -14,8 +14,8 @@ from ptp_core.data.encoded import EncodedDataset
 from ptp_core.errors import DatasetError
 from ptp_core.models.subgoal_generator import HORIZONS, GeneratorHierarchy
 from ptp_core.models.vqvae import VQVAE
-from ptp_core.training.loop import Budget, Metrics, run_stage
-from ptp_core.training.state import StageState, without_budget
+from ptp_core.training.loop import Metrics, run_as_configured
+from ptp_core.training.state import StageState, encoded_fingerprint
 
 VALIDATION_WINDOWS = 256
 
@@ -67,12 +67,7 @@ def _train_one(
         optimisers={"adam": optimiser},
         generator=torch.Generator().manual_seed(seed),
         rng=np.random.default_rng(seed),
-        fingerprint={
-            "config": without_budget(settings),
-            "seed": config.seed,
-            "encoder_id": data.encoder_id,
-            "frames": len(data.codes),
-        },
+        fingerprint=encoded_fingerprint(settings, config.seed, data),
     )
     held_out = _latents(
         vqvae,
@@ -101,22 +96,18 @@ def _train_one(
         ]
         return {key: float(value) for key, value in metrics.items()}
 
-    scalars = run_stage(
+    return run_as_configured(
         name,
         folder,
         state,
         train_step,
-        budget=Budget(
-            steps=settings.steps, max_minutes=settings.max_minutes * _share(settings, gaps)
-        ),
-        decay=settings.learning_rate_decay,
+        settings,
+        config,
         validate=validate,
-        save_minutes=config.save_minutes,
-        log_every=config.log_every,
         progress=progress,
         row=row,
+        share=_share(settings, gaps),
     )
-    return {**scalars, "steps": state.step, "seconds": state.seconds}
 
 
 def _share(settings: SubgoalGeneratorConfig, gaps: GapConfig) -> float:

@@ -11,7 +11,7 @@ from torch import nn
 
 from ptp_core.config import TrainConfig, VQVAEConfig
 from ptp_core.models.vqvae import VQVAE, to_float
-from ptp_core.training.loop import Budget, Metrics, run_stage
+from ptp_core.training.loop import Metrics, run_as_configured
 from ptp_core.training.state import StageState, without_budget
 
 VALIDATION_IMAGES = 512
@@ -73,19 +73,17 @@ def train_vqvae(
         return {key: float(torch.stack([part[key] for part in parts]).mean()) for key in keys}
 
     vqvae.train()
-    scalars = run_stage(
+    scalars = run_as_configured(
         "vqvae",
         folder,
         state,
         train_step,
-        budget=Budget(steps=settings.steps, max_minutes=settings.max_minutes),
-        decay=settings.learning_rate_decay,
+        settings,
+        config,
         validate=validate,
-        save_minutes=config.save_minutes,
-        log_every=config.log_every,
         progress=progress,
     )
-    return vqvae.eval(), {**scalars, "steps": state.step, "seconds": state.seconds}
+    return vqvae.eval(), scalars
 
 
 class _Weighting:
