@@ -7,17 +7,23 @@ import os
 import sys
 from pathlib import Path
 
-from ptp_bringup.shared import released_checkpoint, shared_root
+from ptp_bringup.shared import released_checkpoint, released_finetuned, shared_root
 from ptp_bringup.stack import Argument, From, NodeSpec
 from ptp_description import sawyer_urdf_path
 
 TRUTH = ("true", "false")
+RELEASED = "released"
 LEVELS = ("debug", "info", "warn", "error", "fatal")
 
 
 def checkpoint_folder(text: str) -> str:
     """Absolute folder of a checkpoint; empty means the released one."""
     return os.path.abspath(text) if text else str(released_checkpoint())
+
+
+def finetuned_folder(text: str) -> str:
+    """Absolute folder of fine-tuned policies; "released" means those of the project."""
+    return str(released_finetuned()) if text == RELEASED else absolute(text)
 
 
 def absolute(text: str) -> str:
@@ -60,6 +66,7 @@ COMMON = (
 )
 
 NETWORKS = {"checkpoint": From("checkpoint", checkpoint_folder)}
+FINETUNED = {"finetuned": From("finetuned", finetuned_folder)}
 
 RVIZ = NodeSpec(
     "rviz2",

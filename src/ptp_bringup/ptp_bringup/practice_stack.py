@@ -38,7 +38,7 @@ OWN = (
     Argument("record_images", "true", "record the large pictures, too", ("true", "false")),
     Argument("learn", "true", "start the learner", ("true", "false")),
 )
-REPLACED = ("output", "record", "goal_image")
+REPLACED = ("output", "record", "goal_image", "finetuned")
 
 
 def inside(name: str) -> Callable[[str], str]:

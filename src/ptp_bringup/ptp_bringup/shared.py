@@ -31,6 +31,11 @@ def released_baselines() -> Path:
     return shared_root() / "models" / "baselines"
 
 
+def released_finetuned() -> Path:
+    """Policies that practised one task each, from the released checkpoint."""
+    return shared_root() / "models" / "finetuned"
+
+
 def released_checkpoint() -> Path:
     """The checkpoint that comes with the project, in models/. Raises CheckpointError."""
     models = shared_root() / "models"

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from ptp_bringup.pieces import (
     COMMON,
+    FINETUNED,
     NETWORKS,
     RVIZ,
     SIM_CLOCK,
@@ -71,6 +72,12 @@ SIM = Stack(
             TRUTH,
         ),
         Argument("view", "true", "start the view node: pictures, markers, path, videos", TRUTH),
+        Argument(
+            "finetuned",
+            "",
+            "folder of policies that practised, for the goals that they know; released: those in "
+            "models/; empty: none",
+        ),
         *COMMON,
     ),
     nodes=(
@@ -89,9 +96,9 @@ SIM = Stack(
             "ptp_nodes",
             "planner",
             "planner",
-            {**NETWORKS, **SIM_CLOCK, "preset": From("planner")},
+            {**NETWORKS, **SIM_CLOCK, **FINETUNED, "preset": From("planner")},
         ),
-        NodeSpec("ptp_nodes", "policy", "policy", {**NETWORKS, **SIM_CLOCK}),
+        NodeSpec("ptp_nodes", "policy", "policy", {**NETWORKS, **SIM_CLOCK, **FINETUNED}),
         NodeSpec(
             "ptp_nodes",
             "practice",

@@ -5,9 +5,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ptp_bringup.shared import released_baselines, released_checkpoint, shared_root
+from ptp_bringup.shared import (
+    released_baselines,
+    released_checkpoint,
+    released_finetuned,
+    shared_root,
+)
 
-__all__ = ["config_file", "released_baselines", "released_checkpoint", "shared_root"]
+__all__ = [
+    "config_file",
+    "released_baselines",
+    "released_checkpoint",
+    "released_finetuned",
+    "shared_root",
+]
 
 
 def config_file(name: str) -> Path:

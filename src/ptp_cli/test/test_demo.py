@@ -234,6 +234,7 @@ ABOUT = {
     "max_steps": 400,
     "planner": "fast",
     "checkpoint": {"folder": "models/<a>", "policy": "0123abcd", "encoder": "4567cdef"},
+    "finetuned": "models/<b>",
     "machine": {"machine_cpu": "Some & Co. CPU", "machine_cores": 2},
     "version": "0.1.0",
     "git_commit": "89abcdef0123",

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,6 +28,8 @@ from ptp_core.models.latent_vae import LatentVAE
 from ptp_core.models.midpoint_generator import MidpointGenerator
 from ptp_core.models.subgoal_generator import GeneratorHierarchy
 from ptp_core.models.vqvae import VQVAE
+from ptp_core.planners.plan_archive import PlanArchive
+from ptp_core.practice.finetuned import save_finetuned
 from ptp_core.shapes import EMBEDDING_DIM, GRID, IMAGE_SIZE
 from ptp_core.training.baselines import save_baselines
 from ptp_core.training.checkpoint import Checkpoint, save_checkpoint
@@ -136,6 +139,18 @@ def tiny_baselines(
         torch.manual_seed(seed)
         modules = {"vae": LatentVAE(config.vae), "midpoints": MidpointGenerator(config.midpoints)}
     save_baselines(folder, modules, config, {"vae": {"loss": 1.0}}, encoder_id)
+
+
+def tiny_finetuned(
+    path: Path, checkpoint: Checkpoint, goal: torch.Tensor, add: float
+) -> dict[str, torch.Tensor]:
+    """Write a fine-tuned policy for a goal (720,), all weights higher by ``add``; return these."""
+    path.parent.mkdir(exist_ok=True)
+    iql = copy.deepcopy(checkpoint.iql)
+    iql.load_state_dict({name: value + add for name, value in iql.state_dict().items()})
+    archive = PlanArchive(checkpoint.encoder_id)
+    save_finetuned(path, iql, goal[None].numpy(), archive, checkpoint, {"added": add})
+    return iql.state_dict()
 
 
 def _tell_pictures_apart(vqvae: VQVAE) -> None:

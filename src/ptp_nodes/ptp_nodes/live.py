@@ -9,6 +9,7 @@ from ptp_interfaces.msg import PolicyUpdate
 from rclpy.node import Node
 
 from ptp_core.errors import CheckpointError
+from ptp_core.practice.finetuned import FineTunedPolicies
 from ptp_core.practice.live_weights import LiveWeights, WeightsUpdate
 from ptp_core.training.checkpoint import Checkpoint
 from ptp_nodes.networks import weights_version
@@ -26,6 +27,7 @@ class LiveNetworks:
     def __init__(self, node: Node) -> None:
         self._node = node
         self._checkpoint: Checkpoint | None = None
+        self._policies: FineTunedPolicies | None = None
         self._weights: LiveWeights | None = None
         self._newest: PolicyUpdate | None = None
         self.refused = 0
@@ -33,18 +35,23 @@ class LiveNetworks:
         self._updates = NewestFirst(self._pool, self._stage)
         node.create_subscription(PolicyUpdate, POLICY_UPDATE, self._updates.put, LATCHED)
 
-    def use(self, checkpoint: Checkpoint) -> None:
-        """Update these networks from now on, with an update that came earlier too."""
-        self._checkpoint = checkpoint
+    def use(self, checkpoint: Checkpoint, policies: FineTunedPolicies | None = None) -> None:
+        """Update these networks from now on, with an update that came earlier too.
+
+        ``policies``: who may have changed them to fine-tuned ones.
+        """
+        self._checkpoint, self._policies = checkpoint, policies
         self._weights = LiveWeights(checkpoint.iql, checkpoint.encoder_id)
         if self._newest is not None:
             self._updates.put(self._newest)
 
     @property
     def version(self) -> str:
-        """Identity of the weights in use: the checkpoint's, and "+n" after update n."""
+        """Identity of the weights in use: of the file they are from, and "+n" after update n."""
         live = self._weights.version
-        return weights_version(self._checkpoint) + (f"+{live}" if live else "")
+        tuned = None if self._policies is None else self._policies.current
+        base = weights_version(self._checkpoint) if tuned is None else tuned.sha256[:12]
+        return base + (f"+{live}" if live else "")
 
     @property
     def number(self) -> int:

@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from ptp_interfaces.msg import ErrorCode
 
 from ptp_core.errors import CheckpointError
+from ptp_core.practice.finetuned import FineTunedPolicies
 from ptp_core.shapes import CODE_LENGTH
 from ptp_core.training.checkpoint import Checkpoint, load_checkpoint
 from ptp_ros.errors import RequestError
@@ -22,6 +24,23 @@ class NetworkParameters(ManagedParameters):
     """Parameters of a node that runs networks."""
 
     checkpoint: str = parameter("", "folder of the checkpoint: manifest.json and weights")
+
+
+@dataclass(frozen=True)
+class PolicyNetworkParameters(NetworkParameters):
+    """Parameters of a node that runs the networks which practice changes."""
+
+    finetuned: str = parameter(
+        "", "folder of policies that practised one task each, taken for its goals; empty: none"
+    )
+
+
+def finetuned_policies(
+    parameters: PolicyNetworkParameters, checkpoint: Checkpoint
+) -> FineTunedPolicies | None:
+    """The policies that the parameters name. Raises CheckpointError where they do not fit."""
+    folder = parameters.finetuned
+    return FineTunedPolicies(checkpoint, Path(folder)) if folder else None
 
 
 def load_networks(parameters: NetworkParameters) -> Checkpoint:

@@ -16,9 +16,16 @@ from ptp_core.config import PlannerConfig
 from ptp_core.planners.base import Plan, PlanFeedback, Planner
 from ptp_core.planners.factory import make_planner, planner_config
 from ptp_core.planners.plan_archive import PlanArchive, Proven, ProvenPlanner
+from ptp_core.practice.finetuned import FineTunedPlanner, FineTunedPolicies
 from ptp_core.training.checkpoint import Checkpoint
 from ptp_nodes.live import LiveNetworks
-from ptp_nodes.networks import NetworkParameters, check_codes, check_encoder, load_networks
+from ptp_nodes.networks import (
+    PolicyNetworkParameters,
+    check_codes,
+    check_encoder,
+    finetuned_policies,
+    load_networks,
+)
 from ptp_ros.actions import Goal, SingleGoalServer
 from ptp_ros.diagnostics import ERROR, OK, Diagnostics
 from ptp_ros.images import array_to_image
@@ -32,7 +39,7 @@ CHECKPOINT = "checkpoint"  # preset: the settings that the checkpoint was made w
 
 
 @dataclass(frozen=True)
-class PlannerParameters(NetworkParameters):
+class PlannerParameters(PolicyNetworkParameters):
     """Parameters of the planner node; ``planner.*`` override single settings of the preset."""
 
     preset: str = parameter(
@@ -57,6 +64,7 @@ class PlannerNode(ManagedNode):
         self._checkpoint: Checkpoint | None = None
         self._planners: dict[str, Planner] = {}
         self._archive: PlanArchive | None = None
+        self._policies: FineTunedPolicies | None = None
         self._tried: tuple[str, Proven] | None = None  # episode and its plan, to be judged
         self._plans = 0
         self._last_seconds = 0.0
@@ -78,7 +86,8 @@ class PlannerNode(ManagedNode):
 
     def _configure(self) -> None:
         self._checkpoint = load_networks(self.parameters)
-        self._live.use(self._checkpoint)
+        self._policies = finetuned_policies(self.parameters, self._checkpoint)
+        self._live.use(self._checkpoint, self._policies)
         self._planners, self._tried = {}, None
         proven = self.parameters.proven
         if proven:
@@ -94,6 +103,8 @@ class PlannerNode(ManagedNode):
             planner = make_planner(self._checkpoint, config, threads=self.parameters.threads)
             if self._archive is not None:
                 planner = ProvenPlanner(planner, self._archive, explore=True)
+            if self._policies is not None:
+                planner = FineTunedPlanner(planner, self._policies)
             self._planners[preset] = planner
         return self._planners[preset]
 

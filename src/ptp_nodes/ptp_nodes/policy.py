@@ -17,8 +17,15 @@ from ptp_core.practice.controller import ActResult, Controller
 from ptp_core.training.checkpoint import Checkpoint
 from ptp_nodes.keep_alive import KeepAlive, wait_for_reader
 from ptp_nodes.live import LiveNetworks
-from ptp_nodes.networks import NetworkParameters, check_codes, check_encoder, load_networks
+from ptp_nodes.networks import (
+    PolicyNetworkParameters,
+    check_codes,
+    check_encoder,
+    finetuned_policies,
+    load_networks,
+)
 from ptp_nodes.observations import Arrival, ObservationGate
+from ptp_nodes.pursuit import NEWS, Pursuit
 from ptp_robot.action import ActionScale
 from ptp_ros.actions import Goal, SingleGoalServer
 from ptp_ros.diagnostics import ERROR, OK, WARN, Diagnostics
@@ -42,13 +49,12 @@ from ptp_ros.topics import (
 )
 
 DEFAULT_SCALE = ActionScale()
-NEWS = 0.1  # s between words to the client, and between figures
 SIGN_OF_LIFE = 1.0  # the same while nothing happens
 SCALARS = ("latency_ms", "inference_ms", "distance", "subgoal", "weights_version")
 
 
 @dataclass(frozen=True)
-class PolicyParameters(NetworkParameters):
+class PolicyParameters(PolicyNetworkParameters):
     """Parameters of the policy node; ``follower.*`` override the checkpoint's settings."""
 
     translation: float = parameter(
@@ -120,8 +126,9 @@ class PolicyNode(ManagedNode):
     def _configure(self) -> None:
         self._checkpoint = load_networks(self.parameters)
         config = apply_overrides(self, self._checkpoint.config.follower, self._overrides)
-        self._controller = Controller(self._checkpoint, config)
-        self._live.use(self._checkpoint)
+        policies = finetuned_policies(self.parameters, self._checkpoint)
+        self._controller = Controller(self._checkpoint, config, policies)
+        self._live.use(self._checkpoint, policies)
         self._epsilon = self._checkpoint.config.iql.reward_epsilon
         # The first call of a network pays for set-up; nobody should wait for it later.
         self._controller.start(None, np.zeros(len(Latent().codes), np.int64), seed=0)
@@ -138,7 +145,7 @@ class PolicyNode(ManagedNode):
         self._goals += 1
         self._gate.restart(request.first_observation_seq)
         self._controller.start(plan if request.plan.count else None, target[0], request.seed)
-        episode = _Episode(request.episode_id, self._goals, plan, target[0])
+        episode = Pursuit(request.episode_id, self._goals, plan, target[0])
         result = ReachGoal.Result()
         try:
             wait_for_reader(self._commands, self.parameters.give_up_after, goal.raise_if_canceled)
@@ -169,7 +176,7 @@ class PolicyNode(ManagedNode):
             )
         return plan, target
 
-    def _step(self, goal: Goal, episode: _Episode, result: ReachGoal.Result) -> None:
+    def _step(self, goal: Goal, episode: Pursuit, result: ReachGoal.Result) -> None:
         def problem(error: RequestError) -> None:
             self._problems += 1
             self.get_logger().error(f"holding still: {error}")
@@ -233,7 +240,7 @@ class PolicyNode(ManagedNode):
         command.header.frame_id = BASE_FRAME
         return command
 
-    def _hold(self, episode: _Episode) -> None:
+    def _hold(self, episode: Pursuit) -> None:
         """Tell the arm to stand still and keep its gripper as it is."""
         last = episode.last_command
         if last is None or not self.context.ok():
@@ -253,7 +260,7 @@ class PolicyNode(ManagedNode):
 
     def _info(
         self,
-        episode: _Episode,
+        episode: Pursuit,
         arrival: Arrival,
         decision: ActResult,
         command: CartesianDelta,
@@ -308,37 +315,6 @@ class PolicyNode(ManagedNode):
         if self._server.running:
             return OK, "reaching a goal", figures
         return (WARN if self._problems else OK), "idle", figures
-
-
-class _Episode:
-    """What the thread of one goal remembers."""
-
-    def __init__(self, name: str, number: int, plan: np.ndarray, goal: np.ndarray) -> None:
-        self.name, self.number = name, number
-        self.count = len(plan)
-        self._targets = np.concatenate([plan, goal[None]]).astype(np.uint16)
-        self.last_codes: np.ndarray | None = None
-        self.last_command: CartesianDelta | None = None
-        self.latencies: list[float] = []
-        self.feedback = ReachGoal.Feedback()
-        self._told = time.monotonic() - NEWS
-
-    def due(self, period: float) -> bool:
-        """Whether nothing was said for ``period`` s; if so, now is the time that counts."""
-        now = time.monotonic()
-        if now - self._told < period:
-            return False
-        self._told = now
-        return True
-
-    def target(self, index: int) -> np.ndarray:
-        """Codes (144,) of subgoal ``index``; the number of subgoals is the goal's."""
-        return self._targets[index]
-
-    def answered(self, codes: np.ndarray, command: CartesianDelta, latency: float) -> None:
-        """Remember the newest observation and command."""
-        self.last_codes, self.last_command = codes, command
-        self.latencies.append(latency)
 
 
 def main() -> int:

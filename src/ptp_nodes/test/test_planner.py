@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The planner node plans as the library does, reports, can be canceled, and refuses nonsense."""
 
+import hashlib
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,8 @@ from safetensors.numpy import load_file
 
 from ptp_core.config import PlannerConfig
 from ptp_core.planners.factory import make_planner
+from ptp_core.planners.plan_archive import PlanArchive
+from ptp_core.practice.finetuned import save_finetuned
 from ptp_core.training.checkpoint import load_checkpoint
 from ptp_nodes.planner import PlannerNode
 from ptp_ros.images import image_to_array
@@ -165,6 +169,24 @@ def test_a_plan_that_worked_is_kept_and_done_again(graph, start, request_, tmp_p
     graph.remove(node)
     assert start(proven=str(path)).active
     assert plan(graph, request_).result.error_code == ErrorCode.NONE
+
+
+def test_a_goal_that_was_practised_is_planned_for_with_its_networks_and_plans(
+    graph, start, folder, request_, tmp_path
+):
+    checkpoint = load_checkpoint(folder)
+    ends = np.stack([request_.start_codes, request_.goal_codes]).astype(np.int64)
+    latents = checkpoint.vqvae.lookup(torch.from_numpy(ends))
+    proven = make_planner(checkpoint).plan(*latents, torch.Generator().manual_seed(9))
+    archive = PlanArchive(checkpoint.encoder_id)
+    archive.judge(archive.add(proven, *latents), success=True)
+    path = tmp_path / "A.safetensors"
+    save_finetuned(path, checkpoint.iql, latents[1:].numpy(), archive, checkpoint, {})
+    start(finetuned=str(tmp_path))
+    found = plan(graph, request_).result.plan
+    assert np.array_equal(np.reshape(found.codes, (found.count, 144)), proven.codes)
+    version = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+    assert found.weights_version == version
 
 
 def trials(path):

@@ -3,6 +3,7 @@
 
 import numpy as np
 import pytest
+import torch
 from action_msgs.msg import GoalStatus
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
@@ -16,6 +17,9 @@ from std_msgs.msg import Float64
 
 from ptp_core.config import FollowerConfig
 from ptp_core.practice.controller import Controller
+from ptp_core.practice.finetuned import FineTunedPolicies
+from ptp_core.testing import tiny_finetuned
+from ptp_core.training.checkpoint import load_checkpoint
 from ptp_nodes.networks import weights_version
 from ptp_nodes.policy import SCALARS
 from ptp_robot.action import ActionScale
@@ -58,6 +62,26 @@ def test_commands_are_those_of_the_controller_to_the_bit(start):
     assert result.distance == decisions[-1].distance
     assert result.subgoals_reached == sum(d.switched for d in decisions) == 2
     assert 0.0 < result.latency_p50 <= result.latency_p99
+
+
+def test_a_goal_that_was_practised_is_pursued_with_the_policy_that_did(
+    start, folder, tmp_path, graph
+):
+    node, robot = start()
+    graph.remove(node)
+    checkpoint = load_checkpoint(folder)
+    goal = checkpoint.vqvae.lookup(torch.from_numpy(robot.goal.astype(np.int64)))
+    path = tmp_path / "tuned" / "A.safetensors"
+    tiny_finetuned(path, checkpoint, goal, 0.05)
+    _, robot = start(finetuned=str(path.parent))
+    robot.send(robot.request(max_steps=1))
+    shown = robot.walk(1)
+    policies = FineTunedPolicies(robot.checkpoint, path.parent)
+    controller = Controller(robot.checkpoint, policies=policies)
+    controller.start(None, robot.goal.astype(np.int64), SEED)
+    delta = ActionScale().to_delta(controller.act(shown[0].astype(np.int64)).action)
+    assert (robot.commands[0].dx, robot.commands[0].dy) == (delta.dx, delta.dy)
+    assert robot.commands[0].weights_version == policies.members[0].sha256[:12]
 
 
 def test_every_step_is_reported_with_what_was_seen_pursued_and_done(start):

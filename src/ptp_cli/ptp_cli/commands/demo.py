@@ -36,6 +36,13 @@ def add_parser(subparsers) -> None:
         help="fast, descent, best, paper, checkpoint (its own settings), or a YAML file with a "
         "planner section (default: fast)",
     )
+    add(
+        "--finetuned",
+        default="released",
+        metavar="DIR",
+        help="policies that practised these tasks; none: as trained offline (default: those in "
+        "models/, where the checkpoint is the released one)",
+    )
     add("--max-steps", type=int, default=400, metavar="N", help="control steps (default: 400)")
 
 
@@ -52,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # the nodes need the cores
 
     from ptp_cli.demo.show import DemoSettings, show
-    from ptp_cli.shared import config_file, released_checkpoint
+    from ptp_cli.shared import config_file, released_checkpoint, released_finetuned
     from ptp_core.planners.factory import PRESETS, planner_config
     from ptp_core.training.checkpoint import load_checkpoint
     from ptp_sim.tasks import TASKS
@@ -64,6 +71,10 @@ def run(args: argparse.Namespace) -> int:
     if planner not in (*PRESETS, "checkpoint"):
         planner = str(config_file(planner))
         planner_config(planner)
+    finetuned = None if args.finetuned == "none" else Path(args.finetuned)
+    if args.finetuned == "released":
+        released = released_finetuned()
+        finetuned = released if released.is_dir() and not args.checkpoint else None
     settings = DemoSettings(
         tasks=tuple(dict.fromkeys(args.tasks)),
         episodes=args.episodes,
@@ -72,5 +83,6 @@ def run(args: argparse.Namespace) -> int:
         planner=planner,
         out=args.out,
         checkpoint=load_checkpoint(args.checkpoint or released_checkpoint()),
+        finetuned=finetuned,
     )
     return show(settings)

@@ -43,6 +43,14 @@ def add_parser(subparsers) -> None:
         help="do plans again that worked best in practice, from its plans.safetensors",
     )
     add(
+        "--finetuned",
+        nargs="?",
+        const="released",
+        metavar="DIR",
+        help="take the policies that practised these goals, and their plans, from DIR, which ptp "
+        "practice leaves; without DIR: the released ones, in models/",
+    )
+    add(
         "--workers",
         type=int,
         default=os.cpu_count() or 1,
@@ -56,6 +64,7 @@ def run(args: argparse.Namespace) -> int:
     """Evaluate; return the exit status."""
     import dataclasses
 
+    from ptp_cli.shared import released_finetuned
     from ptp_core.errors import InputError
     from ptp_core.practice.evaluation import EvaluationConfig, evaluate
     from ptp_core.training.checkpoint import load_checkpoint
@@ -63,6 +72,9 @@ def run(args: argparse.Namespace) -> int:
     if args.workers < 1:
         raise InputError(f"--workers is {args.workers}; it must be at least 1")
     settings = run_settings(args)
+    finetuned = args.finetuned
+    if finetuned is not None:
+        finetuned = released_finetuned() if finetuned == "released" else Path(finetuned)
     follower = load_checkpoint(settings["checkpoint"]).config.follower
     if args.actions is not None:
         follower = dataclasses.replace(follower, sample_actions=args.actions == "sample")
@@ -73,6 +85,7 @@ def run(args: argparse.Namespace) -> int:
         follower=follower,
         plan_buffer=args.plan_buffer,
         proven=args.proven,
+        finetuned=finetuned,
     )
     try:
         result = evaluate(config, workers=args.workers, output=args.json)

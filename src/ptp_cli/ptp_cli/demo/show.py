@@ -45,6 +45,7 @@ class DemoSettings:
     planner: str  # preset or YAML file, as the planner node takes it
     out: Path
     checkpoint: Checkpoint
+    finetuned: Path | None = None  # folder of policies that practised
 
 
 def show(settings: DemoSettings) -> int:
@@ -92,6 +93,7 @@ def _processes(settings: DemoSettings) -> list[Process]:
         "max_steps": str(settings.max_steps),
         "planner": settings.planner,
         "checkpoint": str(settings.checkpoint.folder),
+        "finetuned": "" if settings.finetuned is None else str(settings.finetuned),
         "mode": "lock_step",
         "output": str(settings.out),
         "params_file": str(shared_root() / "config" / "demo.yaml"),
@@ -134,6 +136,7 @@ def _about(settings: DemoSettings) -> dict[str, Any]:
             "policy": files["iql.safetensors"]["sha256"][:12],
             "encoder": settings.checkpoint.encoder_id[:12],
         },
+        "finetuned": _finetuned(settings),
         "machine": machine(),
         "version": __version__,
         "git_commit": git_commit(),
@@ -146,6 +149,7 @@ def _demo_command(settings: DemoSettings) -> str:
     words = ["ptp", "demo", "--tasks", *settings.tasks, "--episodes", str(settings.episodes)]
     words += ["--seed", str(settings.seed), "--planner", settings.planner]
     words += ["--max-steps", str(settings.max_steps), "--out", _short(settings.out)]
+    words += ["--finetuned", _finetuned(settings)]
     return shlex.join([*words, "--checkpoint", _short(settings.checkpoint.folder)])
 
 
@@ -153,6 +157,7 @@ def _commands(settings: DemoSettings) -> list[tuple[str, str]]:
     folder = shlex.quote(_short(settings.checkpoint.folder))
     tasks, seed = settings.tasks, settings.seed
     planner = "fast" if settings.planner == "checkpoint" else shlex.quote(settings.planner)
+    tuned = f" --finetuned {shlex.quote(_finetuned(settings))}" if settings.finetuned else ""
     return [
         ("This demo", _demo_command(settings)),
         (
@@ -162,7 +167,7 @@ def _commands(settings: DemoSettings) -> list[tuple[str, str]]:
         (
             "Success over many episodes",
             f"ptp evaluate --tasks {' '.join(tasks)} --episodes 50 --seed {seed} "
-            f"--planner {planner} --checkpoint {folder} --json out/evaluation.json",
+            f"--planner {planner} --checkpoint {folder}{tuned} --json out/evaluation.json",
         ),
         (
             "The same policy without its planner",
@@ -170,6 +175,10 @@ def _commands(settings: DemoSettings) -> list[tuple[str, str]]:
             f"--seed {seed} --checkpoint {folder} --json out/model_free.json",
         ),
     ]
+
+
+def _finetuned(settings: DemoSettings) -> str:
+    return "none" if settings.finetuned is None else _short(settings.finetuned)
 
 
 def _short(path: Path) -> str:

@@ -93,15 +93,7 @@ class PlanArchive:
 
     def save(self, path: Path) -> None:
         """Write every plan that was tried."""
-        tried = [plan for plan in self.plans if plan.trials]
-        tensors = {}
-        for index, plan in enumerate(tried):
-            record = np.array([plan.cost, plan.trials, plan.successes, plan.first], np.float64)
-            tensors[f"{index:06d}/ends"] = plan.ends
-            tensors[f"{index:06d}/codes"] = plan.codes
-            tensors[f"{index:06d}/latents"] = plan.latents
-            tensors[f"{index:06d}/record"] = record
-        metadata = {"encoder_id": self._encoder_id}
+        tensors, metadata = self.tensors(), {"encoder_id": self._encoder_id}
         write_atomically(path, lambda partial: save_file(tensors, partial, metadata=metadata))
 
     def load(self, path: Path) -> None:
@@ -112,21 +104,36 @@ class PlanArchive:
                 header = file.read(int.from_bytes(file.read(8), "little"))
             if self._encoder_id.encode() not in header:
                 raise CheckpointError(f"{path}: plans of another encoder: name another file")
-            for name in sorted({name.split("/")[0] for name in tensors}):
-                cost, trials, successes, first = tensors[f"{name}/record"]
-                self.plans.append(
-                    Proven(
-                        tensors[f"{name}/ends"],
-                        tensors[f"{name}/codes"],
-                        tensors[f"{name}/latents"],
-                        float(cost),
-                        int(trials),
-                        int(successes),
-                        bool(first),
-                    )
-                )
+            self.take(tensors)
         except (OSError, SafetensorError, KeyError, ValueError) as error:
             raise CheckpointError(f"{path}: no plan archive ({error}); delete it") from error
+
+    def tensors(self) -> dict[str, np.ndarray]:
+        """Every plan that was tried, as named arrays for a file."""
+        tensors = {}
+        for index, plan in enumerate(plan for plan in self.plans if plan.trials):
+            record = np.array([plan.cost, plan.trials, plan.successes, plan.first], np.float64)
+            tensors[f"{index:06d}/ends"] = plan.ends
+            tensors[f"{index:06d}/codes"] = plan.codes
+            tensors[f"{index:06d}/latents"] = plan.latents
+            tensors[f"{index:06d}/record"] = record
+        return tensors
+
+    def take(self, tensors: dict[str, np.ndarray]) -> None:
+        """Add the plans of `tensors`. Raises KeyError and ValueError where some are missing."""
+        for name in sorted({name.split("/")[0] for name in tensors}):
+            cost, trials, successes, first = tensors[f"{name}/record"]
+            self.plans.append(
+                Proven(
+                    tensors[f"{name}/ends"],
+                    tensors[f"{name}/codes"],
+                    tensors[f"{name}/latents"],
+                    float(cost),
+                    int(trials),
+                    int(successes),
+                    bool(first),
+                )
+            )
 
     def _fits(self, plan: Proven, start: torch.Tensor, goal: torch.Tensor) -> bool:
         apart = (torch.from_numpy(plan.ends) - torch.stack([start, goal]).cpu()).norm(dim=1)

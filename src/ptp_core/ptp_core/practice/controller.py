@@ -16,6 +16,7 @@ from ptp_core.practice.subgoal_follower import SubgoalFollower
 from ptp_core.shapes import CODE_LENGTH
 
 if TYPE_CHECKING:
+    from ptp_core.practice.finetuned import FineTunedPolicies
     from ptp_core.training.checkpoint import Checkpoint
 
 Codes = np.ndarray | torch.Tensor
@@ -35,13 +36,20 @@ class Controller:
     """Follows a plan with the checkpoint's policy. The networks' weights are read at every call.
 
     Everything comes in as code indices, so that a controller fed by messages acts like one that
-    is fed in process, to the bit. ``config`` defaults to the checkpoint's.
+    is fed in process, to the bit. ``config`` defaults to the checkpoint's. ``policies``:
+    fine-tuned ones, in place of the checkpoint's for the goals that they practised.
     """
 
-    def __init__(self, checkpoint: Checkpoint, config: FollowerConfig | None = None) -> None:
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        config: FollowerConfig | None = None,
+        policies: FineTunedPolicies | None = None,
+    ) -> None:
         self.config = config or checkpoint.config.follower
         self.vqvae = checkpoint.vqvae
         self.iql = checkpoint.iql
+        self._policies = policies
         self._follower = SubgoalFollower(self.config)
         self._generator: torch.Generator | None = None
         self._started = False
@@ -54,7 +62,10 @@ class Controller:
         """
         codes = plan.codes if isinstance(plan, Plan) else plan
         subgoals = None if codes is None else self._lookup(codes, "plan", 2)
-        self._follower.reset(subgoals, self._lookup(goal, "goal", 1))
+        target = self._lookup(goal, "goal", 1)
+        if self._policies is not None:
+            self._policies.use_for(target)
+        self._follower.reset(subgoals, target)
         self._generator = None
         if self.config.sample_actions:
             self._generator = torch.Generator().manual_seed(seed)

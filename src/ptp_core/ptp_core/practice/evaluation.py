@@ -26,6 +26,7 @@ from ptp_core.planners.plan_archive import PlanArchive, ProvenPlanner
 from ptp_core.planners.plan_buffer import load_buffers, save_buffers
 from ptp_core.practice.controller import Controller
 from ptp_core.practice.episode import run_episode
+from ptp_core.practice.finetuned import FineTunedPlanner, FineTunedPolicies
 from ptp_core.practice.methods import method_named
 from ptp_core.practice.partial_results import Key, PartialResults
 from ptp_core.practice.result import MAX_STEPS, EpisodeResult
@@ -54,6 +55,7 @@ class EvaluationConfig:
     follower: FollowerConfig | None = None  # None: the checkpoint's
     plan_buffer: Path | None = None  # earlier plans; read, extended and written back
     proven: Path | None = None  # plans and how often they worked, as practice leaves them
+    finetuned: Path | None = None  # folder of what practice left, one file a task
 
     def settings(self) -> dict[str, Any]:
         """What makes two results comparable, as plain values."""
@@ -71,6 +73,9 @@ class EvaluationConfig:
             "follower": to_dict(self.follower or checkpoint.config.follower),
             "plan_buffer": self.plan_buffer is not None,
             "proven_sha256": _sha256(self.proven),
+            "finetuned_sha256": None
+            if self.finetuned is None
+            else FineTunedPolicies(checkpoint, self.finetuned).sha256,
         }
 
 
@@ -100,8 +105,9 @@ def evaluate(
         raise InputError(f"{config.method} has no plan buffer")
     if config.plan_buffer is not None and workers > 1:
         raise InputError("a plan buffer orders the episodes: use it with one worker")
-    if config.proven is not None and config.plan_buffer is not None:
-        raise InputError("use proven plans or a plan buffer, not both")
+    given = (config.proven, config.plan_buffer, config.finetuned)
+    if sum(one is not None for one in given) > 1:
+        raise InputError("use proven plans, a plan buffer or fine-tuned policies, not several")
     if config.proven is not None and not config.proven.is_file():
         raise InputError(f"{config.proven}: no such file; practice leaves one")
     settings = config.settings()
@@ -151,7 +157,10 @@ class _Runner:
         self.config = config
         checkpoint = load_checkpoint(config.checkpoint)
         self.vqvae = checkpoint.vqvae
-        self.controller = Controller(checkpoint, config.follower)
+        policies = None
+        if config.finetuned is not None:
+            policies = FineTunedPolicies(checkpoint, config.finetuned)
+        self.controller = Controller(checkpoint, config.follower, policies)
         search = make_search(config.method, checkpoint, config.planner, config.baselines)
         self.planner, self.buffers = search.planner, search.buffers
         if config.plan_buffer is not None and config.plan_buffer.exists():
@@ -160,6 +169,8 @@ class _Runner:
             # Nothing is judged here, so the file stays as it is.
             archive = PlanArchive(checkpoint.encoder_id, config.proven)
             self.planner = ProvenPlanner(self.planner, archive, explore=False)
+        if policies is not None and self.planner is not None:
+            self.planner = FineTunedPlanner(self.planner, policies)
         self.env = make_environment(config.env, config.env_kwargs)
 
     def run(self, key: Key, cancelled: Callable[[], bool] | None) -> EpisodeResult:

@@ -30,10 +30,11 @@ from ptp_core.planners.hierarchy import HierarchicalPlanner
 from ptp_core.planners.plan_archive import PlanArchive
 from ptp_core.practice.actor import Actor, Job, Knowledge, Played
 from ptp_core.practice.epochs import Epochs
+from ptp_core.practice.finetuned import save_finetuned
 from ptp_core.practice.methods import method_named
 from ptp_core.practice.online_learner import OnlineLearner
 from ptp_core.practice.practice_config import PracticeConfig
-from ptp_core.practice.run_folder import CHECKPOINT, RESULT
+from ptp_core.practice.run_folder import CHECKPOINT, FINETUNED, RESULT
 from ptp_core.practice.search import make_search
 from ptp_core.training.checkpoint import load_checkpoint, save_again
 from ptp_core.training.weights import round_to
@@ -192,10 +193,24 @@ class InProcessPractice:
             "evaluations": evaluations,
         }
         save_again(self._folder / CHECKPOINT, self._checkpoint, figures)
+        finetuned = self._folder / FINETUNED / f"{self.config.task}.safetensors"
+        finetuned.parent.mkdir(exist_ok=True)
+        knowledge, goals = self._knowledge, self._goals()
+        save_finetuned(
+            finetuned, knowledge.iql, goals, knowledge.archive, self._checkpoint, figures
+        )
         text = json.dumps(result, indent=2) + "\n"
         write_atomically(self._folder / RESULT, lambda path: path.write_text(text, "utf-8"))
         shutil.rmtree(state)
         return result
+
+    def _goals(self) -> np.ndarray:
+        """Latents (n, 720) of the goals that were practised."""
+        if plans := self._knowledge.archive.plans:
+            return np.stack([plan.ends[1] for plan in plans])
+        # Without a plan the goal itself is pursued from the first step.
+        codes = np.stack([episode.targets[0] for episode in self._epochs.episodes()])
+        return self._checkpoint.vqvae.lookup(torch.from_numpy(codes.astype(np.int64))).numpy()
 
     def _finished(self, metrics: list[dict[str, Any]]) -> dict[str, Any] | None:
         """The result where it is there already."""

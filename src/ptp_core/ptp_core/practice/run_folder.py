@@ -13,6 +13,7 @@ from ptp_core.errors import InputError
 SETTINGS = "settings.json"
 RESULT = "result.json"
 CHECKPOINT = "checkpoint"
+FINETUNED = "finetuned"  # folder with one file, named after the task
 EPOCHS = "epochs"  # folder with one folder an epoch
 METRICS = "metrics.json"  # of an epoch
 
