@@ -22,6 +22,16 @@ class EpisodeError(PtpError):
     """A recorded episode cannot be written or read: disk, lock, truncated bag, other version."""
 
 
+class StorageError(PtpError, OSError):
+    """A file cannot be written. Made like OSError: errno, its text, path."""
+
+    def __str__(self) -> str:
+        return (
+            f"{self.filename}: cannot be written ({self.strerror}): make room, or name another "
+            "folder, and repeat the command; what was finished before is kept"
+        )
+
+
 class InputError(PtpError):
     """An image, latent, goal or action has a wrong shape, type or value."""
 

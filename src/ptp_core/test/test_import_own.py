@@ -133,7 +133,7 @@ def test_episodes_of_two_scales_are_not_mixed(record, senders, recording_session
     summary = import_bags(find_sources([recording_session.folder]), tmp_path / "d.h5")
     assert summary.episodes == 1
     assert "scaled by 0.01 m" in summary.reports[1]["reason"]
-    assert Dataset(tmp_path / "d.h5").description["translation"] == 0.05
+    assert Dataset(tmp_path / "d.h5").description["action_scale"]["translation"] == 0.05
 
 
 def test_a_damaged_bag_is_reported_and_the_others_are_imported(

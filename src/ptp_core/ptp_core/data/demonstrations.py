@@ -22,9 +22,11 @@ def encoded_demonstrations(
 
     ``kept`` is where the codes are stored for the next time; they are made again when it is
     missing, of another encoder or of another number of trajectories. ``progress`` hears pictures
-    done and in all. Raises DatasetError.
+    done and in all. Raises DatasetError, also where the actions are scaled in another way than
+    those that the checkpoint learned from.
     """
     data = Dataset(source)
+    _check_scale(data, checkpoint)
     if kept.exists():
         try:
             found = EncodedDataset.load(kept)
@@ -49,3 +51,18 @@ def encoded_demonstrations(
     kept.parent.mkdir(parents=True, exist_ok=True)
     encoded.save(kept)
     return encoded
+
+
+def _check_scale(data: Dataset, checkpoint: Checkpoint) -> None:
+    """Both say how far an action of 1 goes, unless they are older or of a foreign environment."""
+    learned = checkpoint.manifest["metrics"].get("data", {}).get("action_scale")
+    found = data.description.get("action_scale")
+    if learned and found and learned != found:
+        raise DatasetError(
+            f"{data.folder}: an action of 1 is {_scale(found)}, in the checkpoint's own "
+            f"demonstrations {_scale(learned)}: collect or import it with that scale"
+        )
+
+
+def _scale(values: dict[str, float]) -> str:
+    return f"{values['translation']:g} m and {values['rotation']:g} rad"

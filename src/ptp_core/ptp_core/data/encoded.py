@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 
 from ptp_core.data.dataset import DatasetArrays, split_count
 from ptp_core.data.files import write_atomically
@@ -54,7 +54,8 @@ class EncodedDataset:
         tensors = {"codes": self.codes, "actions": self.actions, "lengths": self.lengths}
         tensors = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
         metadata = {"encoder_id": self.encoder_id}
-        write_atomically(path, lambda partial: save_file(tensors, partial, metadata=metadata))
+        content = save(tensors, metadata=metadata)
+        write_atomically(path, lambda partial: partial.write_bytes(content))
 
     @classmethod
     def load(cls, path: Path) -> EncodedDataset:

@@ -8,11 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ptp_core.errors import StorageError
+
 
 def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
     """Let ``write`` fill a temporary file, flush it to the disk, rename it to ``path``.
 
-    Whatever ``write`` raises (a full disk, Ctrl-C) leaves ``path`` as it was.
+    Whatever ``write`` raises (Ctrl-C) leaves ``path`` as it was. Raises StorageError where the
+    disk does not take it.
     """
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
@@ -20,10 +23,18 @@ def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
         with open(partial, "rb") as file:
             os.fsync(file.fileno())
         os.replace(partial, path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise storage_error(error, path) from error
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
     flush_folder(path.parent)
+
+
+def storage_error(error: OSError, path: Path) -> StorageError:
+    """The same error, in one line that names ``path`` and the cure."""
+    return StorageError(error.errno, error.strerror or str(error), str(path))
 
 
 def flush_folder(folder: Path) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 
 from ptp_core.data.files import write_atomically
 from ptp_core.errors import CheckpointError
@@ -93,8 +93,8 @@ class PlanArchive:
 
     def save(self, path: Path) -> None:
         """Write every plan that was tried."""
-        tensors, metadata = self.tensors(), {"encoder_id": self._encoder_id}
-        write_atomically(path, lambda partial: save_file(tensors, partial, metadata=metadata))
+        content = save(self.tensors(), metadata={"encoder_id": self._encoder_id})
+        write_atomically(path, lambda partial: partial.write_bytes(content))
 
     def load(self, path: Path) -> None:
         """Add the plans that `save` wrote. Raises CheckpointError."""

@@ -8,7 +8,7 @@ from typing import Literal
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from ptp_core.data.files import write_atomically
 from ptp_core.errors import CheckpointError
@@ -76,7 +76,8 @@ def save_buffers(path: str | Path, buffers: list[PlanBuffer]) -> None:
         for level, buffer in enumerate(buffers)
         for name, tensor in buffer.state_dict().items()
     }
-    write_atomically(Path(path), lambda partial: save_file(tensors, partial))
+    content = save(tensors)
+    write_atomically(Path(path), lambda partial: partial.write_bytes(content))
 
 
 def load_buffers(path: str | Path, buffers: list[PlanBuffer]) -> None:

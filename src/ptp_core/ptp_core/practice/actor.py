@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from ptp_core.agents.iql import IQL
 from ptp_core.data.collect import make_environment
@@ -60,7 +60,7 @@ class Knowledge:
 
     def save(self, folder: Path) -> None:
         """Write all into ``folder``."""
-        save_file(self.iql.state_dict(), folder / WEIGHTS)
+        (folder / WEIGHTS).write_bytes(save(self.iql.state_dict()))
         if self.buffers:
             save_buffers(folder / BUFFERS, self.buffers)
         self.archive.save(folder / PROVEN)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ptp_core.data.files import flush_folder, write_atomically
+from ptp_core.data.files import flush_folder, storage_error, write_atomically
 from ptp_core.errors import CheckpointError, InputError
 from ptp_core.practice.online_learner import PracticeEpisode
 from ptp_core.practice.run_folder import EPOCHS, METRICS, SETTINGS, count_epochs, epoch_folder
@@ -68,7 +68,10 @@ class Epochs:
         metrics: dict[str, Any],
         save_state: Callable[[Path], None],
     ) -> None:
-        """Write the next epoch; ``save_state(folder)`` fills in what the one after it needs."""
+        """Write the next epoch; ``save_state(folder)`` fills in what the one after it needs.
+
+        Raises StorageError where the disk does not take it; the epoch is lost, nothing else.
+        """
         number = self.count
         building = self._folder / f"{number:06d}.{os.getpid()}.partial"
         shutil.rmtree(building, ignore_errors=True)
@@ -87,6 +90,9 @@ class Epochs:
             _flush(building)
             os.rename(building, self._path(number))
             flush_folder(self._folder)
+        except OSError as error:
+            shutil.rmtree(building, ignore_errors=True)
+            raise storage_error(error, self._path(number)) from error
         except BaseException:
             shutil.rmtree(building, ignore_errors=True)
             raise

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load, save_file
+from safetensors.torch import load, save
 from torch import nn
 
 from ptp_core.config import to_dict
@@ -65,14 +65,15 @@ class StageState:
         tensors = {
             name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()
         }
-        content = {
+        progress = {
             "step": self.step,
             "seconds": self.seconds,
             "rng": self.rng.bit_generator.state,
             "fingerprint": self.fingerprint,
         }
-        metadata = {"stage": json.dumps(content)}
-        write_atomically(path, lambda partial: save_file(tensors, partial, metadata=metadata))
+        metadata = {"stage": json.dumps(progress)}
+        content = save(tensors, metadata=metadata)
+        write_atomically(path, lambda partial: partial.write_bytes(content))
 
     def resume(self, path: Path) -> bool:
         """Load ``path`` if it exists and belongs to the same settings; say whether it did.

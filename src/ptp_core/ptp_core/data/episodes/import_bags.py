@@ -139,8 +139,7 @@ def import_bags(
         "source": "bags",
         "episodes": [entry["name"] for entry in reports if entry["accepted"]],
         "labels": list(labels),
-        "translation": translation,
-        "rotation": rotation,
+        "action_scale": {"translation": translation, "rotation": rotation},
         "selection": dataclasses.asdict(selection),
         "mapping": None if mapping is None else to_dict(mapping),
     }
