@@ -42,8 +42,8 @@ SIM = Stack(
         ),
         Argument(
             "planner",
-            "fast",
-            "planner settings: fast, descent, best, paper, checkpoint or a YAML file",
+            "checkpoint",
+            "planner settings: checkpoint (its own), fast, descent, best, paper or a YAML file",
         ),
         Argument("episodes", "1", "episodes of each task"),
         Argument("seed", "0", "of scenes, plans and actions"),

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ptp_core.config import PlannerConfig
 
+CHECKPOINT = "checkpoint"  # planner settings: those that the checkpoint was made with
+
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add those of a run of episodes in process."""
@@ -36,8 +38,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add(
         "--planner",
         metavar="NAME",
-        help="settings of the ptp methods: fast, descent, best, paper, or a YAML file with a "
-        "planner section (default: fast); gcp and leap have theirs in --baselines",
+        help="settings of the ptp methods: checkpoint (its own), fast, descent, best, paper, or a "
+        "YAML file with a planner section (default: checkpoint); gcp and leap have theirs in "
+        "--baselines",
     )
     add(
         "--baselines",
@@ -70,7 +73,7 @@ def run_settings(args: argparse.Namespace) -> dict[str, Any]:
     from ptp_core.practice.methods import method_named
 
     method = method_named(args.method)
-    name = args.planner or ("fast" if method.search == "ptp" else None)
+    name = None if args.planner == CHECKPOINT else args.planner
     baselines = args.baselines or (released_baselines() if method.needs_baselines else None)
 
     return {

@@ -31,10 +31,10 @@ def add_parser(subparsers) -> None:
     add("--checkpoint", type=Path, metavar="DIR", help="default: the released one, in models/")
     add(
         "--planner",
-        default="fast",
+        default="checkpoint",
         metavar="NAME",
-        help="fast, descent, best, paper, checkpoint (its own settings), or a YAML file with a "
-        "planner section (default: fast)",
+        help="checkpoint (its own settings), fast, descent, best, paper, or a YAML file with a "
+        "planner section (default: checkpoint)",
     )
     add(
         "--finetuned",

@@ -156,7 +156,7 @@ def _demo_command(settings: DemoSettings) -> str:
 def _commands(settings: DemoSettings) -> list[tuple[str, str]]:
     folder = shlex.quote(_short(settings.checkpoint.folder))
     tasks, seed = settings.tasks, settings.seed
-    planner = "fast" if settings.planner == "checkpoint" else shlex.quote(settings.planner)
+    planner = shlex.quote(settings.planner)
     tuned = f" --finetuned {shlex.quote(_finetuned(settings))}" if settings.finetuned else ""
     return [
         ("This demo", _demo_command(settings)),

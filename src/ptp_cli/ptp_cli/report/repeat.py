@@ -86,14 +86,14 @@ def practice_command(run: PracticeRun) -> str:
         words += ["--actions", "mean"]
     if settings.get("proven"):
         words.append("--proven")
-    if settings.get("planner") and _preset(settings["planner"]) == "paper":
-        words += ["--planner", "paper"]
+    if settings.get("planner") and (preset := _preset(settings["planner"])):
+        words += ["--planner", preset]
     return shlex.join([*words, "--out", str(run.folder)])
 
 
 def _preset(planner: dict[str, Any]) -> str | None:
     """Name of the preset, however the method divides its plans."""
-    for name in ("fast", "paper"):
+    for name in ("fast", "descent", "best", "paper"):
         preset = to_dict(getattr(PlannerConfig, name)())
         divided = {"levels": planner.get("levels"), "subgoal_count": planner.get("subgoal_count")}
         if {**preset, **divided} == planner:
