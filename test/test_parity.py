@@ -5,7 +5,7 @@ import json
 
 import numpy as np
 import pytest
-from ptp_interfaces.msg import CartesianDelta, EpisodeStatus, StepInfo
+from ptp_interfaces.msg import ArmState, EpisodeStatus, StepInfo
 
 from ptp_core.planners.factory import make_planner
 from ptp_core.practice.controller import Controller
@@ -19,7 +19,7 @@ from ptp_nodes.policy import PolicyNode
 from ptp_nodes.practice import PracticeNode
 from ptp_robot.action import ActionScale
 from ptp_ros.testing import Graph, parameters
-from ptp_ros.topics import COMMAND, COMMANDS, EPISODE, LATCHED, RECORDS, STEP
+from ptp_ros.topics import ARM_STATE, EPISODE, LATCHED, RECORDS, STEP
 from ptp_sim.env import make_env
 from ptp_sim.sim_bridge import SimBridgeNode
 
@@ -60,7 +60,7 @@ def in_process(folder, task, method):
 
 
 def on_the_graph(folder, method, output):
-    """Steps and commands of one episode of each task, through real nodes and messages."""
+    """Steps of one episode of each task through real nodes, and the commands that came of them."""
     with Graph() as graph:
 
         def add(node, **values):
@@ -69,7 +69,7 @@ def on_the_graph(folder, method, output):
             graph.add(node(context=graph.context, parameter_overrides=options))
 
         steps = graph.collect(StepInfo, STEP, RECORDS)
-        commands = graph.collect(CartesianDelta, COMMAND, COMMANDS)
+        states = graph.collect(ArmState, ARM_STATE, RECORDS)
         status = graph.collect(EpisodeStatus, EPISODE, LATCHED)
         add(SimBridgeNode, mode="lock_step")
         for node in (EncoderNode, PlannerNode, PolicyNode):
@@ -86,16 +86,22 @@ def on_the_graph(folder, method, output):
         )
         graph.wait(lambda: status and status[-1].state == EpisodeStatus.FINISHED, "the end")
         graph.wait(lambda: len(steps) == len(TASKS) * STEPS, "all steps")
-        return steps, commands
+        answered = {step.observation_seq for step in steps}
+        graph.wait(lambda: answered <= commands(states).keys(), "the state after the last step")
+        return steps, commands(states)
+
+
+def commands(states):
+    """What the arm carried out, by the observation that it answers."""
+    return {state.command.observation_seq: state.command for state in states if state.moved}
 
 
 @pytest.mark.parametrize("method", ["ptp", "model_free"])
 def test_the_graph_acts_as_the_loop_in_process(folder, method, tmp_path):
-    steps, commands = on_the_graph(folder, method, tmp_path)
+    steps, answers = on_the_graph(folder, method, tmp_path)
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert summary["failures"] == []
     scale = ActionScale()
-    answers = {command.observation_seq: command for command in commands}
     for number, task in enumerate(TASKS):
         codes, actions, result = in_process(folder, task, method)
         assert len(np.unique(actions, axis=0)) == STEPS

@@ -100,8 +100,10 @@ def test_the_camera_stack_shows_a_video_file(up, folder, tmp_path):
         latents = graph.collect(Latent, LATENT, LATCHED)
         views = graph.collect(Image, VIEW_IMAGE, LATCHED)
         run = up("camera", f"device:={path}", f"checkpoint:={folder}")
-        graph.wait(lambda: latents and views, "latents and the view")
-    assert latents[0].error_code == ErrorCode.NONE
+        graph.wait(
+            lambda: views and any(latent.error_code == ErrorCode.NONE for latent in latents),
+            "latents and the view",
+        )
     tiles = image_to_array(views[-1])
     assert tiles.shape[1] > 3 * 240
     run.process.send_signal(signal.SIGINT)

@@ -13,7 +13,7 @@ import threading
 import time
 from pathlib import Path
 
-PATIENCE = 20.0  # s; only a failing test waits this long
+PATIENCE = 60.0  # s; only a failing test waits this long
 SILENCE = 60.0  # s that a stack on a busy machine may need to say what is expected
 
 

@@ -21,7 +21,7 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile
 
-PATIENCE = 20.0  # s; only a failing test waits this long
+PATIENCE = 60.0  # s; only a failing test waits this long
 
 
 def parameters(values: dict[str, Any]) -> list[Parameter]:
