@@ -12,6 +12,7 @@ from rclpy.qos import (
 )
 
 IMAGE_RAW = "image_raw"  # sensor_msgs/Image, any size, for people
+IMAGE_COMPRESSED = "image_raw/compressed"  # sensor_msgs/CompressedImage, as the camera gives it
 OBSERVATION = "observation"  # Observation, 48 x 48
 LATENT = "latent"  # Latent
 GOAL_IMAGE = "goal_image"  # sensor_msgs/Image, 48 x 48
