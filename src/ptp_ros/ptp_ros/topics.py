@@ -37,6 +37,7 @@ LEARNER_DUE = "learner/due"  # std_msgs/Float64: updates that the practised step
 VIEW_IMAGE = "view/image"  # sensor_msgs/Image: now | subgoal | goal
 VIEW_SUBGOALS = "view/subgoals"  # sensor_msgs/Image: the strip
 VIEW_MARKERS = "view/markers"  # visualization_msgs/MarkerArray
+VIEW_ALIGN = "view/align"  # sensor_msgs/Image: camera and its reference picture over each other
 
 PLAN_SUBGOALS = "plan_subgoals"  # action
 REACH_GOAL = "reach_goal"  # action
