@@ -17,6 +17,7 @@ from ptp_interfaces.action import PlanSubgoals, ReachGoal
 from ptp_interfaces.msg import ArmState, EpisodeStatus, ErrorCode, Latent, SubgoalPlan
 from ptp_interfaces.srv import EncodeImage, JudgeEpisode, ResetScene
 from rclpy.action import ActionClient
+from rclpy.client import Client
 from rclpy.node import Node
 from sensor_msgs.msg import Image
 
@@ -136,7 +137,7 @@ class PracticeNode(Node):
         """Set up the scene and show the goal picture."""
         self._pace.wait()
         request = ResetScene.Request(task=task, protocol=protocol, seed=seed)
-        response = self._caller.service(self._reset_client, request, self._settings.patience)
+        response = self._ask_scene(self._reset_client, request)
         self._first_seq = self._last_seq = self._awaited = response.observation_seq
         self._goal_image = response.goal_image
         if self._settings.goal_image:
@@ -249,9 +250,16 @@ class PracticeNode(Node):
     def judge(self) -> Verdict:
         """Judge the last observation."""
         request = JudgeEpisode.Request(observation_seq=self._last_seq)
-        response = self._caller.service(self._judge_client, request, self._settings.patience)
+        response = self._ask_scene(self._judge_client, request)
         first = response.first_success if response.first_success >= 0 else None
         return Verdict(response.success, first)
+
+    def _ask_scene(self, client: Client, request: Any) -> Any:
+        """Response of who sets up and judges the scene: a person may take their time."""
+        patience = self._settings.patience
+        return self._caller.service(
+            client, request, self._settings.scene_patience or patience, appears=patience
+        )
 
     # Callbacks.
 

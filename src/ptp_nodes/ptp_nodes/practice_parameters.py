@@ -45,6 +45,11 @@ class PracticeParameters:
     patience: float = parameter(
         60.0, "s to wait for a node to appear and for quick answers", minimum=0.1
     )
+    scene_patience: float = parameter(
+        0.0,
+        "s that setting up or judging the scene may take, where a person does it; 0: patience",
+        minimum=0.0,
+    )
     plan_patience: float = parameter(900.0, "s that a plan may take", minimum=1.0)
     silence: float = parameter(
         60.0, "s without news from planner or policy until they count as dead", minimum=1.0
