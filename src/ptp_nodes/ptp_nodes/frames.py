@@ -11,7 +11,8 @@ from ptp_core.errors import InputError
 from ptp_nodes.cameras.controls import Wish, fix
 from ptp_nodes.cameras.device import Capture, Device, Format, Frame
 
-SETTLE = 10  # frames of a camera that nobody sees: it forgets what was set before the first
+FIRST = 3  # frames after which a camera keeps what it is told
+SETTLE = 10  # frames until exposure and white balance have arrived; nobody sees them
 RETRY = 1.0  # s between looks for a device that is not there
 
 
@@ -19,7 +20,7 @@ class FrameSource:
     """Reads a device until it is stopped.
 
     A lasting device that is missing or vanishes is looked for every ``retry`` s. Each time it is
-    found, its controls are set, set again after the first ``settle`` frames, and read back.
+    found, its controls are set, set again after the first frames, and read back.
     ``report`` hears of each change once: (text, "info", "warning" or "error").
     """
 
@@ -30,14 +31,12 @@ class FrameSource:
         *,
         wishes: Sequence[Wish] = (),
         report: Callable[[str, str], None],
-        settle: int = SETTLE,
         retry: float = RETRY,
     ) -> None:
         self._device = device
         self._wanted = wanted
         self._wishes = wishes
         self._report = report
-        self._settle = settle if device.lasting else 0
         self._retry = retry
         self._newest: Frame | None = None
         self._count = 0
@@ -95,9 +94,9 @@ class FrameSource:
 
     def _read(self, capture: Capture) -> None:
         """Read until the stop, or until there are no more frames."""
-        if self._settle:
+        if self._device.lasting:
             self._fix(capture)
-            if not self._skip(capture):
+            if not self._skip(capture, FIRST):
                 return
             self.disobeyed = [*self._wanted.unlike(capture.format), *self._fix(capture)]
             if self.disobeyed:
@@ -106,8 +105,7 @@ class FrameSource:
                     "will not look as those that the networks know: see docs/camera.md",
                     "warning",
                 )
-            # Exposure and white balance take some frames to arrive.
-            if not self._skip(capture):
+            if not self._skip(capture, SETTLE):
                 return
         while not self._stop.is_set() and (frame := capture.read()) is not None:
             self._count += 1
@@ -116,8 +114,6 @@ class FrameSource:
     def _fix(self, capture: Capture) -> list[str]:
         return [] if capture.panel is None else fix(capture.panel, self._wishes)
 
-    def _skip(self, capture: Capture) -> bool:
-        """Whether ``settle`` frames came."""
-        return all(
-            not self._stop.is_set() and capture.read() is not None for _ in range(self._settle)
-        )
+    def _skip(self, capture: Capture, count: int) -> bool:
+        """Whether so many frames came."""
+        return all(not self._stop.is_set() and capture.read() is not None for _ in range(count))

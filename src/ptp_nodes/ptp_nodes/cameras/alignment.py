@@ -12,38 +12,31 @@ import numpy as np
 
 from ptp_core.data.files import write_atomically
 from ptp_core.errors import InputError
+from ptp_nodes.cameras.shift import place
 from ptp_nodes.pictures import row
 from ptp_ros.images import read_picture
 
 REFERENCE = "camera.png"  # beside the goals
-LEAST_LIKENESS = 0.15  # below it the two show different things, and the shift means nothing
 GREEN, MAGENTA = (0, 255, 0), (255, 0, 255)
 
 
 @dataclass(frozen=True)
 class Shift:
-    """Where the live picture lies, seen from the reference.
-
-    ``turn`` and ``zoom`` come from the shifts of the picture's quarters; both are rough.
-    """
+    """Where the live picture lies, seen from the reference."""
 
     right: float  # pixels
     down: float  # pixels
     turn: float  # degrees, clockwise
     zoom: float  # 0.01: one percent larger
     farthest: float  # pixels that the corner goes that goes farthest
-    likeness: float  # height of the correlation's peak, 1 for the same picture
+    likeness: float  # correlation of what both show, 1 for the same picture
+    is_sure: bool  # whether the pictures have enough in common for the numbers to mean anything
     brighter: float  # difference of the means, of 255
 
     @property
     def pixels(self) -> float:
         """Length of the shift."""
         return math.hypot(self.right, self.down)
-
-    @property
-    def is_sure(self) -> bool:
-        """Whether the two pictures have enough in common."""
-        return self.likeness >= LEAST_LIKENESS
 
     def within(self, tolerance: float) -> bool:
         """Whether the camera stands where it stood, to ``tolerance`` pixels."""
@@ -53,8 +46,9 @@ class Shift:
         """The numbers, and what to do."""
         if not self.is_sure:
             return (
-                f"the pictures have too little in common (likeness {self.likeness:.2f}): look at "
-                "the blend, and turn the camera until both show the same"
+                f"the pictures have too little in common (likeness {self.likeness:.2f}): put the "
+                "table and the arm as they were, then turn the camera until the overlay shows one "
+                "picture"
             )
         return (
             f"shift {self.pixels:.1f} px (right {self.right:+.1f}, down {self.down:+.1f}), "
@@ -78,49 +72,25 @@ class Shift:
 
 
 def shift_between(reference: np.ndarray, live: np.ndarray) -> Shift:
-    """Compare two pictures of one size, RGB uint8 (H, W, 3), by phase correlation."""
+    """Compare two pictures of one size, RGB uint8 (H, W, 3). Raises InputError for others."""
     if reference.shape != live.shape:
         raise InputError(
             f"the live picture is {live.shape[1]} x {live.shape[0]}, the reference "
             f"{reference.shape[1]} x {reference.shape[0]}: give the camera the size of before"
         )
     first, second = (cv2.cvtColor(p, cv2.COLOR_RGB2GRAY) for p in (reference, live))
-    right, down, likeness = _correlate(first, second)
-    height, width = first.shape
-    middle_x, middle_y = width // 2, height // 2
-    rows, values = [], []
-    for top in (0, height - middle_y):
-        for left in (0, width - middle_x):
-            part = np.s_[top : top + middle_y, left : left + middle_x]
-            dx, dy, like = _correlate(first[part], second[part])
-            x, y = left + middle_x / 2 - width / 2, top + middle_y / 2 - height / 2
-            # Small turns and zooms: point p shifts by t + zoom * p + turn * p', p' at 90 deg.
-            rows += [[like, 0.0, like * x, -like * y], [0.0, like, like * y, like * x]]
-            values += [like * dx, like * dy]
-    _, _, zoom, turn = np.linalg.lstsq(np.array(rows), np.array(values), rcond=None)[0]
-    corner = math.hypot(width, height) / 2
+    found = place(first, second)
+    corner = math.hypot(*first.shape) / 2
     return Shift(
-        right=right,
-        down=down,
-        turn=math.degrees(turn),
-        zoom=float(zoom),
-        farthest=math.hypot(right, down) + math.hypot(turn, zoom) * corner,
-        likeness=likeness,
+        right=found.right,
+        down=found.down,
+        turn=math.degrees(found.turn),
+        zoom=found.zoom,
+        farthest=math.hypot(found.right, found.down) + math.hypot(found.turn, found.zoom) * corner,
+        likeness=found.likeness,
+        is_sure=found.is_sure,
         brighter=float(second.mean()) - float(first.mean()),
     )
-
-
-def _correlate(first: np.ndarray, second: np.ndarray) -> tuple[float, float, float]:
-    """Shift of the second grey picture, right and down, and the peak's height.
-
-    At half the size: the sensor's grain and a JPEG's blocks stay where they are when the camera
-    moves, and would hold the peak at zero.
-    """
-    size = (first.shape[1] // 2, first.shape[0] // 2)
-    halves = [cv2.resize(p, size, interpolation=cv2.INTER_AREA) for p in (first, second)]
-    window = cv2.createHanningWindow(size, cv2.CV_32F)
-    (right, down), peak = cv2.phaseCorrelate(*(h.astype(np.float32) for h in halves), window)
-    return 2 * right, 2 * down, peak
 
 
 def overlay(reference: np.ndarray, live: np.ndarray, size: int = 480) -> np.ndarray:
