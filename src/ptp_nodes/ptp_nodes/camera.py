@@ -16,6 +16,7 @@ from rclpy.time import Time
 from sensor_msgs.msg import CompressedImage, Image
 
 from ptp_core.errors import InputError
+from ptp_core.numbering import first_number
 from ptp_nodes.camera_parameters import CameraParameters
 from ptp_nodes.cameras.device import Device, Frame, make_device
 from ptp_nodes.cameras.health import Health
@@ -50,7 +51,8 @@ class CameraNode(ManagedNode):
         super().__init__("camera", **options)
         self._given_device = device
         self._source: FrameSource | None = None
-        self._seq = self._last = self._damaged = 0
+        self._seq = self._first = first_number()
+        self._last = self._damaged = 0
         self._fault = ""  # of the newest frame
         self._brightness = math.nan
         self._activated = time.monotonic()
@@ -159,7 +161,7 @@ class CameraNode(ManagedNode):
             self._jpegs.publish(jpeg)
 
     def _status(self):
-        figures = {"device": self.parameters.device, "observations": self._seq}
+        figures = {"device": self.parameters.device, "observations": self._seq - self._first}
         source = self._source
         if source is not None:
             newest = source.newest

@@ -291,8 +291,10 @@ class OperatorNode(Node):
 
     def _remind(self) -> None:
         question = self._person.question
-        if question is not None:
-            waited = time.monotonic() - question.since
+        if question is None:
+            return
+        waited = time.monotonic() - question.since
+        if waited >= self._settings.remind:
             self.get_logger().info(f"waiting for a person for {waited:.0f} s: {question.text}")
 
     def _status(self):
