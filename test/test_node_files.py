@@ -15,6 +15,7 @@ from ptp_core.config import FollowerConfig
 from ptp_nodes.camera import CameraParameters
 from ptp_nodes.learner import LearnerParameters
 from ptp_nodes.networks import NetworkParameters
+from ptp_nodes.operator_parameters import OperatorParameters
 from ptp_nodes.planner import PlannerParameters
 from ptp_nodes.policy import PolicyParameters
 from ptp_nodes.practice import PracticeParameters
@@ -29,6 +30,7 @@ PARAMETERS = {
     "camera": CameraParameters,
     "encoder": NetworkParameters,
     "learner": LearnerParameters,
+    "operator": OperatorParameters,
     "planner": PlannerParameters,
     "policy": PolicyParameters,
     "practice": PracticeParameters,

@@ -22,6 +22,7 @@ setup(
             "camera = ptp_nodes.camera:main",
             "encoder = ptp_nodes.encoder:main",
             "learner = ptp_nodes.learner:main",
+            "operator = ptp_nodes.operator:main",
             "planner = ptp_nodes.planner:main",
             "policy = ptp_nodes.policy:main",
             "practice = ptp_nodes.practice:main",

@@ -17,10 +17,12 @@ from ptp_interfaces.action import PlanSubgoals, ReachGoal
 from ptp_interfaces.msg import ArmState, EpisodeStatus, ErrorCode, Latent, SubgoalPlan
 from ptp_interfaces.srv import EncodeImage, JudgeEpisode, ResetScene
 from rclpy.action import ActionClient
+from rclpy.client import Client
 from rclpy.node import Node
 from sensor_msgs.msg import Image
 
 from ptp_core.errors import InputError
+from ptp_nodes.goals import goal_picture
 from ptp_nodes.keep_alive import SignsOfLife
 from ptp_nodes.pace import Pace
 from ptp_nodes.practice_parameters import PracticeParameters
@@ -30,7 +32,7 @@ from ptp_nodes.tally import NAMES, Tally
 from ptp_ros.client import Caller
 from ptp_ros.diagnostics import ERROR, OK, Diagnostics
 from ptp_ros.errors import RequestError
-from ptp_ros.images import array_to_image, read_picture
+from ptp_ros.images import array_to_image
 from ptp_ros.parameters import declare
 from ptp_ros.run import run
 from ptp_ros.scalars import Scalars
@@ -135,12 +137,12 @@ class PracticeNode(Node):
         """Set up the scene and show the goal picture."""
         self._pace.wait()
         request = ResetScene.Request(task=task, protocol=protocol, seed=seed)
-        response = self._caller.service(self._reset_client, request, self._settings.patience)
+        response = self._ask_scene(self._reset_client, request)
         self._first_seq = self._last_seq = self._awaited = response.observation_seq
         self._goal_image = response.goal_image
         if self._settings.goal_image:
             try:
-                pixels = read_picture(self._settings.goal_image)
+                pixels = goal_picture(self._settings.goal_image)
             except InputError as error:
                 raise RequestError(ErrorCode.BAD_IMAGE, str(error)) from error
             stamp = response.goal_image.header.stamp
@@ -248,9 +250,16 @@ class PracticeNode(Node):
     def judge(self) -> Verdict:
         """Judge the last observation."""
         request = JudgeEpisode.Request(observation_seq=self._last_seq)
-        response = self._caller.service(self._judge_client, request, self._settings.patience)
+        response = self._ask_scene(self._judge_client, request)
         first = response.first_success if response.first_success >= 0 else None
         return Verdict(response.success, first)
+
+    def _ask_scene(self, client: Client, request: Any) -> Any:
+        """Response of who sets up and judges the scene: a person may take their time."""
+        patience = self._settings.patience
+        return self._caller.service(
+            client, request, self._settings.scene_patience or patience, appears=patience
+        )
 
     # Callbacks.
 

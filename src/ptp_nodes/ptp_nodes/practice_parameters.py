@@ -31,8 +31,8 @@ class PracticeParameters:
     preset: str = parameter("", "planner settings; empty: the planner's own")
     goal_image: str = parameter(
         "",
-        "PNG or JPEG of the goal instead of the scene's own picture; success is still judged "
-        "by the scene's",
+        "goal file (ptp goal capture), PNG or JPEG of the goal instead of the scene's own "
+        "picture; success is still judged by the scene's",
     )
     output: str = parameter("", "folder for summary.json; empty: none is written")
     resume: bool = parameter(False, "go on with what an earlier run left over in output")
@@ -44,6 +44,11 @@ class PracticeParameters:
     )
     patience: float = parameter(
         60.0, "s to wait for a node to appear and for quick answers", minimum=0.1
+    )
+    scene_patience: float = parameter(
+        0.0,
+        "s that setting up or judging the scene may take, where a person does it; 0: patience",
+        minimum=0.0,
     )
     plan_patience: float = parameter(900.0, "s that a plan may take", minimum=1.0)
     silence: float = parameter(

@@ -22,6 +22,7 @@ from ptp_ros.errors import RequestError
 
 POLL = 0.1  # s between looks at whether the node stops
 REPEAT = 4.0  # s without an answer before a request is sent again; then twice as long each time
+RAREST = 30.0  # s between two, at most: who was started anew meanwhile has not heard of it
 
 
 class Caller:
@@ -62,15 +63,35 @@ class Caller:
                     )
                 self._news.wait(POLL)
 
-    def service(self, client: Client, request: Any, timeout: float, repeat: bool = True) -> Any:
+    def service(
+        self,
+        client: Client,
+        request: Any,
+        timeout: float,
+        repeat: bool = True,
+        appears: float | None = None,
+    ) -> Any:
         """Response of a service; RequestError with the response's error where it carries one.
 
-        ``repeat`` False: the service must not be asked twice.
+        ``repeat`` False: the service must not be asked twice. ``appears``: seconds to wait for
+        the service itself; None: as long as for its answer.
         """
         name = client.srv_name
-        self.until(client.service_is_ready, timeout, f"the service {name}")
+        patience = timeout if appears is None else appears
+        self.until(client.service_is_ready, patience, f"the service {name}")
         answer = self._ask(lambda: client.call_async(request), timeout, name, repeat)
         return self._checked(answer)
+
+    def trigger(self, client: Client, timeout: float) -> str:
+        """Message of a std_srvs/Trigger, asked once; RequestError with it where it failed."""
+        name = client.srv_name
+        self.until(client.service_is_ready, timeout, f"the service {name}")
+        answer = self._ask(
+            lambda: client.call_async(client.srv_type.Request()), timeout, name, repeat=False
+        )
+        if not answer.success:
+            raise RequestError(ErrorCode.UNAVAILABLE, answer.message)
+        return answer.message
 
     def action(
         self,
@@ -172,7 +193,7 @@ class Caller:
                     f"the answer of {name} did not come within {timeout:g} s",
                 )
             self._node.get_logger().warning(f"no answer of {name} for {wait:g} s: asked again")
-            wait *= 2
+            wait = min(2 * wait, RAREST)
 
     def _send(self, send: Callable[[], Future], timeout: float, name: str) -> Future:
         """The future that ``send()`` returns.

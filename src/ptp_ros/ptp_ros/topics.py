@@ -12,6 +12,7 @@ from rclpy.qos import (
 )
 
 IMAGE_RAW = "image_raw"  # sensor_msgs/Image, any size, for people
+IMAGE_COMPRESSED = "image_raw/compressed"  # sensor_msgs/CompressedImage, as the camera gives it
 OBSERVATION = "observation"  # Observation, 48 x 48
 LATENT = "latent"  # Latent
 GOAL_IMAGE = "goal_image"  # sensor_msgs/Image, 48 x 48
@@ -32,10 +33,13 @@ TABLE_STATE = "sim/table_state"  # TableState
 POLICY_UPDATE = "policy_update"  # PolicyUpdate
 RECORDER_STATUS = "recorder/status"  # RecorderStatus
 STEP_RECORD = "recorder/step"  # StepRecord
+DRIVER_STATE = "arm/driver_state"  # DriverState
+OPERATOR_PROMPT = "operator/prompt"  # std_msgs/String: what a person is asked; empty: nothing
 LEARNER_DUE = "learner/due"  # std_msgs/Float64: updates that the practised steps call for
 VIEW_IMAGE = "view/image"  # sensor_msgs/Image: now | subgoal | goal
 VIEW_SUBGOALS = "view/subgoals"  # sensor_msgs/Image: the strip
 VIEW_MARKERS = "view/markers"  # visualization_msgs/MarkerArray
+VIEW_ALIGN = "view/align"  # sensor_msgs/Image: camera and its reference picture over each other
 
 PLAN_SUBGOALS = "plan_subgoals"  # action
 REACH_GOAL = "reach_goal"  # action
@@ -47,6 +51,10 @@ ENCODE_IMAGE = "encode_image"  # service
 DECODE_LATENT = "decode_latent"  # service
 RESET_SCENE = "reset_scene"  # service
 JUDGE_EPISODE = "judge_episode"  # service
+OPERATOR_CONFIRM = "operator/confirm"  # service, std_srvs/Trigger: the scene is arranged
+OPERATOR_SUCCESS = "operator/success"  # service, std_srvs/Trigger: the table looks like the goal
+OPERATOR_FAILURE = "operator/failure"  # service, std_srvs/Trigger: it does not; or give up
+RESET_POSE = "arm/reset_pose"  # service, std_srvs/Trigger
 REARM = "arm/rearm"  # service: after a person let go
 
 BASE_FRAME = "base"  # the arm's mount; x forward, z up (REP 103)

@@ -3,24 +3,12 @@
 
 from __future__ import annotations
 
-import time
-
 from ptp_core.errors import InputError
+from ptp_core.numbering import first_number as first_number
 from ptp_robot.action import ActionScale, CartesianDelta
 
 MODES = ("lock_step", "real_time")
 MARGIN = 1.0 + 1e-9  # of rounding, on the largest motion
-NUMBERS_A_SECOND = 200  # more observations than any table makes
-NUMBERS = 2**31  # of 2**32, so that none runs out on the way
-
-
-def first_number() -> int:
-    """A number that is higher than all of a bridge that ran before on this machine.
-
-    After a restart nobody takes an old observation for a new one, and simulated time, which
-    counts observations, does not jump back. It begins anew once in 124 days.
-    """
-    return int(time.time() * NUMBERS_A_SECOND) % NUMBERS
 
 
 def simulated_time(number: int, step_seconds: float) -> int:

@@ -7,7 +7,8 @@ import time
 import pytest
 
 from ptp_core.errors import InputError
-from ptp_sim.stepping import NUMBERS_A_SECOND, CommandGate, first_number, simulated_time
+from ptp_core.numbering import NUMBERS_A_SECOND, first_number
+from ptp_sim.stepping import CommandGate, simulated_time
 
 
 def test_nothing_moves_before_the_first_picture():

@@ -23,6 +23,7 @@ ROLES = {
     ),
     "camera": Role("Nothing is seen", (topics.OBSERVATION, topics.IMAGE_RAW)),
     "arm_driver": Role("Nothing moves", (topics.ARM_STATE, topics.JOINT_STATES)),
+    "operator": Role("Nobody sets scenes up or judges them", (topics.OPERATOR_PROMPT,)),
     "encoder": Role("Pictures do not become latents: the policy is blind", (topics.LATENT,)),
     "planner": Role("Nobody finds subgoals, practice waits", (topics.PLAN,)),
     "policy": Role("Nobody follows the plan", (topics.COMMAND, topics.STEP)),
@@ -46,6 +47,7 @@ MAY_LACK_A_WRITER = (
     topics.LEARNER_DUE,
     topics.ALIVE,
     topics.IMAGE_RAW,
+    topics.DRIVER_STATE,
     topics.GOAL_IMAGE,
     topics.RECORDER_STATUS,
 )
