@@ -27,7 +27,7 @@ __all__ = ["RosbridgeLink", "RoundTrip"]
 
 UNACKNOWLEDGED = 0.5  # s that the kernel keeps sending again before it gives the connection up
 PING_AFTER = 0.5  # s between pings
-PING_PATIENCE = 1.0  # s without any answer until the connection is dropped
+PING_PATIENCE = 1.0  # s without its answer until the connection is dropped
 GOODBYE = 1.0  # s that closing may take
 LINGER = struct.pack("ii", 1, 0)  # closing throws away what is not sent yet
 NO_LINGER = struct.pack("ii", 0, 0)
@@ -108,6 +108,7 @@ class RosbridgeLink:
         factory.setProtocolOptions(
             autoPingInterval=PING_AFTER,
             autoPingTimeout=PING_PATIENCE,
+            autoPingRestartOnAnyTraffic=False,  # a pong says that ours arrived, too
             perMessageCompressionOffers=[],  # messages are small: it would cost time only
         )
         factory.on("ready", self._up)

@@ -44,6 +44,8 @@ from ptp_robot.kinematics import ARM_JOINTS, SawyerKinematics
 
 __all__ = ["SawyerBackend", "SawyerConfig"]
 
+WRENCH_PATIENCE = 0.25  # s until a wrench is not of now any more
+
 
 class SawyerBackend:
     """See `base.Backend`. Commands need an `enable` on the very connection that they go over."""
@@ -136,7 +138,7 @@ class SawyerBackend:
                 self._armed == heard.connection and heard.state.enabled and self._fresh(now),
                 self._trouble(now) or self._failure,
                 heard.gripper.opening(now) if self.config.gripper != "none" else None,
-                heard.wrench(now, self.config.silence),
+                heard.wrench(now, WRENCH_PATIENCE),
             )
 
     def enable(self) -> None:

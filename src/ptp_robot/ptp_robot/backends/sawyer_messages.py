@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -110,16 +111,20 @@ class RobotState:
 
 def ros_time(seconds: float) -> dict[str, int]:
     """Time of ROS 1 from seconds since the epoch."""
-    nanoseconds = round(seconds * 1e9)
-    return {"secs": nanoseconds // 10**9, "nsecs": nanoseconds % 10**9}
+    whole = math.floor(seconds)
+    more, nanoseconds = divmod(round((seconds - whole) * 1e9), 10**9)
+    return {"secs": whole + more, "nsecs": nanoseconds}
 
 
 def seconds_of(time: Any) -> float:
     """Seconds of a time of ROS 1. Raises BadMessage."""
     try:
-        return float(time["secs"]) + 1e-9 * float(time["nsecs"])
+        seconds = float(time["secs"]) + 1e-9 * float(time["nsecs"])
     except (TypeError, KeyError, ValueError) as error:
         raise BadMessage("a stamp is not of ROS 1 (secs, nsecs)") from error
+    if not math.isfinite(seconds):
+        raise BadMessage("a stamp is not finite")
+    return seconds
 
 
 def joints_of(
@@ -209,8 +214,10 @@ def _by_name(
     names, values = message.get(names_key), message.get(key)
     if not (isinstance(names, list) and isinstance(values, list)):
         raise BadMessage(f"{what} lack {names_key} or {key}")
-    # Older robots send no speed for what has none; only the arm's joints must be whole.
-    found = dict(zip(names, values))
+    try:
+        found = dict(zip(names, values))  # only the arm's joints must be whole
+    except TypeError as error:
+        raise BadMessage(f"{what} hold a name that is none") from error
     missing = [name for name in wanted if name not in found]
     if missing:
         raise BadMessage(f"{what} lack the {key} of {', '.join(missing)}")

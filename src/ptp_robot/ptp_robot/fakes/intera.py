@@ -85,7 +85,7 @@ class FakeIntera:
         self.bridge = FakeRosbridge(
             {**topics.SAWYER.heard, **topics.SAWYER.sent, **messages.OTHER_TOPICS},
             messages.FIELDS,
-            self._take,
+            self.take,
             {topics.TIME_SERVICE: lambda _: {"time": ros_time(self._epoch + self._time)}},
             host,
             port,
@@ -132,6 +132,12 @@ class FakeIntera:
         """Whether its motors are on."""
         with self._lock:
             return self._enabled
+
+    @property
+    def faults(self) -> list[str]:
+        """Faults that are on."""
+        with self._lock:
+            return sorted(self._faults)
 
     def push(self, wrench: Sequence[float]) -> None:
         """Let the hand feel this wrench (6,) [N, N m] from now on."""
@@ -245,9 +251,10 @@ class FakeIntera:
         self.arm.halt()
         self._tell_state()
 
-    # What it is told, in the thread of the bridge
+    # What it is told
 
-    def _take(self, topic: str, message: dict[str, Any]) -> None:
+    def take(self, topic: str, message: dict[str, Any]) -> None:
+        """Obey a message, from whomever: the bridge hands over those of its clients."""
         with self._lock:
             if topic == topics.COMMAND:
                 self._take_command(message)

@@ -60,6 +60,7 @@ class SawyerRig:
 
     def advance(self, seconds: float) -> None:
         """Let time pass; the back-end is read at the driver's rate."""
+        self.settle()  # what was commanded is obeyed from now on
         for _ in range(max(round(seconds / PERIOD), 1)):
             self._time += PERIOD
             self.intera.advance(PERIOD)

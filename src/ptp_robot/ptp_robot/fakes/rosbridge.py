@@ -159,13 +159,9 @@ class FakeRosbridge:
                 client.topics.add(topic)
                 if topic in self._latched:
                     client.send(self._latched[topic])
-            else:
-                client.advertised.add(topic)
-        elif operation == "unsubscribe":
+        elif operation in ("unsubscribe", "unadvertise"):
             client.topics.discard(topic)
-        elif operation == "unadvertise":
-            client.advertised.discard(topic)
-        elif operation == "publish":
+        elif operation == "publish":  # as to the real one, without advertising, too
             self._take_publication(client, topic, message.get("msg"))
         elif operation == "call_service":
             self._serve(client, message)
@@ -173,13 +169,12 @@ class FakeRosbridge:
             client.complain(f"unknown operation {operation}")
 
     def _take_publication(self, client: Any, topic: Any, content: Any) -> None:
-        if topic not in client.advertised:
-            client.complain(f"publish to {topic}, which was not advertised")
+        kind = self._types.get(topic)
+        if kind not in self._fields or not isinstance(content, dict):
+            client.complain(f"publish {topic}: no such topic, or no message")
             return
-        kind = self._types[topic]
-        extra = set(content) - self._fields[kind] if isinstance(content, dict) else {"no fields"}
-        if extra:
-            client.complain(f"{kind} has no {', '.join(sorted(extra))}")
+        if extra := content.keys() - self._fields[kind]:
+            client.complain(f"publish {topic}: {kind} has no {', '.join(sorted(extra))}")
             return
         self.received.append((topic, content))
         self._on_publish(topic, content)
@@ -204,7 +199,6 @@ def _protocol(bridge: FakeRosbridge) -> type:
         def __init__(self) -> None:
             super().__init__()
             self.topics: set[str] = set()
-            self.advertised: set[str] = set()
 
         def onOpen(self) -> None:  # noqa: N802 (autobahn's name)
             bridge.connections += 1
