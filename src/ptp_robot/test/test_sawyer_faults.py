@@ -115,7 +115,7 @@ def test_joint_states_that_stop_end_the_commands(rig):
     rig.fault("freeze_joints")
     taken = drive(rig, 100)
     assert taken <= rig.backend.config.silence / PERIOD + 1
-    with pytest.raises(BackendError, match=r"no joint states for 0\.1\d s"):
+    with pytest.raises(BackendError, match=r"no joint states for 0\.2\d s"):
         rig.backend.command(rig.joints(), np.zeros(7))
     rig.backend.hold()  # standing still needs no joints
     rig.advance(0.3)
@@ -252,6 +252,24 @@ def test_asking_for_motors_off_ends_asking_for_them_on(rig):
     rig.backend.clear()  # nothing to clear
     rig.advance(0.1)
     assert sent(rig, topics.RESET) == []
+
+
+def test_a_collision_ends_the_commands_until_it_is_enabled_again(rig):
+    drive(rig, 5)
+    rig.fault("collide")
+    assert drive(rig, 20) <= 6
+    reading = rig.backend.reading()
+    assert "feels a collision: free the arm" in reading.trouble and not reading.enabled
+    rig.advance(0.3)
+    stands_still(rig)
+    with pytest.raises(BackendError, match="collision"):
+        rig.backend.enable()
+    rig.mend("collide")
+    rig.advance(0.1)
+    assert rig.backend.reading().trouble == ""
+    assert drive(rig, 1) == 0
+    rig.backend.enable()
+    assert drive(rig, 5) == 5
 
 
 def test_forces_of_the_hand_are_read_while_they_come(rig):

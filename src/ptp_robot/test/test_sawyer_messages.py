@@ -46,6 +46,7 @@ MESSAGES = {
     topics.STATE: STATE,
     topics.LIMITS: fake.joint_limits(ARM_JOINTS, Q - 1.0, Q + 1.0, np.ones(7)),
     topics.ENDPOINT: fake.endpoint_state(HEADER, Q[:3], np.eye(3), np.arange(6.0)),
+    topics.COLLISION: {"header": HEADER, "collision_state": True},
     topics.GRIPPER_STATE: fake.device_status(
         ros_time(1.0), {"position_response_m": 0.02, "is_calibrated": True}, [ros_time(0.5)]
     ),

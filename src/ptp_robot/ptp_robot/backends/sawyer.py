@@ -272,7 +272,7 @@ class SawyerBackend:
                 f"the robot's state is {now - self._heard.state_at:.1f} s old: check robot and "
                 f"network, and that rosbridge serves {STATE}"
             )
-        return self._heard.state.trouble()
+        return self._heard.trouble()
 
     def _fresh(self, now: float) -> bool:
         return now - self._heard.state_at <= self.config.state_silence
@@ -337,7 +337,6 @@ class SawyerBackend:
                 return
             # Motors that went off, or trouble, end what was asked for before: when it is over,
             # the robot stays as it is until somebody asks again.
-            if topic == STATE and (
-                heard.state.trouble() or (was is not None and was.enabled > heard.state.enabled)
-            ):
+            off = was is not None and was.enabled and not heard.state.enabled
+            if off or heard.trouble():
                 self._disarm()

@@ -33,7 +33,7 @@ class SawyerConfig:
     step: float = LARGEST_STEP  # rad, position mode: largest from command to command
     leash: float = 0.1  # rad, position mode: largest distance of a command from the arm
     command_timeout: float = 0.2  # s, velocity mode: set in the robot, its own watchdog
-    silence: float = 0.1  # s without joint states after which commands are refused
+    silence: float = 0.2  # s without joint states after which commands are refused
     state_silence: float = 1.0  # s without robot state until that is trouble
     repeat: float = 0.1  # s between repetitions of a request (SDK)
     patience: float = 5.0  # s until a request for motors on, off or a reset failed (SDK)

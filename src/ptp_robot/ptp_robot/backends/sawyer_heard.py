@@ -17,7 +17,14 @@ from ptp_robot.backends.sawyer_messages import (
     limits_of,
     wrench_of,
 )
-from ptp_robot.backends.sawyer_topics import ENDPOINT, GRIPPER_STATE, JOINTS, LIMITS, STATE
+from ptp_robot.backends.sawyer_topics import (
+    COLLISION,
+    ENDPOINT,
+    GRIPPER_STATE,
+    JOINTS,
+    LIMITS,
+    STATE,
+)
 
 __all__ = ["Heard"]
 
@@ -37,6 +44,7 @@ class Heard:
         self.joints_at: float | None = None  # None: never yet
         self.limits: JointLimits | None = None
         self._names = names
+        self._collides = False
         self._stamp = 0.0  # of the joints, by the robot's clock
         self._wrench: np.ndarray | None = None
         self._wrench_at = -np.inf
@@ -51,6 +59,13 @@ class Heard:
         """Whether the robot says that it is stopped."""
         return self.state is not None and self.state.stopped
 
+    def trouble(self) -> str:
+        """Why the robot refuses to move, with the cure; empty: it does not."""
+        trouble = "" if self.state is None else self.state.trouble()
+        if not trouble and self._collides:
+            return "the robot feels a collision: free the arm, clear the fault, then enable"
+        return trouble
+
     def take(self, topic: str, message: Mapping[str, Any], now: float) -> None:
         """Read a message. Raises BadMessage; what was known stays."""
         if topic == JOINTS:
@@ -61,6 +76,8 @@ class Heard:
             self._wrench, self._wrench_at = wrench_of(message), now
         elif topic == GRIPPER_STATE:
             self.gripper.hear(message, now)
+        elif topic == COLLISION:
+            self._collides = bool(message.get("collision_state"))
         elif topic == LIMITS:
             self.limits = limits_of(message, self._names)
 

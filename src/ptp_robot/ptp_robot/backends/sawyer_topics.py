@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 __all__ = [
-    *("COMMAND", "COMMAND_TIMEOUT", "ENABLE", "ENDPOINT", "GRIPPER_COMMAND", "GRIPPER_STATE"),
-    *("JOINTS", "LIMITS", "RESET", "SAWYER", "SPEED_RATIO", "STATE", "STOP", "TIME_SERVICE"),
-    *("AllowList", "Forbidden"),
+    *("COLLISION", "COMMAND", "COMMAND_TIMEOUT", "ENABLE", "ENDPOINT", "GRIPPER_COMMAND"),
+    *("GRIPPER_STATE", "JOINTS", "LIMITS", "RESET", "SAWYER", "SPEED_RATIO", "STATE", "STOP"),
+    *("TIME_SERVICE", "AllowList", "Forbidden"),
 ]
 
 # heard
@@ -20,6 +20,7 @@ JOINTS = "/robot/joint_states"
 STATE = "/robot/state"
 LIMITS = "/robot/joint_limits"
 ENDPOINT = "/robot/limb/right/endpoint_state"
+COLLISION = "/robot/limb/right/collision_detection_state"
 GRIPPER_STATE = "/io/end_effector/right_gripper/state"
 
 # sent
@@ -75,6 +76,7 @@ SAWYER = AllowList(
         STATE: "intera_core_msgs/RobotAssemblyState",
         LIMITS: "intera_core_msgs/JointLimits",
         ENDPOINT: "intera_core_msgs/EndpointState",
+        COLLISION: "intera_core_msgs/CollisionDetectionState",
         GRIPPER_STATE: "intera_core_msgs/IODeviceStatus",
     },
     sent={
