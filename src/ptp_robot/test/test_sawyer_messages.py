@@ -121,7 +121,7 @@ def test_whatever_a_message_holds_it_is_either_refused_or_finite():
             except BadMessage:
                 refused += 1
             assert np.isfinite(robot.q).all() and np.isfinite(robot.dq).all()
-            opening = robot.gripper.opening(1.0)
+            opening = robot.gripper.opening()
             assert opening is None or -1.0 <= opening <= 1.0
             wrench = robot.wrench(1.0, 0.2)
             assert wrench is None or np.isfinite(wrench).all()

@@ -27,9 +27,10 @@ def add_parser(subparsers) -> None:
     add("--host", default="127.0.0.1", metavar="H", help="to listen on (default: %(default)s)")
     add("--port", type=int, default=9090, metavar="P", help="default: %(default)s, rosbridge's")
     add(
-        "--uncalibrated",
-        action="store_true",
-        help="the gripper does not know its end stops, as after power-up",
+        "--gripper",
+        choices=("ready", "uncalibrated", "none"),
+        default="ready",
+        help="uncalibrated: as after power-up (default: %(default)s)",
     )
 
 
@@ -46,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(f"--port is {args.port}; ports are 1024 to 65535")
     for number in (signal.SIGINT, signal.SIGTERM):  # in a background job of a shell, too
         signal.signal(number, signal.default_int_handler)
-    robot = FakeIntera(args.host, args.port, calibrated=not args.uncalibrated)
+    robot = FakeIntera(args.host, args.port, gripper=args.gripper)
     try:
         serve(robot, sys.stdin, lambda text: print(text, flush=True))
     except KeyboardInterrupt:

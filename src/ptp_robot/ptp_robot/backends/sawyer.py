@@ -137,7 +137,7 @@ class SawyerBackend:
                 heard.dq.copy(),
                 self._armed == heard.connection and heard.state.enabled and self._fresh(now),
                 self._trouble(now) or self._failure,
-                heard.gripper.opening(now) if self.config.gripper != "none" else None,
+                heard.gripper.opening() if self.config.gripper != "none" else None,
                 heard.wrench(now, WRENCH_PATIENCE),
             )
 
@@ -212,7 +212,7 @@ class SawyerBackend:
             self._holding = False
             here, limits = heard.q, self.limits
             if self.interface == "velocity":
-                self._send(VELOCITY_MODE, bounded_velocity(q, dq, here, limits, self.config))
+                self._send(VELOCITY_MODE, bounded_velocity(dq, here, limits, self.config))
                 return
             last = here if self._sent is None else self._sent
             self._sent, short = bounded_target(q, last, here, limits, self.config)

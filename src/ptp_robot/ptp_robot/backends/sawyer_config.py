@@ -29,7 +29,6 @@ class SawyerConfig:
     # "velocity": the arm stops by itself when commands stop. "position": to see it move for the
     # first time; it is slow, but finishes its way to the last command whatever happens.
     speed_ratio: float = 0.3  # of the joints' top speeds (Sawyer's default)
-    tracking_gain: float = 2.0  # 1/s, velocity mode: of the distance to the commanded position
     step: float = LARGEST_STEP  # rad, position mode: largest from command to command
     leash: float = 0.1  # rad, position mode: largest distance of a command from the arm
     command_timeout: float = 0.2  # s, velocity mode: set in the robot, its own watchdog
@@ -54,7 +53,6 @@ class SawyerConfig:
         require(self, "speed_ratio", 0.01, FASTEST)
         if self.interface == "position":
             require(self, "speed_ratio", 0.1, FASTEST_POSITION)
-        require(self, "tracking_gain", 0.0, 5.0)
         require(self, "step", 1e-4, LARGEST_STEP)
         require(self, "leash", self.step, 0.2)
         require(self, "command_timeout", 0.05, 0.5)

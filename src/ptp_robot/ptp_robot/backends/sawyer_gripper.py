@@ -21,7 +21,6 @@ from ptp_robot.backends.sawyer_topics import GRIPPER_COMMAND
 __all__ = ["STROKE", "Gripper"]
 
 STROKE = 0.041667  # m between the fingers, open (Rethink's SDK and URDF)
-STALE = 2.0  # s without a state of the gripper
 UNIT = 1e-6  # s; two commands never share a stamp, which is their number
 
 
@@ -38,20 +37,19 @@ class Gripper:
         self._stroke = stroke
         self._message: Mapping[str, Any] = {}
         self._signals: dict[str, Any] = {}
-        self._heard = -np.inf
         self._number = 0.0  # stamp of the last command
 
-    def hear(self, message: Mapping[str, Any], now: float) -> None:
-        """Take the gripper's state. Raises BadMessage."""
+    def hear(self, message: Mapping[str, Any]) -> None:
+        """Take the gripper's state, which may come on changes alone. Raises BadMessage."""
         self._signals = signals_of(message)
-        self._message, self._heard = message, now
+        self._message = message
 
-    def opening(self, now: float) -> float | None:
-        """-1 open .. +1 closed as measured; None: not known now."""
+    def opening(self) -> float | None:
+        """-1 open .. +1 closed as measured; None: not known."""
         position = self._signals.get("position_response_m")
-        if now - self._heard > STALE or isinstance(position, bool):
+        if isinstance(position, bool) or not isinstance(position, (int, float)):
             return None
-        if not isinstance(position, (int, float)) or not np.isfinite(position):
+        if not np.isfinite(position):
             return None
         return float(np.clip(1.0 - 2.0 * position / self._stroke, -1.0, 1.0))
 
@@ -67,7 +65,7 @@ class Gripper:
         """
         if not np.isfinite(opening):
             raise BackendError(f"the gripper cannot be sent to {opening}")
-        if now - self._heard > STALE:
+        if not self._message:
             raise BackendError(
                 "the gripper says nothing: check that it is mounted and powered, or set "
                 '`gripper: "none"`'

@@ -75,7 +75,7 @@ class Heard:
         elif topic == ENDPOINT:
             self._wrench, self._wrench_at = wrench_of(message), now
         elif topic == GRIPPER_STATE:
-            self.gripper.hear(message, now)
+            self.gripper.hear(message)
         elif topic == COLLISION:
             self._collides = bool(message.get("collision_state"))
         elif topic == LIMITS:

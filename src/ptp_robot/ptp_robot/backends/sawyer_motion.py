@@ -15,14 +15,14 @@ __all__ = ["bounded_target", "bounded_velocity"]
 
 
 def bounded_velocity(
-    q: np.ndarray, dq: np.ndarray, here: np.ndarray, limits: JointLimits, config: SawyerConfig
+    dq: np.ndarray, here: np.ndarray, limits: JointLimits, config: SawyerConfig
 ) -> np.ndarray:
-    """Velocity (7,) [rad/s] that follows dq and makes good for the distance from here to q [rad].
+    """Velocity (7,) [rad/s]: dq, at most the speed ratio of each joint's top speed.
 
-    At most the speed ratio of each joint's top speed, and none further beyond a joint's limit.
+    A joint that is measured, here (7,) [rad], at or beyond its limit goes no further.
     """
     fastest = config.speed_ratio * limits.velocity
-    velocity = np.clip(dq + config.tracking_gain * (q - here), -fastest, fastest)
+    velocity = np.clip(dq, -fastest, fastest)
     outward = ((here <= limits.lower) & (velocity < 0.0)) | (
         (here >= limits.upper) & (velocity > 0.0)
     )

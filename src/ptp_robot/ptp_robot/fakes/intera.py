@@ -11,7 +11,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -60,13 +60,13 @@ class FakeIntera:
         host: str = "127.0.0.1",
         port: int = 0,
         start: Sequence[float] = REST_CONFIGURATION,
-        calibrated: bool = True,
+        gripper: Literal["ready", "uncalibrated", "none"] = "ready",
         narrower: float = 0.0,
     ) -> None:
         """Start at joints (7,) [rad].
 
-        ``calibrated``: the gripper knows its end stops. ``narrower``: by how much the robot's own
-        joint limits are [rad] than those of the URDF.
+        A gripper that is not calibrated does not know its end stops, as after power-up.
+        ``narrower``: by how much the robot's own joint limits are [rad] than those of the URDF.
         """
         self._lock = threading.RLock()
         self._hand = SawyerKinematics.from_urdf(sawyer_urdf_path(), tip="right_hand")
@@ -81,7 +81,8 @@ class FakeIntera:
         self._repeated: dict[str, Any] | None = None
         self._wrench = np.zeros(6)
         self._opening = self._wanted = STROKE  # m
-        self._calibrated = calibrated
+        self._gripper = gripper != "none"
+        self._calibrated = gripper == "ready"
         self._taken: deque[dict[str, int]] = deque(maxlen=10)  # stamps of gripper commands
         self._due: list[tuple[float, dict[str, Any]]] = []  # gripper commands on their way
         self.bridge = FakeRosbridge(
@@ -238,6 +239,8 @@ class FakeIntera:
         self.bridge.publish(topics.COLLISION, collides)
 
     def _tell_gripper(self) -> None:
+        if not self._gripper:
+            return
         signals = {
             "position_m": self._wanted,
             "position_response_m": self._opening,
@@ -276,7 +279,7 @@ class FakeIntera:
                 self.arm.speed_ratio = min(max(message["data"], 0.0), 1.0)
             elif topic == topics.GRIPPER_COMMAND:
                 late = LATE_GRIPPER if "slow_ack" in self._faults else 0.0
-                if "deaf_gripper" not in self._faults:
+                if self._gripper and "deaf_gripper" not in self._faults:
                     self._due.append((self._time + late, message))
 
     def _take_enable(self, on: bool) -> None:
