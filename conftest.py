@@ -12,6 +12,9 @@ import signal
 import pytest
 from domain_coordinator import domain_id
 
+# Its tests say what they saw when they fail, as those in test files do.
+pytest.register_assert_rewrite("ptp_robot.testing")
+
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
 
 # A shell makes its background jobs ignore Ctrl-C, and their children inherit that.

@@ -35,6 +35,7 @@ SIMULATOR = {"ptp_sim"}
 
 # Import name -> name on the Python index and in package.xml (None: rosdep has no such key).
 THIRD_PARTY = {
+    "autobahn": ("autobahn", "python3-autobahn"),
     "cv2": ("opencv-python-headless", "python3-opencv"),
     "gymnasium": ("gymnasium", "python3-gymnasium-pip"),
     "h5py": ("h5py", "python3-h5py"),
@@ -47,6 +48,7 @@ THIRD_PARTY = {
     "pytest": ("pytest", "python3-pytest"),
     "rich": ("rich", "python3-rich"),
     "rosbags": ("rosbags", None),
+    "roslibpy": ("roslibpy", None),
     "safetensors": ("safetensors", None),
     "setuptools": ("setuptools", None),
     "tensorboard": ("tensorboard", "python3-tensorboard-pip"),

@@ -21,7 +21,7 @@ ORDER = (
     *("demo", "demo-teleop", "up", "doctor", "monitor", "camera", "goal", "episodes"),
     "import-bag",
     *("collect", "pretrain", "pretrain-baselines", "practice", "evaluate", "sweep", "report"),
-    *("bench", "soak"),
+    *("fake-sawyer", "bench", "soak"),
 )
 
 

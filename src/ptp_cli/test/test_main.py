@@ -2,6 +2,7 @@
 """The ptp command as a user meets it: help, errors, Ctrl-C and pipes."""
 
 import os
+import socket
 import subprocess
 import sys
 
@@ -10,6 +11,8 @@ import pytest
 from ptp_cli import __version__, main
 from ptp_cli.commands import version
 from ptp_core.errors import ConfigError
+
+PIPES = {"capture_output": True, "text": True}
 
 
 def test_help_lists_every_command_with_a_line_of_its_own(capsys):
@@ -85,3 +88,18 @@ def test_a_closed_pipe_is_no_error():
 def test_a_soak_of_no_length_is_refused(words, capsys):
     assert main.main(["soak", *words]) == 2
     assert "must be more than 0" in capsys.readouterr().err
+
+
+def test_a_fake_sawyer_is_told_what_to_do_on_its_input():
+    command = [sys.executable, "-m", "ptp_cli", "fake-sawyer", "--port"]
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+        taken = subprocess.run([*command, str(port)], **PIPES)
+    assert taken.returncode == 2
+    assert "end what uses it, or name another with --port" in taken.stderr
+    result = subprocess.run([*command, str(port)], input="show\nquit\n", **PIPES)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert f"ws://127.0.0.1:{port}" in result.stdout
+    assert "motors off" in result.stdout
+    refused = subprocess.run([*command, "80"], **PIPES)
+    assert (refused.returncode, refused.stdout) == (2, "")

@@ -73,7 +73,8 @@ class Backend(Protocol):
     def command(self, q: np.ndarray, dq: np.ndarray) -> None:
         """Be at ``q`` (7,) [rad], moving with ``dq`` (7,) [rad/s], at the next control period.
 
-        A "position" back-end sends q, a "velocity" one dq. BackendError: the link is down.
+        A "position" back-end sends q, a "velocity" one dq. BackendError: the link is down, or
+        the numbers are not finite; then nothing is sent.
         """
 
     def hold(self) -> None:

@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`ptp fake-sawyer`: a Sawyer that is not there, to try the real stack without hardware."""
+
+from __future__ import annotations
+
+import argparse
+
+EPILOG = """\
+In another shell:
+  ptp up real robot:=sawyer               or: ros2 launch ptp_bringup real.launch.py robot:=sawyer
+
+Here, type a fault (press_estop, drop_link, ...) and see what the stack says; Ctrl-C ends it.
+"""
+
+
+def add_parser(subparsers) -> None:
+    """Add the subcommand to the ``ptp`` parser."""
+    parser = subparsers.add_parser(
+        "fake-sawyer",
+        help="run a Sawyer that is not there, with troubles on request",
+        description="Serve the topics of a Sawyer as a rosbridge server does: joints that follow "
+        "commands within the robot's limits, emergency stop, gripper. Faults are typed.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--host", default="127.0.0.1", metavar="H", help="to listen on (default: %(default)s)")
+    add("--port", type=int, default=9090, metavar="P", help="default: %(default)s, rosbridge's")
+    add(
+        "--gripper",
+        choices=("ready", "uncalibrated", "none"),
+        default="ready",
+        help="uncalibrated: as after power-up (default: %(default)s)",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve until `quit` or Ctrl-C; return the exit status."""
+    import signal
+    import sys
+
+    from ptp_core.errors import InputError
+    from ptp_robot.fakes.console import serve
+    from ptp_robot.fakes.intera import FakeIntera
+
+    if not 1024 <= args.port <= 65535:
+        raise InputError(f"--port is {args.port}; ports are 1024 to 65535")
+    for number in (signal.SIGINT, signal.SIGTERM):  # in a background job of a shell, too
+        signal.signal(number, signal.default_int_handler)
+    robot = FakeIntera(args.host, args.port, gripper=args.gripper)
+    try:
+        serve(robot, sys.stdin, lambda text: print(text, flush=True))
+    except KeyboardInterrupt:
+        return 0
+    return 0
