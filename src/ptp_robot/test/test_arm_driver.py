@@ -105,6 +105,14 @@ def test_a_script_waits_for_a_policy():
     assert not rig.send(SCRIPT, dx=0.01)
 
 
+def test_a_policy_takes_over_from_a_script_without_a_jump():
+    rig = DriverRig("position", gain=0.0).enable()
+    rig.drive(2, SCRIPT, dy=0.03)
+    rig.backend.place(rig.backend.joints() - np.eye(7)[6] * 0.05)  # it lags behind
+    rig.drive(2, dx=0.03)  # the rig's witness sees a jump
+    assert rig.state is State.ACTIVE
+
+
 def test_between_two_pictures_there_is_one_command_and_the_newest_word_of_a_person_counts():
     rig = DriverRig().enable()
     rig.picture()

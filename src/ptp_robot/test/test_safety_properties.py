@@ -5,7 +5,7 @@ import math
 from dataclasses import replace
 
 import numpy as np
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
 from ptp_robot.arm_driver import DriverError
@@ -27,6 +27,7 @@ FEW = settings(
     derandomize=True,
     database=None,
     suppress_health_check=list(HealthCheck),
+    phases=(Phase.explicit, Phase.generate),  # to look for a shorter one takes minutes
 )
 MANY = settings(FEW, max_examples=200)
 
@@ -195,10 +196,12 @@ def test_an_arm_whose_input_goes_missing_stops_within_the_stated_time(
         "drop_link": last,
     }.get(missing, last + limits.joints_timeout)
     rig.run(0.5)
-    moving = [when for when, what in rig.backend.sent if what == "command"]
-    assert max(moving) <= min(due, accepted + limits.command_timeout) + PERIOD + 1e-9
+    due = min(due, accepted + limits.command_timeout) + PERIOD + 1e-9
+    moving = max(when for when, what in rig.backend.sent if what == "command")
+    assert moving <= due
     if missing != "drop_link":  # a robot without its link stops by itself, see its contract
-        assert rig.backend.sent[-1][1] == "hold"
+        held = [when for when, what in rig.backend.sent if what == "hold" and when > moving - 1e-9]
+        assert held and held[0] <= due
     still = rig.backend.joints()
     rig.run(0.5)
     np.testing.assert_allclose(rig.backend.joints(), still, atol=1e-9)
