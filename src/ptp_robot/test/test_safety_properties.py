@@ -22,7 +22,7 @@ MOVING = (State.ACTIVE, State.INTERVENTION, State.RESETTING)
 
 # The same examples each time: a suite that fails by chance is no use to those who run it.
 FEW = settings(
-    max_examples=40,
+    max_examples=30,
     deadline=None,
     derandomize=True,
     database=None,
@@ -50,10 +50,22 @@ commands = st.fixed_dictionaries(
         "answers": st.sampled_from([0, 0, 1, 3, 10]),
     }
 )
+within = st.floats(-0.03, 0.03)
+drives = st.fixed_dictionaries(
+    {
+        "source": st.sampled_from([0, 0, 1, 2]),
+        "times": st.integers(3, 9),
+        "recover": st.booleans(),
+        "motion": st.fixed_dictionaries(
+            {"dx": within, "dy": within, "dz": within, "dyaw": within}
+        ),
+    }
+)
 steps = st.one_of(
     st.tuples(st.just("command"), commands),
     st.tuples(st.just("command"), commands),
-    st.tuples(st.just("drive"), motions),
+    *[st.tuples(st.just("drive"), drives)] * 6,
+    st.tuples(st.just("home"), st.integers(10, 120)),
     st.tuples(st.just("run"), st.integers(1, 25)),
     st.tuples(st.just("pause"), st.sampled_from([0.0, 0.001, 0.02, 0.045, 0.07, 1.0, -0.5])),
     st.tuples(st.just("picture"), st.just(None)),
@@ -84,9 +96,16 @@ def do(rig, name, value):
         )
         rig.run(PERIOD)
     elif name == "drive":
-        rig.picture()
-        rig.send(**value)
-        rig.run(0.1)
+        if value["recover"]:
+            recover(rig)
+        for _ in range(value["times"]):
+            rig.picture()
+            rig.send(value["source"], **value["motion"])
+            rig.run(0.08)
+    elif name == "home":
+        recover(rig)
+        ask(rig, "home")
+        rig.run(value * PERIOD)
     elif name == "run":
         rig.run(value * PERIOD)
     elif name == "pause":
@@ -114,6 +133,15 @@ def do(rig, name, value):
         rig.run(PERIOD)
 
 
+def recover(rig):
+    """Mend what is broken and enable."""
+    for name, value in (("mend", None), ("noise", 0.0), ("push", 0.0)):
+        do(rig, name, value)
+    ask(rig, "rearm")
+    ask(rig, "go")
+    rig.run(0.3)
+
+
 def ask(rig, what):
     """What a person asks for, refused or not; "go": whatever it takes to be enabled."""
     driver, now = rig.driver, rig.time
@@ -129,12 +157,12 @@ def ask(rig, what):
         try:
             call()
         except DriverError:
-            return
+            continue
 
 
 @FEW
 @given(
-    st.lists(steps, min_size=5, max_size=25),
+    st.lists(steps, min_size=8, max_size=20),
     st.sampled_from(["velocity", "position"]),
     st.sampled_from(["setpoint", "measured"]),
 )
