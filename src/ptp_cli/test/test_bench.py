@@ -52,6 +52,9 @@ def test_quick_figures_of_the_simulator_are_flat_and_finite(out, capsys):
     assert figures["sim_steps_per_s_met"] is (figures["sim_steps_per_s"] >= 250)
     assert figures["sim_reset_ms_met"] is (figures["sim_reset_ms"] <= 50)
     assert figures["sim_quick"] is True
+    assert figures["ik_residual_worst_mm_met"] is True
+    assert figures["ik_joint_margin_rad_met"] is True
+    assert 0 < figures["ik_cycle_median_ms"] <= figures["ik_cycle_p99_ms"]
     assert figures["machine_cores"] >= 1
     # A goal picture of its own is rolled out by the expert: over a hundred steps.
     assert figures["sim_reset_varied_ms"] > figures["sim_reset_paper_ms"]

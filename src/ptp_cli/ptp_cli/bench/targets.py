@@ -24,6 +24,9 @@ class Target:
 TARGETS = {
     "sim_steps_per_s": Target(250.0, at_least=True),
     "sim_reset_ms": Target(50.0),
+    "ik_median_ms": Target(1.0),
+    "ik_residual_worst_mm": Target(0.1),
+    "ik_joint_margin_rad": Target(0.1, at_least=True),
     "plan_descent_2_threads_s": Target(0.5),
     "plan_descent_cost_ratio": Target(1.05),
     "plan_best_time_share": Target(1 / 40),
