@@ -16,6 +16,7 @@ from matplotlib.image import imread
 from ptp_core.config import (
     DataConfig,
     GapConfig,
+    ImaginedConfig,
     IQLConfig,
     SubgoalGeneratorConfig,
     TrainConfig,
@@ -143,13 +144,25 @@ def test_generators_and_policy_trained_side_by_side_are_those_trained_in_turn(
 
 
 def test_a_policy_may_learn_goals_as_its_generators_imagine_them(whole, data, tmp_path):
-    for stage in ("vqvae", "generators"):
+    for stage in ("vqvae", "generators", "iql"):
         shutil.copytree(whole / stage, tmp_path / stage)
-    config = dataclasses.replace(CONFIG, iql=dataclasses.replace(CONFIG.iql, imagined_goals=0.5))
+    config = dataclasses.replace(
+        CONFIG, imagined=ImaginedConfig(steps=4, learning_rate_decay="none")
+    )
     pretrain(config, data, tmp_path, progress=False)
     before, after = weights(whole / "checkpoint"), weights(tmp_path / "checkpoint")
     changed = {key.split(".")[0] for key in before if not torch.equal(before[key], after[key])}
     assert changed == {"iql"}
+    longer = dataclasses.replace(
+        CONFIG, imagined=ImaginedConfig(steps=8, learning_rate_decay="none")
+    )
+    pretrain(longer, data, tmp_path, progress=False)
+    resumed = weights(tmp_path / "checkpoint")
+    shutil.rmtree(tmp_path / "imagined")
+    pretrain(longer, data, tmp_path, progress=False)
+    again = weights(tmp_path / "checkpoint")
+    assert all(torch.equal(value, again[key]) for key, value in resumed.items())
+    assert not all(torch.equal(value, after[key]) for key, value in resumed.items())
 
 
 def test_an_error_of_the_policy_lets_the_generators_beside_it_save(

@@ -13,7 +13,13 @@ from ptp_core.config.models import (
     SubgoalGeneratorConfig,
     VQVAEConfig,
 )
-from ptp_core.config.training import DataConfig, IQLConfig, RelabellingConfig, TrainConfig
+from ptp_core.config.training import (
+    DataConfig,
+    ImaginedConfig,
+    IQLConfig,
+    RelabellingConfig,
+    TrainConfig,
+)
 
 __all__ = [
     "BaselinesConfig",
@@ -22,6 +28,7 @@ __all__ = [
     "GapConfig",
     "GcpConfig",
     "IQLConfig",
+    "ImaginedConfig",
     "LatentVAEConfig",
     "LeapConfig",
     "Legs",

@@ -77,7 +77,6 @@ class IQLConfig:
     # "auto": the median distance of frames reward_epsilon_steps apart in the encoded data set.
     reward_epsilon_steps: int = 3  # control steps; "auto" only
     relabelling: RelabellingConfig = field(default_factory=RelabellingConfig)
-    imagined_goals: float = 0.0  # share of goals shown as the generators would (ours); 0 = off
     batch_size: int = 256  # transitions
     online_fraction: float = 0.6  # of a batch once online data exist
     gradient_clip: float = 0.0  # L2 norm of each network; 0 = off (authors)
@@ -91,7 +90,6 @@ class IQLConfig:
         require(self, "temperature", 1e-6)
         require(self, "target_update", 0.0, 1.0)
         require(self, "batch_size", 1)
-        require(self, "imagined_goals", 0.0, 1.0)
         require(self, "online_fraction", 0.0, 1.0)
         require(self, "steps", 0)
         require(self, "max_minutes", 0.0)
@@ -101,6 +99,23 @@ class IQLConfig:
             require(self, "policy_conv", 2)
         if self.reward_epsilon != "auto":
             require(self, "reward_epsilon", 0.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImaginedConfig:
+    """IQL goes on, with goals shown as the generators would show them. Ours, not in the paper."""
+
+    share: float = 0.5  # of a batch's goals
+    learning_rate: float = 5e-4  # Adam, every network
+    learning_rate_decay: Literal["none", "cosine"] = "cosine"  # over this stage's budget
+    steps: int = 0  # gradient steps; 0 = the stage is left out
+    max_minutes: float = 0.0  # wall clock; 0 = no limit
+
+    def __post_init__(self) -> None:
+        require(self, "share", 0.0, 1.0)
+        require(self, "learning_rate", 0.0)
+        require(self, "steps", 0)
+        require(self, "max_minutes", 0.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,6 +132,7 @@ class TrainConfig:
     vqvae: VQVAEConfig = field(default_factory=VQVAEConfig)
     generators: SubgoalGeneratorConfig = field(default_factory=SubgoalGeneratorConfig)
     iql: IQLConfig = field(default_factory=IQLConfig)
+    imagined: ImaginedConfig = field(default_factory=ImaginedConfig)
     planner: PlannerConfig = field(default_factory=PlannerConfig)
     follower: FollowerConfig = field(default_factory=FollowerConfig)
 
@@ -125,7 +141,3 @@ class TrainConfig:
         require(self, "threads", 1)
         require(self, "save_minutes", 0.0)
         require(self, "log_every", 1)
-        if self.side_by_side and self.iql.imagined_goals:
-            raise ConfigError(
-                "iql.imagined_goals needs trained generators: set side_by_side to false"
-            )

@@ -21,6 +21,7 @@ class Panel:
     log: bool = True
 
 
+POLICY = {"IQL": "iql", "imagined goals": "imagined"}
 PANELS = (
     Panel("VQ-VAE: weighted reconstruction error", "weighted_mse", {"VQ-VAE": "vqvae"}),
     Panel(
@@ -28,8 +29,8 @@ PANELS = (
         "smooth_l1",
         {name: f"generators/{name}" for name in HORIZONS},
     ),
-    Panel("Policy: error of the action", "policy/action_mse", {"policy": "iql"}),
-    Panel("V: mean over the batch", "value/mean", {"V": "iql"}, log=False),
+    Panel("Policy: error of the action", "policy/action_mse", POLICY),
+    Panel("V: mean over the batch", "value/mean", POLICY, log=False),
 )
 
 

@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Stage 3: offline goal-conditioned IQL on encoded trajectories (paper section IV-A)."""
+"""Offline goal-conditioned IQL on encoded trajectories (paper section IV-A), in two stages.
+
+The second is ours: goals as the generators show them, which is what plans consist of.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 from hashlib import sha256
 from pathlib import Path
 
@@ -11,7 +15,7 @@ import torch
 from tqdm import tqdm
 
 from ptp_core.agents.iql import IQL, Batch, reached
-from ptp_core.config import IQLConfig, TrainConfig
+from ptp_core.config import ImaginedConfig, IQLConfig, TrainConfig
 from ptp_core.data.encoded import EncodedDataset
 from ptp_core.data.replay_buffer import CodeBatch, ReplayBuffer
 from ptp_core.errors import ConfigError
@@ -19,8 +23,9 @@ from ptp_core.models.subgoal_generator import GeneratorHierarchy
 from ptp_core.models.vqvae import VQVAE
 from ptp_core.training.imagination import imagine
 from ptp_core.training.loop import Metrics, run_as_configured
-from ptp_core.training.state import StageState, encoded_fingerprint
+from ptp_core.training.state import StageState, encoded_fingerprint, without_budget
 from ptp_core.training.threads import shared_networks
+from ptp_core.training.weights import serialise
 
 VALIDATION_TRANSITIONS = 1024
 
@@ -34,78 +39,110 @@ def train_iql(
     validation: EncodedDataset,
     device: torch.device,
     progress: bool = True,
-    generators: GeneratorHierarchy | None = None,
 ) -> tuple[IQL, dict[str, float]]:
-    """Train on the trajectories of ``data``; ``config.iql.reward_epsilon`` must be a number.
-
-    ``generators`` are needed where ``config.iql.imagined_goals`` is above 0.
-    """
-    settings = config.iql
-    if settings.reward_epsilon == "auto":
+    """Train on the trajectories of ``data``; ``config.iql.reward_epsilon`` must be a number."""
+    if config.iql.reward_epsilon == "auto":
         raise ConfigError("iql.reward_epsilon is still auto; pretrain settles it first")
     torch.manual_seed(config.seed)
-    iql = IQL(settings).to(device)
-    buffer = fill_buffer(data, settings)
-    imagined = _imagined(config, vqvae, generators, data, progress)
-    state = StageState(
-        modules={"iql": iql},
-        optimisers=iql.optimisers,
-        generator=torch.Generator().manual_seed(config.seed),
-        rng=np.random.default_rng(config.seed),
-        fingerprint={
-            **encoded_fingerprint(settings, config.seed, data),
-            **({} if imagined is None else {"imagined": sha256(imagined.tobytes()).hexdigest()}),
-        },
-    )
-    held_out = make_batch(
-        fill_buffer(validation, settings).sample(VALIDATION_TRANSITIONS, np.random.default_rng(0)),
-        vqvae,
-        settings.reward_epsilon,
-        device,
-    )
+    iql = IQL(config.iql).to(device)
+    school = School(config, vqvae, iql, data, validation, device)
+    return iql.eval(), school.train("iql", folder, config.iql, progress=progress)
 
-    def train_step() -> Metrics:
-        codes = buffer.sample(settings.batch_size, state.rng, imagined, settings.imagined_goals)
-        return iql.update(make_batch(codes, vqvae, settings.reward_epsilon, device), run)
+
+def train_on_imagined(
+    config: TrainConfig,
+    vqvae: VQVAE,
+    generators: GeneratorHierarchy,
+    iql: IQL,
+    data: EncodedDataset,
+    folder: Path,
+    *,
+    validation: EncodedDataset,
+    device: torch.device,
+    progress: bool = True,
+) -> tuple[IQL, dict[str, float]]:
+    """Let ``iql`` go on with ``config.imagined.share`` of the goals as the generators show them.
+
+    Returns networks of their own; ``iql`` stays as it is.
+    """
+    settings = config.imagined
+    tuned = IQL(dataclasses.replace(config.iql, learning_rate=settings.learning_rate)).to(device)
+    tuned.load_state_dict(iql.state_dict())
+    draws = torch.Generator().manual_seed(config.seed)
+    frames = len(data.codes)
+    with tqdm(total=frames, unit="frame", desc="imagine goals", disable=not progress) as bar:
+        shown = imagine(vqvae, generators, data, draws, bar.update)
+    school = School(config, vqvae, tuned, data, validation, device, shown, settings.share)
+    return tuned.eval(), school.train("imagined", folder, settings, progress=progress)
+
+
+class School:
+    """Networks, the data that they learn from, and what they are measured on."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        vqvae: VQVAE,
+        iql: IQL,
+        data: EncodedDataset,
+        validation: EncodedDataset,
+        device: torch.device,
+        imagined: np.ndarray | None = None,
+        share: float = 0.0,
+    ) -> None:
+        self._config, self._vqvae, self._device = config, vqvae, device
+        self._iql = iql.train()
+        self._buffer = fill_buffer(data, config.iql)
+        self._imagined, self._share = imagined, share
+        self._inputs = encoded_fingerprint(config.iql, config.seed, data)
+        if imagined is not None:
+            # What the stage before left decides, too.
+            self._inputs["imagined"] = sha256(imagined.tobytes() + serialise(iql)).hexdigest()
+        held_out = fill_buffer(validation, config.iql)
+        self._held_out = self._batch(
+            held_out.sample(VALIDATION_TRANSITIONS, np.random.default_rng(0))
+        )
+
+    def train(
+        self, name: str, folder: Path, settings: IQLConfig | ImaginedConfig, *, progress: bool
+    ) -> dict[str, float]:
+        """Spend the budget of ``settings``; the last scalars."""
+        config, iql, size = self._config, self._iql, self._config.iql.batch_size
+        state = StageState(
+            modules={"iql": iql},
+            optimisers=iql.optimisers,
+            generator=torch.Generator().manual_seed(config.seed),
+            rng=np.random.default_rng(config.seed),
+            fingerprint={**self._inputs, "stage": without_budget(settings)},
+        )
+
+        def train_step() -> Metrics:
+            codes = self._buffer.sample(size, state.rng, self._imagined, self._share)
+            return iql.update(self._batch(codes), run)
+
+        with shared_networks(self._device) as run:
+            return run_as_configured(
+                name,
+                folder,
+                state,
+                train_step,
+                settings,
+                config,
+                validate=self._validate,
+                progress=progress,
+            )
+
+    def _batch(self, codes: CodeBatch) -> Batch:
+        return make_batch(codes, self._vqvae, self._config.iql.reward_epsilon, self._device)
 
     @torch.inference_mode()
-    def validate() -> dict[str, float]:
+    def _validate(self) -> dict[str, float]:
+        iql, held_out = self._iql, self._held_out
         target_q = iql.q_target(held_out.latents, held_out.actions, held_out.goals).amin(0)
         _, value = iql.value_loss(held_out, target_q)
         _, q = iql.q_loss(held_out)
         _, policy = iql.policy_loss(held_out, target_q - value.pop("value/values"))
         return {key: float(entry) for key, entry in {**value, **q, **policy}.items()}
-
-    with shared_networks(device) as run:
-        scalars = run_as_configured(
-            "iql",
-            folder,
-            state,
-            train_step,
-            settings,
-            config,
-            validate=validate,
-            progress=progress,
-        )
-    return iql.eval(), scalars
-
-
-def _imagined(
-    config: TrainConfig,
-    vqvae: VQVAE,
-    generators: GeneratorHierarchy | None,
-    data: EncodedDataset,
-    progress: bool,
-) -> np.ndarray | None:
-    if not config.iql.imagined_goals:
-        return None
-    if generators is None:
-        raise ConfigError("iql.imagined_goals needs generators that are trained before")
-    with tqdm(
-        total=len(data.codes), unit="frame", desc="imagine goals", disable=not progress
-    ) as bar:
-        draws = torch.Generator().manual_seed(config.seed)
-        return imagine(vqvae, generators, data, draws, bar.update)
 
 
 def fill_buffer(data: EncodedDataset, settings: IQLConfig) -> ReplayBuffer:

@@ -24,7 +24,7 @@ from ptp_core.errors import DatasetError
 from ptp_core.models.vqvae import VQVAE
 from ptp_core.training.checkpoint import save_checkpoint
 from ptp_core.training.curves import plot_curves
-from ptp_core.training.iql_stage import train_iql
+from ptp_core.training.iql_stage import train_iql, train_on_imagined
 from ptp_core.training.side_by_side import generators_in_background
 from ptp_core.training.subgoal_stage import train_generators
 from ptp_core.training.vqvae_stage import train_vqvae
@@ -74,21 +74,22 @@ def pretrain(
 
     common = {"validation": validation, "device": device, "progress": progress}
     for_generators = (config, vqvae, training, out / "generators")
-    beside, generators = nullcontext(), None
+    beside = nullcontext()
     if config.side_by_side:
         beside = generators_in_background(*for_generators, **common)
-    else:
-        generators, generator_metrics = train_generators(*for_generators, **common)
     with beside, _threads(1 if config.side_by_side else torch.get_num_threads()):
-        iql, iql_metrics = train_iql(
-            config, vqvae, training, out / "iql", generators=generators, **common
+        iql, iql_metrics = train_iql(config, vqvae, training, out / "iql", **common)
+    generators, generator_metrics = train_generators(*for_generators, **common)
+    imagined_metrics: dict[str, float] = {}
+    if config.imagined.steps:
+        iql, imagined_metrics = train_on_imagined(
+            config, vqvae, generators, iql, training, out / "imagined", **common
         )
-    if generators is None:
-        generators, generator_metrics = train_generators(*for_generators, **common)
     metrics: dict[str, Any] = {
         "vqvae": encoder_metrics,
         "generators": generator_metrics,
         "iql": iql_metrics,
+        "imagined": imagined_metrics,
         "latent_distance": {
             str(gap): {
                 name: round(float(np.percentile(values, percentile)), 4)
