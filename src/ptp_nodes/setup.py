@@ -21,6 +21,7 @@ setup(
         "console_scripts": [
             "camera = ptp_nodes.camera:main",
             "encoder = ptp_nodes.encoder:main",
+            "fake_controllers = ptp_nodes.fake_controllers:main",
             "learner = ptp_nodes.learner:main",
             "planner = ptp_nodes.planner:main",
             "policy = ptp_nodes.policy:main",
