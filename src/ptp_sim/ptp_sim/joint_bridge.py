@@ -34,7 +34,7 @@ class JointBridgeNode(TableNode):
 
     As a forward_command_controller it has no watchdog: the arm goes to the last position that it
     was told. A command that is not finite, of another length, or too far from where the arm is,
-    moves nothing. After a reset, which puts the arm somewhere else at once, commands count again
+    moves nothing. Just after a reset, which puts the arm somewhere else at once, commands count
     from the first one on that starts where the arm is.
     """
 
@@ -43,6 +43,7 @@ class JointBridgeNode(TableNode):
         settings = self._settings
         self._env.reset(seed=0, options={"task": FIRST_SCENE})
         self._table = JointTable(self._env.world, settings.leap)
+        self._speed = settings.speed or settings.rate * self._env.world.step_seconds
         self._time, self._due, self._lost = time.monotonic(), 0.0, 0.0
         self._refused = 0
         self._joints = self.create_publisher(JointState, JOINT_STATES, COMMANDS)
@@ -75,7 +76,7 @@ class JointBridgeNode(TableNode):
     def _tick(self) -> None:
         """Let the time pass that has passed, and say where the joints are."""
         now = time.monotonic()
-        self._due += (now - self._time) * self._settings.speed
+        self._due += (now - self._time) * self._speed
         self._time = now
         left = self._table.advance(self._due)
         self._lost += max(left - self._table.most, 0.0)  # time that nobody can make up for

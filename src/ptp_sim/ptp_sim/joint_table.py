@@ -12,6 +12,7 @@ from ptp_sim.world import TableWorld
 MOST = 0.1  # s of physics at once: a machine that is slower than the table loses time instead
 STILL = 1e-9  # rad: of rounding on the way
 START = 0.06  # rad: a command this near starts where the arm is
+QUIET = 0.5  # s of simulation after which no command from before a reset is under way any more
 
 
 class JointTable:
@@ -34,6 +35,7 @@ class JointTable:
         """The arm was put somewhere else: older commands are void, the gripper is open."""
         self._target = self._world.arm.joint_positions()
         self._started = False  # a command has come since
+        self._since = 0.0  # s
         self._gripper = -1.0
         self._moved = False
 
@@ -46,11 +48,15 @@ class JointTable:
         if not np.isfinite(target).all():
             return "a joint command is not finite"
         distance = float(np.abs(target - measured).max())
-        if distance > (self._leap if self._started else START):
-            return f"a joint command is {distance:.2f} rad from where the arm is: " + (
-                "it asks for too much at once"
-                if self._started
-                else "after a reset the first one starts where the arm is"
+        if not self._started and self._since < QUIET and distance > START:
+            return (
+                f"a joint command is {distance:.2f} rad from where the arm is: just after a reset "
+                "it may be an old one"
+            )
+        if distance > self._leap:
+            return (
+                f"a joint command is {distance:.2f} rad from where the arm is: at most "
+                f"{self._leap:g} rad are allowed at once"
             )
         self._moved |= self._started and np.abs(target - self._target).max() > STILL
         self._target, self._started = target, True
@@ -74,4 +80,5 @@ class JointTable:
         arm.follow(self._target)
         steps = int(min(seconds, MOST) / step + 1e-9)
         self._world.run(steps)
+        self._since += steps * step
         return seconds - steps * step

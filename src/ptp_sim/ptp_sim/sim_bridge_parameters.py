@@ -50,7 +50,13 @@ class SimBridgeParameters(TableParameters):
 class JointBridgeParameters(TableParameters):
     """Parameters of the joint_bridge node."""
 
-    speed: float = parameter(1.0, "simulated seconds a second", minimum=0.05, maximum=10.0)
+    speed: float = parameter(
+        0.0,
+        "simulated seconds a second; 0: 1/24 s a picture, as in a Cartesian step of sim_bridge, so "
+        "that a command moves the arm as far as there",
+        minimum=0.0,
+        maximum=10.0,
+    )
     joint_rate: float = parameter(100.0, "joint states a second, Hz", minimum=10.0, maximum=500.0)
     leap: float = parameter(
         0.5,
