@@ -52,8 +52,8 @@ class JointBridgeParameters(TableParameters):
 
     speed: float = parameter(
         0.0,
-        "simulated seconds a second; 0: 1/24 s a picture, as in a Cartesian step of sim_bridge, so "
-        "that a command moves the arm as far as there",
+        "simulated seconds a second; 0: 1/24 s a picture, as in a step of sim_bridge, so that a "
+        "command moves the arm as far as there",
         minimum=0.0,
         maximum=10.0,
     )
