@@ -61,7 +61,7 @@ SIM = Stack(
             "how the gripper takes the block: as the authors did, or by friction",
             ("assisted", "physical"),
         ),
-        Argument("goal_image", "", "PNG or JPEG to reach instead of the task's own goal picture"),
+        Argument("goal_image", "", "goal file or picture to reach instead of the task's own goal"),
         Argument("output", "", "folder for summary.json; empty: none is written"),
         Argument("record", "", "folder for a video and a plan strip of each episode; empty: none"),
         Argument(

@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
+import array
+import math
 import time
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,57 +13,50 @@ from ptp_interfaces.msg import Observation
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
 from rclpy.time import Time
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CompressedImage, Image
 
 from ptp_core.errors import InputError
-from ptp_nodes.frames import Frame, FrameSource
-from ptp_ros.diagnostics import ERROR, OK, Diagnostics
+from ptp_nodes.camera_parameters import CameraParameters
+from ptp_nodes.cameras.device import Device, Frame, make_device
+from ptp_nodes.cameras.health import Health
+from ptp_nodes.frames import FrameSource
+from ptp_ros.diagnostics import ERROR, OK, WARN, Diagnostics
 from ptp_ros.images import array_to_image, crop_and_resize
-from ptp_ros.lifecycle import ManagedNode, ManagedParameters
-from ptp_ros.parameters import parameter
+from ptp_ros.lifecycle import ManagedNode
 from ptp_ros.run import run
-from ptp_ros.topics import CAMERA_FRAME, IMAGE_RAW, OBSERVATION, SENSOR, STREAM
+from ptp_ros.topics import (
+    CAMERA_FRAME,
+    IMAGE_COMPRESSED,
+    IMAGE_RAW,
+    OBSERVATION,
+    SENSOR,
+    STREAM,
+)
 
-
-@dataclass(frozen=True)
-class CameraParameters(ManagedParameters):
-    """Parameters of the camera node."""
-
-    device: str = parameter("0", "camera, number or /dev/video..., or a video file")
-    width: int = parameter(640, "pixels asked of the camera", minimum=48, maximum=8192)
-    height: int = parameter(480, "pixels asked of the camera", minimum=48, maximum=8192)
-    loop: bool = parameter(True, "play a video file again and again")
-    rate: float = parameter(10.0, "observations a second, Hz", minimum=0.1, maximum=60.0)
-    crop: int = parameter(0, "pixels of the square that is cut out; 0: the largest", minimum=0)
-    offset: tuple[int, ...] = parameter(
-        (0, 0), "of the square from the picture's centre, right and down, pixels"
-    )
-    stale_after: float = parameter(
-        1.0, "s without a new frame until the camera counts as stale", minimum=0.05
-    )
-    frozen_after: float = parameter(
-        2.0,
-        "s of frames that are equal to the bit until the camera counts as frozen; a sensor's "
-        "noise never repeats; 0: never",
-        minimum=0.0,
-    )
+__all__ = ["CameraNode", "CameraParameters", "main"]
 
 
 class CameraNode(ManagedNode):
-    """Publishes the newest frame as `Observation` and `image_raw`, and nothing while it is old."""
+    """Publishes the newest frame: `Observation`, ``image_raw`` and the camera's own JPEG.
+
+    The three of one frame have one stamp, of when it was taken. A frame that is old, frozen,
+    black or over-exposed is published by none of them; log and diagnostics name what is wrong.
+    ``device`` None: the one that the parameter of that name names.
+    """
 
     parameters_type = CameraParameters
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, device: Device | None = None, **options: Any) -> None:
         super().__init__("camera", **options)
+        self._given_device = device
         self._source: FrameSource | None = None
-        self._seq = 0
-        self._last = 0
-        self._stale = False
-        self._before: Frame | None = None  # the frame since which every one was the same
+        self._seq = self._last = self._damaged = 0
+        self._fault = ""  # of the newest frame
+        self._brightness = math.nan
         self._activated = time.monotonic()
         self._observations = self.create_lifecycle_publisher(Observation, OBSERVATION, STREAM)
         self._images = self.create_lifecycle_publisher(Image, IMAGE_RAW, SENSOR)
+        self._jpegs = self.create_lifecycle_publisher(CompressedImage, IMAGE_COMPRESSED, SENSOR)
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(1.0 / self.parameters.rate, self._tick, clock=steady)
         Diagnostics(self, self._status)
@@ -79,15 +73,22 @@ class CameraNode(ManagedNode):
             raise InputError(
                 f"offset has {len(settings.offset)} numbers; give two, right and down"
             )
+        self._health = Health(settings.health())
         self._source = FrameSource(
-            settings.device,
-            size=(settings.width, settings.height),
-            loop=settings.loop,
+            self._given_device or make_device(settings.device, settings.loop),
+            settings.format(),
+            wishes=settings.wishes(),
             report=self._report,
         )
 
-    def _report(self, text: str) -> None:
-        self.get_logger().error(text)
+    def _report(self, text: str, level: str) -> None:
+        # A line of its own for each: rclpy wants one severity a place.
+        if level == "error":
+            self.get_logger().error(text)
+        elif level == "warning":
+            self.get_logger().warning(text)
+        else:
+            self.get_logger().info(text)
 
     def _activate(self) -> None:
         self._activated = time.monotonic()
@@ -106,39 +107,42 @@ class CameraNode(ManagedNode):
         if not self.active:
             return
         frame = self._source.newest
-        since = self._activated if frame is None else frame.time
+        since = self._activated if frame is None else max(frame.time, self._activated)
         if time.monotonic() - since > self.parameters.stale_after:
-            self._nothing_new(f"no new frame for {self.parameters.stale_after:g} s")
+            self._withhold(f"no new frame for {self.parameters.stale_after:g} s")
         elif frame is not None and frame.number != self._last:
             self._last = frame.number
-            if self._is_frozen(frame):
-                seconds = self.parameters.frozen_after
-                self._nothing_new(f"every frame of the last {seconds:g} s is the same")
-                return
-            self._stale = False
-            self._publish(frame)
+            self._look_at(frame)
 
-    def _nothing_new(self, text: str) -> None:
-        if not self._stale:
-            self.get_logger().error(f"{text}: nothing is published")
-        self._stale = True
-
-    def _is_frozen(self, frame: Frame) -> bool:
-        """Whether all frames of the last ``frozen_after`` s are equal to the bit."""
-        before = self._before
-        if before is None or not np.array_equal(before.pixels, frame.pixels):
-            self._before = frame
-            return False
-        seconds = self.parameters.frozen_after
-        return bool(seconds) and frame.time - before.time > seconds
-
-    def _publish(self, frame: Frame) -> None:
-        settings = self.parameters
+    def _look_at(self, frame: Frame) -> None:
         try:
-            small = crop_and_resize(frame.pixels, settings.crop, tuple(settings.offset))
+            pixels = frame.pixels
         except InputError as error:
+            self._damaged += 1
             self.get_logger().error(str(error), throttle_duration_sec=1.0)
             return
+        settings = self.parameters
+        try:
+            small = crop_and_resize(pixels, settings.crop, tuple(settings.offset))
+        except InputError as error:
+            self._withhold(str(error))
+            return
+        self._brightness = float(small.mean())
+        fault = self._health.fault(pixels, small, frame.time)
+        if fault is not None:
+            self._withhold(fault)
+            return
+        if self._fault:
+            self.get_logger().info("pictures are published again")
+        self._fault = ""
+        self._publish(frame, small)
+
+    def _withhold(self, fault: str) -> None:
+        if fault != self._fault:
+            self.get_logger().error(f"{fault}: nothing is published")
+        self._fault = fault
+
+    def _publish(self, frame: Frame, small: np.ndarray) -> None:
         # When the frame was taken, not when it was looked at.
         age = int((time.monotonic() - frame.time) * 1e9)
         now = self.get_clock().now()
@@ -149,13 +153,32 @@ class CameraNode(ManagedNode):
         self._observations.publish(observation)
         if self._images.get_subscription_count():
             self._images.publish(array_to_image(frame.pixels, stamp, CAMERA_FRAME))
+        if self._jpegs.get_subscription_count():
+            jpeg = CompressedImage(header=observation.header, format="rgb8; jpeg compressed bgr8")
+            jpeg.data = array.array("B", frame.jpeg)
+            self._jpegs.publish(jpeg)
 
     def _status(self):
         figures = {"device": self.parameters.device, "observations": self._seq}
+        source = self._source
+        if source is not None:
+            newest = source.newest
+            figures |= {
+                "frames": 0 if newest is None else newest.number,
+                "damaged": self._damaged,
+                "found": source.opened,
+                "brightness": self._brightness,
+            }
+            if (given := source.given) is not None:
+                figures["format"] = (
+                    f"{given.width} x {given.height} {given.pixels} {given.rate:g} Hz"
+                )
         if not self.active:
             return ERROR, str(self.problem), figures
-        if self._stale:
-            return ERROR, "no new frames", figures
+        if self._fault:
+            return ERROR, self._fault, figures
+        if source.disobeyed:
+            return WARN, f"the camera does not obey: {'; '.join(source.disobeyed)}", figures
         return OK, "running", figures
 
 

@@ -1,61 +1,51 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Frames of a camera or a video file: read in a thread, only the newest is kept."""
+"""Frames of a device: read in a thread, only the newest is kept; a lost device is found again."""
 
 from __future__ import annotations
 
-import os
 import threading
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
-
-import cv2
-import numpy as np
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from ptp_core.errors import InputError
+from ptp_nodes.cameras.controls import Wish, fix
+from ptp_nodes.cameras.device import Capture, Device, Format, Frame
 
-
-@dataclass(frozen=True)
-class Frame:
-    """One picture: RGB uint8 (H, W, 3), its number, steady-clock time of arrival [s]."""
-
-    pixels: np.ndarray
-    number: int
-    time: float
+SETTLE = 10  # frames of a camera that nobody sees: it forgets what was set before the first
+RETRY = 1.0  # s between looks for a device that is not there
 
 
 class FrameSource:
-    """Reads a V4L2 device (number or /dev/video...) or a video file until it is stopped.
+    """Reads a device until it is stopped.
 
-    A device that is missing or vanishes is tried again every ``retry`` s; ``report`` hears of
-    each change, once. A file plays at its own rate, again and again with ``loop``.
+    A lasting device that is missing or vanishes is looked for every ``retry`` s. Each time it is
+    found, its controls are set, set again after the first ``settle`` frames, and read back.
+    ``report`` hears of each change once: (text, "info", "warning" or "error").
     """
 
     def __init__(
         self,
-        device: str,
+        device: Device,
+        wanted: Format,
         *,
-        size: tuple[int, int] = (640, 480),
-        loop: bool = True,
-        retry: float = 2.0,
-        report: Callable[[str], None] = print,
+        wishes: Sequence[Wish] = (),
+        report: Callable[[str, str], None],
+        settle: int = SETTLE,
+        retry: float = RETRY,
     ) -> None:
         self._device = device
-        self._size = size
-        self._loop = loop
-        self._retry = retry
+        self._wanted = wanted
+        self._wishes = wishes
         self._report = report
-        self._is_file = os.path.isfile(device)
+        self._settle = settle if device.lasting else 0
+        self._retry = retry
         self._newest: Frame | None = None
         self._count = 0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="frames", daemon=True)
-        if not self._is_file and not self._is_device():
-            raise InputError(
-                f'"{device}" is neither a camera (number or /dev/video...) nor a video file'
-            )
-        if self._is_file:
-            self._open().release()  # a file that is no video will not become one
+        self.opened = 0  # times that the device was found
+        self.disobeyed: list[str] = []  # what the device did not do of what it was told
+        self.given: Format | None = None  # what it gives; None: it is not there
 
     def start(self) -> None:
         """Begin to read."""
@@ -72,68 +62,62 @@ class FrameSource:
         """The newest frame; None before the first."""
         return self._newest
 
-    def _is_device(self) -> bool:
-        return self._device.isdigit() or self._device.startswith("/dev/")
-
-    def _open(self) -> cv2.VideoCapture:
-        """An open capture. Raises InputError."""
-        if self._is_file:
-            capture = cv2.VideoCapture(self._device)
-            if not capture.isOpened():
-                raise InputError(f"{self._device}: not a video that can be read")
-            return capture
-        path = f"/dev/video{self._device}" if self._device.isdigit() else self._device
-        if not os.path.exists(path):
-            raise InputError(f"{path} does not exist: plug the camera in, or name another device")
-        capture = cv2.VideoCapture(path, cv2.CAP_V4L2)
-        if not capture.isOpened():
-            raise InputError(
-                f"{path} cannot be opened: is it in use, or are you not in the group video?"
-            )
-        capture.set(cv2.CAP_PROP_FOURCC, cv2.VideoWriter_fourcc(*"MJPG"))
-        capture.set(cv2.CAP_PROP_FRAME_WIDTH, self._size[0])
-        capture.set(cv2.CAP_PROP_FRAME_HEIGHT, self._size[1])
-        capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
-        return capture
-
     def _run(self) -> None:
         told = ""
         while not self._stop.is_set():
             try:
-                capture = self._open()
+                capture = self._device.open(self._wanted)
             except InputError as error:
                 if str(error) != told:
                     told = str(error)
-                    self._report(f"{told} (trying again every {self._retry:g} s)")
+                    self._report(f"{told} (trying again every {self._retry:g} s)", "error")
                 self._stop.wait(self._retry)
                 continue
             if told:
-                self._report(f"{self._device} is there again")
+                self._report(f"{self._device.name} is there again", "info")
                 told = ""
-            lost = self._read(capture)
-            capture.release()
+            self.opened, self.given = self.opened + 1, capture.format
+            try:
+                self._read(capture)
+            except InputError as error:
+                self._report(str(error), "error")
+            finally:
+                capture.release()
+                self.given = None
             if self._stop.is_set():
                 return
-            if self._is_file and not self._loop:
-                self._report(f"{self._device}: end of the video")
+            if not self._device.lasting:
+                self._report(f"{self._device.name}: end of the video", "error")
                 return
-            if lost:
-                told = f"{self._device} gives no more frames"
-                self._report(f"{told} (trying again every {self._retry:g} s)")
-                self._stop.wait(self._retry)
+            told = f"{self._device.name} gives no more frames"
+            self._report(f"{told} (trying again every {self._retry:g} s)", "error")
+            self._stop.wait(self._retry)
 
-    def _read(self, capture: cv2.VideoCapture) -> bool:
-        """Read until the end or the stop; whether a device was lost."""
-        rate = capture.get(cv2.CAP_PROP_FPS) if self._is_file else 0.0
-        period = 1.0 / rate if 0.0 < rate <= 1000.0 else 0.0
-        due = time.monotonic()
-        while not self._stop.is_set():
-            good, pixels = capture.read()
-            if not good:
-                return not self._is_file
+    def _read(self, capture: Capture) -> None:
+        """Read until the stop, or until there are no more frames."""
+        if self._settle:
+            self._fix(capture)
+            if not self._skip(capture):
+                return
+            self.disobeyed = [*self._wanted.unlike(capture.format), *self._fix(capture)]
+            if self.disobeyed:
+                self._report(
+                    f"{self._device.name} does not obey: {'; '.join(self.disobeyed)}. Pictures "
+                    "will not look as those that the networks know: see docs/camera.md",
+                    "warning",
+                )
+            # Exposure and white balance take some frames to arrive.
+            if not self._skip(capture):
+                return
+        while not self._stop.is_set() and (frame := capture.read()) is not None:
             self._count += 1
-            rgb = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
-            self._newest = Frame(rgb, self._count, time.monotonic())
-            due += period
-            self._stop.wait(max(0.0, due - time.monotonic()) if period else 0.0)
-        return False
+            self._newest = replace(frame, number=self._count)
+
+    def _fix(self, capture: Capture) -> list[str]:
+        return [] if capture.panel is None else fix(capture.panel, self._wishes)
+
+    def _skip(self, capture: Capture) -> bool:
+        """Whether ``settle`` frames came."""
+        return all(
+            not self._stop.is_set() and capture.read() is not None for _ in range(self._settle)
+        )

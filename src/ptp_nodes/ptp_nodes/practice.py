@@ -21,6 +21,7 @@ from rclpy.node import Node
 from sensor_msgs.msg import Image
 
 from ptp_core.errors import InputError
+from ptp_nodes.goals import goal_picture
 from ptp_nodes.keep_alive import SignsOfLife
 from ptp_nodes.pace import Pace
 from ptp_nodes.practice_parameters import PracticeParameters
@@ -30,7 +31,7 @@ from ptp_nodes.tally import NAMES, Tally
 from ptp_ros.client import Caller
 from ptp_ros.diagnostics import ERROR, OK, Diagnostics
 from ptp_ros.errors import RequestError
-from ptp_ros.images import array_to_image, read_picture
+from ptp_ros.images import array_to_image
 from ptp_ros.parameters import declare
 from ptp_ros.run import run
 from ptp_ros.scalars import Scalars
@@ -140,7 +141,7 @@ class PracticeNode(Node):
         self._goal_image = response.goal_image
         if self._settings.goal_image:
             try:
-                pixels = read_picture(self._settings.goal_image)
+                pixels = goal_picture(self._settings.goal_image)
             except InputError as error:
                 raise RequestError(ErrorCode.BAD_IMAGE, str(error)) from error
             stamp = response.goal_image.header.stamp

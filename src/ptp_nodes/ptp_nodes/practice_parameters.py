@@ -31,8 +31,8 @@ class PracticeParameters:
     preset: str = parameter("", "planner settings; empty: the planner's own")
     goal_image: str = parameter(
         "",
-        "PNG or JPEG of the goal instead of the scene's own picture; success is still judged "
-        "by the scene's",
+        "goal file (ptp goal capture), PNG or JPEG of the goal instead of the scene's own "
+        "picture; success is still judged by the scene's",
     )
     output: str = parameter("", "folder for summary.json; empty: none is written")
     resume: bool = parameter(False, "go on with what an earlier run left over in output")

@@ -12,6 +12,7 @@ from rclpy.qos import (
 )
 
 IMAGE_RAW = "image_raw"  # sensor_msgs/Image, any size, for people
+IMAGE_COMPRESSED = "image_raw/compressed"  # sensor_msgs/CompressedImage, as the camera gives it
 OBSERVATION = "observation"  # Observation, 48 x 48
 LATENT = "latent"  # Latent
 GOAL_IMAGE = "goal_image"  # sensor_msgs/Image, 48 x 48
@@ -40,6 +41,7 @@ LEARNER_DUE = "learner/due"  # std_msgs/Float64: updates that the practised step
 VIEW_IMAGE = "view/image"  # sensor_msgs/Image: now | subgoal | goal
 VIEW_SUBGOALS = "view/subgoals"  # sensor_msgs/Image: the strip
 VIEW_MARKERS = "view/markers"  # visualization_msgs/MarkerArray
+VIEW_ALIGN = "view/align"  # sensor_msgs/Image: camera and its reference picture over each other
 
 PLAN_SUBGOALS = "plan_subgoals"  # action
 REACH_GOAL = "reach_goal"  # action

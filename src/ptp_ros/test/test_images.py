@@ -122,6 +122,20 @@ def test_crop_takes_the_square_around_the_centre_and_averages_areas():
     assert np.array_equal(moved[2:, :-1], small[:-2, 1:])
 
 
+@pytest.mark.parametrize(
+    ("side", "rounded"),
+    [(480, np.rint), (240, np.rint), (192, np.rint), (96, lambda mean: np.floor(mean + 0.5))],
+)
+def test_area_reduction_is_the_mean_of_each_block_to_the_bit(side, rounded):
+    pixels = np.random.default_rng(8).integers(0, 256, (480, 640, 3), dtype=np.uint8)
+    left, top, block = (640 - side) // 2 - 30, (480 - side) // 2, side // 48
+    square = pixels[top : top + side, left : left + side].astype(np.int64)
+    means = square.reshape(48, block, 48, block, 3).sum(axis=(1, 3)) / block**2
+    # Blocks of odd size have no halves. They go to even; in blocks of 2 up, OpenCV's own case.
+    assert (means % 1 == 0.5).any() == (block % 2 == 0)
+    assert np.array_equal(crop_and_resize(pixels, side, (-30, 0)), rounded(means).astype(np.uint8))
+
+
 @pytest.mark.parametrize(("crop", "offset"), [(121, (0, 0)), (96, (53, 0)), (96, (0, -13))])
 def test_a_crop_beyond_the_picture_is_refused(crop, offset):
     with pytest.raises(InputError, match="does not lie within the picture of 200 x 120"):

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`ptp camera`: put the camera back where it was, and look at its controls."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from pathlib import Path
+
+EPILOG = """\
+examples:
+  ptp camera align --save                 once, when the camera stands where it should
+  ptp camera align                        beside a running stack: how far it is off, each second;
+                                          the overlay is the topic view/align
+  ptp camera align --once --out now.png   for scripts: exit status 1 beyond --tolerance
+  ptp camera controls /dev/v4l/by-id/...  what the camera can be told
+"""
+
+
+def add_parser(subparsers) -> None:
+    """Add the subcommand to the ``ptp`` parser."""
+    parser = subparsers.add_parser(
+        "camera",
+        help="put the camera back where it was; its controls",
+        description="Compare the live picture with a reference picture, and show the controls.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    text = "compare the live picture with the reference, and say how far it is off"
+    align = actions.add_parser("align", help=text, description=text[0].upper() + text[1:] + ".")
+    add = align.add_argument
+    add(
+        "--reference",
+        type=Path,
+        default=Path("goals/camera.png"),
+        metavar="PNG",
+        help="(default: %(default)s)",
+    )
+    add("--save", action="store_true", help="keep the live picture as the reference")
+    add("--replace", action="store_true", help="with --save: replace the one there is")
+    add("--device", default="", help="open this camera; default: ask the running stack")
+    add("--once", action="store_true", help="compare once")
+    add("--out", type=Path, metavar="PNG", help="write live, blend, difference and edges")
+    add("--period", type=float, default=1.0, metavar="S", help="(default: %(default)g)")
+    add(
+        "--tolerance",
+        type=float,
+        default=2.0,
+        metavar="PX",
+        help="way of the picture's farthest corner that is in place (default: %(default)g)",
+    )
+    text = "list the controls of a camera, with values and limits"
+    controls = actions.add_parser("controls", help=text, description=text + ".")
+    controls.add_argument(
+        "device", metavar="DEVICE", help="/dev/v4l/by-id/..., number, fake:VIDEO"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do the action; return the exit status."""
+    return {"align": _align, "controls": _controls}[args.action](args)
+
+
+def _align(args: argparse.Namespace) -> int:
+    from ptp_core.errors import InputError
+    from ptp_nodes.cameras.align import align, eyes, look_once, save_reference
+    from ptp_nodes.cameras.alignment import Shift, read_reference
+
+    for name in ("period", "tolerance"):
+        if not (math.isfinite(value := getattr(args, name)) and value > 0.0):
+            raise InputError(f"--{name} is {value:g}; it must be above 0")
+
+    def tell(shift: Shift) -> None:
+        state = "in place" if shift.within(args.tolerance) else shift.advice()
+        print(f"{shift.line()}{f': {state}' if state else ''}", flush=True)
+
+    with eyes(args.device) as live:
+        if args.save:
+            save_reference(live, args.reference, args.replace)
+            print(args.reference)
+            return 0
+        if args.once:
+            shift = look_once(live, read_reference(args.reference), args.out)
+            tell(shift)
+        else:
+            shift = align(live, args.reference, tell, out=args.out, period=args.period)
+    return 0 if shift.within(args.tolerance) else 1
+
+
+def _controls(args: argparse.Namespace) -> int:
+    from ptp_core.errors import InputError
+    from ptp_nodes.cameras.device import make_device
+    from ptp_nodes.cameras.fake import FakeDevice
+    from ptp_nodes.cameras.v4l2 import V4l2Device, V4l2Panel
+
+    device = make_device(args.device)
+    if isinstance(device, FakeDevice):
+        panel = device.panel
+    elif isinstance(device, V4l2Device):
+        panel = V4l2Panel(device.name)
+    else:
+        raise InputError(f"{device.name} is a file, it has no controls")
+    for name, control in panel.read().items():
+        limits = "" if control.minimum is None else f"  {control.minimum} to {control.maximum}"
+        print(f"{name:<32} {control.value:>6}{limits}")
+    return 0

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`ptp goal`: take goal pictures from the running stack, list and show them."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+EPILOG = """\
+A goal is two files in a folder: NAME.npz with what the policy shall see, NAME.png to look at.
+  ptp up practice goal_image:=goals/NAME.png     reach it (either file)
+"""
+
+
+def add_parser(subparsers) -> None:
+    """Add the subcommand to the ``ptp`` parser."""
+    parser = subparsers.add_parser(
+        "goal",
+        help="take, list and show goal pictures",
+        description="Take goal pictures from the running stack, list and show them.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+
+    def action(name: str, text: str) -> argparse.ArgumentParser:
+        added = actions.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        added.add_argument(
+            "--folder",
+            type=Path,
+            default=Path("goals"),
+            help="of the goals (default: %(default)s)",
+        )
+        return added
+
+    capture = action("capture", "take the picture of the table as it is now as a goal")
+    capture.add_argument("name", metavar="NAME", help="letters, digits, _ and -")
+    capture.add_argument("--note", default="", help="kept with it; how the table begins, for one")
+    capture.add_argument("--replace", action="store_true", help="replace the goal of that name")
+    capture.add_argument("--now", action="store_true", help="do not wait for the Enter key")
+    capture.add_argument(
+        "--patience",
+        type=float,
+        default=5.0,
+        metavar="S",
+        help="for a picture (default: %(default)g)",
+    )
+    action("list", "list the goals")
+    show = action("show", "tell all about a goal")
+    show.add_argument("name", metavar="NAME")
+    show.add_argument("--out", type=Path, metavar="PNG", help="write the camera's whole picture")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do the action; return the exit status."""
+    return _ACTIONS[args.action](args)
+
+
+def _capture(args: argparse.Namespace) -> int:
+    from ptp_core.errors import InputError
+    from ptp_nodes.cameras.capture_goal import capture_goal
+    from ptp_nodes.cameras.looker import looker
+    from ptp_nodes.goals import goal_path, save_goal
+
+    path = goal_path(args.folder, args.name)
+    if path.exists() and not args.replace:
+        raise InputError(f"{path} exists: choose another name, or replace it with --replace")
+
+    def ready() -> None:
+        if not args.now and sys.stdin.isatty():
+            input("Bring the table to the wished state, move the arm aside, then press Enter: ")
+
+    with looker() as node:
+        goal = capture_goal(node, args.note, ready, args.patience)
+    save_goal(args.folder, args.name, goal, args.replace)
+    large = "" if goal.picture is not None else " (without the camera's whole picture)"
+    print(f"{path} and {path.with_suffix('.png')}{large}")
+    print(f"reach it with goal_image:={path}")
+    return 0
+
+
+def _list(args: argparse.Namespace) -> int:
+    from ptp_nodes.goals import Goal, list_goals
+
+    goals = list_goals(args.folder)
+    for name, goal in goals.items():
+        if isinstance(goal, Goal):
+            print(f"{name:<20} {goal.facts.get('taken', ''):<25} {goal.note}".rstrip())
+        else:
+            print(f"{name:<20} {goal}")
+    print(f"{len(goals)} goals in {args.folder}")
+    return 0 if all(isinstance(goal, Goal) for goal in goals.values()) else 1
+
+
+def _show(args: argparse.Namespace) -> int:
+    from ptp_core.errors import InputError
+    from ptp_nodes.cameras.alignment import write_picture
+    from ptp_nodes.goals import find_goal, goal_path
+
+    goal = find_goal(args.folder, args.name)
+    facts = {"preview": goal_path(args.folder, args.name).with_suffix(".png"), **goal.facts}
+    if goal.picture is not None:
+        facts["picture"] = f"{goal.picture.shape[1]} x {goal.picture.shape[0]}"
+    for name, value in facts.items():
+        if isinstance(value, dict):
+            value = ", ".join(f"{key} {number:.4f}" for key, number in value.items())
+        print(f"{name:<12} {value}")
+    if args.out is not None:
+        if goal.picture is None:
+            raise InputError(f"{args.name} was taken without the camera's whole picture")
+        write_picture(args.out, goal.picture)
+    return 0
+
+
+_ACTIONS = {"capture": _capture, "list": _list, "show": _show}
