@@ -47,6 +47,7 @@ NEED_A_READER = {
 }
 # Topics that nodes read when somebody writes them; else they do without.
 MAY_LACK_A_WRITER = (
+    topics.ARM_PREFLIGHT,
     topics.POLICY_UPDATE,
     topics.LEARNER_DUE,
     topics.ALIVE,
