@@ -10,9 +10,10 @@ import numpy as np
 from ptp_sim.world import TableWorld
 
 MOST = 0.1  # s of physics at once: a machine that is slower than the table loses time instead
+SAME = 1e-3  # rad
 STILL = 1e-9  # rad: of rounding on the way
 START = 0.06  # rad: a command this near starts where the arm is
-QUIET = 0.5  # s of simulation after which no command from before a reset is under way any more
+QUIET = 0.5  # s of simulation in which motions from before a reset end
 
 
 class JointTable:
@@ -29,10 +30,12 @@ class JointTable:
     def __init__(self, world: TableWorld, leap: float = 0.5) -> None:
         self._world = world
         self._leap = leap
+        self._target: np.ndarray | None = None
         self.reset()
 
     def reset(self) -> None:
         """The arm was put somewhere else: older commands are void, the gripper is open."""
+        self._before = self._target  # what the arm was told last, before the reset
         self._target = self._world.arm.joint_positions()
         self._started = False  # a command has come since
         self._since = 0.0  # s
@@ -48,7 +51,7 @@ class JointTable:
         if not np.isfinite(target).all():
             return "a joint command is not finite"
         distance = float(np.abs(target - measured).max())
-        if not self._started and self._since < QUIET and distance > START:
+        if not self._started and distance > START and self._is_old(target):
             return (
                 f"a joint command is {distance:.2f} rad from where the arm is: just after a reset "
                 "it may be an old one"
@@ -61,6 +64,16 @@ class JointTable:
         self._moved |= self._started and np.abs(target - self._target).max() > STILL
         self._target, self._started = target, True
         return ""
+
+    def joints(self) -> tuple[np.ndarray, np.ndarray]:
+        """Measured joints (7,) [rad] and their velocities (7,) [rad/s]."""
+        return self._world.arm.joint_states()
+
+    def _is_old(self, target: np.ndarray) -> bool:
+        """Whether a command may be from before the reset: a driver may say for long to stay."""
+        if self._since < QUIET:
+            return True
+        return self._before is not None and np.abs(target - self._before).max() < SAME
 
     def grip(self, opening: float) -> None:
         """Move the gripper: -1 open .. +1 closed."""

@@ -82,6 +82,18 @@ def test_some_time_after_a_reset_a_command_need_not_start_where_the_arm_is(env):
     assert table.command(wanted) == ""
 
 
+def test_a_driver_that_says_for_long_to_stay_where_the_arm_was_before_a_reset_is_not_obeyed(env):
+    table, arm = JointTable(env.world), env.world.arm
+    old = arm.joint_positions() + 0.1
+    table.command(arm.joint_positions())
+    table.command(old)
+    table.reset()
+    for _ in range(20):
+        assert table.command(old)
+        table.advance(MOST)
+    assert table.command(old + 0.05) == "", "but another command is"
+
+
 def test_time_that_the_machine_lacks_is_left_over(env):
     table = JointTable(env.world)
     assert table.advance(0.01) == pytest.approx(0.01 - 2 / 240)
