@@ -8,14 +8,19 @@ import itertools
 import os
 import random
 import signal
+import tempfile
+from pathlib import Path
 
 import pytest
 from domain_coordinator import domain_id
 
 # Its tests say what they saw when they fail, as those in test files do.
-pytest.register_assert_rewrite("ptp_robot.testing")
+pytest.register_assert_rewrite("ptp_robot.testing", "ptp_robot.testing_driver")
 
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+
+# Property tests leave nothing in the checkout.
+os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = str(Path(tempfile.gettempdir()) / "ptp_hypothesis")
 
 # A shell makes its background jobs ignore Ctrl-C, and their children inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -39,6 +39,7 @@ SIMULATOR = {"ptp_sim"}
 THIRD_PARTY = {
     "cv2": ("opencv-python-headless", "python3-opencv"),
     "gymnasium": ("gymnasium", "python3-gymnasium-pip"),
+    "hypothesis": ("hypothesis", "python3-hypothesis"),
     "h5py": ("h5py", "python3-h5py"),
     "jinja2": ("jinja2", "python3-jinja2"),
     "matplotlib": ("matplotlib", "python3-matplotlib"),
@@ -58,7 +59,7 @@ THIRD_PARTY = {
 }
 # Used where a ROS 2 installation or the user has them, or where the benchmark installs them in an
 # environment of their own, so never required.
-OPTIONAL = {"cv_bridge", "d3rlpy", "ray", "rerun"}
+OPTIONAL = {"cv_bridge", "d3rlpy", "ray", "rerun", "tf2_ros"}
 
 LONGEST = 350  # lines; longer files hold two things
 LONGER = set()  # files that may be longer, each with its reason

@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The arm driver: who may move the arm now, and what a person may ask of it.
+
+It is not thread-safe; whoever calls it from several threads holds a lock.
+"""
+
+from __future__ import annotations
+
+from ptp_core.errors import InputError
+from ptp_robot.arbiter import Source
+from ptp_robot.backends.base import Backend, BackendError, Reading
+from ptp_robot.command import Command, ObservationWindow
+from ptp_robot.driver_core import ON, DriverCore
+from ptp_robot.driver_report import Counts, Interval, News, State
+from ptp_robot.homing import Homing
+from ptp_robot.kinematics import SawyerKinematics
+from ptp_robot.robot_file import RobotConfig
+from ptp_robot.robot_link import DriverError
+
+__all__ = ["ArmDriver", "DriverError"]
+
+
+class ArmDriver(DriverCore):
+    """Moves one arm through its back-end. Call `step` 100 times a second.
+
+    It never enables by itself: after a fault, a person clears it and enables again. A lost link,
+    motors that went off, and whatever the robot itself complains of are faults. While an input is
+    missing or stale the arm holds.
+    """
+
+    def __init__(self, backend: Backend, kinematics: SawyerKinematics, robot: RobotConfig) -> None:
+        super().__init__(backend, kinematics, robot)
+        self.counts = Counts()
+        self._window = ObservationWindow(self.limits.observation_patience)
+        self._news = News()
+
+    def enable(self, now: float) -> str:
+        """Ask for motors on; READY follows when the robot says so. What to look for."""
+        if self.state is State.FAULT:
+            raise DriverError(f"a fault is latched ({self.reason}): clear it first")
+        reading = self._require_link()
+        if self.state in ON:
+            return "is enabled already"
+        if reading.trouble:
+            raise DriverError(reading.trouble)
+        if not self._fresh(reading, now):
+            raise DriverError("joint positions are stale: wait for them, then enable")
+        self._link.ask(self.backend.enable)
+        self._asked = now
+        self._set(State.DISABLED, "waits for the robot's motors")
+        return "asked for motors on: READY follows on arm/driver_state"
+
+    def disable(self) -> str:
+        """Stand still, then motors off."""
+        self._waiting = self._asked = None
+        if self.state in ON:
+            self._hold()
+        if self.state in (*ON, State.DISABLED):
+            self._set(State.DISABLED, "disabled: enable to go on")
+        self._require_link()
+        self._link.ask(self.backend.disable)
+        return "asked for motors off"
+
+    def stop(self) -> str:
+        """Stop in the hardest way the robot has, and latch it."""
+        self.backend.stop()
+        self._fault("stopped by a person: clear the fault, then enable")
+        return "stopped"
+
+    def clear_fault(self) -> str:
+        """Forget the fault, the robot's too; the arm stays disabled."""
+        if self.state in ON:
+            raise DriverError("there is no fault to clear")
+        self._require_link()
+        self._link.ask(self.backend.clear)
+        if self.state is State.FAULT:
+            self._set(State.DISABLED, "the fault was cleared: enable to go on")
+        return "cleared: enable to go on"
+
+    def reset_pose(self, now: float) -> str:
+        """Go home; RESETTING ends as READY, or as FAULT."""
+        if self.state not in ON:
+            raise DriverError(f"the arm is {self.state.name}: {self.reason or 'enable it'}")
+        if self._homing is not None:
+            return "is on its way home"
+        reading = self._require_link()
+        if self.arbiter.held(now):
+            raise DriverError("a person holds the arm: let go of the dead-man switch first")
+        if not self._fresh(reading, now):
+            raise DriverError("joint positions are stale: wait for them")
+        self._hold()
+        self.safety.seed(reading.q)
+        self._home_outside = self.safety.outside(reading.q)
+        self._homing = Homing(self._homing_config, self.safety, now)
+        self._link.ask(lambda: self._link.grip(-1.0))
+        self._set(State.RESETTING, "")
+        return "on its way home: READY follows on arm/driver_state"
+
+    def rearm(self, now: float) -> None:
+        """Let policies move the arm again; DriverError while a person holds it."""
+        if not self.arbiter.rearm(now):
+            raise DriverError("a person holds the arm: let go of the dead-man switch first")
+        if self.state is State.INTERVENTION:
+            self._hold()
+            self._set(State.HOLD, "rearmed: waits for a command")
+
+    def observed(self, seq: int, now: float) -> Interval:
+        """A picture was taken: what happened since the one before. A waiting command is due."""
+        interval = self._interval()
+        self._news = News()
+        self._window.observed(seq, now)
+        self._due(now)
+        return interval
+
+    def command(self, command: Command, now: float) -> str:
+        """Take a command. Why it moves nothing; empty: it does, or will with the next picture."""
+        try:
+            source = Source(command.source)
+        except ValueError:
+            return self._refuse(f"the command's source is {command.source}; see its message")
+        before = self.arbiter.taken_over
+        admitted = self.arbiter.admits(source, command.dead_man, now)
+        if source is Source.TELEOP:
+            self._waiting = None  # a newer word, be it that the switch was let go
+        takes = admitted and source is Source.TELEOP
+        if takes and self.state in ON and (not before or self._homing is not None):
+            self._hold()  # at once, whatever moved it
+            self._set(State.INTERVENTION, "a person took over: policies wait for rearm")
+        if not admitted:
+            self.counts.held_off += 1
+            person = source is Source.TELEOP and self._source is Source.TELEOP
+            if person and self._following and self._retreating is None:
+                self._hold()  # let go: the rest of the motion is void
+            return f"held off: {source.name.lower()} may not move the arm now"
+        if self.state not in ON:
+            return f"the arm is {self.state.name.lower()}: {self.reason}"
+        if self._homing is not None:
+            return "the arm is on its way home"
+        if not self._window.is_timely(command.observation_seq):
+            self.counts.late += 1
+            return f"an answer to observation {command.observation_seq} is too late"
+        if not self._window.is_open(now):
+            if source is Source.TELEOP:
+                self._waiting = command, now
+                return ""
+            self.counts.late += 1
+            return "a command was carried out since the newest observation"
+        return self._carry_out(command, now, now)
+
+    def _carry_out(self, command: Command, now: float, arrived: float) -> str:
+        reading = self.reading
+        if reading is None or not self._linked or not self._fresh(reading, now):
+            return "joint positions are stale"
+        if self.forces.taring or self._retreating is not None:
+            return "the arm is not ready: " + (self.reason or "it measures the tool's weight")
+        if not self._following:
+            self.safety.seed(reading.q)
+        elif command.source != self._source:
+            self.safety.setpoint.anchor(*self.safety.pose(self.safety.q))
+        try:
+            accepted = self.safety.accept(command, reading.q, now)
+        except InputError as error:
+            return self._refuse(str(error))
+        self._following, self._source = True, Source(command.source)
+        self._commanded = now
+        latency = self._window.latency(command.observation_seq, arrived)
+        self._news = News(command, latency, accepted.clamped, self._news.error)
+        self._window.moved(command.observation_seq, now)
+        self.counts.accepted += 1
+        self.counts.clamped += accepted.clamped
+        self._set(self._state_of(State.ACTIVE), "")
+        try:
+            self._link.grip(accepted.delta.gripper)
+        except BackendError as error:
+            self._fault(f"the gripper cannot be moved: {error}")
+        return ""
+
+    def _due(self, now: float) -> None:
+        if self._waiting is None or not self._window.is_open(now):
+            return
+        (command, arrived), self._waiting = self._waiting, None
+        if self.state in ON and self._homing is None and self.arbiter.held(now):
+            self._carry_out(command, now, arrived)
+
+    def _refuse(self, text: str) -> str:
+        self.counts.refused += 1
+        self._news.error = text
+        if self.state in ON and self._homing is None and self._retreating is None:
+            self._pause(f"a command was refused: {text}")
+        return text
+
+    def _require_link(self) -> Reading:
+        if not self._linked or self.reading is None:
+            raise DriverError("the robot is not connected: check power, cable and address")
+        return self.reading
+
+    def _interval(self) -> Interval:
+        reading, news = self.reading, self._news
+        q = self.safety.q if reading is None else reading.q
+        pose = self.safety.pose(q)
+        told = self.safety.setpoint
+        return Interval(
+            reading=reading,
+            position=pose[0],
+            yaw=pose[1],
+            setpoint=(told.position.copy(), told.yaw) if self._following else pose,
+            command=news.command,
+            latency=news.latency,
+            holding=not self._following and self._homing is None,
+            taken_over=self.arbiter.taken_over,
+            clamped=news.clamped,
+            error=news.error,
+        )

@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The safety filter: from motions of the tool to joint positions that keep every limit.
+
+Pure: its only clock is the ``dt`` and ``now`` that it is given. Whatever it is given, what it
+puts out has passed the `JointGate`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from ptp_core.errors import InputError
+from ptp_robot.action import CartesianDelta
+from ptp_robot.command import Command, CommandCheck
+from ptp_robot.joint_gate import JointGate
+from ptp_robot.kinematics import SawyerKinematics
+from ptp_robot.limits import Limits
+from ptp_robot.setpoint import Setpoint, yaw_of
+
+__all__ = ["Accepted", "Motion", "SafetyFilter"]
+
+NEAR = 2e-5  # m, and ten times as much in rad: arrived
+# Way of one solve, for which the solver's pull to the rest posture was chosen.
+PULL_WAY, PULL_TURN = 0.015, 0.1  # m, rad
+ESCAPE = 0.1  # part of the speed with which a singularity is left
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """A command as it is carried out."""
+
+    delta: CartesianDelta
+    clamped: bool  # reduced to the limits, the leash or the box
+
+
+@dataclass(frozen=True)
+class Motion:
+    """Where the joints shall be at the end of this cycle."""
+
+    q: np.ndarray  # (n,) rad
+    dq: np.ndarray  # (n,) rad/s
+    arrived: bool = False  # nothing is left to do
+    reason: str = ""  # why the arm does not get on, where it does not
+
+
+class SafetyFilter:
+    """Holds what the arm was told last, and makes the next small step from it.
+
+    `seed` it from measured joints whenever the arm was not under its command: at the start and
+    after every hold. Frames are the kinematics' base.
+    """
+
+    def __init__(
+        self,
+        kinematics: SawyerKinematics,
+        limits: Limits,
+        reference: Literal["setpoint", "measured"] = "setpoint",
+        frame: str = "base",
+    ) -> None:
+        self.arm = kinematics
+        self.limits = limits
+        self.gate = JointGate(kinematics, limits)
+        self.setpoint = Setpoint(reference, limits)
+        self._check = CommandCheck(limits, frame)
+        self.q = kinematics.rest_configuration.copy()  # told last
+        self.dq = np.zeros_like(self.q)
+        self._speed = self._turning = 0.0  # of the tool in the last cycle, m/s and rad/s
+        self.condition = 0.0  # of the Jacobian
+        self.residual = 0.0  # of the last solution, m
+
+    def seed(self, q: np.ndarray) -> None:
+        """Start from measured joints (n,) [rad], at rest."""
+        self.q = np.array(q, dtype=np.float64)
+        self.rest()
+        self.setpoint.anchor(*self.pose(self.q))
+        self.condition = self._condition(self.q)
+
+    def rest(self) -> None:
+        """The arm stands still: the next step starts from no speed."""
+        self.dq = np.zeros_like(self.q)
+        self._speed = self._turning = 0.0
+
+    def pose(self, q: np.ndarray) -> tuple[np.ndarray, float]:
+        """Tool point (3,) [m] and yaw [rad] at joints q."""
+        position, rotation = self.gate.forward(q)
+        return position, yaw_of(rotation)
+
+    def outside(self, q: np.ndarray) -> float:
+        """How far the tool is out of the box at joints q [m]."""
+        return self.gate.box.violation(self.gate.forward(q)[0])
+
+    def margin(self, q: np.ndarray) -> float:
+        """From joints q to the nearest end of a joint [rad]."""
+        return float(np.minimum(q - self.arm.lower, self.arm.upper - q).min())
+
+    def accept(self, command: Command, q: np.ndarray, now: float) -> Accepted:
+        """Add a command to the setpoint, with joints q measured. InputError: refused, and why."""
+        delta, cut = self._check.check(command, now)
+        position, yaw = self.pose(q)
+        outside = self.gate.box.violation(position)
+        if outside > self.limits.leave:
+            raise InputError(
+                f"the tool is {outside * 1e3:.0f} mm outside of the workspace: send it home "
+                "(arm/reset_pose) or move it back by hand"
+            )
+        short = self.setpoint.add(delta, position, yaw)
+        return Accepted(delta, cut or short)
+
+    def follow(self, dt: float, shape: Callable[[np.ndarray], np.ndarray] | None = None) -> Motion:
+        """One cycle of ``dt`` [s] towards the setpoint.
+
+        ``shape`` may take parts of the motion (3,) [m] away, such as one into a contact.
+        """
+        position, yaw = self.pose(self.q)
+        way = self.setpoint.position - position
+        if shape is not None:
+            way = shape(way)
+            way = np.clip(position + way, *self._around(position)) - position
+            self.setpoint.position = position + way  # what is taken away does not wait either
+        distance = float(np.linalg.norm(way))
+        turn = math.remainder(self.setpoint.yaw - yaw, 2 * math.pi)
+        if distance < NEAR and abs(turn) < 10 * NEAR:
+            return self._stand(arrived=True)
+        dt = min(dt, self.limits.period)
+        if dt <= 0.0:
+            return self._stand()
+        target, yaw_target = self._ahead(position, way, distance, yaw, turn, dt)
+        # The pull to the rest posture goes with the way, not with time.
+        part = math.dist(target, position) / PULL_WAY + abs(yaw_target - yaw) / PULL_TURN
+        pull = self.arm.config.rest_gain * min(part, 1.0)
+        result = self.arm.solve(self.q, target, yaw_target, rest_gain=pull)
+        self.residual = result.position_error
+        if (
+            result.position_error > self.limits.ik_residual
+            or result.rotation_error > self.limits.ik_rotation
+        ):
+            missed = result.position_error * 1e3
+            return self._stand(f"out of reach: inverse kinematics misses by {missed:.1f} mm")
+        before = self.condition
+        ahead = self._condition(result.q)
+        if ahead >= self.limits.condition_hold and ahead >= before:
+            return self._stand(f"near a singularity: the condition number is {ahead:.0f}")
+        motion = self._go(self.gate.step(self.q, self.dq, result.q, dt), dt)
+        same = np.array_equal(self.q, result.q)
+        self.condition = ahead if same else self._condition(self.q)
+        return motion
+
+    def toward(self, goal: np.ndarray, dt: float, ratio: float = 1.0) -> Motion:
+        """One cycle straight towards joints ``goal`` (n,), at ``ratio`` of the joints' limits."""
+        dt = min(dt, self.limits.period)
+        way = goal - self.q
+        if np.abs(way).max() < 1e-5:
+            return self._stand(arrived=True)
+        if dt <= 0.0:
+            return self._stand()
+        # Slow down in time: no joint may be faster than it can stop before the goal.
+        brake = np.sqrt(2.0 * self.gate.acceleration / np.maximum(np.abs(way), 1e-12)) * dt
+        near = self.q + way * min(1.0, float(brake.min()))
+        motion = self._go(self.gate.step(self.q, self.dq, near, dt, ratio), dt)
+        self.condition = self._condition(self.q)
+        return motion
+
+    def _ahead(self, position, way, distance, yaw, turn, dt) -> tuple[np.ndarray, float]:
+        """Where the tool shall be after this cycle."""
+        limits = self.limits
+        slow = self._slow()
+        if distance > 0.0 and limits.soft_band > 0.0:
+            room = self.gate.box.room(position, way / distance)
+            slow = min(slow, max(room / limits.soft_band, 0.25))
+        speed = _profile(distance, self._speed, limits.speed * slow, limits.acceleration, dt)
+        rate = _profile(
+            abs(turn), self._turning, limits.turn_speed * slow, limits.turn_acceleration, dt
+        )
+        step = min(speed * dt, distance)
+        target = position + way * (step / distance) if distance > 0.0 else position
+        return target, yaw + math.copysign(min(rate * dt, abs(turn)), turn)
+
+    def _around(self, position: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The box, grown to hold this point."""
+        box = self.gate.box
+        return np.minimum(box.low, position), np.maximum(box.high, position)
+
+    def _slow(self) -> float:
+        """Part of the speed that is left near a singularity."""
+        low, high = self.limits.condition_slow, self.limits.condition_hold
+        if self.condition <= low:
+            return 1.0
+        return max((high - self.condition) / max(high - low, 1e-9), ESCAPE)
+
+    def _go(self, q: np.ndarray, dt: float) -> Motion:
+        before, turned_before = self.pose(self.q)
+        if np.array_equal(q, self.q):
+            return self._stand("held back by a limit of the box or of a joint")
+        self.dq = (q - self.q) / dt
+        self.q = q
+        after, turned = self.pose(q)
+        self._speed = float(np.linalg.norm(after - before)) / dt
+        self._turning = abs(math.remainder(turned - turned_before, 2 * math.pi)) / dt
+        return Motion(q.copy(), self.dq.copy())
+
+    def _stand(self, reason: str = "", arrived: bool = False) -> Motion:
+        self.rest()
+        return Motion(self.q.copy(), self.dq.copy(), arrived, reason)
+
+    def _condition(self, q: np.ndarray) -> float:
+        values = np.linalg.svd(self.arm.jacobian(q), compute_uv=False)
+        return float(values[0] / max(values[-1], 1e-9))
+
+
+def _profile(distance: float, speed: float, top: float, acceleration: float, dt: float) -> float:
+    """Speed of this cycle: no faster than top, than sped up to, than can be stopped in time."""
+    return min(top, speed + acceleration * dt, math.sqrt(2.0 * acceleration * distance))
