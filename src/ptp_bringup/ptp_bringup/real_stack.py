@@ -151,7 +151,7 @@ REAL = Stack(
             "ptp_nodes",
             "arm_driver",
             "arm_driver",
-            {"robot": From("robot", robot_file), "preflight": From("preflight", flag)},
+            {"robot_file": From("robot", robot_file), "preflight": From("preflight", flag)},
         ),
         NodeSpec(
             "ptp_nodes",

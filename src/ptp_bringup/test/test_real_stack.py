@@ -35,13 +35,13 @@ def test_the_simulated_table_stands_in_for_camera_and_person(start):
     assert value(found["joint_bridge"], "rate") == 10.0
 
 
-@pytest.mark.parametrize("robot", ["fake"])
+@pytest.mark.parametrize("robot", ["fake", "ros2_control", "sawyer"])
 def test_an_arm_has_a_camera_and_a_person(start, robot):
     found = start(robot=robot, camera="2", rate="5")
     assert found.keys() >= {*ALWAYS, "camera", "operator"}
     assert not found.keys() & {"joint_bridge", "camera_transform"}
     assert (value(found["camera"], "device"), value(found["camera"], "rate")) == ("2", 5.0)
-    assert value(found["arm_driver"], "robot").endswith(f"config/robots/{robot}.yaml")
+    assert value(found["arm_driver"], "robot_file").endswith(f"config/robots/{robot}.yaml")
     assert value(found["arm_driver"], "preflight") is True
     assert "operator" not in start(robot=robot, operator="false")
 
@@ -81,7 +81,7 @@ def test_nothing_runs_on_simulated_time(start):
 def test_a_robot_is_found_by_name_or_by_path(start, tmp_path):
     own = tmp_path / "mine.yaml"
     own.write_text("name: fake\n")
-    assert value(start(robot=str(own))["arm_driver"], "robot") == str(own)
+    assert value(start(robot=str(own))["arm_driver"], "robot_file") == str(own)
     with pytest.raises(ConfigError, match=r'robot is "baxter"; give one of .*, or a YAML file'):
         start(robot="baxter")
     assert "fake" in ROBOTS

@@ -18,13 +18,13 @@ from std_msgs.msg import String
 from ptp_nodes.doctor.facts import Driver, Expected, Graph, Stream
 from ptp_nodes.doctor.preflight import Facts, Robot, View, Weights, findings, measures, report
 from ptp_nodes.doctor.real import check_weights, preflight, read_robot, see, tell
-from ptp_robot.limits import Limits, digest
+from ptp_robot.limits import Limits
 from ptp_ros import topics
 from ptp_ros.images import array_to_image
 
 LIMITS = Limits()
 GOOD = Driver(
-    *("DISABLED", "enable to go on", "fake", "velocity", "setpoint", digest(LIMITS)[:12]),
+    *("DISABLED", "enable to go on", "fake", "velocity", "setpoint", "0123456789ab"),
     robot_enabled=False,
     joint_margin=0.6,
     condition=9.0,
@@ -41,7 +41,7 @@ FACTS = Facts(
         parameters={"/camera": {"rate": 10.0}},
         driver=GOOD,
     ),
-    Robot("fake.yaml", "fake", LIMITS, digest(LIMITS)[:12]),
+    Robot("fake.yaml", "fake", LIMITS, "0123456789ab"),
     "",
     Weights("model", "e1"),
     View("camera.png", 0.4),
@@ -118,7 +118,9 @@ def test_a_robot_file_is_read_with_the_digest_of_its_limits(tmp_path):
     path.write_text("name: fake\nlimits: {speed: 0.1}\n")
     robot, problem = read_robot(str(path))
     assert (robot.backend, robot.limits.speed, problem) == ("fake", 0.1, "")
-    assert robot.digest == digest(Limits(speed=0.1))[:12]
+    assert len(robot.digest) == 12
+    path.write_text("name: fake\nlimits: {speed: 0.11}\n")
+    assert read_robot(str(path))[0].digest != robot.digest
     path.write_text("limits: {speed: 9.0}\n")
     assert read_robot(str(path))[0] is None
     assert "speed is 9.0" in read_robot(str(path))[1]
@@ -144,7 +146,8 @@ class Robotics(Node):
 
     def __init__(self, context, robot, folder):
         super().__init__("arm_driver", context=context)
-        self.declare_parameter("robot", str(robot))
+        self.declare_parameter("robot_file", str(robot))
+        self.limits = read_robot(str(robot))[0].digest if robot else ""
         latched = topics.LATCHED
         self.states = self.create_publisher(DriverState, topics.DRIVER_STATE, latched)
         self.observations = self.create_publisher(Observation, topics.OBSERVATION, latched)
@@ -161,7 +164,7 @@ class Robotics(Node):
     def say(self):
         now = self.get_clock().now().to_msg()
         state = DriverState(state=DriverState.DISABLED, backend="fake", interface="velocity")
-        state.limits, state.reference = digest(LIMITS)[:12], "setpoint"
+        state.limits, state.reference = self.limits, "setpoint"
         state.joint_margin, state.condition, state.reading_age = 0.6, 9.0, 0.01
         state.loop_rate, state.loop_worst = 99.0, 0.012
         self.states.publish(state)
@@ -198,7 +201,7 @@ def test_a_preflight_of_a_running_graph_reaches_the_driver(graph, folder, tmp_pa
     assert tell(done.text)
     graph.wait(lambda: node.taken, "the report")
     said = json.loads(node.taken[-1].data)
-    assert (said["limits"], said["ok"]) == (digest(LIMITS)[:12], not done.wrong)
+    assert (said["limits"], said["ok"]) == (facts.robot.digest, False)
 
 
 def test_a_camera_that_moved_and_one_that_is_not_there_are_told_apart(graph, folder, tmp_path):

@@ -53,7 +53,7 @@ ASKED = {
     "sim_bridge": ("mode", "rate"),
     "joint_bridge": ("rate",),
     "camera": ("rate",),
-    "arm_driver": ("robot",),
+    "arm_driver": ("robot_file",),
     "encoder": ("checkpoint",),
     "planner": ("checkpoint",),
     "policy": ("checkpoint",),

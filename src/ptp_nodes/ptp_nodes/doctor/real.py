@@ -23,7 +23,7 @@ from ptp_nodes.doctor.facts import Expected, Finding, Graph
 from ptp_nodes.doctor.preflight import Facts, Robot, View, Weights, encoder_of, report
 from ptp_nodes.doctor.roles import short
 from ptp_robot.limits import digest
-from ptp_robot.robot_file import load_robot
+from ptp_robot.robot_file import load_robot, read_kinematics
 from ptp_ros.aside import node_aside
 from ptp_ros.topics import ARM_PREFLIGHT, LATCHED
 
@@ -67,7 +67,7 @@ def preflight(
     view = see(reference, domain)
     seen = examine([expected], seconds, domain, pins)
     graph = seen.graph
-    robot = robot or _parameter(graph, "arm_driver", "robot")
+    robot = robot or _parameter(graph, "arm_driver", "robot_file")
     folder = checkpoint or _parameter(graph, "policy", "checkpoint")
     found, problem = read_robot(robot)
     disk = disk or (graph.recorder.folder if graph.recorder else os.getcwd())
@@ -90,9 +90,12 @@ def read_robot(path: str) -> tuple[Robot | None, str]:
         return None, "nobody names one"
     try:
         config = load_robot(path)
+        arm = read_kinematics(config)
     except ConfigError as error:
         return None, str(error)
-    return Robot(path, config.name, config.limits, digest(config.limits)[:12]), ""
+    joints = (arm.lower, arm.upper, arm.velocity)
+    found = digest(config.limits, config.homing, config.reference, *joints)[:12]
+    return Robot(path, config.name, config.limits, found), ""
 
 
 def check_weights(folder: str) -> Weights:
