@@ -143,6 +143,6 @@ class DrivenEnv(TableEnv):
 def make_env(robot: str, **options) -> DrivenEnv:
     """Make the table behind the driver with a robot's file.
 
-    Commands take it as ``--env ptp_sim.driven_env:make_env --env-arg robot=config/robots/sim_joint.yaml``.
+    Commands take it: ``--env ptp_sim.driven_env:make_env --env-arg robot=FILE``.
     """
     return DrivenEnv(load_robot(robot), **options)
