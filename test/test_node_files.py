@@ -12,6 +12,7 @@ from ptp_bringup.sim_stack import SIM_CAMERA_POSE
 from ptp_bringup.stack import From
 from ptp_bringup.stacks import STACKS
 from ptp_core.config import FollowerConfig
+from ptp_nodes.arm_driver import ArmDriverParameters
 from ptp_nodes.camera import CameraParameters
 from ptp_nodes.learner import LearnerParameters
 from ptp_nodes.networks import NetworkParameters
@@ -26,6 +27,7 @@ from ptp_sim.scripted_gamepad import ScriptedGamepadParameters
 from ptp_sim.sim_bridge_parameters import SimBridgeParameters
 
 PARAMETERS = {
+    "arm_driver": ArmDriverParameters,
     "camera": CameraParameters,
     "encoder": NetworkParameters,
     "learner": LearnerParameters,

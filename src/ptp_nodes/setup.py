@@ -19,6 +19,7 @@ setup(
     zip_safe=False,
     entry_points={
         "console_scripts": [
+            "arm_driver = ptp_nodes.arm_driver:main",
             "camera = ptp_nodes.camera:main",
             "encoder = ptp_nodes.encoder:main",
             "fake_controllers = ptp_nodes.fake_controllers:main",

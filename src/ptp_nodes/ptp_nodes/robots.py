@@ -26,11 +26,18 @@ BACKENDS = {
 }
 
 
-def make_backend(name: str, node: Node, config: dict[str, Any], source: str = "") -> Backend:
+def make_backend(
+    name: str,
+    node: Node,
+    config: dict[str, Any],
+    source: str = "",
+    clock: Callable[[], float] = time.monotonic,
+) -> Backend:
     """The back-end ``name`` with the settings of a robot file's ``backend`` section.
 
-    ``node`` is for back-ends that talk on the graph. ``source`` names the file in errors. Raises
-    ConfigError for an unknown name or key, and where a package that the back-end needs is missing.
+    ``node`` is for back-ends that talk on the graph; ``source`` names the file in errors;
+    ``clock`` is that of the arm in memory. Raises ConfigError for an unknown name or key, and
+    where a package that the back-end needs is missing.
     """
     if name not in BACKENDS:
         raise ConfigError(f'no back-end "{name}": use one of {", ".join(BACKENDS)}')
@@ -47,7 +54,7 @@ def make_backend(name: str, node: Node, config: dict[str, Any], source: str = ""
     )
     make: Callable[..., Backend] = getattr(module, kind)
     if name == "fake":
-        return make(time.monotonic, config=settings)
+        return make(clock, config=settings)
     if name == "sawyer":
         return make(settings)
     return make(node, settings)

@@ -67,6 +67,10 @@ class ArmDriver(DriverCore):
         self._fault("stopped by a person: clear the fault, then enable")
         return "stopped"
 
+    def fail(self, reason: str) -> None:
+        """Stand still for a reason that only the caller knows, and latch it."""
+        self._fault(reason)
+
     def clear_fault(self) -> str:
         """Forget the fault, the robot's too; the arm stays disabled."""
         if self.state in ON:
@@ -133,7 +137,8 @@ class ArmDriver(DriverCore):
                 self._hold()  # let go: the rest of the motion is void
             return f"held off: {source.name.lower()} may not move the arm now"
         if self.state not in ON:
-            return f"the arm is {self.state.name.lower()}: {self.reason}"
+            self._news.error = f"the arm is {self.state.name.lower()}: {self.reason}"
+            return self._news.error
         if self._homing is not None:
             return "the arm is on its way home"
         if not self._window.is_timely(command.observation_seq):

@@ -31,6 +31,7 @@ class DriverCore:
 
     def __init__(self, backend: Backend, kinematics: SawyerKinematics, robot: RobotConfig) -> None:
         self.backend = backend
+        self.name = robot.name  # of the back-end
         self.limits = limits = robot.limits
         self.safety = SafetyFilter(kinematics, limits, robot.reference, robot.base)
         self._link = RobotLink(backend, self.safety.gate.top_speed, limits.gain)
@@ -51,6 +52,11 @@ class DriverCore:
         self._home_outside = 0.0  # m, how far out of the box the way home began
         self._retreating: float | None = None  # since when
         self._waiting: tuple[Command, float] | None = None  # a person's, for the next picture
+
+    @property
+    def gripper(self) -> float:
+        """Opening that was sent last: -1 open .. +1 closed; open where none was."""
+        return self._link.gripper
 
     def step(self, now: float) -> None:
         """One cycle: look at the robot, decide, send."""

@@ -33,7 +33,8 @@ class RobotLink:
         self._gain = gain
         self._still: float | None = None  # when it was last told to stand still; None: it moves
         self._owed = False
-        self._gripper: float | None = None
+        self.gripper = -1.0  # opening sent last
+        self._sent = False  # and it was
 
     def ask(self, call: Callable[[], None]) -> None:
         """Do as a person asks; what the back-end says against it is a DriverError."""
@@ -66,10 +67,10 @@ class RobotLink:
 
     def grip(self, opening: float) -> None:
         """Send an opening that is new. BackendError: no link, or no gripper."""
-        if opening != self._gripper:
+        if not self._sent or opening != self.gripper:
             self.backend.grip(opening)
-            self._gripper = opening
+            self.gripper, self._sent = opening, True
 
     def forget_gripper(self) -> None:
         """Somebody else may have moved it."""
-        self._gripper = None
+        self._sent = False
