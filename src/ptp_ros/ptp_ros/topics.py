@@ -23,7 +23,6 @@ DRIVER_STATE = "arm/driver_state"  # DriverState
 JOINT_STATES = "joint_states"  # sensor_msgs/JointState
 ARM_COMMANDS = "forward_position_controller/commands"  # std_msgs/Float64MultiArray, rad
 GRIPPER_COMMANDS = "gripper_controller/commands"  # std_msgs/Float64MultiArray, -1 .. +1
-DRIVER_STATE = "arm/driver_state"  # DriverState
 ARM_PREFLIGHT = "arm/preflight"  # std_msgs/String, JSON: whether the arm may be enabled
 ARM_PATH = "arm/path"  # nav_msgs/Path
 STEP = "step"  # StepInfo
