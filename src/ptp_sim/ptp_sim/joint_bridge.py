@@ -34,8 +34,8 @@ class JointBridgeNode(TableNode):
 
     As a forward_command_controller it has no watchdog: the arm goes to the last position that it
     was told. A command that is not finite, of another length, or too far from where the arm is,
-    moves nothing. Just after a reset, which puts the arm somewhere else at once, commands count
-    from the first one on that starts where the arm is.
+    moves nothing. After a reset, which puts the arm somewhere else at once, a driver may go on to
+    say for a while where the arm was: that moves nothing, either.
     """
 
     def __init__(self, **options: Any) -> None:
@@ -57,6 +57,7 @@ class JointBridgeNode(TableNode):
 
     def _begin(self) -> None:
         self._table.reset()
+        self._publish_joints()  # before the first picture: its state shows the arm there
 
     def _commanded(self, message: Float64MultiArray) -> None:
         self._refuse(self._table.command(message.data))
@@ -81,6 +82,9 @@ class JointBridgeNode(TableNode):
         left = self._table.advance(self._due)
         self._lost += max(left - self._table.most, 0.0)  # time that nobody can make up for
         self._due = min(left, self._table.most)
+        self._publish_joints()
+
+    def _publish_joints(self) -> None:
         q, dq = self._env.world.arm.joint_states()
         opening = self._env.world.arm.opening() / 2  # the other finger mimics this one
         message = JointState(name=[*ARM_JOINTS, FINGER_JOINT])

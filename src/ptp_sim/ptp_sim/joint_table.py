@@ -10,10 +10,9 @@ import numpy as np
 from ptp_sim.world import TableWorld
 
 MOST = 0.1  # s of physics at once: a machine that is slower than the table loses time instead
-SAME = 1e-3  # rad
+CHAIN = 0.03  # rad: two commands in a row are no further apart, unless a new motion begins
 STILL = 1e-9  # rad: of rounding on the way
 START = 0.06  # rad: a command this near starts where the arm is
-QUIET = 0.5  # s of simulation in which motions from before a reset end
 
 
 class JointTable:
@@ -38,7 +37,6 @@ class JointTable:
         self._before = self._target  # what the arm was told last, before the reset
         self._target = self._world.arm.joint_positions()
         self._started = False  # a command has come since
-        self._since = 0.0  # s
         self._gripper = -1.0
         self._moved = False
 
@@ -51,17 +49,18 @@ class JointTable:
         if not np.isfinite(target).all():
             return "a joint command is not finite"
         distance = float(np.abs(target - measured).max())
-        if not self._started and distance > START and self._is_old(target):
+        if not self._started and distance > START and self._goes_on(target):
             return (
-                f"a joint command is {distance:.2f} rad from where the arm is: just after a reset "
-                "it may be an old one"
+                f"a joint command is {distance:.2f} rad from where the arm is, and goes on from "
+                "where it was before the reset"
             )
         if distance > self._leap:
             return (
                 f"a joint command is {distance:.2f} rad from where the arm is: at most "
                 f"{self._leap:g} rad are allowed at once"
             )
-        self._moved |= self._started and np.abs(target - self._target).max() > STILL
+        way = float(np.abs(target - self._target).max())
+        self._moved |= way > (STILL if self._started else START)
         self._target, self._started = target, True
         return ""
 
@@ -69,11 +68,12 @@ class JointTable:
         """Measured joints (7,) [rad] and their velocities (7,) [rad/s]."""
         return self._world.arm.joint_states()
 
-    def _is_old(self, target: np.ndarray) -> bool:
-        """Whether a command may be from before the reset: a driver may say for long to stay."""
-        if self._since < QUIET:
-            return True
-        return self._before is not None and np.abs(target - self._before).max() < SAME
+    def _goes_on(self, target: np.ndarray) -> bool:
+        """Whether a command goes on with a motion, or a rest, from before the reset."""
+        if self._before is None or np.abs(target - self._before).max() > CHAIN:
+            return False
+        self._before = target
+        return True
 
     def grip(self, opening: float) -> None:
         """Move the gripper: -1 open .. +1 closed."""
@@ -93,5 +93,4 @@ class JointTable:
         arm.follow(self._target)
         steps = int(min(seconds, MOST) / step + 1e-9)
         self._world.run(steps)
-        self._since += steps * step
         return seconds - steps * step

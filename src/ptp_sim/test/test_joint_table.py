@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from ptp_sim.env import make_env
-from ptp_sim.joint_table import MOST, QUIET, START, JointTable
+from ptp_sim.joint_table import MOST, JointTable
 
 STEP = 1.0 / 24.0  # s of a Cartesian control step
 
@@ -39,19 +39,36 @@ def test_joint_positions_move_the_arm_as_the_cartesian_step_that_asks_for_them(e
         np.testing.assert_allclose(arm.joint_positions(), joints, atol=1e-6)
 
 
-def test_the_arm_stays_where_it_was_put_until_a_command_starts_there(env):
+def test_a_motion_or_rest_from_before_a_reset_moves_nothing_and_the_next_motion_does(env):
     table, arm = JointTable(env.world), env.world.arm
     stands = arm.joint_positions()
-    assert "after a reset" in table.command(stands + START + 0.01)
+    table.command(stands)
+    table.command(stands + 0.1)
     table.advance(MOST)
+    env.reset(seed=1, options={"task": "B"})
+    table.reset()
+    np.testing.assert_allclose(arm.joint_positions(), stands, atol=2e-3)
+    for step in range(30):  # a driver that moves on, then says for long to stay
+        old = stands + 0.1 + 0.02 * min(step, 5)
+        assert "before the reset" in table.command(old)
+        table.advance(MOST)
     np.testing.assert_allclose(arm.joint_positions(), stands, atol=2e-3)
     assert not table.moved()
-    assert table.command(arm.joint_positions()) == ""
-    assert not table.moved(), "to be told to stay is no step"
-    assert table.command(arm.joint_positions() + 0.05) == ""
-    assert table.moved()
+    assert table.command(stands - 0.1) == ""
     table.advance(MOST)
-    np.testing.assert_allclose(arm.joint_positions(), stands + 0.05, atol=0.01)
+    np.testing.assert_allclose(arm.joint_positions(), stands - 0.1, atol=0.05)
+    assert table.command(old) == "", "from now on the arm is under command"
+
+
+def test_to_be_told_to_stay_is_no_step(env):
+    table, arm = JointTable(env.world), env.world.arm
+    stands = arm.joint_positions()
+    assert table.command(stands) == ""
+    assert table.command(stands) == ""
+    assert not table.moved()
+    assert table.command(stands + 0.05) == ""
+    assert table.moved()
+    assert not table.moved(), "once"
 
 
 @pytest.mark.parametrize(
@@ -71,27 +88,6 @@ def test_a_command_that_makes_no_sense_moves_nothing(env, q, text):
     assert text in table.command(start + q if q.shape == (7,) else q)
     table.advance(0.05)
     np.testing.assert_allclose(arm.joint_positions(), before, atol=1e-4)
-
-
-def test_some_time_after_a_reset_a_command_need_not_start_where_the_arm_is(env):
-    table, arm = JointTable(env.world), env.world.arm
-    wanted = arm.joint_positions() + 0.1
-    assert table.command(wanted)
-    for _ in range(round(QUIET / MOST) + 1):
-        table.advance(MOST)
-    assert table.command(wanted) == ""
-
-
-def test_a_driver_that_says_for_long_to_stay_where_the_arm_was_before_a_reset_is_not_obeyed(env):
-    table, arm = JointTable(env.world), env.world.arm
-    old = arm.joint_positions() + 0.1
-    table.command(arm.joint_positions())
-    table.command(old)
-    table.reset()
-    for _ in range(20):
-        assert table.command(old)
-        table.advance(MOST)
-    assert table.command(old + 0.05) == "", "but another command is"
 
 
 def test_time_that_the_machine_lacks_is_left_over(env):
