@@ -121,7 +121,7 @@ class DrivenEnv(TableEnv):
         command = Command(
             source=Source.POLICY,
             seq=self._number,
-            frame=self._robot.base,
+            frame="base",
             age=0.0,
             observation_seq=self._number,
             **vars(delta),
