@@ -67,7 +67,11 @@ def _node(spec: NodeSpec) -> NodeSpec:
     }
     when = spec.when
     if spec.name == "practice":
-        parameters |= {"record": From("record", flag), "goal_image": From("goal_image", absolute)}
+        parameters |= {
+            "record": From("record", flag),
+            "goal_image": From("goal_image", absolute),
+            "await_arm": True,
+        }
         return replace(spec, parameters=parameters, essential=True, respawn=False)
     if spec.name == "robot_state_publisher":
         parameters["robot_description"] = From("robot", description)

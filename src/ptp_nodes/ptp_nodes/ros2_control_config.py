@@ -45,7 +45,7 @@ class Ros2ControlConfig:
 
     def __post_init__(self) -> None:
         require(self, "trajectory_time", 0.005, 1.0)
-        require(self, "silent_after", 0.02, 1.0)
+        require(self, "silent_after", 0.02, 10.0)
         require(self, "moved", 0.001, 0.2)
         if not self.joints or len(set(self.joints)) != len(self.joints):
             raise ConfigError(f"joints are {list(self.joints)}: name each once")

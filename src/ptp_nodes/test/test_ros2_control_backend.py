@@ -249,7 +249,7 @@ def test_settings_come_from_a_robot_file_and_mistakes_are_named(graph):
         assert (backend.name, backend.interface) == ("ros2_control", "position")
         for wrong, text in (
             ({"topic": "x"}, 'unknown key "backend.topic"'),
-            ({"silent_after": 5.0}, "silent_after is 5.0"),
+            ({"silent_after": 50.0}, "silent_after is 50.0"),
             ({"gripper_sends": [1.0]}, "two numbers, open and closed"),
             ({"joints": ["a", "a"]}, "name each once"),
         ):

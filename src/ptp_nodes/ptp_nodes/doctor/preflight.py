@@ -148,6 +148,8 @@ def _driver_measures(facts: Facts) -> Iterator[Measure]:
         why="The arm cannot move away from there under its limits",
         cure="Move the arm by hand, away from the end of its joints",
     )
+    if driver.condition == 0.0:
+        return  # the driver looks at it from the moment that it is enabled
     yield Measure(
         "condition of the Jacobian",
         driver.condition,
