@@ -22,6 +22,7 @@ setup(
             "arm_driver = ptp_nodes.arm_driver:main",
             "camera = ptp_nodes.camera:main",
             "encoder = ptp_nodes.encoder:main",
+            "fake_controllers = ptp_nodes.fake_controllers:main",
             "learner = ptp_nodes.learner:main",
             "operator = ptp_nodes.operator:main",
             "planner = ptp_nodes.planner:main",

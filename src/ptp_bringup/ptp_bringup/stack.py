@@ -43,7 +43,8 @@ class From:
 class NodeSpec:
     """One node of a stack.
 
-    ``when`` names an argument that must be "true", or what it must be, as "name=value".
+    ``when`` names an argument that must be "true", or what it must be or must not be, as
+    "name=value" or "name!=value"; several, with commas between them, must all hold.
     ``essential``: its end ends the stack. ``respawn``: it is started again when it dies; an
     essential one ends the stack then only when it finishes well. ``optional``: left out, with a
     line that says so, where its package is not installed.
@@ -172,8 +173,14 @@ class Stack:
 
 
 def _wanted(when: str, values: Values) -> bool:
-    name, _, value = when.partition("=")
-    return not name or values[name] == (value or "true")
+    return all(_holds(condition, values) for condition in when.split(",") if condition)
+
+
+def _holds(condition: str, values: Values) -> bool:
+    name, _, value = condition.partition("=")
+    if name.endswith("!"):
+        return values[name[:-1]] != value
+    return values[name] == (value or "true")
 
 
 def _convert(source: From, text: str) -> Any:

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 from ptp_bringup.camera_stack import CAMERA
 from ptp_bringup.practice_stack import PRACTICE
+from ptp_bringup.real_stack import REAL
 from ptp_bringup.sim_stack import SIM
 from ptp_bringup.stack import Stack
 from ptp_bringup.teleop_stack import TELEOP
 from ptp_core.errors import ConfigError
 
-STACKS = {stack.name: stack for stack in (SIM, TELEOP, PRACTICE, CAMERA)}
+STACKS = {stack.name: stack for stack in (SIM, TELEOP, PRACTICE, CAMERA, REAL)}
 
 
 def stack_named(name: str) -> Stack:

@@ -29,6 +29,7 @@ STACK = Stack(
         ),
         NodeSpec("p", "viewer", "eye", arguments=("-d", From("kind")), when="look"),
         NodeSpec("p", "crane", "crane", when="kind=large"),
+        NodeSpec("p", "finger", "finger", when="look,kind!=large"),
     ),
 )
 
@@ -46,6 +47,7 @@ def test_defaults_start_the_nodes_that_are_wanted():
 def test_the_nodes_of_given_arguments_and_of_any_can_be_listed():
     assert STACK.names() == STACK.names({}) == ("hand",)
     assert STACK.names({"look": "true", "kind": "large"}) == ("hand", "eye", "crane")
+    assert STACK.names({"look": "true"}) == ("hand", "eye", "finger")
     assert "view" in STACKS["sim"].names({})
     assert "view" not in STACKS["sim"].names({"view": "false"})
     assert not {"view", "rviz", "robot_state_publisher"} & set(STACKS["sim"].names())
@@ -129,6 +131,6 @@ def test_every_stack_has_its_launch_file_and_the_other_way_round():
 
 def test_an_unknown_stack_is_named():
     with pytest.raises(
-        ConfigError, match='no stack "real-soon"; there are sim, teleop, practice, camera'
+        ConfigError, match='no stack "real-soon"; there are sim, teleop, practice, camera, real'
     ):
         stack_named("real-soon")

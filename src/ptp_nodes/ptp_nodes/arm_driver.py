@@ -14,6 +14,7 @@ from typing import Any
 from ptp_interfaces.msg import ArmState, CartesianDelta, DriverState, ErrorCode, Observation
 from ptp_interfaces.srv import Rearm
 from sensor_msgs.msg import JointState
+from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
 from ptp_nodes.driver_messages import (
@@ -28,6 +29,7 @@ from ptp_robot.arm_driver import ArmDriver, DriverError
 from ptp_robot.backends.base import BackendError
 from ptp_robot.driver_report import State
 from ptp_robot.limits import digest
+from ptp_robot.preflight import PreflightGate
 from ptp_robot.robot_file import RobotConfig, load_robot, read_kinematics
 from ptp_ros.arm_state import ArmReading
 from ptp_ros.beat import Beat
@@ -37,6 +39,7 @@ from ptp_ros.lifecycle import ManagedNode, ManagedParameters
 from ptp_ros.parameters import parameter
 from ptp_ros.run import run
 from ptp_ros.topics import (
+    ARM_PREFLIGHT,
     ARM_STATE,
     BASE_FRAME,
     CLEAR_FAULT,
@@ -67,6 +70,9 @@ class ArmDriverParameters(ManagedParameters):
     robot_file: str = parameter(
         "", "the robot's file, config/robots/NAME.yaml; empty: an ideal arm in memory"
     )
+    preflight: bool = parameter(
+        True, "refuse to enable until ptp doctor --real has passed for these limits, lately"
+    )
     state_rate: float = parameter(
         10.0, "messages a second on arm/driver_state, Hz", minimum=1.0, maximum=50.0
     )
@@ -89,6 +95,7 @@ class ArmDriverNode(ManagedNode):
         self._driver: ArmDriver | None = None
         self._beat: Beat | None = None
         self._digest = ""
+        self._preflight = PreflightGate()
         self._before: tuple[ArmReading, float] | None = None  # the arm at the last picture, when
         self._said = -1.0  # when the driver's state was published last
         self._states = self.create_publisher(ArmState, ARM_STATE, KEPT)
@@ -98,13 +105,15 @@ class ArmDriverNode(ManagedNode):
         self.streams.subscribe(CartesianDelta, COMMAND, self._alone(self._commanded), COMMANDS)
         self.streams.subscribe(Observation, OBSERVATION, self._alone(self._observed), RECORDS)
         for name, ask in (
-            (ENABLE, lambda driver: driver.enable(self._now())),
+            (ENABLE, self._enable),
             (DISABLE, lambda driver: driver.disable()),
             (STOP, lambda driver: driver.stop()),
             (RESET_POSE, lambda driver: driver.reset_pose(self._now())),
             (CLEAR_FAULT, lambda driver: driver.clear_fault()),
         ):
             self.create_service(Trigger, name, functools.partial(self._ask, name, ask))
+        take = self._alone(lambda report: self._preflight.take(report.data))
+        self.create_subscription(String, ARM_PREFLIGHT, take, LATCHED)
         self.create_service(Rearm, REARM, self._alone(self._rearm))
         Diagnostics(self, self._alone(self._status))
 
@@ -250,6 +259,14 @@ class ArmDriverNode(ManagedNode):
                 response.message = str(error)
             self.get_logger().info(f"{name}: {response.message}")
         return response
+
+    def _enable(self, driver: ArmDriver) -> str:
+        if self.parameters.preflight:
+            # The report is of another process, perhaps of another machine: compare system time.
+            refused = self._preflight.refusal(time.time(), self._digest, self._robot.name)
+            if refused:
+                raise DriverError(refused)
+        return driver.enable(self._now())
 
     def _rearm(self, request: Rearm.Request, response: Rearm.Response) -> Rearm.Response:
         try:

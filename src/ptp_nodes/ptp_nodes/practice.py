@@ -22,6 +22,7 @@ from rclpy.node import Node
 from sensor_msgs.msg import Image
 
 from ptp_core.errors import InputError
+from ptp_nodes.arm_ready import ArmReady
 from ptp_nodes.goals import goal_picture
 from ptp_nodes.keep_alive import SignsOfLife
 from ptp_nodes.pace import Pace
@@ -85,6 +86,7 @@ class PracticeNode(Node):
             Recording(self, self._caller, settings.patience) if settings.record else None
         )
         self._pace = Pace(self, self._caller, settings.most_due)
+        self._arm_ready = ArmReady(self, self._caller, settings.await_arm)
         self._lock = threading.Lock()
         self._latent = Latent()
         self._arm_seq = 0
@@ -136,6 +138,7 @@ class PracticeNode(Node):
     def reset(self, task: str, protocol: str, seed: int) -> None:
         """Set up the scene and show the goal picture."""
         self._pace.wait()
+        self._arm_ready.wait()
         request = ResetScene.Request(task=task, protocol=protocol, seed=seed)
         response = self._ask_scene(self._reset_client, request)
         self._first_seq = self._last_seq = self._awaited = response.observation_seq

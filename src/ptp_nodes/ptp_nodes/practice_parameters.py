@@ -42,6 +42,9 @@ class PracticeParameters:
         "gradient steps that the learner may be behind when an episode begins; 0: any",
         minimum=0,
     )
+    await_arm: bool = parameter(
+        False, "begin an episode only when arm_driver says that the arm is enabled"
+    )
     patience: float = parameter(
         60.0, "s to wait for a node to appear and for quick answers", minimum=0.1
     )

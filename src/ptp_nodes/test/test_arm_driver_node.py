@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The arm_driver node on a real graph, with the arm in memory and time by hand."""
 
+import json
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -11,12 +13,14 @@ from ptp_interfaces.msg import ArmState, CartesianDelta, DriverState, ErrorCode,
 from ptp_interfaces.srv import Rearm
 from rcl_interfaces.msg import Log
 from sensor_msgs.msg import JointState
+from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
 from ptp_nodes.arm_driver import ArmDriverNode
 from ptp_robot.kinematics import ARM_JOINTS
 from ptp_ros.testing import parameters
 from ptp_ros.topics import (
+    ARM_PREFLIGHT,
     ARM_STATE,
     COMMAND,
     COMMANDS,
@@ -44,7 +48,7 @@ class Arm:
             ArmDriverNode(
                 clock=lambda: self.time,
                 context=graph.context,
-                parameter_overrides=parameters(values),
+                parameter_overrides=parameters({"preflight": False, **values}),
             )
         )
         self.commands = graph.publisher(CartesianDelta, COMMAND, COMMANDS)
@@ -268,6 +272,26 @@ def test_a_wrong_file_is_named_and_the_node_lives_on(graph, tmp_path):
     logs.expect("speed is 3.0, allowed is 0.001 to 0.25", Log.ERROR)
     response = graph.call(Trigger, "arm/enable", Trigger.Request())
     assert "allowed is 0.001 to 0.25" in response.message
+
+
+def test_it_is_enabled_only_on_a_preflight_that_passed(graph):
+    arm = Arm(graph, preflight=True)
+    refused = arm.ask("arm/enable")
+    assert (refused.success, refused.message[:24]) == (False, "no preflight was made: r")
+    reports = graph.publisher(String, ARM_PREFLIGHT, LATCHED)
+    limits = arm.driver_states[-1].limits
+    good = {"ok": True, "stamp": time.time(), "limits": limits, "backend": "fake", "findings": []}
+    for changes, text in (
+        ({"ok": False, "findings": ["disk: full"]}, "did not pass: disk: full"),
+        ({"limits": "abc"}, "of limits abc of fake"),
+        ({"stamp": time.time() - 3600.0}, "60 min old"),
+        ({}, "asked for motors on"),
+    ):
+        reports.publish(String(data=json.dumps({**good, **changes})))
+        assert reports.wait_for_all_acked()
+        graph.wait(lambda t=text: t in arm.ask("arm/enable").message, text)
+    arm.run(0.1)
+    graph.wait(lambda: arm.driver_states[-1].state == DriverState.READY, "READY")
 
 
 def test_its_own_thread_steps_it_in_real_time(graph, tmp_path):

@@ -33,7 +33,7 @@ class DriverCore:
         self.backend = backend
         self.name = robot.name  # of the back-end
         self.limits = limits = robot.limits
-        self.safety = SafetyFilter(kinematics, limits, robot.reference, robot.base)
+        self.safety = SafetyFilter(kinematics, limits, robot.reference)
         self._link = RobotLink(backend, self.safety.gate.top_speed, limits.gain)
         self.arbiter = Arbiter(limits.command_timeout)
         self.forces = ForceGuard(limits)

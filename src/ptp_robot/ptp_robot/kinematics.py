@@ -86,7 +86,10 @@ def downward_rotation(yaw: float) -> np.ndarray:
 
 
 class SawyerKinematics:
-    """Forward and inverse kinematics of a chain of seven revolute joints about local z."""
+    """Forward and inverse kinematics of a chain of n >= 6 revolute joints about local z.
+
+    The Sawyer's seven, unless a rest posture of another arm is given.
+    """
 
     def __init__(
         self,
@@ -100,8 +103,9 @@ class SawyerKinematics:
     ) -> None:
         """Take the chain's constants.
 
-        fixed (7, 4, 4): pose of each joint in the frame before it, at zero angle; tip (4, 4):
-        pose of the TCP in the last link; lower, upper (7,) rad; velocity (7,) rad/s.
+        fixed (n, 4, 4): pose of each joint in the frame before it, at zero angle; tip (4, 4):
+        pose of the TCP in the last link; lower, upper (n,) rad; velocity (n,) rad/s; rest (n,)
+        rad: the posture that the null space is pulled to, the Sawyer's where it is None.
         """
         self.config = config or IKConfig()
         self.lower, self.upper, self.velocity = (
@@ -122,7 +126,8 @@ class SawyerKinematics:
         margin = self.config.joint_margin
         self._soft_lower, self._soft_upper = self.lower + margin, self.upper - margin
         # The last joint only turns the tool: pulling it would bend the elbow for no reason.
-        self._rest_weight = np.array([1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.0])
+        self._rest_weight = np.ones(len(self.lower))
+        self._rest_weight[-1] = 0.0
 
     @classmethod
     def from_urdf(
@@ -131,23 +136,31 @@ class SawyerKinematics:
         """Read the chain from `base` to `tip` of a URDF file.
 
         Raises KinematicsError when the file is no URDF, the frames are missing, or the chain is
-        not the seven revolute joints right_j0 ... right_j6 about local z.
+        not of revolute joints about local z. Without ``rest`` it must be the Sawyer's, right_j0 to
+        right_j6; with it, any of at least six.
         """
         chain = read_chain(Path(path), base, tip)
-        if chain.names != ARM_JOINTS:
+        rest = options.get("rest")
+        if rest is None and chain.names != ARM_JOINTS:
             raise KinematicsError(
                 f"{path}: the chain to {tip!r} must be the joints {', '.join(ARM_JOINTS)}, "
-                f"but its moving joints are {', '.join(chain.names) or 'none'}"
+                f"but its moving joints are {', '.join(chain.names) or 'none'}; another arm needs "
+                "a rest posture"
+            )
+        if len(chain.names) < 6 or (rest is not None and len(rest) != len(chain.names)):
+            raise KinematicsError(
+                f"{path}: the chain to {tip!r} has {len(chain.names)} moving joints; at least 6 "
+                f"are needed, and a rest posture of as many numbers"
             )
         return cls(chain.fixed, chain.tip, chain.lower, chain.upper, chain.velocity, **options)
 
     def forward(self, q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """TCP position (3,) m and rotation (3, 3) in the base frame, for joints q (7,) rad."""
+        """TCP position (3,) m and rotation (3, 3) in the base frame, for joints q (n,) rad."""
         tip = self._frames(np.asarray(q, dtype=np.float64))[1]
         return tip[:3, 3].copy(), tip[:3, :3].copy()
 
     def jacobian(self, q: np.ndarray) -> np.ndarray:
-        """Geometric Jacobian (6, 7) in the base frame: rows m/rad then rad/rad."""
+        """Geometric Jacobian (6, n) in the base frame: rows m/rad then rad/rad."""
         return self._jacobian(*self._frames(np.asarray(q, dtype=np.float64)))
 
     def yaw(self, q: np.ndarray) -> float:
@@ -165,7 +178,7 @@ class SawyerKinematics:
         rest_gain: float | None = None,
         max_step: float | None = None,
     ) -> IKResult:
-        """Find joints near `q_seed` (7,) rad that put the TCP at `position` (3,) m and `yaw` rad.
+        """Find joints near `q_seed` (n,) rad that put the TCP at `position` (3,) m and `yaw` rad.
 
         Damped least squares. The null space pulls toward the rest posture by `rest_gain`; a joint
         at its margin is held and the rest of the arm makes up for it. `max_step` caps the change
@@ -177,9 +190,10 @@ class SawyerKinematics:
         config = self.config
         seed = np.array(q_seed, dtype=np.float64)
         target = np.array(position, dtype=np.float64)
-        if seed.shape != (7,) or target.shape != (3,):
+        if seed.shape != self.lower.shape or target.shape != (3,):
             raise ValueError(
-                f"solve needs (7,) joints, a (3,) position: {seed.shape}, {target.shape}"
+                f"solve needs {self.lower.shape} joints, a (3,) position: {seed.shape}, "
+                f"{target.shape}"
             )
         # A sum is finite only if each term is; cheaper than isfinite().all() here.
         if not math.isfinite(sum(seed.tolist()) + sum(target.tolist()) + yaw):
@@ -216,11 +230,11 @@ class SawyerKinematics:
         return IKResult(q, distance, angle, ok, count)
 
     def _frames(self, q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Joint frames (7, 4, 4) after each rotation, and the TCP pose (4, 4)."""
+        """Joint frames (n, 4, 4) after each rotation, and the TCP pose (4, 4)."""
         cos, sin = np.cos(q)[:, None, None], np.sin(q)[:, None, None]
         frames = self._constant + cos * self._cosine + sin * self._sine
         pose = frames[0]
-        for i in range(1, 7):
+        for i in range(1, len(frames)):
             pose = pose @ frames[i]
             frames[i] = pose
         return frames, pose @ self._tip
@@ -229,7 +243,7 @@ class SawyerKinematics:
     def _jacobian(frames: np.ndarray, tip: np.ndarray) -> np.ndarray:
         zx, zy, zz = frames[:, :3, 2].T
         rx, ry, rz = (tip[:3, 3] - frames[:, :3, 3]).T
-        jacobian = np.empty((6, 7))
+        jacobian = np.empty((6, len(frames)))
         jacobian[0] = zy * rz - zz * ry
         jacobian[1] = zz * rx - zx * rz
         jacobian[2] = zx * ry - zy * rx

@@ -48,7 +48,7 @@ class RobotConfig:
     name: Literal["fake", "sawyer", "ros2_control", "sim_joint"] = "fake"  # which back-end
     reference: Literal["setpoint", "measured"] = "setpoint"  # what a command is added to
     urdf: str = ""  # file of this very unit; empty: the Sawyer of ptp_description
-    base: str = "base"  # its frame of commands
+    base: str = "base"  # link of the URDF that stands for the commands' frame, "base"
     tip: str = "gripper_tip"  # its tool point
     joint_states: bool = True  # publish joint_states; false where the robot does
     limits: Limits = field(default_factory=Limits)
@@ -71,9 +71,15 @@ def read_kinematics(robot: RobotConfig) -> SawyerKinematics:
     limit or outside the box.
     """
     config = IKConfig(joint_margin=robot.limits.joint_margin)
+    # Another arm's null space is pulled to its home pose.
+    rest = robot.homing.joints if robot.urdf and robot.name == "ros2_control" else None
     try:
         arm = SawyerKinematics.from_urdf(
-            robot.urdf or sawyer_urdf_path(), tip=robot.tip, base=robot.base, config=config
+            robot.urdf or sawyer_urdf_path(),
+            tip=robot.tip,
+            base=robot.base,
+            config=config,
+            rest=rest,
         )
     except (KinematicsError, OSError) as error:
         raise ConfigError(f"urdf: {error}") from error

@@ -92,6 +92,7 @@ class SimArm:
         self._joints = arm + fingers
         self._forces = [self.config.joint_force] * len(arm)
         self._forces += [self.config.finger_force] * len(fingers)
+        self._fingers = [self._finger_open] * len(fingers)  # where they are sent
 
     def attach_to(self, block: int) -> None:
         """Name the body that can be grasped."""
@@ -108,8 +109,12 @@ class SimArm:
 
     def joint_positions(self) -> np.ndarray:
         """Measured arm joints: float64 (7,) [rad]."""
+        return self.joint_states()[0]
+
+    def joint_states(self) -> tuple[np.ndarray, np.ndarray]:
+        """Measured arm joints and their velocities: float64 (7,) [rad] and (7,) [rad/s]."""
         states = pybullet.getJointStates(self.body, self._arm_joints, physicsClientId=self._client)
-        return np.array([s[0] for s in states])
+        return np.array([s[0] for s in states]), np.array([s[1] for s in states])
 
     def opening(self) -> float:
         """Measured distance between the finger pads [m]."""
@@ -138,7 +143,8 @@ class SimArm:
                 f"start pose {np.round(position, 3)} yaw {yaw:.2f} is out of reach "
                 f"(off by {result.position_error * 1e3:.1f} mm)"
             )
-        targets = list(result.q) + [self._finger_open] * len(self._finger_joints)
+        self._fingers = [self._finger_open] * len(self._finger_joints)
+        targets = [*result.q, *self._fingers]
         for joint, target in zip(self._joints, targets, strict=True):
             pybullet.resetJointState(self.body, joint, target, 0.0, physicsClientId=self._client)
         self.setpoint = self.pose()
@@ -158,12 +164,20 @@ class SimArm:
         target = self.workspace.clip(position + delta.translation)
         self.setpoint = target, yaw + delta.dyaw
         result = self.kinematics.solve(q, *self.setpoint)
-        self._grip(delta.gripper, position)
-        closed = 0.5 * (1.0 + delta.gripper)
-        finger = self._finger_open * (1.0 - closed)
+        self.grip(delta.gripper)
+        self.follow(result.q)
+
+    def grip(self, gripper: float) -> None:
+        """Set the fingers, -1 open to +1 closed, and grasp or let go."""
+        self._grip(gripper)
+        finger = self._finger_open * (1.0 - 0.5 * (1.0 + gripper))
         if self.holding:
             finger = max(finger, 0.5 * BLOCK_SIZE[1] + 0.001)
-        self._drive(list(result.q) + [finger] * len(self._finger_joints))
+        self._fingers = [finger] * len(self._finger_joints)
+
+    def follow(self, q) -> None:
+        """Let the motors go to joints (7,) [rad], and to the fingers that were set last."""
+        self._drive([*q, *self._fingers])
 
     def _drive(self, targets: list[float]) -> None:
         pybullet.setJointMotorControlArray(
@@ -175,7 +189,7 @@ class SimArm:
             physicsClientId=self._client,
         )
 
-    def _grip(self, gripper: float, tip) -> None:
+    def _grip(self, gripper: float) -> None:
         if self.grasp != "assisted" or self._block is None:
             return
         if gripper < 0:
@@ -184,6 +198,7 @@ class SimArm:
             block, orientation = pybullet.getBasePositionAndOrientation(
                 self._block, physicsClientId=self._client
             )
+            tip, _ = self.kinematics.forward(self.joint_positions())
             away = np.hypot(block[0] - tip[0], block[1] - tip[1])
             if away < self.config.grasp_radius:
                 self._hold(orientation)

@@ -134,6 +134,10 @@ class TableEnv(gymnasium.Env):
     def apply(self, delta: CartesianDelta):
         """Run one control step with a command in SI units; returns what `step` returns."""
         self.world.step(delta)
+        return self.look()
+
+    def look(self):
+        """Count what was done since the last look as one step; returns what `step` returns."""
         self._steps += 1
         info = self._info()
         reward = 0.0 if info["success"] else -1.0

@@ -3,61 +3,42 @@
 
 from __future__ import annotations
 
-import functools
-import threading
 import time
-import traceback
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from builtin_interfaces.msg import Time
-from ptp_interfaces.msg import ArmState, CartesianDelta, ErrorCode, Observation, TableState
-from ptp_interfaces.srv import JudgeEpisode, Rearm, ResetScene
+from ptp_interfaces.msg import ArmState, CartesianDelta, ErrorCode
+from ptp_interfaces.srv import Rearm
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
-from rclpy.node import Node
 from rosgraph_msgs.msg import Clock as ClockMessage
-from sensor_msgs.msg import Image, JointState
+from sensor_msgs.msg import JointState
 
-from ptp_core.errors import InputError, PtpError
+from ptp_core.errors import InputError
 from ptp_robot.arbiter import Arbiter, Source
 from ptp_robot.kinematics import ARM_JOINTS
 from ptp_ros.arm_state import ArmReading, fill_motion
 from ptp_ros.diagnostics import ERROR, OK, WARN, Diagnostics
 from ptp_ros.errors import RequestError, fill_error
-from ptp_ros.images import array_to_image
-from ptp_ros.parameters import declare
 from ptp_ros.run import run
-from ptp_ros.streams import Streams
 from ptp_ros.topics import (
     ARM_STATE,
     BASE_FRAME,
-    CAMERA_FRAME,
     COMMAND,
     COMMANDS,
-    IMAGE_RAW,
     JOINT_STATES,
-    JUDGE_EPISODE,
     KEPT,
-    LATCHED,
-    OBSERVATION,
     REARM,
-    RESET_SCENE,
-    SENSOR,
-    STREAM,
-    TABLE_STATE,
 )
-from ptp_sim.env import make_env
-from ptp_sim.goals import PlanFailed
 from ptp_sim.sim_bridge_parameters import SimBridgeParameters
-from ptp_sim.stepping import CommandGate, first_number, simulated_time
+from ptp_sim.stepping import simulated_time
+from ptp_sim.table_node import FINGER_JOINT, TableNode
 
 CLOCK_EVERY = 4  # control steps between two ticks of simulated time
-FINGER_JOINT = "gripper_l_finger_joint"
 
 
-class SimBridgeNode(Node):
+class SimBridgeNode(TableNode):
     """Publishes what a camera and an arm driver would, and carries out `CartesianDelta`.
 
     Without commands the table stands still. A command that is refused moves nothing; the reason
@@ -67,112 +48,34 @@ class SimBridgeNode(Node):
     """
 
     def __init__(self, **options: Any) -> None:
-        super().__init__("sim_bridge", **options)
-        self._settings = settings = declare(self, SimBridgeParameters)
-        self._gate = CommandGate(settings.mode, settings.patience, before=first_number())
+        super().__init__("sim_bridge", SimBridgeParameters, **options)
+        settings = self._settings
         self._arbiter = Arbiter(settings.dead_man_patience)
-        self._env = make_env(grasp=settings.grasp)
-        self._lock = threading.Lock()  # on the table
-        self._steps = self._refused = self._late = self._held_off = 0
-        self._info: dict = {}
-        self._task, self._scene = "", TableState()
-        self._scene.header.frame_id = BASE_FRAME
+        self._refused = self._late = self._held_off = 0
         # When the newest observations left: number -> steady time [ns].
         self._published: dict[int, int] = {}
-        self._image_due = False
         self._waiting: tuple | None = None  # a person's command: message, motion, when it came
         self._state = ArmState()
-        self._observations = self.create_publisher(Observation, OBSERVATION, STREAM)
-        self._images = self.create_publisher(Image, IMAGE_RAW, SENSOR)
         self._states = self.create_publisher(ArmState, ARM_STATE, KEPT)
         self._joints = self.create_publisher(JointState, JOINT_STATES, COMMANDS)
-        self._truth = self.create_publisher(TableState, TABLE_STATE, LATCHED)
         self._lock_step = settings.mode == "lock_step"
         if self._lock_step:
             self._times = self.create_publisher(ClockMessage, "/clock", COMMANDS)
-        self._streams = Streams(self)
         self._streams.subscribe(CartesianDelta, COMMAND, self._alone(self._commanded), COMMANDS)
-        self.create_service(ResetScene, RESET_SCENE, self._alone(self._reset))
-        self.create_service(JudgeEpisode, JUDGE_EPISODE, self._alone(self._judge))
         self.create_service(Rearm, REARM, self._alone(self._rearm))
         Diagnostics(self, self._status)
         if not self._lock_step:
             steady = Clock(clock_type=ClockType.STEADY_TIME)
             self.create_timer(1.0 / settings.rate, self._alone(self._tick), clock=steady)
 
-    def start(self) -> None:
-        """Take commands."""
-        self._streams.start()
-
-    def stop(self) -> None:
-        """Take no more commands."""
-        self._streams.stop()
-
-    def _alone(self, callback: Callable[..., Any]) -> Callable[..., Any]:
-        """The callback, while no other has the table."""
-
-        @functools.wraps(callback)
-        def alone(*arguments: Any) -> Any:
-            with self._lock:
-                return callback(*arguments)
-
-        return alone
-
-    def destroy_node(self) -> None:
-        """Free the simulator too."""
-        super().destroy_node()
-        self._env.close()
-
-    def _reset(self, request: ResetScene.Request, response: ResetScene.Response):
-        options = {"task": request.task, "protocol": request.protocol}
-        try:
-            if request.seed >= 2**32:
-                raise InputError(f"seed {request.seed} is too large: use one below 2^32")
-            image, self._info = self._env.reset(seed=request.seed, options=options)
-            goal = self._info["goal_image"]
-        except (PtpError, ValueError, KeyError) as error:
-            self.get_logger().error(f"reset refused: {error}")
-            return fill_error(response, RequestError(ErrorCode.BAD_REQUEST, str(error)))
-        except (PlanFailed, OSError, RuntimeError) as error:
-            self.get_logger().error(f"reset failed\n{traceback.format_exc()}")
-            return fill_error(response, RequestError(ErrorCode.UNAVAILABLE, str(error)))
-        self._task, self._steps, self._first_success = request.task, 0, -1
-        self._scene.task, self._scene.protocol = request.task, request.protocol
-        self._scene.seed, self._waiting = request.seed, None
-        self._scene.resets += 1
+    def _begin(self) -> None:
+        self._waiting = None
         self._open = self._env.world.arm.opening()  # a reset opens the gripper
         self._before = self._arm()
-        response.observation_seq = self._gate.reset()
-        response.control_rate = 0.0 if self._lock_step else self._settings.rate
-        response.goal_image = array_to_image(goal, self._stamp(), CAMERA_FRAME)
         self._state = ArmState(holding=True)
-        self._publish(image)
-        self._publish_image()
-        self.get_logger().info(
-            f"task {request.task} ({request.protocol}), seed {request.seed}: "
-            f"observation {response.observation_seq}"
-        )
-        return response
 
-    def _judge(self, request: JudgeEpisode.Request, response: JudgeEpisode.Response):
-        newest = self._gate.observation_seq
-        if not self._task:
-            error = RequestError(ErrorCode.BAD_REQUEST, "no episode to judge: reset the scene")
-            return fill_error(response, error)
-        if newest < request.observation_seq:
-            error = RequestError(
-                ErrorCode.BAD_REQUEST,
-                f"observation {request.observation_seq} is yet to come, {newest} is the newest: "
-                "wait for the arm state that shows it",
-            )
-            return fill_error(response, error)
-        response.success = bool(self._info["success"])
-        response.steps = self._steps
-        response.first_success = self._first_success
-        response.observation_seq = newest
-        response.check_names = list(self._info["parts"])
-        response.check_values = [bool(value) for value in self._info["parts"].values()]
-        return response
+    def _control_rate(self) -> float:
+        return 0.0 if self._lock_step else self._settings.rate
 
     def _rearm(self, request: Rearm.Request, response: Rearm.Response):
         if not self._arbiter.rearm(time.monotonic()):
@@ -229,10 +132,8 @@ class SimBridgeNode(Node):
 
     def _carry_out(self, message: CartesianDelta, delta, arrived: int) -> np.ndarray:
         """One control step; the picture after it. ``arrived``: when the command did [ns]."""
-        image, _, _, _, self._info = self._env.apply(delta)
-        self._steps += 1
-        if self._first_success < 0 and self._info["success"]:
-            self._first_success = self._steps
+        image, _, _, _, info = self._env.apply(delta)
+        self._count_step(info)
         self._gate.moved(message.observation_seq)
         latency = (arrived - self._published.get(message.observation_seq, arrived)) * 1e-9
         self._state = ArmState(command_seq=message.seq, latency=latency, moved=True)
@@ -264,7 +165,7 @@ class SimBridgeNode(Node):
     def _stamp(self) -> Time:
         """Simulated time in lock-step, else ROS time."""
         if not self._lock_step:
-            return self.get_clock().now().to_msg()
+            return super()._stamp()
         nanoseconds = simulated_time(self._gate.observation_seq, self._env.world.step_seconds)
         return Time(sec=nanoseconds // 10**9, nanosec=nanoseconds % 10**9)
 
@@ -272,32 +173,12 @@ class SimBridgeNode(Node):
         stamp = self._stamp()
         if self._lock_step and self._steps % CLOCK_EVERY == 0:
             self._times.publish(ClockMessage(clock=stamp))
-        observation = Observation(seq=self._gate.observation_seq)
-        observation.image = array_to_image(pixels, stamp, CAMERA_FRAME)
-        observation.header = observation.image.header
-        self._published[observation.seq] = time.monotonic_ns()
-        self._published.pop(observation.seq - self._settings.patience - 1, None)
-        self._observations.publish(observation)
-        if self._settings.truth:
-            self._publish_truth(observation)
+        number = self._gate.observation_seq
+        self._published[number] = time.monotonic_ns()
+        self._published.pop(number - self._settings.patience - 1, None)
+        self._publish_observation(pixels, stamp)
         self._publish_state()
         self._state = ArmState(holding=True)
-        every = self._settings.image_every
-        self._image_due = bool(every) and self._gate.observation_seq % every == 0
-
-    def _publish_truth(self, observation: Observation) -> None:
-        self._scene.header.stamp = observation.header.stamp
-        self._scene.observation_seq = observation.seq
-        for name, value in vars(self._env.world.state()).items():
-            setattr(self._scene, name, value)
-        self._truth.publish(self._scene)
-
-    def _publish_image(self) -> None:
-        """The picture for people, drawn when nobody waits for anything else."""
-        if self._image_due and self._images.get_subscription_count():
-            self._image_due = False
-            picture = self._env.world.camera.picture(self._settings.image_size)
-            self._images.publish(array_to_image(picture, self._stamp(), CAMERA_FRAME))
 
     def _arm(self) -> ArmReading:
         arm = self._env.world.arm

@@ -140,7 +140,7 @@ class TableWorld:
         self._put(self._block, scene.block_xyz, scene.block_yaw)
         self._put(self._can, (*scene.can_xy, CAN_Z), 0.0)
         self.arm.place(scene.tcp_xyz, scene.tcp_yaw)
-        self._run(self.config.settle_steps)
+        self.run(self.config.settle_steps)
 
     def _park(self) -> None:
         """Take everything apart, so that the collision detection forgets what touched what.
@@ -163,9 +163,10 @@ class TableWorld:
     def step(self, delta: CartesianDelta) -> None:
         """Run one control step of `substeps` physics steps."""
         self.arm.command(delta)
-        self._run(self.config.substeps)
+        self.run(self.config.substeps)
 
-    def _run(self, steps: int) -> None:
+    def run(self, steps: int) -> None:
+        """Run so many physics steps of `time_step` seconds; the motors keep their targets."""
         for _ in range(steps):
             pybullet.stepSimulation(physicsClientId=self._client)
 

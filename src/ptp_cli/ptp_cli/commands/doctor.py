@@ -5,12 +5,23 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+if TYPE_CHECKING:
+    from ptp_nodes.doctor.facts import Expected
+
+REAL = "real"  # name of the stack
+REFERENCE = "goals/camera.png"  # that ptp camera align --save writes
 EPILOG = """\
 Run it beside `ptp up` or `ros2 launch`, in a shell with the same ROS_DOMAIN_ID. It moves nothing.
 With --stack it expects every node that `ptp up NAME` starts with the same arguments, without it
 those that the stack always has. Each finding is one line: what is wrong, why it matters, what to
 do. Exit status: 0 healthy, 1 findings, 2 wrong arguments.
+
+--real is the preflight of a real arm. It shows rates, latencies, clocks, disk, camera, files and
+limits in numbers, and tells the arm driver what came of it: until it has passed, for these very
+limits and not long ago, the driver refuses to be enabled.
+  ptp doctor --real robot:=sawyer learn:=true       the arguments of ptp up real
 """
 
 
@@ -29,6 +40,16 @@ def add_parser(subparsers) -> None:
     add("arguments", nargs="*", metavar="NAME:=VALUE", help="that the stack was started with")
     add("--stack", metavar="NAME", help="the stack that should run (default: what fits best)")
     add("--seconds", type=float, default=5.0, metavar="S", help="to listen (default: %(default)g)")
+    add("--real", action="store_true", help="the preflight that must pass before enabling an arm")
+    add("--robot", default="", metavar="YAML", help="its file (default: as arm_driver says)")
+    add("--checkpoint", default="", metavar="DIR", help="(default: as the policy says)")
+    add(
+        "--reference",
+        default=REFERENCE,
+        metavar="PNG",
+        help="picture of the camera in its place (default: %(default)s, where it is)",
+    )
+    add("--disk", default="", metavar="DIR", help="to be written to (default: the recorder's)")
     add("--json", type=Path, metavar="FILE", help="write everything that was seen")
 
 
@@ -40,33 +61,29 @@ def run(args: argparse.Namespace) -> int:
     from ptp_bringup.shared import shared_root
     from ptp_bringup.stacks import STACKS, stack_named
     from ptp_bringup.up import parse
-    from ptp_core.data.files import write_atomically
     from ptp_core.errors import InputError
     from ptp_nodes.doctor.examine import examine
     from ptp_nodes.doctor.facts import Expected
 
     if not (math.isfinite(args.seconds) and args.seconds > 0.0):
         raise InputError(f"--seconds is {args.seconds:g}; it must be above 0")
-    if args.stack:
-        stack = stack_named(args.stack)
+    if args.real and args.stack not in (None, REAL):
+        raise InputError(f"--real is for the stack {REAL}, not {args.stack}")
+    name = args.stack or (REAL if args.real else None)
+    if name:
+        stack = stack_named(name)
         expected = [Expected(stack.name, stack.names(parse(args.arguments)))]
     elif args.arguments:
         raise InputError(f"{args.arguments[0]} is an argument of a stack: name it with --stack")
     else:
         expected = [Expected(stack.name, stack.names()) for stack in STACKS.values()]
     root = shared_root()
-    report = examine(
-        expected,
-        args.seconds,
-        pins=(root / "requirements.lock", root / "tools" / "workspace.py"),
-    )
+    pins = (root / "requirements.lock", root / "tools" / "workspace.py")
+    if args.real:
+        return _preflight(args, expected[0], pins)
+    report = examine(expected, args.seconds, pins=pins)
     if args.json is not None:
-        text = json.dumps(report.as_dict(), indent=2) + "\n"
-        try:
-            args.json.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(args.json, lambda partial: partial.write_text(text))
-        except OSError as error:
-            raise InputError(f"--json {args.json}: cannot be written ({error})") from error
+        _write(args.json, json.dumps(report.as_dict(), indent=2))
     graph = report.graph
     print(
         f"stack {report.expected.stack}, ROS domain {graph.domain} ({graph.discovery_range}): "
@@ -76,3 +93,69 @@ def run(args: argparse.Namespace) -> int:
         print(f"- {finding.line()}")
     print(f"{len(report.findings)} findings" if report.findings else "healthy")
     return 1 if report.findings else 0
+
+
+def _preflight(args: argparse.Namespace, expected: Expected, pins: tuple[Path, ...]) -> int:
+    from ptp_core.config.loading import to_dict
+    from ptp_core.errors import InputError
+    from ptp_nodes.doctor.preflight import measures
+    from ptp_nodes.doctor.real import preflight, tell
+
+    if args.reference != REFERENCE and not Path(args.reference).is_file():
+        raise InputError(f"--reference {args.reference}: there is no such picture")
+    reference = args.reference if Path(args.reference).is_file() else ""
+    done = preflight(
+        expected,
+        args.seconds,
+        robot=args.robot,
+        checkpoint=args.checkpoint,
+        reference=reference,
+        disk=args.disk,
+        pins=pins,
+    )
+    facts = done.facts
+    if args.json is not None:
+        _write(args.json, done.text)
+    if facts.robot is not None:
+        robot = facts.robot
+        print(f"limits {robot.digest} of {robot.backend} ({robot.path}), SI units:")
+        for name, value in to_dict(robot.limits).items():
+            print(f"     {name}: {value}")
+    if (driver := facts.graph.driver) is not None:
+        reason = f": {driver.reason}" if driver.reason else ""
+        print(
+            f"driver: {driver.state}{reason}; {driver.interface} commands, added to "
+            f"{driver.reference}"
+        )
+    if facts.weights is not None:
+        print(f"checkpoint: {facts.weights.folder}, encoder {facts.weights.encoder_id[:12]}")
+    if not reference:
+        print(f"camera: no reference picture {args.reference}, its place is not checked")
+    for measure in measures(facts):
+        print(measure.line())
+    for line in done.hints:
+        print(f"hint {line}")
+    for line in done.wrong:
+        print(f"- {line}")
+    heard = tell(done.text)
+    if not heard:
+        print("- nobody reads arm/preflight: arm_driver does not run, or has preflight:=false")
+    if done.wrong:
+        print(f"{len(done.wrong)} findings: the arm must not be enabled")
+        return 1
+    print(
+        "passed. Before you enable: a person beside the emergency stop, nobody within reach, the "
+        "table clear"
+    )
+    return 0 if heard else 1
+
+
+def _write(path: Path, text: str) -> None:
+    from ptp_core.data.files import write_atomically
+    from ptp_core.errors import InputError
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, lambda partial: partial.write_text(text + "\n"))
+    except OSError as error:
+        raise InputError(f"--json {path}: cannot be written ({error})") from error

@@ -12,6 +12,7 @@ examples:
   ptp up sim --show-args                  what can be set
   ptp up teleop source:=keyboard          demonstrate, and record it
   ptp up camera device:=/dev/video0       look through a camera
+  ptp up real robot:=sim_joint            the whole path of a real arm, on the simulated table
 
 Ctrl-C stops everything. `ros2 launch ptp_bringup sim.launch.py` takes the same arguments.
 """
@@ -27,7 +28,7 @@ def add_parser(subparsers) -> None:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("stack", metavar="STACK", help="sim, teleop, practice or camera")
+    parser.add_argument("stack", metavar="STACK", help="sim, teleop, practice, camera or real")
     parser.add_argument("arguments", nargs="*", metavar="NAME:=VALUE", help="see --show-args")
     parser.add_argument("--show-args", action="store_true", help="explain the stack's arguments")
 

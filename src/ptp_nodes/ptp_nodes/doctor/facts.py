@@ -67,6 +67,24 @@ class Recorder:
 
 
 @dataclass(frozen=True)
+class Driver:
+    """What the arm driver said last of itself; see the DriverState message for the fields."""
+
+    state: str
+    reason: str
+    backend: str
+    interface: str
+    reference: str
+    limits: str
+    robot_enabled: bool
+    joint_margin: float
+    condition: float
+    reading_age: float
+    loop_rate: float
+    loop_worst: float
+
+
+@dataclass(frozen=True)
 class Graph:
     """The graph of one ROS domain, watched for ``seconds``."""
 
@@ -83,6 +101,7 @@ class Graph:
     arm_error: str = ""
     travelled: float = 0.0  # m that the tool moved
     recorder: Recorder | None = None
+    driver: Driver | None = None
     errors: tuple[tuple[str, str], ...] = ()  # (node, message) of level ERROR on /diagnostics
 
     def topic(self, name: str) -> Topic | None:

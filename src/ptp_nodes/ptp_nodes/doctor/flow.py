@@ -86,7 +86,7 @@ def pictures(graph: Graph) -> Iterator[Finding]:
     simulated = {
         resolve(node, name)
         for node in {*graph.nodes, *graph.parameters}
-        if short(node) == "sim_bridge"
+        if short(node) in ("sim_bridge", "joint_bridge")
         for name in (topics.OBSERVATION, topics.IMAGE_RAW)
     }
     for stream in graph.streams:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import statistics
 import time
@@ -12,6 +13,7 @@ from typing import Any
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from ptp_interfaces.msg import (
     ArmState,
+    DriverState,
     EpisodeStatus,
     ErrorCode,
     Latent,
@@ -23,9 +25,16 @@ from ptp_interfaces.msg import (
 )
 from sensor_msgs.msg import Image
 
-from ptp_nodes.doctor.facts import Recorder, Stream
+from ptp_nodes.doctor.facts import Driver, Recorder, Stream
 
 NS = 1e-9
+DRIVER_STATES = {
+    getattr(DriverState, name): name
+    for name in (
+        *("DISCONNECTED", "DISABLED", "READY", "ACTIVE", "INTERVENTION", "HOLD", "RESETTING"),
+        "FAULT",
+    )
+}
 AT_ONCE = 1.0  # s: then a message that left earlier comes from a clock that is behind
 
 
@@ -95,6 +104,7 @@ class Reports:
         self._recorder: Recorder | None = None
         self._arm: ArmState | None = None
         self._travelled = 0.0
+        self._driver: Driver | None = None
 
     def add(self, topic: str, message: Any) -> None:
         """Take a message in."""
@@ -105,6 +115,10 @@ class Reports:
                 message.executed_dx, message.executed_dy, message.executed_dz
             )
             self._arm = message
+        elif isinstance(message, DriverState):
+            names = (field.name for field in dataclasses.fields(Driver))
+            values = {name: getattr(message, name) for name in names}
+            self._driver = Driver(**{**values, "state": DRIVER_STATES[message.state]})
         elif isinstance(message, EpisodeStatus):
             self._states.append(message.state)
         elif isinstance(message, RecorderStatus):
@@ -131,5 +145,6 @@ class Reports:
             "arm_error": arm.error_msg if wrong else "",
             "travelled": self._travelled,
             "recorder": self._recorder,
+            "driver": self._driver,
             "errors": tuple(sorted((n, text) for n, text in self._errors.items() if text)),
         }

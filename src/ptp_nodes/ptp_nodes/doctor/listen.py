@@ -10,6 +10,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from ptp_interfaces.msg import (
     ArmState,
     CartesianDelta,
+    DriverState,
     EpisodeStatus,
     Latent,
     Observation,
@@ -43,13 +44,16 @@ CLOCK_TOPIC = "/clock"
 SUBSCRIBED = {
     f"{kind.__module__.split('.')[0]}/msg/{kind.__name__}": kind
     for kind in (
-        *(ArmState, CartesianDelta, EpisodeStatus, Latent, Observation, PolicyUpdate),
-        *(RecorderStatus, StepInfo, SubgoalPlan, Image, JointState, Joy, DiagnosticArray),
+        *(ArmState, CartesianDelta, DriverState, EpisodeStatus, Latent, Observation),
+        *(PolicyUpdate, RecorderStatus, StepInfo, SubgoalPlan, Image, JointState, Joy),
+        DiagnosticArray,
     )
 }
 ASKED = {
     "sim_bridge": ("mode", "rate"),
+    "joint_bridge": ("rate",),
     "camera": ("rate",),
+    "arm_driver": ("robot_file",),
     "encoder": ("checkpoint",),
     "planner": ("checkpoint",),
     "policy": ("checkpoint",),

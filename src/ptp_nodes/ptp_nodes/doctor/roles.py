@@ -21,8 +21,12 @@ ROLES = {
         "There is no table: nothing is seen and nothing moves",
         (topics.OBSERVATION, topics.IMAGE_RAW, topics.ARM_STATE, topics.JOINT_STATES),
     ),
+    "joint_bridge": Role(
+        "There is no simulated arm: nothing is seen and nothing moves",
+        (topics.OBSERVATION, topics.IMAGE_RAW, topics.JOINT_STATES),
+    ),
     "camera": Role("Nothing is seen", (topics.OBSERVATION, topics.IMAGE_RAW)),
-    "arm_driver": Role("Nothing moves", (topics.ARM_STATE, topics.JOINT_STATES)),
+    "arm_driver": Role("Nothing moves", (topics.ARM_STATE, topics.DRIVER_STATE)),
     "operator": Role("Nobody sets scenes up or judges them", (topics.OPERATOR_PROMPT,)),
     "encoder": Role("Pictures do not become latents: the policy is blind", (topics.LATENT,)),
     "planner": Role("Nobody finds subgoals, practice waits", (topics.PLAN,)),
@@ -43,6 +47,7 @@ NEED_A_READER = {
 }
 # Topics that nodes read when somebody writes them; else they do without.
 MAY_LACK_A_WRITER = (
+    topics.ARM_PREFLIGHT,
     topics.POLICY_UPDATE,
     topics.LEARNER_DUE,
     topics.ALIVE,

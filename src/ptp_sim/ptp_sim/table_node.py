@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every node with the simulated table does: scenes, pictures, verdicts."""
+
+from __future__ import annotations
+
+import functools
+import threading
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from builtin_interfaces.msg import Time
+from ptp_interfaces.msg import ErrorCode, Observation, TableState
+from ptp_interfaces.srv import JudgeEpisode, ResetScene
+from rclpy.node import Node
+from sensor_msgs.msg import Image
+
+from ptp_core.errors import InputError, PtpError
+from ptp_ros.errors import RequestError, fill_error
+from ptp_ros.images import array_to_image
+from ptp_ros.parameters import declare
+from ptp_ros.streams import Streams
+from ptp_ros.topics import (
+    BASE_FRAME,
+    CAMERA_FRAME,
+    IMAGE_RAW,
+    JUDGE_EPISODE,
+    LATCHED,
+    OBSERVATION,
+    RESET_SCENE,
+    SENSOR,
+    STREAM,
+    TABLE_STATE,
+)
+from ptp_sim.env import make_env
+from ptp_sim.goals import PlanFailed
+from ptp_sim.stepping import CommandGate, first_number
+
+FINGER_JOINT = "gripper_l_finger_joint"
+
+
+class TableNode(Node):
+    """Owns the table. Subclasses say how its arm is moved and when a picture is taken.
+
+    A subclass calls `_publish_observation` for each picture and may override `_begin`, which is
+    called after each reset and before its first picture.
+    """
+
+    def __init__(self, name: str, parameters: type, **options: Any) -> None:
+        super().__init__(name, **options)
+        self._settings = settings = declare(self, parameters)
+        self._gate = CommandGate(
+            getattr(settings, "mode", "real_time"),
+            getattr(settings, "patience", 0),
+            before=first_number(),
+        )
+        self._env = make_env(grasp=settings.grasp)
+        self._lock = threading.Lock()  # on the table
+        self._steps, self._first_success = 0, -1
+        self._info: dict = {}
+        self._task, self._scene = "", TableState()
+        self._scene.header.frame_id = BASE_FRAME
+        self._image_due = False
+        self._observations = self.create_publisher(Observation, OBSERVATION, STREAM)
+        self._images = self.create_publisher(Image, IMAGE_RAW, SENSOR)
+        self._truth = self.create_publisher(TableState, TABLE_STATE, LATCHED)
+        self._streams = Streams(self)
+        self.create_service(ResetScene, RESET_SCENE, self._alone(self._reset))
+        self.create_service(JudgeEpisode, JUDGE_EPISODE, self._alone(self._judge))
+
+    def start(self) -> None:
+        """Take commands."""
+        self._streams.start()
+
+    def stop(self) -> None:
+        """Take no more commands."""
+        self._streams.stop()
+
+    def destroy_node(self) -> None:
+        """Free the simulator too."""
+        super().destroy_node()
+        self._env.close()
+
+    def _alone(self, callback: Callable[..., Any]) -> Callable[..., Any]:
+        """The callback, while no other has the table."""
+
+        @functools.wraps(callback)
+        def alone(*arguments: Any) -> Any:
+            with self._lock:
+                return callback(*arguments)
+
+        return alone
+
+    def _begin(self) -> None:
+        """A scene was set up; its first picture is yet to come."""
+
+    def _control_rate(self) -> float:
+        """Pictures a second; 0: the next comes when the last is answered."""
+        return self._settings.rate
+
+    def _stamp(self) -> Time:
+        return self.get_clock().now().to_msg()
+
+    def _reset(self, request: ResetScene.Request, response: ResetScene.Response):
+        options = {"task": request.task, "protocol": request.protocol}
+        try:
+            if request.seed >= 2**32:
+                raise InputError(f"seed {request.seed} is too large: use one below 2^32")
+            image, self._info = self._env.reset(seed=request.seed, options=options)
+            goal = self._info["goal_image"]
+        except (PtpError, ValueError, KeyError) as error:
+            self.get_logger().error(f"reset refused: {error}")
+            return fill_error(response, RequestError(ErrorCode.BAD_REQUEST, str(error)))
+        except (PlanFailed, OSError, RuntimeError) as error:
+            self.get_logger().error(f"reset failed\n{traceback.format_exc()}")
+            return fill_error(response, RequestError(ErrorCode.UNAVAILABLE, str(error)))
+        self._task, self._steps, self._first_success = request.task, 0, -1
+        self._scene.task, self._scene.protocol = request.task, request.protocol
+        self._scene.seed = request.seed
+        self._scene.resets += 1
+        response.observation_seq = self._gate.reset()
+        response.control_rate = self._control_rate()
+        response.goal_image = array_to_image(goal, self._stamp(), CAMERA_FRAME)
+        self._begin()
+        self._publish(image)
+        self._publish_image()
+        self.get_logger().info(
+            f"task {request.task} ({request.protocol}), seed {request.seed}: "
+            f"observation {response.observation_seq}"
+        )
+        return response
+
+    def _judge(self, request: JudgeEpisode.Request, response: JudgeEpisode.Response):
+        newest = self._gate.observation_seq
+        if not self._task:
+            error = RequestError(ErrorCode.BAD_REQUEST, "no episode to judge: reset the scene")
+            return fill_error(response, error)
+        if newest < request.observation_seq:
+            error = RequestError(
+                ErrorCode.BAD_REQUEST,
+                f"observation {request.observation_seq} is yet to come, {newest} is the newest: "
+                "wait for the arm state that shows it",
+            )
+            return fill_error(response, error)
+        response.success = bool(self._info["success"])
+        response.steps = self._steps
+        response.first_success = self._first_success
+        response.observation_seq = newest
+        response.check_names = list(self._info["parts"])
+        response.check_values = [bool(value) for value in self._info["parts"].values()]
+        return response
+
+    def _count_step(self, info: dict) -> None:
+        """A control step led to what the environment says in ``info``."""
+        self._info = info
+        self._steps += 1
+        if self._first_success < 0 and info["success"]:
+            self._first_success = self._steps
+
+    def _publish(self, pixels: np.ndarray) -> None:
+        """Publish the picture that the gate has just counted."""
+        self._publish_observation(pixels, self._stamp())
+
+    def _publish_observation(self, pixels: np.ndarray, stamp: Time) -> None:
+        observation = Observation(seq=self._gate.observation_seq)
+        observation.image = array_to_image(pixels, stamp, CAMERA_FRAME)
+        observation.header = observation.image.header
+        self._observations.publish(observation)
+        if self._settings.truth:
+            self._publish_truth(observation)
+        every = self._settings.image_every
+        self._image_due = bool(every) and self._gate.observation_seq % every == 0
+
+    def _publish_truth(self, observation: Observation) -> None:
+        self._scene.header.stamp = observation.header.stamp
+        self._scene.observation_seq = observation.seq
+        for name, value in vars(self._env.world.state()).items():
+            setattr(self._scene, name, value)
+        self._truth.publish(self._scene)
+
+    def _publish_image(self) -> None:
+        """The picture for people, drawn when nobody waits for anything else."""
+        if self._image_due and self._images.get_subscription_count():
+            self._image_due = False
+            picture = self._env.world.camera.picture(self._settings.image_size)
+            self._images.publish(array_to_image(picture, self._stamp(), CAMERA_FRAME))
