@@ -18,6 +18,7 @@ from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
 from ptp_core.errors import PtpError
+from ptp_ros.peers import unheard_peers
 
 RCLError = rclpy_implementation.RCLError  # broken ROS arguments or parameter files
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -52,6 +53,8 @@ def _run(create: Callable[[], Node], args: Sequence[str] | None) -> int:
         rclpy.logging.get_logger("ptp").fatal(str(error))
         rclpy.try_shutdown()
         return 1
+    for trouble in unheard_peers():
+        node.get_logger().warning(trouble)
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     told = threading.Event()
