@@ -108,7 +108,7 @@ def test_what_setup_looks_for_on_the_machine_is_installed():
 @pytest.mark.parametrize("name", SERVICES)
 def test_a_service_starts_what_exists(name):
     service = SERVICES[name]
-    command = [filled(word) for word in service["command"]]
+    command = shlex.split(filled(service["command"]))
     if command[:2] == ["ros2", "launch"]:
         package, launch, *arguments = command[2:]
         assert package == "ptp_bringup" and (ROOT / "launch" / launch).is_file()
@@ -132,7 +132,7 @@ def test_a_service_starts_what_exists(name):
 
 def test_robot_and_far_side_together_are_the_whole_stack():
     def started(name):
-        _, _, _, launch, *arguments = (filled(word) for word in SERVICES[name]["command"])
+        _, _, _, launch, *arguments = shlex.split(filled(SERVICES[name]["command"]))
         given = dict(word.split(":=", 1) for word in arguments)
         stack = STACKS[launch.removesuffix(".launch.py")]
         return [process.spec.name for process in stack.processes(given)], stack

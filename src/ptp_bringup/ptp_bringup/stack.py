@@ -72,9 +72,15 @@ class Process:
     arguments: tuple[str, ...]
     log_level: str
 
+    @property
+    def enclave(self) -> str:
+        """Where the node's keys are in a keystore of SROS2; without SROS2 it means nothing."""
+        return f"/ptp/{self.spec.name}"
+
     def command_line(self) -> list[str]:
         """Arguments of the executable, in the order in which ROS lets the last one win."""
         words = [*self.arguments, "--ros-args", "-r", f"__node:={self.spec.name}"]
+        words += ["--enclave", self.enclave]
         for old, new in self.spec.remap:
             words += ["-r", f"{old}:={new}"]
         words += ["--log-level", self.log_level]
@@ -162,12 +168,12 @@ class Stack:
         """Nodes for these values that run on this machine: ``only`` and ``without`` say which."""
         wanted = [spec for spec in self.nodes if _wanted(spec.when, values)]
         chosen = {}
-        for name in ("only", "without"):
+        for name, known in (("only", wanted), ("without", self.nodes)):
             chosen[name] = set(words(values[name])) if values.get(name) else set()
-            if unknown := chosen[name].difference(spec.name for spec in wanted):
+            if unknown := chosen[name].difference(spec.name for spec in known):
                 raise ConfigError(
                     f"{name} names {', '.join(sorted(unknown))}; with these arguments {self.name} "
-                    f"has {', '.join(spec.name for spec in wanted)}"
+                    f"has {', '.join(spec.name for spec in known)}"
                 )
         here = [
             spec

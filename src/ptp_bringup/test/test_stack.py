@@ -40,7 +40,8 @@ def test_defaults_start_the_nodes_that_are_wanted():
     assert hand.defaults == {"tasks": ("A",), "speed": 1.0, "fixed": "1"}
     assert hand.explicit == {}
     assert hand.command_line() == [
-        *("--ros-args", "-r", "__node:=hand", "-r", "a:=b", "--log-level", "info"),
+        *("--ros-args", "-r", "__node:=hand", "--enclave", "/ptp/hand"),
+        *("-r", "a:=b", "--log-level", "info"),
         *("-p", 'tasks:=["A"]', "-p", "speed:=1.0", "-p", 'fixed:="1"'),
     ]
 
@@ -93,7 +94,7 @@ def test_every_stack_can_be_shared_out(stack):
         ({"speed": "fast"}, 'speed is "fast"; it must be a number'),
         ({"task": " , "}, "it must be a list like A,B"),
         ({"only": "arm"}, "only names arm; with these arguments toy has hand"),
-        ({"without": "eye,hand"}, "without names eye; with"),
+        ({"without": "ear,hand"}, "without names ear; with"),
         ({"without": "hand"}, "leave no node to start on this machine"),
         ({"params_file": "/nowhere.yaml"}, "params_file /nowhere.yaml: cannot be read"),
     ],

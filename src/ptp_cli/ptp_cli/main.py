@@ -20,7 +20,7 @@ from ptp_core.errors import PtpError
 ORDER = (
     *("demo", "demo-teleop", "up", "doctor", "monitor", "episodes", "import-bag"),
     *("collect", "pretrain", "pretrain-baselines", "practice", "evaluate", "sweep", "report"),
-    *("bench", "soak", "two-machines"),
+    *("bench", "soak", "two-machines", "security"),
 )
 
 
