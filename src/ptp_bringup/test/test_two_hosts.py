@@ -106,6 +106,48 @@ def test_a_node_that_starts_without_the_cable_says_so(cable):
     assert mended == "[]\n"
 
 
+AGAIN = """
+import sys
+from rclpy.node import Node
+from ptp_ros.run import run
+
+class Learner(Node):
+    may_begin_again = sys.argv[1] == "True"
+
+def create():
+    node = Learner("learner")
+    print("up", flush=True)
+    return node
+
+sys.exit(run(create))
+"""
+
+
+@pytest.mark.parametrize("may", [True, False])
+def test_a_node_that_started_without_the_cable_begins_again_if_it_may(cable, may):
+    if isinstance(cable, str):
+        assert "use two machines" in cable or "is missing" in cable
+        return
+    env = {**os.environ, **variables(), "ROS_STATIC_PEERS": cable.robot.address}
+    command = [*cable.far.prefix, sys.executable, "-c", AGAIN, str(may)]
+    cable.cut()
+    node = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env
+    )
+    try:
+        assert node.stdout.readline() == "up\n"
+        assert "cable does not run" in node.stderr.readline()
+        cable.restore()
+        assert "a peer is there" in node.stderr.readline()
+        if not may:
+            node.terminate()
+        assert node.wait(20) == (75 if may else 0)
+    finally:
+        cable.restore()
+        node.kill()
+        node.communicate()
+
+
 def test_a_kernel_that_forbids_them_is_quoted_with_what_helps(tmp_path, monkeypatch):
     for tool in ("nsenter", "ip", "mount"):
         (tmp_path / tool).symlink_to("/bin/true")
