@@ -37,8 +37,11 @@ test: setup  ## run every test; ARGS="-k planner" picks some
 bench: setup  ## measure simulator, planner and control; figures in out/bench.json
 	@.venv/bin/ptp bench
 
-lint: setup  ## check style, imports and formatting
+lint: setup  ## check style, imports, formatting, shell scripts and what docker/ holds
 	@$(RUN) ruff check . && ruff format --check .
+	@$(RUN) shellcheck .ci/run tools/setup.sh docker/entrypoint.sh
+	@$(RUN) hadolint --config docker/hadolint.yaml docker/Dockerfile
+	@$(RUN) check-jsonschema --builtin-schema vendor.compose-spec docker/compose.yaml
 
 clean:  ## remove .venv and what was built; out/ and data stay
 	rm -rf .venv build install log .pytest_cache .ruff_cache

@@ -408,7 +408,8 @@ def main() -> int:
         make_venv(mode, ros)
         # Everything else runs in the new environment; the lock is closed with this program.
         python = str(VENV / "bin" / "python")
-        os.execve(python, [python, "-I", str(Path(__file__).resolve())], dict(os.environ))
+        again = [python, "-I", str(Path(__file__).resolve()), *sys.argv[1:]]
+        os.execve(python, again, dict(os.environ))
 
     env = base_environment(ros)
     key = digest(mode, sys.version, "".join(locked(ros)))
@@ -421,6 +422,8 @@ def main() -> int:
     step("torch", torch_key, f"installing {TORCH}", lambda: install_torch(ros, env))
     if ros is None:
         step("targets", key, "fitting the ROS 2 wheels to this machine", rewrite_targets)
+    if "--packages" in sys.argv[1:]:  # docker/Dockerfile keeps them in a layer of their own
+        return 0
     key = build_workspace(ros, env, key)
     key = digest(key, Path(__file__))
     step("commands", key, "writing .venv/bin/ptp", lambda: write_commands(env, ros))

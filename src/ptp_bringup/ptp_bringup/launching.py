@@ -68,7 +68,11 @@ def _actions(process: Process) -> list:
             name=spec.name,
             output="screen",
             parameters=[entry for entry in parameters if entry],
-            arguments=[*process.arguments, "--ros-args", "--log-level", process.log_level],
+            arguments=[
+                *process.arguments,
+                *("--ros-args", "--enclave", process.enclave),
+                *("--log-level", process.log_level),
+            ],
             remappings=list(spec.remap),
             on_exit=_on_exit(spec),
             respawn=spec.respawn,

@@ -63,6 +63,8 @@ COMMON = (
     Argument("log_level", "info", "least severe messages that are shown", LEVELS),
     Argument("use_rviz", "false", "start RViz with the configuration below", TRUTH),
     Argument("rviz_config", "", "RViz configuration; empty: config/rviz/ptp.rviz"),
+    Argument("only", "", "nodes to start on this machine, as learner,planner; empty: all"),
+    Argument("without", "", "nodes that run on another machine, as learner,planner; empty: none"),
 )
 
 NETWORKS = {"checkpoint": From("checkpoint", checkpoint_folder)}

@@ -73,9 +73,15 @@ class Process:
     arguments: tuple[str, ...]
     log_level: str
 
+    @property
+    def enclave(self) -> str:
+        """Where the node's keys are in a keystore of SROS2; without SROS2 it means nothing."""
+        return f"/ptp/{self.spec.name}"
+
     def command_line(self) -> list[str]:
         """Arguments of the executable, in the order in which ROS lets the last one win."""
         words = [*self.arguments, "--ros-args", "-r", f"__node:={self.spec.name}"]
+        words += ["--enclave", self.enclave]
         for old, new in self.spec.remap:
             words += ["-r", f"{old}:={new}"]
         words += ["--log-level", self.log_level]
@@ -120,9 +126,7 @@ class Stack:
             _check_params_file(params_file)
         defaults = {argument.name: argument.default for argument in self.arguments}
         found = []
-        for spec in self.nodes:
-            if not _wanted(spec.when, values):
-                continue
+        for spec in self._here(values):
             weak, strong = {}, {}
             for name, value in spec.parameters.items():
                 if isinstance(value, From):
@@ -160,6 +164,27 @@ class Stack:
             if not spec.optional
             and (not spec.when if values is None else _wanted(spec.when, values))
         )
+
+    def _here(self, values: Values) -> list[NodeSpec]:
+        """Nodes for these values that run on this machine: ``only`` and ``without`` say which."""
+        wanted = [spec for spec in self.nodes if _wanted(spec.when, values)]
+        chosen = {}
+        for name, known in (("only", wanted), ("without", self.nodes)):
+            chosen[name] = set(words(values[name])) if values.get(name) else set()
+            if unknown := chosen[name].difference(spec.name for spec in known):
+                raise ConfigError(
+                    f"{name} names {', '.join(sorted(unknown))}; with these arguments {self.name} "
+                    f"has {', '.join(spec.name for spec in known)}"
+                )
+        here = [
+            spec
+            for spec in wanted
+            if spec.name not in chosen["without"]
+            and (not chosen["only"] or spec.name in chosen["only"])
+        ]
+        if not here:
+            raise ConfigError("only and without leave no node to start on this machine")
+        return here
 
     def show_arguments(self) -> str:
         """A text that explains every argument."""

@@ -20,7 +20,10 @@ DESCRIPTIONS = {
     "record": "folder of the session; a session goes on where it ended",
 }
 KEPT = ("task", "protocol", "episodes", "seed", "mode", "rate", "grasp", "view")
-COMMON = ("checkpoint", "params_file", "log_level", "use_rviz", "rviz_config")
+COMMON = (
+    *("checkpoint", "params_file", "log_level", "use_rviz", "rviz_config"),
+    *("only", "without"),
+)
 LOOKS = ("view", "robot_state_publisher", "camera_transform", "rviz")
 
 

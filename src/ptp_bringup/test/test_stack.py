@@ -18,6 +18,8 @@ STACK = Stack(
         Argument("kind", "small", "which", ("small", "large")),
         Argument("look", "false", "whether to look", ("true", "false")),
         Argument("params_file", "", "YAML"),
+        Argument("only", "", "here"),
+        Argument("without", "", "elsewhere"),
     ),
     (
         NodeSpec(
@@ -39,7 +41,8 @@ def test_defaults_start_the_nodes_that_are_wanted():
     assert hand.defaults == {"tasks": ("A",), "speed": 1.0, "fixed": "1"}
     assert hand.explicit == {}
     assert hand.command_line() == [
-        *("--ros-args", "-r", "__node:=hand", "-r", "a:=b", "--log-level", "info"),
+        *("--ros-args", "-r", "__node:=hand", "--enclave", "/ptp/hand"),
+        *("-r", "a:=b", "--log-level", "info"),
         *("-p", 'tasks:=["A"]', "-p", "speed:=1.0", "-p", 'fixed:="1"'),
     ]
 
@@ -69,6 +72,22 @@ def test_a_node_can_be_asked_for_and_its_arguments_filled_in():
     assert eye.command_line()[:3] == ["-d", "large", "--ros-args"]
 
 
+def test_nodes_can_be_shared_out_between_machines():
+    given = {"look": "true", "kind": "large"}
+
+    def started(**more):
+        return [process.spec.name for process in STACK.processes({**given, **more})]
+
+    assert started(only="eye, crane") == ["eye", "crane"]
+    assert started(without="eye,crane") == ["hand"]
+    assert started(only="hand,eye", without="eye") == ["hand"]
+
+
+@pytest.mark.parametrize("stack", STACKS.values(), ids=STACKS)
+def test_every_stack_can_be_shared_out(stack):
+    assert {"only", "without"} <= {argument.name for argument in stack.arguments}
+
+
 @pytest.mark.parametrize(
     ("given", "text"),
     [
@@ -76,6 +95,9 @@ def test_a_node_can_be_asked_for_and_its_arguments_filled_in():
         ({"kind": "huge"}, 'kind is "huge"; it must be one of small, large'),
         ({"speed": "fast"}, 'speed is "fast"; it must be a number'),
         ({"task": " , "}, "it must be a list like A,B"),
+        ({"only": "arm"}, "only names arm; with these arguments toy has hand"),
+        ({"without": "ear,hand"}, "without names ear; with"),
+        ({"without": "hand"}, "leave no node to start on this machine"),
         ({"params_file": "/nowhere.yaml"}, "params_file /nowhere.yaml: cannot be read"),
     ],
 )

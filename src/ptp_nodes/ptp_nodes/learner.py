@@ -78,6 +78,7 @@ class LearnerNode(ManagedNode):
     """
 
     parameters_type = LearnerParameters
+    may_begin_again = True
 
     def __init__(self, **options: Any) -> None:
         super().__init__("learner", **options)

@@ -20,13 +20,18 @@ PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 class RunningStack:
-    """`ptp up` of a stack, in the ROS domain of this process. Its lines go to ``log`` too."""
+    """`ptp up` of a stack, in the ROS domain of this process. Its lines go to ``log`` too.
 
-    def __init__(self, stack: str, words: Sequence[str], log: Path) -> None:
+    ``prefix``: a command that runs it somewhere else, such as in another network namespace.
+    """
+
+    def __init__(
+        self, stack: str, words: Sequence[str], log: Path, prefix: Sequence[str] = ()
+    ) -> None:
         self.lines: list[str] = []
         self._log = open(log, "a", encoding="utf-8")  # noqa: SIM115, closed by stop()
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "ptp_cli", "up", stack, *words],
+            [*prefix, sys.executable, "-m", "ptp_cli", "up", stack, *words],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Discovery between two hosts: off by default, on for a list of peers.
+
+Where this machine lets nobody make network namespaces, what the library says of it is tested.
+"""
+
+import os
+import subprocess
+import sys
+import warnings
+
+import pytest
+
+from ptp_bringup import two_hosts
+from ptp_bringup.middleware import variables
+from ptp_bringup.two_hosts import Cable, NoNamespacesError
+
+NODE = """
+import sys, time, rclpy
+name, wanted, beyond = sys.argv[1], set(sys.argv[2].split(",")), float(sys.argv[3])
+rclpy.init()
+node = rclpy.create_node(name)
+print("up", flush=True)
+deadline = time.monotonic() + 30
+while not wanted <= set(node.get_node_names()) and time.monotonic() < deadline:
+    rclpy.spin_once(node, timeout_sec=0.1)
+deadline = time.monotonic() + beyond
+while time.monotonic() < deadline:
+    rclpy.spin_once(node, timeout_sec=0.1)
+print(*sorted(node.get_node_names()), flush=True)
+sys.stdin.read()
+"""
+BEYOND = 2.5  # s: five times what a node waits between two announcements
+
+
+def start(host, peer, name, wanted, beyond=0.0):
+    env = {**os.environ, **variables()}
+    env.pop("ROS_STATIC_PEERS", None)
+    if peer:
+        env["ROS_STATIC_PEERS"] = peer.address
+    node = subprocess.Popen(
+        [*host.prefix, sys.executable, "-c", NODE, name, wanted, str(beyond)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env,
+    )  # fmt: skip
+    assert node.stdout.readline() == "up\n"
+    return node
+
+
+def names_seen(cable, peers, wanted, beyond=0.0):
+    """Names that a node on the far host sees, where a second one runs and one on the robot."""
+    ends = {"robot": cable.far, "twin": cable.robot, "far": cable.robot}
+    nodes = [
+        start(
+            cable.robot if name == "robot" else cable.far,
+            ends[name] if peers else None,
+            name,
+            wanted if name == "far" else name,
+            beyond if name == "far" else 0.0,
+        )
+        for name in ends
+    ]
+    try:
+        return nodes[-1].stdout.readline().split()
+    finally:
+        for node in nodes:
+            node.communicate(timeout=20)
+
+
+@pytest.fixture(scope="module")
+def cable():
+    """Two hosts; the reason, where they cannot be made."""
+    try:
+        with Cable() as cable:
+            yield cable
+    except NoNamespacesError as error:
+        warnings.warn(f"not tried between two hosts: {error}", stacklevel=1)
+        yield str(error)
+
+
+def test_by_default_nobody_beyond_this_host_is_found(cable):
+    assert variables()["ROS_AUTOMATIC_DISCOVERY_RANGE"] == "LOCALHOST"
+    if isinstance(cable, str):
+        assert "use two machines" in cable
+        return
+    assert names_seen(cable, False, "far,twin", BEYOND) == ["far", "twin"]
+
+
+def test_peers_that_name_each_other_are_found_through_the_cable(cable):
+    if isinstance(cable, str):
+        assert "cannot be made here" in cable or "is missing" in cable
+        return
+    assert names_seen(cable, True, "far,robot,twin") == ["far", "robot", "twin"]
+
+
+def test_a_node_that_starts_without_the_cable_says_so(cable):
+    if isinstance(cable, str):
+        assert "run it as root" in cable or "is missing" in cable
+        return
+    code = f"from ptp_ros.peers import *; print(unheard_peers({cable.robot.address!r}))"
+    command = [*cable.far.prefix, sys.executable, "-c", code]
+    cable.cut()
+    cut = subprocess.run(command, capture_output=True, text=True).stdout
+    cable.restore()
+    mended = subprocess.run(command, capture_output=True, text=True).stdout
+    assert f"{cable.robot.address} will not be found: the interface cable does not run" in cut
+    assert mended == "[]\n"
+
+
+AGAIN = """
+import sys
+from rclpy.node import Node
+from ptp_ros.run import run
+
+class Learner(Node):
+    may_begin_again = sys.argv[1] == "True"
+
+def create():
+    node = Learner("learner")
+    print("up", flush=True)
+    return node
+
+sys.exit(run(create))
+"""
+
+
+@pytest.mark.parametrize("may", [True, False])
+def test_a_node_that_started_without_the_cable_begins_again_if_it_may(cable, may):
+    if isinstance(cable, str):
+        assert "use two machines" in cable or "is missing" in cable
+        return
+    env = {**os.environ, **variables(), "ROS_STATIC_PEERS": cable.robot.address}
+    command = [*cable.far.prefix, sys.executable, "-c", AGAIN, str(may)]
+    cable.cut()
+    node = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env
+    )
+    try:
+        assert node.stdout.readline() == "up\n"
+        assert "cable does not run" in node.stderr.readline()
+        cable.restore()
+        assert "a peer is there" in node.stderr.readline()
+        if not may:
+            node.terminate()
+        assert node.wait(20) == (75 if may else 0)
+    finally:
+        cable.restore()
+        node.kill()
+        node.communicate()
+
+
+def test_a_kernel_that_forbids_them_is_quoted_with_what_helps(tmp_path, monkeypatch):
+    for tool in ("nsenter", "ip", "mount"):
+        (tmp_path / tool).symlink_to("/bin/true")
+    unshare = tmp_path / "unshare"
+    unshare.write_text("#!/bin/sh\necho unshare: Operation not permitted >&2\nexit 1\n")
+    unshare.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(NoNamespacesError) as caught, Cable():
+        pass
+    assert "Operation not permitted" in str(caught.value) and "as root" in str(caught.value)
+    unshare.unlink()
+    with pytest.raises(NoNamespacesError, match="unshare is missing: sudo apt install"), Cable():
+        pass
+
+
+def test_what_waits_for_an_interface_gives_up_in_the_end():
+    command = [sys.executable, "-I", "-S", "-c", two_hosts.RUNS]
+    assert subprocess.run([*command, "lo", "1"]).returncode == 0
+    assert subprocess.run([*command, "lo", "0"]).returncode == 1

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`ptp two-machines`: practise with the learner on another host, and cut the link."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+DESCRIPTION = """\
+Make two hosts on this machine (network namespaces) with a cable between them. Practise in
+simulation on one, learn on the other, found through a list of peers. Then cut the cable, let
+practice go on, mend it, and see that the learner catches up and that no recorded episode is lost.
+Exit status 0: all of that held; 1: something did not; 2: it cannot be tried on this machine.
+docs/two_machines.md says how to do the same with two real machines.
+"""
+
+
+def add_parser(subparsers) -> None:
+    """Add the subcommand to the ``ptp`` parser."""
+    parser = subparsers.add_parser(
+        "two-machines",
+        help="try practice with the learner on another host, and cut the link",
+        description=DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--cut", type=float, default=30.0, metavar="S", help="s without link (default: 30)")
+    add(
+        "--patience",
+        type=float,
+        default=300.0,
+        metavar="S",
+        help="s that a step may take until the trial has failed (default: 300)",
+    )
+    add("--max-steps", type=int, default=100, metavar="N", help="of an episode (default: 100)")
+    add("--checkpoint", type=Path, metavar="DIR", help="default: the released one, in models/")
+    add("--params-file", type=Path, metavar="YAML", help="parameters of single nodes")
+    add("--out", type=Path, default=Path("out/two_machines"), metavar="DIR")
+    add("--json", type=Path, metavar="FILE", help="default: two_machines.json in --out")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Try it; return the exit status."""
+    import json
+    import shutil
+    import sys
+
+    from tqdm import tqdm
+
+    from ptp_cli.domain import own_domain
+    from ptp_cli.shared import released_checkpoint
+    from ptp_cli.two_machines.trial import Trial, TrialSettings
+    from ptp_core.data.files import write_atomically
+    from ptp_core.errors import InputError
+
+    for name in ("cut", "patience", "max_steps"):
+        if not getattr(args, name) > 0:
+            raise InputError(f"--{name.replace('_', '-')} must be more than 0")
+    out = args.out.resolve()
+    for side in ("robot", "far"):
+        shutil.rmtree(out / side, ignore_errors=True)  # of an earlier trial
+    settings = TrialSettings(
+        cut=args.cut,
+        patience=args.patience,
+        checkpoint=str(args.checkpoint or released_checkpoint()),
+        out=out,
+        max_steps=args.max_steps,
+        params_file=str(args.params_file.resolve()) if args.params_file else "",
+    )
+    form = "{desc}: {elapsed}{postfix}"
+    with own_domain(), tqdm(desc="two machines", bar_format=form, file=sys.stderr) as bar:
+
+        def progress(what: str) -> None:
+            bar.set_postfix_str(what, refresh=False)
+            bar.update(0)
+
+        report = Trial(settings, progress).run()
+    figures = report.as_dict()
+    path = args.json or out / "two_machines.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, lambda partial: partial.write_text(json.dumps(figures, indent=2)))
+    _print(figures, args.cut, out)
+    return 0 if report.passed else 1
+
+
+def _print(figures: dict, cut: float, out: Path) -> None:
+    print(f"first weights of the far learner in use   {figures['found']:.1f} s")
+    print(f"episodes recorded in {cut:g} s without link     {figures['recorded_in_cut']}")
+    print(f"the learner has them all after            {figures['caught_up']:.1f} s")
+    print(f"the policy uses what it learned after     {figures['in_use']:.1f} s")
+    print(f"episodes recorded, and lost               {figures['recorded']}, {figures['lost']}")
+    if figures["problem"]:
+        print(figures["problem"])
+    verdict = "passed" if figures["passed"] else "FAILED"
+    print(f"{verdict}; what the nodes said: {out}/robot/nodes.log and {out}/far/nodes.log")

@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+"""SROS2 policy files: one a node, in an enclave of its own. Needs no ROS.
+
+The format is version 0.2.0 of the policy.xsd that comes with sros2.
+"""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from ptp_core.data.files import write_atomically
+from ptp_core.errors import ConfigError
+
+VERSION = "0.2.0"
+ENCLAVES = "/ptp"  # every node's enclave is below it, named like the node
+# Field of Rules: (section, its entry, qualifier).
+SECTIONS = {
+    "publish": ("topics", "topic", "publish"),
+    "subscribe": ("topics", "topic", "subscribe"),
+    "reply": ("services", "service", "reply"),
+    "request": ("services", "service", "request"),
+    "execute": ("actions", "action", "execute"),
+    "call": ("actions", "action", "call"),
+}
+HEAD = """\
+<?xml version="1.0" encoding="UTF-8"?>
+<!-- SPDX-License-Identifier: Apache-2.0 -->
+<!-- What the node may do on a graph with SROS2. `ptp security write` writes this file,
+     `ptp security check` compares it with the running graph. docs/security.md. -->
+"""
+
+
+@dataclass(frozen=True)
+class Rules:
+    """Full names of topics, services and actions, by what is done with them; * and ? match."""
+
+    publish: frozenset[str] = field(default_factory=frozenset)
+    subscribe: frozenset[str] = field(default_factory=frozenset)
+    reply: frozenset[str] = field(default_factory=frozenset)
+    request: frozenset[str] = field(default_factory=frozenset)
+    execute: frozenset[str] = field(default_factory=frozenset)
+    call: frozenset[str] = field(default_factory=frozenset)
+
+    def __or__(self, other: Rules) -> Rules:
+        """Both together; a name that a pattern of the other covers is left out."""
+        merged = {}
+        for kind in SECTIONS:
+            names = getattr(self, kind) | getattr(other, kind)
+            merged[kind] = frozenset(
+                name
+                for name in names
+                if not any(name != wide and fnmatchcase(name, wide) for wide in names)
+            )
+        return Rules(**merged)
+
+    def forbidden(self, use: Rules) -> list[str]:
+        """What of ``use`` is not allowed here: "publish /arm/command" and the like."""
+        return [
+            f"{kind} {name}"
+            for kind in SECTIONS
+            for name in sorted(getattr(use, kind))
+            if not any(fnmatchcase(name, pattern) for pattern in getattr(self, kind))
+        ]
+
+
+def policies_in(folder: Path) -> dict[str, Rules]:
+    """Rules by name of node of every policy in a folder. Raises ConfigError."""
+    paths = sorted(folder.glob("*.xml"))
+    if not paths:
+        raise ConfigError(f"{folder} holds no policies (*.xml)")
+    return {path.stem: read_policy(path) for path in paths}
+
+
+def read_policy(path: Path) -> Rules:
+    """Rules of the node that the file is named after. Raises ConfigError for anything else."""
+    try:
+        root = ET.parse(path).getroot()
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
+    except ET.ParseError as error:
+        raise ConfigError(f"{path}: no XML: {error}") from error
+    if root.tag != "policy" or root.get("version") != VERSION:
+        raise ConfigError(f"{path}: no SROS2 policy of version {VERSION}")
+    enclaves = root.findall("enclaves/enclave")
+    profiles = root.findall("enclaves/enclave/profiles/profile")
+    named = [(e.get("path"), p.get("node"), p.get("ns")) for e, p in zip(enclaves, profiles)]
+    if (len(enclaves), len(profiles)) != (1, 1) or named != [(enclave(path.stem), path.stem, "/")]:
+        raise ConfigError(
+            f"{path}: must hold one enclave {enclave(path.stem)} with the node {path.stem}"
+        )
+    return _rules(path, profiles[0])
+
+
+def write_policy(path: Path, rules: Rules) -> None:
+    """Write the policy of the node that the file is named after."""
+    root = ET.Element("policy", version=VERSION)
+    place = ET.SubElement(ET.SubElement(root, "enclaves"), "enclave", path=enclave(path.stem))
+    profile = ET.SubElement(ET.SubElement(place, "profiles"), "profile", ns="/", node=path.stem)
+    for kind, (section, entry, qualifier) in SECTIONS.items():
+        if names := getattr(rules, kind):
+            part = ET.SubElement(profile, section, {qualifier: "ALLOW"})
+            for name in sorted(_short(name, path.stem) for name in names):
+                ET.SubElement(part, entry).text = name
+    ET.indent(root)
+    text = HEAD + ET.tostring(root, encoding="unicode") + "\n"
+    write_atomically(path, lambda partial: partial.write_text(text, encoding="utf-8"))
+
+
+def enclave(node: str) -> str:
+    """Path of a node's enclave in the keystore."""
+    return f"{ENCLAVES}/{node}"
+
+
+def forbidden(policies: Mapping[str, Rules], uses: Mapping[str, Rules]) -> list[str]:
+    """One line for everything that a node does and its policy does not allow."""
+    found = []
+    for node, use in sorted(uses.items()):
+        if node not in policies:
+            found.append(f"{node}: has no policy")
+        else:
+            found += [f"{node}: {line}" for line in policies[node].forbidden(use)]
+    return found
+
+
+def _rules(path: Path, profile: ET.Element) -> Rules:
+    entries = {(section, qualifier): kind for kind, (section, _, qualifier) in SECTIONS.items()}
+    found: dict[str, set[str]] = {item.name: set() for item in fields(Rules)}
+    for part in profile:
+        for qualifier, value in part.attrib.items():
+            kind = entries.get((part.tag, qualifier))
+            if kind is None or value != "ALLOW":
+                raise ConfigError(f'{path}: {part.tag} {qualifier}="{value}" is not known here')
+            names = [entry.text.strip() for entry in part.findall(SECTIONS[kind][1]) if entry.text]
+            if len(names) != len(part):
+                raise ConfigError(f"{path}: {part.tag} must hold names of {SECTIONS[kind][1]}s")
+            found[kind].update(_full(name, path.stem) for name in names)
+    return Rules(**{kind: frozenset(names) for kind, names in found.items()})
+
+
+def _full(name: str, node: str) -> str:
+    if name.startswith("~"):
+        return f"/{node}{name[1:]}"
+    return name if name.startswith("/") else f"/{name}"
+
+
+def _short(name: str, node: str) -> str:
+    """As it is written: below the node's own name with a ~, others from the namespace on."""
+    return f"~{name[len(node) + 1 :]}" if name.startswith(f"/{node}/") else name[1:]

@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The policies in config/sros2 against the running graph, and who may move the arm."""
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from ptp_bringup.middleware import variables
+from ptp_bringup.shared import shared_root
+from ptp_bringup.stacks import STACKS
+from ptp_cli.main import main
+from ptp_nodes.camera import CameraNode
+from ptp_nodes.security.graph import uses
+from ptp_nodes.security.policy import Rules, enclave, forbidden, policies_in
+from ptp_nodes.teleop import TeleopNode
+from ptp_ros.testing import Graph, parameters
+from ptp_sim.scripted_gamepad import ScriptedGamepadNode
+
+ROOT = Path(__file__).resolve().parents[1]
+FOLDER = shared_root() / "config" / "sros2" / "policies"
+POLICIES = policies_in(FOLDER)
+# Nodes of other projects: no process of ours can be asked what they do where they are missing.
+OF_OTHERS = {spec.name for stack in STACKS.values() for spec in stack.nodes} - {
+    spec.name
+    for stack in STACKS.values()
+    for spec in stack.nodes
+    if spec.package.startswith("ptp_")
+}
+TOOLS = "tools"  # ptp doctor, ptp monitor: they look and touch nothing
+
+pytestmark = pytest.mark.timeout(200)  # one of them starts a whole stack
+
+
+def ours():
+    """Names of the executables that our packages install."""
+    setups = [path.read_text() for path in (ROOT / "src").glob("*/setup.py")]
+    names = {name for text in setups for name in re.findall(r'"(\w+) ?= ?[\w.]+:main"', text)}
+    return names - {"ptp"}
+
+
+def test_every_node_has_a_policy_and_every_policy_a_node():
+    """A new node: start a stack that has it, and `ptp security write`."""
+    assert set(POLICIES) == ours() | OF_OTHERS | {TOOLS}
+
+
+@pytest.mark.parametrize("stack", STACKS.values(), ids=STACKS)
+def test_every_process_is_started_in_the_enclave_of_its_policy(stack, tmp_path):
+    for process in stack.processes({}):
+        line = process.command_line()
+        assert line[line.index("--enclave") + 1] == enclave(process.spec.name) == process.enclave
+        assert process.spec.name in POLICIES
+
+
+def test_a_practising_stack_does_nothing_that_is_not_allowed(up, checkpoint, tmp_path, capsys):
+    quick = tmp_path / "quick.yaml"
+    quick.write_text("learner: {ros__parameters: {publish_every: 5}}\n")
+    stack = up(
+        *("practice", "task:=A", "episodes:=1000", "max_steps:=20", "learn_from:=all"),
+        *(f"checkpoint:={checkpoint}", f"output:={tmp_path / 'out'}", "record_images:=false"),
+        *("updates_per_step:=1.0", f"params_file:={quick}", "teleop:=true", "view:=true"),
+    )
+    stack.expect("recorded as number 0", 120.0)
+    check = ["security", "check", "--seconds", "3"]
+    assert main(check) == 0, capsys.readouterr().out
+    seen = capsys.readouterr().out
+    assert int(re.search(r"(\d+) nodes, 0 findings", seen)[1]) >= len(STACKS["practice"].names())
+    # And it would have said so.
+    narrow = tmp_path / "policies"
+    shutil.copytree(FOLDER, narrow)
+    policy = narrow / "policy.xml"
+    assert "<topic>arm/command</topic>" in policy.read_text()
+    policy.write_text(policy.read_text().replace("<topic>arm/command</topic>\n", ""))
+    (narrow / "view.xml").unlink()
+    assert main([*check, "--folder", str(narrow)]) == 1
+    seen = capsys.readouterr().out
+    assert "policy: publish /arm/command\n" in seen and "view: has no policy\n" in seen
+    # What is written from the graph alone allows all of it, and no more than the files here.
+    fresh = tmp_path / "fresh"
+    assert main(["security", "write", "--seconds", "3", "--folder", str(fresh)]) == 0
+    assert main([*check, "--folder", str(fresh)]) == 0
+    assert forbidden(POLICIES, policies_in(fresh)) == []
+
+
+@pytest.mark.parametrize("source", ["joy", "spacenav", "twist"])
+def test_teleoperation_does_nothing_that_is_not_allowed(source):
+    with Graph() as graph:
+        values = {"source": source, "set_up": True}
+        graph.add(TeleopNode(context=graph.context, parameter_overrides=parameters(values)))
+        expect_allowed(graph, "teleop", "/arm/command")
+
+
+def test_camera_and_scripted_gamepad_do_nothing_that_is_not_allowed():
+    with Graph() as graph:
+        graph.add(CameraNode(context=graph.context))
+        graph.add(ScriptedGamepadNode(context=graph.context))
+        expect_allowed(graph, "camera", "/observation")
+        expect_allowed(graph, "scripted_gamepad", "/joy")
+
+
+def expect_allowed(graph, name, published):
+    def use():
+        return uses(graph.client, [name])
+
+    graph.wait(lambda: published in use().get(name, POLICIES[TOOLS]).publish, f"{name} to appear")
+    assert forbidden(POLICIES, use()) == []
+
+
+def test_few_may_move_the_arm_or_change_the_policy():
+    def may(kind, name):
+        use = {kind: frozenset({name})}
+        return {node for node, rules in POLICIES.items() if not rules.forbidden(Rules(**use))}
+
+    movers = may("publish", "/arm/command")
+    assert movers == {"policy", "teleop"}
+    assert may("publish", "/policy_update") == {"learner"}
+    assert may("request", "/arm/rearm") == {"teleop"}
+    assert may("publish", "/observation") <= {"camera", "sim_bridge", "joint_bridge"}
+    assert TOOLS in may("subscribe", "/arm/state")
+
+
+def test_discovery_stays_on_this_machine_wherever_nodes_are_started():
+    assert variables()["ROS_AUTOMATIC_DISCOVERY_RANGE"] == "LOCALHOST"
+    environment = (ROOT / "tools" / "workspace.py").read_text()
+    assert "ROS_AUTOMATIC_DISCOVERY_RANGE:-LOCALHOST" in environment
+    for path in ("docker/compose.yaml", "docker/Dockerfile", ".devcontainer/devcontainer.json"):
+        assert "SUBNET" not in (ROOT / path).read_text()
+
+
+def test_where_nothing_runs_the_command_says_so(capsys):
+    assert main(["security", "check", "--seconds", "0"]) == 1
+    assert "no nodes run on this ROS domain" in capsys.readouterr().out
+    assert main(["security", "check", "--seconds", "0", "--nodes", "ghost"]) == 2
+    assert "no node ghost runs" in capsys.readouterr().err
+    assert main(["security", "check", "--seconds", "-1"]) == 2
