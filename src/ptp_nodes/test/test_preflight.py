@@ -157,8 +157,8 @@ class Robotics(Node):
         self.taken = []
         self.create_subscription(String, topics.ARM_PREFLIGHT, self.taken.append, latched)
         self.rng = np.random.default_rng(0)
-        self.pixels = self.rng.integers(0, 255, (60, 80, 3), np.uint8)
-        self.pixels = cv2.GaussianBlur(self.pixels, (0, 0), 2)
+        coarse = self.rng.integers(0, 255, (30, 40, 3), np.uint8)
+        self.pixels = cv2.resize(coarse, (320, 240), interpolation=cv2.INTER_CUBIC)
         self.create_timer(0.05, self.say, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     def say(self):
@@ -207,7 +207,7 @@ def test_a_preflight_of_a_running_graph_reaches_the_driver(graph, folder, tmp_pa
 def test_a_camera_that_moved_and_one_that_is_not_there_are_told_apart(graph, folder, tmp_path):
     node = graph.add(Robotics(graph.context, "", folder))
     reference = tmp_path / "camera.png"
-    moved = np.roll(node.pixels, 4, axis=1)
+    moved = np.roll(node.pixels, 8, axis=1)
     cv2.imwrite(str(reference), moved[:, :, ::-1])
     assert see(str(reference)).pixels > 3.0
     assert "no reference picture" in see(str(tmp_path / "none.png")).problem
