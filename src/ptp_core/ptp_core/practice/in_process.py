@@ -98,7 +98,7 @@ class InProcessPractice:
             disable=not progress,
         ) as bar:
             while (number := self._epochs.count) < total:
-                metrics = self._epoch(number, cancelled)
+                metrics = self._epoch(number, cancelled, bar.set_postfix_str)
                 bar.update()
                 bar.set_postfix(_shown(metrics))
         metrics = self._epochs.metrics()
@@ -107,7 +107,9 @@ class InProcessPractice:
             result = self._finish(metrics, cancelled)
         return result
 
-    def _epoch(self, number: int, cancelled: Cancelled) -> dict[str, Any]:
+    def _epoch(
+        self, number: int, cancelled: Cancelled, say: Callable[[str], None]
+    ) -> dict[str, Any]:
         """One epoch of steps, beside the updates that the steps before it call for."""
         config, learner = self.config, self._learner
         state = self._epochs.state
@@ -119,7 +121,10 @@ class InProcessPractice:
         acting = self._worlds.start(jobs, cancelled)
         losses = self._learn(cancelled)
         trained = time.perf_counter()
-        played = dict(acting)
+        played = {}
+        for job, one in acting:
+            played[job] = one
+            say(f"{len(played)} of {len(jobs)} episodes")
         acted = time.perf_counter()
         practised = [played[job] for job in jobs if not job.evaluate]
         flags = [one.success or config.learn_from == "all" for one in practised]
