@@ -223,5 +223,5 @@ def test_proven_plans_are_done_again_and_the_file_stays_as_it_is(folder, tmp_pat
     assert path.read_bytes() == before and figures["proven_sha256"]
     with pytest.raises(InputError, match="no such file"):
         run(settings(folder, proven=tmp_path / "none"))
-    with pytest.raises(InputError, match="not both"):
+    with pytest.raises(InputError, match="not several"):
         run(settings(folder, proven=path, plan_buffer=tmp_path / "buffer"))

@@ -55,6 +55,7 @@ class Homing:
         if self.phase is Phase.GRIP:
             if now - self._entered < self._config.grip_time:
                 return None
+            self._safety.seed(reading.q)  # it may have been pushed meanwhile
             self._lift(now)
         if self.phase is Phase.LIFT:
             motion = self._safety.follow(dt)

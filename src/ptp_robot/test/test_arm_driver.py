@@ -331,3 +331,12 @@ def test_a_link_that_is_not_there_at_first_is_waited_for():
     rig.backend.mend("drop_link")
     rig.run(0.02)
     assert rig.state is State.DISABLED
+
+
+def test_an_arm_that_is_pushed_while_its_gripper_opens_goes_home_from_where_it_is():
+    rig = DriverRig().enable()
+    rig.driver.reset_pose(rig.time)
+    rig.run(0.5)
+    rig.backend.place(rig.backend.joints() + 0.05)
+    rig.run(12.0)  # what is sent is compared with where the arm is
+    assert rig.state is State.READY
