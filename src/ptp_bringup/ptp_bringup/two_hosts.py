@@ -21,15 +21,16 @@ CABLE = "cable"  # name of the interface, on both hosts
 PREFIX = 24  # bits of the network
 START = 10.0  # s that a host may take to come up
 SETUP = "mount -t tmpfs tmpfs /dev/shm && ip link set lo up && echo ready && exec cat"
-# Fast DDS leaves out an interface that does not run yet (IFF_RUNNING), which the kernel says some
-# tenths of a second after it is up.
+# Fast DDS leaves out an interface that does not run (IFF_RUNNING). The kernel says so up to a
+# second after the cable is in, or out.
 RUNS = """
 import fcntl, socket, struct, sys, time
 name, deadline = sys.argv[1].encode(), time.monotonic() + float(sys.argv[2])
+wanted = sys.argv[3] == "runs"
 with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
     while time.monotonic() < deadline:
         answer = fcntl.ioctl(any_socket, 0x8913, struct.pack("16sH14x", name, 0))
-        if struct.unpack("16sH14x", answer)[1] & 0x40:
+        if bool(struct.unpack("16sH14x", answer)[1] & 0x40) == wanted:
             sys.exit(0)
         time.sleep(0.02)
 sys.exit(1)
@@ -100,15 +101,17 @@ class Cable:
     def cut(self) -> None:
         """Pull the plug: nothing gets through any more."""
         self.robot.run("ip", "link", "set", CABLE, "down")
+        self._await("stands")
 
     def restore(self) -> None:
         """Plug it in again."""
         self.robot.run("ip", "link", "set", CABLE, "up")
         self._await()
 
-    def _await(self) -> None:
+    def _await(self, wanted: str = "runs") -> None:
+        """Wait until the interfaces say so, too."""
         for host in (self.robot, self.far):
-            host.run(sys.executable, "-I", "-S", "-c", RUNS, CABLE, str(START))
+            host.run(sys.executable, "-I", "-S", "-c", RUNS, CABLE, str(START), wanted)
 
     def _hold(self, command: list[str]) -> int:
         """Start a process that holds namespaces open, until the block ends; its id."""

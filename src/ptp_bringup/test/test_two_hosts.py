@@ -165,5 +165,6 @@ def test_a_kernel_that_forbids_them_is_quoted_with_what_helps(tmp_path, monkeypa
 
 def test_what_waits_for_an_interface_gives_up_in_the_end():
     command = [sys.executable, "-I", "-S", "-c", two_hosts.RUNS]
-    assert subprocess.run([*command, "lo", "1"]).returncode == 0
-    assert subprocess.run([*command, "lo", "0"]).returncode == 1
+    assert subprocess.run([*command, "lo", "1", "runs"]).returncode == 0
+    assert subprocess.run([*command, "lo", "0.1", "stands"]).returncode == 1
+    assert subprocess.run([*command, "lo", "0", "runs"]).returncode == 1
