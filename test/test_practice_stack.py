@@ -36,7 +36,7 @@ def test_it_records_learns_and_goes_on_where_it_ended(start, checkpoint, tmp_pat
     stack.expect("finished: ")
     assert stack.end() == 0, stack.text
     session = Session(out / "recordings")
-    assert [entry.steps for entry in session.entries()] == [STEPS] * EPISODES
+    assert [entry.steps for entry in session.entries()] == [STEPS] * EPISODES, stack.text
     summary = json.loads((out / "summary.json").read_text())
     labels = [run["success"] for run in summary["tasks"]["A"]["runs"]]
     assert [entry.label == "success" for entry in session.entries()] == labels
