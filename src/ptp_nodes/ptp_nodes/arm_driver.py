@@ -28,9 +28,8 @@ from ptp_nodes.robots import make_backend
 from ptp_robot.arm_driver import ArmDriver, DriverError
 from ptp_robot.backends.base import BackendError
 from ptp_robot.driver_report import State
-from ptp_robot.limits import digest
 from ptp_robot.preflight import PreflightGate
-from ptp_robot.robot_file import RobotConfig, load_robot, read_kinematics
+from ptp_robot.robot_file import RobotConfig, limits_digest, load_robot, read_kinematics
 from ptp_ros.arm_state import ArmReading
 from ptp_ros.beat import Beat
 from ptp_ros.diagnostics import ERROR, OK, WARN, Diagnostics
@@ -141,8 +140,7 @@ class ArmDriverNode(ManagedNode):
         except BackendError as error:
             raise RequestError(ErrorCode.UNAVAILABLE, str(error)) from error
         limits, (low, high) = robot.limits, robot.limits.box
-        joints = (arm.lower, arm.upper, arm.velocity)
-        self._digest = digest(limits, robot.homing, robot.reference, *joints)[:12]
+        self._digest = limits_digest(robot, arm)
         self._driver = ArmDriver(backend, arm, robot)
         self._beat = Beat(limits.period, self.cycle, "arm_driver")
         self.get_logger().info(

@@ -12,9 +12,9 @@ from ptp_core.config.loading import load_config
 from ptp_core.errors import ConfigError
 from ptp_description import sawyer_urdf_path
 from ptp_robot.kinematics import REST_CONFIGURATION, IKConfig, KinematicsError, SawyerKinematics
-from ptp_robot.limits import Limits, hard_limits
+from ptp_robot.limits import Limits, digest, hard_limits
 
-__all__ = ["HomingConfig", "RobotConfig", "load_robot", "read_kinematics"]
+__all__ = ["HomingConfig", "RobotConfig", "limits_digest", "load_robot", "read_kinematics"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +62,12 @@ class RobotConfig:
 def load_robot(path: str | Path) -> RobotConfig:
     """Read a robot's file. Raises ConfigError: missing, unknown key, wrong type, out of bounds."""
     return load_config(path, cls=RobotConfig)
+
+
+def limits_digest(robot: RobotConfig, arm: SawyerKinematics) -> str:
+    """What names all limits in force: driver and preflight must find the same."""
+    joints = (arm.lower, arm.upper, arm.velocity)
+    return digest(robot.limits, robot.homing, robot.reference, *joints)[:12]
 
 
 def read_kinematics(robot: RobotConfig) -> SawyerKinematics:

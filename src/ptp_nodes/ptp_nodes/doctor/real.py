@@ -22,8 +22,7 @@ from ptp_nodes.doctor.examine import Report, examine
 from ptp_nodes.doctor.facts import Expected, Finding, Graph
 from ptp_nodes.doctor.preflight import Facts, Robot, View, Weights, encoder_of, report
 from ptp_nodes.doctor.roles import short
-from ptp_robot.limits import digest
-from ptp_robot.robot_file import load_robot, read_kinematics
+from ptp_robot.robot_file import limits_digest, load_robot, read_kinematics
 from ptp_ros.aside import node_aside
 from ptp_ros.topics import ARM_PREFLIGHT, LATCHED
 
@@ -93,9 +92,7 @@ def read_robot(path: str) -> tuple[Robot | None, str]:
         arm = read_kinematics(config)
     except ConfigError as error:
         return None, str(error)
-    joints = (arm.lower, arm.upper, arm.velocity)
-    found = digest(config.limits, config.homing, config.reference, *joints)[:12]
-    return Robot(path, config.name, config.limits, found), ""
+    return Robot(path, config.name, config.limits, limits_digest(config, arm)), ""
 
 
 def check_weights(folder: str) -> Weights:
