@@ -21,7 +21,8 @@ from ptp_core.data.files import write_atomically
 from ptp_core.errors import CheckpointError
 from ptp_core.planners.base import Plan, PlanFeedback, Planner
 
-PRIOR_TRIALS = 4.0  # that the prior weighs: more of them try fewer new plans
+PRIOR_TRIALS = 2.0  # that the prior weighs: more of them try fewer new plans
+HOPE = (2.0, 4.0)  # successes of first trials that the prior starts with: bad luck weighs less
 NEAR = 3.0  # L2 between latents; about three steps of the arm with no object moved
 
 
@@ -65,7 +66,7 @@ class PlanArchive:
             return None
         # Each plan's rate is drawn from a prior around that of all first trials; a new plan has
         # the prior alone.
-        mean = (sum(plan.first for plan in known) + 1.0) / (len(known) + 2.0)
+        mean = (sum(plan.first for plan in known) + HOPE[0]) / (len(known) + HOPE[1])
         wins = np.array([plan.successes for plan in known] + [0])
         trials = np.array([plan.trials for plan in known] + [0])
         alpha = PRIOR_TRIALS * mean + wins
