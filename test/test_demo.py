@@ -74,12 +74,12 @@ def test_it_leaves_films_strips_figures_and_a_page(checkpoint, tmp_path):
         assert 0.0 < figures["control_latency_p50_ms"] <= figures["control_latency_p99_ms"]
         strip = cv2.imread(str(out / f"task_{task}_episode_0_plan.png"))
         assert strip.shape[1] > strip.shape[0]
-    # The first episode may begin before the nodes have found each other; the second may not.
+    # The first episode may be over before the watcher has found every node; the second may not.
     assert frames(out / "task_A_episode_0.webm") > 12
     assert frames(out / "task_B_episode_0.webm") >= STEPS // 2 + 12
     page = (out / "index.html").read_text()
     assert "task_A_episode_0.webm" in page and "task_B_episode_0_plan.png" in page
-    assert "task A: act" in text and "time left" in text
+    assert "task B: act" in text and "time left" in text
     assert "VP80" not in text  # what libraries say of themselves
     kept = {path.name for path in out.iterdir()}
     assert "mine.txt" in kept and "task_C_episode_0.webm" not in kept
