@@ -10,6 +10,7 @@ import time
 import pytest
 
 from ptp_cli.main import main
+from ptp_core.data.episodes.store import Session
 from ptp_nodes.soak.faults import FAULTS, NODES, kill
 from ptp_nodes.soak.observer import observing
 from ptp_nodes.soak.soak import lost_episodes
@@ -18,6 +19,8 @@ from ptp_ros.shared_memory import left_behind
 
 PATIENCE = 60.0  # s; only a failing test waits this long
 STARTS = 20
+STEPS = 25  # of an episode
+STALLS = 5  # of each length
 
 pytestmark = pytest.mark.timeout(500)  # whole stacks, started again and again
 
@@ -31,7 +34,7 @@ class Practice:
             f"checkpoint:={checkpoint}",
             f"output:={folder / 'practice'}",
             f"params_file:={folder / 'quick.yaml'}",
-            *("max_steps:=25", "episodes:=100000", "record_images:=false", "learn_from:=all"),
+            *(f"max_steps:={STEPS}", "episodes:=100000", "record_images:=false", "learn_from:=all"),
         ]
         quick = "practice: {ros__parameters: {silence: 3.0, patience: 5.0}}\n"
         quick += "learner: {ros__parameters: {publish_every: 20, save_minutes: 0.02}}\n"
@@ -77,6 +80,21 @@ def test_whichever_node_is_killed_the_arm_holds_still_and_practice_goes_on(pract
         practice.go_on(1)
         assert practice.lost == 0
     assert practice.observer.outside == 0
+
+
+def test_a_recorder_that_stalls_keeps_every_step(practice):
+    practice.go_on(1)
+    for seconds in (1.7, 2.5):
+        for _ in range(STALLS):
+            before = practice.observer.recorded
+            assert practice.stack.send("recorder", signal.SIGSTOP)
+            time.sleep(seconds)  # the fault itself: about as long as two episodes take
+            assert practice.stack.send("recorder", signal.SIGCONT)
+            practice.wait(lambda before=before: practice.observer.recorded > before, "an episode")
+    entries = Session(practice.folder / "practice" / "recordings").entries()
+    assert len(entries) > 2 * STALLS and practice.lost == 0
+    short = [entry.steps for entry in entries if entry.steps != STEPS]
+    assert not short, "\n".join(practice.stack.lines)
 
 
 def test_everything_can_be_killed_in_the_middle_and_goes_on_where_it_was(practice):

@@ -48,7 +48,7 @@ class RecorderParameters(ManagedParameters):
         64, "MB that may wait for a slow disk; then image_raw is dropped first", minimum=1
     )
     patience: float = parameter(
-        2.0, "s that the last latent and arm state of an episode may take", minimum=0.0
+        10.0, "s that the last latent and arm state of an episode may take", minimum=0.0
     )
     translation: float = parameter(
         SCALE.translation, "m that an action of 1 asks for", minimum=1e-4, maximum=0.1

@@ -83,13 +83,14 @@ LATCHED = QoSProfile(
     history=HistoryPolicy.KEEP_LAST,
     depth=1,
 )
-# What writers of observations and latents offer: a recorder that is late by some loses none.
+# What writers of observations and latents offer: a recorder that is late by some loses none. In
+# lock-step 200 are two seconds, on a real arm much longer.
 # Readers that act take LATCHED, the newest alone.
 STREAM = QoSProfile(
     reliability=ReliabilityPolicy.RELIABLE,
     durability=DurabilityPolicy.TRANSIENT_LOCAL,
     history=HistoryPolicy.KEEP_LAST,
-    depth=20,
+    depth=200,
 )
 # Commands: the newest arrives, nothing old is ever repeated.
 COMMANDS = QoSProfile(
