@@ -189,7 +189,7 @@ class EpisodeRecorder:
         if not there:
             self._on_problem(
                 f"episode {self._info.episode_id}: latent or arm state of the last observation "
-                f"{seq} did not come within {patience:g} s: its last step is missing"
+                f"{seq} did not come within {patience:g} s: steps at its end are missing"
             )
 
     def _close(self, end_reason: str, keep: bool) -> None:
