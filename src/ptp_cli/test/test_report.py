@@ -108,6 +108,22 @@ def test_the_page_holds_everything(made, tmp_path, capsys):
     assert strips[0].shape[1] < strips[1].shape[1]  # goal alone, and eight subgoals
 
 
+def test_settings_and_result_are_enough_of_a_run(runs, tmp_path):
+    whole = read_run(runs / "ptp" / "A" / "seed_0")
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    for name in ("settings.json", "result.json"):
+        shutil.copy(whole.folder / name, kept)
+    run = read_run(kept)
+    assert (run.epochs, run.evaluations) == (whole.epochs, whole.evaluations) and run.finished
+    assert ptp("report", kept, "--no-pictures", "-o", tmp_path / "report") == 0
+    result = json.loads((kept / "result.json").read_text())
+    result["epochs"][1]["epoch"] = 7
+    (kept / "result.json").write_text(json.dumps(result))
+    with pytest.raises(InputError, match=r"result\.json: damaged"):
+        read_run(kept)
+
+
 def test_pictures_of_the_same_networks_stay(runs, tmp_path):
     out = tmp_path / "report"
     assert ptp("report", runs, "-o", out) == 0

@@ -83,8 +83,7 @@ def _shown(found: Found, task: str, method: str) -> PracticeRun | None:
         for run in found.runs
         if (run.settings["task"], run.settings["method"]) == (task, method)
     ]
-    runs.sort(key=lambda run: (not run.finished, run.settings["seed"]))
-    return runs[0] if runs else None
+    return min(runs, key=lambda run: (not run.finished, run.settings["seed"]), default=None)
 
 
 def _titles(found: Found) -> dict[str, str]:

@@ -46,10 +46,7 @@ def read_metrics(folder: Path, number: int) -> dict[str, Any]:
     path = epoch_folder(folder, number) / METRICS
     metrics = _read(path)
     try:
-        if metrics["epoch"] != number + 1 or not 0.0 <= metrics["practice_success_rate"] <= 1.0:
-            raise ValueError("epoch or success rate cannot be")
-        if "evaluation" in metrics:
-            _check(metrics["evaluation"])
+        _check_epoch(metrics, number)
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: damaged ({error!r})") from error
     return metrics
@@ -61,13 +58,18 @@ def is_run(folder: Path) -> bool:
 
 
 def read_run(folder: Path) -> PracticeRun:
-    """Read a run, finished or not. Raises InputError when it is damaged."""
+    """Read a run, finished or not. Raises InputError when it is damaged.
+
+    Of a run that is kept for its figures settings and result are enough.
+    """
     settings = _read(folder / SETTINGS)
     for name in ("method", "task", "seed", "protocol"):
         if name not in settings:
             raise InputError(f'{folder / SETTINGS}: damaged (no "{name}")')
-    epochs = [read_metrics(folder, number) for number in range(count_epochs(folder))]
     result = _read_result(folder / RESULT)
+    epochs = result["epochs"]
+    if (folder / EPOCHS).is_dir() or not epochs:
+        epochs = [read_metrics(folder, number) for number in range(count_epochs(folder))]
     found = [epoch["evaluation"] for epoch in epochs if "evaluation" in epoch]
     known = {entry["epoch"] for entry in found}
     found += [entry for entry in result["evaluations"] if entry["epoch"] not in known]
@@ -84,10 +86,19 @@ def _read_result(path: Path) -> dict[str, Any]:
     try:
         for entry in result["evaluations"]:
             _check(entry)
-        len(result["epochs"])
+        for number, metrics in enumerate(result["epochs"]):
+            _check_epoch(metrics, number)
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: damaged ({error!r})") from error
     return result
+
+
+def _check_epoch(metrics: dict[str, Any], number: int) -> None:
+    """Raise KeyError, TypeError or ValueError for figures that cannot be those of this epoch."""
+    if metrics["epoch"] != number + 1 or not 0.0 <= metrics["practice_success_rate"] <= 1.0:
+        raise ValueError("epoch or success rate cannot be")
+    if "evaluation" in metrics:
+        _check(metrics["evaluation"])
 
 
 def _check(evaluation: dict[str, Any]) -> None:
