@@ -8,7 +8,12 @@ import torch
 from ptp_core.data.encoded import EncodedDataset
 from ptp_core.errors import InputError
 from ptp_core.practice.live_weights import LiveWeights
-from ptp_core.practice.online_learner import OnlineLearner, PracticeEpisode
+from ptp_core.practice.online_learner import (
+    PLENTY,
+    OnlineLearner,
+    PracticeEpisode,
+    without_idling,
+)
 from ptp_core.testing import ENCODER, tiny_config, tiny_networks
 
 
@@ -57,6 +62,33 @@ def test_a_batch_holds_the_configured_part_of_practice():
     learner.add(episode(RIGHT))
     signs = learner._sample(20, 0.6).actions[:, 0] < 0
     assert signs.sum() == 12
+
+
+def test_few_successes_fill_little_of_a_batch():
+    learner = OnlineLearner(checkpoint(), demonstrations(), successes_only=True)
+    for number in range(4):
+        learner.add(episode(RIGHT, steps=PLENTY // 8, seed=number))
+    signs = learner._sample(200, 0.6).actions[:, 0] < 0
+    assert signs.sum() == 60  # half of what it will be
+    learner.add(episode(RIGHT, steps=PLENTY))
+    signs = learner._sample(200, 0.6).actions[:, 0] < 0
+    assert signs.sum() == 120
+
+
+def test_waiting_is_not_imitated():
+    one = episode(LEFT, steps=6)
+    one.actions[[1, 2, 5], :4] = 0.1
+    one.actions[2:, 4] = 1.0  # the gripper closes while the arm waits
+    kept = without_idling(one)
+    assert (kept.actions == one.actions[[0, 2, 3, 4]]).all()
+    assert (kept.codes == one.codes[[0, 2, 3, 4, 5]]).all()
+    assert (kept.targets == one.targets[[0, 2, 3, 4]]).all()
+    one.actions[:, :4], one.actions[:, 4] = 0.0, 1.0
+    assert without_idling(one).steps == 0
+    learner = OnlineLearner(checkpoint(), demonstrations(), successes_only=True)
+    learner.add(one)
+    assert (len(learner.online), learner.due) == (0, 6)
+    learner.update()  # on demonstrations
 
 
 def test_the_policy_moves_towards_what_was_done():

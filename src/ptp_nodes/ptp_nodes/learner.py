@@ -182,6 +182,7 @@ class LearnerNode(ManagedNode):
         learner = OnlineLearner(
             self._checkpoint,
             demonstrations,
+            successes_only=settings.learn_from == "successes",
             updates_per_step=settings.updates_per_step,
             learning_rate=settings.learning_rate,
             seed=settings.seed,

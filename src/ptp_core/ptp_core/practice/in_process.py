@@ -71,6 +71,7 @@ class InProcessPractice:
         self._learner = OnlineLearner(
             checkpoint,
             demonstrations,
+            successes_only=config.learn_from == "successes",
             updates_per_step=config.updates_per_step,
             learning_rate=config.learning_rate,
             seed=config.seed,
