@@ -34,7 +34,12 @@ class Practice:
             f"checkpoint:={checkpoint}",
             f"output:={folder / 'practice'}",
             f"params_file:={folder / 'quick.yaml'}",
-            *(f"max_steps:={STEPS}", "episodes:=100000", "record_images:=false", "learn_from:=all"),
+            *(
+                f"max_steps:={STEPS}",
+                "episodes:=100000",
+                "record_images:=false",
+                "learn_from:=all",
+            ),
         ]
         quick = "practice: {ros__parameters: {silence: 3.0, patience: 5.0}}\n"
         quick += "learner: {ros__parameters: {publish_every: 20, save_minutes: 0.02}}\n"

@@ -12,6 +12,7 @@ from ptp_core.models.subgoal_generator import GeneratorHierarchy
 from ptp_core.planners.costs import plan_cost
 from ptp_core.planners.descent import Descent
 from ptp_core.planners.hierarchy import HierarchicalPlanner
+from ptp_core.planners.plan_buffer import PlanBuffer
 from ptp_core.planners.slopes import CostSlopes
 from ptp_core.testing import distance_value, rng, tiny_vqvae
 
@@ -65,6 +66,29 @@ def test_descent_finds_the_known_optimum_with_few_samples():
     # Two equal steps have the least ||z||^2 of all that arrive.
     least = 0.01 * 2 * float((goal / 2).square().sum())
     assert least <= float(found.costs.total) < least + 0.1
+
+
+def test_from_earlier_plans_fewer_steps_reach_as_far():
+    start, goal = torch.zeros(1, 2), torch.tensor([[1.6, -1.2]])
+    cold = {"samples": 8, "elites": (4,), "elite_steps": (60,), "buffer_minimum": 4}
+    warm = {"warm_elites": (2,), "warm_steps": (6,), "prior_only_probability": 0.0}
+    search, heard = toy_search(**cold, **warm), []
+    buffer = PlanBuffer(10, 2, 2)
+    for seed in range(4):
+        from_nothing = search.solve(start, goal, (2, 2), [rng(seed)], buffer=buffer)
+        buffer.append(from_nothing.z[0])
+    found = search.solve(
+        start,
+        goal,
+        (2, 2),
+        [rng(9)],
+        buffer=buffer,
+        on_iteration=lambda index, terms: heard.append(index),
+    )
+    assert len(heard) == 1 + 6 + 1
+    assert float(found.costs.total) < float(from_nothing.costs.total) + 0.01
+    few = toy_search(**cold | {"elites": (2,), "elite_steps": (6,)})
+    assert few.solve(start, goal, (2, 2), [rng(9)]).costs.total > found.costs.total + 0.05
 
 
 def test_a_batch_of_segments_equals_the_segments_one_by_one():

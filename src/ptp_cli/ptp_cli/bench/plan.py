@@ -26,6 +26,8 @@ from ptp_core.shapes import CODE_LENGTH
 from ptp_core.training.checkpoint import Checkpoint
 
 TASKS = ("A", "B", "C")
+OURS = ("fast", "descent", "best")  # presets beside the authors' arrangement
+EARLIER = 12  # plans of each pair, of other seeds, from which warm ones start
 ROUNDS = 5  # plans of a pair beside the one of the authors' arrangement
 Pairs = list[tuple[torch.Tensor, torch.Tensor]]
 
@@ -67,8 +69,9 @@ def _beside_the_authors(checkpoint: Checkpoint, pairs: Pairs, settings: BenchSet
     paper = _config("paper", settings)
     planners: dict[str, Planner] = {
         preset: make_planner(checkpoint, _config(preset, settings), threads=threads)
-        for preset in ("fast", "descent", "best")
+        for preset in OURS
     }
+    planners["warm"] = _warmed(checkpoint, pairs, settings, threads)
     value = checkpoint.iql.value
     authors = AuthorsPlanner(checkpoint.vqvae, checkpoint.generators, value, paper)
     planners["authors_arrangement"] = authors
@@ -97,7 +100,7 @@ def _beside_the_authors(checkpoint: Checkpoint, pairs: Pairs, settings: BenchSet
         "plan_authors_arrangement_s": median(seconds[base]),
         "plan_authors_arrangement_cost": cost[base],
     }
-    for name in ("fast", "descent", "best"):
+    for name in (*OURS, "warm"):
         figures[f"plan_{name}_2_threads_s"] = median(seconds[name])
         shares = [own / theirs for own, theirs in zip(seconds[name], seconds[base])]
         figures[f"plan_{name}_time_share"] = median(shares)
@@ -105,10 +108,28 @@ def _beside_the_authors(checkpoint: Checkpoint, pairs: Pairs, settings: BenchSet
     return figures
 
 
+def _warmed(
+    checkpoint: Checkpoint, pairs: Pairs, settings: BenchSettings, threads: int
+) -> HierarchicalPlanner:
+    """The preset ``descent`` with a plan buffer, as after some episodes of each task."""
+    config = _config("descent", settings)
+    earlier = settings.pick(EARLIER, 1)
+    if settings.quick:
+        config = dataclasses.replace(config, buffer_minimum=1)
+    planner = make_planner(checkpoint, config, threads=threads)
+    cold = make_planner(checkpoint, config, threads=threads)  # each plan begins from nothing
+    for number in tqdm(range(earlier), desc="plan: earlier plans", leave=False):
+        for index, pair in enumerate(pairs):
+            seed = len(pairs) * (number + 1) + index  # none of those that are measured
+            planner.remember(cold.plan(*pair, torch.Generator().manual_seed(seed)))
+    return planner
+
+
 def _config(preset: str, settings: BenchSettings) -> PlannerConfig:
     config = planner_config(preset)
     if settings.quick:
         few = {"samples": 4, "iterations": 1, "elites": (2,), "elite_steps": (1,)}
+        few |= {"warm_elites": (1,), "warm_steps": (1,)}
         config = dataclasses.replace(config, **few)
     return config
 

@@ -29,6 +29,8 @@ TARGETS = {
     "ik_joint_margin_rad": Target(0.1, at_least=True),
     "plan_descent_2_threads_s": Target(0.5),
     "plan_descent_cost_ratio": Target(1.05),
+    "plan_warm_2_threads_s": Target(0.5),
+    "plan_warm_cost_ratio": Target(1.05),
     "plan_best_time_share": Target(1 / 40),
     "plan_best_cost_ratio": Target(1.0),
     "replay_sample_speedup": Target(20.0, at_least=True),

@@ -29,6 +29,8 @@ class PlannerConfig:
     sigmas: tuple[float, ...] = (1.0, 0.5, 0.2, 0.1, 0.1)  # noise of each refinement
     elites: tuple[int, ...] = (16, 8, 4)  # descent: candidates that each stage goes on with
     elite_steps: tuple[int, ...] = (4, 4, 8)  # descent: gradient steps of each stage
+    warm_elites: tuple[int, ...] = ()  # descent: elites once the plan buffer is used; (): the same
+    warm_steps: tuple[int, ...] = ()  # descent: gradient steps of each stage then
     step_size: float = 0.4  # descent: of the first gradient step, in standard deviations of z
     prior_fraction: float = 0.5  # samples from N(0, I) when the plan buffer is used
     prior_only_probability: float = 0.1  # of ignoring the plan buffer for one plan
@@ -61,11 +63,14 @@ class PlannerConfig:
                 f"PlannerConfig.sigmas has {len(self.sigmas)} values for "
                 f"{self.iterations} iterations; give one sigma an iteration"
             )
-        if len(self.elites) != len(self.elite_steps) or min(self.elites + self.elite_steps) < 1:
-            raise ConfigError(
-                f"PlannerConfig.elites {self.elites} and elite_steps {self.elite_steps} must give "
-                "each stage 1 or more candidates and steps"
-            )
+        for elites, steps in (("elites", "elite_steps"), ("warm_elites", "warm_steps")):
+            counts, lengths = getattr(self, elites), getattr(self, steps)
+            none = elites == "elites" and not counts
+            if none or len(counts) != len(lengths) or min((*counts, *lengths), default=1) < 1:
+                raise ConfigError(
+                    f"PlannerConfig.{elites} {counts} and {steps} {lengths} must give each stage "
+                    "1 or more candidates and steps"
+                )
         divisor = 2 ** (self.levels - 1)
         if self.subgoal_count == "total" and self.subgoals % divisor:
             raise ConfigError(
@@ -73,9 +78,18 @@ class PlannerConfig:
                 f'subgoal_count "total" it must be a multiple of {divisor}'
             )
 
+    def stages(self, warm: bool) -> list[tuple[int, int]]:
+        """(candidates, gradient steps) of each stage of the descent; ``warm``: from a buffer."""
+        if warm and self.warm_elites:
+            return list(zip(self.warm_elites, self.warm_steps))
+        return list(zip(self.elites, self.elite_steps))
+
     @property
     def rounds(self) -> int:
-        """Evaluations of a level: those of MPPI, or those of the descent, first and last too."""
+        """Evaluations of a level: those of MPPI, or those of the descent, first and last too.
+
+        A descent that starts from the plan buffer may have fewer.
+        """
         return self.iterations + 1 if self.search == "mppi" else sum(self.elite_steps) + 2
 
     @classmethod
@@ -96,12 +110,18 @@ class PlannerConfig:
 
     @classmethod
     def descent(cls, **overrides) -> PlannerConfig:
-        """As few samples as ``fast``, the best of which follow the gradient of the cost."""
+        """As few samples as ``fast``, the best of which follow the gradient of the cost.
+
+        Fewer of them, and not as far, once half of the samples are earlier plans.
+        """
         settings = {
             "search": "descent",
             "samples": 64,
             "elites": (8, 4),
             "elite_steps": (4, 8),
+            "warm_elites": (4, 2),
+            "warm_steps": (4, 6),
+            "prior_only_probability": 0.0,
             "return_best": "best_so_far",
         }
         return cls(**{**settings, **overrides})

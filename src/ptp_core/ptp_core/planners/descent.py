@@ -4,7 +4,8 @@
 The best of some first samples follow the gradient of the cost through generator and value network;
 the quantisation passes gradients straight through. Stage by stage fewer of them go on, those of
 least cost. The steps are Adam's (Kingma and Ba 2015, arXiv 1412.6980) with a short memory, as the
-quantisation makes the cost rough. The best candidate of all rounds is the plan.
+quantisation makes the cost rough. The best candidate of all rounds is the plan. Where earlier
+plans are among the first samples, fewer candidates and steps do.
 """
 
 from __future__ import annotations
@@ -77,8 +78,10 @@ class Descent:
         z = torch.stack(draw).to(start.device)
         costs = evaluate(z)
         mean, squares = torch.zeros_like(z), torch.zeros_like(z)
-        step, steps = 0, sum(config.elite_steps)
-        for elites, count in zip(config.elites, config.elite_steps):
+        warm = buffer is not None and len(buffer) >= config.buffer_minimum
+        stages = config.stages(warm)
+        step, steps = 0, sum(count for _, count in stages)
+        for elites, count in stages:
             order = costs.total.argsort(dim=1, stable=True)[:, :elites]
             z, mean, squares = (_take(x, order) for x in (z, mean, squares))
             for _ in range(count):
