@@ -3,7 +3,7 @@
 
 The model's cost does not tell which plan the policy can follow; trying it does. Which plan to
 try is a bandit with one arm a plan and one for "plan anew", solved by Thompson sampling
-(Thompson 1933; Chapelle and Li 2011) with Beta posteriors.
+(Thompson 1933; Chapelle and Li 2011).
 """
 
 from __future__ import annotations
@@ -20,9 +20,8 @@ from safetensors.numpy import load_file, save
 from ptp_core.data.files import write_atomically
 from ptp_core.errors import CheckpointError
 from ptp_core.planners.base import Plan, PlanFeedback, Planner
+from ptp_core.planners.plan_belief import PlanBelief
 
-PRIOR_TRIALS = 2.0  # that the prior weighs: more of them try fewer new plans
-HOPE = (2.0, 4.0)  # successes of first trials that the prior starts with: bad luck weighs less
 NEAR = 3.0  # L2 between latents; about three steps of the arm with no object moved
 
 
@@ -36,7 +35,6 @@ class Proven:
     cost: float
     trials: int = 0
     successes: int = 0
-    first: bool = False  # whether its first trial succeeded
 
 
 class PlanArchive:
@@ -64,16 +62,13 @@ class PlanArchive:
         known = [plan for plan in self.plans if plan.trials and self._fits(plan, start, goal)]
         if not known:
             return None
-        # Each plan's rate is drawn from a prior around that of all first trials; a new plan has
-        # the prior alone.
-        mean = (sum(plan.first for plan in known) + HOPE[0]) / (len(known) + HOPE[1])
-        wins = np.array([plan.successes for plan in known] + [0])
-        trials = np.array([plan.trials for plan in known] + [0])
-        alpha = PRIOR_TRIALS * mean + wins
-        beta = PRIOR_TRIALS * (1.0 - mean) + trials - wins
-        rates = rng.beta(alpha, beta) if explore else alpha / (alpha + beta)
+        wins, trials = (
+            np.array([getattr(plan, name) for plan in known]) for name in ("successes", "trials")
+        )
+        belief = PlanBelief.of(wins, trials)
+        rates, new = belief.draw(rng) if explore else belief.mean()
         best = int(np.argmax(rates))
-        return known[best] if best < len(known) else None
+        return known[best] if rates[best] >= new else None
 
     def add(self, plan: Plan, start: torch.Tensor, goal: torch.Tensor) -> Proven:
         """Keep a new plan between latents (720,); it counts once it was tried."""
@@ -85,8 +80,6 @@ class PlanArchive:
 
     def judge(self, plan: Proven, success: bool) -> None:
         """Note how an episode with this plan ended."""
-        if not plan.trials:
-            plan.first = success
         plan.trials += 1
         plan.successes += success
         if self._path is not None:
@@ -113,7 +106,7 @@ class PlanArchive:
         """Every plan that was tried, as named arrays for a file."""
         tensors = {}
         for index, plan in enumerate(plan for plan in self.plans if plan.trials):
-            record = np.array([plan.cost, plan.trials, plan.successes, plan.first], np.float64)
+            record = np.array([plan.cost, plan.trials, plan.successes], np.float64)
             tensors[f"{index:06d}/ends"] = plan.ends
             tensors[f"{index:06d}/codes"] = plan.codes
             tensors[f"{index:06d}/latents"] = plan.latents
@@ -123,7 +116,7 @@ class PlanArchive:
     def take(self, tensors: dict[str, np.ndarray]) -> None:
         """Add the plans of `tensors`. Raises KeyError and ValueError where some are missing."""
         for name in sorted({name.split("/")[0] for name in tensors}):
-            cost, trials, successes, first = tensors[f"{name}/record"]
+            cost, trials, successes = tensors[f"{name}/record"][:3]
             self.plans.append(
                 Proven(
                     tensors[f"{name}/ends"],
@@ -132,7 +125,6 @@ class PlanArchive:
                     float(cost),
                     int(trials),
                     int(successes),
-                    bool(first),
                 )
             )
 
