@@ -176,7 +176,7 @@ FAULTS = {
         {"encoders": (("/latent", "e1"), ("/plan", "e2"), ("/step", "e1"))},
         ("encoder", "/plan", "/plan is of encoder e2, the others of e1"),
     ),
-    "a person": ({"taken_over": True}, ("taken-over", "arm", "call the service arm/rearm")),
+    "a person": ({"taken_over": True}, ("taken-over", "arm", "run ptp arm rearm")),
     "the arm": (
         {"arm_error": "dx is not finite"},
         ("arm", "arm", "refused the last command: dx is not finite"),

@@ -182,7 +182,7 @@ def states(graph: Graph) -> Iterator[Finding]:
             "arm",
             "A person has, or had, the arm",
             "Policies wait until it is given back",
-            "Press the gamepad's re-arm button, or call the service arm/rearm",
+            "Press the gamepad's re-arm button, or run ptp arm rearm",
         )
     if graph.arm_error:
         yield Finding(
