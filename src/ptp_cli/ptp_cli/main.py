@@ -21,7 +21,7 @@ ORDER = (
     *("demo", "demo-teleop", "up", "doctor", "arm", "monitor", "camera", "goal", "episodes"),
     "import-bag",
     *("collect", "pretrain", "pretrain-baselines", "practice", "evaluate", "sweep", "report"),
-    *("fake-sawyer", "bench", "soak", "two-machines", "security"),
+    *("fake-sawyer", "fake-controllers", "bench", "soak", "two-machines", "security"),
 )
 
 
