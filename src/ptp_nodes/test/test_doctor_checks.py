@@ -103,6 +103,11 @@ def test_a_missing_node_is_named_with_what_does_not_happen_and_explains_its_topi
     assert "the policy is blind" in lost[0].line() and "ptp up sim" in lost[0].cure
 
 
+def test_an_arms_own_nodes_may_read_what_nobody_writes():
+    unused = topic("/gripper_controller/commands", reader="/controller_manager")
+    assert found(graph(topics=(*graph().topics, unused))) == found(graph())
+
+
 def test_a_node_that_runs_unseen_is_told_from_one_that_died():
     stray, hung = process("encoder", domain=9), process("encoder", pid=31)
     unseen = graph(nodes=("/policy", "/sim_bridge"))
