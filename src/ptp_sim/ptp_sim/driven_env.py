@@ -120,6 +120,8 @@ class DrivenEnv(TableEnv):
     def apply(self, delta: CartesianDelta):
         """Send a command in SI units; returns what `step` returns. InputError: it is refused."""
         self._number += 1
+        # The table stood still while the policy thought: the driver has seen where it stopped.
+        self._cycle(moving=False)
         now = self._backend.time
         self.driver.observed(self._number, now)
         command = Command(
