@@ -29,6 +29,7 @@ OF_OTHERS = {spec.name for stack in STACKS.values() for spec in stack.nodes} - {
     if spec.package.startswith("ptp_")
 }
 TOOLS = "tools"  # ptp doctor, ptp monitor: they look and touch nothing
+PERSON = "person"  # ptp arm, ptp doctor --real: they enable and stop
 
 pytestmark = pytest.mark.timeout(200)  # one of them starts a whole stack
 
@@ -42,7 +43,7 @@ def ours():
 
 def test_every_node_has_a_policy_and_every_policy_a_node():
     """A new node: start a stack that has it, and `ptp security write`."""
-    assert set(POLICIES) == ours() | OF_OTHERS | {TOOLS}
+    assert set(POLICIES) == ours() | OF_OTHERS | {TOOLS, PERSON}
 
 
 @pytest.mark.parametrize("stack", STACKS.values(), ids=STACKS)
@@ -115,7 +116,8 @@ def test_few_may_move_the_arm_or_change_the_policy():
     movers = may("publish", "/arm/command")
     assert movers == {"policy", "teleop"}
     assert may("publish", "/policy_update") == {"learner"}
-    assert may("request", "/arm/rearm") == {"teleop"}
+    assert may("request", "/arm/rearm") == {"teleop", PERSON}
+    assert may("request", "/arm/enable") == may("publish", "/arm/preflight") == {PERSON}
     assert may("publish", "/observation") <= {"camera", "sim_bridge", "joint_bridge"}
     assert TOOLS in may("subscribe", "/arm/state")
 

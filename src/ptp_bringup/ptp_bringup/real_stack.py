@@ -53,6 +53,11 @@ def description(text: str) -> str:
         raise ConfigError(f"the robot's urdf {urdf} cannot be read ({error.strerror})") from error
 
 
+def answers(teleop: str) -> str:
+    """Terminal whose keys answer the operator; the keyboard that drives the arm does not."""
+    return "" if teleop == "keyboard" else terminal()
+
+
 def _argument(name: str) -> Argument:
     found = next(argument for argument in PRACTICE.arguments if argument.name == name)
     return replace(found, default=DEFAULTS.get(name, found.default))
@@ -161,7 +166,12 @@ REAL = Stack(
             "ptp_nodes",
             "operator",
             "operator",
-            {"goals": From("goals", absolute)},
+            {
+                "goals": From("goals", absolute),
+                # A gamepad that nobody has would be missed by the preflight.
+                "gamepad": From("teleop", "joy".__eq__),
+                "tty": From("teleop", answers),
+            },
             when=f"operator,robot!={SIMULATED}",
         ),
         *(_NODES[name] for name in NODES),

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from ptp_bringup import real_stack
 from ptp_bringup.real_stack import REAL, robot_file
 from ptp_bringup.shared import shared_root
 from ptp_core.errors import ConfigError
@@ -63,6 +64,17 @@ def test_a_persons_device_comes_with_its_driver(start):
     keyboard = start(teleop="keyboard")
     assert "teleop" in keyboard
     assert not {"joy", "spacenav"} & keyboard.keys()
+
+
+def test_a_person_answers_with_the_device_at_hand(start, monkeypatch):
+    monkeypatch.setattr(real_stack, "terminal", lambda: "/dev/pts/7")
+    for teleop, tty, gamepad in (
+        ("none", "/dev/pts/7", False),
+        ("joy", "/dev/pts/7", True),
+        ("keyboard", "", False),  # its keys drive the arm
+    ):
+        operator = start(robot="sawyer", teleop=teleop)["operator"]
+        assert (value(operator, "tty"), value(operator, "gamepad")) == (tty, gamepad)
 
 
 def test_nothing_that_moves_an_arm_begins_again_by_itself(start):

@@ -18,10 +18,10 @@ from ptp_core.errors import PtpError
 
 # Order of the list in `ptp --help`: what a newcomer needs first. Others follow by name.
 ORDER = (
-    *("demo", "demo-teleop", "up", "doctor", "monitor", "camera", "goal", "episodes"),
+    *("demo", "demo-teleop", "up", "doctor", "arm", "monitor", "camera", "goal", "episodes"),
     "import-bag",
     *("collect", "pretrain", "pretrain-baselines", "practice", "evaluate", "sweep", "report"),
-    *("fake-sawyer", "bench", "soak", "two-machines", "security"),
+    *("fake-sawyer", "fake-controllers", "bench", "soak", "two-machines", "security"),
 )
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ptp_core.config import PlannerConfig
 
+ENV = "ptp_sim.env:make_env"  # the simulated table
 CHECKPOINT = "checkpoint"  # planner settings: those that the checkpoint was made with
 
 
@@ -51,7 +52,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--env",
-        default="ptp_sim.env:make_env",
+        default=ENV,
         metavar="MODULE:FACTORY",
         help="gymnasium environment (default: %(default)s)",
     )

@@ -103,3 +103,12 @@ def test_a_fake_sawyer_is_told_what_to_do_on_its_input():
     assert "motors off" in result.stdout
     refused = subprocess.run([*command, "80"], **PIPES)
     assert (refused.returncode, refused.stdout) == (2, "")
+
+
+def test_fake_controllers_are_told_what_to_do_on_their_input():
+    command = [sys.executable, "-m", "ptp_cli", "fake-controllers", "--motors"]
+    typed = "show\nrefuse_enable\nquit\n"
+    result = subprocess.run(command, input=typed, timeout=100, **PIPES)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "motors off" in result.stdout
+    assert "refuse_enable: the motors do not come on" in result.stdout

@@ -96,6 +96,25 @@ def test_options_reach_the_episodes(toy, tmp_path):
     assert result["tasks"]["A"]["runs"][0]["steps"] == 5
 
 
+def test_commands_can_be_carried_out_by_the_arm_driver(trained, tmp_path):
+    checkpoint = ("--checkpoint", trained / "run" / "checkpoint", "--env-arg", "grasp=physical")
+    words = (*checkpoint, "--tasks", "A", "--episodes", 1, "--workers", 1, "--max-steps", 6)
+    found = {}
+    for through in ("table", "arm_driver"):
+        output = tmp_path / f"{through}.json"
+        assert ptp("evaluate", *words, "--through", through, "--json", output) == 0
+        found[through] = json.loads(output.read_text())
+    table, driven = found["table"], found["arm_driver"]
+    assert (table["env"], table["env_kwargs"]) == ("ptp_sim.env:make_env", {"grasp": "physical"})
+    assert driven["env"] == "ptp_sim.driven_env:make_env"
+    robot = driven["env_kwargs"].pop("robot")
+    assert (robot["name"], robot["limits"]["step"]) == ("sim_joint", 0.05)
+    for result in (table, driven):
+        assert result["tasks"]["A"]["runs"][0]["steps"] == 6
+        del result["env"], result["tasks"], result["mean_success_rate"]
+    assert driven == table
+
+
 def test_a_run_is_not_overwritten_but_resumed(trained, capsys):
     config, data, out = trained / "tiny.yaml", trained / "data", trained / "run"
     arguments = ("--config", config, "--data", data, "--out", out)
@@ -153,6 +172,7 @@ def test_the_help_lists_every_method(command, capsys):
         (("--plan-buffer", "plans", "--workers", 2), "one worker"),
         (("--env", "nowhere:env"), "nowhere:env"),
         (("--checkpoint", "nowhere"), "no checkpoint"),
+        (("--through", "arm_driver"), "--through arm_driver is for the simulated table"),
     ],
 )
 def test_wrong_arguments_are_one_clear_line(toy, arguments, message, capsys):

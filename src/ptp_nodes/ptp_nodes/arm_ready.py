@@ -41,7 +41,7 @@ class ArmReady:
             return
         what = "nothing is heard of its driver" if self._state is None else self._reason
         self._node.get_logger().info(
-            f"waiting for the arm ({what}): ptp doctor --real, then the service arm/enable"
+            f"waiting for the arm ({what}): ptp doctor --real, then ptp arm enable"
         )
         self._caller.until(self._ready, math.inf, "the arm")
 

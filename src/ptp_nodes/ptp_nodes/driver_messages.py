@@ -90,7 +90,8 @@ def driver_state(driver: ArmDriver, limits: str, reference: str, now: float) -> 
     if reading is not None:
         state.robot_enabled = reading.enabled
         state.joint_margin = safety.margin(reading.q)
-        state.reading_age = now - reading.stamp
+        # A back-end may stamp within the cycle; one far ahead is as useless as an old one.
+        state.reading_age = abs(now - reading.stamp)
     if driver.forces.valid:
         force, torque = np.split(driver.forces.wrench, 2)
         for vector, values in ((state.wrench.force, force), (state.wrench.torque, torque)):

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Node: an arm in memory that answers as one under ros2_control, for trying a stack without it.
 
-ros2 run ptp_nodes fake_controllers
+ptp fake-controllers                                  faults are typed
+ros2 run ptp_nodes fake_controllers                   the same, where ros2 is installed
 ros2 param set /fake_controllers fault nan_joints     what may go wrong; "" for nothing
 """
 
@@ -30,13 +31,13 @@ from ptp_ros.run import run
 from ptp_ros.streams import Streams
 from ptp_ros.topics import ARM_COMMANDS, COMMANDS, GRIPPER_COMMANDS, JOINT_STATES, LATCHED
 
-FAULTS = (
-    "drop_link",  # nothing is said, nothing is heard
-    "freeze_joints",  # no joint states come, commands are carried out
-    "nan_joints",  # joint states that are no numbers
-    "lose_joint",  # joint states without the last joint
-    "refuse_enable",  # the motors do not come on
-)
+FAULTS = {
+    "drop_link": "nothing is said, nothing is heard",
+    "freeze_joints": "no joint states come, commands are carried out",
+    "nan_joints": "joint states hold what is no number",
+    "lose_joint": "joint states lack the last joint",
+    "refuse_enable": "the motors do not come on, with --motors",
+}
 GRIPPER_SPEED = 2.0  # openings a second
 STROKE = 0.04  # m that the gripper's joint travels
 
@@ -118,6 +119,11 @@ class FakeControllers(Node):
             self._gripper += float(np.clip(self._gripper_goal - self._gripper, -reach, reach))
         if not self.faults & {"drop_link", "freeze_joints"}:
             self._states.publish(self._message())
+
+    @property
+    def motors(self) -> bool:
+        """Whether its motors are on."""
+        return self._on
 
     def joints(self) -> np.ndarray:
         """Where the arm really is, (n,) rad."""

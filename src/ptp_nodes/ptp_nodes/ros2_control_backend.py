@@ -21,7 +21,7 @@ from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from ptp_nodes.joint_messages import JointReader
 from ptp_nodes.ros2_control_config import Ros2ControlConfig
-from ptp_robot.backends.base import BackendError, Interface, Reading
+from ptp_robot.backends.base import BackendError, Interface, NoGripper, Reading
 from ptp_ros.streams import Streams
 from ptp_ros.topics import COMMANDS, LATCHED, SENSOR
 
@@ -214,7 +214,7 @@ class Ros2ControlBackend:
         """Send the opening in the units of the gripper's controller."""
         self._reach()
         if self._grips is None:
-            raise BackendError("no gripper: set gripper_commands of the back-end")
+            raise NoGripper("no gripper: set gripper_commands of the back-end")
         if not np.isfinite(opening):
             raise BackendError("an opening that is not finite is not sent")
         open_, closed = self.config.gripper_sends

@@ -34,7 +34,7 @@ def test_it_waits_until_the_arm_is_enabled_and_again_after_a_fault(graph, driver
     driver.publish(DriverState(state=DriverState.FAULT, reason="e-stop"))
     graph.wait(lambda: not ready._ready(), "the fault")
     done = begin(ready)
-    logs.expect("waiting for the arm (e-stop): ptp doctor --real, then the service arm/enable")
+    logs.expect("waiting for the arm (e-stop): ptp doctor --real, then ptp arm enable")
     driver.publish(DriverState(state=DriverState.INTERVENTION))
     graph.wait(lambda: ready._state == DriverState.INTERVENTION, "a person to have it")
     assert not done.is_set()

@@ -41,10 +41,9 @@ def topic(name, writer="", reader="", **changes):
 
 
 def stream(name, count=50, **changes):
-    fields = {"newest_age": 0.1, "transfer": 0.001, "stamp_age": 0.01}
-    return Stream(
-        **{"name": name, "type": "t", "seconds": 5.0, "count": count, **fields, **changes}
-    )
+    fields = {"name": name, "type": "t", "seconds": 5.0, "count": count}
+    fields |= {"newest_age": 0.1, "transfer": 0.001, "stamp_age": 0.01}
+    return Stream(**{**fields, **changes})
 
 
 def graph(**changes):
@@ -176,7 +175,7 @@ FAULTS = {
         {"encoders": (("/latent", "e1"), ("/plan", "e2"), ("/step", "e1"))},
         ("encoder", "/plan", "/plan is of encoder e2, the others of e1"),
     ),
-    "a person": ({"taken_over": True}, ("taken-over", "arm", "call the service arm/rearm")),
+    "a person": ({"taken_over": True}, ("taken-over", "arm", "run ptp arm rearm")),
     "the arm": (
         {"arm_error": "dx is not finite"},
         ("arm", "arm", "refused the last command: dx is not finite"),
@@ -279,6 +278,7 @@ HEALTHY = {
     },
     "one message that was held up": {"streams": (stream("/arm/state", 1, transfer=1.4),)},
     "no learner": {"topics": replaced(topic("/policy_update", reader="/policy"))},
+    "nodes of an arm": {"topics": replaced(topic("/gripper/commands", reader="/controllers"))},
     "one encoder": {"encoders": (("/latent", "e1"), ("/plan", "e1"), ("/policy_update", ""))},
     "no policy": {
         "nodes": ("/encoder", "/sim_bridge"),

@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 
 import numpy as np
 
 from ptp_core.errors import PtpError
-from ptp_robot.backends.base import Backend, BackendError, Reading
+from ptp_robot.backends.base import Backend, BackendError, NoGripper, Reading
 from ptp_robot.safety import Motion
 
 __all__ = ["DriverError", "RobotLink"]
@@ -66,9 +67,14 @@ class RobotLink:
             self.hold(now)
 
     def grip(self, opening: float) -> None:
-        """Send an opening that is new. BackendError: no link, or no gripper."""
+        """Send an opening that is new; where there is no gripper, to nobody.
+
+        Every command has an opening, also for an arm without a gripper. BackendError: no link, or
+        a gripper that does not answer.
+        """
         if not self._sent or opening != self.gripper:
-            self.backend.grip(opening)
+            with contextlib.suppress(NoGripper):
+                self.backend.grip(opening)
             self.gripper, self._sent = opening, True
 
     def forget_gripper(self) -> None:

@@ -70,6 +70,20 @@ def test_the_tool_goes_where_commands_say(interface):
         assert rig.backend.problems() == {}
 
 
+def test_an_arm_without_a_gripper_moves_and_goes_home():
+    with SawyerRig(gripper="none") as rig:
+        driven = Driven(rig)
+        driven.enable()
+        start = driven.tool()
+        for _ in range(3):
+            assert driven.send(dx=0.008, gripper=1.0) == ""
+        driven.run(0.6)
+        assert driven.tool()[0] - start[0] > 0.015
+        driven.driver.reset_pose(rig.now())
+        driven.run(8.0)
+        assert driven.driver.state is State.READY, driven.driver.reason
+
+
 @pytest.mark.parametrize(
     "fault", ["drop_link", "press_estop", "disable_motors", "robot_error", "collide"]
 )

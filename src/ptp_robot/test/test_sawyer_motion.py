@@ -9,7 +9,7 @@ import pytest
 from ptp_core.config.loading import from_dict
 from ptp_core.errors import ConfigError
 from ptp_robot.backends import sawyer_topics as topics
-from ptp_robot.backends.base import BackendError
+from ptp_robot.backends.base import BackendError, NoGripper
 from ptp_robot.backends.sawyer import SawyerBackend, SawyerConfig
 from ptp_robot.backends.sawyer_gripper import STROKE
 from ptp_robot.backends.sawyer_messages import JointLimits
@@ -209,7 +209,7 @@ def test_a_robot_without_gripper_says_so():
     with SawyerRig(gripper="none") as rig:
         enabled(rig)
         assert rig.backend.reading().gripper is None
-        with pytest.raises(BackendError, match="no gripper"):
+        with pytest.raises(NoGripper, match="no gripper"):
             rig.backend.grip(1.0)
 
 

@@ -7,8 +7,12 @@ the graph shows in real time can be measured over many episodes.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
+from ptp_core.config.loading import from_dict
 from ptp_core.errors import InputError
 from ptp_robot.action import CartesianDelta
 from ptp_robot.arbiter import Source
@@ -116,6 +120,8 @@ class DrivenEnv(TableEnv):
     def apply(self, delta: CartesianDelta):
         """Send a command in SI units; returns what `step` returns. InputError: it is refused."""
         self._number += 1
+        # The table stood still while the policy thought: the driver has seen where it stopped.
+        self._cycle(moving=False)
         now = self._backend.time
         self.driver.observed(self._number, now)
         command = Command(
@@ -140,9 +146,11 @@ class DrivenEnv(TableEnv):
             self._left = self._table.advance(self._left + PERIOD * self._speed)
 
 
-def make_env(robot: str, **options) -> DrivenEnv:
-    """Make the table behind the driver with a robot's file.
+def make_env(robot: str | Mapping[str, Any], **options) -> DrivenEnv:
+    """Make the table behind the driver with a robot's file, or with what stands in one.
 
-    Commands take it: ``--env ptp_sim.driven_env:make_env --env-arg robot=FILE``.
+    Commands take it: ``--env ptp_sim.driven_env:make_env --env-arg robot=FILE``. Raises
+    ConfigError for a robot that cannot be meant.
     """
-    return DrivenEnv(load_robot(robot), **options)
+    config = load_robot(robot) if isinstance(robot, str) else from_dict(RobotConfig, dict(robot))
+    return DrivenEnv(config, **options)

@@ -9,7 +9,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ptp_cli.options import add_options, run_settings
+from ptp_cli.options import ENV, add_options, run_settings
+
+TABLE, DRIVER = "table", "arm_driver"
+SIMULATED = "sim_joint"  # the robot whose limits are those of the simulated table
+DRIVEN = "ptp_sim.driven_env:make_env"
 
 
 def add_parser(subparsers) -> None:
@@ -51,6 +55,14 @@ def add_parser(subparsers) -> None:
         "practice leaves; without DIR: the released ones, in models/",
     )
     add(
+        "--through",
+        choices=(TABLE, DRIVER),
+        default=TABLE,
+        help="what carries the commands out: the simulated table itself, or the arm driver with "
+        "its safety filter and joint commands, as in ptp up real robot:=sim_joint (default: "
+        "%(default)s)",
+    )
+    add(
         "--workers",
         type=int,
         default=os.cpu_count() or 1,
@@ -72,6 +84,8 @@ def run(args: argparse.Namespace) -> int:
     if args.workers < 1:
         raise InputError(f"--workers is {args.workers}; it must be at least 1")
     settings = run_settings(args)
+    if args.through == DRIVER:
+        settings |= _through_the_driver(settings)
     finetuned = args.finetuned
     if finetuned is not None:
         finetuned = released_finetuned() if finetuned == "released" else Path(finetuned)
@@ -94,6 +108,22 @@ def run(args: argparse.Namespace) -> int:
         return 130
     _print(result)
     return 0
+
+
+def _through_the_driver(settings: dict[str, Any]) -> dict[str, Any]:
+    """The environment of these settings behind the arm driver; InputError for another table.
+
+    All limits stand in it, and so in the JSON: no path of this machine does.
+    """
+    from ptp_bringup.real_stack import robot_file
+    from ptp_core.config import to_dict
+    from ptp_core.errors import InputError
+    from ptp_robot.robot_file import load_robot
+
+    if settings["env"] != ENV:
+        raise InputError(f"--through {DRIVER} is for the simulated table, not for --env")
+    robot = to_dict(load_robot(robot_file(SIMULATED)))
+    return {"env": DRIVEN, "env_kwargs": {"robot": robot, **settings["env_kwargs"]}}
 
 
 def _print(result: dict[str, Any]) -> None:

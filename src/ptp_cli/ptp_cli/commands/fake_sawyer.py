@@ -7,7 +7,9 @@ import argparse
 
 EPILOG = """\
 In another shell:
-  ptp up real robot:=sawyer               or: ros2 launch ptp_bringup real.launch.py robot:=sawyer
+  ptp up real robot:=sawyer    or: ros2 launch ptp_bringup real.launch.py robot:=sawyer
+                               with --host or --port: robot:=my_sawyer.yaml, a copy of
+                               config/robots/sawyer.yaml that has the same under backend:
 
 Here, type a fault (press_estop, drop_link, ...) and see what the stack says; Ctrl-C ends it.
 """
@@ -25,7 +27,8 @@ def add_parser(subparsers) -> None:
     )
     add = parser.add_argument
     add("--host", default="127.0.0.1", metavar="H", help="to listen on (default: %(default)s)")
-    add("--port", type=int, default=9090, metavar="P", help="default: %(default)s, rosbridge's")
+    text = "default: %(default)s, rosbridge's; 0: any that is free"
+    add("--port", type=int, default=9090, metavar="P", help=text)
     add(
         "--gripper",
         choices=("ready", "uncalibrated", "none"),
@@ -43,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     from ptp_robot.fakes.console import serve
     from ptp_robot.fakes.intera import FakeIntera
 
-    if not 1024 <= args.port <= 65535:
+    if args.port and not 1024 <= args.port <= 65535:
         raise InputError(f"--port is {args.port}; ports are 1024 to 65535")
     for number in (signal.SIGINT, signal.SIGTERM):  # in a background job of a shell, too
         signal.signal(number, signal.default_int_handler)

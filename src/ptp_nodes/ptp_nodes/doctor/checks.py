@@ -96,12 +96,16 @@ def lonely_topics(graph: Graph) -> Iterator[Finding]:
         if topic.readers and not topic.writers:
             if relative in explained or relative in MAY_LACK_A_WRITER:
                 continue
+            instead = _instead(topic, silent)
+            # What an arm's own nodes would read besides is theirs to know.
+            if not (instead or any(short(end.node) in ROLES for end in topic.readers)):
+                continue
             yield Finding(
                 "no-writer",
                 topic.name,
                 f"{_names(topic.readers)} read{_s(topic.readers)} {topic.name}, nobody writes it",
                 "What depends on it waits",
-                _instead(topic, silent) or "Start what writes it, or correct the topic's name",
+                instead or "Start what writes it, or correct the topic's name",
             )
         elif topic.writers and not topic.readers and relative in NEED_A_READER:
             yield Finding(
@@ -182,7 +186,7 @@ def states(graph: Graph) -> Iterator[Finding]:
             "arm",
             "A person has, or had, the arm",
             "Policies wait until it is given back",
-            "Press the gamepad's re-arm button, or call the service arm/rearm",
+            "Press the gamepad's re-arm button, or run ptp arm rearm",
         )
     if graph.arm_error:
         yield Finding(

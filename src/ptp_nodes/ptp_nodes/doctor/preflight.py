@@ -244,7 +244,7 @@ def _driver_findings(facts: Facts) -> Iterator[Finding]:
             "arm_driver",
             f"The driver is in {driver.state}: {driver.reason or 'no reason given'}",
             "It cannot be enabled",
-            "Do what the reason says; a fault is cleared with the service arm/clear_fault",
+            "Do what the reason says; a fault is cleared with ptp arm clear-fault",
         )
     if robot is None:
         yield Finding(

@@ -8,13 +8,17 @@ from typing import Literal, Protocol
 
 import numpy as np
 
-__all__ = ["Backend", "BackendError", "Interface", "Reading"]
+__all__ = ["Backend", "BackendError", "Interface", "NoGripper", "Reading"]
 
 Interface = Literal["position", "velocity"]
 
 
 class BackendError(RuntimeError):
     """A robot cannot be reached, or did not do as told; the text names cause and cure."""
+
+
+class NoGripper(BackendError):
+    """This robot's file says that it has none: whoever asks for an opening asks in vain."""
 
 
 @dataclass(frozen=True)
@@ -81,4 +85,4 @@ class Backend(Protocol):
         """Stand still where the arm is. BackendError: the link is down."""
 
     def grip(self, opening: float) -> None:
-        """Move the gripper: -1 open .. +1 closed. BackendError: no link, or no gripper."""
+        """Move the gripper: -1 open .. +1 closed. BackendError: no link; NoGripper."""

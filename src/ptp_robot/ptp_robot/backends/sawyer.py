@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from ptp_description import sawyer_urdf_path
-from ptp_robot.backends.base import BackendError, Interface, Reading
+from ptp_robot.backends.base import BackendError, Interface, NoGripper, Reading
 from ptp_robot.backends.handshake import Handshakes
 from ptp_robot.backends.problems import Problems
 from ptp_robot.backends.rosbridge_link import RosbridgeLink, RoundTrip
@@ -238,7 +238,7 @@ class SawyerBackend:
         with self._lock:
             now, heard = self._reach()
             if self.config.gripper == "none":
-                raise BackendError('this robot has no gripper (`gripper: "none"`)')
+                raise NoGripper('this robot has no gripper (`gripper: "none"`)')
             if self._armed != heard.connection:
                 raise BackendError("the link is new or the arm is off: enable the arm first")
             heard.gripper.grip(opening, now, self._wall())
