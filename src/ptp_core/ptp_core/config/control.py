@@ -112,7 +112,7 @@ class PlannerConfig:
     def descent(cls, **overrides) -> PlannerConfig:
         """As few samples as ``fast``, the best of which follow the gradient of the cost.
 
-        Fewer of them, and not as far, once half of the samples are earlier plans.
+        Fewer of them, and not as far, once three quarters of the samples are earlier plans.
         """
         settings = {
             "search": "descent",
@@ -120,7 +120,8 @@ class PlannerConfig:
             "elites": (8, 4),
             "elite_steps": (4, 8),
             "warm_elites": (4, 2),
-            "warm_steps": (4, 6),
+            "warm_steps": (3, 6),
+            "prior_fraction": 0.25,
             "prior_only_probability": 0.0,
             "return_best": "best_so_far",
         }
