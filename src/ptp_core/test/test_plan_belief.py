@@ -32,6 +32,11 @@ def test_two_failures_end_the_hope_in_a_plan_and_one_success_begins_it():
     assert failed < 0.03 and worked > 0.5
 
 
+def test_long_records_stay_finite():
+    good = belief((0, 100_000), (100_000, 100_000)).good
+    assert good == pytest.approx([0.0, 1.0])
+
+
 def test_how_many_plans_are_good_is_learned_from_all():
     assert belief(*[(0, 2)] * 30).share < 0.05
     assert belief(*[(2, 2)] * 30).share > 0.9

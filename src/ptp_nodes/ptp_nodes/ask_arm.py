@@ -95,8 +95,8 @@ class ArmPerson(Node):
         granted = done.error_code == ErrorCode.NONE
         return Answer(granted, "policies may move the arm" if granted else done.error_msg)
 
-    def settled(self, patience: float) -> DriverState:
-        """The state once what was asked for is done, or ``patience`` s are over."""
+    def settled(self, patience: float) -> DriverState | None:
+        """The state once what was asked for is done, or ``patience`` s are over; None: unheard."""
         told = self._heard + NEWS
         deadline = time.monotonic() + patience
         while time.monotonic() < deadline and (self._heard < told or is_on_its_way(self.state)):

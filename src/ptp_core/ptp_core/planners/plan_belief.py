@@ -8,6 +8,7 @@ expectation and maximisation). One Beta prior for all tried hopeless plans again
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,19 +37,16 @@ class PlanBelief:
         evidence = _evidence(GOOD, successes, losses) - _evidence(BAD, successes, losses)
         share = HOPE[0] / HOPE[1]
         for _ in range(ROUNDS):
-            good = 1.0 / (1.0 + (1.0 - share) / share * np.exp(-evidence))
-            share = (HOPE[0] + good.sum()) / (HOPE[1] + len(good))
-        return cls(successes, losses, good, float(share))
+            good = torch.sigmoid(evidence + math.log(share / (1.0 - share)))
+            share = (HOPE[0] + float(good.sum())) / (HOPE[1] + len(good))
+        return cls(successes, losses, good.numpy(), share)
 
     def mean(self) -> tuple[np.ndarray, float]:
         """Expected rates of the plans (n,), and of a new one."""
-        good, bad = (
-            (wins + self.wins) / (wins + losses + self.wins + self.losses)
-            for wins, losses in (GOOD, BAD)
+        return (
+            self._mean(self.good, self.wins, self.losses),
+            self._mean(self.share, 0.0, 0.0),
         )
-        new_good, new_bad = (wins / (wins + losses) for wins, losses in (GOOD, BAD))
-        new = self.share * new_good + (1.0 - self.share) * new_bad
-        return self.good * good + (1.0 - self.good) * bad, new
 
     def draw(self, rng: np.random.Generator) -> tuple[np.ndarray, float]:
         """Rates of the plans (n,) drawn from their posteriors, and the best of NEW new ones."""
@@ -57,16 +55,21 @@ class PlanBelief:
         return known, float(self._draw(rng, np.full(NEW, self.share), none, none).max())
 
     @staticmethod
+    def _mean(good, wins, losses):
+        rates = [(won + wins) / (won + wins + lost + losses) for won, lost in (GOOD, BAD)]
+        return good * rates[0] + (1.0 - good) * rates[1]
+
+    @staticmethod
     def _draw(rng, good, wins, losses) -> np.ndarray:
         rates = [rng.beta(won + wins, lost + losses) for won, lost in (GOOD, BAD)]
         return np.where(rng.random(len(good)) < good, *rates)
 
 
-def _evidence(prior: tuple[float, float], wins: np.ndarray, losses: np.ndarray) -> np.ndarray:
-    """Logarithm of the probability of each record, up to what all priors share."""
+def _evidence(prior: tuple[float, float], wins: np.ndarray, losses: np.ndarray) -> torch.Tensor:
+    """Logarithm of the probability of each record, up to what all priors share; float64 (n,)."""
 
-    def log_beta(a, b) -> np.ndarray:
-        a, b = (torch.as_tensor(np.asarray(x, dtype=np.float64)) for x in (a, b))
-        return (torch.lgamma(a) + torch.lgamma(b) - torch.lgamma(a + b)).numpy()
+    def log_beta(a, b) -> torch.Tensor:
+        a, b = (torch.as_tensor(x, dtype=torch.float64) for x in (a, b))
+        return torch.lgamma(a) + torch.lgamma(b) - torch.lgamma(a + b)
 
     return log_beta(prior[0] + wins, prior[1] + losses) - log_beta(*prior)

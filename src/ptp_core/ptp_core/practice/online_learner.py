@@ -47,8 +47,7 @@ def without_idling(episode: PracticeEpisode) -> PracticeEpisode:
     """The steps of an episode in which the arm or its gripper is told to move.
 
     A step's next observation is then the one in which the next of these steps begins. Who
-    imitates waiting waits ever more: in practice the moving part of all steps fell from 0.75 to
-    0.3 (ours; not in the paper).
+    imitates waiting waits ever more. Ours, not in the paper.
     """
     actions = episode.actions
     grips = np.diff(actions[:, 4], prepend=actions[:1, 4])
