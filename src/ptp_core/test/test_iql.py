@@ -170,6 +170,30 @@ def test_an_update_has_the_gradients_of_the_three_losses(settings):
             assert torch.allclose(parameter.grad, expected[name].grad, rtol=1e-3, atol=1e-5), name
 
 
+@pytest.mark.parametrize("settings", [{}, {"projection_dim": 8, "policy_conv": 4}])
+def test_few_digits_change_an_update_little_and_what_is_kept_not_at_all(settings, monkeypatch):
+    full = IQL(IQLConfig(**SMALL, **settings))
+    few = IQL(IQLConfig(**SMALL, **settings, precision="auto"))
+    few.load_state_dict(full.state_dict())
+    monkeypatch.setattr("ptp_core.agents.iql.multiplies_bfloat16", lambda device: False)
+    same = copy.deepcopy(few).update(batch(64))
+    exact = full.update(batch(64))
+    assert all(torch.equal(same[name], figure) for name, figure in exact.items())
+    monkeypatch.setattr("ptp_core.agents.iql.multiplies_bfloat16", lambda device: True)
+    rounded = few.update(batch(64))
+    assert any(not torch.equal(rounded[name], figure) for name, figure in exact.items())
+    for name, figure in exact.items():
+        assert torch.allclose(rounded[name], figure, rtol=0.02, atol=0.02), name
+    expected = dict(full.named_parameters())
+    for name, parameter in few.named_parameters():
+        assert parameter.dtype == torch.float32
+        if parameter.requires_grad:
+            given, right = (p.grad.flatten() for p in (parameter, expected[name]))
+            assert torch.cosine_similarity(given, right, dim=0) > 0.98, name
+    data = batch()
+    assert few.act(data.latents, data.goals).dtype == torch.float32
+
+
 def test_threads_that_share_the_networks_do_not_change_the_weights():
     first, second = (IQL(IQLConfig(**SMALL)) for _ in range(2))
     second.load_state_dict(first.state_dict())

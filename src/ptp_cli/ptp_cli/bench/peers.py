@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import subprocess
 import time
@@ -17,7 +18,7 @@ from ptp_cli.bench import peer_worker
 from ptp_cli.bench.peer_environment import peer_python
 from ptp_cli.bench.settings import BenchSettings, Figures
 from ptp_cli.bench.timing import available_cores, cores, median, torch_threads
-from ptp_core.agents.iql import IQL, Batch
+from ptp_core.agents.iql import IQL, Batch, multiplies_bfloat16
 from ptp_core.config import IQLConfig
 from ptp_core.errors import PtpError
 from ptp_core.shapes import ACTION_DIM, LATENT_DIM
@@ -31,7 +32,8 @@ BATCH = 256  # transitions
 def measure(settings: BenchSettings) -> Figures:
     """Updates a second of IQL: d3rlpy's and ours with the paper's networks, and with the released.
 
-    Each turn times all of them, one after the other; a ratio is the median over turns.
+    Ours in the digits that ``precision: auto`` takes on this machine, and in float32. Each turn
+    times all of them, one after the other; a ratio is the median over turns.
     """
     threads = min(THREADS, available_cores())
     released = settings.load().config.iql
@@ -46,8 +48,9 @@ def measure(settings: BenchSettings) -> Figures:
     ):
         calls = {
             "d3rlpy": peer,
-            "paper": _ours(IQLConfig(), run),
-            "released": _ours(released, run),
+            "paper": _ours(IQLConfig(precision="auto"), run),
+            "paper_float32": _ours(IQLConfig(precision="float32"), run),
+            "released": _ours(dataclasses.replace(released, precision="auto"), run),
         }
         for call in calls.values():
             call(updates)  # what is done once is not timed
@@ -66,9 +69,12 @@ def measure(settings: BenchSettings) -> Figures:
         "peers_d3rlpy_version": PEER.partition("==")[2],
         "peers_d3rlpy_iql_updates_per_s": rate["d3rlpy"],
         "peers_iql_updates_per_s_paper_networks": rate["paper"],
+        "peers_iql_updates_per_s_paper_networks_float32": rate["paper_float32"],
         "peers_iql_updates_per_s": rate["released"],
         "peers_iql_ratio_paper_networks": ratio("paper"),
+        "peers_iql_ratio_paper_networks_float32": ratio("paper_float32"),
         "peers_iql_ratio": ratio("released"),
+        "peers_iql_bfloat16": multiplies_bfloat16(device),
     }
 
 

@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn import functional
 
 from ptp_core.config import IQLConfig
-from ptp_core.models.networks import fan_in_, mlp
+from ptp_core.models.networks import Conv2d, Linear, fan_in_, mlp
 from ptp_core.shapes import ACTION_DIM, EMBEDDING_DIM, GRID, LATENT_DIM
 
 Loss = tuple[torch.Tensor, dict[str, torch.Tensor]]
@@ -29,12 +29,20 @@ class Batch:
     goals: torch.Tensor
     rewards: torch.Tensor  # (B,), 0 where the goal is reached by next_latents, else -1
 
+    def in_bfloat16(self) -> Batch:
+        """The same with latents and goals in bfloat16, for networks that follow their inputs."""
+        latents, following, goals = (
+            each.bfloat16() for each in (self.latents, self.next_latents, self.goals)
+        )
+        return Batch(latents, self.actions, following, goals, self.rewards)
+
 
 class GoalNetwork(nn.Module):
     """ReLU network on [latent, goal, ...].
 
     Optionally both first pass one shared linear ``projection``, or, stacked as ten channels of
-    12 x 12, one 3 x 3 convolution of stride 2 with ``conv`` channels.
+    12 x 12, one 3 x 3 convolution of stride 2 with ``conv`` channels. Inputs in bfloat16 are
+    worked on in bfloat16, but for the last layer: its outputs are always float32.
     """
 
     def __init__(
@@ -51,10 +59,10 @@ class GoalNetwork(nn.Module):
         self.projection = self.conv = None
         width = LATENT_DIM
         if conv is not None:
-            self.conv = nn.Conv2d(2 * EMBEDDING_DIM, conv, 3, stride=2, padding=1)
+            self.conv = Conv2d(2 * EMBEDDING_DIM, conv, 3, stride=2, padding=1)
             width = conv * (GRID // 2) ** 2 // 2
         elif projection is not None:
-            self.projection = nn.Linear(LATENT_DIM, projection)
+            self.projection = Linear(LATENT_DIM, projection)
             fan_in_(self.projection)
             width = projection
         self.body = mlp(2 * width + extra, hidden, outputs, last_layer_bound)
@@ -69,8 +77,9 @@ class GoalNetwork(nn.Module):
         elif self.projection is not None:
             both = torch.relu(self.projection(torch.cat([latents, goals])))
             latents, goals = both.chunk(2)
-        inputs = [latents, goals] if extra is None else [latents, goals, extra]
-        return self.body(torch.cat(inputs, dim=1))
+        inputs = [latents, goals] if extra is None else [latents, goals, extra.to(goals.dtype)]
+        hidden = self.body[:-1](torch.cat(inputs, dim=1))
+        return self.body[-1](hidden.float())
 
 
 class TwinQ(nn.Module):
@@ -141,6 +150,8 @@ class IQL(nn.Module):
         ``run`` maps a function over the networks; an executor's ``map`` lets threads share them,
         with the same weights to the bit. Leave torch one thread then.
         """
+        if self.config.precision == "auto" and multiplies_bfloat16(batch.latents.device):
+            batch = batch.in_bfloat16()
         state, goals = batch.latents, batch.goals
         asked = (*self._q_calls(self.q, batch), *self._q_calls(self.q_target, batch))
         asked += (
@@ -274,6 +285,13 @@ class IQL(nn.Module):
     def _clamp(self, values: torch.Tensor) -> torch.Tensor:
         low, high = self.config.value_min, self.config.value_max
         return values if low is None and high is None else values.clamp(low, high)
+
+
+def multiplies_bfloat16(device: torch.device) -> bool:
+    """Whether ``device`` multiplies bfloat16 numbers as they are: at twice the rate or more."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
 
 
 def _call(function: Callable[[], torch.Tensor]) -> torch.Tensor:

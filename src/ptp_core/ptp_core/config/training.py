@@ -70,6 +70,9 @@ class IQLConfig:
     value_max: float | None = 0.0
     target_update: float = 0.01  # tau, every gradient step
     target_init: Literal["independent", "copied"] = "independent"  # authors: independent
+    precision: Literal["float32", "auto"] = "float32"  # of updates
+    # "auto": bfloat16 but for outputs, losses and Adam, where the machine multiplies it (AVX-512
+    # BF16, NVIDIA since Ampere). Acting and planning stay in float32.
     learning_rate: float = 3e-4  # Adam, every network
     learning_rate_decay: Literal["none", "cosine"] = "none"  # over the offline budget
     policy_weight_decay: float = 1e-4
