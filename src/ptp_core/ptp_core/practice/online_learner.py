@@ -8,9 +8,11 @@ and practice in process use the same object.
 from __future__ import annotations
 
 import copy
+import dataclasses
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -68,7 +70,8 @@ class OnlineLearner:
     that the ratio is kept exactly however steps and updates interleave. Weights that are not
     finite are taken back to the last good ones. ``successes_only`` says that no other episodes
     are added: few at first, so their part of a batch grows with them up to ``PLENTY``, and
-    imitated, so what is waiting in them is left out.
+    imitated, so what is waiting in them is left out. ``precision`` is that of updates here,
+    whatever the checkpoint was trained with (``IQLConfig.precision``).
     """
 
     def __init__(
@@ -79,6 +82,7 @@ class OnlineLearner:
         successes_only: bool = False,
         updates_per_step: float = 1.0,
         learning_rate: float = LEARNING_RATE,
+        precision: Literal["float32", "auto"] = "auto",
         capacity: int = CAPACITY,
         seed: int = 0,
     ) -> None:
@@ -98,6 +102,7 @@ class OnlineLearner:
         if demonstrations is not None:
             self.offline = fill_buffer(demonstrations, checkpoint.config.iql)
         self._iql = checkpoint.iql.train().requires_grad_(True)
+        self._iql.config = dataclasses.replace(self._iql.config, precision=precision)
         self._iql.q_target.requires_grad_(False)
         for optimiser in self._iql.optimisers.values():
             for group in optimiser.param_groups:
