@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ptp_core.config import PlannerConfig
+    from ptp_core.config import FollowerConfig, PlannerConfig
 
 ENV = "ptp_sim.env:make_env"  # the simulated table
 CHECKPOINT = "checkpoint"  # planner settings: those that the checkpoint was made with
@@ -35,6 +36,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     add("--seed", type=int, default=0, metavar="S", help="default: 0")
     add("--max-steps", type=int, default=400, metavar="N", help="control steps (default: 400)")
+    add(
+        "--subgoal-steps",
+        type=int,
+        metavar="N",
+        help="control steps after which the next subgoal is pursued, reached or not (default: as "
+        "the checkpoint says)",
+    )
     add("--checkpoint", type=Path, metavar="DIR", help="default: the released one, in models/")
     add(
         "--planner",
@@ -76,12 +84,14 @@ def run_settings(args: argparse.Namespace) -> dict[str, Any]:
     method = method_named(args.method)
     name = None if args.planner == CHECKPOINT else args.planner
     baselines = args.baselines or (released_baselines() if method.needs_baselines else None)
+    checkpoint = args.checkpoint or released_checkpoint()
 
     return {
         "protocol": args.protocol,
         "seed": args.seed,
         "max_steps": args.max_steps,
-        "checkpoint": args.checkpoint or released_checkpoint(),
+        "checkpoint": checkpoint,
+        "follower": _follower(checkpoint, args.subgoal_steps),
         "method": args.method,
         "planner": None if name is None else _planner(name),
         "baselines": baselines,
@@ -117,6 +127,15 @@ def training_overrides(args: argparse.Namespace) -> dict[str, Any]:
         raise InputError(f"{args.out} holds a run: go on with --resume, or choose another --out")
     given = {"seed": args.seed, "threads": args.threads, "device": args.device}
     return {key: value for key, value in given.items() if value is not None}
+
+
+def _follower(checkpoint: Path, steps: int | None) -> FollowerConfig | None:
+    """The checkpoint's settings with another timeout; None: as the checkpoint says."""
+    from ptp_core.training.checkpoint import load_checkpoint
+
+    if steps is None:
+        return None
+    return dataclasses.replace(load_checkpoint(checkpoint).config.follower, timeout=steps)
 
 
 def _planner(name: str) -> PlannerConfig:

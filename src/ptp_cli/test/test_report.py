@@ -263,4 +263,5 @@ def test_commands_do_the_runs_again(made, tmp_path):
     args = make_parser().parse_args(words[1:])
     assert (args.method, args.task, args.seed, args.epochs) == ("ptp", "A", 1, EPOCHS)
     assert (args.protocol, args.max_steps, args.episodes) == ("varied", STEPS, 2)
+    assert args.subgoal_steps == run.settings["follower"]["timeout"]
     assert (args.env, args.env_arg) == ("ptp_core.toy_env:make_env", [f"max_steps={STEPS}"])

@@ -89,10 +89,12 @@ def test_from_nothing_to_figures(trained, toy, tmp_path, capsys):
 def test_options_reach_the_episodes(toy, tmp_path):
     output = tmp_path / "figures.json"
     options = ("--method", "model_free", "--actions", "mean", "--env-arg", "max_steps=5")
+    options += ("--subgoal-steps", 3)
     assert ptp("evaluate", *toy, "--tasks", "A", "--workers", 1, *options, "--json", output) == 0
     result = json.loads(output.read_text())
     assert result["method"] == "model_free"
     assert not result["follower"]["sample_actions"]
+    assert result["follower"]["timeout"] == 3
     assert result["tasks"]["A"]["runs"][0]["steps"] == 5
 
 

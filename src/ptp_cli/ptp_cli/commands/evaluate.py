@@ -89,14 +89,14 @@ def run(args: argparse.Namespace) -> int:
     finetuned = args.finetuned
     if finetuned is not None:
         finetuned = released_finetuned() if finetuned == "released" else Path(finetuned)
-    follower = load_checkpoint(settings["checkpoint"]).config.follower
     if args.actions is not None:
-        follower = dataclasses.replace(follower, sample_actions=args.actions == "sample")
+        follower = settings["follower"] or load_checkpoint(settings["checkpoint"]).config.follower
+        sampled = args.actions == "sample"
+        settings["follower"] = dataclasses.replace(follower, sample_actions=sampled)
     config = EvaluationConfig(
         **settings,
         tasks=tuple(dict.fromkeys(args.tasks)),
         episodes=args.episodes,
-        follower=follower,
         plan_buffer=args.plan_buffer,
         proven=args.proven,
         finetuned=finetuned,

@@ -82,6 +82,8 @@ def practice_command(run: PracticeRun) -> str:
             words += [f"--{name.replace('_', '-')}", str(settings[name])]
     for name, value in settings.get("env_kwargs", {}).items():
         words += ["--env-arg", f"{name}={value}"]
+    if settings.get("follower"):
+        words += ["--subgoal-steps", str(settings["follower"]["timeout"])]
     if settings.get("explore") is False:
         words += ["--actions", "mean"]
     if settings.get("proven"):
