@@ -91,6 +91,20 @@ def test_worlds_beside_the_learner_change_nothing(folder, tmp_path, changes):
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
+def test_a_gpu_that_is_not_there_is_named_and_one_that_is_there_learns(folder, tmp_path):
+    if not torch.cuda.is_available():
+        with pytest.raises(ConfigError, match="finds no GPU: install a driver"):
+            InProcessPractice(settings(folder), tmp_path / "run", device="cuda")
+        return
+    practice = InProcessPractice(settings(folder), tmp_path / "run", device="cuda")
+    try:
+        result = practice.run(progress=False)
+    finally:
+        practice.close()
+    assert result["updates"] == 3 * EPISODES * STEPS
+    assert all(torch.isfinite(value).all() for value in weights(tmp_path / "run").values())
+
+
 def test_a_longer_run_goes_on_from_a_shorter_one(folder, tmp_path):
     practise(settings(folder, epochs=1), tmp_path / "one")
     longer = practise(settings(folder), tmp_path / "one")

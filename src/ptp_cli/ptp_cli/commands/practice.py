@@ -53,6 +53,12 @@ def add_parser(subparsers) -> None:
         help="processes that act beside the learner; 0: in turns with it (default: one a core)",
     )
     add("--threads", type=int, default=1, metavar="N", help="of the learner (default: 1)")
+    add(
+        "--device",
+        choices=("auto", "cpu", "cuda"),
+        default="auto",
+        help="of the learner; auto takes a GPU where there is one (default: %(default)s)",
+    )
     add_options(parser)
 
 
@@ -91,7 +97,9 @@ def run(args: argparse.Namespace) -> int:
             args.out / "demonstrations.safetensors",
         )
     try:
-        practice = InProcessPractice(config, args.out, demonstrations, worlds=args.worlds)
+        practice = InProcessPractice(
+            config, args.out, demonstrations, worlds=args.worlds, device=args.device
+        )
         try:
             result = practice.run()
         finally:

@@ -37,6 +37,7 @@ from ptp_core.practice.practice_config import PracticeConfig
 from ptp_core.practice.run_folder import CHECKPOINT, FINETUNED, RESULT
 from ptp_core.practice.search import make_search
 from ptp_core.training.checkpoint import load_checkpoint, save_again
+from ptp_core.training.device import choose_device
 from ptp_core.training.weights import round_to
 from ptp_core.workers import Workers
 
@@ -50,7 +51,8 @@ class InProcessPractice:
 
     ``worlds`` processes act while this one learns; 0: this one does both in turns. A run that was
     interrupted ends with the same weights and figures, times apart, as one that was not.
-    Raises InputError and CheckpointError where something is missing or does not fit.
+    It learns on ``device``; acting and planning are the CPU's. Raises InputError and
+    CheckpointError where something is missing or does not fit, ConfigError without the device.
     """
 
     def __init__(
@@ -60,10 +62,12 @@ class InProcessPractice:
         demonstrations: EncodedDataset | None = None,
         *,
         worlds: int = 0,
+        device: str = "auto",
     ) -> None:
         self.config = config
         self._folder = folder
-        self._checkpoint = checkpoint = load_checkpoint(config.checkpoint)
+        self._device = choose_device(device)
+        self._checkpoint = checkpoint = load_checkpoint(config.checkpoint, self._device)
         self._method = method_named(config.method)
         environment_factory(config.env)
         self._search = make_search(config.method, checkpoint, config.planner, config.baselines)
@@ -164,9 +168,10 @@ class InProcessPractice:
         if played.again is None:
             if self._method.buffer and isinstance(self._search.planner, HierarchicalPlanner):
                 self._search.planner.remember(played.plan)
-            lookup = self._checkpoint.vqvae.lookup
-            start = torch.from_numpy(played.episode.codes[0].astype(np.int64))
-            proven = archive.add(played.plan, lookup(start), lookup(played.goal))
+            start, goal = (
+                self._latents(codes) for codes in (played.episode.codes[0], played.goal.numpy())
+            )
+            proven = archive.add(played.plan, start, goal)
         else:
             proven = archive.plans[played.again]
         archive.judge(proven, played.success)
@@ -216,7 +221,12 @@ class InProcessPractice:
             return np.stack([plan.ends[1] for plan in plans])
         # Without a plan the goal itself is pursued from the first step.
         codes = np.stack([episode.targets[0] for episode in self._epochs.episodes()])
-        return self._checkpoint.vqvae.lookup(torch.from_numpy(codes.astype(np.int64))).numpy()
+        return self._latents(codes).numpy()
+
+    def _latents(self, codes: np.ndarray) -> torch.Tensor:
+        """Latents (..., 720) of codes (..., 144), on the CPU."""
+        on_device = torch.from_numpy(codes.astype(np.int64)).to(self._device)
+        return self._checkpoint.vqvae.lookup(on_device).cpu()
 
     def _finished(self, metrics: list[dict[str, Any]]) -> dict[str, Any] | None:
         """The result where it is there already."""

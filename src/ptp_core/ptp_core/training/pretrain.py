@@ -24,6 +24,7 @@ from ptp_core.errors import DatasetError
 from ptp_core.models.vqvae import VQVAE
 from ptp_core.training.checkpoint import save_checkpoint
 from ptp_core.training.curves import plot_curves
+from ptp_core.training.device import choose_device
 from ptp_core.training.iql_stage import train_iql, train_on_imagined
 from ptp_core.training.side_by_side import generators_in_background
 from ptp_core.training.subgoal_stage import train_generators
@@ -129,13 +130,6 @@ def _threads(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def choose_device(name: str) -> torch.device:
-    """Return the device for "cpu", "cuda" or "auto" (CUDA where there is one)."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)
 
 
 def _gaps(config: TrainConfig) -> tuple[int, ...]:

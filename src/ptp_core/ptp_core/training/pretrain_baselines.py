@@ -17,7 +17,7 @@ from ptp_core.errors import DatasetError
 from ptp_core.training.baseline_stages import train_latent_vae, train_midpoints
 from ptp_core.training.baselines import save_baselines
 from ptp_core.training.checkpoint import Checkpoint, load_checkpoint
-from ptp_core.training.pretrain import choose_device
+from ptp_core.training.device import choose_device
 from ptp_core.training.weights import Precision
 
 CODES = "codes.safetensors"
