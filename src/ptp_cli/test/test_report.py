@@ -207,6 +207,31 @@ print({"pybullet", "ptp_sim", "torch"} & set(sys.modules))
     assert not (tmp_path / "report" / "pictures").exists()
 
 
+def test_files_of_evaluations_have_pictures_of_their_networks_alone(made, tmp_path):
+    path = tmp_path / "figures.json"
+    config = EvaluationConfig(
+        checkpoint=made / "tiny",
+        env="ptp_core.toy_env:make_env",
+        env_kwargs={"max_steps": STEPS},
+        tasks=("A",),
+        episodes=2,
+        max_steps=STEPS,
+    )
+    evaluate(config, workers=0, output=path, progress=False)
+    out = tmp_path / "report"
+    assert ptp("report", path, "--checkpoint", made / "tiny", "-o", out) == 0
+    assert [strip.parent.name for strip in out.glob("pictures/*/*_plan.png")] == ["ptp_seed_0"]
+    assert len(list(out.glob("pictures/*/*.webm"))) == 1
+    assert "No picture: " not in (out / "index.html").read_text()
+    assert ptp("report", path, "-o", tmp_path / "other") == 0
+    page = (tmp_path / "other" / "index.html").read_text()
+    assert "made with another" in page
+    values = json.loads(path.read_text())
+    path.write_text(json.dumps({**values, "proven_sha256": "ab"}))
+    assert ptp("report", path, "--checkpoint", made / "tiny", "-o", tmp_path / "proven") == 0
+    assert "made with proven_sha256" in (tmp_path / "proven" / "index.html").read_text()
+
+
 def test_a_run_without_networks_has_a_reason_in_the_place_of_its_picture(runs, tmp_path):
     shutil.rmtree(runs / "ptp" / "A" / "seed_0" / "checkpoint")
     assert ptp("report", runs / "ptp" / "A" / "seed_0", "-o", tmp_path / "report") == 0

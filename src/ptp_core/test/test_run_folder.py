@@ -7,6 +7,7 @@ from ptp_core.data.collect import environment_factory
 from ptp_core.errors import InputError
 from ptp_core.practice.again import EvaluationAgain
 from ptp_core.practice.in_process import InProcessPractice
+from ptp_core.practice.past_evaluation import PastEvaluation
 from ptp_core.practice.practice_config import PracticeConfig
 from ptp_core.practice.run_folder import count_epochs, is_run, read_run
 from ptp_core.practice.summary import pooled_interval, wilson_interval
@@ -54,7 +55,7 @@ def test_the_last_evaluation_can_be_done_again(practise, tmp_path, changes):
     practise(**changes)
     run = read_run(tmp_path / "run")
     assert run.finished
-    again = EvaluationAgain(run)
+    again = EvaluationAgain(PastEvaluation.of_run(run))
     plans = []
     env = environment_factory("coin_env:make_env")(max_steps=STEPS)
     successes = [
@@ -79,7 +80,7 @@ def test_a_folder_tells_how_far_a_run_is(practise, tmp_path):
     assert not unfinished.finished
     assert unfinished.evaluations == result["evaluations"][:-1]
     with pytest.raises(InputError, match="not finished"):
-        EvaluationAgain(unfinished)
+        PastEvaluation.of_run(unfinished)
 
 
 @pytest.mark.parametrize(

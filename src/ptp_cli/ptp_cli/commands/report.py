@@ -35,6 +35,12 @@ def add_parser(subparsers) -> None:
     )
     add("--no-pictures", action="store_true", help="leave out what needs the simulator")
     add(
+        "--checkpoint",
+        type=Path,
+        metavar="DIR",
+        help="networks that files of ptp evaluate are about (default: the released ones)",
+    )
+    add(
         "--baselines",
         type=Path,
         metavar="DIR",
@@ -46,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     """Make the report; return the exit status."""
     from ptp_cli.report.gather import gather
     from ptp_cli.report.make import make
-    from ptp_cli.shared import released_baselines
+    from ptp_cli.shared import released_baselines, released_checkpoint
     from ptp_core.errors import InputError
 
     found = gather(args.runs)
@@ -62,6 +68,7 @@ def run(args: argparse.Namespace) -> int:
             args.runs,
             args.out,
             pictures=not args.no_pictures,
+            networks=args.checkpoint or released_checkpoint(),
             baselines=args.baselines or released_baselines(),
         )
     except KeyboardInterrupt:

@@ -28,6 +28,7 @@ class Offline:
     episodes: int
     successes: int
     networks: str  # sha256 of the policy
+    values: dict[str, Any] = field(repr=False, compare=False)  # all that the file says
 
 
 @dataclass
@@ -144,6 +145,7 @@ def _add_file(found: Found, source: str) -> None:
                 int(figures["episodes"]),
                 int(figures["successes"]),
                 values["checkpoint_sha256"]["iql.safetensors"],
+                values,
             )
             for task, figures in values["tasks"].items()
         ]

@@ -17,9 +17,10 @@ from ptp_cli.report import page, repeat, tables
 from ptp_cli.report.curves import draw
 from ptp_cli.report.figures import evaluation_curves, practice_curves, table
 from ptp_cli.report.gather import Found
-from ptp_cli.report.pictures import Pictures, picture_run
+from ptp_cli.report.pictures import Pictures, picture
 from ptp_cli.terminal import libraries_into
-from ptp_core.practice.run_folder import PracticeRun
+from ptp_core.errors import InputError
+from ptp_core.practice.past_evaluation import PastEvaluation
 
 CURVES, PRACTICE = "curves.png", "practice.png"
 
@@ -30,13 +31,14 @@ def make(
     out: Path,
     *,
     pictures: bool,
+    networks: Path,
     baselines: Path | None = None,
 ) -> Path:
     """Write curves, tables and page into the folder ``out``; the page's path.
 
     ``pictures``: also strips and films, for which evaluation episodes are done again; those of
-    an earlier report stay. Interrupted, the next goes on. ``baselines``: networks of leap and
-    gcp, where runs have these methods.
+    an earlier report stay. Interrupted, the next goes on. ``networks``: the checkpoint that files
+    of `ptp evaluate` are about. ``baselines``: networks of leap and gcp, where they are shown.
     """
     curves = {"evaluation": evaluation_curves(found), "practice": practice_curves(found)}
     rows = table(found, curves["evaluation"])
@@ -46,8 +48,7 @@ def make(
     if curves["practice"]:
         title = "Success while practising"
         draw(out / PRACTICE, curves["practice"], found.tasks, found.methods, title)
-    wanted = pictures and bool(found.runs)
-    made = _pictures(found, out, baselines) if wanted else []
+    made = _pictures(found, out, networks, baselines) if pictures else []
     figures = machine()
     about = {
         "commands": repeat.commands(found, sources, out),
@@ -59,36 +60,50 @@ def make(
         "version": __version__,
         "commit": git_commit(),
         "tables": [tables.SUMMARY, tables.CURVES, tables.RUNS],
-        "pictures_wanted": wanted,
+        "pictures_wanted": pictures,
     }
-    return page.write(out, found, rows, drawn, made, _titles(found) if wanted else {}, about)
+    return page.write(out, found, rows, drawn, made, _titles(found) if pictures else {}, about)
 
 
-def _pictures(found: Found, out: Path, baselines: Path | None) -> list[Pictures]:
-    """Of one run a task and method: the first that is finished."""
-    chosen = [_shown(found, task, method) for task in found.tasks for method in found.methods]
+def _pictures(found: Found, out: Path, networks: Path, baselines: Path | None) -> list[Pictures]:
+    """Of one evaluation a task and method: of a run if there is one, else of a file."""
     made = []
-    with libraries_into(Path(os.devnull)) as terminal:
-        runs = [run for run in chosen if run is not None]
-        with tqdm(runs, unit="run", desc="plans and films", file=terminal) as bar:
-            for run in bar:
-                bar.set_postfix_str(f"{run.settings['method']} {run.settings['task']}")
-                made.append(picture_run(run, out, baselines))
+    shown = [(task, method) for task in found.tasks for method in found.methods]
+    with (
+        libraries_into(Path(os.devnull)) as terminal,
+        tqdm(shown, unit="method", desc="plans and films", file=terminal) as bar,
+    ):
+        for task, method in bar:
+            bar.set_postfix_str(f"{method} {task}")
+            made += _picture(found, task, method, out, networks, baselines)
     return made
 
 
-def _shown(found: Found, task: str, method: str) -> PracticeRun | None:
-    runs = [
-        run
-        for run in found.runs
-        if (run.settings["task"], run.settings["method"]) == (task, method)
-    ]
-    return min(runs, key=lambda run: (not run.finished, run.settings["seed"]), default=None)
+def _picture(
+    found: Found, task: str, method: str, out: Path, networks: Path, baselines: Path | None
+) -> list[Pictures]:
+    """The finished run of the lowest seed, or the first file; neither: none."""
+    runs = [r for r in found.runs if (r.settings["task"], r.settings["method"]) == (task, method)]
+    files = [entry for entry in found.offline if (entry.task, entry.method) == (task, method)]
+    try:
+        if runs:
+            run = min(runs, key=lambda run: (not run.finished, run.settings["seed"]))
+            seed, past = run.settings["seed"], PastEvaluation.of_run(run)
+        elif files:
+            entry = max(files, key=lambda entry: entry.epoch)
+            seed = entry.seed
+            past = PastEvaluation.of_figures(entry.source, entry.values, task, networks)
+        else:
+            return []
+    except InputError as error:
+        return [Pictures(task, method, seed, why_not=str(error))]
+    return [picture(past, out, baselines)]
 
 
 def _titles(found: Found) -> dict[str, str]:
     """What each task is, where the simulator's tasks are meant."""
     environments = {run.settings.get("env", "") for run in found.runs}
+    environments |= {entry.values.get("env", "") for entry in found.offline}
     if not all(name.startswith("ptp_sim.") for name in environments):
         return {}
     from ptp_sim.tasks import TASKS

@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a practised method plans, and a film of an episode in which it fails."""
+"""What a method plans, and a film of an episode in which it fails."""
 
 from __future__ import annotations
 
 import hashlib
 import inspect
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import gymnasium
 import numpy as np
@@ -19,7 +19,7 @@ from ptp_cli.report import paper
 from ptp_core.data.collect import environment_factory
 from ptp_core.data.files import write_atomically
 from ptp_core.errors import PtpError
-from ptp_core.practice.run_folder import CHECKPOINT, PracticeRun
+from ptp_core.practice.past_evaluation import PastEvaluation
 
 if TYPE_CHECKING:
     from ptp_core.planners.base import Plan
@@ -30,7 +30,7 @@ TRIES = 10  # episodes among which a failure is looked for
 
 @dataclass(frozen=True)
 class Pictures:
-    """Of one run. Paths are below the report's folder."""
+    """Of one evaluation. Paths are below the report's folder."""
 
     task: str
     method: str
@@ -43,30 +43,28 @@ class Pictures:
     why_not: str = ""  # why there are no pictures
 
 
-def picture_run(
-    run: PracticeRun,
+def picture(
+    past: PastEvaluation,
     out: Path,
     baselines: Path | None = None,
     cancelled: Callable[[], bool] | None = None,
 ) -> Pictures:
-    """Do the run's last evaluation again until an episode fails; keep its pictures.
+    """Do an evaluation again until an episode fails; keep its pictures.
 
-    What is there from an earlier report on the same networks stays. A run without networks, or
-    with networks that cannot be used here, gives the reason instead. ``baselines``: networks of
-    leap and gcp. Raises PlanCancelled.
+    What is there from an earlier report on the same networks stays. An evaluation without
+    networks, or with networks that cannot be used here, gives the reason instead. ``baselines``:
+    networks of leap and gcp. Raises PlanCancelled.
     """
     from ptp_core.practice.again import EvaluationAgain
 
-    task, method, seed = (run.settings[name] for name in ("task", "method", "seed"))
+    task, method, seed = (past.settings[name] for name in ("task", "method", "seed"))
     folder = out / "pictures" / f"{method}_seed_{seed}"
     about = folder / f"task_{task}.json"
-    if not run.finished:
-        return Pictures(task, method, seed, why_not="its run is not finished")
     try:
-        key = _key(run)
+        key = _key(past)
         if (kept := _kept(about, key, out)) is not None:
             return kept
-        found = _make(EvaluationAgain(run, baselines), folder, out, cancelled)
+        found = _make(EvaluationAgain(past, baselines), folder, out, cancelled)
     except (PtpError, OSError) as error:
         if cancelled is not None and cancelled():
             raise
@@ -79,14 +77,13 @@ def picture_run(
 def _make(
     again: EvaluationAgain, folder: Path, out: Path, cancelled: Callable[[], bool] | None
 ) -> Pictures:
-    run = again.run
-    task, method, seed = (run.settings[name] for name in ("task", "method", "seed"))
-    last = run.evaluations[-1]
-    title = f"{paper.label(method)}, seed {seed}, {len(run.epochs)} epochs"
-    film = Film(folder, {task: title}, run.settings["max_steps"])
-    env = FilmedEnv(_environment(run), film)
+    past = again.past
+    task, method, seed = (past.settings[name] for name in ("task", "method", "seed"))
+    title = f"{paper.label(method)}, seed {seed}, {past.epochs} epochs"
+    film = Film(folder, {task: title}, past.settings["max_steps"])
+    env = FilmedEnv(_environment(past.settings), film)
     # Where every episode succeeds there is no failure to look for.
-    most = 1 if last["successes"] == last["episodes"] else min(TRIES, last["episodes"])
+    most = 1 if past.successes == past.episodes else min(TRIES, past.episodes)
     outcomes = []
     try:
         while len(outcomes) < most and all(outcomes):
@@ -171,10 +168,10 @@ class FilmedEnv(gymnasium.Wrapper):
         self._film.camera(image if picture is None else picture)
 
 
-def _environment(run: PracticeRun) -> gymnasium.Env:
-    """The run's environment, drawing pictures for people if it can."""
-    factory = environment_factory(run.settings["env"])
-    arguments = run.settings["env_kwargs"]
+def _environment(settings: Mapping[str, Any]) -> gymnasium.Env:
+    """The evaluation's environment, drawing pictures for people if it can."""
+    factory = environment_factory(settings["env"])
+    arguments = settings["env_kwargs"]
     try:
         inspect.signature(factory).bind(render_mode="rgb_array", **arguments)
     except TypeError:
@@ -182,10 +179,10 @@ def _environment(run: PracticeRun) -> gymnasium.Env:
     return factory(render_mode="rgb_array", **arguments)
 
 
-def _key(run: PracticeRun) -> str:
+def _key(past: PastEvaluation) -> str:
     """What pictures depend on."""
-    manifest = (run.folder / CHECKPOINT / "manifest.json").read_bytes()
-    settings = json.dumps([run.settings, len(run.epochs)], sort_keys=True)
+    manifest = (past.checkpoint / "manifest.json").read_bytes()
+    settings = json.dumps([past.settings, past.epochs], sort_keys=True)
     return hashlib.sha256(manifest + settings.encode()).hexdigest()
 
 

@@ -23,11 +23,10 @@ from ptp_core.practice.episode import Trace, run_episode
 from ptp_core.practice.online_learner import PracticeEpisode
 from ptp_core.practice.practice_config import PracticeConfig
 from ptp_core.practice.search import make_search
-from ptp_core.practice.seeds import episode_seeds
+from ptp_core.practice.seeds import APART, episode_seeds
 from ptp_core.training.checkpoint import load_checkpoint
 
 WEIGHTS, BUFFERS, PROVEN = "weights.safetensors", "buffers.safetensors", "plans.safetensors"
-APART = 1_000_000  # between the seeds of practice and of evaluation
 
 
 @dataclass(frozen=True, order=True)

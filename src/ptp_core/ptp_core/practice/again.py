@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Do the last evaluation of a practice run again, episode by episode: to look at it."""
+"""Do an evaluation again, episode by episode: to look at it."""
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,42 +14,41 @@ from ptp_core.errors import InputError
 from ptp_core.planners.base import Plan, Planner
 from ptp_core.planners.plan_archive import PlanArchive, ProvenPlanner
 from ptp_core.planners.plan_buffer import load_buffers
-from ptp_core.practice.actor import APART, BUFFERS, PROVEN
+from ptp_core.practice.actor import BUFFERS, PROVEN
 from ptp_core.practice.controller import ActResult, Controller
 from ptp_core.practice.episode import run_episode
-from ptp_core.practice.epochs import STATE
 from ptp_core.practice.methods import method_named
+from ptp_core.practice.past_evaluation import PastEvaluation
 from ptp_core.practice.result import EpisodeResult
-from ptp_core.practice.run_folder import CHECKPOINT, PracticeRun, epoch_folder
 from ptp_core.practice.search import Search, make_search
 from ptp_core.practice.seeds import episode_seeds
 from ptp_core.training.checkpoint import Checkpoint, load_checkpoint
 
 
 class EvaluationAgain:
-    """Networks, planner and settings of a finished run's last evaluation.
+    """Networks, planner and settings of a past evaluation.
 
-    ``baselines``: folder that the run was practised with, where its method needs one. The same
-    episode gives the same result as in the run. Raises InputError, ConfigError and
-    CheckpointError for a run that is not finished, or whose networks or settings do not fit.
+    ``baselines``: folder that it was made with, where its method needs one. The same episode gives
+    the same result as then. Raises InputError, ConfigError and CheckpointError where networks or
+    settings do not fit.
     """
 
-    def __init__(self, run: PracticeRun, baselines: Path | None = None) -> None:
-        if not run.finished:
-            raise InputError(f"{run.folder}: not finished, so it has no networks yet")
-        self.run = run
-        self.checkpoint: Checkpoint = load_checkpoint(run.folder / CHECKPOINT)
-        settings, source = run.settings, str(run.folder)
+    def __init__(self, past: PastEvaluation, baselines: Path | None = None) -> None:
+        self.past = past
+        self.checkpoint: Checkpoint = load_checkpoint(past.checkpoint)
+        settings, source = past.settings, past.source
+        files = self.checkpoint.manifest["files"]
+        for name, sha in (past.networks or {}).items():
+            if name not in files or files[name]["sha256"] != sha:
+                raise InputError(f"{source}: made with another {name} than {past.checkpoint} has")
         follower = from_dict(FollowerConfig, settings.get("follower", {}), source=source)
-        self._controller = Controller(
-            self.checkpoint, dataclasses.replace(follower, sample_actions=False)
-        )
+        self._controller = Controller(self.checkpoint, follower)
         config = None
         if method_named(settings["method"]).search == "ptp":
             config = from_dict(PlannerConfig, settings.get("planner", {}), source=source)
         search = make_search(settings["method"], self.checkpoint, config, baselines)
         if search.settings.get("baselines_sha256") != settings.get("baselines_sha256"):
-            raise InputError(f"{run.folder}: practised with other baselines than {baselines}")
+            raise InputError(f"{source}: made with other baselines than {baselines}")
         self._planner = self._restored(search)
 
     @property
@@ -68,7 +66,7 @@ class EvaluationAgain:
         cancelled: Callable[[], bool] | None = None,
     ) -> EpisodeResult:
         """Run episode ``number``, from 0; ``on_plan`` hears the plan before the first step."""
-        settings = self.run.settings
+        settings = self.past.settings
         planner = self._planner
         return run_episode(
             env,
@@ -76,18 +74,20 @@ class EvaluationAgain:
             self._controller,
             None if planner is None else _Told(planner, on_plan),
             options={"task": settings["task"], "protocol": settings["protocol"]},
-            seeds=episode_seeds(settings["seed"] + APART, settings["task"], number),
+            seeds=episode_seeds(settings["seed"] + self.past.apart, settings["task"], number),
             max_steps=settings["max_steps"],
             on_step=on_step,
             cancelled=cancelled,
         )
 
     def _restored(self, search: Search) -> Planner | None:
-        """The planner with the plans that the run remembers."""
-        state = epoch_folder(self.run.folder, len(self.run.epochs) - 1) / STATE
+        """The planner with the plans that practice remembers."""
+        state = self.past.state
+        if state is None:
+            return search.planner
         if search.buffers:
             load_buffers(state / BUFFERS, search.buffers)
-        if search.planner is None or not self.run.settings.get("proven"):
+        if search.planner is None or not self.past.settings.get("proven"):
             return search.planner
         archive = PlanArchive(self.checkpoint.encoder_id)
         archive.load(state / PROVEN)

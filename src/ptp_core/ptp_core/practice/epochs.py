@@ -16,10 +16,16 @@ import numpy as np
 from ptp_core.data.files import flush_folder, storage_error, write_atomically
 from ptp_core.errors import CheckpointError, InputError
 from ptp_core.practice.online_learner import PracticeEpisode
-from ptp_core.practice.run_folder import EPOCHS, METRICS, SETTINGS, count_epochs, epoch_folder
+from ptp_core.practice.run_folder import (
+    EPOCHS,
+    METRICS,
+    SETTINGS,
+    STATE,
+    count_epochs,
+    epoch_folder,
+)
 
 EPISODES = "episodes.npz"
-STATE = "state"  # folder with what the next epoch needs; the newest epoch alone has one
 
 
 class Epochs:

@@ -15,6 +15,7 @@ RESULT = "result.json"
 CHECKPOINT = "checkpoint"
 FINETUNED = "finetuned"  # folder with one file, named after the task
 EPOCHS = "epochs"  # folder with one folder an epoch
+STATE = "state"  # in an epoch: what the next one needs; the newest epoch alone has it
 METRICS = "metrics.json"  # of an epoch
 
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+APART = 1_000_000  # between the seeds of practice and of its evaluations
+
 
 @dataclass(frozen=True)
 class EpisodeSeeds:
