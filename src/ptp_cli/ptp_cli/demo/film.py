@@ -35,11 +35,14 @@ class Film:
     """Writes ``task_A_episode_0.webm``, ``…_plan.png`` and ``…_last.png`` of each episode.
 
     Pictures are uint8 (H, W, 3) RGB. ``titles`` says what each task is, ``steps`` how many
-    control steps an episode has.
+    control steps an episode has, ``scale`` how large the film is, as drawn: 1.
     """
 
-    def __init__(self, folder: Path, titles: Mapping[str, str], steps: int) -> None:
+    def __init__(
+        self, folder: Path, titles: Mapping[str, str], steps: int, scale: float = 1.0
+    ) -> None:
         self._folder = folder
+        self._scale = scale
         self._titles = titles
         self._steps = steps
         self._video = EpisodeVideo(folder, RATE)
@@ -101,6 +104,9 @@ class Film:
     def _show(self, seconds: float, verdict: str | None = None) -> Pixels:
         """Append the present moment for so long, at least one frame."""
         drawn = self._draw(verdict)
+        if self._scale != 1.0:
+            size = {"fx": self._scale, "fy": self._scale}
+            drawn = cv2.resize(drawn, None, **size, interpolation=cv2.INTER_AREA)
         if self._name is not None:
             for _ in range(max(1, round(seconds * RATE))):
                 self._video.add(drawn)

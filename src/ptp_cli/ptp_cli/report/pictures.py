@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ptp_core.planners.base import Plan
     from ptp_core.practice.again import EvaluationAgain
 
+SCALE = 0.5  # of films, many of which are in one page
 TRIES = 10  # episodes among which a failure is looked for
 
 
@@ -80,7 +81,7 @@ def _make(
     past = again.past
     task, method, seed = (past.settings[name] for name in ("task", "method", "seed"))
     title = f"{paper.label(method)}, seed {seed}, {past.epochs} epochs"
-    film = Film(folder, {task: title}, past.settings["max_steps"])
+    film = Film(folder, {task: title}, past.settings["max_steps"], SCALE)
     env = FilmedEnv(_environment(past.settings), film)
     # Where every episode succeeds there is no failure to look for.
     most = 1 if past.successes == past.episodes else min(TRIES, past.episodes)
