@@ -7,8 +7,6 @@ import torch
 
 from ptp_core.errors import ConfigError
 
-DEVICES = ("auto", "cpu", "cuda")
-
 
 def choose_device(name: str) -> torch.device:
     """The device for "cpu", "cuda" or "auto" (CUDA where there is one).
