@@ -40,7 +40,7 @@ def test_a_batch_holds_consecutive_frames_and_goals_of_the_same_trajectory():
     assert len(buffer) == 45
     batch = buffer.sample(500, np.random.default_rng(0))
     assert batch.codes.shape == (500, 144)
-    assert batch.codes.dtype == np.int64
+    assert batch.codes.dtype == np.uint16
     assert (batch.codes[:, 0] == batch.next_codes[:, 0]).all()
     assert (batch.codes[:, 0] == batch.goal_codes[:, 0]).all()
     assert (batch.next_codes[:, 1] == batch.codes[:, 1] + 1).all()

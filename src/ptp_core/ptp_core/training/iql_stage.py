@@ -158,7 +158,7 @@ def fill_buffer(data: EncodedDataset, settings: IQLConfig) -> ReplayBuffer:
 def make_batch(codes: CodeBatch, vqvae: VQVAE, epsilon: float, device: torch.device) -> Batch:
     """Look up latents and compute rewards: 0 where s' lies within ``epsilon`` of the goal."""
     stacked = np.concatenate([codes.codes, codes.next_codes, codes.goal_codes])
-    latents = vqvae.lookup(torch.from_numpy(stacked).to(device))
+    latents = vqvae.lookup(torch.from_numpy(stacked).int().to(device))
     current, following, goals = latents.chunk(3)
     return Batch(
         latents=current,
