@@ -34,8 +34,8 @@ def settings(folder, **changes):
     return PracticeConfig(**{**values, **changes})
 
 
-def practise(config, out, worlds=0, **options):
-    practice = InProcessPractice(config, out, worlds=worlds)
+def practise(config, out, worlds=0, threads=1, **options):
+    practice = InProcessPractice(config, out, worlds=worlds, threads=threads)
     try:
         return practice.run(progress=False, **options)
     finally:
@@ -82,10 +82,12 @@ def test_an_interrupted_run_ends_as_one_that_was_not(folder, tmp_path, changes):
 
 
 @pytest.mark.parametrize("changes", [{}, {"proven": True}])
-def test_worlds_beside_the_learner_change_nothing(folder, tmp_path, changes):
+def test_worlds_and_threads_beside_the_learner_change_nothing(folder, tmp_path, changes):
     config = settings(folder, **changes)
     alone = practise(config, tmp_path / "alone")
-    beside = practise(config, tmp_path / "beside", worlds=2)
+    before = torch.get_num_threads()
+    beside = practise(config, tmp_path / "beside", worlds=2, threads=2)
+    assert torch.get_num_threads() == before
     assert without_times(beside) == without_times(alone)
     one, other = weights(tmp_path / "alone"), weights(tmp_path / "beside")
     assert all(torch.equal(one[name], other[name]) for name in one)

@@ -52,7 +52,13 @@ def add_parser(subparsers) -> None:
         metavar="N",
         help="processes that act beside the learner; 0: in turns with it (default: one a core)",
     )
-    add("--threads", type=int, default=1, metavar="N", help="of the learner (default: 1)")
+    add(
+        "--threads",
+        type=int,
+        default=min(4, os.cpu_count() or 1),  # four networks learn at once
+        metavar="N",
+        help="of the learner, on a CPU (default: one a core, 4 at most)",
+    )
     add(
         "--device",
         choices=("auto", "cpu", "cuda"),
@@ -75,7 +81,9 @@ def run(args: argparse.Namespace) -> int:
 
     if args.worlds < 0:
         raise InputError(f"--worlds is {args.worlds}; it must be at least 0")
-    torch.set_num_threads(args.threads)
+    if args.threads < 1:
+        raise InputError(f"--threads is {args.threads}; it must be at least 1")
+    torch.set_num_threads(1)  # of what acts here; the learner shares its networks out
     config = PracticeConfig(
         **run_settings(args),
         task=args.task,
@@ -98,7 +106,12 @@ def run(args: argparse.Namespace) -> int:
         )
     try:
         practice = InProcessPractice(
-            config, args.out, demonstrations, worlds=args.worlds, device=args.device
+            config,
+            args.out,
+            demonstrations,
+            worlds=args.worlds,
+            threads=args.threads,
+            device=args.device,
         )
         try:
             result = practice.run()

@@ -38,6 +38,7 @@ from ptp_core.practice.run_folder import CHECKPOINT, FINETUNED, RESULT
 from ptp_core.practice.search import make_search
 from ptp_core.training.checkpoint import load_checkpoint, save_again
 from ptp_core.training.device import choose_device
+from ptp_core.training.threads import shared_networks
 from ptp_core.training.weights import round_to
 from ptp_core.workers import Workers
 
@@ -51,8 +52,9 @@ class InProcessPractice:
 
     ``worlds`` processes act while this one learns; 0: this one does both in turns. A run that was
     interrupted ends with the same weights and figures, times apart, as one that was not.
-    It learns on ``device``; acting and planning are the CPU's. Raises InputError and
-    CheckpointError where something is missing or does not fit, ConfigError without the device.
+    It learns on ``device``, on a CPU with ``threads``; acting and planning are the CPU's. Raises
+    InputError and CheckpointError where something is missing or does not fit, ConfigError without
+    the device.
     """
 
     def __init__(
@@ -62,11 +64,12 @@ class InProcessPractice:
         demonstrations: EncodedDataset | None = None,
         *,
         worlds: int = 0,
+        threads: int = 1,
         device: str = "auto",
     ) -> None:
         self.config = config
         self._folder = folder
-        self._device = choose_device(device)
+        self._device, self._threads = choose_device(device), threads
         self._checkpoint = checkpoint = load_checkpoint(config.checkpoint, self._device)
         self._method = method_named(config.method)
         environment_factory(config.env)
@@ -154,10 +157,11 @@ class InProcessPractice:
     def _learn(self, cancelled: Cancelled) -> dict[str, float]:
         """Make the updates that are due; the scalars of the last one."""
         scalars: dict[str, float] = {}
-        while self._learner.due > 0:
-            scalars = self._learner.update()
-            if cancelled is not None and cancelled():
-                raise PlanCancelled("practice was cancelled")
+        with shared_networks(self._device, self._threads) as run:
+            while self._learner.due > 0:
+                scalars = self._learner.update(run)
+                if cancelled is not None and cancelled():
+                    raise PlanCancelled("practice was cancelled")
         return scalars
 
     def _remember(self, played: Played) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import math
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -150,8 +151,8 @@ class OnlineLearner:
                 self.online.add_trajectory(kept.codes, kept.actions, kept.targets)
         self._steps += episode.steps
 
-    def update(self) -> dict[str, float]:
-        """Make one gradient step; return its scalars.
+    def update(self, run: Callable[..., Iterable] = map) -> dict[str, float]:
+        """Make one gradient step; return its scalars. ``run``: see `IQL.update`.
 
         ``diverged`` is 1 in the scalars when the step left numbers that are not finite: it was
         undone, together with those since the last ``remember``. Raises InputError without data.
@@ -160,7 +161,7 @@ class OnlineLearner:
         codes = self._sample(config.batch_size, config.online_fraction)
         device = self.checkpoint.vqvae.codebook.device
         batch = make_batch(codes, self.checkpoint.vqvae, config.reward_epsilon, device)
-        metrics = {name: float(value) for name, value in self._iql.update(batch).items()}
+        metrics = {name: float(value) for name, value in self._iql.update(batch, run).items()}
         self._state.step += 1
         bad = not all(math.isfinite(value) for value in metrics.values())
         if bad:

@@ -13,13 +13,17 @@ NETWORKS = 4  # that learn at once in an update of IQL: more threads than these 
 
 
 @contextmanager
-def shared_networks(device: torch.device) -> Iterator[Callable[..., Iterable]]:
-    """A ``run`` for `IQL.update` that uses as many threads as torch has; torch keeps the rest.
+def shared_networks(
+    device: torch.device, threads: int | None = None
+) -> Iterator[Callable[..., Iterable]]:
+    """A ``run`` for `IQL.update` that uses ``threads`` (None: as many as torch has).
 
     Threads that wait for each other after every operation lose much of what they gain, the more
-    so when another process needs a core.
+    so when another process needs a core. Where there are more than networks, torch has the rest,
+    inside of each.
     """
-    count = torch.get_num_threads()
+    before = torch.get_num_threads()
+    count = before if threads is None else threads
     if device.type != "cpu" or count == 1:
         yield map
         return
@@ -31,4 +35,4 @@ def shared_networks(device: torch.device) -> Iterator[Callable[..., Iterable]]:
         with ThreadPoolExecutor(workers, "network", torch.set_num_threads, (share,)) as pool:
             yield pool.map
     finally:
-        torch.set_num_threads(count)
+        torch.set_num_threads(before)
