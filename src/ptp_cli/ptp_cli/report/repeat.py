@@ -105,9 +105,13 @@ def _preset(planner: dict[str, Any]) -> str | None:
 
 def _said(name: str, value: Any) -> str:
     if name == "planner" and isinstance(value, dict):
-        levels = f"{value.get('levels')} level{'s' if value.get('levels') != 1 else ''}"
-        own = f"{value.get('samples')} samples, {value.get('iterations')} iterations"
-        return f"{_preset(value) or own}, {levels}"
+        # GCP and LEAP have neither presets nor levels.
+        said = [f"{value[key]} {key}" for key in ("samples", "iterations") if key in value]
+        if preset := _preset(value):
+            said = [preset]
+        if "levels" in value:
+            said.append(f"{value['levels']} level{'s' if value['levels'] != 1 else ''}")
+        return ", ".join(said)
     if name.endswith("_sha256") and isinstance(value, dict):
         return ", ".join(f"{part.split('.')[0]} {sha[:12]}" for part, sha in value.items())
     if name == "follower" and isinstance(value, dict):
