@@ -117,5 +117,6 @@ def test_the_graph_acts_as_the_loop_in_process(folder, method, tmp_path):
         assert run["first_success"] == result.first_success
         assert run["seed"] == episode_seeds(SEED, task, 0).env
         assert run["subgoals_reached"] == result.subgoals_reached
+        assert run["subgoals_timed_out"] == result.subgoals_timed_out
         if method == "ptp":
             assert run["final_cost"] == result.plan_cost

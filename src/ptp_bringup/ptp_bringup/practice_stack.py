@@ -61,7 +61,7 @@ def _node(spec: NodeSpec) -> NodeSpec:
         parameters["follower.sample_actions"] = From("explore", flag)
         parameters["keep_alive"] = 0.15  # the arm stands still when practice dies
     if spec.name == "planner":
-        parameters["proven"] = From("output", inside("plans.safetensors"))
+        parameters["plan_library"] = From("output", inside("plans.safetensors"))
     if spec.name == "practice":
         parameters |= {
             "output": From("output", absolute),

@@ -257,6 +257,7 @@ FIGURES = {
             "final_cost": 5.0,
             "final_distance": 1.25,
             "subgoals_reached": 7,
+            "subgoals_timed_out": 0,
         }
     ],
 }

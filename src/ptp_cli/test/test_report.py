@@ -227,9 +227,9 @@ def test_files_of_evaluations_have_pictures_of_their_networks_alone(made, tmp_pa
     page = (tmp_path / "other" / "index.html").read_text()
     assert "made with another" in page
     values = json.loads(path.read_text())
-    path.write_text(json.dumps({**values, "proven_sha256": "ab"}))
-    assert ptp("report", path, "--checkpoint", made / "tiny", "-o", tmp_path / "proven") == 0
-    assert "made with proven_sha256" in (tmp_path / "proven" / "index.html").read_text()
+    path.write_text(json.dumps({**values, "reuse_plans_sha256": "ab"}))
+    assert ptp("report", path, "--checkpoint", made / "tiny", "-o", tmp_path / "reuse_plans") == 0
+    assert "made with reuse_plans_sha256" in (tmp_path / "reuse_plans" / "index.html").read_text()
 
 
 def test_a_run_without_networks_has_a_reason_in_the_place_of_its_picture(runs, tmp_path):

@@ -188,7 +188,7 @@ def test_terminal_and_file_show_how_runs_stand(write, tmp_path):
         ({"options": {"seed": 3}}, "options.seed is not an option"),
         ({"options": {"epochs": "many"}}, "options.epochs is 'many'; it must be a whole number"),
         ({"options": {"learn_from": "none"}}, "must be one of all, successes"),
-        ({"options": {"proven": 1}}, "options.proven is 1; it must be true or false"),
+        ({"options": {"reuse_plans": 1}}, "options.reuse_plans is 1; it must be true or false"),
         ({"options": {"epochs": 0}}, "epochs is 0"),
         ({"options": {"checkpoint": "nowhere"}}, "nowhere: no checkpoint"),
         ({"methods": ["gcp"], "options": {"baselines": "nowhere"}}, "nowhere: no baselines for"),
@@ -203,12 +203,18 @@ def test_mistakes_are_one_line_before_anything_runs(write, tmp_path, changes, me
 
 
 def test_options_become_words_of_the_command_line(write, tmp_path):
-    options = {"proven": True, "learning_rate": 1e-4, "env_arg": ["grasp=physical", "x=1"]}
+    options = {"reuse_plans": True, "learning_rate": 1e-4, "env_arg": ["grasp=physical", "x=1"]}
     (run, *_) = runs_of(load_sweep(write(options=options)), tmp_path)
-    words = {"--proven", "--learning-rate=0.0001", "--env-arg=grasp=physical", "--env-arg=x=1"}
+    words = {
+        "--reuse-plans",
+        "--learning-rate=0.0001",
+        "--env-arg=grasp=physical",
+        "--env-arg=x=1",
+    }
     assert words < set(run.words)
     assert (
-        "--proven" not in runs_of(load_sweep(write(options={"proven": False})), tmp_path)[0].words
+        "--reuse-plans"
+        not in runs_of(load_sweep(write(options={"reuse_plans": False})), tmp_path)[0].words
     )
 
 

@@ -28,7 +28,7 @@ from ptp_core.models.latent_vae import LatentVAE
 from ptp_core.models.midpoint_generator import MidpointGenerator
 from ptp_core.models.subgoal_generator import GeneratorHierarchy
 from ptp_core.models.vqvae import VQVAE
-from ptp_core.planners.plan_archive import PlanArchive
+from ptp_core.planners.plan_library import PlanLibrary
 from ptp_core.practice.finetuned import save_finetuned
 from ptp_core.shapes import EMBEDDING_DIM, GRID, IMAGE_SIZE
 from ptp_core.training.baselines import save_baselines
@@ -148,8 +148,8 @@ def tiny_finetuned(
     path.parent.mkdir(exist_ok=True)
     iql = copy.deepcopy(checkpoint.iql)
     iql.load_state_dict({name: value + add for name, value in iql.state_dict().items()})
-    archive = PlanArchive(checkpoint.encoder_id)
-    save_finetuned(path, iql, goal[None].numpy(), archive, checkpoint, {"added": add})
+    library = PlanLibrary(checkpoint.encoder_id)
+    save_finetuned(path, iql, goal[None].numpy(), library, checkpoint, {"added": add})
     return iql.state_dict()
 
 

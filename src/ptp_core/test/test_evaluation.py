@@ -10,7 +10,7 @@ import torch
 
 from ptp_core.errors import CheckpointError, ConfigError, InputError
 from ptp_core.planners.base import Plan
-from ptp_core.planners.plan_archive import PlanArchive
+from ptp_core.planners.plan_library import PlanLibrary
 from ptp_core.practice import evaluation
 from ptp_core.practice.evaluation import EvaluationConfig, evaluate
 from ptp_core.practice.seeds import episode_seeds
@@ -52,6 +52,10 @@ def run(config, **options):
     return evaluate(config, workers=0, progress=False, **options)
 
 
+def moved_past(run):
+    return run["subgoals_reached"] + run["subgoals_timed_out"]
+
+
 def outcome(result):
     """Everything but the times."""
     tasks = {}
@@ -73,7 +77,7 @@ def test_the_result_has_the_documented_shape_and_is_json(folder):
     assert 0 < figures["control_latency_ms"]["p50"] <= figures["control_latency_ms"]["p99"]
     assert [each["episode"] for each in figures["runs"]] == [0, 1]
     assert figures["runs"][0]["steps"] == 12
-    assert figures["runs"][0]["subgoals_reached"] == 3
+    assert moved_past(figures["runs"][0]) == 3
     costs = [each["final_cost"] for each in figures["runs"]]
     assert figures["final_cost"] == pytest.approx(np.mean(costs))
 
@@ -96,7 +100,7 @@ def test_without_a_planner_there_is_no_plan(folder):
     result = run(settings(folder, method="model_free"))
     assert result["planner"] is None
     assert result["tasks"]["A"]["plan_seconds"] is None
-    assert result["tasks"]["A"]["runs"][0]["subgoals_reached"] == 0
+    assert moved_past(result["tasks"]["A"]["runs"][0]) == 0
 
 
 @pytest.mark.parametrize(("method", "reached"), [("leap", 3), ("gcp", 3)])
@@ -110,7 +114,7 @@ def test_baselines_plan_with_their_own_settings_and_no_buffer(folder, tmp_path, 
     assert ("iterations" in result["planner"]) == (method == "leap")
     figures = result["tasks"]["A"]
     assert figures["plan_seconds"] > 0 and np.isfinite(figures["final_cost"])
-    assert figures["runs"][0]["subgoals_reached"] == reached
+    assert moved_past(figures["runs"][0]) == reached
     with pytest.raises(InputError, match=f"{method} has no plan buffer"):
         run(dataclasses.replace(config, plan_buffer=tmp_path / "plans"))
     with pytest.raises(ConfigError, match=f"{method} needs a folder"):
@@ -202,26 +206,26 @@ def test_a_missing_checkpoint_or_environment_is_one_clear_error(folder, tmp_path
         run(dataclasses.replace(settings(folder), episodes=0))
 
 
-def test_proven_plans_are_done_again_and_the_file_stays_as_it_is(folder, tmp_path):
+def test_plans_of_a_library_are_reused_and_the_file_stays_as_it_is(folder, tmp_path):
     path = tmp_path / "plans.safetensors"
-    config = settings(folder, proven=path)
-    runner = evaluation._Runner(dataclasses.replace(config, proven=None))
+    config = settings(folder, reuse_plans=path)
+    runner = evaluation._Runner(dataclasses.replace(config, reuse_plans=None))
     task = config.tasks[0]
     seed = episode_seeds(config.seed, task, 0).env
     image, info = runner.env.reset(seed=seed, options={"task": task, "protocol": "paper"})
     pictures = torch.from_numpy(np.stack([image, info["goal_image"]]))
     vqvae = runner.vqvae
-    archive = PlanArchive(load_checkpoint(folder).encoder_id, path)
+    library = PlanLibrary(load_checkpoint(folder).encoder_id, path)
     codes = torch.zeros(8, 144, dtype=torch.long)
     plan = Plan(codes, vqvae.lookup(codes), 7.5, {}, 0.1)
-    proven = archive.add(plan, *vqvae.lookup(vqvae.encode(pictures)))
+    stored = library.add(plan, *vqvae.lookup(vqvae.encode(pictures)))
     for _ in range(9):
-        archive.judge(proven, True)
+        library.judge(stored, True)
     before = path.read_bytes()
     figures = run(config)
     assert figures["tasks"][task]["runs"][0]["final_cost"] == 7.5
-    assert path.read_bytes() == before and figures["proven_sha256"]
+    assert path.read_bytes() == before and figures["reuse_plans_sha256"]
     with pytest.raises(InputError, match="no such file"):
-        run(settings(folder, proven=tmp_path / "none"))
+        run(settings(folder, reuse_plans=tmp_path / "none"))
     with pytest.raises(InputError, match="not several"):
-        run(settings(folder, proven=path, plan_buffer=tmp_path / "buffer"))
+        run(settings(folder, reuse_plans=path, plan_buffer=tmp_path / "buffer"))

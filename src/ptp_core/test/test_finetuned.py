@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 from ptp_core.errors import CheckpointError, InputError
-from ptp_core.planners.plan_archive import PlanArchive
+from ptp_core.planners.plan_library import PlanLibrary
 from ptp_core.practice.evaluation import EvaluationConfig, evaluate
 from ptp_core.practice.finetuned import FineTunedPolicies
 from ptp_core.practice.in_process import InProcessPractice
@@ -73,7 +73,7 @@ def test_what_practice_leaves_acts_as_its_last_evaluation_did(folder, tmp_path, 
     again = dataclasses.replace(found, checkpoint=tmp_path / "checkpoint")
     wanted = evaluate(again, workers=0, progress=False)
     distance = [one["tasks"]["A"]["final_distance"] for one in (offline, tuned, wanted)]
-    if method == "model_free":  # else proven plans are done again, too
+    if method == "model_free":  # else plans are reused, too
         assert distance[1] == distance[2]
     assert distance[0] != distance[1]
     assert tuned["finetuned_sha256"].keys() == {"A"}
@@ -101,7 +101,7 @@ def test_what_does_not_fit_is_refused_by_name(checkpoint, tmp_path):
 
 def test_one_source_of_knowledge_at_a_time(folder, tmp_path):
     plans = tmp_path / "plans.safetensors"
-    PlanArchive("x", plans).save(plans)
-    config = EvaluationConfig(**RUN, checkpoint=folder, proven=plans, finetuned=tmp_path)
+    PlanLibrary("x", plans).save(plans)
+    config = EvaluationConfig(**RUN, checkpoint=folder, reuse_plans=plans, finetuned=tmp_path)
     with pytest.raises(InputError, match="not several"):
         evaluate(config, workers=0, progress=False)

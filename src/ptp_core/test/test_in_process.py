@@ -65,7 +65,7 @@ def after(calls):
     return cancelled
 
 
-@pytest.mark.parametrize("changes", [{}, {"proven": True, "learn_from": "successes"}])
+@pytest.mark.parametrize("changes", [{}, {"reuse_plans": True, "learn_from": "successes"}])
 def test_an_interrupted_run_ends_as_one_that_was_not(folder, tmp_path, changes):
     config = settings(folder, **changes)
     whole = practise(config, tmp_path / "whole")
@@ -81,7 +81,7 @@ def test_an_interrupted_run_ends_as_one_that_was_not(folder, tmp_path, changes):
     assert without_times(practise(config, out)) == without_times(whole)  # nothing is left to do
 
 
-@pytest.mark.parametrize("changes", [{}, {"proven": True}])
+@pytest.mark.parametrize("changes", [{}, {"reuse_plans": True}])
 def test_worlds_and_threads_beside_the_learner_change_nothing(folder, tmp_path, changes):
     config = settings(folder, **changes)
     alone = practise(config, tmp_path / "alone")

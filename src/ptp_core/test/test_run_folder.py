@@ -49,7 +49,7 @@ def practise(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "changes", [{"precision": "float16"}, {"method": "model_free"}, {"proven": True}]
+    "changes", [{"precision": "float16"}, {"method": "model_free"}, {"reuse_plans": True}]
 )
 def test_the_last_evaluation_can_be_done_again(practise, tmp_path, changes):
     practise(**changes)

@@ -15,7 +15,7 @@ from ptp_interfaces.msg import EpisodeStatus, SubgoalPlan
 from ptp_core.config import PlannerConfig
 from ptp_core.planners.base import Plan, PlanFeedback, Planner
 from ptp_core.planners.factory import make_planner, planner_config
-from ptp_core.planners.plan_archive import PlanArchive, Proven, ProvenPlanner
+from ptp_core.planners.plan_library import PlanLibrary, PlanLibraryPlanner, StoredPlan
 from ptp_core.practice.finetuned import FineTunedPlanner, FineTunedPolicies
 from ptp_core.training.checkpoint import Checkpoint
 from ptp_nodes.live import LiveNetworks
@@ -49,7 +49,7 @@ class PlannerParameters(PolicyNetworkParameters):
     threads: int = parameter(
         2, "threads that share a plan; plans do not depend on their number", minimum=1
     )
-    proven: str = parameter(
+    plan_library: str = parameter(
         "", "file of plans and how often they worked, which may be done again; empty: none"
     )
 
@@ -63,9 +63,9 @@ class PlannerNode(ManagedNode):
         super().__init__("planner", **options)
         self._checkpoint: Checkpoint | None = None
         self._planners: dict[str, Planner] = {}
-        self._archive: PlanArchive | None = None
+        self._library: PlanLibrary | None = None
         self._policies: FineTunedPolicies | None = None
-        self._tried: tuple[str, Proven] | None = None  # episode and its plan, to be judged
+        self._tried: tuple[str, StoredPlan] | None = None  # episode and its plan, to be judged
         self._plans = 0
         self._last_seconds = 0.0
         self._publisher = self.create_publisher(SubgoalPlan, PLAN, LATCHED)
@@ -89,9 +89,9 @@ class PlannerNode(ManagedNode):
         self._policies = finetuned_policies(self.parameters, self._checkpoint)
         self._live.use(self._checkpoint, self._policies)
         self._planners, self._tried = {}, None
-        proven = self.parameters.proven
-        if proven:
-            self._archive = PlanArchive(self._checkpoint.encoder_id, Path(proven))
+        path = self.parameters.plan_library
+        if path:
+            self._library = PlanLibrary(self._checkpoint.encoder_id, Path(path))
         self._planner(self.parameters.preset)
 
     def _planner(self, preset: str) -> Planner:
@@ -101,8 +101,8 @@ class PlannerNode(ManagedNode):
             config = stored if preset == CHECKPOINT else planner_config(preset)
             config = apply_overrides(self, config, self._overrides)
             planner = make_planner(self._checkpoint, config, threads=self.parameters.threads)
-            if self._archive is not None:
-                planner = ProvenPlanner(planner, self._archive, explore=True)
+            if self._library is not None:
+                planner = PlanLibraryPlanner(planner, self._library, explore=True)
             if self._policies is not None:
                 planner = FineTunedPlanner(planner, self._policies)
             self._planners[preset] = planner
@@ -114,7 +114,7 @@ class PlannerNode(ManagedNode):
         if status.state in (EpisodeStatus.JUDGED, EpisodeStatus.FAILED):
             (_, plan), self._tried = self._tried, None
             if status.state == EpisodeStatus.JUDGED:
-                self._archive.judge(plan, status.success)
+                self._library.judge(plan, status.success)
 
     def _plan(self, goal: Goal) -> PlanSubgoals.Result:
         self.require_active()
@@ -148,7 +148,7 @@ class PlannerNode(ManagedNode):
                 cancelled=lambda: goal.canceled,
             )
         goal.raise_if_canceled()
-        if isinstance(planner, ProvenPlanner):
+        if isinstance(planner, PlanLibraryPlanner):
             self._tried = request.episode_id, planner.newest
         message = self._message(plan, request, preset)
         self._publisher.publish(message)
@@ -193,8 +193,8 @@ class PlannerNode(ManagedNode):
             "last_plan_seconds": self._last_seconds,
             "updates_refused": self._live.refused,
         }
-        if self._archive is not None:
-            figures["proven_plans"] = len(self._archive.plans)
+        if self._library is not None:
+            figures["plans_in_library"] = len(self._library.plans)
         if not self.active:
             return ERROR, str(self.problem), figures
         return OK, f"preset {self.parameters.preset}", figures

@@ -206,7 +206,8 @@ class PolicyNode(ManagedNode):
         info.dropped = self._gate.dropped - dropped
         self._steps.publish(info)
         result.steps += 1
-        result.subgoals_reached += decision.switched
+        result.subgoals_reached += decision.switched and not decision.timed_out
+        result.subgoals_timed_out += decision.timed_out
         result.last_observation_seq = arrival.latent.seq
         episode.feedback = ReachGoal.Feedback(
             step=result.steps, subgoal_index=decision.subgoal_index, distance=decision.distance

@@ -248,7 +248,13 @@ class PracticeNode(Node):
         )
         with self._lock:
             latencies = np.array(self._latencies)
-        return Acted(result.steps, result.subgoals_reached, result.distance, latencies)
+        return Acted(
+            result.steps,
+            result.subgoals_reached,
+            result.subgoals_timed_out,
+            result.distance,
+            latencies,
+        )
 
     def judge(self) -> Verdict:
         """Judge the last observation."""

@@ -85,6 +85,7 @@ class Acted:
 
     steps: int
     subgoals_reached: int
+    subgoals_timed_out: int
     final_distance: float  # to the goal, L2 between latents, at the last step
     latencies: np.ndarray  # observation to command, s
 
@@ -217,6 +218,7 @@ class PracticeRun:
             plan_seconds=seconds,
             plan_cost=cost,
             subgoals_reached=acted.subgoals_reached,
+            subgoals_timed_out=acted.subgoals_timed_out,
             final_distance=acted.final_distance,
             seconds=lasted,
             latencies=acted.latencies,

@@ -13,7 +13,7 @@ from safetensors.numpy import load_file
 
 from ptp_core.config import PlannerConfig
 from ptp_core.planners.factory import make_planner
-from ptp_core.planners.plan_archive import PlanArchive
+from ptp_core.planners.plan_library import PlanLibrary
 from ptp_core.practice.finetuned import save_finetuned
 from ptp_core.training.checkpoint import load_checkpoint
 from ptp_nodes.planner import PlannerNode
@@ -155,7 +155,7 @@ def test_a_wrong_setting_leaves_a_node_that_says_so(graph, start, request_, valu
 
 def test_a_plan_that_worked_is_kept_and_done_again(graph, start, request_, tmp_path):
     path = tmp_path / "plans.safetensors"
-    node = start(proven=str(path))
+    node = start(plan_library=str(path))
     episodes = graph.publisher(EpisodeStatus, EPISODE, LATCHED)
     plans = []
     for number in range(12):
@@ -167,7 +167,7 @@ def test_a_plan_that_worked_is_kept_and_done_again(graph, start, request_, tmp_p
         graph.wait(lambda count=number + 1: trials(path) == count, "the verdict in the file")
     assert 1 <= len(set(plans)) < 12
     graph.remove(node)
-    assert start(proven=str(path)).active
+    assert start(plan_library=str(path)).active
     assert plan(graph, request_).result.error_code == ErrorCode.NONE
 
 
@@ -177,14 +177,14 @@ def test_a_goal_that_was_practised_is_planned_for_with_its_networks_and_plans(
     checkpoint = load_checkpoint(folder)
     ends = np.stack([request_.start_codes, request_.goal_codes]).astype(np.int64)
     latents = checkpoint.vqvae.lookup(torch.from_numpy(ends))
-    proven = make_planner(checkpoint).plan(*latents, torch.Generator().manual_seed(9))
-    archive = PlanArchive(checkpoint.encoder_id)
-    archive.judge(archive.add(proven, *latents), success=True)
+    planned = make_planner(checkpoint).plan(*latents, torch.Generator().manual_seed(9))
+    library = PlanLibrary(checkpoint.encoder_id)
+    library.judge(library.add(planned, *latents), success=True)
     path = tmp_path / "A.safetensors"
-    save_finetuned(path, checkpoint.iql, latents[1:].numpy(), archive, checkpoint, {})
+    save_finetuned(path, checkpoint.iql, latents[1:].numpy(), library, checkpoint, {})
     start(finetuned=str(tmp_path))
     found = plan(graph, request_).result.plan
-    assert np.array_equal(np.reshape(found.codes, (found.count, 144)), proven.codes)
+    assert np.array_equal(np.reshape(found.codes, (found.count, 144)), planned.codes)
     version = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
     assert found.weights_version == version
 

@@ -45,7 +45,7 @@ class ScriptedTable:
         self.calls.append(("act", seed, max_steps, planned))
         if self._number in self._broken:
             raise self._broken[self._number]
-        return Acted(max_steps, 3, 1.5, np.array([0.010, 0.020]))
+        return Acted(max_steps, 2, 1, 1.5, np.array([0.010, 0.020]))
 
     def judge(self):
         self.calls.append(("judge",))

@@ -41,7 +41,7 @@ def add_parser(subparsers) -> None:
         help="start plans from those in FILE and add to them; needs --workers 1",
     )
     add(
-        "--proven",
+        "--reuse-plans",
         type=Path,
         metavar="FILE",
         help="do plans again that worked best in practice, from its plans.safetensors",
@@ -98,7 +98,7 @@ def run(args: argparse.Namespace) -> int:
         tasks=tuple(dict.fromkeys(args.tasks)),
         episodes=args.episodes,
         plan_buffer=args.plan_buffer,
-        proven=args.proven,
+        reuse_plans=args.reuse_plans,
         finetuned=finetuned,
     )
     try:

@@ -42,7 +42,7 @@ def add_parser(subparsers) -> None:
         default="sample",
         help="how practice acts; evaluation takes the mean (default: sample, the paper's)",
     )
-    add("--proven", action="store_true", help="do plans again that worked; not in the paper")
+    add("--reuse-plans", action="store_true", help="do plans again that worked; not in the paper")
     add("--evaluate-every", type=int, default=10, metavar="N", help="epochs (default: 10)")
     add("--evaluation-episodes", type=int, default=50, metavar="N", help="default: 50")
     add(
@@ -93,7 +93,7 @@ def run(args: argparse.Namespace) -> int:
         learning_rate=args.learning_rate or LEARNING_RATE,
         learn_from=args.learn_from,
         explore=args.actions == "sample",
-        proven=args.proven,
+        reuse_plans=args.reuse_plans,
         evaluate_every=args.evaluate_every,
         evaluation_episodes=args.evaluation_episodes,
     )

@@ -86,8 +86,8 @@ def practice_command(run: PracticeRun) -> str:
         words += ["--subgoal-steps", str(settings["follower"]["timeout"])]
     if settings.get("explore") is False:
         words += ["--actions", "mean"]
-    if settings.get("proven"):
-        words.append("--proven")
+    if settings.get("reuse_plans"):
+        words.append("--reuse-plans")
     if settings.get("planner") and (preset := _preset(settings["planner"])):
         words += ["--planner", preset]
     return shlex.join([*words, "--out", str(run.folder)])

@@ -16,8 +16,8 @@ from ptp_core.agents.iql import IQL
 from ptp_core.data.collect import make_environment
 from ptp_core.errors import CheckpointError
 from ptp_core.planners.base import Plan
-from ptp_core.planners.plan_archive import PlanArchive, ProvenPlanner
 from ptp_core.planners.plan_buffer import PlanBuffer, load_buffers, save_buffers
+from ptp_core.planners.plan_library import PlanLibrary, PlanLibraryPlanner
 from ptp_core.practice.controller import Controller
 from ptp_core.practice.episode import Trace, run_episode
 from ptp_core.practice.online_learner import PracticeEpisode
@@ -26,7 +26,7 @@ from ptp_core.practice.search import make_search
 from ptp_core.practice.seeds import APART, episode_seeds
 from ptp_core.training.checkpoint import load_checkpoint
 
-WEIGHTS, BUFFERS, PROVEN = "weights.safetensors", "buffers.safetensors", "plans.safetensors"
+WEIGHTS, BUFFERS, PLANS = "weights.safetensors", "buffers.safetensors", "plans.safetensors"
 
 
 @dataclass(frozen=True, order=True)
@@ -46,23 +46,23 @@ class Played:
     episode: PracticeEpisode | None = None
     goal: torch.Tensor | None = None  # codes (144,)
     plan: Plan | None = None  # None also where the method does not plan
-    again: int | None = None  # number in the archive of the plan that was done again
+    again: int | None = None  # number in the library of the plan that was done again
 
 
 class Knowledge:
     """What practice changes: weights, plans to start from, plans that worked. Kept in a folder."""
 
-    def __init__(self, iql: IQL, buffers: list[PlanBuffer], archive: PlanArchive) -> None:
+    def __init__(self, iql: IQL, buffers: list[PlanBuffer], library: PlanLibrary) -> None:
         self.iql = iql
         self.buffers = buffers
-        self.archive = archive
+        self.library = library
 
     def save(self, folder: Path) -> None:
         """Write all into ``folder``."""
         (folder / WEIGHTS).write_bytes(save(self.iql.state_dict()))
         if self.buffers:
             save_buffers(folder / BUFFERS, self.buffers)
-        self.archive.save(folder / PROVEN)
+        self.library.save(folder / PLANS)
 
     def load(self, folder: Path) -> None:
         """Take over what ``save`` wrote. Raises CheckpointError where a file does not fit."""
@@ -72,8 +72,8 @@ class Knowledge:
             raise CheckpointError(f"{folder / WEIGHTS}: cannot be used ({error})") from error
         if self.buffers:
             load_buffers(folder / BUFFERS, self.buffers)
-        self.archive.plans.clear()
-        self.archive.load(folder / PROVEN)
+        self.library.plans.clear()
+        self.library.load(folder / PLANS)
 
 
 class Actor:
@@ -89,8 +89,8 @@ class Actor:
         self._controller = Controller(checkpoint, mean)
         search = make_search(config.method, checkpoint, config.planner, config.baselines)
         self._planner = search.planner
-        archive = PlanArchive(checkpoint.encoder_id)
-        self._knowledge = Knowledge(checkpoint.iql, search.buffers, archive)
+        library = PlanLibrary(checkpoint.encoder_id)
+        self._knowledge = Knowledge(checkpoint.iql, search.buffers, library)
         self._state: Path | None = None
         self._env = make_environment(config.env, config.env_kwargs)
 
@@ -100,8 +100,10 @@ class Actor:
             self._knowledge.load(job.state)
             self._state = job.state
         config, planner = self._config, self._planner
-        if planner is not None and config.proven:
-            planner = ProvenPlanner(planner, self._knowledge.archive, explore=not job.evaluate)
+        if planner is not None and config.reuse_plans:
+            planner = PlanLibraryPlanner(
+                planner, self._knowledge.library, explore=not job.evaluate
+            )
         trace = None if job.evaluate else Trace()
         result = run_episode(
             self._env,
@@ -116,7 +118,7 @@ class Actor:
         )
         if trace is None:
             return Played(result.success)
-        again = planner.again if isinstance(planner, ProvenPlanner) else None
+        again = planner.again if isinstance(planner, PlanLibraryPlanner) else None
         return Played(result.success, trace.episode(), trace.goal, trace.plan, again)
 
     def close(self) -> None:

@@ -12,9 +12,9 @@ import torch
 from ptp_core.config import FollowerConfig, PlannerConfig, from_dict
 from ptp_core.errors import InputError
 from ptp_core.planners.base import Plan, Planner
-from ptp_core.planners.plan_archive import PlanArchive, ProvenPlanner
 from ptp_core.planners.plan_buffer import load_buffers
-from ptp_core.practice.actor import BUFFERS, PROVEN
+from ptp_core.planners.plan_library import PlanLibrary, PlanLibraryPlanner
+from ptp_core.practice.actor import BUFFERS, PLANS
 from ptp_core.practice.controller import ActResult, Controller
 from ptp_core.practice.episode import run_episode
 from ptp_core.practice.methods import method_named
@@ -87,11 +87,11 @@ class EvaluationAgain:
             return search.planner
         if search.buffers:
             load_buffers(state / BUFFERS, search.buffers)
-        if search.planner is None or not self.past.settings.get("proven"):
+        if search.planner is None or not self.past.settings.get("reuse_plans"):
             return search.planner
-        archive = PlanArchive(self.checkpoint.encoder_id)
-        archive.load(state / PROVEN)
-        return ProvenPlanner(search.planner, archive, explore=False)
+        library = PlanLibrary(self.checkpoint.encoder_id)
+        library.load(state / PLANS)
+        return PlanLibraryPlanner(search.planner, library, explore=False)
 
 
 class _Told:

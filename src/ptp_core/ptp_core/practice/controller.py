@@ -30,6 +30,7 @@ class ActResult:
     subgoal_index: int  # pursued subgoal; the number of subgoals stands for the goal itself
     distance: float  # L2 from the current latent to the current subgoal
     switched: bool  # the next step pursues another subgoal (or this one, without switch_delay)
+    timed_out: bool = False  # ... because the time on the one before was over
 
 
 class Controller:
@@ -79,7 +80,9 @@ class Controller:
         state = self._follower.step(latent)
         with torch.no_grad():
             action = self.iql.act(latent[None], state.goal[None], self._generator)[0]
-        return ActResult(action.cpu().numpy(), state.index, state.distance, state.switched)
+        return ActResult(
+            action.cpu().numpy(), state.index, state.distance, state.switched, state.timed_out
+        )
 
     def _lookup(self, codes: Codes, name: str, dimensions: int) -> torch.Tensor:
         if isinstance(codes, np.ndarray):

@@ -91,7 +91,7 @@ def run_episode(
         trace.begin(plan, goal)
 
     latencies: list[float] = []
-    first_success, switches, done = None, 0, False
+    first_success, switches, timed_out, done = None, 0, 0, False
     began = time.perf_counter()
     while len(latencies) < max_steps and not done:
         if cancelled is not None and cancelled():
@@ -105,6 +105,7 @@ def run_episode(
         if trace is not None:
             trace.step(codes, decision)
         switches += decision.switched
+        timed_out += decision.timed_out
         image, _, terminated, truncated, info = env.step(decision.action)
         done = terminated or truncated
         if first_success is None and _entry(info, "success", env):
@@ -120,7 +121,8 @@ def run_episode(
         first_success=first_success,
         plan_seconds=plan.seconds if plan else None,
         plan_cost=plan.cost if plan else None,
-        subgoals_reached=switches,
+        subgoals_reached=switches - timed_out,
+        subgoals_timed_out=timed_out,
         final_distance=float(torch.linalg.vector_norm(last - target)),
         seconds=seconds,
         latencies=np.array(latencies),

@@ -22,8 +22,8 @@ from ptp_core.config import FollowerConfig, PlannerConfig, to_dict
 from ptp_core.data.collect import environment_factory, make_environment
 from ptp_core.data.files import write_atomically
 from ptp_core.errors import InputError
-from ptp_core.planners.plan_archive import PlanArchive, ProvenPlanner
 from ptp_core.planners.plan_buffer import load_buffers, save_buffers
+from ptp_core.planners.plan_library import PlanLibrary, PlanLibraryPlanner
 from ptp_core.practice.controller import Controller
 from ptp_core.practice.episode import run_episode
 from ptp_core.practice.finetuned import FineTunedPlanner, FineTunedPolicies
@@ -54,7 +54,7 @@ class EvaluationConfig:
     baselines: Path | None = None  # folder of ptp pretrain-baselines; leap and gcp need it
     follower: FollowerConfig | None = None  # None: the checkpoint's
     plan_buffer: Path | None = None  # earlier plans; read, extended and written back
-    proven: Path | None = None  # plans and how often they worked, as practice leaves them
+    reuse_plans: Path | None = None  # plans and how often they worked, as practice leaves them
     finetuned: Path | None = None  # folder of what practice left, one file a task
 
     def settings(self) -> dict[str, Any]:
@@ -72,7 +72,7 @@ class EvaluationConfig:
             **make_search(self.method, checkpoint, self.planner, self.baselines).settings,
             "follower": to_dict(self.follower or checkpoint.config.follower),
             "plan_buffer": self.plan_buffer is not None,
-            "proven_sha256": _sha256(self.proven),
+            "reuse_plans_sha256": _sha256(self.reuse_plans),
             "finetuned_sha256": None
             if self.finetuned is None
             else FineTunedPolicies(checkpoint, self.finetuned).sha256,
@@ -105,11 +105,11 @@ def evaluate(
         raise InputError(f"{config.method} has no plan buffer")
     if config.plan_buffer is not None and workers > 1:
         raise InputError("a plan buffer orders the episodes: use it with one worker")
-    given = (config.proven, config.plan_buffer, config.finetuned)
+    given = (config.reuse_plans, config.plan_buffer, config.finetuned)
     if sum(one is not None for one in given) > 1:
-        raise InputError("use proven plans, a plan buffer or fine-tuned policies, not several")
-    if config.proven is not None and not config.proven.is_file():
-        raise InputError(f"{config.proven}: no such file; practice leaves one")
+        raise InputError("use a plan library, a plan buffer or fine-tuned policies, not several")
+    if config.reuse_plans is not None and not config.reuse_plans.is_file():
+        raise InputError(f"{config.reuse_plans}: no such file; practice leaves one")
     settings = config.settings()
     environment_factory(config.env)
     keys = [(task, episode) for task in config.tasks for episode in range(config.episodes)]
@@ -165,10 +165,10 @@ class _Runner:
         self.planner, self.buffers = search.planner, search.buffers
         if config.plan_buffer is not None and config.plan_buffer.exists():
             load_buffers(config.plan_buffer, self.buffers)
-        if config.proven is not None and self.planner is not None:
+        if config.reuse_plans is not None and self.planner is not None:
             # Nothing is judged here, so the file stays as it is.
-            archive = PlanArchive(checkpoint.encoder_id, config.proven)
-            self.planner = ProvenPlanner(self.planner, archive, explore=False)
+            library = PlanLibrary(checkpoint.encoder_id, config.reuse_plans)
+            self.planner = PlanLibraryPlanner(self.planner, library, explore=False)
         if policies is not None and self.planner is not None:
             self.planner = FineTunedPlanner(self.planner, policies)
         self.env = make_environment(config.env, config.env_kwargs)

@@ -23,7 +23,7 @@ from ptp_core.agents.iql import IQL
 from ptp_core.data.files import write_atomically
 from ptp_core.errors import CheckpointError
 from ptp_core.planners.base import Plan, PlanFeedback, Planner
-from ptp_core.planners.plan_archive import NEAR, PlanArchive, ProvenPlanner
+from ptp_core.planners.plan_library import NEAR, PlanLibrary, PlanLibraryPlanner
 from ptp_core.training.checkpoint import Checkpoint
 from ptp_core.training.weights import Precision
 
@@ -39,7 +39,7 @@ class FineTuned:
     sha256: str
     weights: dict[str, torch.Tensor]  # of `IQL`, float32
     goals: torch.Tensor  # float32 (n, 720): latents of the goal pictures that it practised
-    archive: PlanArchive
+    library: PlanLibrary
     figures: dict[str, Any]  # how it was practised
 
 
@@ -47,7 +47,7 @@ def save_finetuned(
     path: Path,
     iql: IQL,
     goals: np.ndarray,
-    archive: PlanArchive,
+    library: PlanLibrary,
     checkpoint: Checkpoint,
     figures: dict[str, Any],
 ) -> None:
@@ -57,7 +57,7 @@ def save_finetuned(
     """
     precision: Precision = checkpoint.manifest["precision"]
     dtype = np.float16 if precision == "float16" else np.float32
-    tensors = {f"plans/{name}": value for name, value in archive.tensors().items()}
+    tensors = {f"plans/{name}": value for name, value in library.tensors().items()}
     tensors["goals"] = np.unique(goals, axis=0)
     for name, value in iql.state_dict().items():
         array = value.detach().cpu().numpy()
@@ -101,16 +101,16 @@ def load_finetuned(path: Path, checkpoint: Checkpoint) -> FineTuned:
         weights[name] = torch.from_numpy(array).to(wanted.dtype)
         if not torch.isfinite(weights[name]).all():
             raise CheckpointError(f"{path}: {name} has values that are not finite; {AGAIN}")
-    archive = PlanArchive(checkpoint.encoder_id)
+    library = PlanLibrary(checkpoint.encoder_id)
     plans = {name[6:]: value for name, value in tensors.items() if name.startswith("plans/")}
     try:
-        archive.take(plans)
+        library.take(plans)
         goals = torch.from_numpy(tensors["goals"])
         figures = json.loads(metadata["figures"])
     except (KeyError, ValueError) as error:
         raise CheckpointError(f"{path}: damaged ({error!r}); {AGAIN}") from error
     digest = hashlib.sha256(content).hexdigest()
-    return FineTuned(path.stem, digest, weights, goals, archive, figures)
+    return FineTuned(path.stem, digest, weights, goals, library, figures)
 
 
 class FineTunedPolicies:
@@ -144,7 +144,7 @@ class FineTunedPolicies:
 
 
 class FineTunedPlanner:
-    """Plans with the networks that practised the goal, and does its proven plans again."""
+    """Plans with the networks that practised the goal, and reuses its plans."""
 
     def __init__(self, planner: Planner, policies: FineTunedPolicies) -> None:
         self._planner = planner
@@ -164,7 +164,7 @@ class FineTunedPlanner:
         chosen = self._policies.use_for(goal)
         planner = self._planner
         if chosen is not None:
-            planner = ProvenPlanner(planner, chosen.archive, explore=False)
+            planner = PlanLibraryPlanner(planner, chosen.library, explore=False)
         return planner.plan(
             start,
             goal,

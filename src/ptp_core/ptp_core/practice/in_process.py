@@ -27,7 +27,7 @@ from ptp_core.data.encoded import EncodedDataset
 from ptp_core.data.files import write_atomically
 from ptp_core.errors import InputError, PlanCancelled
 from ptp_core.planners.hierarchy import HierarchicalPlanner
-from ptp_core.planners.plan_archive import PlanArchive
+from ptp_core.planners.plan_library import PlanLibrary
 from ptp_core.practice.actor import Actor, Job, Knowledge, Played
 from ptp_core.practice.epochs import Epochs
 from ptp_core.practice.finetuned import save_finetuned
@@ -83,8 +83,8 @@ class InProcessPractice:
             learning_rate=config.learning_rate,
             seed=config.seed,
         )
-        archive = PlanArchive(checkpoint.encoder_id)
-        self._knowledge = Knowledge(checkpoint.iql, self._search.buffers, archive)
+        library = PlanLibrary(checkpoint.encoder_id)
+        self._knowledge = Knowledge(checkpoint.iql, self._search.buffers, library)
         self._resume()
         self._worlds = Workers(worlds, functools.partial(Actor, config))
 
@@ -168,17 +168,17 @@ class InProcessPractice:
         """Keep the plan of an episode and how it ended."""
         if played.plan is None:
             return
-        archive = self._knowledge.archive
+        library = self._knowledge.library
         if played.again is None:
             if self._method.buffer and isinstance(self._search.planner, HierarchicalPlanner):
                 self._search.planner.remember(played.plan)
             start, goal = (
                 self._latents(codes) for codes in (played.episode.codes[0], played.goal.numpy())
             )
-            proven = archive.add(played.plan, start, goal)
+            stored = library.add(played.plan, start, goal)
         else:
-            proven = archive.plans[played.again]
-        archive.judge(proven, played.success)
+            stored = library.plans[played.again]
+        library.judge(stored, played.success)
 
     def _evaluation(self, state: Path | None) -> list[Job]:
         count = self.config.evaluation_episodes
@@ -212,7 +212,7 @@ class InProcessPractice:
         finetuned.parent.mkdir(exist_ok=True)
         knowledge, goals = self._knowledge, self._goals()
         save_finetuned(
-            finetuned, knowledge.iql, goals, knowledge.archive, self._checkpoint, figures
+            finetuned, knowledge.iql, goals, knowledge.library, self._checkpoint, figures
         )
         text = json.dumps(result, indent=2) + "\n"
         write_atomically(self._folder / RESULT, lambda path: path.write_text(text, "utf-8"))
@@ -221,7 +221,7 @@ class InProcessPractice:
 
     def _goals(self) -> np.ndarray:
         """Latents (n, 720) of the goals that were practised."""
-        if plans := self._knowledge.archive.plans:
+        if plans := self._knowledge.library.plans:
             return np.stack([plan.ends[1] for plan in plans])
         # Without a plan the goal itself is pursued from the first step.
         codes = np.stack([episode.targets[0] for episode in self._epochs.episodes()])

@@ -16,7 +16,11 @@ from ptp_core.practice.run_folder import CHECKPOINT, STATE, PracticeRun, epoch_f
 from ptp_core.practice.seeds import APART
 
 NEEDED = ("checkpoint_sha256", "env", "env_kwargs", "follower", "max_steps", "protocol")
-OTHERS = ("proven_sha256", "plan_buffer", "finetuned_sha256")  # set where other files had a part
+OTHERS = (
+    "reuse_plans_sha256",
+    "plan_buffer",
+    "finetuned_sha256",
+)  # set where other files had a part
 
 
 @dataclass(frozen=True)

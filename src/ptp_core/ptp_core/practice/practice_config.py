@@ -30,7 +30,7 @@ class PracticeConfig:
     learning_rate: float = LEARNING_RATE
     learn_from: Literal["all", "successes"] = "all"  # paper: all
     explore: bool = True  # practise with sampled actions, as the paper does
-    proven: bool = False  # do plans again that worked; ours, see PlanArchive
+    reuse_plans: bool = False  # do plans again that worked; ours, see PlanLibrary
     evaluate_every: int = 10  # epochs; 0 and the last are always evaluated
     evaluation_episodes: int = 50
     planner: PlannerConfig | None = None  # None: the checkpoint's; of the ptp methods alone

@@ -19,7 +19,8 @@ class EpisodeResult:
     first_success: int | None  # step after which success first held, if ever
     plan_seconds: float | None  # None without a planner
     plan_cost: float | None
-    subgoals_reached: int  # targets that the policy was moved on from
+    subgoals_reached: int  # that the policy came near to before their time was over
+    subgoals_timed_out: int  # that it was moved on from because their time was over
     final_distance: float  # L2 between the last latent and the goal latent
     seconds: float  # wall clock of the control loop, environment included
     latencies: np.ndarray  # float64 (steps,), seconds from image to action

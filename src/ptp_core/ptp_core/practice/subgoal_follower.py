@@ -18,6 +18,7 @@ class FollowerState:
     goal: torch.Tensor  # latent (720,) that the policy gets in this step
     index: int  # its number in the plan; the plan's length stands for the goal itself
     switched: bool  # the pursuit moved on in this step
+    timed_out: bool  # it did because the time was over, not because the subgoal was near
     distance: float  # L2 from the current latent to the target that the rule compares with
 
 
@@ -56,6 +57,7 @@ class SubgoalFollower:
         last_subgoal = self._targets[max(len(self._targets) - 2, 0)]
         compared = current if config.compare_with == "current_subgoal" else last_subgoal
         distance = float(torch.linalg.vector_norm(latent - compared))
+        timed_out = False
         if self._timer is None:
             self._timer = 0
         else:
@@ -64,6 +66,7 @@ class SubgoalFollower:
             if before < len(self._targets) - 1 and (near or self._timer >= config.timeout):
                 self._index += 1
                 self._timer = 0
+                timed_out = not near
         switched = self._index != before
         shown = before if config.switch_delay else self._index
-        return FollowerState(self._targets[shown], shown, switched, distance)
+        return FollowerState(self._targets[shown], shown, switched, timed_out, distance)

@@ -74,6 +74,7 @@ def summarise(results: Sequence[tuple[int, int, EpisodeResult]]) -> dict[str, An
                 "final_cost": result.plan_cost,
                 "final_distance": result.final_distance,
                 "subgoals_reached": result.subgoals_reached,
+                "subgoals_timed_out": result.subgoals_timed_out,
             }
             for episode, seed, result in ordered
         ],

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Plans and how often they worked: what was proven is done again. Ours, not in the paper.
+"""Plans and how often they worked: plans that worked are reused. Ours, not in the paper.
 
 The model's cost does not tell which plan the policy can follow; trying it does. Which plan to
 try is a bandit with one arm a plan and one for "plan anew", solved by Thompson sampling
@@ -20,13 +20,13 @@ from safetensors.numpy import load_file, save
 from ptp_core.data.files import write_atomically
 from ptp_core.errors import CheckpointError
 from ptp_core.planners.base import Plan, PlanFeedback, Planner
-from ptp_core.planners.plan_belief import PlanBelief
+from ptp_core.planners.plan_bandit import PlanBandit
 
 NEAR = 3.0  # L2 between latents; about three steps of the arm with no object moved
 
 
 @dataclass
-class Proven:
+class StoredPlan:
     """A plan with its record."""
 
     ends: np.ndarray  # float32 (2, 720): latents of start and goal
@@ -37,7 +37,7 @@ class Proven:
     successes: int = 0
 
 
-class PlanArchive:
+class PlanLibrary:
     """Plans of one encoder. ``near``: how far, in L2, start and goal may be from a plan's own.
 
     With ``path`` every change is kept there, atomically. Raises CheckpointError for a file that
@@ -45,7 +45,7 @@ class PlanArchive:
     """
 
     def __init__(self, encoder_id: str, path: Path | None = None, near: float = NEAR) -> None:
-        self.plans: list[Proven] = []
+        self.plans: list[StoredPlan] = []
         self._encoder_id = encoder_id
         self._path = path
         self._near = near
@@ -54,7 +54,7 @@ class PlanArchive:
 
     def choose(
         self, start: torch.Tensor, goal: torch.Tensor, rng: np.random.Generator, explore: bool
-    ) -> Proven | None:
+    ) -> StoredPlan | None:
         """A plan to do again between latents (720,), or None: plan anew.
 
         ``explore``: draw success rates from their posteriors; else take the highest mean.
@@ -65,20 +65,20 @@ class PlanArchive:
         wins, trials = (
             np.array([getattr(plan, name) for plan in known]) for name in ("successes", "trials")
         )
-        belief = PlanBelief.of(wins, trials)
+        belief = PlanBandit.of(wins, trials)
         rates, new = belief.draw(rng) if explore else belief.mean()
         best = int(np.argmax(rates))
         return known[best] if rates[best] >= new else None
 
-    def add(self, plan: Plan, start: torch.Tensor, goal: torch.Tensor) -> Proven:
+    def add(self, plan: Plan, start: torch.Tensor, goal: torch.Tensor) -> StoredPlan:
         """Keep a new plan between latents (720,); it counts once it was tried."""
         ends = torch.stack([start, goal]).detach().cpu().numpy().astype(np.float32)
         codes, latents = plan.codes.numpy().astype(np.uint16), plan.latents.numpy()
-        proven = Proven(ends, codes, latents.astype(np.float32), plan.cost)
-        self.plans.append(proven)
-        return proven
+        stored = StoredPlan(ends, codes, latents.astype(np.float32), plan.cost)
+        self.plans.append(stored)
+        return stored
 
-    def judge(self, plan: Proven, success: bool) -> None:
+    def judge(self, plan: StoredPlan, success: bool) -> None:
         """Note how an episode with this plan ended."""
         plan.trials += 1
         plan.successes += success
@@ -100,7 +100,7 @@ class PlanArchive:
                 raise CheckpointError(f"{path}: plans of another encoder: name another file")
             self.take(tensors)
         except (OSError, SafetensorError, KeyError, ValueError) as error:
-            raise CheckpointError(f"{path}: no plan archive ({error}); delete it") from error
+            raise CheckpointError(f"{path}: no plan library ({error}); delete it") from error
 
     def tensors(self) -> dict[str, np.ndarray]:
         """Every plan that was tried, as named arrays for a file."""
@@ -118,7 +118,7 @@ class PlanArchive:
         for name in sorted({name.split("/")[0] for name in tensors}):
             cost, trials, successes = tensors[f"{name}/record"][:3]
             self.plans.append(
-                Proven(
+                StoredPlan(
                     tensors[f"{name}/ends"],
                     tensors[f"{name}/codes"],
                     tensors[f"{name}/latents"],
@@ -128,22 +128,22 @@ class PlanArchive:
                 )
             )
 
-    def _fits(self, plan: Proven, start: torch.Tensor, goal: torch.Tensor) -> bool:
+    def _fits(self, plan: StoredPlan, start: torch.Tensor, goal: torch.Tensor) -> bool:
         apart = (torch.from_numpy(plan.ends) - torch.stack([start, goal]).cpu()).norm(dim=1)
         return bool((apart <= self._near).all())
 
 
-class ProvenPlanner:
-    """A planner that may do a proven plan again instead of planning anew.
+class PlanLibraryPlanner:
+    """A planner that may reuse a stored plan instead of planning anew.
 
     After an episode ``judge`` says how the newest plan did. ``explore`` as in
-    `PlanArchive.choose`.
+    `PlanLibrary.choose`.
     """
 
-    def __init__(self, planner: Planner, archive: PlanArchive, explore: bool) -> None:
-        self.archive = archive
-        self.newest: Proven | None = None
-        self.again: int | None = None  # its number in the archive where it is done again
+    def __init__(self, planner: Planner, library: PlanLibrary, explore: bool) -> None:
+        self.library = library
+        self.newest: StoredPlan | None = None
+        self.again: int | None = None  # its number in the library where it is done again
         self._planner = planner
         self._explore = explore
 
@@ -157,9 +157,9 @@ class ProvenPlanner:
         cancelled: Callable[[], bool] | None = None,
         remember: bool = False,
     ) -> Plan:
-        """As `Planner.plan`; a proven plan has its own cost and takes no time."""
+        """As `Planner.plan`; a reused plan keeps its cost and takes no time."""
         rng = np.random.default_rng(generator.initial_seed())
-        found = self.archive.choose(start, goal, rng, self._explore)
+        found = self.library.choose(start, goal, rng, self._explore)
         self.again = None
         if found is None:
             plan = self._planner.plan(
@@ -170,10 +170,10 @@ class ProvenPlanner:
                 cancelled=cancelled,
                 remember=remember,
             )
-            self.newest = self.archive.add(plan, start, goal)
+            self.newest = self.library.add(plan, start, goal)
             return plan
         self.newest = found
-        self.again = next(n for n, plan in enumerate(self.archive.plans) if plan is found)
+        self.again = next(n for n, plan in enumerate(self.library.plans) if plan is found)
         return Plan(
             codes=torch.from_numpy(found.codes.astype(np.int64)),
             latents=torch.from_numpy(found.latents),
@@ -185,4 +185,4 @@ class ProvenPlanner:
     def judge(self, success: bool) -> None:
         """Note how the episode with the newest plan ended."""
         if self.newest is not None:
-            self.archive.judge(self.newest, success)
+            self.library.judge(self.newest, success)

@@ -7,7 +7,7 @@ import torch
 
 from ptp_core.errors import CheckpointError
 from ptp_core.planners.base import Plan
-from ptp_core.planners.plan_archive import PlanArchive, ProvenPlanner
+from ptp_core.planners.plan_library import PlanLibrary, PlanLibraryPlanner
 
 ENCODER = "e" * 64
 START, GOAL = torch.zeros(720), torch.ones(720)
@@ -25,8 +25,8 @@ class Numbered:
         return Plan(codes, torch.full((2, 720), float(self.made)), 1.0 / self.made, {}, 0.5)
 
 
-def proven(archive=None, explore=True):
-    return ProvenPlanner(Numbered(), archive or PlanArchive(ENCODER), explore)
+def reusing(library=None, explore=True):
+    return PlanLibraryPlanner(Numbered(), library or PlanLibrary(ENCODER), explore)
 
 
 def practise(planner, works, episodes, start=START, goal=GOAL):
@@ -40,30 +40,30 @@ def practise(planner, works, episodes, start=START, goal=GOAL):
 
 
 def test_the_plan_that_works_prevails():
-    tried = practise(proven(), lambda number: 1.0 if number == 2 else 0.2, 100)
+    tried = practise(reusing(), lambda number: 1.0 if number == 2 else 0.2, 100)
     assert tried[0] == 1
     assert np.mean(np.array(tried[50:]) == 2) > 0.8
 
 
 def test_where_nothing_works_it_keeps_planning_anew():
-    planner = proven()
+    planner = reusing()
     practise(planner, lambda number: 0.0, 40)
-    assert len(planner.archive.plans) > 10
+    assert len(planner.library.plans) > 10
 
 
 def test_without_exploring_the_best_record_is_taken():
-    archive = PlanArchive(ENCODER)
-    practise(proven(archive), lambda number: 1.0 if number == 2 else 0.2, 60)
-    tried = practise(proven(archive, explore=False), lambda number: 1.0, 5)
+    library = PlanLibrary(ENCODER)
+    practise(reusing(library), lambda number: 1.0 if number == 2 else 0.2, 60)
+    tried = practise(reusing(library, explore=False), lambda number: 1.0, 5)
     assert tried == [2] * 5
 
 
-def test_a_proven_plan_comes_back_whole():
-    archive = PlanArchive(ENCODER)
-    planner = proven(archive, explore=False)
+def test_a_reused_plan_comes_back_whole():
+    library = PlanLibrary(ENCODER)
+    planner = reusing(library, explore=False)
     first = planner.plan(START, GOAL, torch.Generator())
     planner.judge(True)
-    archive.plans[0].successes = archive.plans[0].trials = 10
+    library.plans[0].successes = library.plans[0].trials = 10
     again = planner.plan(START, GOAL, torch.Generator())
     assert (again.codes == first.codes).all() and (again.latents == first.latents).all()
     assert (again.cost, again.seconds) == (first.cost, 0.0)
@@ -72,26 +72,26 @@ def test_a_proven_plan_comes_back_whole():
 
 @pytest.mark.parametrize("which", ["start", "goal"])
 def test_plans_of_another_scene_are_left_alone(which):
-    archive = PlanArchive(ENCODER, near=1.0)
-    practise(proven(archive), lambda number: float(number == 2), 20)
+    library = PlanLibrary(ENCODER, near=1.0)
+    practise(reusing(library), lambda number: float(number == 2), 20)
     ends = {"start": START, "goal": GOAL}
     rng = np.random.default_rng(0)
-    assert archive.choose(*ends.values(), rng, explore=False) is not None
+    assert library.choose(*ends.values(), rng, explore=False) is not None
     ends[which] = ends[which] + 0.1  # 2.7 apart
-    assert archive.choose(*ends.values(), rng, explore=False) is None
+    assert library.choose(*ends.values(), rng, explore=False) is None
 
 
 def test_a_plan_that_was_never_tried_counts_for_nothing():
-    archive = PlanArchive(ENCODER)
-    planner = proven(archive)
+    library = PlanLibrary(ENCODER)
+    planner = reusing(library)
     planner.plan(START, GOAL, torch.Generator())
-    assert archive.choose(START, GOAL, np.random.default_rng(0), explore=True) is None
+    assert library.choose(START, GOAL, np.random.default_rng(0), explore=True) is None
 
 
 def test_records_survive_the_process(tmp_path):
     path = tmp_path / "plans.safetensors"
-    practise(proven(PlanArchive(ENCODER, path)), lambda number: number / 4, 30)
-    first, second = PlanArchive(ENCODER, path), PlanArchive(ENCODER, path)
+    practise(reusing(PlanLibrary(ENCODER, path)), lambda number: number / 4, 30)
+    first, second = PlanLibrary(ENCODER, path), PlanLibrary(ENCODER, path)
     assert sum(plan.trials for plan in first.plans) == 30
     rngs = [np.random.default_rng(1) for _ in range(2)]
     chosen = [a.choose(START, GOAL, rng, True) for a, rng in zip((first, second), rngs)]
@@ -101,9 +101,9 @@ def test_records_survive_the_process(tmp_path):
 
 def test_a_file_that_does_not_fit_is_one_clear_error(tmp_path):
     path = tmp_path / "plans.safetensors"
-    practise(proven(PlanArchive(ENCODER, path)), lambda number: 1.0, 2)
+    practise(reusing(PlanLibrary(ENCODER, path)), lambda number: 1.0, 2)
     with pytest.raises(CheckpointError, match="plans of another encoder"):
-        PlanArchive("f" * 64, path)
+        PlanLibrary("f" * 64, path)
     path.write_bytes(path.read_bytes()[:50])
-    with pytest.raises(CheckpointError, match="no plan archive"):
-        PlanArchive(ENCODER, path)
+    with pytest.raises(CheckpointError, match="no plan library"):
+        PlanLibrary(ENCODER, path)

@@ -22,7 +22,7 @@ NEW = 3  # new plans whose best draw stands for planning anew: there are always 
 
 
 @dataclass(frozen=True)
-class PlanBelief:
+class PlanBandit:
     """Posterior of n plans' success rates, from their records."""
 
     wins: np.ndarray  # (n,)
@@ -31,7 +31,7 @@ class PlanBelief:
     share: float  # part of all plans that is good
 
     @classmethod
-    def of(cls, successes: np.ndarray, trials: np.ndarray) -> PlanBelief:
+    def of(cls, successes: np.ndarray, trials: np.ndarray) -> PlanBandit:
         """Believe what records (n,) and (n,) tell."""
         losses = trials - successes
         evidence = _evidence(GOOD, successes, losses) - _evidence(BAD, successes, losses)

@@ -4,12 +4,12 @@
 import numpy as np
 import pytest
 
-from ptp_core.planners.plan_belief import BAD, GOOD, NEW, PlanBelief
+from ptp_core.planners.plan_bandit import BAD, GOOD, NEW, PlanBandit
 
 
 def belief(*records):
     successes, trials = np.array(records, dtype=float).reshape(-1, 2).T
-    return PlanBelief.of(successes, trials)
+    return PlanBandit.of(successes, trials)
 
 
 def mass(prior, wins, losses):
