@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ptp_core.config import FollowerConfig, PlannerConfig
+    from ptp_core.config import FollowerConfig
+    from ptp_core.practice.methods import Method
 
 ENV = "ptp_sim.env:make_env"  # the simulated table
 CHECKPOINT = "checkpoint"  # planner settings: those that the checkpoint was made with
@@ -17,16 +18,18 @@ CHECKPOINT = "checkpoint"  # planner settings: those that the checkpoint was mad
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add those of a run of episodes in process."""
-    from ptp_core.practice.methods import METHODS
+    from ptp_core.practice.methods import DEFAULT_METHOD, METHODS
 
     add = parser.add_argument
     add(
         "--method",
         choices=tuple(METHODS),
-        default="ptp",
+        default=DEFAULT_METHOD,
         metavar="M",
-        help=f"how subgoals come about: {', '.join(METHODS)}; model_free has none, the policy "
-        "pursues the goal itself (default: %(default)s)",
+        help=f"how subgoals come about: {', '.join(METHODS)}; ptp is the paper's, three levels "
+        "and 8 subgoals; ptp_single_subgoal is what the released checkpoint is made for, one "
+        "subgoal of the coarsest generator, then the goal; model_free and gcbc have none, the "
+        "policy pursues the goal itself; gcbc's learned without values (default: %(default)s)",
     )
     add(
         "--protocol",
@@ -40,23 +43,23 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--subgoal-steps",
         type=int,
         metavar="N",
-        help="control steps after which the next subgoal is pursued, reached or not (default: as "
-        "the checkpoint says)",
+        help="control steps after which the next subgoal is pursued, reached or not (default: 30, "
+        "the paper's; ptp_single_subgoal: as the checkpoint says)",
     )
     add("--checkpoint", type=Path, metavar="DIR", help="default: the released one, in models/")
     add(
         "--planner",
         metavar="NAME",
-        help="settings of the ptp methods: checkpoint (its own), fast, descent, best, paper, or a "
-        "YAML file with a planner section (default: checkpoint); gcp and leap have theirs in "
-        "--baselines",
+        help="how hard the ptp methods search: checkpoint (as its own settings say), fast, "
+        "descent, best, paper, or a YAML file with a planner section, whose levels and subgoals "
+        "must be the method's (default: checkpoint); gcp and leap have theirs in --baselines",
     )
     add(
         "--baselines",
         type=Path,
         metavar="DIR",
-        help="networks and settings of gcp and leap, of ptp pretrain-baselines (default: the "
-        "released ones, in models/)",
+        help="networks and settings of gcp, leap and gcbc, of ptp pretrain-baselines (default: "
+        "the released ones, in models/)",
     )
     add(
         "--env",
@@ -91,7 +94,7 @@ def run_settings(args: argparse.Namespace) -> dict[str, Any]:
         "seed": args.seed,
         "max_steps": args.max_steps,
         "checkpoint": checkpoint,
-        "follower": _follower(checkpoint, args.subgoal_steps),
+        "follower": _follower(checkpoint, method, args.subgoal_steps),
         "method": args.method,
         "planner": None if name is None else _planner(name),
         "baselines": baselines,
@@ -129,20 +132,21 @@ def training_overrides(args: argparse.Namespace) -> dict[str, Any]:
     return {key: value for key, value in given.items() if value is not None}
 
 
-def _follower(checkpoint: Path, steps: int | None) -> FollowerConfig | None:
-    """The checkpoint's settings with another timeout; None: as the checkpoint says."""
+def _follower(checkpoint: Path, method: Method, steps: int | None) -> FollowerConfig | None:
+    """The checkpoint's settings with another timeout; None: the method's."""
     from ptp_core.training.checkpoint import load_checkpoint
 
     if steps is None:
         return None
-    return dataclasses.replace(load_checkpoint(checkpoint).config.follower, timeout=steps)
+    stored = method.follower(load_checkpoint(checkpoint).config.follower)
+    return dataclasses.replace(stored, timeout=steps)
 
 
-def _planner(name: str) -> PlannerConfig:
+def _planner(name: str) -> dict[str, Any]:
     from ptp_cli.shared import config_file
-    from ptp_core.planners.factory import PRESETS, planner_config
+    from ptp_core.planners.factory import PRESETS, planner_settings
 
-    return planner_config(name if name in PRESETS else str(config_file(name)))
+    return planner_settings(name if name in PRESETS else str(config_file(name)))
 
 
 def _arguments(pairs: list[str]) -> dict[str, Any]:

@@ -133,12 +133,16 @@ def tiny_baselines_config(**changes: Any) -> BaselinesConfig:
 def tiny_baselines(
     folder: str | Path, encoder_id: str, seed: int = 0, config: BaselinesConfig | None = None
 ) -> None:
-    """Write networks of LEAP and GCP with weights drawn from ``seed``."""
-    config = config or tiny_baselines_config()
+    """Write networks of LEAP, GCP and GCBC with weights drawn from ``seed``."""
+    config, cloned = config or tiny_baselines_config(), tiny_config().iql
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        modules = {"vae": LatentVAE(config.vae), "midpoints": MidpointGenerator(config.midpoints)}
-    save_baselines(folder, modules, config, {"vae": {"loss": 1.0}}, encoder_id)
+        modules = {
+            "vae": LatentVAE(config.vae),
+            "midpoints": MidpointGenerator(config.midpoints),
+            "gcbc": IQL(cloned).policy,
+        }
+    save_baselines(folder, modules, config, {"vae": {"loss": 1.0}}, encoder_id, cloned=cloned)
 
 
 def tiny_finetuned(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Training of LEAP's and GCP's networks: it learns, resumes, and takes codes of one encoder."""
+"""Training of the baselines' networks: it learns, resumes, and takes codes of one encoder."""
 
 import csv
 import dataclasses
@@ -9,14 +9,26 @@ import numpy as np
 import pytest
 import torch
 
-from ptp_core.config import BaselinesConfig, DataConfig, LatentVAEConfig, load_config
+from ptp_core.config import (
+    BaselinesConfig,
+    DataConfig,
+    ImaginedConfig,
+    LatentVAEConfig,
+    load_config,
+)
 from ptp_core.data.collect import collect
 from ptp_core.data.encoded import EncodedDataset
-from ptp_core.errors import CheckpointError, DatasetError
-from ptp_core.testing import tiny_baselines_config, tiny_checkpoint
+from ptp_core.errors import CheckpointError, ConfigError, DatasetError
+from ptp_core.testing import (
+    tiny_baselines_config,
+    tiny_checkpoint,
+    tiny_config,
+    tiny_networks,
+)
 from ptp_core.training.baseline_stages import train_latent_vae
 from ptp_core.training.baselines import load_baselines
 from ptp_core.training.checkpoint import load_checkpoint
+from ptp_core.training.cloning_stage import train_gcbc
 from ptp_core.training.pretrain_baselines import pretrain_baselines
 
 CONFIG = tiny_baselines_config()
@@ -25,7 +37,14 @@ CONFIG = tiny_baselines_config()
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
     folder = tmp_path_factory.mktemp("checkpoint") / "tiny"
-    tiny_checkpoint(folder)
+    return made_in(folder, 10)
+
+
+def made_in(folder, steps):
+    """A checkpoint whose policy was trained with so many batches in each of two stages."""
+    imagined = ImaginedConfig(steps=steps, learning_rate=1e-3)
+    config = dataclasses.replace(tiny_config(steps=steps, batch_size=8), imagined=imagined)
+    tiny_checkpoint(folder, config=config)
     return folder
 
 
@@ -37,8 +56,8 @@ def data(tmp_path_factory):
     return folder
 
 
-def train(checkpoint, data, out, config=CONFIG):
-    return pretrain_baselines(config, checkpoint, data, out, progress=False)
+def train(checkpoint, data, out, config=CONFIG, **options):
+    return pretrain_baselines(config, checkpoint, data, out, progress=False, **options)
 
 
 def steps(config, count):
@@ -52,7 +71,11 @@ def steps(config, count):
 
 def weights(folder, checkpoint):
     loaded = load_baselines(folder, load_checkpoint(checkpoint).encoder_id)
-    return {**loaded.vae.state_dict(), **loaded.midpoints.state_dict()}
+    return {
+        f"{part}.{key}": value
+        for part, module in loaded.modules().items()
+        for key, value in module.state_dict().items()
+    }
 
 
 def test_training_ends_with_networks_for_the_checkpoints_encoder(checkpoint, data, tmp_path):
@@ -62,7 +85,10 @@ def test_training_ends_with_networks_for_the_checkpoints_encoder(checkpoint, dat
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     assert loaded.manifest["metrics"] == metrics
     assert metrics["trajectories"] == 6
-    assert metrics["vae"]["steps"] == metrics["midpoints"]["steps"] == 10
+    assert all(metrics[part]["steps"] == 10 for part in ("vae", "midpoints", "gcbc"))
+    assert metrics["gcbc"]["imagined/steps"] == 10
+    assert metrics["gcbc"]["imagined/validation/action_mse"] > 0
+    assert loaded.cloned == load_checkpoint(checkpoint).config.iql
     for name, loss in (("vae", "reconstruction_mse"), ("midpoints", "smooth_l1")):
         with (tmp_path / name / "scalars.csv").open() as file:
             rows = list(csv.DictReader(file))
@@ -73,11 +99,48 @@ def test_training_ends_with_networks_for_the_checkpoints_encoder(checkpoint, dat
 
 def test_a_resumed_training_equals_an_uninterrupted_one(checkpoint, data, tmp_path):
     parts = tmp_path / "parts"
-    first = weights(train(checkpoint, data, parts, steps(CONFIG, 4)), checkpoint)
+    shorter = made_in(tmp_path / "shorter", 4)
+    first = weights(train(shorter, data, parts, steps(CONFIG, 4)), checkpoint)
     resumed = weights(train(checkpoint, data, parts), checkpoint)
     whole = weights(train(checkpoint, data, tmp_path / "whole"), checkpoint)
     assert all(torch.equal(value, whole[key]) for key, value in resumed.items())
     assert not all(torch.equal(value, whole[key]) for key, value in first.items())
+
+
+def test_one_method_is_trained_for_and_the_other_networks_stay(checkpoint, data, tmp_path):
+    encoder_id = load_checkpoint(checkpoint).encoder_id
+    train(checkpoint, data, tmp_path / "one", only=["leap", "gcp"])
+    folder = tmp_path / "one" / "baselines"
+    before = load_baselines(folder, encoder_id)
+    assert list(before.modules()) == ["vae", "midpoints"]
+    leap = dataclasses.replace(CONFIG.leap, samples=99)
+    other = dataclasses.replace(CONFIG, leap=leap, vae=LatentVAEConfig(z_dim=3))
+    train(checkpoint, data, tmp_path / "one", other, only=["gcbc"])
+    after = load_baselines(folder, encoder_id)
+    assert after.sha256("vae", "midpoints") == before.sha256()
+    assert (after.config.vae, after.config.leap) == (CONFIG.vae, leap)
+    metrics = after.manifest["metrics"]
+    assert metrics["vae"] == before.manifest["metrics"]["vae"] and metrics["gcbc"]["steps"] == 10
+    alone = train(checkpoint, data, tmp_path / "alone", only=["gcbc"])
+    assert load_baselines(alone, encoder_id).sha256() == after.sha256("gcbc")
+    with pytest.raises(ConfigError, match='no baseline "ptp"; there are leap, gcp, gcbc'):
+        train(checkpoint, data, tmp_path / "alone", only=["ptp"])
+
+
+def test_cloning_learns_the_recorded_actions_whatever_they_are_worth(tmp_path):
+    """Frames of two kinds, each with its action; no trajectory reaches its goal any sooner."""
+    config = tiny_config(steps=150, batch_size=16, learning_rate=1e-2, reward_epsilon=0.0)
+    networks = tiny_networks(config)
+    kinds, actions = np.random.default_rng(0).integers(32, size=(2, 144)), np.eye(2, 5)
+    picks, lengths = np.arange(40) % 2, np.full(4, 10)
+    data = EncodedDataset(
+        kinds[picks].astype(np.uint16), actions[picks].astype(np.float32), lengths, "id"
+    )
+    policy, scalars = train_gcbc(CONFIG, networks, data, tmp_path, validation=data, progress=False)
+    assert scalars["validation/action_mse"] < 0.01
+    latents = networks.vqvae.lookup(torch.from_numpy(kinds))
+    learned = policy(latents, latents).detach()
+    torch.testing.assert_close(learned, torch.eye(2, 5), atol=0.3, rtol=0.0)
 
 
 def test_other_settings_of_a_planner_train_nothing_again(checkpoint, data, tmp_path):
@@ -87,8 +150,8 @@ def test_other_settings_of_a_planner_train_nothing_again(checkpoint, data, tmp_p
     folder = train(checkpoint, data, tmp_path, dataclasses.replace(CONFIG, leap=leap))
     second = load_baselines(folder, encoder_id)
     assert second.config.leap.samples == 99
-    assert second.sha256 == first.sha256
-    for name in ("vae", "midpoints"):
+    assert second.sha256() == first.sha256()
+    for name in ("vae", "midpoints", "gcbc"):
         metrics = (each.manifest["metrics"][name] for each in (first, second))
         assert next(metrics) == pytest.approx(next(metrics), rel=1e-4)
 

@@ -9,7 +9,7 @@ import torch
 
 from ptp_core.errors import CheckpointError
 from ptp_core.testing import ENCODER, tiny_baselines, tiny_baselines_config
-from ptp_core.training.baselines import load_baselines
+from ptp_core.training.baselines import PARTS, load_baselines, save_baselines
 
 OTHER = "f" * 64
 
@@ -24,11 +24,12 @@ def test_loading_gives_back_weights_configuration_and_metrics(folder):
     loaded = load_baselines(folder, ENCODER)
     assert loaded.config == tiny_baselines_config()
     assert loaded.manifest["metrics"] == {"vae": {"loss": 1.0}}
-    assert set(loaded.sha256) == {"vae.safetensors", "midpoints.safetensors"}
+    assert set(loaded.sha256()) == {f"{part}.safetensors" for part in PARTS}
+    assert set(loaded.sha256("vae")) == {"vae.safetensors"}
     other = load_baselines(folder, ENCODER)
     tiny_baselines(folder, ENCODER, seed=1)
     changed = load_baselines(folder, ENCODER)
-    for name in ("vae", "midpoints"):
+    for name in PARTS:
         state = getattr(loaded, name).state_dict()
         assert all(value.dtype == torch.float32 for value in state.values())
         same, new = (getattr(each, name).state_dict() for each in (other, changed))
@@ -36,8 +37,22 @@ def test_loading_gives_back_weights_configuration_and_metrics(folder):
         assert not all(torch.equal(value, new[key]) for key, value in state.items())
         assert not getattr(loaded, name).training
         assert not any(p.requires_grad for p in getattr(loaded, name).parameters())
-    assert changed.sha256 != loaded.sha256
+    assert changed.sha256() != loaded.sha256()
     assert [path.name for path in folder.parent.iterdir()] == ["baselines"]
+
+
+def test_a_folder_may_lack_networks_and_says_which_command_makes_them(folder):
+    whole = load_baselines(folder, ENCODER)
+    modules = {"midpoints": whole.midpoints}
+    save_baselines(folder, modules, whole.config, {}, ENCODER)
+    partial = load_baselines(folder, ENCODER)
+    assert list(partial.modules()) == ["midpoints"] and partial.cloned is None
+    assert partial.sha256() == whole.sha256("midpoints")  # the same bytes
+    partial.require("midpoints")
+    with pytest.raises(CheckpointError, match=r"no gcbc\.safetensors there; .* --only gcbc"):
+        partial.require("gcbc")
+    with pytest.raises(CheckpointError, match=r"no vae\.safetensors there; .* --only leap"):
+        partial.require("vae")
 
 
 def edit(folder, **values):

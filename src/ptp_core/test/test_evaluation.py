@@ -8,17 +8,35 @@ import numpy as np
 import pytest
 import torch
 
+from ptp_core.config import FollowerConfig
 from ptp_core.errors import CheckpointError, ConfigError, InputError
 from ptp_core.planners.base import Plan
 from ptp_core.planners.plan_library import PlanLibrary
 from ptp_core.practice import evaluation
 from ptp_core.practice.evaluation import EvaluationConfig, evaluate
+from ptp_core.practice.result import EpisodeResult, is_idle
 from ptp_core.practice.seeds import episode_seeds
+from ptp_core.practice.summary import summarise
 from ptp_core.testing import tiny_baselines, tiny_checkpoint
 from ptp_core.toy_env import ToyEnv
 from ptp_core.training.checkpoint import load_checkpoint
 
 TIMES = ("plan_seconds", "steps_per_second", "control_latency_ms")
+
+RESULT = EpisodeResult(
+    success=True,
+    steps=2,
+    first_success=1,
+    plan_seconds=0.1,
+    plan_cost=3.0,
+    plan_costs={"distance": 2.0, "value": 0.5, "prior": 0.5},
+    subgoals_reached=1,
+    subgoals_timed_out=1,
+    idle_fraction=0.25,
+    final_distance=1.0,
+    seconds=1.0,
+    latencies=np.array([0.01, 0.02]),
+)
 
 
 class ScriptedEnv(ToyEnv):
@@ -43,13 +61,24 @@ def folder(tmp_path_factory):
 
 
 def settings(folder, **changes):
+    follower = FollowerConfig(timeout=3, distance_threshold=0.0)
     values = {"env": "ptp_core.toy_env:make_env", "tasks": ("A", "B"), "episodes": 2}
+    values.update(method="ptp", follower=follower)
     values.update(protocol="varied", env_kwargs={"max_steps": 12}, checkpoint=folder)
     return EvaluationConfig(**{**values, **changes})
 
 
 def run(config, **options):
     return evaluate(config, workers=0, progress=False, **options)
+
+
+class StagedEnv(ToyEnv):
+    """The toy with pictures of two stages beside the last."""
+
+    def reset(self, *, seed=None, options=None):
+        image, info = super().reset(seed=seed, options=options)
+        assert options["stage_images"]
+        return image, {**info, "stage_images": np.stack([image // 2, image // 3])}
 
 
 def moved_past(run):
@@ -80,6 +109,10 @@ def test_the_result_has_the_documented_shape_and_is_json(folder):
     assert moved_past(figures["runs"][0]) == 3
     costs = [each["final_cost"] for each in figures["runs"]]
     assert figures["final_cost"] == pytest.approx(np.mean(costs))
+    assert sum(figures["plan_costs"].values()) == pytest.approx(figures["final_cost"])
+    assert sum(figures["plan_cost_shares"].values()) == pytest.approx(1.0)
+    assert figures["subgoals_timed_out"] == 3 and figures["subgoals_reached"] == 0
+    assert result["privileged"] == [] and result["subgoals"] == "planned"
 
 
 def test_success_is_judged_on_the_last_observation(folder):
@@ -110,7 +143,8 @@ def test_baselines_plan_with_their_own_settings_and_no_buffer(folder, tmp_path, 
     config = settings(folder, method=method, baselines=baselines, tasks=("A",))
     result = json.loads(json.dumps(run(config), allow_nan=False))
     assert result["method"] == method
-    assert set(result["baselines_sha256"]) == {"midpoints.safetensors", "vae.safetensors"}
+    network = {"leap": "vae", "gcp": "midpoints"}[method]
+    assert set(result["baselines_sha256"]) == {f"{network}.safetensors"}
     assert ("iterations" in result["planner"]) == (method == "leap")
     figures = result["tasks"]["A"]
     assert figures["plan_seconds"] > 0 and np.isfinite(figures["final_cost"])
@@ -174,6 +208,19 @@ def test_unfinished_results_of_other_settings_are_not_mixed_in(folder, tmp_path)
         run(settings(folder), output=output)
 
 
+def test_unfinished_results_of_an_earlier_program_are_named_as_such(folder, tmp_path):
+    output, partial = tmp_path / "out.json", tmp_path / "out.json.partial"
+    store = evaluation.PartialResults(partial, settings(folder).settings())
+    store.add(("A", 0), RESULT)
+    first, row = partial.read_text().splitlines()
+    values = json.loads(row)
+    del values["plan_costs"], values["idle_fraction"]
+    partial.write_text(f"{first}\n{json.dumps(values)}\n")
+    message = "another version of this program, without idle_fraction, plan_costs: finish them"
+    with pytest.raises(InputError, match=message):
+        run(settings(folder), output=output)
+
+
 def test_a_plan_buffer_grows_over_the_episodes_and_is_kept(folder, tmp_path):
     path = tmp_path / "plans.safetensors"
     config = settings(folder, plan_buffer=path)
@@ -229,3 +276,72 @@ def test_plans_of_a_library_are_reused_and_the_file_stays_as_it_is(folder, tmp_p
         run(settings(folder, reuse_plans=tmp_path / "none"))
     with pytest.raises(InputError, match="not several"):
         run(settings(folder, reuse_plans=path, plan_buffer=tmp_path / "buffer"))
+
+
+def test_a_plan_library_is_for_every_method_that_plans(folder, tmp_path):
+    baselines, path = tmp_path / "baselines", tmp_path / "plans.safetensors"
+    tiny_baselines(baselines, load_checkpoint(folder).encoder_id)
+    PlanLibrary(load_checkpoint(folder).encoder_id).save(path)
+    for name in ("ptp", "ptp_single_subgoal", "ptp_no_hierarchy", "leap", "gcp"):
+        config = settings(folder, method=name, baselines=baselines, reuse_plans=path)
+        result = run(dataclasses.replace(config, tasks=("A",), episodes=1, max_steps=2))
+        assert result["privileged"] == [evaluation.LIBRARY_SIGNAL]
+    for name in ("model_free", "gcbc"):
+        with pytest.raises(InputError, match=f"{name} does not plan, so there are no plans"):
+            run(settings(folder, method=name, baselines=baselines, reuse_plans=path))
+
+
+def test_the_controls_are_recorded_and_refuse_what_only_plans_have(folder, tmp_path):
+    drawn = run(settings(folder, subgoals="random", tasks=("A",), episodes=1))
+    assert (drawn["subgoals"], drawn["planner"]["samples"], drawn["privileged"]) == (
+        "random",
+        1,
+        [],
+    )
+    name = f"{__name__}:StagedEnv"
+    true = run(settings(folder, subgoals="oracle", env=name, tasks=("A",), episodes=1))
+    assert (true["subgoals"], true["planner"]) == ("oracle", None)
+    assert true["privileged"] == [evaluation.ORACLE_SIGNAL]
+    assert moved_past(true["tasks"]["A"]["runs"][0]) == 3
+    with pytest.raises(InputError, match="oracle subgoals are not planned: use them without"):
+        run(settings(folder, subgoals="oracle", plan_buffer=tmp_path / "plans"))
+
+
+def test_gcbc_acts_with_its_own_policy(folder, tmp_path):
+    baselines = tmp_path / "baselines"
+    tiny_baselines(baselines, load_checkpoint(folder).encoder_id, seed=4)
+    results = [
+        run(settings(folder, method=name, baselines=baselines, tasks=("A",), episodes=1))
+        for name in ("model_free", "gcbc")
+    ]
+    distances = [each["tasks"]["A"]["final_distance"] for each in results]
+    assert distances[0] != distances[1]
+    assert results[1]["planner"] is None and results[1]["tasks"]["A"]["plan_costs"] is None
+    with pytest.raises(InputError, match="gcbc has its own policy"):
+        run(settings(folder, method="gcbc", baselines=baselines, finetuned=tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("action", "idle"),
+    [
+        ((0.0, 0.0, 0.0, 0.0, 1.0), True),  # the gripper may move
+        ((0.14, -0.14, 0.14, -0.14, -1.0), True),
+        ((0.0, 0.0, -0.15, 0.0, 0.0), False),
+        ((0.0, 0.0, 0.0, 0.2, 0.0), False),
+    ],
+)
+def test_next_to_no_motion_is_little_of_all_four(action, idle):
+    assert is_idle(np.array(action, np.float32)) == idle
+
+
+def test_the_summary_tells_what_plans_cost_and_how_much_of_the_time_nothing_moved():
+    reused = dataclasses.replace(RESULT, plan_costs=None, idle_fraction=0.75, subgoals_reached=3)
+    figures = summarise([(0, 11, RESULT), (1, 12, reused)])
+    assert figures["plan_costs"] == {"distance": 2.0, "value": 0.5, "prior": 0.5}
+    assert figures["plan_cost_shares"] == pytest.approx(
+        {"distance": 2 / 3, "value": 1 / 6, "prior": 1 / 6}
+    )
+    assert (figures["idle_fraction"], figures["subgoals_reached"]) == (0.5, 2.0)
+    assert figures["subgoals_timed_out"] == 1.0
+    assert [each["idle_fraction"] for each in figures["runs"]] == [0.25, 0.75]
+    assert summarise([(0, 1, reused)])["plan_cost_shares"] is None

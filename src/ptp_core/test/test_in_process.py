@@ -31,6 +31,7 @@ def settings(folder, **changes):
     values = {"env": "ptp_core.toy_env:make_env", "env_kwargs": {"max_steps": STEPS}}
     values |= {"epochs": 3, "episodes": EPISODES, "max_steps": STEPS, "evaluation_episodes": 1}
     values |= {"protocol": "varied", "checkpoint": folder, "evaluate_every": 2}
+    values |= {"method": "ptp", "follower": tiny_config().follower}
     return PracticeConfig(**{**values, **changes})
 
 

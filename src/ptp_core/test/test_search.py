@@ -40,10 +40,10 @@ def pair(checkpoint):
 def test_every_method_plans_with_its_own_planner_or_not_at_all(checkpoint, baselines, pair):
     made = {name: make_search(name, checkpoint, baselines=baselines) for name in METHODS}
     kinds = {name: type(search.planner) for name, search in made.items()}
-    assert kinds.pop("model_free") is type(None)
+    assert {kinds.pop("model_free"), kinds.pop("gcbc")} == {type(None)}
     assert (kinds.pop("leap"), kinds.pop("gcp")) == (LeapPlanner, GcpPlanner)
-    assert set(kinds.values()) == {HierarchicalPlanner} and len(kinds) == 4
-    lengths = {"ptp": 8, "ptp_no_hierarchy": 8, "leap": 3, "gcp": 4}
+    assert set(kinds.values()) == {HierarchicalPlanner} and len(kinds) == 5
+    lengths = {"ptp": 8, "ptp_single_subgoal": 2, "ptp_no_hierarchy": 8, "leap": 3, "gcp": 4}
     for name, length in lengths.items():
         plan = made[name].planner.plan(*pair, rng(), remember=True)
         assert plan.codes.shape == (length, 144)
@@ -51,6 +51,7 @@ def test_every_method_plans_with_its_own_planner_or_not_at_all(checkpoint, basel
     levels = {name: len(search.buffers) for name, search in made.items() if search.buffers}
     assert levels == {
         "ptp": 3,
+        "ptp_single_subgoal": 1,
         "ptp_no_buffer": 3,
         "ptp_no_hierarchy": 1,
         "ptp_no_buffer_no_hierarchy": 1,
@@ -80,13 +81,25 @@ def test_settings_name_what_plans_depend_on(checkpoint, baselines):
     assert make_search("leap", checkpoint, baselines=baselines).settings["baselines_sha256"] != (
         digests
     )
-    fast = PlannerConfig(samples=3)
-    assert make_search("ptp_no_hierarchy", checkpoint, fast).settings["planner"]["levels"] == 1
+    search = make_search("ptp_no_hierarchy", checkpoint, {"samples": 3})
+    assert (search.settings["planner"]["samples"], search.settings["planner"]["levels"]) == (3, 1)
     assert make_search("model_free", checkpoint).settings == {"planner": None}
+
+
+def test_a_method_acts_with_the_checkpoints_policy_unless_it_has_its_own(checkpoint, baselines):
+    networks = tiny_networks()
+    before = networks.iql.policy
+    make_search("model_free", networks).install_policy(networks)
+    assert networks.iql.policy is before
+    search = make_search("gcbc", networks, baselines=baselines)
+    search.install_policy(networks)
+    assert networks.iql.policy is search.policy is not before
+    assert set(search.settings["baselines_sha256"]) == {"gcbc.safetensors"}
 
 
 def test_settings_and_networks_of_another_method_are_refused(checkpoint, baselines):
     reasons = {"leap": "takes its own", "gcp": "takes its own", "model_free": "does not plan"}
+    reasons["gcbc"] = "does not plan"
     for name, reason in reasons.items():
         with pytest.raises(ConfigError, match=f"for the ptp methods; {name} .*{reason}"):
             make_search(name, checkpoint, PlannerConfig(), baselines)

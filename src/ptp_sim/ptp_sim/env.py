@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import asdict
 from importlib import resources
 from typing import ClassVar
@@ -11,7 +12,7 @@ import gymnasium
 import numpy as np
 
 from ptp_robot.action import ActionScale, CartesianDelta
-from ptp_sim.goals import GOALS_PER_TASK, Goal, PlanFailed, make_goal
+from ptp_sim.goals import GOALS_PER_TASK, Goal, PlanFailed, make_goal, stage_images
 from ptp_sim.layouts import training_scene, varied
 from ptp_sim.primitives import PRIMITIVES, draw_name, possible
 from ptp_sim.scene import Scene
@@ -20,7 +21,7 @@ from ptp_sim.world import TableWorld
 
 ENV_ID = "ptp/Table-v0"
 PROTOCOLS = ("paper", "varied")
-OPTIONS = {"task", "protocol", "primitive", "goal"}
+OPTIONS = {"task", "protocol", "primitive", "goal", "stage_images"}
 DEMONSTRATION = "demonstration"
 GOAL_TRIES = 20
 
@@ -33,9 +34,11 @@ class TableEnv(gymnasium.Env):
     terminates; it is truncated after 400 steps.
 
     `reset(options=...)` takes `task` ("A", "B", "C" or "demonstration"), `protocol` ("paper" or
-    "varied"), `goal` (number of the goal picture under "paper"; drawn if left out) and
-    `primitive` (for demonstrations). `info` holds `goal_image`, `success`, `parts` and `state`
-    for target tasks; `expert_action`, `primitive` and `success` for demonstrations.
+    "varied"), `goal` (number of the goal picture under "paper"; drawn if left out),
+    `primitive` (for demonstrations) and `stage_images` (True: the first `info` of a target task
+    also holds them, see `ptp_sim.goals.stage_images`; the episode is the same). `info` holds
+    `goal_image`, `success`, `parts` and `state` for target tasks; `expert_action`, `primitive`
+    and `success` for demonstrations.
     """
 
     metadata: ClassVar = {"render_modes": ["rgb_array"], "render_fps": 24}
@@ -51,6 +54,7 @@ class TableEnv(gymnasium.Env):
         self.scale = ActionScale()
         self._paper_goals: dict[str, list[Goal]] = {}
         self._goal: Goal | None = None
+        self._stage_images: np.ndarray | None = None
         self._expert = None
         self._steps = 0
 
@@ -69,7 +73,7 @@ class TableEnv(gymnasium.Env):
                 f"unknown reset option {sorted(unknown)}: use {', '.join(sorted(OPTIONS))}"
             )
         self._steps = 0
-        self._goal = self._expert = None
+        self._goal = self._expert = self._stage_images = None
         if options["task"] == DEMONSTRATION:
             self._reset_demonstration(options.get("primitive"))
         else:
@@ -103,7 +107,19 @@ class TableEnv(gymnasium.Env):
             raise ValueError(
                 f"unknown protocol '{options['protocol']}': use one of {', '.join(PROTOCOLS)}"
             )
+        if options.get("stage_images"):
+            self._stage_images = self._photograph_stages(scene, task)
         self.world.reset(scene)
+
+    def _photograph_stages(self, scene: Scene, task: Task) -> np.ndarray:
+        # A copy: the episode draws the same numbers whether or not the pictures are taken.
+        rng = copy.deepcopy(self.np_random)
+        for _ in range(GOAL_TRIES):
+            try:
+                return stage_images(self.world, scene, task, rng)
+            except PlanFailed:
+                continue
+        raise PlanFailed(f"task {task.name}: no stage of this scene in {GOAL_TRIES} tries")
 
     def _turn_block(self, scene: Scene) -> Scene:
         return scene.with_(block_yaw=float(self.np_random.uniform(0.0, 2 * np.pi)))
@@ -157,6 +173,8 @@ class TableEnv(gymnasium.Env):
             info["parts"] = parts
             if first:
                 info["goal_image"] = self._goal.image.copy()
+                if self._stage_images is not None:
+                    info["stage_images"] = self._stage_images
         return info
 
     def dataset_attributes(self) -> dict:

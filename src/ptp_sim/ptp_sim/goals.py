@@ -15,6 +15,9 @@ from ptp_sim.world import TableState, TableWorld
 GOALS_PER_TASK = 32
 """Goal pictures of a task under the `paper` protocol, as the authors draw them."""
 STAGE_STEPS = 160
+REST_STEPS = 45
+"""Control steps of an expert's retreat before a stage's end is photographed: open, rise, wait,
+drift, wait, as most demonstrations end. Right after the work the arm still hides it."""
 AFTERMATH = 6
 """A rollout goes on for 0 to 5 steps after its last stage, by its number (authors' option)."""
 
@@ -85,3 +88,38 @@ def make_goal(
     if not is_solved(start, final, task):
         raise PlanFailed(f"task {task.name}: the scripted plan ended elsewhere")
     return Goal(image=world.observe(), state=final)
+
+
+def stage_images(
+    world: TableWorld, scene: Scene, task: Task, rng: np.random.Generator
+) -> np.ndarray:
+    """Photograph what each stage of the scripted plan but the last ends with, from this scene.
+
+    The stage's expert works until it is done, then retreats for `REST_STEPS`, as at the end of
+    the demonstrations; the next stage goes on from there. Privileged: experts and simulator know
+    all poses. The world is left anywhere.
+
+    Returns:
+        uint8 (stages - 1, 48, 48, 3).
+
+    Raises:
+        PlanFailed: a stage did not finish in time, or its result was lost again.
+
+    """
+    scale = ActionScale()
+    world.reset(scene)
+    images = []
+    for stage in task.stages[:-1]:
+        expert = stage.expert(world.state(), world.arm.grasp == "physical", rng)
+        left = STAGE_STEPS
+        while not expert.done:
+            if not left:
+                raise PlanFailed(f"task {task.name}: {stage} took over {STAGE_STEPS} steps")
+            world.step(scale.to_delta(expert.act(world.state())))
+            left -= 1
+        for _ in range(REST_STEPS):
+            world.step(scale.to_delta(expert.act(world.state())))
+        if not stage.done(world.state()):
+            raise PlanFailed(f"task {task.name}: {stage} was undone by the retreat")
+        images.append(world.observe())
+    return np.stack(images)

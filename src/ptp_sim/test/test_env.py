@@ -7,7 +7,11 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 from ptp_sim.env import ENV_ID, TableEnv, make_env, register
+from ptp_sim.goals import stage_images
 from ptp_sim.tasks import TASKS
+from ptp_sim.world import TableWorld
+
+ACTION = np.array([0.5, -0.5, 0.2, 0.1, -1.0], np.float32)
 
 
 @pytest.fixture(scope="module")
@@ -91,3 +95,38 @@ def test_render_gives_a_larger_picture(env):
     assert env.render().shape == (480, 480, 3)
     with pytest.raises(ValueError, match="render_mode"):
         TableEnv(render_mode="human")
+
+
+@pytest.mark.parametrize("protocol", ["paper", "varied"])
+def test_pictures_of_stages_are_given_on_request_and_change_nothing(env, protocol):
+    options = {"task": "C", "protocol": protocol}
+    plain, told = env.reset(seed=4, options=options)
+    assert "stage_images" not in told
+    plain_step = env.step(ACTION)
+    image, info = env.reset(seed=4, options={**options, "stage_images": True})
+    step = env.step(ACTION)
+    assert np.array_equal(image, plain)
+    assert np.array_equal(info["goal_image"], told["goal_image"])
+    assert_same_state(info["state"], told["state"])
+    assert np.array_equal(step[0], plain_step[0])
+    assert_same_state(step[4]["state"], plain_step[4]["state"])
+    assert "stage_images" not in step[4]
+    (picture,) = info["stage_images"]
+    assert picture.shape == (48, 48, 3) and picture.dtype == np.uint8
+    assert not np.array_equal(picture, image) and not np.array_equal(picture, info["goal_image"])
+    again = env.reset(seed=4, options={**options, "stage_images": True})[1]
+    assert np.array_equal(again["stage_images"], info["stage_images"])
+
+
+def assert_same_state(one, other):
+    assert one.keys() == other.keys()
+    assert all(np.array_equal(one[name], other[name]) for name in one)
+
+
+def test_a_stage_is_photographed_when_its_work_is_done_and_the_arm_is_away():
+    world, task, rng = TableWorld(), TASKS["C"], np.random.default_rng(0)
+    (picture,) = stage_images(world, task.scene, task, rng)
+    assert task.stages[0].done(world.state()) and not task.stages[1].done(world.state())
+    assert np.array_equal(world.observe(), picture)
+    assert world.state().tcp[2] > task.scene.tcp_xyz[2]
+    world.close()

@@ -19,7 +19,7 @@ def measure(settings: BenchSettings) -> Figures:
 
     In turns, and the medians count: the speed of a shared machine changes from minute to minute.
     """
-    settings.load()  # a damaged checkpoint is an error now, not a minute's wait later
+    checkpoint = settings.load()  # a damaged checkpoint is an error now, not a minute's wait later
     used = min(CORES, available_cores())
     steps, episodes = settings.pick(400, 20), settings.pick(3, 1)
     config = EvaluationConfig(
@@ -27,7 +27,9 @@ def measure(settings: BenchSettings) -> Figures:
         tasks=(TASK,),
         episodes=episodes,
         max_steps=steps,
+        method="ptp",  # as planner:=fast is on the graph
         planner=planner_config("fast"),
+        follower=checkpoint.config.follower,
     )
     given = {"episodes": str(episodes), "max_steps": str(steps), "record_images": "false"}
     runs: dict[str, list[dict]] = {"alone": [], "graph": [], "learning": []}

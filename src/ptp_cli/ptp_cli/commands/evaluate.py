@@ -44,7 +44,16 @@ def add_parser(subparsers) -> None:
         "--reuse-plans",
         type=Path,
         metavar="FILE",
-        help="do plans again that worked best in practice, from its plans.safetensors",
+        help="do plans again that worked best in practice, from its plans.safetensors; for every "
+        "method that plans",
+    )
+    add(
+        "--subgoals",
+        choices=("planned", "random", "oracle"),
+        default="planned",
+        help="controls: random subgoals are one plan drawn from the method's generators, without "
+        "a search; oracle subgoals are pictures of what the stages of the scripted plan end with "
+        "in the same scene, whatever the method's planner (default: %(default)s)",
     )
     add(
         "--finetuned",
@@ -79,6 +88,7 @@ def run(args: argparse.Namespace) -> int:
     from ptp_cli.shared import released_finetuned
     from ptp_core.errors import InputError
     from ptp_core.practice.evaluation import EvaluationConfig, evaluate
+    from ptp_core.practice.methods import method_named
     from ptp_core.training.checkpoint import load_checkpoint
 
     if args.workers < 1:
@@ -90,7 +100,8 @@ def run(args: argparse.Namespace) -> int:
     if finetuned is not None:
         finetuned = released_finetuned() if finetuned == "released" else Path(finetuned)
     if args.actions is not None:
-        follower = settings["follower"] or load_checkpoint(settings["checkpoint"]).config.follower
+        stored = load_checkpoint(settings["checkpoint"]).config.follower
+        follower = settings["follower"] or method_named(args.method).follower(stored)
         sampled = args.actions == "sample"
         settings["follower"] = dataclasses.replace(follower, sample_actions=sampled)
     config = EvaluationConfig(
@@ -99,6 +110,7 @@ def run(args: argparse.Namespace) -> int:
         episodes=args.episodes,
         plan_buffer=args.plan_buffer,
         reuse_plans=args.reuse_plans,
+        subgoals=args.subgoals,
         finetuned=finetuned,
     )
     try:

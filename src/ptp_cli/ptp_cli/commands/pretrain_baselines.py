@@ -9,15 +9,18 @@ from pathlib import Path
 
 from ptp_cli.options import add_training_options, training_overrides
 
+METHODS = ("leap", "gcp", "gcbc")
+
 
 def add_parser(subparsers) -> None:
     """Add the subcommand to the ``ptp`` parser."""
     parser = subparsers.add_parser(
         "pretrain-baselines",
-        help="train the networks of LEAP and GCP for a checkpoint",
-        description="Train LEAP's VAE of latents and GCP's midpoint generator with a checkpoint's "
-        "encoder, on the data that the checkpoint was trained on. --out/baselines is what "
-        "--baselines of ptp practice and ptp evaluate takes.",
+        help="train the networks of LEAP, GCP and GCBC for a checkpoint",
+        description="Train LEAP's VAE of latents, GCP's midpoint generator and GCBC's policy with "
+        "a checkpoint's encoder, on the data that the checkpoint was trained on. GCBC's policy is "
+        "trained as the checkpoint's own, with all weights 1. --out/baselines is what --baselines "
+        "of ptp practice and ptp evaluate takes.",
     )
     add = parser.add_argument
     add(
@@ -35,6 +38,15 @@ def add_parser(subparsers) -> None:
         help="of ptp collect or ptp import-bag, or codes.safetensors of the same encoder; codes "
         "are made once and kept in --out",
     )
+    add(
+        "--only",
+        nargs="+",
+        choices=METHODS,
+        default=METHODS,
+        metavar="M",
+        help=f"methods to train for, of {', '.join(METHODS)}; networks of the others in "
+        "--out/baselines stay as they are (default: all)",
+    )
     add_training_options(parser, precision="float16")
 
 
@@ -51,7 +63,12 @@ def run(args: argparse.Namespace) -> int:
     checkpoint = args.checkpoint or released_checkpoint()
     try:
         made = pretrain_baselines(
-            config, checkpoint, args.data, args.out, precision=args.precision
+            config,
+            checkpoint,
+            args.data,
+            args.out,
+            only=tuple(args.only),
+            precision=args.precision,
         )
     except KeyboardInterrupt:
         print("stopped; go on with --resume", file=sys.stderr)

@@ -9,9 +9,11 @@ SMOOTHED = 10  # epochs: the authors' notebook plots the trailing mean of practi
 
 LABELS = {
     "ptp": "PTP",
+    "ptp_single_subgoal": "PTP's generator, one subgoal",
     "ptp_no_buffer": "PTP without plan buffer",
     "ptp_no_hierarchy": "PTP without hierarchy",
     "ptp_no_buffer_no_hierarchy": "PTP without both",
+    "gcbc": "GCBC",
     "model_free": "model-free",
     "leap": "LEAP",
     "gcp": "GCP",

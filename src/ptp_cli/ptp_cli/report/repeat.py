@@ -11,6 +11,7 @@ from typing import Any
 
 from ptp_cli.report.gather import Found
 from ptp_core.config import PlannerConfig, to_dict
+from ptp_core.config.control import STRUCTURE
 from ptp_core.practice.run_folder import PracticeRun
 
 OWN = {"method", "task", "seed"}  # of a run: no setting of the whole
@@ -94,11 +95,11 @@ def practice_command(run: PracticeRun) -> str:
 
 
 def _preset(planner: dict[str, Any]) -> str | None:
-    """Name of the preset, however the method divides its plans."""
+    """Name of the preset that says how hard is searched, whatever a plan is made up of."""
+    effort = {key: value for key, value in planner.items() if key not in STRUCTURE}
     for name in ("fast", "descent", "best", "paper"):
-        preset = to_dict(getattr(PlannerConfig, name)())
-        divided = {"levels": planner.get("levels"), "subgoal_count": planner.get("subgoal_count")}
-        if {**preset, **divided} == planner:
+        values = to_dict(getattr(PlannerConfig, name)())
+        if {key: value for key, value in values.items() if key not in STRUCTURE} == effort:
             return name
     return None
 

@@ -25,7 +25,7 @@ MEMORY_GIB = 1.5  # of a run; 150 epochs keep 300,000 steps
 class SweepConfig:
     """The file of `ptp sweep`."""
 
-    methods: tuple[str, ...] = tuple(METHODS)
+    methods: tuple[str, ...] = tuple(name for name, of in METHODS.items() if of.practises)
     tasks: tuple[str, ...] = ("A", "B", "C")
     seeds: tuple[int, ...] = (0, 1, 2)  # paper: three
     protocol: Literal["paper", "varied"] = "paper"

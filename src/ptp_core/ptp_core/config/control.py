@@ -9,6 +9,9 @@ from typing import Literal
 from ptp_core.config.checks import require
 from ptp_core.errors import ConfigError
 
+# Fields that say what a plan is made up of: a method decides them, a preset leaves them alone.
+STRUCTURE = ("levels", "horizons", "subgoals", "subgoal_count")
+
 
 @dataclass(frozen=True, kw_only=True)
 class PlannerConfig:

@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ptp_core.config import GcpConfig, LeapConfig, PlannerConfig, load_config
+from ptp_core.config.control import STRUCTURE
+from ptp_core.config.loading import read_yaml
 from ptp_core.errors import ConfigError
 from ptp_core.planners.base import Planner
 from ptp_core.planners.gcp import GcpPlanner
@@ -52,6 +55,7 @@ def make_planner(
 def planner_config(name: str) -> PlannerConfig:
     """Settings by preset ("paper", "fast") or from the ``planner`` section of a training YAML.
 
+    Where no method decides the structure: a preset's is the paper's, three levels, 8 subgoals.
     Raises ConfigError for a name that is neither.
     """
     if name in PRESETS:
@@ -61,3 +65,17 @@ def planner_config(name: str) -> PlannerConfig:
             f'planner "{name}" is neither a preset ({", ".join(PRESETS)}) nor a YAML file'
         )
     return load_config(name).planner
+
+
+def planner_settings(name: str) -> dict[str, Any]:
+    """What a preset or a training YAML says of the planner, for a method to complete.
+
+    A preset says how hard to search and nothing of a plan's structure. A YAML file says what
+    stands in its ``planner`` section. Raises ConfigError as `planner_config`.
+    """
+    config = planner_config(name)
+    if name in PRESETS:
+        names = {entry.name for entry in dataclasses.fields(config)} - set(STRUCTURE)
+    else:
+        names = read_yaml(Path(name)).get("planner", {}).keys()
+    return {key: getattr(config, key) for key in sorted(names)}

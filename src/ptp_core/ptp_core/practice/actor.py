@@ -82,12 +82,14 @@ class Actor:
     def __init__(self, config: PracticeConfig) -> None:
         self._config = config
         self._checkpoint = checkpoint = load_checkpoint(config.checkpoint)
-        follower = config.follower or checkpoint.config.follower
+        search = make_search(
+            config.method, checkpoint, config.planner, config.baselines, config.follower
+        )
+        follower = search.follower
         sampled = dataclasses.replace(follower, sample_actions=config.explore)
         mean = dataclasses.replace(follower, sample_actions=False)
         self._explorer = Controller(checkpoint, sampled)
         self._controller = Controller(checkpoint, mean)
-        search = make_search(config.method, checkpoint, config.planner, config.baselines)
         self._planner = search.planner
         library = PlanLibrary(checkpoint.encoder_id)
         self._knowledge = Knowledge(checkpoint.iql, search.buffers, library)

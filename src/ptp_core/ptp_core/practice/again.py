@@ -42,19 +42,24 @@ class EvaluationAgain:
             if name not in files or files[name]["sha256"] != sha:
                 raise InputError(f"{source}: made with another {name} than {past.checkpoint} has")
         follower = from_dict(FollowerConfig, settings.get("follower", {}), source=source)
-        self._controller = Controller(self.checkpoint, follower)
+        method, subgoals = settings["method"], settings.get("subgoals", "planned")
         config = None
-        if method_named(settings["method"]).search == "ptp":
+        if method_named(method).search == "ptp" and subgoals != "oracle":
             config = from_dict(PlannerConfig, settings.get("planner", {}), source=source)
-        search = make_search(settings["method"], self.checkpoint, config, baselines)
-        if search.settings.get("baselines_sha256") != settings.get("baselines_sha256"):
+        search = make_search(method, self.checkpoint, config, baselines, follower, subgoals)
+        recorded = settings.get("baselines_sha256", {})
+        used = search.settings.get("baselines_sha256", {})
+        if any(recorded.get(name) != sha for name, sha in used.items()):
             raise InputError(f"{source}: made with other baselines than {baselines}")
+        search.install_policy(self.checkpoint)
+        self._controller = Controller(self.checkpoint, search.follower)
+        self._oracle = subgoals == "oracle"
         self._planner = self._restored(search)
 
     @property
     def plans(self) -> bool:
         """Whether the method plans; else the policy pursues the goal itself."""
-        return self._planner is not None
+        return self._planner is not None or self._oracle
 
     def episode(
         self,
@@ -67,15 +72,16 @@ class EvaluationAgain:
     ) -> EpisodeResult:
         """Run episode ``number``, from 0; ``on_plan`` hears the plan before the first step."""
         settings = self.past.settings
-        planner = self._planner
         return run_episode(
             env,
             self.checkpoint.vqvae,
             self._controller,
-            None if planner is None else _Told(planner, on_plan),
+            self._planner,
             options={"task": settings["task"], "protocol": settings["protocol"]},
             seeds=episode_seeds(settings["seed"] + self.past.apart, settings["task"], number),
             max_steps=settings["max_steps"],
+            oracle=self._oracle,
+            on_plan=on_plan,
             on_step=on_step,
             cancelled=cancelled,
         )
@@ -92,18 +98,3 @@ class EvaluationAgain:
         library = PlanLibrary(self.checkpoint.encoder_id)
         library.load(state / PLANS)
         return PlanLibraryPlanner(search.planner, library, explore=False)
-
-
-class _Told:
-    """A planner that tells of its plans."""
-
-    def __init__(self, planner: Planner, on_plan: Callable[[Plan], None] | None) -> None:
-        self._planner = planner
-        self._on_plan = on_plan
-
-    def plan(self, *arguments, **options) -> Plan:
-        """As the planner does."""
-        plan = self._planner.plan(*arguments, **options)
-        if self._on_plan is not None:
-            self._on_plan(plan)
-        return plan

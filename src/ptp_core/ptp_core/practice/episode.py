@@ -13,13 +13,17 @@ import torch
 
 from ptp_core.errors import InputError, PlanCancelled
 from ptp_core.planners.base import Plan, Planner
+from ptp_core.planners.subgoal_controls import oracle_plan
 from ptp_core.practice.controller import ActResult, Controller
 from ptp_core.practice.online_learner import PracticeEpisode
-from ptp_core.practice.result import MAX_STEPS, EpisodeResult
+from ptp_core.practice.result import COST_TERMS, MAX_STEPS, EpisodeResult, is_idle
 from ptp_core.practice.seeds import EpisodeSeeds
 
 if TYPE_CHECKING:
     from ptp_core.models.vqvae import VQVAE
+
+
+STAGE_IMAGES = "stage_images"  # reset option, and the entry of info with the pictures
 
 
 class Trace:
@@ -65,6 +69,8 @@ def run_episode(
     seeds: EpisodeSeeds,
     max_steps: int = MAX_STEPS,
     remember: bool = False,
+    oracle: bool = False,
+    on_plan: Callable[[Plan], None] | None = None,
     on_step: Callable[[torch.Tensor, ActResult], None] | None = None,
     trace: Trace | None = None,
     cancelled: Callable[[], bool] | None = None,
@@ -72,25 +78,35 @@ def run_episode(
     """Run one episode of at most ``max_steps``; ``planner`` None pursues the goal directly.
 
     ``options`` goes to ``env.reset`` (task, protocol). ``remember`` lets the planner's later
-    plans start from this one. ``on_step`` hears codes (144,) and decision of every step; ``trace``
-    keeps what can be learned from.
+    plans start from this one. ``oracle`` takes the subgoals from the environment, which is asked
+    for pictures of what the stages of its scripted plan end with, uint8 (K - 1, 48, 48, 3) as
+    info["stage_images"]; the goal is the last subgoal, and ``planner`` is not used.
+    ``on_plan`` hears the plan before the first step, ``on_step`` codes (144,) and decision of
+    every step; ``trace`` keeps what can be learned from.
     ``cancelled`` is asked every step and planner round; PlanCancelled is raised when true.
     """
+    if oracle:
+        options = {**options, STAGE_IMAGES: True}
     try:
         image, info = env.reset(seed=seeds.env, options=options)
     except ValueError as error:
         raise InputError(f"the environment cannot be reset with {options}: {error}") from error
     goal = _encode(vqvae, _entry(info, "goal_image", env))
     plan = None
-    if planner is not None:
+    if oracle:
+        plan = oracle_plan(vqvae, _entry(info, STAGE_IMAGES, env), goal)
+    elif planner is not None:
         latents = vqvae.lookup(torch.stack([_encode(vqvae, image), goal]))
         rng = torch.Generator().manual_seed(seeds.plan)
         plan = planner.plan(*latents, rng, cancelled=cancelled, remember=remember)
+    if on_plan is not None and plan is not None:
+        on_plan(plan)
     controller.start(plan, goal, seeds.policy)
     if trace is not None:
         trace.begin(plan, goal)
 
     latencies: list[float] = []
+    idle: list[bool] = []
     first_success, switches, timed_out, done = None, 0, 0, False
     began = time.perf_counter()
     while len(latencies) < max_steps and not done:
@@ -106,6 +122,7 @@ def run_episode(
             trace.step(codes, decision)
         switches += decision.switched
         timed_out += decision.timed_out
+        idle.append(is_idle(decision.action))
         image, _, terminated, truncated, info = env.step(decision.action)
         done = terminated or truncated
         if first_success is None and _entry(info, "success", env):
@@ -115,14 +132,17 @@ def run_episode(
     if trace is not None:
         trace.end(end)
     last, target = vqvae.lookup(torch.stack([end, goal])).detach()
+    searched = plan is not None and not oracle
     return EpisodeResult(
         success=bool(info["success"]),
         steps=len(latencies),
         first_success=first_success,
-        plan_seconds=plan.seconds if plan else None,
-        plan_cost=plan.cost if plan else None,
+        plan_seconds=plan.seconds if searched else None,
+        plan_cost=plan.cost if searched else None,
+        plan_costs=_terms(plan) if searched else None,
         subgoals_reached=switches - timed_out,
         subgoals_timed_out=timed_out,
+        idle_fraction=float(np.mean(idle[:first_success])) if idle else None,
         final_distance=float(torch.linalg.vector_norm(last - target)),
         seconds=seconds,
         latencies=np.array(latencies),
@@ -134,6 +154,12 @@ def _encode(vqvae: VQVAE, image: np.ndarray) -> torch.Tensor:
     """Codes (144,) of an image, uint8 (48, 48, 3)."""
     batch = torch.from_numpy(np.ascontiguousarray(image))[None]
     return vqvae.encode(batch.to(vqvae.codebook.device))[0]
+
+
+def _terms(plan: Plan) -> dict[str, float] | None:
+    """Its cost by term; None for a plan of the library, which knows the sum alone."""
+    known = all(name in plan.costs for name in COST_TERMS)
+    return {name: plan.costs[name] for name in COST_TERMS} if known else None
 
 
 def _entry(info: dict[str, Any], key: str, env: gymnasium.Env) -> Any:

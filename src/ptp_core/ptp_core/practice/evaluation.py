@@ -18,23 +18,28 @@ from typing import Any, Literal
 
 from tqdm import tqdm
 
-from ptp_core.config import FollowerConfig, PlannerConfig, to_dict
+from ptp_core.config import FollowerConfig, to_dict
 from ptp_core.data.collect import environment_factory, make_environment
 from ptp_core.data.files import write_atomically
 from ptp_core.errors import InputError
 from ptp_core.planners.plan_buffer import load_buffers, save_buffers
 from ptp_core.planners.plan_library import PlanLibrary, PlanLibraryPlanner
+from ptp_core.planners.subgoal_controls import Subgoals
 from ptp_core.practice.controller import Controller
 from ptp_core.practice.episode import run_episode
 from ptp_core.practice.finetuned import FineTunedPlanner, FineTunedPolicies
-from ptp_core.practice.methods import method_named
+from ptp_core.practice.methods import DEFAULT_METHOD, PlannerSettings, method_named
 from ptp_core.practice.partial_results import Key, PartialResults
 from ptp_core.practice.result import MAX_STEPS, EpisodeResult
-from ptp_core.practice.search import make_search
+from ptp_core.practice.search import Search, make_search
 from ptp_core.practice.seeds import episode_seeds
 from ptp_core.practice.summary import summarise
-from ptp_core.training.checkpoint import load_checkpoint
+from ptp_core.training.checkpoint import Checkpoint, load_checkpoint
 from ptp_core.workers import Workers
+
+ORACLE_SIGNAL = "oracle subgoals: pictures of the scripted plan's stages in the same scene"
+LIBRARY_SIGNAL = "plan library: its plans were judged by the simulator's success"
+FINETUNED_SIGNAL = "fine-tuned files: their practice was judged by the simulator's success"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,14 +50,15 @@ class EvaluationConfig:
     env: str = "ptp_sim.env:make_env"  # module:factory
     env_kwargs: dict[str, Any] = field(default_factory=dict)
     tasks: tuple[str, ...] = ("A", "B", "C")
-    method: str = "ptp"  # one of METHODS
+    method: str = DEFAULT_METHOD  # one of METHODS
     protocol: Literal["paper", "varied"] = "paper"
     episodes: int = 50  # of each task
     seed: int = 0
     max_steps: int = MAX_STEPS
-    planner: PlannerConfig | None = None  # None: the checkpoint's; of the ptp methods alone
-    baselines: Path | None = None  # folder of ptp pretrain-baselines; leap and gcp need it
-    follower: FollowerConfig | None = None  # None: the checkpoint's
+    planner: PlannerSettings | None = None  # None: the checkpoint's; of the ptp methods alone
+    subgoals: Subgoals = "planned"  # or a control: drawn without a search, or true pictures
+    baselines: Path | None = None  # folder of ptp pretrain-baselines; leap, gcp, gcbc need it
+    follower: FollowerConfig | None = None  # None: the checkpoint's with the method's timeout
     plan_buffer: Path | None = None  # earlier plans; read, extended and written back
     reuse_plans: Path | None = None  # plans and how often they worked, as practice leaves them
     finetuned: Path | None = None  # folder of what practice left, one file a task
@@ -61,6 +67,10 @@ class EvaluationConfig:
         """What makes two results comparable, as plain values."""
         checkpoint = load_checkpoint(self.checkpoint)
         files = checkpoint.manifest["files"]
+        search = self.search(checkpoint)
+        finetuned = None
+        if self.finetuned is not None:
+            finetuned = FineTunedPolicies(checkpoint, self.finetuned)
         return {
             "checkpoint_sha256": {name: files[name]["sha256"] for name in sorted(files)},
             "env": self.env,
@@ -69,14 +79,61 @@ class EvaluationConfig:
             "protocol": self.protocol,
             "seed": self.seed,
             "max_steps": self.max_steps,
-            **make_search(self.method, checkpoint, self.planner, self.baselines).settings,
-            "follower": to_dict(self.follower or checkpoint.config.follower),
+            "subgoals": self.subgoals,
+            **search.settings,
+            "follower": to_dict(search.follower),
             "plan_buffer": self.plan_buffer is not None,
             "reuse_plans_sha256": _sha256(self.reuse_plans),
-            "finetuned_sha256": None
-            if self.finetuned is None
-            else FineTunedPolicies(checkpoint, self.finetuned).sha256,
+            "finetuned_sha256": None if finetuned is None else finetuned.sha256,
+            "privileged": self.privileged,
         }
+
+    def search(self, checkpoint: Checkpoint) -> Search:
+        """The method's planner on these networks; raises as `make_search`."""
+        return make_search(
+            self.method,
+            checkpoint,
+            self.planner,
+            self.baselines,
+            follower=self.follower,
+            subgoals=self.subgoals,
+        )
+
+    @property
+    def privileged(self) -> list[str]:
+        """Each signal that had a part in it and that no robot has; all are the simulator's."""
+        signals = []
+        if self.subgoals == "oracle":
+            signals.append(ORACLE_SIGNAL)
+        if self.reuse_plans is not None:
+            signals.append(LIBRARY_SIGNAL)
+        if self.finetuned is not None:
+            signals.append(FINETUNED_SIGNAL)
+        return signals
+
+    def check(self) -> None:
+        """Raise InputError and ConfigError for what cannot be meant, before any work."""
+        method = method_named(self.method)
+        if self.episodes < 1:
+            raise InputError(f"episodes is {self.episodes}; it must be at least 1")
+        if self.plan_buffer is not None and not method.buffer:
+            raise InputError(f"{self.method} has no plan buffer")
+        given = (self.reuse_plans, self.plan_buffer, self.finetuned)
+        if sum(one is not None for one in given) > 1:
+            raise InputError(
+                "use a plan library, a plan buffer or fine-tuned policies, not several"
+            )
+        if self.subgoals != "planned" and any(one is not None for one in given):
+            raise InputError(
+                f"{self.subgoals} subgoals are not planned: use them without a plan library, a "
+                "plan buffer and fine-tuned policies"
+            )
+        if self.reuse_plans is not None and not method.plans:
+            raise InputError(f"{self.method} does not plan, so there are no plans to reuse")
+        if self.finetuned is not None and method.cloned:
+            raise InputError(f"{self.method} has its own policy: use it without fine-tuned ones")
+        if self.reuse_plans is not None and not self.reuse_plans.is_file():
+            raise InputError(f"{self.reuse_plans}: no such file; practice leaves one")
 
 
 def evaluate(
@@ -92,24 +149,18 @@ def evaluate(
     JSON file; finished episodes are kept in ``output``.partial until all are done, and the next
     call goes on from there. Result:
 
-        {"method", "protocol", "seed", ..., "mean_success_rate",
+        {"method", "protocol", "seed", ..., "privileged": [...], "mean_success_rate",
          "tasks": {"A": {"episodes", "successes", "success_rate", "success_interval_95",
-                         "plan_seconds", "final_cost", "final_distance", "steps_per_second",
+                         "plan_seconds", "final_cost", "plan_costs", "plan_cost_shares",
+                         "idle_fraction", "subgoals_reached", "subgoals_timed_out",
+                         "final_distance", "steps_per_second",
                          "control_latency_ms": {"p50", "p99"}, "runs": [...]}, ...}}
 
     Raises InputError and CheckpointError before the first episode where something is missing.
     """
-    if config.episodes < 1:
-        raise InputError(f"episodes is {config.episodes}; it must be at least 1")
-    if config.plan_buffer is not None and not method_named(config.method).buffer:
-        raise InputError(f"{config.method} has no plan buffer")
+    config.check()
     if config.plan_buffer is not None and workers > 1:
         raise InputError("a plan buffer orders the episodes: use it with one worker")
-    given = (config.reuse_plans, config.plan_buffer, config.finetuned)
-    if sum(one is not None for one in given) > 1:
-        raise InputError("use a plan library, a plan buffer or fine-tuned policies, not several")
-    if config.reuse_plans is not None and not config.reuse_plans.is_file():
-        raise InputError(f"{config.reuse_plans}: no such file; practice leaves one")
     settings = config.settings()
     environment_factory(config.env)
     keys = [(task, episode) for task in config.tasks for episode in range(config.episodes)]
@@ -160,8 +211,9 @@ class _Runner:
         policies = None
         if config.finetuned is not None:
             policies = FineTunedPolicies(checkpoint, config.finetuned)
-        self.controller = Controller(checkpoint, config.follower, policies)
-        search = make_search(config.method, checkpoint, config.planner, config.baselines)
+        search = config.search(checkpoint)
+        search.install_policy(checkpoint)
+        self.controller = Controller(checkpoint, search.follower, policies)
         self.planner, self.buffers = search.planner, search.buffers
         if config.plan_buffer is not None and config.plan_buffer.exists():
             load_buffers(config.plan_buffer, self.buffers)
@@ -186,6 +238,7 @@ class _Runner:
             seeds=episode_seeds(config.seed, task, episode),
             max_steps=config.max_steps,
             remember=remember,
+            oracle=config.subgoals == "oracle",
             cancelled=cancelled,
         )
         if remember:

@@ -73,7 +73,9 @@ class InProcessPractice:
         self._checkpoint = checkpoint = load_checkpoint(config.checkpoint, self._device)
         self._method = method_named(config.method)
         environment_factory(config.env)
-        self._search = make_search(config.method, checkpoint, config.planner, config.baselines)
+        self._search = make_search(
+            config.method, checkpoint, config.planner, config.baselines, config.follower
+        )
         self._epochs = Epochs(folder, self._settings(demonstrations))
         self._learner = OnlineLearner(
             checkpoint,
@@ -248,7 +250,7 @@ class InProcessPractice:
         files = self._checkpoint.manifest["files"]
         values |= {
             **self._search.settings,
-            "follower": to_dict(self.config.follower or self._checkpoint.config.follower),
+            "follower": to_dict(self._search.follower),
             "checkpoint_sha256": {name: files[name]["sha256"] for name in sorted(files)},
             "demonstrations": 0 if demonstrations is None else len(demonstrations.lengths),
         }

@@ -1,5 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Methods that are compared: one low-level policy, other ways to find subgoals (paper Fig. 3).
+"""Methods that are compared: how the subgoals come about that one low-level policy pursues.
+
+A method's name says how plans are made up: generators, levels, number of subgoals (its
+``structure``), plan buffer, timeout. How hard a plan is searched for is no part of it: that is
+the checkpoint's or the caller's. A plan library, which reuses plans, is an option for every
+method that plans. (Paper Fig. 3 has ptp, its three ablations, model_free, leap and gcp.)
 
 Loads nothing heavy, so that commands can list the methods.
 """
@@ -7,11 +12,29 @@ Loads nothing heavy, so that commands can list the methods.
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
-from ptp_core.config import PlannerConfig
+from ptp_core.config import FollowerConfig, PlannerConfig
 from ptp_core.errors import ConfigError
+
+SUBGOAL_STEPS = 30  # control steps on one subgoal, of every method but one (paper)
+
+# Values of PlannerConfig. Three levels: dt60, dt30, dt15 make 2, 4, 8 subgoals.
+HIERARCHY = {"levels": 3, "horizons": "finest", "subgoals": 8, "subgoal_count": "total"}
+FLAT = {**HIERARCHY, "levels": 1}  # all 8 at once, with dt15
+# One subgoal of dt60: of the two that are searched for, the second is the goal.
+SINGLE_SUBGOAL = {
+    "levels": 1,
+    "horizons": "coarsest",
+    "subgoals": 2,
+    "subgoal_count": "total",
+    "replace_final_subgoal": True,
+}
+
+PlannerSettings = PlannerConfig | Mapping[str, Any]
+"""All settings of PTP's planner, or some by name; the others have PlannerConfig's defaults."""
 
 
 @dataclass(frozen=True)
@@ -19,8 +42,10 @@ class Method:
     """How subgoals come about."""
 
     search: Literal["ptp", "leap", "gcp"] | None  # None: the policy pursues the goal itself
-    hierarchy: bool = True  # False: all K subgoals are searched for at once, 15 steps apart
-    buffer: bool = True  # False: nothing starts from earlier plans
+    structure: Mapping[str, Any] = field(default_factory=dict)  # of PTP's planner
+    buffer: bool = False  # searches start from earlier plans while practising
+    subgoal_steps: int | None = SUBGOAL_STEPS  # timeout of a subgoal; None: the checkpoint's
+    cloned: bool = False  # acts with a policy that was trained with all weights 1
 
     @property
     def plans(self) -> bool:
@@ -30,24 +55,32 @@ class Method:
     @property
     def needs_baselines(self) -> bool:
         """Whether it needs networks that are in no checkpoint."""
-        return self.search in ("leap", "gcp")
+        return self.cloned or self.search in ("leap", "gcp")
 
-    def planner(self, config: PlannerConfig) -> PlannerConfig:
-        """PTP's settings for this method, one of PTP's."""
-        if self.hierarchy:
-            return config
-        return dataclasses.replace(config, levels=1, horizons="finest", subgoal_count="total")
+    @property
+    def practises(self) -> bool:
+        """Whether online practice improves it; a cloned policy learns from demonstrations."""
+        return not self.cloned
+
+    def follower(self, stored: FollowerConfig) -> FollowerConfig:
+        """The checkpoint's settings with this method's timeout."""
+        if self.subgoal_steps is None:
+            return stored
+        return dataclasses.replace(stored, timeout=self.subgoal_steps)
 
 
 METHODS = {
-    "ptp": Method("ptp"),
-    "ptp_no_buffer": Method("ptp", buffer=False),
-    "ptp_no_hierarchy": Method("ptp", hierarchy=False),
-    "ptp_no_buffer_no_hierarchy": Method("ptp", hierarchy=False, buffer=False),
-    "model_free": Method(None, buffer=False),
-    "gcp": Method("gcp", buffer=False),
-    "leap": Method("leap", buffer=False),
+    "ptp": Method("ptp", HIERARCHY, buffer=True),
+    "ptp_single_subgoal": Method("ptp", SINGLE_SUBGOAL, buffer=True, subgoal_steps=None),
+    "ptp_no_buffer": Method("ptp", HIERARCHY),
+    "ptp_no_hierarchy": Method("ptp", FLAT, buffer=True),
+    "ptp_no_buffer_no_hierarchy": Method("ptp", FLAT),
+    "gcbc": Method(None, cloned=True),
+    "model_free": Method(None),
+    "gcp": Method("gcp"),
+    "leap": Method("leap"),
 }
+DEFAULT_METHOD = "ptp_single_subgoal"  # what the released checkpoint's settings are made for
 
 
 def method_named(name: str) -> Method:
@@ -55,3 +88,38 @@ def method_named(name: str) -> Method:
     if name not in METHODS:
         raise ConfigError(f'no method "{name}"; there are {", ".join(METHODS)}')
     return METHODS[name]
+
+
+def planner_of(
+    name: str, stored: PlannerConfig, given: PlannerSettings | None = None
+) -> PlannerConfig:
+    """Settings of PTP's planner for the method ``name``, one of PTP's.
+
+    The method decides the structure; the rest is that of ``given``, None: that of ``stored``, the
+    checkpoint's. Raises ConfigError where ``given`` names another structure than the method's.
+    """
+    structure = method_named(name).structure
+    if given is None:
+        return dataclasses.replace(stored, **structure)
+    if isinstance(given, PlannerConfig):
+        entries = dataclasses.fields(PlannerConfig)
+        given = {entry.name: getattr(given, entry.name) for entry in entries}
+    for key, value in structure.items():
+        if given.get(key, value) != value:
+            fitting = _fitting(given)
+            cure = f"use --method {fitting}" if fitting else f'leave "{key}" out'
+            raise ConfigError(
+                f'method {name} plans with "{key}" {value}, but the planner settings say '
+                f"{given[key]}: {cure}"
+            )
+    return PlannerConfig(**{**given, **structure})
+
+
+def _fitting(given: Mapping[str, Any]) -> str | None:
+    """The first method with the structure of ``given``; what it lacks has its default."""
+    given = {**{key: getattr(PlannerConfig, key) for key in SINGLE_SUBGOAL}, **given}
+    for name, method in METHODS.items():
+        wanted = method.structure.items()
+        if method.search == "ptp" and all(given[key] == value for key, value in wanted):
+            return name
+    return None

@@ -22,7 +22,8 @@ Key = tuple[str, int]
 class PartialResults:
     """JSON lines: first the settings that results depend on, then one line an episode.
 
-    A line cut off by a kill is dropped. Raises InputError if the file is of other settings.
+    A line cut off by a kill is dropped. Raises InputError if the file is of other settings, or of
+    a version of the program that told other things of an episode.
     """
 
     def __init__(self, path: Path, settings: dict[str, Any]) -> None:
@@ -46,10 +47,25 @@ class PartialResults:
             file.flush()
             os.fsync(file.fileno())
 
+    def _check_format(self, row: dict[str, Any]) -> None:
+        known = {entry.name for entry in dataclasses.fields(EpisodeResult)}
+        found = row.keys() - {"task", "episode"}
+        if found != known:
+            other = " and ".join(
+                f"{word} {', '.join(sorted(names))}"
+                for word, names in (("without", known - found), ("with", found - known))
+                if names
+            )
+            raise InputError(
+                f"{self.path} holds unfinished results of another version of this program, "
+                f"{other}: finish them with that version, or delete the file to start anew"
+            )
+
     def _read(self, lines: list[bytes], settings: dict[str, Any]) -> None:
         try:
             stored, *rows = [json.loads(line) for line in lines]
             for row in rows:
+                self._check_format(row)
                 key = row.pop("task"), row.pop("episode")
                 row["latencies"] = np.array(row["latencies"], dtype=np.float64)
                 self.results[key] = EpisodeResult(**row)

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from ptp_core.config import FollowerConfig, PlannerConfig
+from ptp_core.config import FollowerConfig
 from ptp_core.errors import InputError
-from ptp_core.practice.methods import method_named
+from ptp_core.practice.methods import DEFAULT_METHOD, PlannerSettings, method_named
 from ptp_core.practice.online_learner import LEARNING_RATE
 from ptp_core.practice.result import MAX_STEPS
 
@@ -20,7 +20,7 @@ class PracticeConfig:
 
     checkpoint: Path
     task: str = "A"
-    method: str = "ptp"  # one of METHODS
+    method: str = DEFAULT_METHOD  # one of METHODS
     protocol: Literal["paper", "varied"] = "paper"
     seed: int = 0
     epochs: int = 150  # online epochs (paper)
@@ -33,14 +33,18 @@ class PracticeConfig:
     reuse_plans: bool = False  # do plans again that worked; ours, see PlanLibrary
     evaluate_every: int = 10  # epochs; 0 and the last are always evaluated
     evaluation_episodes: int = 50
-    planner: PlannerConfig | None = None  # None: the checkpoint's; of the ptp methods alone
+    planner: PlannerSettings | None = None  # None: the checkpoint's; of the ptp methods alone
     baselines: Path | None = None  # folder of ptp pretrain-baselines; leap and gcp need it
-    follower: FollowerConfig | None = None  # None: the checkpoint's
+    follower: FollowerConfig | None = None  # None: the checkpoint's with the method's timeout
     env: str = "ptp_sim.env:make_env"  # module:factory
     env_kwargs: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        method_named(self.method)
+        method = method_named(self.method)
+        if not method.practises:
+            raise InputError(f"{self.method} learns from demonstrations alone: only evaluate it")
+        if self.reuse_plans and not method.plans:
+            raise InputError(f"{self.method} does not plan, so there are no plans to reuse")
         for name in ("epochs", "episodes", "max_steps", "evaluate_every", "evaluation_episodes"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} is {getattr(self, name)}; it must be at least 1")

@@ -8,6 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 
 MAX_STEPS = 400  # control steps an episode (authors' train_eval_ptp.py)
+IDLE_MOTION = 0.15  # of the largest motion a step, in [-1, 1]
+# The policy's fixed standard deviation (paper): a smaller mean motion is less than its own noise.
+COST_TERMS = ("distance", "value", "prior")
+
+
+def is_idle(action: np.ndarray) -> bool:
+    """Whether an action (5,) in [-1, 1] has next to no motion: the gripper's does not count."""
+    return bool((np.abs(action[:4]) < IDLE_MOTION).all())
 
 
 @dataclass(frozen=True)
@@ -19,8 +27,10 @@ class EpisodeResult:
     first_success: int | None  # step after which success first held, if ever
     plan_seconds: float | None  # None without a planner
     plan_cost: float | None
+    plan_costs: dict[str, float] | None  # by term: distance, value, prior; None: not told
     subgoals_reached: int  # that the policy came near to before their time was over
     subgoals_timed_out: int  # that it was moved on from because their time was over
+    idle_fraction: float | None  # of the steps until success, see `is_idle`; None: not seen
     final_distance: float  # L2 between the last latent and the goal latent
     seconds: float  # wall clock of the control loop, environment included
     latencies: np.ndarray  # float64 (steps,), seconds from image to action

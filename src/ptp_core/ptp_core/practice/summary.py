@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ptp_core.practice.result import EpisodeResult
+from ptp_core.practice.result import COST_TERMS, EpisodeResult
 
 Z_95 = 1.959963984540054  # two-sided 95 % quantile of the normal distribution
 
@@ -46,7 +46,8 @@ def pooled_interval(
 def summarise(results: Sequence[tuple[int, int, EpisodeResult]]) -> dict[str, Any]:
     """Figures of one task from (episode, environment seed, result), as they stand in the JSON.
 
-    Times of planning in seconds, of control in milliseconds; "runs" lists the episodes.
+    Times of planning in seconds, of control in milliseconds; "plan_cost_shares" are parts of the
+    sum of the terms' sizes; "runs" lists the episodes. What no episode tells is None.
     """
     ordered = sorted(results, key=lambda item: item[0])
     episodes = [result for _, _, result in ordered]
@@ -60,6 +61,10 @@ def summarise(results: Sequence[tuple[int, int, EpisodeResult]]) -> dict[str, An
         "success_interval_95": list(wilson_interval(successes, len(episodes))),
         "plan_seconds": _mean(result.plan_seconds for result in episodes),
         "final_cost": _mean(result.plan_cost for result in episodes),
+        **_cost_terms(episodes),
+        "idle_fraction": _mean(result.idle_fraction for result in episodes),
+        "subgoals_reached": _mean(result.subgoals_reached for result in episodes),
+        "subgoals_timed_out": _mean(result.subgoals_timed_out for result in episodes),
         "final_distance": _mean(result.final_distance for result in episodes),
         "steps_per_second": sum(r.steps for r in episodes) / sum(r.seconds for r in episodes),
         "control_latency_ms": {"p50": float(p50), "p99": float(p99)},
@@ -72,6 +77,8 @@ def summarise(results: Sequence[tuple[int, int, EpisodeResult]]) -> dict[str, An
                 "steps": result.steps,
                 "plan_seconds": result.plan_seconds,
                 "final_cost": result.plan_cost,
+                "plan_costs": result.plan_costs,
+                "idle_fraction": result.idle_fraction,
                 "final_distance": result.final_distance,
                 "subgoals_reached": result.subgoals_reached,
                 "subgoals_timed_out": result.subgoals_timed_out,
@@ -79,6 +86,17 @@ def summarise(results: Sequence[tuple[int, int, EpisodeResult]]) -> dict[str, An
             for episode, seed, result in ordered
         ],
     }
+
+
+def _cost_terms(episodes: Sequence[EpisodeResult]) -> dict[str, Any]:
+    """Mean cost of a plan by term, and each term's share."""
+    known = [result.plan_costs for result in episodes if result.plan_costs is not None]
+    if not known:
+        return {"plan_costs": None, "plan_cost_shares": None}
+    means = {name: float(np.mean([costs[name] for costs in known])) for name in COST_TERMS}
+    total = sum(map(abs, means.values()))
+    shares = {name: abs(value) / total for name, value in means.items()} if total else None
+    return {"plan_costs": means, "plan_cost_shares": shares}
 
 
 def _mean(values: Iterable[float | None]) -> float | None:

@@ -4,6 +4,9 @@
 baselines.json           format, version, encoder id, configuration, metrics, sha256 of each file
 vae.safetensors          LEAP's VAE of latents
 midpoints.safetensors    GCP's midpoint generator
+gcbc.safetensors         GCBC's policy
+
+A folder may lack some of the three.
 """
 
 from __future__ import annotations
@@ -15,17 +18,20 @@ from typing import Any
 import torch
 from torch import nn
 
-from ptp_core.config import BaselinesConfig, from_dict, to_dict
+from ptp_core.agents.iql import IQL, GoalNetwork
+from ptp_core.config import BaselinesConfig, IQLConfig, from_dict, to_dict
 from ptp_core.errors import CheckpointError, ConfigError
 from ptp_core.models.latent_vae import LatentVAE
 from ptp_core.models.midpoint_generator import MidpointGenerator
 from ptp_core.training.weights import Precision, WeightsFormat, serialise
 
-PARTS = ("vae", "midpoints")
+PARTS = ("vae", "midpoints", "gcbc")
+PART_OF = {"leap": "vae", "gcp": "midpoints", "gcbc": "gcbc"}  # the network of each method
+CLONED = "cloned"  # IQL settings of the checkpoint that GCBC's policy was trained with
 FORMAT = WeightsFormat(
     name="ptp-baselines",
     version=1,
-    parts=PARTS,
+    parts=(),  # none must be there
     manifest="baselines.json",  # not a checkpoint's name: searches for checkpoints pass by
     noun="set of baselines",
     command="ptp pretrain-baselines",
@@ -39,14 +45,30 @@ class Baselines:
     folder: Path
     manifest: dict[str, Any]
     config: BaselinesConfig
-    vae: LatentVAE
-    midpoints: MidpointGenerator
+    vae: LatentVAE | None = None
+    midpoints: MidpointGenerator | None = None
+    gcbc: GoalNetwork | None = None
+    cloned: IQLConfig | None = None  # what ``gcbc`` was trained with
 
-    @property
-    def sha256(self) -> dict[str, str]:
-        """The digest of each file."""
+    def modules(self) -> dict[str, nn.Module]:
+        """The networks that are there, by part."""
+        found = {part: getattr(self, part) for part in PARTS}
+        return {part: module for part, module in found.items() if module is not None}
+
+    def require(self, part: str) -> None:
+        """Raise CheckpointError where this network is missing."""
+        if part not in self.modules():
+            methods = [method for method, of in PART_OF.items() if of == part]
+            raise CheckpointError(
+                f"{self.folder}: no {part}.safetensors there; train it with {FORMAT.command} "
+                f"--only {methods[0]}"
+            )
+
+    def sha256(self, *parts: str) -> dict[str, str]:
+        """The digest of each file, or of these parts' files."""
         files = self.manifest["files"]
-        return {name: files[name]["sha256"] for name in sorted(files)}
+        wanted = [f"{part}.safetensors" for part in parts or self.modules()]
+        return {name: files[name]["sha256"] for name in sorted(wanted)}
 
 
 def save_baselines(
@@ -57,13 +79,19 @@ def save_baselines(
     encoder_id: str,
     *,
     precision: Precision = "float16",
+    cloned: IQLConfig | None = None,
 ) -> None:
-    """Write "vae" and "midpoints" atomically, as trained on codes of the encoder ``encoder_id``.
+    """Write parts, by their names, atomically, as trained on codes of the encoder ``encoder_id``.
 
-    An existing folder is replaced; after a kill either the old or the new one is there.
+    ``cloned``: settings that "gcbc" was trained with, needed where it is among the parts. An
+    existing folder is replaced; after a kill either the old or the new one is there.
     """
-    contents = {part: serialise(modules[part], precision, encoder_id) for part in PARTS}
+    contents = {
+        part: serialise(modules[part], precision, encoder_id) for part in PARTS if part in modules
+    }
     fields = {"precision": precision, "config": to_dict(config), "metrics": metrics}
+    if cloned is not None:
+        fields[CLONED] = to_dict(cloned)
     FORMAT.write(Path(folder), contents, encoder_id, fields)
 
 
@@ -83,14 +111,26 @@ def load_baselines(
             f"{source}: trained on another encoder ({trained_on[:8]} instead of "
             f"{encoder_id[:8]}); train baselines for this checkpoint with {FORMAT.command}"
         )
+    name = str(source / FORMAT.manifest)
+    cloned = None
     try:
-        config = from_dict(
-            BaselinesConfig, manifest["config"], source=str(source / FORMAT.manifest)
-        )
+        config = from_dict(BaselinesConfig, manifest["config"], source=name)
+        if CLONED in manifest:
+            cloned = from_dict(IQLConfig, manifest[CLONED], source=name)
     except ConfigError as error:
         raise CheckpointError(f"{error}; the baselines are of another version") from error
-    vae, midpoints = LatentVAE(config.vae), MidpointGenerator(config.midpoints)
-    for part, module in {"vae": vae, "midpoints": midpoints}.items():
-        FORMAT.load_part(source, part, module, manifest)
-        module.to(device).eval().requires_grad_(False)
-    return Baselines(folder, manifest, config, vae, midpoints)
+    loaded = Baselines(folder, manifest, config, cloned=cloned)
+    for part in PARTS:
+        if f"{part}.safetensors" in manifest["files"]:
+            module = _empty(part, config, cloned)
+            FORMAT.load_part(source, part, module, manifest)
+            setattr(loaded, part, module.to(device).eval().requires_grad_(False))
+    return loaded
+
+
+def _empty(part: str, config: BaselinesConfig, cloned: IQLConfig | None) -> nn.Module:
+    if part == "vae":
+        return LatentVAE(config.vae)
+    if part == "midpoints":
+        return MidpointGenerator(config.midpoints)
+    return IQL(cloned).policy
