@@ -47,7 +47,7 @@ class EvaluationConfig:
     """What to evaluate. Everything that an episode's result depends on stands here."""
 
     checkpoint: Path
-    env: str = "ptp_sim.env:make_env"  # module:factory
+    env: str  # module:factory of a gymnasium environment
     env_kwargs: dict[str, Any] = field(default_factory=dict)
     tasks: tuple[str, ...] = ("A", "B", "C")
     method: str = DEFAULT_METHOD  # one of METHODS
