@@ -4,6 +4,7 @@
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import load_file, save_file
 
 from ptp_core.errors import CheckpointError
 from ptp_core.planners.base import Plan
@@ -104,6 +105,14 @@ def test_a_file_that_does_not_fit_is_one_clear_error(tmp_path):
     practise(reusing(PlanLibrary(ENCODER, path)), lambda number: 1.0, 2)
     with pytest.raises(CheckpointError, match="plans of another encoder"):
         PlanLibrary("f" * 64, path)
+    tensors = load_file(path)
+    another = {"encoder_id": "f" * 64, "note": f"made after those of {ENCODER}"}
+    save_file(tensors, path, metadata=another)
+    with pytest.raises(CheckpointError, match="plans of another encoder"):
+        PlanLibrary(ENCODER, path)
+    save_file(tensors, path)
+    with pytest.raises(CheckpointError, match="no plan library"):
+        PlanLibrary(ENCODER, path)
     path.write_bytes(path.read_bytes()[:50])
     with pytest.raises(CheckpointError, match="no plan library"):
         PlanLibrary(ENCODER, path)

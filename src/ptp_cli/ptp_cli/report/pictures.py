@@ -190,7 +190,7 @@ def _key(past: PastEvaluation) -> str:
 def _kept(about: Path, key: str, out: Path) -> Pictures | None:
     """Pictures of an earlier report; None where there are none, or they are of other networks.
 
-    Raises InputError where the file that tells of them is damaged, OSError where it cannot be read.
+    Raises InputError where the file that tells of them is damaged, and OSError.
     """
     if not about.exists():
         return None
