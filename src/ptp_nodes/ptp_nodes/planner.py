@@ -13,6 +13,7 @@ from ptp_interfaces.action import PlanSubgoals
 from ptp_interfaces.msg import EpisodeStatus, SubgoalPlan
 
 from ptp_core.config import PlannerConfig
+from ptp_core.errors import ConfigError
 from ptp_core.planners.base import Plan, PlanFeedback, Planner
 from ptp_core.planners.factory import make_planner, planner_config
 from ptp_core.planners.plan_library import PlanLibrary, PlanLibraryPlanner, StoredPlan
@@ -26,6 +27,7 @@ from ptp_nodes.networks import (
     finetuned_policies,
     load_networks,
 )
+from ptp_nodes.practice_setting import practice_setting
 from ptp_ros.actions import Goal, SingleGoalServer
 from ptp_ros.diagnostics import ERROR, OK, Diagnostics
 from ptp_ros.images import array_to_image
@@ -33,7 +35,7 @@ from ptp_ros.lifecycle import ManagedNode
 from ptp_ros.overrides import apply_overrides, declare_overrides
 from ptp_ros.parameters import parameter
 from ptp_ros.run import run
-from ptp_ros.topics import CAMERA_FRAME, EPISODE, LATCHED, PLAN, PLAN_SUBGOALS
+from ptp_ros.topics import CAMERA_FRAME, LATCHED, PLAN, PLAN_OUTCOME, PLAN_SUBGOALS
 
 CHECKPOINT = "checkpoint"  # preset: the settings that the checkpoint was made with
 
@@ -50,8 +52,9 @@ class PlannerParameters(PolicyNetworkParameters):
         2, "threads that share a plan; plans do not depend on their number", minimum=1
     )
     plan_library: str = parameter(
-        "", "file of plans and how often they worked, which may be done again; empty: none"
+        "", "file of plans and how often they worked, with reuse_plans; empty: none"
     )
+    reuse_plans: bool = practice_setting("reuse_plans")
 
 
 class PlannerNode(ManagedNode):
@@ -69,7 +72,7 @@ class PlannerNode(ManagedNode):
         self._plans = 0
         self._last_seconds = 0.0
         self._publisher = self.create_publisher(SubgoalPlan, PLAN, LATCHED)
-        self.create_subscription(EpisodeStatus, EPISODE, self._episode_changed, LATCHED)
+        self.create_subscription(EpisodeStatus, PLAN_OUTCOME, self._episode_ended, LATCHED)
         self._live = LiveNetworks(self)
         self._server = SingleGoalServer(self, PlanSubgoals, PLAN_SUBGOALS, self._plan)
         Diagnostics(self, self._status)
@@ -90,7 +93,11 @@ class PlannerNode(ManagedNode):
         self._live.use(self._checkpoint, self._policies)
         self._planners, self._tried = {}, None
         path = self.parameters.plan_library
-        if path:
+        self._library = None
+        if path and self.parameters.reuse_plans:
+            if self._policies is not None:
+                # A fine-tuned policy brings plans of its own, and nothing would judge these.
+                raise ConfigError("use a plan library or fine-tuned policies, not both")
             self._library = PlanLibrary(self._checkpoint.encoder_id, Path(path))
         self._planner(self.parameters.preset)
 
@@ -108,13 +115,11 @@ class PlannerNode(ManagedNode):
             self._planners[preset] = planner
         return self._planners[preset]
 
-    def _episode_changed(self, status: EpisodeStatus) -> None:
-        if self._tried is None or status.episode_id != self._tried[0]:
-            return
-        if status.state in (EpisodeStatus.JUDGED, EpisodeStatus.FAILED):
+    def _episode_ended(self, outcome: EpisodeStatus) -> None:
+        """Note how the newest plan did; ``success`` is what the success signal says."""
+        if self._tried is not None and outcome.episode_id == self._tried[0]:
             (_, plan), self._tried = self._tried, None
-            if status.state == EpisodeStatus.JUDGED:
-                self._library.judge(plan, status.success)
+            self._library.judge(plan, outcome.success)
 
     def _plan(self, goal: Goal) -> PlanSubgoals.Result:
         self.require_active()

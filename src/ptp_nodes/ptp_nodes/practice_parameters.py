@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 
 from ptp_core.practice.result import MAX_STEPS
+from ptp_nodes.plan_outcome import NONE, SIGNALS
 from ptp_nodes.practice_run import RunSettings
 from ptp_ros.parameters import parameter
 
@@ -36,6 +37,13 @@ class PracticeParameters:
     )
     output: str = parameter("", "folder for summary.json; empty: none is written")
     resume: bool = parameter(False, "go on with what an earlier run left over in output")
+    success_signal: str = parameter(
+        NONE,
+        "what the planner's plan library is told of an episode's end; none: nothing; simulator: "
+        "PRIVILEGED, the verdict on the scene; latent: whether the last latent is near the goal's",
+        choices=SIGNALS,
+    )
+    checkpoint: str = parameter("", "folder of the checkpoint; for success_signal latent alone")
     record: bool = parameter(False, "let the recorder keep each episode")
     most_due: int = parameter(
         0,

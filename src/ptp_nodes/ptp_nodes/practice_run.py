@@ -23,6 +23,12 @@ from ptp_core.practice.summary import summarise
 from ptp_ros.errors import RequestError
 
 KEPT = "episodes.jsonl"  # finished episodes, for a run that goes on
+STATES = {  # on the way to a verdict
+    EpisodeStatus.RESETTING: "resetting the scene",
+    EpisodeStatus.ENCODING: "encoding the goal picture",
+    EpisodeStatus.PLANNING: "planning",
+    EpisodeStatus.ACTING: "acting",
+}
 
 
 @dataclass(frozen=True)
@@ -36,6 +42,7 @@ class RunSettings:
     seed: int
     max_steps: int  # control steps an episode
     max_failures: int  # in a row, before the run is given up
+    success_signal: str = "none"  # what the plan library is told: none, simulator or latent
     resume: bool = False  # go on with the episodes that an earlier run in this folder left over
 
 
@@ -77,6 +84,9 @@ class Table(Protocol):
 
     def save(self, success: bool | None) -> None:
         """Save what was recorded; ``success`` None: it was broken off."""
+
+    def tell(self, judged: bool) -> None:
+        """Tell the planner how its plan ended, by the success signal."""
 
 
 @dataclass(frozen=True)
@@ -183,6 +193,9 @@ class PracticeRun:
             "protocol": settings.protocol,
             "seed": settings.seed,
             "max_steps": settings.max_steps,
+            # What plans and learning depend on; the success rates are the scene's verdicts.
+            "success_signal": settings.success_signal,
+            "privileged": settings.success_signal == "simulator",
             "episodes_asked": settings.episodes,
             "mean_success_rate": sum(rates) / len(rates) if rates else None,
             "tasks": tasks,
@@ -211,6 +224,8 @@ class PracticeRun:
                 self._save_what_there_is()
             raise
         table.save(verdict.success)
+        if seconds is not None:
+            table.tell(verdict.success)
         return EpisodeResult(
             success=verdict.success,
             steps=acted.steps,

@@ -15,11 +15,12 @@ from ptp_core.config import PlannerConfig
 from ptp_core.planners.factory import make_planner
 from ptp_core.planners.plan_library import PlanLibrary
 from ptp_core.practice.finetuned import save_finetuned
+from ptp_core.testing import tiny_finetuned
 from ptp_core.training.checkpoint import load_checkpoint
 from ptp_nodes.planner import PlannerNode
 from ptp_ros.images import image_to_array
 from ptp_ros.testing import parameters
-from ptp_ros.topics import EPISODE, LATCHED, PLAN
+from ptp_ros.topics import LATCHED, PLAN, PLAN_OUTCOME
 
 
 @pytest.fixture
@@ -156,14 +157,14 @@ def test_a_wrong_setting_leaves_a_node_that_says_so(graph, start, request_, valu
 def test_a_plan_that_worked_is_kept_and_done_again(graph, start, request_, tmp_path):
     path = tmp_path / "plans.safetensors"
     node = start(plan_library=str(path))
-    episodes = graph.publisher(EpisodeStatus, EPISODE, LATCHED)
+    outcomes = graph.publisher(EpisodeStatus, PLAN_OUTCOME, LATCHED)
     plans = []
     for number in range(12):
         request_.seed, request_.episode_id = number, f"run/{number}"
-        plans.append(bytes(plan(graph, request_).result.plan.codes))
+        plans.append(plan(graph, request_).result.plan.cost)
         for episode in ("another", f"run/{number}"):
             status = EpisodeStatus(episode_id=episode, state=EpisodeStatus.JUDGED, success=True)
-            episodes.publish(status)
+            outcomes.publish(status)
         graph.wait(lambda count=number + 1: trials(path) == count, "the verdict in the file")
     assert 1 <= len(set(plans)) < 12
     graph.remove(node)
@@ -187,6 +188,36 @@ def test_a_goal_that_was_practised_is_planned_for_with_its_networks_and_plans(
     assert np.array_equal(np.reshape(found.codes, (found.count, 144)), planned.codes)
     version = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
     assert found.weights_version == version
+
+
+def test_plans_of_a_library_and_of_fine_tuned_policies_do_not_mix(
+    graph, start, folder, request_, tmp_path
+):
+    checkpoint = load_checkpoint(folder)
+    tiny_finetuned(tmp_path / "A.safetensors", checkpoint, torch.zeros(720), 1)
+    library = str(tmp_path / "plans")
+    node = start(finetuned=str(tmp_path), plan_library=library)
+    answer = plan(graph, request_)
+    assert (answer.status, answer.result.error_code) == (
+        GoalStatus.STATUS_ABORTED,
+        ErrorCode.BAD_REQUEST,
+    )
+    assert "a plan library or fine-tuned policies, not both" in answer.result.error_msg
+    graph.remove(node)
+    start(finetuned=str(tmp_path), plan_library=library, reuse_plans=False)
+    assert plan(graph, request_).status == GoalStatus.STATUS_SUCCEEDED
+
+
+def test_without_reused_plans_every_episode_is_planned_anew(graph, start, request_, tmp_path):
+    path = tmp_path / "plans.safetensors"
+    start(plan_library=str(path), reuse_plans=False)
+    outcomes = graph.publisher(EpisodeStatus, PLAN_OUTCOME, LATCHED)
+    costs = set()  # the tiny networks' plans have the same codes
+    for number in range(3):
+        request_.seed, request_.episode_id = number, f"run/{number}"
+        costs.add(plan(graph, request_).result.plan.cost)
+        outcomes.publish(EpisodeStatus(episode_id=f"run/{number}", success=True))
+    assert len(costs) == 3 and not path.exists()
 
 
 def trials(path):

@@ -27,6 +27,7 @@ ARM_PREFLIGHT = "arm/preflight"  # std_msgs/String, JSON: whether the arm may be
 ARM_PATH = "arm/path"  # nav_msgs/Path
 STEP = "step"  # StepInfo
 EPISODE = "episode"  # EpisodeStatus
+PLAN_OUTCOME = "plan_outcome"  # EpisodeStatus, JUDGED; success is what the success signal says
 ALIVE = "alive"  # std_msgs/String: name of the episode that is wanted, from who wants it
 JOY = "joy"  # sensor_msgs/Joy
 SPACENAV_TWIST = "spacenav/twist"  # geometry_msgs/Twist
