@@ -8,6 +8,7 @@ from statistics import median
 from ptp_cli.bench.control import CORES, TASK, run_stack
 from ptp_cli.bench.settings import BenchSettings, Figures
 from ptp_cli.bench.timing import available_cores, cores
+from ptp_cli.options import ENV
 from ptp_core.planners.factory import planner_config
 from ptp_core.practice.evaluation import EvaluationConfig, evaluate
 
@@ -24,6 +25,7 @@ def measure(settings: BenchSettings) -> Figures:
     steps, episodes = settings.pick(400, 20), settings.pick(3, 1)
     config = EvaluationConfig(
         checkpoint=settings.checkpoint_folder(),
+        env=ENV,
         tasks=(TASK,),
         episodes=episodes,
         max_steps=steps,
