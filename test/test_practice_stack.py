@@ -39,7 +39,7 @@ def test_it_records_learns_and_goes_on_where_it_ended(start, checkpoint, tmp_pat
     session = Session(out / "recordings")
     assert [entry.steps for entry in session.entries()] == [STEPS] * EPISODES, stack.text
     summary = json.loads((out / "summary.json").read_text())
-    assert (summary["success_signal"], summary["privileged"]) == ("latent", False)
+    assert (summary["success_signal"], summary["privileged"]) == ("latent", [])
     labels = [run["success"] for run in summary["tasks"]["A"]["runs"]]
     assert [entry.label == "success" for entry in session.entries()] == labels
 

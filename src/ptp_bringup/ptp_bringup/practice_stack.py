@@ -64,6 +64,7 @@ def _node(spec: NodeSpec) -> NodeSpec:
     if spec.name == "planner":
         parameters["plan_library"] = From("output", inside("plans.safetensors"))
         parameters["reuse_plans"] = From("reuse_plans", flag)
+        parameters["success_signal"] = From("success_signal")
     if spec.name == "practice":
         parameters |= {
             **NETWORKS,

@@ -7,7 +7,7 @@ import pytest
 
 from ptp_cli.commands.practice import practice_settings
 from ptp_cli.main import main, make_parser
-from ptp_core.practice.practice_settings import preset
+from ptp_core.practice.practice_settings import LEARNING_USE, preset
 from ptp_core.testing import tiny_checkpoint, tiny_config
 
 
@@ -53,6 +53,6 @@ def test_a_run_says_which_signal_it_had(tmp_path, capsys):
     assert main(["practice", *words, "--out", str(run), "--preset", "ours"]) == 0
     for name in ("settings.json", "result.json"):
         found = json.loads((run / name).read_text())
-        assert (found["success_signal"], found["privileged"]) == ("simulator", True)
+        assert (found["success_signal"], found["privileged"]) == ("simulator", [LEARNING_USE])
     assert main(["practice", *words, "--out", str(tmp_path / "no"), "--reuse-plans"]) == 2
     assert "model_free makes no plans that could be reused" in capsys.readouterr().err

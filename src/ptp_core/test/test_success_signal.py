@@ -12,13 +12,14 @@ from safetensors.torch import load_file
 from ptp_core.practice.finetuned import load_finetuned
 from ptp_core.practice.in_process import InProcessPractice
 from ptp_core.practice.practice_config import PracticeConfig
-from ptp_core.practice.practice_settings import preset
+from ptp_core.practice.practice_settings import LEARNING_USE, LIBRARY_USE, preset
 from ptp_core.practice.run_folder import read_run
 from ptp_core.practice.success_signal import counts_as_success, latent_success
 from ptp_core.testing import tiny_checkpoint, tiny_config
 from ptp_core.training.checkpoint import load_checkpoint
 
 STEPS, EPISODES = 6, 3
+USES = [LIBRARY_USE, LEARNING_USE]
 EPSILON = 0.048  # the tiny encoder's last latents lie 0.039 to 0.053 from the goal's
 
 LIAR = """
@@ -96,7 +97,7 @@ def test_the_latent_signal_never_sees_what_the_environment_says(practise):
     assert sum(int(record[2]) for record in records) == sum(flags)
     for told, out in outs.items():
         result = json.loads((out / "result.json").read_text())
-        assert (result["success_signal"], result["privileged"]) == ("latent", False)
+        assert (result["success_signal"], result["privileged"]) == ("latent", [])
         # What is reported stays the environment's verdict.
         assert {found["successes"] for found in result["evaluations"]} == {int(told)}
         assert {epoch["practice_success_rate"] for epoch in result["epochs"]} == {float(told)}
@@ -109,15 +110,15 @@ def test_the_simulators_signal_decides_and_is_called_privileged(practise):
     assert not same(networks, others)
     for out in outs:
         result = json.loads((out / "result.json").read_text())
-        assert (result["success_signal"], result["privileged"]) == ("simulator", True)
-        assert read_run(out).settings["privileged"] is True
+        assert (result["success_signal"], result["privileged"]) == ("simulator", USES)
+        assert read_run(out).settings["privileged"] == USES
 
 
 def test_without_reused_plans_the_policy_alone_is_left(practise, tmp_path):
     out = practise("run", True, reuse_plans=False)
     left = load_finetuned(out / "finetuned" / "A.safetensors", load_checkpoint(tmp_path / "tiny"))
     assert left.library.plans == [] and len(left.goals)
-    assert left.figures["privileged"] is True  # it learned from successes
+    assert left.figures["privileged"] == [LEARNING_USE]
 
 
 def test_the_latent_signal_is_the_rewards_threshold(tmp_path):

@@ -15,9 +15,10 @@ from ptp_interfaces.msg import EpisodeStatus, SubgoalPlan
 from ptp_core.config import PlannerConfig
 from ptp_core.errors import ConfigError
 from ptp_core.planners.base import Plan, PlanFeedback, Planner
-from ptp_core.planners.factory import make_planner, planner_config
+from ptp_core.planners.factory import make_planner, planner_settings
 from ptp_core.planners.plan_library import PlanLibrary, PlanLibraryPlanner, StoredPlan
 from ptp_core.practice.finetuned import FineTunedPlanner, FineTunedPolicies
+from ptp_core.practice.methods import method_named, planner_of
 from ptp_core.training.checkpoint import Checkpoint
 from ptp_nodes.live import LiveNetworks
 from ptp_nodes.networks import (
@@ -42,11 +43,15 @@ CHECKPOINT = "checkpoint"  # preset: the settings that the checkpoint was made w
 
 @dataclass(frozen=True)
 class PlannerParameters(PolicyNetworkParameters):
-    """Parameters of the planner node; ``planner.*`` override single settings of the preset."""
+    """Parameters of the planner node; ``planner.*`` override single settings of the preset.
+
+    The method says what a plan is made up of, the preset how hard is searched for it.
+    """
 
     preset: str = parameter(
         CHECKPOINT,
-        "planner settings: paper, fast, descent, best, checkpoint (its own) or a training YAML",
+        "how hard is searched: paper, fast, descent, best, checkpoint (as its own settings say) "
+        "or a training YAML",
     )
     threads: int = parameter(
         2, "threads that share a plan; plans do not depend on their number", minimum=1
@@ -55,6 +60,7 @@ class PlannerParameters(PolicyNetworkParameters):
         "", "file of plans and how often they worked, with reuse_plans; empty: none"
     )
     reuse_plans: bool = practice_setting("reuse_plans")
+    success_signal: str = practice_setting("success_signal")
 
 
 class PlannerNode(ManagedNode):
@@ -98,15 +104,26 @@ class PlannerNode(ManagedNode):
             if self._policies is not None:
                 # A fine-tuned policy brings plans of its own, and nothing would judge these.
                 raise ConfigError("use a plan library or fine-tuned policies, not both")
-            self._library = PlanLibrary(self._checkpoint.encoder_id, Path(path))
-        self._planner(self.parameters.preset)
+            self._library = PlanLibrary(
+                self._checkpoint.encoder_id, Path(path), signal=self.parameters.success_signal
+            )
+        if method_named(self.parameters.method).plans:
+            self._planner(self.parameters.preset)
 
     def _planner(self, preset: str) -> Planner:
-        """The planner of a preset, made at its first use. Raises ConfigError."""
+        """The method's planner, searching as a preset says; made at its first use.
+
+        Raises ConfigError for a preset or settings that contradict the method.
+        """
         if preset not in self._planners:
-            stored = self._checkpoint.config.planner
-            config = stored if preset == CHECKPOINT else planner_config(preset)
-            config = apply_overrides(self, config, self._overrides)
+            name, stored = self.parameters.method, self._checkpoint.config.planner
+            if not method_named(name).plans:
+                raise ConfigError(f"method {name} pursues the goal itself: it has no plans")
+            given = None if preset == CHECKPOINT else planner_settings(preset)
+            config = planner_of(name, stored, given)
+            if self._overrides:
+                config = apply_overrides(self, config, self._overrides)
+                config = planner_of(name, stored, config)  # refuses another structure
             planner = make_planner(self._checkpoint, config, threads=self.parameters.threads)
             if self._library is not None:
                 planner = PlanLibraryPlanner(planner, self._library, explore=True)
@@ -160,7 +177,7 @@ class PlannerNode(ManagedNode):
         self._last_seconds = plan.seconds
         self.get_logger().info(
             f"plan {message.plan_id}: {message.count} subgoals, cost {plan.cost:.3f}, "
-            f"{plan.seconds:.2f} s ({preset})"
+            f"{plan.seconds:.2f} s ({self.parameters.method}, {preset})"
         )
         return PlanSubgoals.Result(plan=message)
 
@@ -202,7 +219,7 @@ class PlannerNode(ManagedNode):
             figures["plans_in_library"] = len(self._library.plans)
         if not self.active:
             return ERROR, str(self.problem), figures
-        return OK, f"preset {self.parameters.preset}", figures
+        return OK, f"{self.parameters.method}, preset {self.parameters.preset}", figures
 
 
 def main() -> int:

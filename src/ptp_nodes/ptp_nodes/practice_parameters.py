@@ -5,9 +5,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
+from ptp_core.practice.methods import DEFAULT_METHOD, ON_THE_GRAPH
 from ptp_core.practice.result import MAX_STEPS
 from ptp_nodes.plan_outcome import NONE, SIGNALS
 from ptp_nodes.practice_run import RunSettings
+from ptp_nodes.practice_setting import METHOD
 from ptp_ros.parameters import parameter
 
 
@@ -21,11 +23,7 @@ class PracticeParameters:
         "paper: the authors' fixed scenes; varied: everything moved a little",
         choices=("paper", "varied"),
     )
-    method: str = parameter(
-        "ptp",
-        "ptp: follow planned subgoals; model_free: pursue the goal directly",
-        choices=("ptp", "model_free"),
-    )
+    method: str = parameter(DEFAULT_METHOD, METHOD, choices=ON_THE_GRAPH)
     episodes: int = parameter(1, "episodes of each task", minimum=1)
     seed: int = parameter(0, "of scenes, plans and actions", minimum=0)
     max_steps: int = parameter(MAX_STEPS, "control steps an episode", minimum=1)

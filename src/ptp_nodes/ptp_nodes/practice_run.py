@@ -16,12 +16,14 @@ import numpy as np
 from ptp_interfaces.msg import EpisodeStatus, ErrorCode
 
 from ptp_core.data.files import write_atomically
+from ptp_core.practice.methods import method_named
 from ptp_core.practice.partial_results import PartialResults
 from ptp_core.practice.result import EpisodeResult
 from ptp_core.practice.seeds import EpisodeSeeds, episode_seeds
 from ptp_core.practice.summary import summarise
 from ptp_ros.errors import RequestError
 
+VERDICT = "success signal: the simulator's verdict on the scene, or a person's"
 KEPT = "episodes.jsonl"  # finished episodes, for a run that goes on
 STATES = {  # on the way to a verdict
     EpisodeStatus.RESETTING: "resetting the scene",
@@ -37,7 +39,7 @@ class RunSettings:
 
     tasks: tuple[str, ...]
     protocol: str
-    method: str  # ptp or model_free
+    method: str  # one of METHODS
     episodes: int  # of each task
     seed: int
     max_steps: int  # control steps an episode
@@ -195,7 +197,7 @@ class PracticeRun:
             "max_steps": settings.max_steps,
             # What plans and learning depend on; the success rates are the scene's verdicts.
             "success_signal": settings.success_signal,
-            "privileged": settings.success_signal == "simulator",
+            "privileged": [VERDICT] if settings.success_signal == "simulator" else [],
             "episodes_asked": settings.episodes,
             "mean_success_rate": sum(rates) / len(rates) if rates else None,
             "tasks": tasks,
@@ -209,7 +211,7 @@ class PracticeRun:
         self._report(EpisodeStatus.ENCODING, episode)
         table.encode()
         seconds = cost = None
-        if settings.method == "ptp":
+        if method_named(settings.method).plans:
             self._report(EpisodeStatus.PLANNING, episode)
             seconds, cost = table.plan(seeds.plan)
         table.record(episode)

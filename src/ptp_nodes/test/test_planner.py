@@ -26,7 +26,7 @@ from ptp_ros.topics import LATCHED, PLAN, PLAN_OUTCOME
 @pytest.fixture
 def start(graph, folder):
     def start(**values):
-        options = parameters({"checkpoint": str(folder), **values})
+        options = parameters({"checkpoint": str(folder), "method": "ptp", **values})
         return graph.add(PlannerNode(context=graph.context, parameter_overrides=options))
 
     return start
@@ -81,9 +81,36 @@ def test_another_seed_gives_another_plan(graph, start, request_):
 
 
 def test_settings_can_be_overridden_one_by_one(graph, start, request_):
-    start(**{"planner.subgoals": 4, "planner.levels": 2, "preset": "fast"})
-    message = plan(graph, request_).result.plan
-    assert (message.count, message.preset) == (4, "fast")
+    start(**{"planner.iterations": 1, "preset": "fast"})
+    feedback = []
+    message = plan(graph, request_, feedback).result.plan
+    assert (message.count, message.preset) == (8, "fast")
+    graph.wait(lambda: len(feedback) == 6, "feedback of 3 levels, 2 evaluations each")
+
+
+@pytest.mark.parametrize("preset", ["checkpoint", "fast"])
+def test_the_method_says_what_a_plan_is_made_up_of(graph, start, request_, preset):
+    start(method="ptp_single_subgoal", preset=preset)
+    feedback = []
+    message = plan(graph, request_, feedback).result.plan
+    assert message.count == 2  # the second is the goal
+    assert np.array_equal(message.codes[144:], request_.goal_codes)
+    graph.wait(lambda: feedback, "feedback")
+    assert {entry.levels for entry in feedback} == {1}
+
+
+def test_the_single_subgoal_is_the_default(graph, folder, request_):
+    options = parameters({"checkpoint": str(folder)})
+    graph.add(PlannerNode(context=graph.context, parameter_overrides=options))
+    assert plan(graph, request_).result.plan.count == 2
+
+
+def test_a_method_without_plans_makes_none(graph, start, request_):
+    node = start(method="model_free")
+    assert node.active
+    answer = plan(graph, request_)
+    assert answer.result.error_code == ErrorCode.BAD_REQUEST
+    assert "model_free pursues the goal itself" in answer.result.error_msg
 
 
 def test_every_planner_setting_is_a_parameter_with_its_description(start):
@@ -142,6 +169,11 @@ def test_nonsense_is_refused_with_its_reason_and_the_node_lives_on(graph, start,
     ("values", "code", "text"),
     [
         ({"preset": "quickest"}, ErrorCode.BAD_REQUEST, "neither a preset"),
+        (
+            {"planner.levels": 2},
+            ErrorCode.BAD_REQUEST,
+            'method ptp plans with "levels" 3, but the planner settings say 2',
+        ),
         ({"planner.samples": 0}, ErrorCode.BAD_REQUEST, "samples is 0; it must be at least 1"),
         ({"checkpoint": "/nowhere"}, ErrorCode.BAD_CHECKPOINT, "/nowhere: no checkpoint"),
         ({"checkpoint": ""}, ErrorCode.BAD_CHECKPOINT, "no checkpoint given"),
@@ -218,6 +250,21 @@ def test_without_reused_plans_every_episode_is_planned_anew(graph, start, reques
         costs.add(plan(graph, request_).result.plan.cost)
         outcomes.publish(EpisodeStatus(episode_id=f"run/{number}", success=True))
     assert len(costs) == 3 and not path.exists()
+
+
+def test_a_library_that_another_signal_judged_is_refused(graph, start, request_, tmp_path):
+    path = tmp_path / "plans.safetensors"
+    node = start(plan_library=str(path), success_signal="simulator")
+    outcomes = graph.publisher(EpisodeStatus, PLAN_OUTCOME, LATCHED)
+    request_.episode_id = "run/1"
+    plan(graph, request_)
+    outcomes.publish(EpisodeStatus(episode_id="run/1", success=True))
+    graph.wait(lambda: trials(path) == 1, "the verdict in the file")
+    graph.remove(node)
+    start(plan_library=str(path), success_signal="latent")
+    answer = plan(graph, request_)
+    assert answer.result.error_code == ErrorCode.BAD_CHECKPOINT
+    assert "judged by the success signal simulator, not by latent" in answer.result.error_msg
 
 
 def trials(path):

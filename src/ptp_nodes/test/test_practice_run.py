@@ -115,7 +115,7 @@ def test_the_summary_names_the_success_signal(signal):
     practice, _, _ = run(ScriptedTable(), success_signal=signal)
     summary = practice.summary()
     assert summary["success_signal"] == signal
-    assert summary["privileged"] is (signal == "simulator")
+    assert bool(summary["privileged"]) is (signal == "simulator")
 
 
 def test_the_summary_is_on_disk_after_every_episode(tmp_path):

@@ -30,6 +30,9 @@ from ptp_core.planners.plan_bandit import PlanBandit
 # done again also in scenes where the objects lie some centimetres elsewhere.
 NEAR = 3.0
 
+SIGNAL = "success_signal"  # in a file's header
+UNNAMED = "simulator"  # the signal of files that name none: the one of earlier releases
+
 
 @dataclass
 class StoredPlan:
@@ -46,12 +49,20 @@ class StoredPlan:
 class PlanLibrary:
     """Plans of one encoder. ``near``: how far, in L2, start and goal may be from a plan's own.
 
-    With ``path`` every change is kept there, atomically. Raises CheckpointError for a file that
-    is damaged or of another encoder.
+    ``signal`` names what judges the plans (`success_signal`); None: whatever a file says. With
+    ``path`` every change is kept there, atomically. Raises CheckpointError for a file that is
+    damaged, of another encoder, or whose plans another signal judged.
     """
 
-    def __init__(self, encoder_id: str, path: Path | None = None, near: float = NEAR) -> None:
+    def __init__(
+        self,
+        encoder_id: str,
+        path: Path | None = None,
+        near: float = NEAR,
+        signal: str | None = None,
+    ) -> None:
         self.plans: list[StoredPlan] = []
+        self.signal = signal
         self._encoder_id = encoder_id
         self._path = path
         self._near = near
@@ -93,17 +104,23 @@ class PlanLibrary:
 
     def save(self, path: Path) -> None:
         """Write every plan that was tried."""
-        content = save(self.tensors(), metadata={"encoder_id": self._encoder_id})
+        metadata = {"encoder_id": self._encoder_id, SIGNAL: self.signal or UNNAMED}
+        content = save(self.tensors(), metadata=metadata)
         write_atomically(path, lambda partial: partial.write_bytes(content))
 
     def load(self, path: Path) -> None:
         """Add the plans that `save` wrote. Raises CheckpointError."""
         try:
-            tensors = load_file(path)
-            with safe_open(path, framework="numpy") as file:
-                metadata = file.metadata() or {}  # JSON in the file's header
+            tensors, metadata = load_file(path), _metadata(path)
             if metadata["encoder_id"] != self._encoder_id:
                 raise CheckpointError(f"{path}: plans of another encoder: name another file")
+            said = metadata.get(SIGNAL, UNNAMED)
+            if self.signal not in (None, said):
+                raise CheckpointError(
+                    f"{path}: its plans were judged by the success signal {said}, not by "
+                    f"{self.signal}: name another file"
+                )
+            self.signal = said
             self.take(tensors)
         except (OSError, SafetensorError, KeyError, ValueError) as error:
             raise CheckpointError(f"{path}: no plan library ({error}); delete it") from error
@@ -137,6 +154,20 @@ class PlanLibrary:
     def _fits(self, plan: StoredPlan, start: torch.Tensor, goal: torch.Tensor) -> bool:
         apart = (torch.from_numpy(plan.ends) - torch.stack([start, goal]).cpu()).norm(dim=1)
         return bool((apart <= self._near).all())
+
+
+def signal_of(path: Path) -> str:
+    """The success signal that judged the plans of a file. Raises CheckpointError."""
+    try:
+        return _metadata(path).get(SIGNAL, UNNAMED)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path}: no plan library ({error})") from error
+
+
+def _metadata(path: Path) -> dict[str, str]:
+    """What `PlanLibrary.save` wrote into the header of the file, which is JSON."""
+    with safe_open(path, framework="numpy") as file:
+        return file.metadata() or {}
 
 
 class PlanLibraryPlanner:

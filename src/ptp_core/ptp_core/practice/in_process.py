@@ -85,7 +85,7 @@ class InProcessPractice:
             learning_rate=config.learning_rate,
             seed=config.seed,
         )
-        library = PlanLibrary(checkpoint.encoder_id)
+        library = PlanLibrary(checkpoint.encoder_id, signal=config.success_signal)
         self._knowledge = Knowledge(checkpoint.iql, self._search.buffers, library)
         self._resume()
         self._worlds = Workers(worlds, functools.partial(Actor, config))

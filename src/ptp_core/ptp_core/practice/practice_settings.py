@@ -19,6 +19,9 @@ Preset = Literal["ours", "paper"]
 SuccessSignal = Literal["simulator", "latent"]
 PRESETS: tuple[str, ...] = typing.get_args(Preset)
 
+LIBRARY_USE = "plan library: its plans are judged by the simulator's success"
+LEARNING_USE = "learning: the episodes that are learned from are chosen by the simulator's success"
+
 
 def setting(ours: Any, paper: Any, text: str) -> Any:
     """A field with its value in both presets; the default is ours."""
@@ -82,10 +85,12 @@ class PracticeSettings:
             raise ConfigError(f"learning_rate is {self.learning_rate}; it must be more than 0")
 
     @property
-    def privileged(self) -> bool:
-        """Whether what is learned or reused depends on what only the simulator knows."""
-        used = self.reuse_plans or self.learn_from == "successes"
-        return used and self.success_signal == "simulator"
+    def privileged(self) -> list[str]:
+        """Each use of what only the simulator knows, or the person at a real arm."""
+        if self.success_signal != "simulator":
+            return []
+        uses = {LIBRARY_USE: self.reuse_plans, LEARNING_USE: self.learn_from == "successes"}
+        return [text for text, used in uses.items() if used]
 
 
 @dataclass(frozen=True)
