@@ -55,4 +55,4 @@ def test_a_run_says_which_signal_it_had(tmp_path, capsys):
         found = json.loads((run / name).read_text())
         assert (found["success_signal"], found["privileged"]) == ("simulator", [LEARNING_USE])
     assert main(["practice", *words, "--out", str(tmp_path / "no"), "--reuse-plans"]) == 2
-    assert "model_free makes no plans that could be reused" in capsys.readouterr().err
+    assert "model_free does not plan, so there are no plans to reuse" in capsys.readouterr().err
