@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from ptp_interfaces.msg import ArmState, EpisodeStatus, StepInfo
 
-from ptp_core.planners.factory import make_planner
 from ptp_core.practice.controller import Controller
 from ptp_core.practice.episode import run_episode
+from ptp_core.practice.search import make_search
 from ptp_core.practice.seeds import episode_seeds
 from ptp_core.testing import tiny_checkpoint
 from ptp_core.training.checkpoint import load_checkpoint
@@ -38,6 +38,7 @@ def folder(tmp_path_factory):
 def in_process(folder, task, method):
     """Codes (N, 144), actions (N, 5) and result of one episode of the library's own loop."""
     checkpoint = load_checkpoint(folder)
+    search = make_search(method, checkpoint)
     codes, actions = [], []
 
     def note(seen, decision):
@@ -48,8 +49,8 @@ def in_process(folder, task, method):
     result = run_episode(
         env,
         checkpoint.vqvae,
-        Controller(checkpoint),
-        make_planner(checkpoint) if method == "ptp" else None,
+        Controller(checkpoint, search.follower),
+        search.planner,
         options={"task": task, "protocol": "varied"},
         seeds=episode_seeds(SEED, task, 0),
         max_steps=STEPS,
@@ -72,8 +73,9 @@ def on_the_graph(folder, method, output):
         states = graph.collect(ArmState, ARM_STATE, RECORDS)
         status = graph.collect(EpisodeStatus, EPISODE, LATCHED)
         add(SimBridgeNode, mode="lock_step")
-        for node in (EncoderNode, PlannerNode, PolicyNode):
-            add(node, checkpoint=str(folder))
+        add(EncoderNode, checkpoint=str(folder))
+        for node in (PlannerNode, PolicyNode):
+            add(node, checkpoint=str(folder), method=method)
         add(
             PracticeNode,
             tasks=list(TASKS),
@@ -96,11 +98,11 @@ def commands(states):
     return {state.command.observation_seq: state.command for state in states if state.moved}
 
 
-@pytest.mark.parametrize("method", ["ptp", "model_free"])
+@pytest.mark.parametrize("method", ["ptp_single_subgoal", "ptp", "model_free"])
 def test_the_graph_acts_as_the_loop_in_process(folder, method, tmp_path):
     steps, answers = on_the_graph(folder, method, tmp_path)
     summary = json.loads((tmp_path / "summary.json").read_text())
-    assert summary["failures"] == []
+    assert (summary["failures"], summary["method"]) == ([], method)
     scale = ActionScale()
     for number, task in enumerate(TASKS):
         codes, actions, result = in_process(folder, task, method)
@@ -118,5 +120,5 @@ def test_the_graph_acts_as_the_loop_in_process(folder, method, tmp_path):
         assert run["seed"] == episode_seeds(SEED, task, 0).env
         assert run["subgoals_reached"] == result.subgoals_reached
         assert run["subgoals_timed_out"] == result.subgoals_timed_out
-        if method == "ptp":
+        if method != "model_free":
             assert run["final_cost"] == result.plan_cost

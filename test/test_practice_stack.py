@@ -4,6 +4,7 @@
 import json
 
 import pytest
+from safetensors.numpy import load_file
 
 from ptp_core.data.episodes.bag_reader import read_confirmed
 from ptp_core.data.episodes.definitions import Definitions
@@ -23,7 +24,7 @@ def start(up, checkpoint, tmp_path):
     def start(episodes):
         return up(
             *("practice", "task:=A", f"episodes:={episodes}", f"max_steps:={STEPS}"),
-            *("learn_from:=all", "updates_per_step:=1.0", f"checkpoint:={checkpoint}"),
+            *("preset:=paper", "reuse_plans:=true", f"checkpoint:={checkpoint}"),
             *(f"output:={tmp_path / 'out'}", f"params_file:={quick}"),
         )
 
@@ -38,6 +39,7 @@ def test_it_records_learns_and_goes_on_where_it_ended(start, checkpoint, tmp_pat
     session = Session(out / "recordings")
     assert [entry.steps for entry in session.entries()] == [STEPS] * EPISODES, stack.text
     summary = json.loads((out / "summary.json").read_text())
+    assert (summary["success_signal"], summary["privileged"]) == ("latent", [])
     labels = [run["success"] for run in summary["tasks"]["A"]["runs"]]
     assert [entry.label == "success" for entry in session.entries()] == labels
 
@@ -46,6 +48,9 @@ def test_it_records_learns_and_goes_on_where_it_ended(start, checkpoint, tmp_pat
     assert again.end() == 0, again.text
     assert "goes on after" in again.text and "in use" in again.text
     assert f"episode {EPISODES} of" not in again.text
+    # The planner was told how its plans ended; the last word may come too late.
+    records = [v for k, v in load_file(out / "plans.safetensors").items() if k.endswith("record")]
+    assert EPISODES + 3 - 2 <= sum(int(record[1]) for record in records) <= EPISODES + 3
     entries = session.entries()
     assert len(entries) == EPISODES + 3
     learned = load_checkpoint(out / "learner" / "checkpoint").manifest["metrics"]

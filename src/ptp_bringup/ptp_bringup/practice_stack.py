@@ -6,10 +6,23 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 from ptp_bringup.pieces import NETWORKS, absolute
 from ptp_bringup.sim_stack import SIM
-from ptp_bringup.stack import Argument, From, NodeSpec, Stack, flag
+from ptp_bringup.stack import AS_PRESET, Argument, From, NodeSpec, Stack, flag
+from ptp_core.practice.practice_settings import ABOUT, PRESETS, SettingAbout
+
+
+def _text(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _setting(about: SettingAbout) -> Argument:
+    """An argument for a setting of practice."""
+    choices = ("true", "false") if about.kind is bool else about.choices
+    return Argument(about.name, AS_PRESET, about.help, (AS_PRESET, *choices) if choices else ())
+
 
 DEFAULTS = {"episodes": "200", "mode": "lock_step", "view": "false"}  # other than those of SIM
 OWN = (
@@ -21,20 +34,8 @@ OWN = (
         "",
         "data set of ptp collect or ptp import-bag that part of each batch comes from",
     ),
-    Argument(
-        "learn_from",
-        "successes",
-        "successes: episodes that succeeded or in which a person helped; all: every one (paper)",
-        ("successes", "all"),
-    ),
-    Argument("updates_per_step", "0.25", "gradient steps for each practised step (paper: 1)"),
-    Argument("learning_rate", "0.00003", "of policy and values (paper: 0.0003)"),
-    Argument(
-        "explore",
-        "false",
-        "draw actions from the policy (paper) instead of its mean",
-        ("true", "false"),
-    ),
+    Argument("preset", PRESETS[0], "values of the settings that stand at preset", PRESETS),
+    *(_setting(about) for about in ABOUT),
     Argument("record_images", "true", "record the large pictures, too", ("true", "false")),
     Argument("learn", "true", "start the learner", ("true", "false")),
 )
@@ -58,12 +59,16 @@ def _node(spec: NodeSpec) -> NodeSpec:
         if not (isinstance(value, From) and value.argument in REPLACED)
     }
     if spec.name == "policy":
-        parameters["follower.sample_actions"] = From("explore", flag)
+        parameters["follower.sample_actions"] = From("actions", "sample".__eq__)
         parameters["keep_alive"] = 0.15  # the arm stands still when practice dies
     if spec.name == "planner":
         parameters["plan_library"] = From("output", inside("plans.safetensors"))
+        parameters["reuse_plans"] = From("reuse_plans", flag)
+        parameters["success_signal"] = From("success_signal")
     if spec.name == "practice":
         parameters |= {
+            **NETWORKS,
+            "success_signal": From("success_signal"),
             "output": From("output", absolute),
             "record": True,
             "resume": True,
@@ -78,6 +83,8 @@ def _node(spec: NodeSpec) -> NodeSpec:
 
 PRACTICE = Stack(
     name="practice",
+    presets={name: {about.name: _text(about.value(name)) for about in ABOUT} for name in PRESETS},
+    renamed={"explore": "actions:=sample or actions:=mean", "proven": "reuse_plans"},
     description="practise a task on the simulated table, and learn from it",
     arguments=(
         *(_argument(argument) for argument in SIM.arguments if argument.name not in REPLACED),
@@ -105,6 +112,7 @@ PRACTICE = Stack(
                 "folder": From("output", inside("learner")),
                 "demonstrations": From("demonstrations", absolute),
                 "learn_from": From("learn_from"),
+                "success_signal": From("success_signal"),
                 "updates_per_step": From("updates_per_step", float),
                 "learning_rate": From("learning_rate", float),
             },

@@ -16,13 +16,14 @@ from ptp_bringup.practice_stack import PRACTICE
 from ptp_bringup.shared import shared_root
 from ptp_bringup.stack import Argument, From, NodeSpec, Stack, flag
 from ptp_core.errors import ConfigError
+from ptp_core.practice.practice_settings import ABOUT
 from ptp_description import sawyer_urdf_path
 
 SIMULATED = "sim_joint"  # the robot whose table is simulated
 # Arguments and nodes that are those of other stacks.
 PRACTISED = (
     *("method", "planner", "episodes", "seed", "max_steps", "output", "demonstrations"),
-    *("learn_from", "updates_per_step", "learning_rate", "explore", "record_images"),
+    *("preset", *(about.name for about in ABOUT), "record_images"),
 )
 NODES = ("encoder", "planner", "policy", "practice", "recorder", "learner", "view")
 LOOKS = ("robot_state_publisher", "camera_transform", "rviz")
@@ -106,6 +107,8 @@ _CAMERA = next(spec for spec in CAMERA.nodes if spec.name == "camera")
 
 REAL = Stack(
     name="real",
+    presets=PRACTICE.presets,
+    renamed=PRACTICE.renamed,
     description="practise with an arm, and learn from it",
     arguments=(
         Argument(

@@ -14,6 +14,7 @@ from ptp_bringup.pieces import (
     robot_description,
 )
 from ptp_bringup.stack import Argument, From, NodeSpec, Stack, words
+from ptp_core.practice.methods import DEFAULT_METHOD, ON_THE_GRAPH
 
 # Pose of the simulated camera's optical frame: 0.5 m from (0.7, 0, -0.25), looking along -x and
 # 27 degrees down (ptp_sim.camera.CameraConfig).
@@ -22,6 +23,8 @@ SIM_CAMERA_POSE = (
     *("--qx", "0.602908", "--qy", "0.602908", "--qz", "-0.369462", "--qw", "-0.369462"),
     *("--frame-id", "base", "--child-frame-id", "camera_optical"),
 )
+
+METHOD = {"method": From("method")}
 
 SIM = Stack(
     name="sim",
@@ -36,14 +39,17 @@ SIM = Stack(
         ),
         Argument(
             "method",
-            "ptp",
-            "ptp: follow planned subgoals; model_free: pursue the goal picture directly",
-            ("ptp", "model_free"),
+            DEFAULT_METHOD,
+            "how subgoals come about. ptp_single_subgoal: one of the coarsest generator, then the "
+            "goal; ptp: the paper's three levels and eight subgoals; model_free: none, the policy "
+            "pursues the goal picture. The graph keeps no plan buffer",
+            ON_THE_GRAPH,
         ),
         Argument(
             "planner",
             "checkpoint",
-            "planner settings: checkpoint (its own), fast, descent, best, paper or a YAML file",
+            "how hard is searched for plans: checkpoint (as its own settings say), fast, descent, "
+            "best, paper or a YAML file whose levels and subgoals are the method's",
         ),
         Argument("episodes", "1", "episodes of each task"),
         Argument("seed", "0", "of scenes, plans and actions"),
@@ -96,9 +102,11 @@ SIM = Stack(
             "ptp_nodes",
             "planner",
             "planner",
-            {**NETWORKS, **SIM_CLOCK, **FINETUNED, "preset": From("planner")},
+            {**NETWORKS, **SIM_CLOCK, **FINETUNED, **METHOD, "preset": From("planner")},
         ),
-        NodeSpec("ptp_nodes", "policy", "policy", {**NETWORKS, **SIM_CLOCK, **FINETUNED}),
+        NodeSpec(
+            "ptp_nodes", "policy", "policy", {**NETWORKS, **SIM_CLOCK, **FINETUNED, **METHOD}
+        ),
         NodeSpec(
             "ptp_nodes",
             "practice",
@@ -107,7 +115,7 @@ SIM = Stack(
                 **SIM_CLOCK,
                 "tasks": From("task", words),
                 "protocol": From("protocol"),
-                "method": From("method"),
+                **METHOD,
                 "episodes": From("episodes", int),
                 "seed": From("seed", int),
                 "max_steps": From("max_steps", int),

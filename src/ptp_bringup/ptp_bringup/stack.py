@@ -17,7 +17,10 @@ from ptp_core.errors import ConfigError
 
 @dataclass(frozen=True)
 class Argument:
-    """What a user may set: ``name:=value`` on the command line."""
+    """What a user may set: ``name:=value`` on the command line.
+
+    A default of `AS_PRESET` stands for the value that the stack's ``presets`` have for it.
+    """
 
     name: str
     default: str
@@ -26,6 +29,7 @@ class Argument:
 
 
 Values = Mapping[str, str]
+AS_PRESET = "preset"
 
 
 @dataclass(frozen=True)
@@ -99,14 +103,19 @@ class Stack:
     description: str
     arguments: tuple[Argument, ...]
     nodes: tuple[NodeSpec, ...]
+    presets: Mapping[str, Values] = field(default_factory=dict)  # by the argument "preset"
+    renamed: Values = field(default_factory=dict)  # arguments of earlier releases
 
     def values(self, given: Values) -> dict[str, str]:
         """Given arguments and defaults together.
 
-        Raises ConfigError for an argument that does not exist or a value that is no choice.
+        What is `AS_PRESET` gets the value of the preset. Raises ConfigError for an argument that
+        does not exist, or had another name, and for a value that is no choice.
         """
         known = {argument.name: argument for argument in self.arguments}
         for name, value in given.items():
+            if name in self.renamed:
+                raise ConfigError(f"{self.name}: {name} is now {self.renamed[name]}")
             if name not in known:
                 near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
                 raise ConfigError(
@@ -116,7 +125,12 @@ class Stack:
             choices = known[name].choices
             if choices and value not in choices:
                 raise ConfigError(f'{name} is "{value}"; it must be one of {", ".join(choices)}')
-        return {name: given.get(name, argument.default) for name, argument in known.items()}
+        values = {name: given.get(name, argument.default) for name, argument in known.items()}
+        preset = self.presets[values["preset"]] if self.presets else {}
+        return {
+            name: preset[name] if name in preset and value == AS_PRESET else value
+            for name, value in values.items()
+        }
 
     def processes(self, given: Values) -> list[Process]:
         """What to start for the given arguments. Raises ConfigError and CheckpointError."""
@@ -124,7 +138,7 @@ class Stack:
         params_file = values.get("params_file", "")
         if params_file:
             _check_params_file(params_file)
-        defaults = {argument.name: argument.default for argument in self.arguments}
+        defaults = self.values({})
         found = []
         for spec in self._here(values):
             weak, strong = {}, {}

@@ -8,6 +8,7 @@ from ptp_bringup.stack import Argument, From, NodeSpec, Stack, flag, words
 from ptp_bringup.stacks import STACKS, stack_named
 from ptp_bringup.up import parse
 from ptp_core.errors import ConfigError
+from ptp_core.practice.practice_settings import preset
 
 STACK = Stack(
     "toy",
@@ -86,6 +87,65 @@ def test_nodes_can_be_shared_out_between_machines():
 @pytest.mark.parametrize("stack", STACKS.values(), ids=STACKS)
 def test_every_stack_can_be_shared_out(stack):
     assert {"only", "without"} <= {argument.name for argument in stack.arguments}
+
+
+PRESETS = {"ours": {"rate": "2.0", "mode": "mean"}, "paper": {"rate": "1.0", "mode": "sample"}}
+CHOSEN = Stack(
+    "chosen",
+    "a toy with presets",
+    (
+        Argument("preset", "ours", "which", ("ours", "paper")),
+        Argument("rate", "preset", "how fast"),
+        Argument("mode", "preset", "how", ("preset", "mean", "sample")),
+    ),
+    (NodeSpec("p", "worker", "hand", {"rate": From("rate", float), "mode": From("mode")}),),
+    PRESETS,
+    {"explore": "mode:=sample"},
+)
+
+
+@pytest.mark.parametrize(
+    ("given", "values"),
+    [
+        ({}, {"rate": 2.0, "mode": "mean"}),
+        ({"preset": "paper"}, {"rate": 1.0, "mode": "sample"}),
+        ({"preset": "paper", "mode": "mean"}, {"rate": 1.0, "mode": "mean"}),
+        # ros2 launch gives every argument.
+        ({"preset": "paper", "mode": "preset", "rate": "preset"}, {"rate": 1.0, "mode": "sample"}),
+    ],
+)
+def test_a_preset_sets_what_is_not_set(given, values):
+    (hand,) = CHOSEN.processes(given)
+    assert {**hand.defaults, **hand.explicit} == values
+
+
+def test_a_preset_that_was_asked_for_wins_over_the_file():
+    (hand,) = CHOSEN.processes({"preset": "paper"})
+    assert hand.explicit == {"rate": 1.0, "mode": "sample"}
+
+
+def test_an_old_argument_names_the_new_one():
+    with pytest.raises(ConfigError, match=r"^chosen: explore is now mode:=sample$"):
+        CHOSEN.processes({"explore": "true"})
+
+
+@pytest.mark.parametrize("stack", ["practice", "real"])
+def test_practice_on_the_graph_has_the_settings_of_practice_in_process(stack, tmp_path):
+    for name in ("ours", "paper"):
+        given = {"preset": name, "checkpoint": str(tmp_path), "learn": "true"}
+        processes = {p.spec.name: p for p in stack_named(stack).processes(given)}
+        found = {name: {**p.defaults, **p.explicit} for name, p in processes.items()}
+        wanted = preset(name)
+        learner = {key: found["learner"][key] for key in ("learn_from", "success_signal")}
+        assert learner == {
+            "learn_from": wanted.learn_from,
+            "success_signal": wanted.success_signal,
+        }
+        assert found["learner"]["updates_per_step"] == wanted.updates_per_step
+        assert found["learner"]["learning_rate"] == wanted.learning_rate
+        assert found["planner"]["reuse_plans"] is wanted.reuse_plans
+        assert found["practice"]["success_signal"] == wanted.success_signal
+        assert found["policy"]["follower.sample_actions"] is (wanted.actions == "sample")
 
 
 @pytest.mark.parametrize(

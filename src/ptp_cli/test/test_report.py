@@ -2,6 +2,7 @@
 """ptp report on real runs of tiny networks in the toy environment."""
 
 import csv
+import dataclasses
 import json
 import re
 import shutil
@@ -12,14 +13,18 @@ import cv2
 import numpy as np
 import pytest
 
+from ptp_cli.commands.practice import practice_settings
 from ptp_cli.main import main, make_parser
 from ptp_cli.report.figures import evaluation_curves, practice_curves, table
 from ptp_cli.report.gather import gather
+from ptp_cli.report.pictures import picture
 from ptp_cli.report.repeat import practice_command
 from ptp_core.errors import InputError
 from ptp_core.practice.evaluation import EvaluationConfig, evaluate
 from ptp_core.practice.in_process import InProcessPractice
+from ptp_core.practice.past_evaluation import PastEvaluation
 from ptp_core.practice.practice_config import PracticeConfig
+from ptp_core.practice.practice_settings import preset
 from ptp_core.practice.run_folder import read_run
 from ptp_core.practice.summary import pooled_interval
 from ptp_core.testing import tiny_checkpoint, tiny_config
@@ -37,7 +42,8 @@ def practise(folder, checkpoint, **changes):
     values = {"env": "ptp_core.toy_env:make_env", "env_kwargs": {"max_steps": STEPS}}
     values |= {"epochs": EPOCHS, "episodes": 2, "max_steps": STEPS, "evaluate_every": 2}
     values |= {"protocol": "varied", "checkpoint": checkpoint, "evaluation_episodes": 2}
-    practice = InProcessPractice(PracticeConfig(**{**values, **changes}), folder)
+    values |= dataclasses.asdict(preset("paper"))
+    practice = InProcessPractice(PracticeConfig(**values | changes), folder)
     try:
         practice.run(progress=False)
     finally:
@@ -290,3 +296,27 @@ def test_commands_do_the_runs_again(made, tmp_path):
     assert (args.protocol, args.max_steps, args.episodes) == ("varied", STEPS, 2)
     assert args.subgoal_steps == run.settings["follower"]["timeout"]
     assert (args.env, args.env_arg) == ("ptp_core.toy_env:make_env", [f"max_steps={STEPS}"])
+    assert "--preset paper" in practice_command(run)
+    settings = practice_settings(args)
+    assert settings == {name: run.settings[name] for name in settings}
+
+
+def test_commands_do_runs_of_earlier_releases_again(made):
+    run = read_run(made / "sweep" / "ptp" / "A" / "seed_1")
+    earlier = {**run.settings, "explore": False, "reuse_plans": True, "updates_per_step": 0.0}
+    del earlier["success_signal"], earlier["actions"]
+    command = practice_command(dataclasses.replace(run, settings=earlier))
+    settings = practice_settings(make_parser().parse_args(command.split()[1:]))
+    assert settings == {
+        **{"actions": "mean", "learn_from": "all", "reuse_plans": True},
+        **{"updates_per_step": 0.0, "learning_rate": 3e-4, "success_signal": "simulator"},
+    }
+
+
+def test_a_damaged_picture_is_told(made, tmp_path):
+    past = PastEvaluation.of_run(read_run(made / "sweep" / "ptp" / "A" / "seed_0"))
+    about = tmp_path / "pictures" / "ptp_seed_0" / "task_A.json"
+    about.parent.mkdir(parents=True)
+    about.write_text("{")
+    found = picture(past, tmp_path)
+    assert f"{about}: damaged" in found.why_not and found.strip is None

@@ -189,6 +189,9 @@ def test_terminal_and_file_show_how_runs_stand(write, tmp_path):
         ({"options": {"epochs": "many"}}, "options.epochs is 'many'; it must be a whole number"),
         ({"options": {"learn_from": "none"}}, "must be one of all, successes"),
         ({"options": {"reuse_plans": 1}}, "options.reuse_plans is 1; it must be true or false"),
+        ({"options": {"proven": True}}, "options.proven is now reuse_plans"),
+        ({"options": {"preset": "best"}}, "options.preset is 'best'; it must be one of ours"),
+        ({"options": {"updates_per_step": -1.0}}, "updates_per_step is -1.0"),
         ({"options": {"epochs": 0}}, "epochs is 0"),
         ({"options": {"checkpoint": "nowhere"}}, "nowhere: no checkpoint"),
         ({"methods": ["gcp"], "options": {"baselines": "nowhere"}}, "nowhere: no baselines for"),
@@ -212,10 +215,10 @@ def test_options_become_words_of_the_command_line(write, tmp_path):
         "--env-arg=x=1",
     }
     assert words < set(run.words)
-    assert (
-        "--reuse-plans"
-        not in runs_of(load_sweep(write(options={"reuse_plans": False})), tmp_path)[0].words
-    )
+    never = runs_of(load_sweep(write(options={"reuse_plans": False})), tmp_path)
+    assert "--no-reuse-plans" in never[0].words
+    # A method without plans has none to reuse.
+    assert [run.method for run in never if "--no-reuse-plans" not in run.words] == ["model_free"]
 
 
 def test_settings_of_ptps_planner_go_to_the_ptp_methods_alone(write, tmp_path):

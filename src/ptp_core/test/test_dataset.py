@@ -12,7 +12,7 @@ from ptp_core.config import DataConfig
 from ptp_core.data.collect import collect
 from ptp_core.data.dataset import Dataset, DatasetWriter
 from ptp_core.data.trajectory import Trajectory
-from ptp_core.errors import DatasetError, InputError
+from ptp_core.errors import ConfigError, DatasetError, InputError
 
 TOY = DataConfig(env="ptp_core.toy_env:make_env", trajectories=6, steps=12, workers=1)
 
@@ -127,6 +127,8 @@ def test_a_trajectory_of_wrong_contents_is_not_stored(tmp_path):
 def test_an_environment_that_cannot_teach_is_refused(tmp_path):
     with pytest.raises(InputError, match="cannot be imported"):
         run(dataclasses.replace(TOY, env="ptp_core.none:make_env"), tmp_path)
+    with pytest.raises(ConfigError, match=r"data\.env is not given"):
+        run(dataclasses.replace(TOY, env=""), tmp_path)
     with pytest.raises(DatasetError, match="ended trajectory 0 after 5 steps"):
         run(dataclasses.replace(TOY, env_kwargs={"max_steps": 5}), tmp_path)
 

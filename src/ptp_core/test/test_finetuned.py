@@ -13,6 +13,7 @@ from ptp_core.practice.evaluation import EvaluationConfig, evaluate
 from ptp_core.practice.finetuned import FineTunedPolicies
 from ptp_core.practice.in_process import InProcessPractice
 from ptp_core.practice.practice_config import PracticeConfig
+from ptp_core.practice.practice_settings import preset
 from ptp_core.testing import tiny_checkpoint, tiny_config, tiny_finetuned
 from ptp_core.training.checkpoint import load_checkpoint
 
@@ -57,7 +58,12 @@ def test_the_goal_picks_the_policy_that_practised_it(checkpoint, tmp_path):
 @pytest.mark.parametrize("method", ["ptp", "model_free"])
 def test_what_practice_leaves_acts_as_its_last_evaluation_did(folder, tmp_path, method):
     config = PracticeConfig(
-        **RUN, checkpoint=folder, epochs=2, episodes=2, evaluation_episodes=1, method=method
+        **{**RUN, **dataclasses.asdict(preset("paper", reuse_plans=method == "ptp"))},
+        checkpoint=folder,
+        epochs=2,
+        episodes=2,
+        evaluation_episodes=1,
+        method=method,
     )
     practice = InProcessPractice(config, tmp_path)
     try:

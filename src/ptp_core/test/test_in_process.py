@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from ptp_core.errors import CheckpointError, ConfigError, InputError, PlanCancelled
 from ptp_core.practice.in_process import InProcessPractice
 from ptp_core.practice.practice_config import PracticeConfig
+from ptp_core.practice.practice_settings import preset
 from ptp_core.testing import tiny_baselines, tiny_checkpoint, tiny_config
 from ptp_core.training.checkpoint import load_checkpoint
 
@@ -32,7 +33,7 @@ def settings(folder, **changes):
     values |= {"epochs": 3, "episodes": EPISODES, "max_steps": STEPS, "evaluation_episodes": 1}
     values |= {"protocol": "varied", "checkpoint": folder, "evaluate_every": 2}
     values |= {"method": "ptp", "follower": tiny_config().follower}
-    return PracticeConfig(**{**values, **changes})
+    return PracticeConfig(**{**dataclasses.asdict(preset("paper")), **values, **changes})
 
 
 def practise(config, out, worlds=0, threads=1, **options):

@@ -4,10 +4,11 @@
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import load_file, save_file
 
 from ptp_core.errors import CheckpointError
 from ptp_core.planners.base import Plan
-from ptp_core.planners.plan_library import PlanLibrary, PlanLibraryPlanner
+from ptp_core.planners.plan_library import PlanLibrary, PlanLibraryPlanner, signal_of
 
 ENCODER = "e" * 64
 START, GOAL = torch.zeros(720), torch.ones(720)
@@ -99,11 +100,33 @@ def test_records_survive_the_process(tmp_path):
     assert [p.successes for p in first.plans] == [p.successes for p in second.plans]
 
 
+def test_a_library_keeps_to_the_signal_that_judges_it(tmp_path):
+    path = tmp_path / "plans.safetensors"
+    practise(reusing(PlanLibrary(ENCODER, path, signal="latent")), lambda number: 1.0, 2)
+    assert signal_of(path) == "latent"
+    assert PlanLibrary(ENCODER, path).signal == "latent"
+    with pytest.raises(CheckpointError, match="success signal latent, not by simulator"):
+        PlanLibrary(ENCODER, path, signal="simulator")
+    save_file(load_file(path), path, metadata={"encoder_id": ENCODER})  # of an earlier release
+    assert signal_of(path) == "simulator"
+    PlanLibrary(ENCODER, path, signal="simulator")
+    with pytest.raises(CheckpointError, match="success signal simulator, not by latent"):
+        PlanLibrary(ENCODER, path, signal="latent")
+
+
 def test_a_file_that_does_not_fit_is_one_clear_error(tmp_path):
     path = tmp_path / "plans.safetensors"
     practise(reusing(PlanLibrary(ENCODER, path)), lambda number: 1.0, 2)
     with pytest.raises(CheckpointError, match="plans of another encoder"):
         PlanLibrary("f" * 64, path)
+    tensors = load_file(path)
+    another = {"encoder_id": "f" * 64, "note": f"made after those of {ENCODER}"}
+    save_file(tensors, path, metadata=another)
+    with pytest.raises(CheckpointError, match="plans of another encoder"):
+        PlanLibrary(ENCODER, path)
+    save_file(tensors, path)
+    with pytest.raises(CheckpointError, match="no plan library"):
+        PlanLibrary(ENCODER, path)
     path.write_bytes(path.read_bytes()[:50])
     with pytest.raises(CheckpointError, match="no plan library"):
         PlanLibrary(ENCODER, path)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Practice in process when something breaks: one clear error, and nothing finished is lost."""
 
+import dataclasses
 import json
 import multiprocessing
 import os
@@ -19,6 +20,7 @@ from ptp_core.data.encoded import EncodedDataset
 from ptp_core.errors import CheckpointError, DatasetError, InputError, PtpError, StorageError
 from ptp_core.practice.in_process import InProcessPractice
 from ptp_core.practice.practice_config import PracticeConfig
+from ptp_core.practice.practice_settings import preset
 from ptp_core.testing import tiny_checkpoint, tiny_config
 from ptp_core.training.checkpoint import load_checkpoint, save_again
 
@@ -49,6 +51,7 @@ def practise(folder, out, *, worlds=0, demonstrations=None, cancelled=None, epoc
         episodes=2,
         max_steps=STEPS,
         evaluation_episodes=1,
+        **dataclasses.asdict(preset("paper")),
     )
     practice = InProcessPractice(config, out, demonstrations, worlds=worlds)
     try:

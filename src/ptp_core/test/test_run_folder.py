@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a run's folder tells afterwards: how far it is, its figures, its last evaluation again."""
 
+import dataclasses
+
 import pytest
 
 from ptp_core.data.collect import environment_factory
@@ -9,6 +11,7 @@ from ptp_core.practice.again import EvaluationAgain
 from ptp_core.practice.in_process import InProcessPractice
 from ptp_core.practice.past_evaluation import PastEvaluation
 from ptp_core.practice.practice_config import PracticeConfig
+from ptp_core.practice.practice_settings import preset
 from ptp_core.practice.run_folder import count_epochs, is_run, read_run
 from ptp_core.practice.summary import pooled_interval, wilson_interval
 from ptp_core.testing import tiny_checkpoint, tiny_config
@@ -39,7 +42,8 @@ def practise(tmp_path, monkeypatch):
         values = {"env": "coin_env:make_env", "env_kwargs": {"max_steps": STEPS}, "epochs": 2}
         values |= {"episodes": 1, "max_steps": STEPS, "evaluation_episodes": EPISODES}
         values |= {"protocol": "varied", "checkpoint": tmp_path / "tiny", "seed": 5}
-        practice = InProcessPractice(PracticeConfig(**{**values, **changes}), tmp_path / "run")
+        values |= dataclasses.asdict(preset("paper"))
+        practice = InProcessPractice(PracticeConfig(**values | changes), tmp_path / "run")
         try:
             return practice.run(progress=False)
         finally:

@@ -25,10 +25,12 @@ from ptp_interfaces.srv import GetEpisode
 from ptp_core.data.demonstrations import encoded_demonstrations
 from ptp_core.errors import CheckpointError, InputError, PtpError
 from ptp_core.practice.learning_run import LearningRun
-from ptp_core.practice.online_learner import LEARNING_RATE, OnlineLearner, PracticeEpisode
+from ptp_core.practice.online_learner import OnlineLearner, PracticeEpisode
+from ptp_core.practice.success_signal import latent_success
 from ptp_core.shapes import ACTION_DIM
 from ptp_core.training.checkpoint import Checkpoint
 from ptp_nodes.networks import NetworkParameters, check_codes, check_encoder, load_networks
+from ptp_nodes.practice_setting import practice_setting
 from ptp_ros.client import Caller
 from ptp_ros.diagnostics import ERROR, OK, WARN, Diagnostics
 from ptp_ros.errors import RequestError
@@ -49,20 +51,15 @@ class LearnerParameters(NetworkParameters):
 
     folder: str = parameter("", "where state and checkpoints are kept, to go on after a restart")
     demonstrations: str = parameter(
-        "", "data set of demonstrations that half of each batch comes from; empty: practice alone"
+        "",
+        "data set of demonstrations; practice has iql.online_fraction of each batch (released "
+        "checkpoint: 0.6), with learn_from successes from 4,000 learned steps on and less "
+        "before; these have the rest; empty: practice alone",
     )
-    learn_from: str = parameter(
-        "all",
-        "all: every episode, as the paper; successes: those that succeeded, and those in which a "
-        "person helped",
-        choices=("all", "successes"),
-    )
-    updates_per_step: float = parameter(
-        1.0, "gradient steps for each practised step (paper: 1)", minimum=0.0, maximum=100.0
-    )
-    learning_rate: float = parameter(
-        LEARNING_RATE, "of policy and value networks", minimum=1e-7, maximum=1e-1
-    )
+    learn_from: str = practice_setting("learn_from")
+    success_signal: str = practice_setting("success_signal")
+    updates_per_step: float = practice_setting("updates_per_step", minimum=0.0, maximum=100.0)
+    learning_rate: float = practice_setting("learning_rate", minimum=1e-7, maximum=1e-1)
     publish_every: int = parameter(400, "gradient steps between two versions", minimum=1)
     save_minutes: float = parameter(2.0, "between two saves", minimum=0.01)
     seed: int = parameter(0, "of the batches", minimum=0)
@@ -223,17 +220,21 @@ class LearnerNode(ManagedNode):
                 continue
             try:
                 parts = [] if answer.dropped else segments(answer.episode, self._checkpoint)
+                learn = not answer.dropped and self._wanted(answer.episode)
             except PtpError as error:
                 self._leave_out(run, number, error)
             else:
-                run.add(parts, self._wanted(answer.episode))
+                run.add(parts, learn)
 
     def _wanted(self, episode: EpisodeRecord) -> bool:
-        return (
-            self.parameters.learn_from == "all"
-            or episode.label == EpisodeRecord.SUCCESS
-            or CartesianDelta.TELEOP in episode.sources
-        )
+        """Whether to learn from an episode whose parts were checked."""
+        if self.parameters.learn_from == "all" or CartesianDelta.TELEOP in episode.sources:
+            return True
+        if self.parameters.success_signal == "simulator":
+            return episode.label == EpisodeRecord.SUCCESS
+        goal = check_codes(episode.goal_codes, self._checkpoint, "episode's goal")[0]
+        last = np.asarray(episode.codes[-len(goal) :])
+        return episode.has_goal and latent_success(last, goal, self._checkpoint)
 
     def _leave_out(self, run: LearningRun, number: int, error: PtpError) -> None:
         self.get_logger().error(f"episode {number} is left out: {error}")

@@ -12,8 +12,10 @@ from ptp_interfaces.msg import ErrorCode
 
 from ptp_core.errors import CheckpointError
 from ptp_core.practice.finetuned import FineTunedPolicies
+from ptp_core.practice.methods import DEFAULT_METHOD, ON_THE_GRAPH
 from ptp_core.shapes import CODE_LENGTH
 from ptp_core.training.checkpoint import Checkpoint, load_checkpoint
+from ptp_nodes.practice_setting import METHOD
 from ptp_ros.errors import RequestError
 from ptp_ros.lifecycle import ManagedParameters
 from ptp_ros.parameters import parameter
@@ -30,6 +32,7 @@ class NetworkParameters(ManagedParameters):
 class PolicyNetworkParameters(NetworkParameters):
     """Parameters of a node that runs the networks which practice changes."""
 
+    method: str = parameter(DEFAULT_METHOD, METHOD, choices=ON_THE_GRAPH)
     finetuned: str = parameter(
         "", "folder of policies that practised one task each, taken for its goals; empty: none"
     )

@@ -13,10 +13,12 @@ from ptp_interfaces.action import PlanSubgoals
 from ptp_interfaces.msg import EpisodeStatus, SubgoalPlan
 
 from ptp_core.config import PlannerConfig
+from ptp_core.errors import ConfigError
 from ptp_core.planners.base import Plan, PlanFeedback, Planner
-from ptp_core.planners.factory import make_planner, planner_config
+from ptp_core.planners.factory import make_planner, planner_settings
 from ptp_core.planners.plan_library import PlanLibrary, PlanLibraryPlanner, StoredPlan
 from ptp_core.practice.finetuned import FineTunedPlanner, FineTunedPolicies
+from ptp_core.practice.methods import method_named, planner_of
 from ptp_core.training.checkpoint import Checkpoint
 from ptp_nodes.live import LiveNetworks
 from ptp_nodes.networks import (
@@ -26,6 +28,7 @@ from ptp_nodes.networks import (
     finetuned_policies,
     load_networks,
 )
+from ptp_nodes.practice_setting import practice_setting
 from ptp_ros.actions import Goal, SingleGoalServer
 from ptp_ros.diagnostics import ERROR, OK, Diagnostics
 from ptp_ros.images import array_to_image
@@ -33,25 +36,31 @@ from ptp_ros.lifecycle import ManagedNode
 from ptp_ros.overrides import apply_overrides, declare_overrides
 from ptp_ros.parameters import parameter
 from ptp_ros.run import run
-from ptp_ros.topics import CAMERA_FRAME, EPISODE, LATCHED, PLAN, PLAN_SUBGOALS
+from ptp_ros.topics import CAMERA_FRAME, LATCHED, PLAN, PLAN_OUTCOME, PLAN_SUBGOALS
 
 CHECKPOINT = "checkpoint"  # preset: the settings that the checkpoint was made with
 
 
 @dataclass(frozen=True)
 class PlannerParameters(PolicyNetworkParameters):
-    """Parameters of the planner node; ``planner.*`` override single settings of the preset."""
+    """Parameters of the planner node; ``planner.*`` override single settings of the preset.
+
+    The method says what a plan is made up of, the preset how hard is searched for it.
+    """
 
     preset: str = parameter(
         CHECKPOINT,
-        "planner settings: paper, fast, descent, best, checkpoint (its own) or a training YAML",
+        "how hard is searched: paper, fast, descent, best, checkpoint (as its own settings say) "
+        "or a training YAML",
     )
     threads: int = parameter(
         2, "threads that share a plan; plans do not depend on their number", minimum=1
     )
     plan_library: str = parameter(
-        "", "file of plans and how often they worked, which may be done again; empty: none"
+        "", "file of plans and how often they worked, with reuse_plans; empty: none"
     )
+    reuse_plans: bool = practice_setting("reuse_plans")
+    success_signal: str = practice_setting("success_signal")
 
 
 class PlannerNode(ManagedNode):
@@ -69,7 +78,7 @@ class PlannerNode(ManagedNode):
         self._plans = 0
         self._last_seconds = 0.0
         self._publisher = self.create_publisher(SubgoalPlan, PLAN, LATCHED)
-        self.create_subscription(EpisodeStatus, EPISODE, self._episode_changed, LATCHED)
+        self.create_subscription(EpisodeStatus, PLAN_OUTCOME, self._episode_ended, LATCHED)
         self._live = LiveNetworks(self)
         self._server = SingleGoalServer(self, PlanSubgoals, PLAN_SUBGOALS, self._plan)
         Diagnostics(self, self._status)
@@ -90,16 +99,31 @@ class PlannerNode(ManagedNode):
         self._live.use(self._checkpoint, self._policies)
         self._planners, self._tried = {}, None
         path = self.parameters.plan_library
-        if path:
-            self._library = PlanLibrary(self._checkpoint.encoder_id, Path(path))
-        self._planner(self.parameters.preset)
+        self._library = None
+        if path and self.parameters.reuse_plans:
+            if self._policies is not None:
+                # A fine-tuned policy brings plans of its own, and nothing would judge these.
+                raise ConfigError("use a plan library or fine-tuned policies, not both")
+            self._library = PlanLibrary(
+                self._checkpoint.encoder_id, Path(path), signal=self.parameters.success_signal
+            )
+        if method_named(self.parameters.method).plans:
+            self._planner(self.parameters.preset)
 
     def _planner(self, preset: str) -> Planner:
-        """The planner of a preset, made at its first use. Raises ConfigError."""
+        """The method's planner, searching as a preset says; made at its first use.
+
+        Raises ConfigError for a preset or settings that contradict the method.
+        """
         if preset not in self._planners:
-            stored = self._checkpoint.config.planner
-            config = stored if preset == CHECKPOINT else planner_config(preset)
-            config = apply_overrides(self, config, self._overrides)
+            name, stored = self.parameters.method, self._checkpoint.config.planner
+            if not method_named(name).plans:
+                raise ConfigError(f"method {name} pursues the goal itself: it has no plans")
+            given = None if preset == CHECKPOINT else planner_settings(preset)
+            config = planner_of(name, stored, given)
+            if self._overrides:
+                config = apply_overrides(self, config, self._overrides)
+                config = planner_of(name, stored, config)  # refuses another structure
             planner = make_planner(self._checkpoint, config, threads=self.parameters.threads)
             if self._library is not None:
                 planner = PlanLibraryPlanner(planner, self._library, explore=True)
@@ -108,13 +132,11 @@ class PlannerNode(ManagedNode):
             self._planners[preset] = planner
         return self._planners[preset]
 
-    def _episode_changed(self, status: EpisodeStatus) -> None:
-        if self._tried is None or status.episode_id != self._tried[0]:
-            return
-        if status.state in (EpisodeStatus.JUDGED, EpisodeStatus.FAILED):
+    def _episode_ended(self, outcome: EpisodeStatus) -> None:
+        """Note how the newest plan did; ``success`` is what the success signal says."""
+        if self._tried is not None and outcome.episode_id == self._tried[0]:
             (_, plan), self._tried = self._tried, None
-            if status.state == EpisodeStatus.JUDGED:
-                self._library.judge(plan, status.success)
+            self._library.judge(plan, outcome.success)
 
     def _plan(self, goal: Goal) -> PlanSubgoals.Result:
         self.require_active()
@@ -155,7 +177,7 @@ class PlannerNode(ManagedNode):
         self._last_seconds = plan.seconds
         self.get_logger().info(
             f"plan {message.plan_id}: {message.count} subgoals, cost {plan.cost:.3f}, "
-            f"{plan.seconds:.2f} s ({preset})"
+            f"{plan.seconds:.2f} s ({self.parameters.method}, {preset})"
         )
         return PlanSubgoals.Result(plan=message)
 
@@ -197,7 +219,7 @@ class PlannerNode(ManagedNode):
             figures["plans_in_library"] = len(self._library.plans)
         if not self.active:
             return ERROR, str(self.problem), figures
-        return OK, f"preset {self.parameters.preset}", figures
+        return OK, f"{self.parameters.method}, preset {self.parameters.preset}", figures
 
 
 def main() -> int:

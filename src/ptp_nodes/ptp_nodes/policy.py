@@ -14,6 +14,7 @@ from ptp_interfaces.msg import ArmState, CartesianDelta, ErrorCode, Latent, Step
 
 from ptp_core.config import FollowerConfig
 from ptp_core.practice.controller import ActResult, Controller
+from ptp_core.practice.methods import method_named
 from ptp_core.training.checkpoint import Checkpoint
 from ptp_nodes.keep_alive import KeepAlive, wait_for_reader
 from ptp_nodes.live import LiveNetworks
@@ -55,7 +56,7 @@ SCALARS = ("latency_ms", "inference_ms", "distance", "subgoal", "weights_version
 
 @dataclass(frozen=True)
 class PolicyParameters(PolicyNetworkParameters):
-    """Parameters of the policy node; ``follower.*`` override the checkpoint's settings."""
+    """Parameters of the policy node; ``follower.*`` override the method's settings."""
 
     translation: float = parameter(
         DEFAULT_SCALE.translation, "m that an action of 1 asks for", minimum=1e-4, maximum=0.1
@@ -125,7 +126,8 @@ class PolicyNode(ManagedNode):
 
     def _configure(self) -> None:
         self._checkpoint = load_networks(self.parameters)
-        config = apply_overrides(self, self._checkpoint.config.follower, self._overrides)
+        stored = method_named(self.parameters.method).follower(self._checkpoint.config.follower)
+        config = apply_overrides(self, stored, self._overrides)
         policies = finetuned_policies(self.parameters, self._checkpoint)
         self._controller = Controller(self._checkpoint, config, policies)
         self._live.use(self._checkpoint, policies)

@@ -8,6 +8,7 @@ import threading
 import time
 import traceback
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,9 @@ from ptp_nodes.arm_ready import ArmReady
 from ptp_nodes.goals import goal_picture
 from ptp_nodes.keep_alive import SignsOfLife
 from ptp_nodes.pace import Pace
+from ptp_nodes.plan_outcome import PlanOutcome
 from ptp_nodes.practice_parameters import PracticeParameters
-from ptp_nodes.practice_run import Acted, Episode, PracticeRun, Verdict
+from ptp_nodes.practice_run import STATES, Acted, Episode, PracticeRun, Verdict
 from ptp_nodes.recording import Recording
 from ptp_nodes.tally import NAMES, Tally
 from ptp_ros.client import Caller
@@ -53,12 +55,6 @@ from ptp_ros.topics import (
     RESET_SCENE,
 )
 
-STATES = {
-    EpisodeStatus.RESETTING: "resetting the scene",
-    EpisodeStatus.ENCODING: "encoding the goal picture",
-    EpisodeStatus.PLANNING: "planning",
-    EpisodeStatus.ACTING: "acting",
-}
 PROGRESS_PERIOD = 2.0  # s between lines on the way
 
 
@@ -93,6 +89,7 @@ class PracticeNode(Node):
         self._awaited: float = 0  # the observation whose news somebody waits for
         self._latencies: list[float] = []
         self._last_line = 0.0
+        self._outcome = PlanOutcome(self, settings.success_signal, settings.checkpoint)
         self._run = PracticeRun(
             settings.run_settings(),
             self,
@@ -158,13 +155,8 @@ class PracticeNode(Node):
         request.resize = bool(self._settings.goal_image)
         response = self._caller.service(self._encode_client, request, self._settings.patience)
         self._goal = response.latent
-        self._caller.until(
-            lambda: self._newest().seq >= self._first_seq,
-            self._settings.patience,
-            f"the latent of observation {self._first_seq}",
-        )
+        self._start = self._latent_of(self._first_seq)
         self._awaited = math.inf  # what comes while the arm acts wakes nobody
-        self._start = self._newest()
         if self._start.error_code != ErrorCode.NONE:
             raise RequestError(self._start.error_code, self._start.error_msg)
 
@@ -211,6 +203,11 @@ class PracticeNode(Node):
         if self._recording is not None:
             number = self._recording.save(success, self._last_seq)
             self.get_logger().info(f"recorded as number {number}")
+
+    def tell(self, judged: bool) -> None:
+        """Tell the planner how its plan ended, by the success signal."""
+        last = partial(self._latent_of, self._last_seq)
+        self._outcome.tell(self._episode_id, judged, last, self._goal)
 
     def act(self, seed: int, max_steps: int, planned: bool) -> Acted:
         """Follow the plan, or pursue the goal itself, to the last step."""
@@ -269,6 +266,12 @@ class PracticeNode(Node):
         return self._caller.service(
             client, request, self._settings.scene_patience or patience, appears=patience
         )
+
+    def _latent_of(self, seq: int) -> Latent:
+        """The latent of observation ``seq``, or a later one."""
+        what, patience = f"the latent of observation {seq}", self._settings.patience
+        self._caller.until(lambda: self._newest().seq >= seq, patience, what)
+        return self._newest()
 
     # Callbacks.
 

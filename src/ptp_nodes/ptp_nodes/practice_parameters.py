@@ -5,8 +5,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
+from ptp_core.practice.methods import DEFAULT_METHOD, ON_THE_GRAPH
 from ptp_core.practice.result import MAX_STEPS
+from ptp_nodes.plan_outcome import NONE, SIGNALS
 from ptp_nodes.practice_run import RunSettings
+from ptp_nodes.practice_setting import METHOD
 from ptp_ros.parameters import parameter
 
 
@@ -20,11 +23,7 @@ class PracticeParameters:
         "paper: the authors' fixed scenes; varied: everything moved a little",
         choices=("paper", "varied"),
     )
-    method: str = parameter(
-        "ptp",
-        "ptp: follow planned subgoals; model_free: pursue the goal directly",
-        choices=("ptp", "model_free"),
-    )
+    method: str = parameter(DEFAULT_METHOD, METHOD, choices=ON_THE_GRAPH)
     episodes: int = parameter(1, "episodes of each task", minimum=1)
     seed: int = parameter(0, "of scenes, plans and actions", minimum=0)
     max_steps: int = parameter(MAX_STEPS, "control steps an episode", minimum=1)
@@ -36,6 +35,13 @@ class PracticeParameters:
     )
     output: str = parameter("", "folder for summary.json; empty: none is written")
     resume: bool = parameter(False, "go on with what an earlier run left over in output")
+    success_signal: str = parameter(
+        NONE,
+        "what the planner's plan library is told of an episode's end; none: nothing; simulator: "
+        "PRIVILEGED, the verdict on the scene; latent: whether the last latent is near the goal's",
+        choices=SIGNALS,
+    )
+    checkpoint: str = parameter("", "folder of the checkpoint; for success_signal latent alone")
     record: bool = parameter(False, "let the recorder keep each episode")
     most_due: int = parameter(
         0,

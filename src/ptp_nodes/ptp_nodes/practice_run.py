@@ -16,13 +16,21 @@ import numpy as np
 from ptp_interfaces.msg import EpisodeStatus, ErrorCode
 
 from ptp_core.data.files import write_atomically
+from ptp_core.practice.methods import method_named
 from ptp_core.practice.partial_results import PartialResults
 from ptp_core.practice.result import EpisodeResult
 from ptp_core.practice.seeds import EpisodeSeeds, episode_seeds
 from ptp_core.practice.summary import summarise
 from ptp_ros.errors import RequestError
 
+VERDICT = "success signal: the simulator's verdict on the scene, or a person's"
 KEPT = "episodes.jsonl"  # finished episodes, for a run that goes on
+STATES = {  # on the way to a verdict
+    EpisodeStatus.RESETTING: "resetting the scene",
+    EpisodeStatus.ENCODING: "encoding the goal picture",
+    EpisodeStatus.PLANNING: "planning",
+    EpisodeStatus.ACTING: "acting",
+}
 
 
 @dataclass(frozen=True)
@@ -31,11 +39,12 @@ class RunSettings:
 
     tasks: tuple[str, ...]
     protocol: str
-    method: str  # ptp or model_free
+    method: str  # one of METHODS
     episodes: int  # of each task
     seed: int
     max_steps: int  # control steps an episode
     max_failures: int  # in a row, before the run is given up
+    success_signal: str = "none"  # what the plan library is told: none, simulator or latent
     resume: bool = False  # go on with the episodes that an earlier run in this folder left over
 
 
@@ -77,6 +86,9 @@ class Table(Protocol):
 
     def save(self, success: bool | None) -> None:
         """Save what was recorded; ``success`` None: it was broken off."""
+
+    def tell(self, judged: bool) -> None:
+        """Tell the planner how its plan ended, by the success signal."""
 
 
 @dataclass(frozen=True)
@@ -183,6 +195,9 @@ class PracticeRun:
             "protocol": settings.protocol,
             "seed": settings.seed,
             "max_steps": settings.max_steps,
+            # What plans and learning depend on; the success rates are the scene's verdicts.
+            "success_signal": settings.success_signal,
+            "privileged": [VERDICT] if settings.success_signal == "simulator" else [],
             "episodes_asked": settings.episodes,
             "mean_success_rate": sum(rates) / len(rates) if rates else None,
             "tasks": tasks,
@@ -196,7 +211,7 @@ class PracticeRun:
         self._report(EpisodeStatus.ENCODING, episode)
         table.encode()
         seconds = cost = None
-        if settings.method == "ptp":
+        if method_named(settings.method).plans:
             self._report(EpisodeStatus.PLANNING, episode)
             seconds, cost = table.plan(seeds.plan)
         table.record(episode)
@@ -211,6 +226,8 @@ class PracticeRun:
                 self._save_what_there_is()
             raise
         table.save(verdict.success)
+        if seconds is not None:
+            table.tell(verdict.success)
         return EpisodeResult(
             success=verdict.success,
             steps=acted.steps,

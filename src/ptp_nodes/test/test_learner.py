@@ -14,6 +14,7 @@ from ptp_interfaces.srv import GetEpisode
 from rclpy.node import Node
 
 from ptp_core.practice.live_weights import LiveWeights, WeightsUpdate
+from ptp_core.testing import tiny_checkpoint, tiny_config
 from ptp_core.training.checkpoint import load_checkpoint
 from ptp_nodes.learner import LearnerNode, segments
 from ptp_ros.errors import RequestError
@@ -87,7 +88,7 @@ def start(graph, folder, tmp_path):
 
     def start_(**changes):
         values = {"checkpoint": str(folder), "folder": str(tmp_path / "learner"), **changes}
-        values = {"publish_every": 4, **values}
+        values = {"publish_every": 4, "learn_from": "all", "updates_per_step": 1.0, **values}
         node = LearnerNode(context=graph.context, parameter_overrides=parameters(values))
         return graph.add(node)
 
@@ -167,6 +168,24 @@ def test_failures_can_be_left_aside_unless_a_person_helped(graph, recorder, star
     )
     graph.wait(lambda: updates and updates[-1].step == 3 * STEPS, "updates for every step")
     assert len(node._run.learner.online) == 2 * STEPS
+
+
+@pytest.mark.parametrize("label", [EpisodeRecord.FAILURE, EpisodeRecord.SUCCESS])
+def test_the_latent_signal_does_not_see_the_label(graph, recorder, tmp_path, start, label):
+    tiny_checkpoint(tmp_path / "strict", config=tiny_config(reward_epsilon=1e-3))
+    encoder = load_checkpoint(tmp_path / "strict").encoder_id
+    updates = graph.collect(PolicyUpdate, POLICY_UPDATE, LATCHED)
+    node = start(
+        checkpoint=str(tmp_path / "strict"), learn_from="successes", success_signal="latent"
+    )
+    reached = record(encoder, 0, label=label, has_goal=True)
+    reached.goal_codes = np.array(reached.codes[-144:])
+    elsewhere = record(encoder, 1, label=label, has_goal=True, goal_codes=reached.goal_codes)
+    aimless = record(encoder, 2, label=label, goal_codes=reached.goal_codes)
+    aimless.codes = np.array(reached.codes)
+    recorder.give(reached, elsewhere, aimless)
+    graph.wait(lambda: updates and updates[-1].step == 3 * STEPS, "updates for every step")
+    assert len(node._run.learner.online) == STEPS
 
 
 def test_weights_that_diverge_are_taken_back(graph, recorder, start, checkpoint):

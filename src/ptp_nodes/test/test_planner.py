@@ -15,17 +15,18 @@ from ptp_core.config import PlannerConfig
 from ptp_core.planners.factory import make_planner
 from ptp_core.planners.plan_library import PlanLibrary
 from ptp_core.practice.finetuned import save_finetuned
+from ptp_core.testing import tiny_finetuned
 from ptp_core.training.checkpoint import load_checkpoint
 from ptp_nodes.planner import PlannerNode
 from ptp_ros.images import image_to_array
 from ptp_ros.testing import parameters
-from ptp_ros.topics import EPISODE, LATCHED, PLAN
+from ptp_ros.topics import LATCHED, PLAN, PLAN_OUTCOME
 
 
 @pytest.fixture
 def start(graph, folder):
     def start(**values):
-        options = parameters({"checkpoint": str(folder), **values})
+        options = parameters({"checkpoint": str(folder), "method": "ptp", **values})
         return graph.add(PlannerNode(context=graph.context, parameter_overrides=options))
 
     return start
@@ -80,9 +81,36 @@ def test_another_seed_gives_another_plan(graph, start, request_):
 
 
 def test_settings_can_be_overridden_one_by_one(graph, start, request_):
-    start(**{"planner.subgoals": 4, "planner.levels": 2, "preset": "fast"})
-    message = plan(graph, request_).result.plan
-    assert (message.count, message.preset) == (4, "fast")
+    start(**{"planner.iterations": 1, "preset": "fast"})
+    feedback = []
+    message = plan(graph, request_, feedback).result.plan
+    assert (message.count, message.preset) == (8, "fast")
+    graph.wait(lambda: len(feedback) == 6, "feedback of 3 levels, 2 evaluations each")
+
+
+@pytest.mark.parametrize("preset", ["checkpoint", "fast"])
+def test_the_method_says_what_a_plan_is_made_up_of(graph, start, request_, preset):
+    start(method="ptp_single_subgoal", preset=preset)
+    feedback = []
+    message = plan(graph, request_, feedback).result.plan
+    assert message.count == 2  # the second is the goal
+    assert np.array_equal(message.codes[144:], request_.goal_codes)
+    graph.wait(lambda: feedback, "feedback")
+    assert {entry.levels for entry in feedback} == {1}
+
+
+def test_the_single_subgoal_is_the_default(graph, folder, request_):
+    options = parameters({"checkpoint": str(folder)})
+    graph.add(PlannerNode(context=graph.context, parameter_overrides=options))
+    assert plan(graph, request_).result.plan.count == 2
+
+
+def test_a_method_without_plans_makes_none(graph, start, request_):
+    node = start(method="model_free")
+    assert node.active
+    answer = plan(graph, request_)
+    assert answer.result.error_code == ErrorCode.BAD_REQUEST
+    assert "model_free pursues the goal itself" in answer.result.error_msg
 
 
 def test_every_planner_setting_is_a_parameter_with_its_description(start):
@@ -141,6 +169,11 @@ def test_nonsense_is_refused_with_its_reason_and_the_node_lives_on(graph, start,
     ("values", "code", "text"),
     [
         ({"preset": "quickest"}, ErrorCode.BAD_REQUEST, "neither a preset"),
+        (
+            {"planner.levels": 2},
+            ErrorCode.BAD_REQUEST,
+            'method ptp plans with "levels" 3, but the planner settings say 2',
+        ),
         ({"planner.samples": 0}, ErrorCode.BAD_REQUEST, "samples is 0; it must be at least 1"),
         ({"checkpoint": "/nowhere"}, ErrorCode.BAD_CHECKPOINT, "/nowhere: no checkpoint"),
         ({"checkpoint": ""}, ErrorCode.BAD_CHECKPOINT, "no checkpoint given"),
@@ -156,14 +189,14 @@ def test_a_wrong_setting_leaves_a_node_that_says_so(graph, start, request_, valu
 def test_a_plan_that_worked_is_kept_and_done_again(graph, start, request_, tmp_path):
     path = tmp_path / "plans.safetensors"
     node = start(plan_library=str(path))
-    episodes = graph.publisher(EpisodeStatus, EPISODE, LATCHED)
+    outcomes = graph.publisher(EpisodeStatus, PLAN_OUTCOME, LATCHED)
     plans = []
     for number in range(12):
         request_.seed, request_.episode_id = number, f"run/{number}"
-        plans.append(bytes(plan(graph, request_).result.plan.codes))
+        plans.append(plan(graph, request_).result.plan.cost)
         for episode in ("another", f"run/{number}"):
             status = EpisodeStatus(episode_id=episode, state=EpisodeStatus.JUDGED, success=True)
-            episodes.publish(status)
+            outcomes.publish(status)
         graph.wait(lambda count=number + 1: trials(path) == count, "the verdict in the file")
     assert 1 <= len(set(plans)) < 12
     graph.remove(node)
@@ -187,6 +220,51 @@ def test_a_goal_that_was_practised_is_planned_for_with_its_networks_and_plans(
     assert np.array_equal(np.reshape(found.codes, (found.count, 144)), planned.codes)
     version = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
     assert found.weights_version == version
+
+
+def test_plans_of_a_library_and_of_fine_tuned_policies_do_not_mix(
+    graph, start, folder, request_, tmp_path
+):
+    checkpoint = load_checkpoint(folder)
+    tiny_finetuned(tmp_path / "A.safetensors", checkpoint, torch.zeros(720), 1)
+    library = str(tmp_path / "plans")
+    node = start(finetuned=str(tmp_path), plan_library=library)
+    answer = plan(graph, request_)
+    assert (answer.status, answer.result.error_code) == (
+        GoalStatus.STATUS_ABORTED,
+        ErrorCode.BAD_REQUEST,
+    )
+    assert "a plan library or fine-tuned policies, not both" in answer.result.error_msg
+    graph.remove(node)
+    start(finetuned=str(tmp_path), plan_library=library, reuse_plans=False)
+    assert plan(graph, request_).status == GoalStatus.STATUS_SUCCEEDED
+
+
+def test_without_reused_plans_every_episode_is_planned_anew(graph, start, request_, tmp_path):
+    path = tmp_path / "plans.safetensors"
+    start(plan_library=str(path), reuse_plans=False)
+    outcomes = graph.publisher(EpisodeStatus, PLAN_OUTCOME, LATCHED)
+    costs = set()  # the tiny networks' plans have the same codes
+    for number in range(3):
+        request_.seed, request_.episode_id = number, f"run/{number}"
+        costs.add(plan(graph, request_).result.plan.cost)
+        outcomes.publish(EpisodeStatus(episode_id=f"run/{number}", success=True))
+    assert len(costs) == 3 and not path.exists()
+
+
+def test_a_library_that_another_signal_judged_is_refused(graph, start, request_, tmp_path):
+    path = tmp_path / "plans.safetensors"
+    node = start(plan_library=str(path), success_signal="simulator")
+    outcomes = graph.publisher(EpisodeStatus, PLAN_OUTCOME, LATCHED)
+    request_.episode_id = "run/1"
+    plan(graph, request_)
+    outcomes.publish(EpisodeStatus(episode_id="run/1", success=True))
+    graph.wait(lambda: trials(path) == 1, "the verdict in the file")
+    graph.remove(node)
+    start(plan_library=str(path), success_signal="latent")
+    answer = plan(graph, request_)
+    assert answer.result.error_code == ErrorCode.BAD_CHECKPOINT
+    assert "judged by the success signal simulator, not by latent" in answer.result.error_msg
 
 
 def trials(path):

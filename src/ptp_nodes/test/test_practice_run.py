@@ -41,6 +41,9 @@ class ScriptedTable:
     def save(self, success):
         self.calls.append(("save", success))
 
+    def tell(self, judged):
+        self.calls.append(("tell", judged))
+
     def act(self, seed, max_steps, planned):
         self.calls.append(("act", seed, max_steps, planned))
         if self._number in self._broken:
@@ -80,13 +83,14 @@ def test_an_episode_is_reset_planned_done_and_judged_with_its_own_seeds():
         ("act", seeds.policy, 9, True),
         ("judge",),
         ("save", False),
+        ("tell", False),
     ]
 
 
 def test_without_a_planner_the_goal_is_pursued_directly():
     table = ScriptedTable()
     practice, _, _ = run(table, tasks=("A",), episodes=1, method="model_free")
-    assert "plan" not in [call[0] for call in table.calls]
+    assert not {"plan", "tell"} & {call[0] for call in table.calls}
     assert table.calls[-3][3] is False
     assert practice.summary()["tasks"]["A"]["plan_seconds"] is None
 
@@ -104,6 +108,14 @@ def test_tasks_take_turns_and_successes_are_counted():
     judged = [fields for state, _, fields in reports if state == EpisodeStatus.JUDGED]
     assert [fields["success"] for fields in judged] == [True, False, False, True]
     assert reports[-1][0] == EpisodeStatus.FINISHED
+
+
+@pytest.mark.parametrize("signal", ["none", "simulator", "latent"])
+def test_the_summary_names_the_success_signal(signal):
+    practice, _, _ = run(ScriptedTable(), success_signal=signal)
+    summary = practice.summary()
+    assert summary["success_signal"] == signal
+    assert bool(summary["privileged"]) is (signal == "simulator")
 
 
 def test_the_summary_is_on_disk_after_every_episode(tmp_path):
@@ -143,7 +155,7 @@ def test_an_episode_is_recorded_from_before_its_first_step_to_after_its_verdict(
     table = ScriptedTable(wins=(0,))
     run(table, tasks=("A",), episodes=2)
     names = [call[0] for call in table.calls]
-    assert names == ["reset", "encode", "plan", "record", "act", "judge", "save"] * 2
+    assert names == ["reset", "encode", "plan", "record", "act", "judge", "save", "tell"] * 2
     assert [call[1] for call in table.calls if call[0] == "save"] == [True, False]
 
 

@@ -22,7 +22,9 @@ def goals_of(task: Task, world: TableWorld, count: int = GOALS_PER_TASK) -> list
     """Roll the scripted plan out until there are enough goals; only solved rollouts count."""
     goals = []
     for attempt in range(TRIES):
-        rng = np.random.default_rng([SEED, ord(task.name), attempt])
+        # One letter gives its code point, with which the stored goals were made.
+        number = int.from_bytes(task.name.encode(), "big")
+        rng = np.random.default_rng([SEED, number, attempt])
         scene = task.scene.with_(block_yaw=float(rng.uniform(0.0, 2 * np.pi)))
         try:
             goals.append(make_goal(world, scene, task, rng, len(goals) % AFTERMATH))

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The shipped goals come from the scripted plans, and a damaged file is named."""
 
+import dataclasses
 from importlib import resources
 
 import numpy as np
@@ -22,6 +23,14 @@ def test_shipped_goals_are_what_the_plans_give(name):
         assert np.abs(ours.state.can - theirs.state.can).max() < 0.01
         assert np.abs(ours.state.handle - theirs.state.handle).max() < 0.01
         assert np.mean(np.abs(ours.image.astype(int) - theirs.image) > 30) < 0.02
+
+
+def test_a_task_may_have_a_longer_name():
+    world = TableWorld()
+    named = dataclasses.replace(TASKS["B"], name="open_drawer")
+    (goal,) = goals_of(named, world, count=1)
+    world.close()
+    assert goal.image.shape == (48, 48, 3)
 
 
 def test_goals_survive_writing_and_reading(tmp_path):

@@ -63,6 +63,7 @@ def run_stack(name: str, settings: BenchSettings, given: dict[str, str]) -> dict
     ):
         given = {
             "task": TASK,
+            "method": "ptp",
             "planner": "fast",
             "output": folder,
             "checkpoint": str(settings.checkpoint_folder()),

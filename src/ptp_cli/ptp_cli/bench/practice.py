@@ -8,7 +8,8 @@ from statistics import median
 from ptp_cli.bench.control import CORES, TASK, run_stack
 from ptp_cli.bench.settings import BenchSettings, Figures
 from ptp_cli.bench.timing import available_cores, cores
-from ptp_core.planners.factory import planner_config
+from ptp_cli.options import ENV
+from ptp_core.planners.factory import planner_settings
 from ptp_core.practice.evaluation import EvaluationConfig, evaluate
 
 ROUNDS = 3
@@ -19,17 +20,17 @@ def measure(settings: BenchSettings) -> Figures:
 
     In turns, and the medians count: the speed of a shared machine changes from minute to minute.
     """
-    checkpoint = settings.load()  # a damaged checkpoint is an error now, not a minute's wait later
+    settings.load()  # a damaged checkpoint is an error now, not a minute's wait later
     used = min(CORES, available_cores())
     steps, episodes = settings.pick(400, 20), settings.pick(3, 1)
     config = EvaluationConfig(
         checkpoint=settings.checkpoint_folder(),
+        env=ENV,
         tasks=(TASK,),
         episodes=episodes,
         max_steps=steps,
-        method="ptp",  # as planner:=fast is on the graph
-        planner=planner_config("fast"),
-        follower=checkpoint.config.follower,
+        method="ptp",  # as on the graph
+        planner=planner_settings("fast"),
     )
     given = {"episodes": str(episodes), "max_steps": str(steps), "record_images": "false"}
     runs: dict[str, list[dict]] = {"alone": [], "graph": [], "learning": []}

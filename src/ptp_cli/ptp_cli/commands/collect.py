@@ -4,7 +4,10 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import sys
+
+from ptp_cli.options import ENV
 
 
 def add_parser(subparsers) -> None:
@@ -25,7 +28,9 @@ def add_parser(subparsers) -> None:
         "--trajectories", type=int, metavar="N", help="demonstrations in all (from the YAML)"
     )
     parser.add_argument(
-        "--env", metavar="MODULE:FACTORY", help="gymnasium environment (from the YAML)"
+        "--env",
+        metavar="MODULE:FACTORY",
+        help=f"gymnasium environment (default: the YAML's, else {ENV})",
     )
 
 
@@ -43,8 +48,11 @@ def run(args: argparse.Namespace) -> int:
     }
     overrides = {key: value for key, value in given.items() if value is not None}
     config = load_config(config_file(args.config), overrides)
+    data = config.data
+    if not data.env:
+        data = dataclasses.replace(data, env=ENV)
     try:
-        counts = collect(config.data, args.out)
+        counts = collect(data, args.out)
     except KeyboardInterrupt:
         print("stopped; repeat the command to go on", file=sys.stderr)
         return 130

@@ -60,7 +60,8 @@ def run(args: argparse.Namespace) -> int:
 
     from ptp_cli.demo.show import DemoSettings, show
     from ptp_cli.shared import config_file, released_checkpoint, released_finetuned
-    from ptp_core.planners.factory import PRESETS, planner_config
+    from ptp_core.planners.factory import PRESETS, planner_settings
+    from ptp_core.practice.methods import DEFAULT_METHOD, planner_of
     from ptp_core.training.checkpoint import load_checkpoint
     from ptp_sim.tasks import TASKS
 
@@ -70,7 +71,9 @@ def run(args: argparse.Namespace) -> int:
     planner = args.planner
     if planner not in (*PRESETS, "checkpoint"):
         planner = str(config_file(planner))
-        planner_config(planner)
+    checkpoint = load_checkpoint(args.checkpoint or released_checkpoint())
+    if planner != "checkpoint":  # what the nodes would refuse is an error now
+        planner_of(DEFAULT_METHOD, checkpoint.config.planner, planner_settings(planner))
     finetuned = None if args.finetuned == "none" else Path(args.finetuned)
     if args.finetuned == "released":
         released = released_finetuned()
@@ -82,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
         max_steps=args.max_steps,
         planner=planner,
         out=args.out,
-        checkpoint=load_checkpoint(args.checkpoint or released_checkpoint()),
+        checkpoint=checkpoint,
         finetuned=finetuned,
     )
     return show(settings)

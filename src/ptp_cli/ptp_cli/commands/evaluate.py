@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ptp_cli.options import ENV, add_options, run_settings
+from ptp_cli.renamed import add_renamed
 
 TABLE, DRIVER = "table", "arm_driver"
 SIMULATED = "sim_joint"  # the robot whose limits are those of the simulated table
@@ -79,6 +80,7 @@ def add_parser(subparsers) -> None:
         help="processes (default: one a core)",
     )
     add_options(parser)
+    add_renamed(parser, {"--proven": "--reuse-plans"})
 
 
 def run(args: argparse.Namespace) -> int:

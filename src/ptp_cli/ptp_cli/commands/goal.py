@@ -9,7 +9,7 @@ from pathlib import Path
 
 EPILOG = """\
 A goal is two files in a folder: NAME.npz with what the policy shall see, NAME.png to look at.
-  ptp up practice goal_image:=goals/NAME.png     reach it (either file)
+  ptp up real goal_image:=goals/NAME.png     reach it (either file); or ptp up sim
 """
 
 

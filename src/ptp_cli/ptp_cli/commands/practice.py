@@ -4,21 +4,33 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 from ptp_cli.options import add_options, run_settings
+from ptp_cli.renamed import add_renamed
+
+RENAMED = {
+    "--proven": "--reuse-plans",
+    "--explore": "--actions sample",
+}
 
 
 def add_parser(subparsers) -> None:
     """Add the subcommand to the ``ptp`` parser."""
+    from ptp_core.practice.practice_settings import ABOUT, PRESETS
+
     parser = subparsers.add_parser(
         "practice",
         help="practise a task without ROS",
         description="Act for an epoch while learning from those before it, again and again "
-        "(Algorithm 1 of the paper); measure success on other scenes before, after every tenth "
-        "epoch and at the end. DIR/result.json has the figures, DIR/checkpoint the networks. "
+        "(Algorithm 1 of the paper); measure success before, after every tenth epoch and at the "
+        "end, with seeds that practice does not use. Under the protocol paper these are other "
+        "noise in the same scene, under varied other scenes. The simulator judges success. "
+        "DIR/result.json has the figures, DIR/checkpoint the networks. "
         "Repeating an interrupted command goes on after its last epoch and ends as if it had not "
         "been interrupted. Figures do not depend on the number of worlds.",
     )
@@ -28,21 +40,20 @@ def add_parser(subparsers) -> None:
     add("--demonstrations", type=Path, metavar="DIR", help="data set that is learned from, too")
     add("--epochs", type=int, default=150, metavar="N", help="of 5 episodes (default: 150)")
     add("--episodes", type=int, default=5, metavar="N", help="of an epoch (default: 5)")
-    add("--updates-per-step", type=float, default=1.0, metavar="X", help="default: 1, the paper's")
-    add("--learning-rate", type=float, metavar="X", help="default: 3e-4, the paper's")
     add(
-        "--learn-from",
-        choices=("all", "successes"),
-        default="all",
-        help="episodes that are learned from (default: all, the paper's)",
+        "--preset",
+        choices=PRESETS,
+        default=PRESETS[0],
+        help="values of the settings below that are not given (default: %(default)s)",
     )
-    add(
-        "--actions",
-        choices=("sample", "mean"),
-        default="sample",
-        help="how practice acts; evaluation takes the mean (default: sample, the paper's)",
-    )
-    add("--reuse-plans", action="store_true", help="do plans again that worked; not in the paper")
+    for about in ABOUT:
+        name = f"--{about.name.replace('_', '-')}"
+        if about.kind is bool:
+            add(name, action=argparse.BooleanOptionalAction, help=about.help)
+        elif about.choices:
+            add(name, choices=about.choices, help=about.help)
+        else:
+            add(name, type=about.kind, metavar="X", help=about.help)
     add("--evaluate-every", type=int, default=10, metavar="N", help="epochs (default: 10)")
     add("--evaluation-episodes", type=int, default=50, metavar="N", help="default: 50")
     add(
@@ -66,6 +77,21 @@ def add_parser(subparsers) -> None:
         help="of the learner; auto takes a GPU where there is one (default: %(default)s)",
     )
     add_options(parser)
+    add_renamed(parser, RENAMED)
+
+
+def practice_settings(args: argparse.Namespace) -> dict[str, Any]:
+    """The preset's settings with the given ones on top, by the names of PracticeConfig.
+
+    Raises ConfigError for what cannot be meant.
+    """
+    from ptp_core.practice.methods import method_named
+    from ptp_core.practice.practice_settings import ABOUT, preset
+
+    given = {about.name: getattr(args, about.name) for about in ABOUT}
+    if given["reuse_plans"] is None and not method_named(args.method).plans:
+        given["reuse_plans"] = False  # the preset speaks of methods that plan
+    return dataclasses.asdict(preset(args.preset, **given))
 
 
 def run(args: argparse.Namespace) -> int:
@@ -75,7 +101,6 @@ def run(args: argparse.Namespace) -> int:
     from ptp_core.data.demonstrations import encoded_demonstrations
     from ptp_core.errors import InputError
     from ptp_core.practice.in_process import InProcessPractice
-    from ptp_core.practice.online_learner import LEARNING_RATE
     from ptp_core.practice.practice_config import PracticeConfig
     from ptp_core.training.checkpoint import load_checkpoint
 
@@ -86,14 +111,10 @@ def run(args: argparse.Namespace) -> int:
     torch.set_num_threads(1)  # of what acts here; the learner shares its networks out
     config = PracticeConfig(
         **run_settings(args),
+        **practice_settings(args),
         task=args.task,
         epochs=args.epochs,
         episodes=args.episodes,
-        updates_per_step=args.updates_per_step,
-        learning_rate=args.learning_rate or LEARNING_RATE,
-        learn_from=args.learn_from,
-        explore=args.actions == "sample",
-        reuse_plans=args.reuse_plans,
         evaluate_every=args.evaluate_every,
         evaluation_episodes=args.evaluation_episodes,
     )

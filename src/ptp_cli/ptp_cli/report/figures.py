@@ -58,7 +58,7 @@ class Row:
 
 
 def evaluation_curves(found: Found) -> Curves:
-    """Success on scenes that are not practised; offline epochs are 0 and below."""
+    """Success with seeds that practice does not use; offline epochs are 0 and below."""
     counts: dict[tuple[str, str], dict[int, list[Counts]]] = {}
     for run in found.runs:
         for entry in run.evaluations:

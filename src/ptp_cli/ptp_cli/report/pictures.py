@@ -18,7 +18,7 @@ from ptp_cli.demo.film import EVERY, Film, episode_name
 from ptp_cli.report import paper
 from ptp_core.data.collect import environment_factory
 from ptp_core.data.files import write_atomically
-from ptp_core.errors import PtpError
+from ptp_core.errors import InputError, PtpError
 from ptp_core.practice.past_evaluation import PastEvaluation
 
 if TYPE_CHECKING:
@@ -188,14 +188,21 @@ def _key(past: PastEvaluation) -> str:
 
 
 def _kept(about: Path, key: str, out: Path) -> Pictures | None:
-    """Pictures of an earlier report, where they are whole and of the same networks."""
+    """Pictures of an earlier report; None where there are none, or they are of other networks.
+
+    Raises InputError where the file that tells of them is damaged, and OSError.
+    """
+    if not about.exists():
+        return None
     try:
         values = json.loads(about.read_text(encoding="utf-8"))
         if values.pop("key") != key:
             return None
         found = Pictures(**values)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"{about}: damaged ({error!r}); delete it to make pictures anew"
+        ) from error
     files = [name for name in (found.strip, found.film) if name]
     return found if all((out / name).is_file() for name in files) else None
 

@@ -12,6 +12,7 @@ from typing import Any
 from ptp_cli.report.gather import Found
 from ptp_core.config import PlannerConfig, to_dict
 from ptp_core.config.control import STRUCTURE
+from ptp_core.practice.practice_settings import ABOUT, PRESETS
 from ptp_core.practice.run_folder import PracticeRun
 
 OWN = {"method", "task", "seed"}  # of a run: no setting of the whole
@@ -20,9 +21,6 @@ PLAIN = {
     "protocol": "paper",
     "episodes": 5,
     "max_steps": 400,
-    "updates_per_step": 1.0,
-    "learning_rate": 3e-4,
-    "learn_from": "all",
     "evaluate_every": 10,
     "evaluation_episodes": 50,
     "env": "ptp_sim.env:make_env",
@@ -85,13 +83,32 @@ def practice_command(run: PracticeRun) -> str:
         words += ["--env-arg", f"{name}={value}"]
     if settings.get("follower"):
         words += ["--subgoal-steps", str(settings["follower"]["timeout"])]
-    if settings.get("explore") is False:
-        words += ["--actions", "mean"]
-    if settings.get("reuse_plans"):
-        words.append("--reuse-plans")
+    words += _practice_words(settings)
     if settings.get("planner") and (preset := _preset(settings["planner"])):
         words += ["--planner", preset]
     return shlex.join([*words, "--out", str(run.folder)])
+
+
+def _practice_words(settings: dict[str, Any]) -> list[str]:
+    """Options for how it practised: the preset that is nearest, and what differs from it."""
+    # Runs of earlier releases: "explore" stood for the actions, the simulator was the signal.
+    values = {about.name: settings.get(about.name, about.paper) for about in ABOUT}
+    if "success_signal" not in settings:
+        values["success_signal"] = "simulator"
+        values["actions"] = "mean" if settings.get("explore") is False else "sample"
+    found = []
+    for preset in PRESETS:
+        words = [] if preset == PRESETS[0] else ["--preset", preset]
+        for about in ABOUT:
+            option, value = about.name.replace("_", "-"), values[about.name]
+            if value == about.value(preset):
+                continue
+            if about.kind is bool:
+                words.append(f"--{option}" if value else f"--no-{option}")
+            else:
+                words += [f"--{option}", str(value)]
+        found.append(words)
+    return min(found, key=len)
 
 
 def _preset(planner: dict[str, Any]) -> str | None:

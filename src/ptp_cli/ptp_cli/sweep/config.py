@@ -120,6 +120,8 @@ def _words(config: SweepConfig, method: str) -> list[str]:
     options = dict(config.options)
     if METHODS[method].search != "ptp":
         options.pop("planner", None)  # settings of the ptp methods, which others refuse
+    if not METHODS[method].plans:
+        options.pop("reuse_plans", None)
     return [
         *("--method", method, "--protocol", config.protocol),
         *("--threads", str(config.threads), "--worlds", str(config.worlds)),

@@ -11,7 +11,7 @@ from ptp_core.practice.run_folder import count_epochs, read_metrics, read_run
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Success on scenes that are not practised, after so many epochs."""
+    """Success with seeds that practice does not use, after so many epochs."""
 
     epoch: int
     successes: int

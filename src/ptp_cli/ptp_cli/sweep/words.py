@@ -7,6 +7,7 @@ import argparse
 from collections.abc import Mapping
 from typing import Any
 
+from ptp_cli.renamed import Renamed
 from ptp_core.errors import ConfigError
 
 # What the sweep itself says.
@@ -20,13 +21,24 @@ def option_words(options: Mapping[str, Any], source: str) -> list[str]:
     Numbers and text are values, true sets a switch, a list repeats the option or fills it, a
     mapping gives NAME=VALUE. Raises ConfigError that names ``source`` and what is accepted.
     """
-    known = {action.option_strings[-1].removeprefix("--"): action for action in _parser()._actions}
+    known = {
+        option.removeprefix("--"): action
+        for action in _parser()._actions
+        for option in action.option_strings
+        if option.startswith("--") and not option.startswith("--no-")
+    }
+    renamed = {
+        name: known.pop(name).now for name in list(known) if isinstance(known[name], Renamed)
+    }
     accepted = [name for name in known if name not in OURS]
     words: list[str] = []
     for key, value in options.items():
         name = str(key).replace("_", "-")
         if name in OURS:
             raise ConfigError(f"{source}: options.{key} is not an option but the sweep's own key")
+        if name in renamed:
+            now = renamed[name].removeprefix("--").replace("-", "_")
+            raise ConfigError(f"{source}: options.{key} is now {now}")
         if name not in accepted:
             names = ", ".join(entry.replace("-", "_") for entry in accepted)
             raise ConfigError(f'{source}: unknown key "options.{key}"; there are {names}')
@@ -39,6 +51,7 @@ def check_words(words: list[str]) -> int:
 
     Raises ConfigError, InputError and CheckpointError.
     """
+    from ptp_cli.commands.practice import practice_settings
     from ptp_cli.main import make_parser
     from ptp_cli.options import run_settings
     from ptp_core.errors import CheckpointError, InputError
@@ -47,6 +60,7 @@ def check_words(words: list[str]) -> int:
 
     args = make_parser().parse_args(words)
     settings = run_settings(args)
+    practice_settings(args)
     if not (settings["checkpoint"] / CHECKPOINT_FORMAT.manifest).is_file():
         raise CheckpointError(f"{settings['checkpoint']}: no checkpoint there")
     baselines = settings["baselines"]

@@ -16,7 +16,7 @@ from ptp_core.errors import ConfigError
 class DataConfig:
     """Demonstrations to collect: one primitive each, failures kept (authors' collector)."""
 
-    env: str = "ptp_sim.env:make_env"  # module:factory of a gymnasium environment
+    env: str = ""  # module:factory of a gymnasium environment; collecting needs one
     env_kwargs: dict[str, Any] = field(default_factory=dict)
     trajectories: int = 4000  # authors' code
     steps: int = 75  # actions a trajectory (authors' code; the paper says 5 to 150)
@@ -32,7 +32,7 @@ class DataConfig:
         require(self, "seed", 0)
         require(self, "workers", 1)
         require(self, "training_fraction", 0.0, 1.0)
-        if ":" not in self.env:
+        if self.env and ":" not in self.env:
             raise ConfigError(f'DataConfig.env is "{self.env}"; write it as module:factory')
 
 

@@ -22,7 +22,7 @@ from tqdm import tqdm
 from ptp_core.config import DataConfig
 from ptp_core.data.dataset import DatasetWriter
 from ptp_core.data.trajectory import Trajectory
-from ptp_core.errors import DatasetError, InputError
+from ptp_core.errors import ConfigError, DatasetError, InputError
 from ptp_core.shapes import ACTION_DIM, IMAGE_SIZE
 
 POLL_SECONDS = 1.0  # how often the parent looks whether its workers live
@@ -35,7 +35,10 @@ def collect(
 
     ``limit`` stops after that many new trajectories. Returns counts: total, new, and per
     primitive {"trajectories", "success_rate"} of the new ones. Ctrl-C leaves a usable folder.
+    Raises ConfigError without an environment, InputError for one that cannot be imported.
     """
+    if not config.env:
+        raise ConfigError("data.env is not given: name an environment as module:factory")
     make = environment_factory(config.env)
     env = make(**config.env_kwargs)
     try:

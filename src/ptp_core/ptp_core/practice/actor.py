@@ -24,6 +24,7 @@ from ptp_core.practice.online_learner import PracticeEpisode
 from ptp_core.practice.practice_config import PracticeConfig
 from ptp_core.practice.search import make_search
 from ptp_core.practice.seeds import APART, episode_seeds
+from ptp_core.practice.success_signal import counts_as_success
 from ptp_core.training.checkpoint import load_checkpoint
 
 WEIGHTS, BUFFERS, PLANS = "weights.safetensors", "buffers.safetensors", "plans.safetensors"
@@ -34,15 +35,16 @@ class Job:
     """An episode to play with the knowledge in ``state``; None: the checkpoint's."""
 
     index: int  # of the run's episodes, or of an evaluation's
-    evaluate: bool = False  # mean actions in a scene that is not practised
+    evaluate: bool = False  # mean actions, with seeds that practice does not use
     state: Path | None = None
 
 
 @dataclass(frozen=True)
 class Played:
-    """What came of a job; all but ``success`` is None where it was an evaluation."""
+    """What came of a job; what is for learning is None where it was an evaluation."""
 
-    success: bool
+    success: bool  # the simulator's verdict: for reports alone
+    counts: bool | None = None  # as a success, by the success signal: for library and learner
     episode: PracticeEpisode | None = None
     goal: torch.Tensor | None = None  # codes (144,)
     plan: Plan | None = None  # None also where the method does not plan
@@ -86,12 +88,12 @@ class Actor:
             config.method, checkpoint, config.planner, config.baselines, config.follower
         )
         follower = search.follower
-        sampled = dataclasses.replace(follower, sample_actions=config.explore)
+        sampled = dataclasses.replace(follower, sample_actions=config.actions == "sample")
         mean = dataclasses.replace(follower, sample_actions=False)
-        self._explorer = Controller(checkpoint, sampled)
+        self._practiser = Controller(checkpoint, sampled)
         self._controller = Controller(checkpoint, mean)
         self._planner = search.planner
-        library = PlanLibrary(checkpoint.encoder_id)
+        library = PlanLibrary(checkpoint.encoder_id, signal=config.success_signal)
         self._knowledge = Knowledge(checkpoint.iql, search.buffers, library)
         self._state: Path | None = None
         self._env = make_environment(config.env, config.env_kwargs)
@@ -110,7 +112,7 @@ class Actor:
         result = run_episode(
             self._env,
             self._checkpoint.vqvae,
-            self._controller if job.evaluate else self._explorer,
+            self._controller if job.evaluate else self._practiser,
             planner,
             options={"task": config.task, "protocol": config.protocol},
             seeds=episode_seeds(config.seed + APART * job.evaluate, config.task, job.index),
@@ -121,7 +123,10 @@ class Actor:
         if trace is None:
             return Played(result.success)
         again = planner.again if isinstance(planner, PlanLibraryPlanner) else None
-        return Played(result.success, trace.episode(), trace.goal, trace.plan, again)
+        counts = counts_as_success(
+            config.success_signal, result.success, result.final_distance, self._checkpoint
+        )
+        return Played(result.success, counts, trace.episode(), trace.goal, trace.plan, again)
 
     def close(self) -> None:
         """Free the environment."""

@@ -23,7 +23,7 @@ from ptp_core.data.collect import environment_factory, make_environment
 from ptp_core.data.files import write_atomically
 from ptp_core.errors import InputError
 from ptp_core.planners.plan_buffer import load_buffers, save_buffers
-from ptp_core.planners.plan_library import PlanLibrary, PlanLibraryPlanner
+from ptp_core.planners.plan_library import PlanLibrary, PlanLibraryPlanner, signal_of
 from ptp_core.planners.subgoal_controls import Subgoals
 from ptp_core.practice.controller import Controller
 from ptp_core.practice.episode import run_episode
@@ -47,7 +47,7 @@ class EvaluationConfig:
     """What to evaluate. Everything that an episode's result depends on stands here."""
 
     checkpoint: Path
-    env: str = "ptp_sim.env:make_env"  # module:factory
+    env: str  # module:factory of a gymnasium environment
     env_kwargs: dict[str, Any] = field(default_factory=dict)
     tasks: tuple[str, ...] = ("A", "B", "C")
     method: str = DEFAULT_METHOD  # one of METHODS
@@ -85,7 +85,7 @@ class EvaluationConfig:
             "plan_buffer": self.plan_buffer is not None,
             "reuse_plans_sha256": _sha256(self.reuse_plans),
             "finetuned_sha256": None if finetuned is None else finetuned.sha256,
-            "privileged": self.privileged,
+            "privileged": self._privileged(finetuned),
         }
 
     def search(self, checkpoint: Checkpoint) -> Search:
@@ -99,15 +99,15 @@ class EvaluationConfig:
             subgoals=self.subgoals,
         )
 
-    @property
-    def privileged(self) -> list[str]:
+    def _privileged(self, finetuned: FineTunedPolicies | None) -> list[str]:
         """Each signal that had a part in it and that no robot has; all are the simulator's."""
         signals = []
         if self.subgoals == "oracle":
             signals.append(ORACLE_SIGNAL)
-        if self.reuse_plans is not None:
+        if self.reuse_plans is not None and signal_of(self.reuse_plans) == "simulator":
             signals.append(LIBRARY_SIGNAL)
-        if self.finetuned is not None:
+        # Files of earlier releases do not say so, and all were.
+        if finetuned and any(one.figures.get("privileged", True) for one in finetuned.members):
             signals.append(FINETUNED_SIGNAL)
         return signals
 

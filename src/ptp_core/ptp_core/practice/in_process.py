@@ -85,7 +85,7 @@ class InProcessPractice:
             learning_rate=config.learning_rate,
             seed=config.seed,
         )
-        library = PlanLibrary(checkpoint.encoder_id)
+        library = PlanLibrary(checkpoint.encoder_id, signal=config.success_signal)
         self._knowledge = Knowledge(checkpoint.iql, self._search.buffers, library)
         self._resume()
         self._worlds = Workers(worlds, functools.partial(Actor, config))
@@ -137,7 +137,7 @@ class InProcessPractice:
             say(f"{len(played)} of {len(jobs)} episodes")
         acted = time.perf_counter()
         practised = [played[job] for job in jobs if not job.evaluate]
-        flags = [one.success or config.learn_from == "all" for one in practised]
+        flags = [bool(one.counts) or config.learn_from == "all" for one in practised]
         for one, learn in zip(practised, flags, strict=True):
             self._remember(one)
             learner.add(one.episode, learn=learn)
@@ -146,6 +146,7 @@ class InProcessPractice:
             "steps": learner.steps,
             "updates": learner.updates,
             "practice_success_rate": sum(one.success for one in practised) / len(practised),
+            "counted_as_success": sum(bool(one.counts) for one in practised),  # by the signal
             "learning_seconds": trained - began,
             "epoch_seconds": acted - began,
             "losses": losses,
@@ -180,7 +181,7 @@ class InProcessPractice:
             stored = library.add(played.plan, start, goal)
         else:
             stored = library.plans[played.again]
-        library.judge(stored, played.success)
+        library.judge(stored, bool(played.counts))
 
     def _evaluation(self, state: Path | None) -> list[Job]:
         count = self.config.evaluation_episodes
@@ -199,12 +200,16 @@ class InProcessPractice:
         evaluations = [epoch["evaluation"] for epoch in metrics if "evaluation" in epoch]
         evaluations.append({"epoch": len(metrics), **_successes(played)})
         result = {
+            "success_signal": self.config.success_signal,
+            "privileged": self.config.privileged,
             "epochs": metrics,
             "evaluations": evaluations,
             "updates": self._learner.updates,
             "losses": losses,
         }
         figures = {
+            "success_signal": self.config.success_signal,
+            "privileged": self.config.privileged,
             "practised_steps": self._learner.steps,
             "updates": self._learner.updates,
             "evaluations": evaluations,
@@ -212,10 +217,10 @@ class InProcessPractice:
         save_again(self._folder / CHECKPOINT, self._checkpoint, figures)
         finetuned = self._folder / FINETUNED / f"{self.config.task}.safetensors"
         finetuned.parent.mkdir(exist_ok=True)
-        knowledge, goals = self._knowledge, self._goals()
-        save_finetuned(
-            finetuned, knowledge.iql, goals, knowledge.library, self._checkpoint, figures
-        )
+        library, goals = self._knowledge.library, self._goals()
+        if not self.config.reuse_plans:
+            library = PlanLibrary(self._checkpoint.encoder_id)  # the policy alone was practised
+        save_finetuned(finetuned, self._knowledge.iql, goals, library, self._checkpoint, figures)
         text = json.dumps(result, indent=2) + "\n"
         write_atomically(self._folder / RESULT, lambda path: path.write_text(text, "utf-8"))
         shutil.rmtree(state)
@@ -249,6 +254,7 @@ class InProcessPractice:
             del values[name]
         files = self._checkpoint.manifest["files"]
         values |= {
+            "privileged": self.config.privileged,
             **self._search.settings,
             "follower": to_dict(self._search.follower),
             "checkpoint_sha256": {name: files[name]["sha256"] for name in sorted(files)},

@@ -80,6 +80,8 @@ METHODS = {
     "gcp": Method("gcp"),
     "leap": Method("leap"),
 }
+# Those that need no networks but the checkpoint's: what the graph can do.
+ON_THE_GRAPH = tuple(name for name, method in METHODS.items() if not method.needs_baselines)
 DEFAULT_METHOD = "ptp_single_subgoal"  # what the released checkpoint's settings are made for
 
 

@@ -22,11 +22,12 @@ from ptp_core.data.encoded import EncodedDataset
 from ptp_core.data.replay_buffer import CodeBatch, ReplayBuffer
 from ptp_core.errors import InputError
 from ptp_core.practice.live_weights import WeightsUpdate
+from ptp_core.practice.practice_settings import preset
 from ptp_core.training.checkpoint import Checkpoint
 from ptp_core.training.iql_stage import fill_buffer, make_batch
 from ptp_core.training.state import StageState
 
-LEARNING_RATE = 3e-4  # the paper's; pre-training may have ended on a decayed rate
+LEARNING_RATE = preset("paper").learning_rate  # pre-training may have ended on a decayed rate
 CAPACITY = 1_000_000  # online transitions, 316 bytes each (authors' code)
 PLENTY = 4_000  # practised steps from which on successes alone have their full part of a batch
 IDLE = 0.2  # of the scale; an action that asks the arm for less is waiting
@@ -49,8 +50,9 @@ class PracticeEpisode:
 def without_idling(episode: PracticeEpisode) -> PracticeEpisode:
     """The steps of an episode in which the arm or its gripper is told to move.
 
-    A step's next observation is then the one in which the next of these steps begins. Who
-    imitates waiting waits ever more. Ours, not in the paper.
+    A step's next observation is then the one in which the next of these steps begins: a transition
+    may span several control steps, and is discounted as one. A policy that imitates waiting waits
+    ever more. Ours, not in the paper.
     """
     actions = episode.actions
     grips = np.diff(actions[:, 4], prepend=actions[:1, 4])

@@ -10,15 +10,17 @@ from typing import Any, Literal
 from ptp_core.config import FollowerConfig
 from ptp_core.errors import InputError
 from ptp_core.practice.methods import DEFAULT_METHOD, PlannerSettings, method_named
-from ptp_core.practice.online_learner import LEARNING_RATE
+from ptp_core.practice.practice_settings import PracticeSettings
 from ptp_core.practice.result import MAX_STEPS
 
 
 @dataclass(frozen=True, kw_only=True)
-class PracticeConfig:
+class PracticeConfig(PracticeSettings):
     """What to practise, and how. Everything that a run's result depends on but the data."""
 
     checkpoint: Path
+    env: str  # module:factory of a gymnasium environment
+    env_kwargs: dict[str, Any] = field(default_factory=dict)
     task: str = "A"
     method: str = DEFAULT_METHOD  # one of METHODS
     protocol: Literal["paper", "varied"] = "paper"
@@ -26,20 +28,14 @@ class PracticeConfig:
     epochs: int = 150  # online epochs (paper)
     episodes: int = 5  # of an epoch: 2,000 steps (paper)
     max_steps: int = MAX_STEPS
-    updates_per_step: float = 1.0  # paper
-    learning_rate: float = LEARNING_RATE
-    learn_from: Literal["all", "successes"] = "all"  # paper: all
-    explore: bool = True  # practise with sampled actions, as the paper does
-    reuse_plans: bool = False  # do plans again that worked; ours, see PlanLibrary
     evaluate_every: int = 10  # epochs; 0 and the last are always evaluated
     evaluation_episodes: int = 50
     planner: PlannerSettings | None = None  # None: the checkpoint's; of the ptp methods alone
     baselines: Path | None = None  # folder of ptp pretrain-baselines; leap and gcp need it
     follower: FollowerConfig | None = None  # None: the checkpoint's with the method's timeout
-    env: str = "ptp_sim.env:make_env"  # module:factory
-    env_kwargs: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         method = method_named(self.method)
         if not method.practises:
             raise InputError(f"{self.method} learns from demonstrations alone: only evaluate it")

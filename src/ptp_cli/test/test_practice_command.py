@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`ptp practice` takes a preset, single settings on top of it, and names what is called anew."""
+
+import json
+
+import pytest
+
+from ptp_cli.commands.practice import practice_settings
+from ptp_cli.main import main, make_parser
+from ptp_core.practice.practice_settings import LEARNING_USE, preset
+from ptp_core.testing import tiny_checkpoint, tiny_config
+
+
+def settings(*words):
+    args = make_parser().parse_args(["practice", "--out", "run", *words])
+    return practice_settings(args)
+
+
+def test_ours_is_the_default_and_single_settings_go_on_top_of_a_preset():
+    assert settings() == vars(preset("ours"))
+    assert settings("--preset", "paper") == vars(preset("paper"))
+    words = ("--preset", "paper", "--updates-per-step", "0.5", "--reuse-plans")
+    words += ("--success-signal", "simulator")
+    expected = preset("paper", updates_per_step=0.5, reuse_plans=True, success_signal="simulator")
+    assert settings(*words) == vars(expected)
+
+
+def test_a_method_without_plans_reuses_none():
+    assert not settings("--method", "model_free")["reuse_plans"]
+    assert settings("--method", "model_free", "--reuse-plans")["reuse_plans"]  # refused later
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (("practice", "--proven"), "ptp practice: --proven is now --reuse-plans"),
+        (("practice", "--explore"), "ptp practice: --explore is now --actions sample"),
+        (("evaluate", "--proven", "plans"), "ptp evaluate: --proven is now --reuse-plans"),
+    ],
+)
+def test_an_old_option_names_the_new_one(words, line, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(list(words))
+    assert capsys.readouterr().err == f"{line}\n"
+
+
+def test_a_run_says_which_signal_it_had(tmp_path, capsys):
+    tiny_checkpoint(tmp_path / "tiny", config=tiny_config(batch_size=8))
+    toy = ("--env", "ptp_core.toy_env:make_env", "--env-arg", "max_steps=4", "--max-steps", "4")
+    short = ("--epochs", "1", "--episodes", "1", "--evaluation-episodes", "1", "--worlds", "0")
+    words = (*toy, *short, "--checkpoint", str(tmp_path / "tiny"), "--method", "model_free")
+    run = tmp_path / "run"
+    assert main(["practice", *words, "--out", str(run), "--preset", "ours"]) == 0
+    for name in ("settings.json", "result.json"):
+        found = json.loads((run / name).read_text())
+        assert (found["success_signal"], found["privileged"]) == ("simulator", [LEARNING_USE])
+    assert main(["practice", *words, "--out", str(tmp_path / "no"), "--reuse-plans"]) == 2
+    assert "model_free does not plan, so there are no plans to reuse" in capsys.readouterr().err

@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tells the planner how an episode with its plan ended, by the success signal.
+
+The message is an `EpisodeStatus` on a topic of its own: on `episode` its ``success`` is what is
+reported, the verdict of who judges the scene; here it is what the signal says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from ptp_interfaces.msg import EpisodeStatus, ErrorCode, Latent
+from rclpy.node import Node
+
+from ptp_core.errors import ConfigError
+from ptp_ros.errors import RequestError
+from ptp_ros.topics import LATCHED, PLAN_OUTCOME
+
+NONE = "none"  # nobody is told: nothing learns, and no plan is kept
+SIGNALS = (NONE, "simulator", "latent")
+
+
+class PlanOutcome:
+    """Publishes the outcomes. ``signal``: one of `SIGNALS`; "latent" needs a ``checkpoint``.
+
+    Raises ConfigError without one, and CheckpointError where it cannot be used.
+    """
+
+    def __init__(self, node: Node, signal: str, checkpoint: str) -> None:
+        self._node = node
+        self._signal = signal
+        self._checkpoint = None
+        self._publisher = node.create_publisher(EpisodeStatus, PLAN_OUTCOME, LATCHED)
+        if signal == "latent":
+            if not checkpoint:
+                raise ConfigError(
+                    'success_signal "latent" needs networks: set the parameter checkpoint'
+                )
+            from ptp_core.training.checkpoint import load_checkpoint  # torch: for this alone
+
+            self._checkpoint = load_checkpoint(checkpoint)
+
+    def tell(
+        self, episode_id: str, judged: bool, last: Callable[[], Latent], goal: Latent
+    ) -> None:
+        """Publish the outcome of an episode.
+
+        ``judged``: the scene's verdict, read for the signal "simulator" alone. ``last``, ``goal``:
+        latents of the last observation and of the goal picture, asked for "latent" alone. Where
+        these cannot be compared the plan stays without a verdict, and the log says why. Raises
+        RequestError when the node stops.
+        """
+        if self._signal == NONE:
+            return
+        try:
+            success = judged if self._checkpoint is None else self._near(last(), goal)
+        except RequestError as error:
+            if error.code == ErrorCode.SHUTTING_DOWN:
+                raise
+            self._node.get_logger().error(f"{episode_id}: its plan has no verdict: {error}")
+            return
+        status = EpisodeStatus(episode_id=episode_id, state=EpisodeStatus.JUDGED, success=success)
+        status.header.stamp = self._node.get_clock().now().to_msg()
+        self._publisher.publish(status)
+
+    def _near(self, last: Latent, goal: Latent) -> bool:
+        from ptp_core.practice.success_signal import latent_success
+
+        if last.error_code != ErrorCode.NONE:
+            raise RequestError(last.error_code, last.error_msg)
+        for latent in (last, goal):
+            if latent.encoder_id != self._checkpoint.encoder_id:
+                raise RequestError(
+                    ErrorCode.WRONG_ENCODER,
+                    f"the codes are of encoder {latent.encoder_id[:12]}, practice has "
+                    f"{self._checkpoint.encoder_id[:12]}: start all with the same checkpoint",
+                )
+        return latent_success(np.array(last.codes), np.array(goal.codes), self._checkpoint)
