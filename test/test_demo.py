@@ -56,6 +56,7 @@ def frames(path):
     return count
 
 
+@pytest.mark.process
 def test_it_leaves_films_strips_figures_and_a_page(checkpoint, tmp_path):
     out = tmp_path / "demo"
     out.mkdir()
@@ -86,6 +87,7 @@ def test_it_leaves_films_strips_figures_and_a_page(checkpoint, tmp_path):
     assert nodes(checkpoint) == []
 
 
+@pytest.mark.process
 def test_ctrl_c_stops_every_node_and_says_what_was_done(checkpoint, tmp_path):
     process = start(checkpoint, tmp_path, "--tasks", "A", "--max-steps", 100_000)
     log = tmp_path / "nodes.log"

@@ -19,6 +19,8 @@ from ptp_ros.images import image_to_array
 from ptp_ros.testing import Graph
 from ptp_ros.topics import LATCHED, LATENT, VIEW_IMAGE
 
+pytestmark = pytest.mark.process
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
