@@ -70,7 +70,8 @@ def test_it_leaves_films_strips_figures_and_a_page(checkpoint, tmp_path):
     for task in "AB":
         figures = summary["tasks"][task]
         assert (figures["episodes"], figures["runs"][0]["steps"]) == (1, STEPS)
-        assert 0.0 <= figures["success_rate"] <= 1.0
+        # Networks that were never trained, and a few steps.
+        assert (figures["success_rate"], figures["runs"][0]["success"]) == (0.0, False)
         assert figures["plan_seconds"] > 0.0
         assert 0.0 < figures["control_latency_p50_ms"] <= figures["control_latency_p99_ms"]
         strip = cv2.imread(str(out / f"task_{task}_episode_0_plan.png"))

@@ -23,6 +23,8 @@ def test_second_try(number):
 """
 PROCESS = "@pytest.mark.process"
 
+pytestmark = pytest.mark.timeout(400)  # each starts pytest several times
+
 
 def run(folder, count, mark, *words):
     """Exit status and output of pytest, with this repository's settings, on such tests."""
