@@ -56,6 +56,7 @@ def frames(path):
     return count
 
 
+@pytest.mark.process
 def test_it_leaves_films_strips_figures_and_a_page(checkpoint, tmp_path):
     out = tmp_path / "demo"
     out.mkdir()
@@ -69,7 +70,8 @@ def test_it_leaves_films_strips_figures_and_a_page(checkpoint, tmp_path):
     for task in "AB":
         figures = summary["tasks"][task]
         assert (figures["episodes"], figures["runs"][0]["steps"]) == (1, STEPS)
-        assert 0.0 <= figures["success_rate"] <= 1.0
+        # Networks that were never trained, and a few steps.
+        assert (figures["success_rate"], figures["runs"][0]["success"]) == (0.0, False)
         assert figures["plan_seconds"] > 0.0
         assert 0.0 < figures["control_latency_p50_ms"] <= figures["control_latency_p99_ms"]
         strip = cv2.imread(str(out / f"task_{task}_episode_0_plan.png"))
@@ -86,6 +88,7 @@ def test_it_leaves_films_strips_figures_and_a_page(checkpoint, tmp_path):
     assert nodes(checkpoint) == []
 
 
+@pytest.mark.process
 def test_ctrl_c_stops_every_node_and_says_what_was_done(checkpoint, tmp_path):
     process = start(checkpoint, tmp_path, "--tasks", "A", "--max-steps", 100_000)
     log = tmp_path / "nodes.log"

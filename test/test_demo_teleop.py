@@ -25,6 +25,7 @@ def start(*words):
     )
 
 
+@pytest.mark.process
 def test_demonstrations_are_recorded_imported_and_learned_from(checkpoint, tmp_path):
     (tmp_path / "result.json").write_text("an earlier run's")
     run = start(
@@ -54,6 +55,7 @@ def test_demonstrations_are_recorded_imported_and_learned_from(checkpoint, tmp_p
     assert nodes_of_this_domain() == {}
 
 
+@pytest.mark.process
 def test_ctrl_c_while_recording_leaves_the_recordings_and_no_process(checkpoint, tmp_path):
     run = start("--tasks", "A", "--checkpoint", checkpoint, "--out", tmp_path)
     for line in run.stdout:

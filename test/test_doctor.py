@@ -10,6 +10,8 @@ import pytest
 
 from ptp_core.testing import tiny_checkpoint
 
+pytestmark = pytest.mark.process
+
 # What a busy machine, or a node killed by another test, may rightly be blamed for.
 OF_THE_MACHINE = {"load", "threads", "slow", "stamp", "shared-memory"}
 

@@ -22,7 +22,8 @@ STARTS = 20
 STEPS = 25  # of an episode
 STALLS = 5  # of each length
 
-pytestmark = pytest.mark.timeout(500)  # whole stacks, started again and again
+# Whole stacks, started again and again.
+pytestmark = [pytest.mark.process, pytest.mark.timeout(500)]
 
 
 class Practice:

@@ -13,7 +13,8 @@ from ptp_core.training.checkpoint import load_checkpoint
 
 EPISODES, STEPS = 3, 25
 
-pytestmark = pytest.mark.timeout(300)  # two runs of a whole stack
+# Two runs of a whole stack.
+pytestmark = [pytest.mark.process, pytest.mark.timeout(300)]
 
 
 @pytest.fixture

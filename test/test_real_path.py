@@ -22,6 +22,8 @@ from ptp_ros.topics import (
 )
 from ptp_sim.joint_bridge import JointBridgeNode
 
+pytestmark = pytest.mark.process
+
 RATE = 5.0  # Hz: two busy cores draw that many pictures
 STEP = 0.03  # m
 

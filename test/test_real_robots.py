@@ -46,7 +46,8 @@ limits:
 """
 QUIET = ("record:=false", "viewer:=false", "rate:=5")
 
-pytestmark = pytest.mark.timeout(600)  # whole stacks; an idle machine needs a tenth
+# Whole stacks; an idle machine needs a tenth.
+pytestmark = [pytest.mark.process, pytest.mark.timeout(600)]
 
 
 class Fake:

@@ -54,6 +54,7 @@ def test_every_process_is_started_in_the_enclave_of_its_policy(stack, tmp_path):
         assert process.spec.name in POLICIES
 
 
+@pytest.mark.process
 def test_a_practising_stack_does_nothing_that_is_not_allowed(up, checkpoint, tmp_path, capsys):
     quick = tmp_path / "quick.yaml"
     quick.write_text("learner: {ros__parameters: {publish_every: 5}}\n")

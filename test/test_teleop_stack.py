@@ -32,6 +32,8 @@ from ptp_ros.topics import (
     RECORDS,
 )
 
+pytestmark = pytest.mark.process
+
 A, B, X, Y, LB = range(5)
 NODES = {"sim_bridge", "encoder", "recorder", "teleop"}
 

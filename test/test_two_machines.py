@@ -31,6 +31,7 @@ def refusal():
         return str(error)
 
 
+@pytest.mark.process
 def test_a_cut_link_costs_nothing_and_the_learner_catches_up(checkpoint, tmp_path, capsys):
     (tmp_path / "quick.yaml").write_text(QUICK)
     words = ["--cut", CUT, "--patience", 120, "--max-steps", 25, "--checkpoint", checkpoint]

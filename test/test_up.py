@@ -19,6 +19,8 @@ from ptp_ros.images import image_to_array
 from ptp_ros.testing import Graph
 from ptp_ros.topics import LATCHED, LATENT, VIEW_IMAGE
 
+pytestmark = pytest.mark.process
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
@@ -39,7 +41,8 @@ def test_a_run_in_lock_step_ends_by_itself_and_leaves_figures_pictures_and_no_pr
     assert summary["failures"] == []
     assert {task: f["episodes"] for task, f in summary["tasks"].items()} == {"A": 1, "B": 1}
     for figures in summary["tasks"].values():
-        assert 0.0 <= figures["success_rate"] <= 1.0
+        # Networks that were never trained, and eight steps.
+        assert (figures["success_rate"], figures["runs"][0]["success"]) == (0.0, False)
         assert figures["plan_seconds"] > 0.0
         assert 0.0 < figures["control_latency_ms"]["p50"] <= figures["control_latency_ms"]["p99"]
     for name in ("task_A_episode_0", "task_B_episode_0"):

@@ -16,6 +16,8 @@ import pytest
 
 from ptp_bringup.supervisor import MOST_RESPAWNS, Program, Supervisor, describe
 
+pytestmark = pytest.mark.process
+
 FOREVER = "import signal; print('up', flush=True); signal.pause()"
 STUBBORN = (
     "import signal; [signal.signal(s, signal.SIG_IGN) for s in (2, 15)]; "

@@ -77,6 +77,7 @@ def cable():
         yield str(error)
 
 
+@pytest.mark.process
 def test_by_default_nobody_beyond_this_host_is_found(cable):
     assert variables()["ROS_AUTOMATIC_DISCOVERY_RANGE"] == "LOCALHOST"
     if isinstance(cable, str):
@@ -85,6 +86,7 @@ def test_by_default_nobody_beyond_this_host_is_found(cable):
     assert names_seen(cable, False, "far,twin", BEYOND) == ["far", "twin"]
 
 
+@pytest.mark.process
 def test_peers_that_name_each_other_are_found_through_the_cable(cable):
     if isinstance(cable, str):
         assert "cannot be made here" in cable or "is missing" in cable
@@ -92,6 +94,7 @@ def test_peers_that_name_each_other_are_found_through_the_cable(cable):
     assert names_seen(cable, True, "far,robot,twin") == ["far", "robot", "twin"]
 
 
+@pytest.mark.process
 def test_a_node_that_starts_without_the_cable_says_so(cable):
     if isinstance(cable, str):
         assert "run it as root" in cable or "is missing" in cable
@@ -123,6 +126,7 @@ sys.exit(run(create))
 """
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("may", [True, False])
 def test_a_node_that_started_without_the_cable_begins_again_if_it_may(cable, may):
     if isinstance(cable, str):

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pytest
 from ament_index_python.packages import get_package_share_directory
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
@@ -65,6 +66,7 @@ class Faulty(Node):
         self.observations.publish(message)
 
 
+@pytest.mark.process
 def test_faults_of_a_real_graph_are_found(graph, ros_domain, tmp_path):
     with node_aside(Faulty):
         latched, volatile = topics.LATCHED, QoSProfile(depth=1)
@@ -211,6 +213,7 @@ def test_our_nodes_write_what_their_roles_say(graph, folder, tmp_path):
         assert seen().parameters["/policy"] == {"checkpoint": str(folder)}
 
 
+@pytest.mark.process
 def test_threads_of_a_nodes_process_are_counted_and_its_domain_is_read():
     program = """
 import hashlib, threading

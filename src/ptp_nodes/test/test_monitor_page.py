@@ -7,6 +7,7 @@ import socket
 import subprocess
 
 import numpy as np
+import pytest
 
 from ptp_description import sawyer_urdf_path
 from ptp_nodes.monitor.server import HOST, require_rerun, serving
@@ -47,6 +48,7 @@ if importlib.util.find_spec("rerun") is not None:
             found = quaternion(matrix)
             assert abs(found @ [x, y, z, w]) > 1.0 - 1e-9
 
+    @pytest.mark.process
     def test_the_page_is_served_to_this_machine_alone_and_ends_with_the_program():
         ports = []
         for _ in range(2):

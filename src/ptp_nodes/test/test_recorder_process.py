@@ -17,6 +17,8 @@ from ptp_core.data.episodes.store import Session
 from ptp_nodes.recorder_testing import ASK, Table, finish, get, record
 from ptp_ros import topics
 
+pytestmark = pytest.mark.process
+
 MAIN = "import sys; from ptp_nodes.recorder import main; sys.exit(main())"
 
 

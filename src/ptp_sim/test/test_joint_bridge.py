@@ -20,6 +20,8 @@ from ptp_ros.topics import (
 from ptp_sim.joint_bridge import JointBridgeNode
 from ptp_sim.table_node import FINGER_JOINT
 
+pytestmark = pytest.mark.process
+
 
 @pytest.fixture
 def graph():

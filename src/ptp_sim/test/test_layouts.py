@@ -4,8 +4,8 @@
 import numpy as np
 import pytest
 
-from ptp_sim.layouts import is_clear, training_scene, varied
-from ptp_sim.scene import CAN_RADIUS, quadrant_of
+from ptp_sim.layouts import LayoutError, is_clear, training_scene, varied
+from ptp_sim.scene import CAN_RADIUS, drawer_inside_xy, quadrant_of
 from ptp_sim.tasks import TASKS
 from ptp_sim.world import TableWorld
 
@@ -38,16 +38,47 @@ def test_objects_stay_where_a_scene_puts_them(world):
 
 @pytest.mark.parametrize("name", list(TASKS))
 def test_varied_scenes_keep_to_the_protocol(name):
-    base = TASKS[name].scene
+    task = TASKS[name]
+    base = task.scene
     rng = np.random.default_rng(2)
-    made = [varied(base, rng) for _ in range(60)]
+    made = [varied(base, rng, task.within_reach) for _ in range(60)]
+    drawer = np.array([s.drawer_xy for s in made]) - base.drawer_xy
     yaw = np.array([s.drawer_yaw - base.drawer_yaw for s in made])
     can = np.array([s.can_xy for s in made]) - base.can_xy
     start = np.array([s.tcp_xyz for s in made]) - base.tcp_xyz
     assert np.abs(np.rad2deg(yaw)).max() <= 10.0 and np.abs(np.rad2deg(yaw)).max() > 7.0
+    assert np.abs(drawer).max() <= 0.03 and (np.abs(drawer).max(axis=0) > 0.02).all()
     assert np.abs(can).max() <= 0.03 and np.abs(can).max() > 0.02
     assert np.abs(start).max() <= 0.03 + 1e-9
     assert all(quadrant_of(s.can_xy) == quadrant_of(base.can_xy) for s in made)
+    assert all(task.within_reach(s) for s in made)
+
+
+@pytest.mark.parametrize("name, room", [("A", 0.03), ("B", 0.01), ("C", 0.01)])
+def test_a_block_in_or_on_the_drawer_moves_with_it(name, room):
+    base = TASKS[name].scene
+    rng = np.random.default_rng(3)
+    for scene in (varied(base, rng) for _ in range(60)):
+        place = {
+            "A": base.block_xyz[:2],  # on the table
+            "B": scene.drawer_xy,  # on the tray, at its middle
+            "C": drawer_inside_xy(scene.drawer_xy, scene.drawer_yaw, scene.drawer_opening),
+        }[name]
+        assert np.abs(np.subtract(scene.block_xyz[:2], place)).max() <= room + 1e-9
+        assert scene.block_xyz[2] == base.block_xyz[2]
+
+
+def test_a_varied_scene_that_is_not_accepted_is_drawn_again():
+    base = TASKS["B"].scene
+    rng = np.random.default_rng(4)
+
+    def moved_right(scene):
+        return scene.drawer_xy[1] < base.drawer_xy[1]
+
+    assert not all(moved_right(varied(base, rng)) for _ in range(20))
+    assert all(moved_right(varied(base, rng, moved_right)) for _ in range(20))
+    with pytest.raises(LayoutError, match="no varied scene"):
+        varied(base, rng, lambda scene: False)
 
 
 def test_overlap_is_noticed():

@@ -185,6 +185,7 @@ def test_an_answer_to_an_old_picture_moves_nothing(graph):
     assert judge(graph, first).steps == 2
 
 
+@pytest.mark.process
 def test_in_real_time_pictures_come_on_their_own_and_commands_move_the_arm(graph):
     start(graph, "real_time", rate=50.0)
     seen = graph.collect(Observation, OBSERVATION, LATCHED)
