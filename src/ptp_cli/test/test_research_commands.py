@@ -141,11 +141,20 @@ def test_baselines_from_the_same_data_for_the_same_policy(trained, toy, tmp_path
     assert ptp(*words, "--resume") == 0
     again = json.loads((out / "baselines" / "baselines.json").read_text())
     assert again["files"] == manifest["files"]
+    assert ptp(*words, "--resume", "--only", "gcbc") == 0
+    again = json.loads((out / "baselines" / "baselines.json").read_text())
+    assert again["files"] == manifest["files"] and len(again["files"]) == 3
     output = tmp_path / "leap.json"
     words = ("--method", "leap", "--baselines", out / "baselines", "--tasks", "A")
     assert ptp("evaluate", *toy, *words, "--workers", 1, "--json", output) == 0
     result = json.loads(output.read_text())
     assert (result["method"], result["tasks"]["A"]["episodes"]) == ("leap", 1)
+    words = ("--method", "gcbc", "--baselines", out / "baselines", "--tasks", "A")
+    assert ptp("evaluate", *toy, *words, "--workers", 1, "--json", output) == 0
+    result = json.loads(output.read_text())
+    assert set(result["baselines_sha256"]) == {"gcbc.safetensors"}
+    assert ptp("practice", *toy, *words[:4], "--out", tmp_path / "cloned") == 2
+    assert "gcbc learns from demonstrations alone" in capsys.readouterr().err
     words = ("--method", "gcp", "--baselines", out / "baselines", "--epochs", 1)
     words = (*words, "--evaluation-episodes", 1, "--out", tmp_path / "practice")
     assert ptp("practice", *toy, *words) == 0
@@ -168,6 +177,8 @@ def test_the_help_lists_every_method(command, capsys):
         (("--method", "leap", "--planner", "fast"), "for the ptp methods; leap takes its own"),
         (("--method", "gcp", "--baselines", "nowhere"), "train one with ptp pretrain-baselines"),
         (("--method", "gcp"), "models/baselines: trained on another encoder"),
+        (("--method", "gcbc", "--subgoals", "random"), "random subgoals are for methods that pl"),
+        (("--planner", config_file("paper")), 'plans with "levels" 1, but the planner settings'),
         (("--env-arg", "grasp"), "NAME=VALUE"),
         (("--workers", 0), "--workers is 0"),
         (("--planner", "quickest"), "neither a preset"),
@@ -200,6 +211,19 @@ def test_the_released_checkpoint_is_the_one_in_models(tmp_path, monkeypatch):
             assert shared.released_checkpoint() == folder
     with pytest.raises(CheckpointError, match="first, second"):
         shared.released_checkpoint()
+
+
+def test_the_released_settings_are_those_of_ptp_single_subgoal_and_of_no_other_method():
+    checkpoint = load_checkpoint(shared.released_checkpoint())
+    stored = checkpoint.manifest["config"]
+    found = {name: make_search(name, checkpoint) for name in METHODS if name.startswith("ptp")}
+    planners = {name: search.settings["planner"] for name, search in found.items()}
+    single = planners["ptp_single_subgoal"]
+    assert {key: single[key] for key in stored["planner"]} == stored["planner"]
+    assert found["ptp_single_subgoal"].follower.timeout == stored["follower"]["timeout"] == 150
+    ptp_ = planners["ptp"]
+    assert (ptp_["levels"], ptp_["subgoals"], found["ptp"].follower.timeout) == (3, 8, 30)
+    assert ptp_["levels"] > planners["ptp_no_hierarchy"]["levels"]
 
 
 def test_the_released_baselines_are_for_the_released_checkpoint():

@@ -67,6 +67,23 @@ def after(calls):
     return cancelled
 
 
+def test_what_a_method_has_no_use_for_is_refused_before_work(folder):
+    with pytest.raises(InputError, match="gcbc learns from demonstrations alone"):
+        settings(folder, method="gcbc")
+    with pytest.raises(InputError, match="model_free does not plan, so there are no plans"):
+        settings(folder, method="model_free", reuse_plans=True)
+
+
+@pytest.mark.parametrize("name", ["leap", "gcp", "ptp_no_buffer", "ptp_single_subgoal"])
+def test_a_plan_library_is_kept_for_every_method_that_plans(folder, tmp_path, name):
+    baselines = tmp_path / "baselines"
+    tiny_baselines(baselines, load_checkpoint(folder).encoder_id)
+    config = settings(folder, method=name, baselines=baselines, reuse_plans=True, epochs=1)
+    practise(config, tmp_path / "run")
+    plans = load_file(tmp_path / "run" / "epochs" / "000000" / "state" / "plans.safetensors")
+    assert sum(int(plans[key][1]) for key in plans if key.endswith("record")) == EPISODES
+
+
 @pytest.mark.parametrize("changes", [{}, {"reuse_plans": True, "learn_from": "successes"}])
 def test_an_interrupted_run_ends_as_one_that_was_not(folder, tmp_path, changes):
     config = settings(folder, **changes)

@@ -141,13 +141,23 @@ def _through_the_driver(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def _print(result: dict[str, Any]) -> None:
-    print(f"{'task':<6}{'success':>9}  {'95 % interval':<16}{'plan':>8}{'latency p99':>14}")
+    print(
+        f"{'task':<6}{'success':>9}  {'95 % interval':<16}{'plan':>8}{'latency p99':>14}"
+        f"{'idle':>7}  subgoals reached, timed out"
+    )
     for task, figures in result["tasks"].items():
         low, high = figures["success_interval_95"]
-        plan = figures["plan_seconds"]
+        plan, idle = figures["plan_seconds"], figures["idle_fraction"]
         print(
             f"{task:<6}{figures['success_rate']:>9.1%}  {low:.1%} to {high:.1%}".ljust(33)
             + ("       -" if plan is None else f"{plan:>6.2f} s")
             + f"{figures['control_latency_ms']['p99']:>11.1f} ms"
+            + ("      -" if idle is None else f"{idle:>7.0%}")
+            + f"  {figures['subgoals_reached']:.1f}, {figures['subgoals_timed_out']:.1f}"
         )
+        if shares := figures["plan_cost_shares"]:
+            terms = ", ".join(f"{name} {share:.0%}" for name, share in shares.items())
+            print(f"      cost of a plan {figures['final_cost']:.2f}: {terms}")
     print(f"mean  {result['mean_success_rate']:>9.1%}")
+    for signal in result["privileged"]:
+        print(f"privileged: {signal}")
