@@ -11,62 +11,51 @@ Therefore the costs are looked at too: no term of the paper's cost is negative w
 positive, and a search that works finds a cheaper plan than a single draw.
 """
 
-import dataclasses
-
 import pytest
 import torch
 
 from ptp_bringup.shared import released_checkpoint
 from ptp_core.planners.factory import make_planner
 from ptp_core.planners.seeding import spawn
+from ptp_core.planners.subgoal_controls import unsearched
 from ptp_core.practice.evaluation import EvaluationConfig, evaluate
 from ptp_core.training.checkpoint import load_checkpoint
 
 SEED = 2
 EPISODES = 8
-SEARCHED = 3  # successes with the planner, at least
-DRAWN = 2  # successes with random subgoals, at most
+PLANNED = 3  # successes with the planner, at least
+RANDOM = 2  # successes with random subgoals, at most
 
 # 16 episodes of 400 steps: half a minute on two idle cores, many on a machine that is busy.
 pytestmark = pytest.mark.timeout(900)
 
 
-@pytest.fixture(scope="module")
-def checkpoint():
-    return load_checkpoint(released_checkpoint())
-
-
-def without_search(checkpoint):
-    """Settings that take the first plan drawn from the prior, whatever it costs."""
-    return dataclasses.replace(checkpoint.config.planner, search="mppi", samples=1, iterations=0)
-
-
-def runs(checkpoint, planner):
+def runs(subgoals):
     """What became of the 8 episodes."""
     config = EvaluationConfig(
-        checkpoint=checkpoint.folder,
+        checkpoint=released_checkpoint(),
         tasks=("B",),
         protocol="paper",
         episodes=EPISODES,
         seed=SEED,
         max_steps=400,
-        planner=planner,
+        subgoals=subgoals,
     )
     return evaluate(config, workers=2, progress=False)["tasks"]["B"]["runs"]
 
 
-def test_a_plan_without_search_is_one_draw_from_the_prior(checkpoint):
-    planner = make_planner(checkpoint, without_search(checkpoint))
+def test_a_random_plan_is_one_draw_from_the_prior():
+    checkpoint = load_checkpoint(released_checkpoint())
+    planner = make_planner(checkpoint, unsearched(checkpoint.config.planner))
     ends = checkpoint.vqvae.lookup(torch.arange(288).view(2, 144))
     plan = planner.plan(*ends, torch.Generator().manual_seed(5))
     (rng,) = spawn(torch.Generator().manual_seed(5), 1)
     assert torch.equal(plan.z[0][0], torch.randn(plan.z[0][0].shape, generator=rng))
 
 
-def test_planned_subgoals_solve_task_b_and_random_ones_hardly(checkpoint):
-    searched = runs(checkpoint, checkpoint.config.planner)
-    drawn = runs(checkpoint, without_search(checkpoint))
-    for found, random in zip(searched, drawn, strict=True):
-        assert 0.0 < found["final_cost"] < random["final_cost"]
-    assert sum(run["success"] for run in searched) >= SEARCHED
-    assert sum(run["success"] for run in drawn) <= DRAWN
+def test_planned_subgoals_solve_task_b_and_random_ones_hardly():
+    planned, random = runs("planned"), runs("random")
+    for found, drawn in zip(planned, random, strict=True):
+        assert 0.0 < found["final_cost"] < drawn["final_cost"]
+    assert sum(run["success"] for run in planned) >= PLANNED
+    assert sum(run["success"] for run in random) <= RANDOM
