@@ -220,6 +220,7 @@ def test_files_of_evaluations_have_pictures_of_their_networks_alone(made, tmp_pa
         env="ptp_core.toy_env:make_env",
         env_kwargs={"max_steps": STEPS},
         tasks=("A",),
+        method="ptp",
         episodes=2,
         max_steps=STEPS,
     )
@@ -253,6 +254,7 @@ def test_offline_figures_come_from_evaluations(made, tmp_path, capsys):
             checkpoint=folder,
             env="ptp_core.toy_env:make_env",
             tasks=("A",),
+            method="ptp",
             episodes=2,
             protocol="varied",
             seed=9,

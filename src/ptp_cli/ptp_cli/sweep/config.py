@@ -42,7 +42,8 @@ class SweepConfig:
             if len(set(values)) < len(values):
                 raise ConfigError(f"{name} names something twice: {', '.join(map(str, values))}")
         for method in self.methods:
-            method_named(method)
+            if not method_named(method).practises:
+                raise ConfigError(f"{method} learns from demonstrations alone: only evaluate it")
         require(self, "threads", 1)
         require(self, "worlds", 0)
         require(self, "memory_gib", 0.01)
