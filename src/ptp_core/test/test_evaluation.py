@@ -291,14 +291,6 @@ def test_a_plan_library_is_for_every_method_that_plans(folder, tmp_path):
             run(settings(folder, method=name, baselines=baselines, reuse_plans=path))
 
 
-@pytest.mark.parametrize("signal", ["simulator", "latent"])
-def test_a_library_that_the_latents_judged_is_not_privileged(folder, tmp_path, signal):
-    path = tmp_path / "plans.safetensors"
-    PlanLibrary(load_checkpoint(folder).encoder_id, signal=signal).save(path)
-    result = run(settings(folder, reuse_plans=path, tasks=("A",), episodes=1, max_steps=2))
-    assert result["privileged"] == [evaluation.LIBRARY_SIGNAL] * (signal == "simulator")
-
-
 def test_the_controls_are_recorded_and_refuse_what_only_plans_have(folder, tmp_path):
     drawn = run(settings(folder, subgoals="random", tasks=("A",), episodes=1))
     assert (drawn["subgoals"], drawn["planner"]["samples"], drawn["privileged"]) == (

@@ -9,6 +9,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from ptp_core.planners.plan_library import PlanLibrary
+from ptp_core.practice.evaluation import LIBRARY_SIGNAL, EvaluationConfig, evaluate
 from ptp_core.practice.finetuned import load_finetuned
 from ptp_core.practice.in_process import InProcessPractice
 from ptp_core.practice.practice_config import PracticeConfig
@@ -130,6 +132,23 @@ def test_the_latent_signal_is_the_rewards_threshold(tmp_path):
         assert not counts_as_success("latent", judged, epsilon, checkpoint)
         assert not counts_as_success("latent", judged, float("nan"), checkpoint)
         assert counts_as_success("simulator", judged, 0.0, checkpoint) is judged
+
+
+@pytest.mark.parametrize("signal", ["simulator", "latent"])
+def test_an_evaluation_with_plans_that_the_latents_judged_is_not_privileged(tmp_path, signal):
+    tiny_checkpoint(tmp_path / "tiny")
+    path = tmp_path / "plans.safetensors"
+    PlanLibrary(load_checkpoint(tmp_path / "tiny").encoder_id, signal=signal).save(path)
+    config = EvaluationConfig(
+        checkpoint=tmp_path / "tiny",
+        env="ptp_core.toy_env:make_env",
+        tasks=("A",),
+        episodes=1,
+        max_steps=2,
+        reuse_plans=path,
+    )
+    result = evaluate(config, workers=0, progress=False)
+    assert result["privileged"] == [LIBRARY_SIGNAL] * (signal == "simulator")
 
 
 def test_codes_are_compared_as_latents(tmp_path):
