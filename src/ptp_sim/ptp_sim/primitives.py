@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ptp_core.data.metadata import Target
 from ptp_sim.experts import Expert, MoveBlock, MoveDrawer, SlideCan, neighbours, slide_goal
 from ptp_sim.layouts import BLOCK_RADIUS, block_place, distance_to_drawer, table_spot
 from ptp_sim.scene import (
@@ -20,6 +21,7 @@ from ptp_sim.scene import (
     BLOCK_ON_TRAY_Z,
     CAN_RADIUS,
     DRAWER_TRAVEL,
+    QUADRANT_PLACES,
     Scene,
     drawer_inside_xy,
     handle_xy,
@@ -40,6 +42,14 @@ KINDS = {
     "block": ("block_tray", "block_drawer", "block_table"),
     "drawer": ("open", "close"),
 }
+QUANTITIES = {"slide": "can_xy", "block": "block_xyz", "drawer": "drawer_opening"}
+PLACES = {
+    "block_tray": "tray",
+    "block_drawer": "drawer",
+    "block_table": "table",
+    "open": "open",
+    "close": "closed",
+}
 SPOT_TRIES = 50
 
 
@@ -55,6 +65,19 @@ class Primitive:
 
     name: str
     goal: tuple[float, ...]
+
+    @property
+    def place(self) -> str:
+        """The goal in words, seen from the arm: far is away from it, left is along +y."""
+        if self.name == "slide":
+            return QUADRANT_PLACES[quadrant_of(self.goal)]
+        return PLACES[self.name]
+
+    @property
+    def target(self) -> Target:
+        """The goal with the name of its quantity, all in metres in the base frame."""
+        kind = next(kind for kind, names in KINDS.items() if self.name in names)
+        return Target(QUANTITIES[kind], self.goal, "m", self.place)
 
     def expert(self, physical: bool, rng: np.random.Generator) -> Expert:
         """Make the scripted expert."""
