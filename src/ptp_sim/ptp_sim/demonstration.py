@@ -77,7 +77,7 @@ class Demonstration:
     def _go_on(self, state: TableState) -> None:
         following = None
         if self.number + 1 < self._length:
-            following = self._draw(possible(state.scene(), self._rng))
+            following = self._draw(possible(state.scene(), self._rng, filled_drawer=True))
         if following is None:
             self.over = True
         else:

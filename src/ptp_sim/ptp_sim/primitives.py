@@ -99,9 +99,14 @@ class Primitive:
         return bool(level and np.linalg.norm(state.block[:2] - self.goal[:2]) < BLOCK_TOLERANCE)
 
 
-def possible(scene: Scene, rng: np.random.Generator) -> dict[str, Primitive]:
-    """Return the primitives that this scene allows, by name."""
-    found = [_slide(scene, rng), *_block_moves(scene, rng), _drawer_move(scene)]
+def possible(
+    scene: Scene, rng: np.random.Generator, filled_drawer: bool = False
+) -> dict[str, Primitive]:
+    """Return the primitives that this scene allows, by name.
+
+    The authors never move the drawer with the block in it; ``filled_drawer`` allows it.
+    """
+    found = [_slide(scene, rng), *_block_moves(scene, rng), _drawer_move(scene, filled_drawer)]
     return {p.name: p for p in found if p is not None}
 
 
@@ -157,6 +162,8 @@ def _block_moves(scene: Scene, rng: np.random.Generator) -> list[Primitive]:
     place = block_place(scene)
     if abs(scene.block_xyz[1]) > 0.2 or not 0.5 <= scene.block_xyz[0] <= 0.85:
         return []
+    if place == "drawer" and scene.drawer_opening <= DRAWER_TRAVEL / 2:
+        return []  # out of reach
     moves = []
     if place != "tray":
         moves.append(Primitive("block_tray", (*scene.drawer_xy, BLOCK_ON_TRAY_Z)))
@@ -182,9 +189,9 @@ def _free_spot(scene: Scene, rng: np.random.Generator) -> np.ndarray | None:
     return None
 
 
-def _drawer_move(scene: Scene) -> Primitive | None:
+def _drawer_move(scene: Scene, filled_drawer: bool) -> Primitive | None:
     opened = scene.drawer_opening > DRAWER_TRAVEL / 2
-    if block_place(scene) == "drawer":
+    if block_place(scene) == "drawer" and not filled_drawer:
         return None
     clear = CAN_RADIUS + 0.05, BLOCK_RADIUS + 0.05
     block = np.asarray(scene.block_xyz[:2])
