@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Demonstrations on disk: robomimic's layout, resuming, damage; collection."""
+"""Demonstrations on disk: robomimic's layout, resuming, damage, old files; collection."""
 
 import dataclasses
+import hashlib
 import json
 
 import h5py
@@ -11,7 +12,8 @@ import pytest
 from ptp_core.config import DataConfig
 from ptp_core.data.collect import collect
 from ptp_core.data.dataset import Dataset, DatasetWriter
-from ptp_core.data.trajectory import Trajectory
+from ptp_core.data.metadata import Channel, Metadata, Segment, Target
+from ptp_core.data.trajectory import CAMERA, Trajectory
 from ptp_core.errors import DatasetError, InputError
 
 TOY = DataConfig(env="ptp_core.toy_env:make_env", trajectories=6, steps=12, workers=1)
@@ -32,8 +34,10 @@ def test_files_have_the_layout_that_robomimic_reads(tmp_path):
         demo = data["demo_3"]
         assert demo.attrs["num_samples"] == 12
         assert demo.attrs["primitive"] in ("reach", "carry")
-        assert demo["obs/image"].shape == (12, 48, 48, 3)
-        assert demo["obs/image"].dtype == np.uint8
+        assert demo["obs/camera_image"].shape == (12, 48, 48, 3)
+        assert demo["obs/camera_image"].dtype == np.uint8
+        assert demo["obs/proprioception"].shape == (12, 2)
+        assert demo["obs/proprioception"].dtype == np.float32
         assert demo["actions"].shape == (12, 5)
         assert demo["actions"].dtype == np.float32
         assert demo["dones"][()].tolist() == [0] * 11 + [1]
@@ -59,9 +63,11 @@ def test_trajectories_depend_on_the_seed_alone_not_on_workers_or_interruptions(t
         Dataset(tmp_path / name).load() for name in ("one", "two", "three", "other")
     )
     for arrays in (two, three):
-        assert np.array_equal(one.images, arrays.images)
+        assert np.array_equal(one.camera(), arrays.camera())
         assert np.array_equal(one.actions, arrays.actions)
-        assert one.attributes == arrays.attributes
+        assert np.array_equal(one.proprioception, arrays.proprioception)
+        assert one.metadata == arrays.metadata
+        assert one.fingerprint == arrays.fingerprint
     assert not np.array_equal(one.actions, other.actions)
 
 
@@ -115,12 +121,19 @@ def test_damaged_and_foreign_files_give_one_clear_error(tmp_path):
 
 def test_a_trajectory_of_wrong_contents_is_not_stored(tmp_path):
     writer = DatasetWriter(tmp_path, {})
-    images = np.zeros((3, 48, 48, 3), dtype=np.uint8)
+    images = {CAMERA: np.zeros((3, 48, 48, 3), dtype=np.uint8)}
     rewards = np.zeros(3, dtype=np.float32)
     with pytest.raises(DatasetError, match=r"outside \[-1, 1\]"):
         writer.add(Trajectory(0, images, np.full((3, 5), np.nan, dtype=np.float32), rewards))
-    with pytest.raises(DatasetError, match="3 images"):
+    with pytest.raises(DatasetError, match=r"trajectory 0: 2 actions, but 3 images"):
         writer.add(Trajectory(0, images, np.zeros((2, 5), dtype=np.float32), rewards))
+    actions = np.zeros((3, 5), dtype=np.float32)
+    with pytest.raises(DatasetError, match="3 actions, but 2 proprioception"):
+        writer.add(Trajectory(0, images, actions, rewards, proprioception=np.zeros((2, 4))))
+    with pytest.raises(DatasetError, match="5 numbers, but 1 names"):
+        writer.add(Trajectory(0, images, actions, rewards, action_channels=(Channel("dx"),)))
+    with pytest.raises(DatasetError, match="uint8"):
+        writer.add(Trajectory(0, {"wrist": np.zeros((3, 8, 8, 3))}, actions, rewards))
     assert writer.indices() == set()
 
 
@@ -137,6 +150,212 @@ def test_splitting_leaves_a_trajectory_on_either_side(tmp_path):
     for fraction, sizes in ((0.5, (3, 3)), (1.0, (5, 1)), (0.0, (1, 5))):
         first, rest = arrays.split(fraction)
         assert (len(first.lengths), len(rest.lengths)) == sizes
-        assert np.array_equal(np.concatenate([first.images, rest.images]), arrays.images)
+        assert np.array_equal(np.concatenate([first.camera(), rest.camera()]), arrays.camera())
+        assert [*first.metadata, *rest.metadata] == arrays.metadata
+        assert first.fingerprint != rest.fingerprint
     with pytest.raises(DatasetError, match="too few"):
         rest.split(0.5)[0].split(0.5)[0].split(0.5)
+
+
+def two_cameras(index=0, steps=4, height=32):
+    """A trajectory with a second camera of another size and actions of seven numbers."""
+    rng = np.random.default_rng(index)
+    target = Target("drawer_opening", (0.1,), "m", "open")
+    return Trajectory(
+        index=index,
+        images={
+            CAMERA: rng.integers(0, 256, (steps, 48, 48, 3)).astype(np.uint8),
+            "wrist": rng.integers(0, 256, (steps, height, 64, 3)).astype(np.uint8),
+        },
+        actions=rng.uniform(-1, 1, (steps, 7)).astype(np.float32),
+        rewards=np.zeros(steps, dtype=np.float32),
+        metadata=Metadata(
+            instruction="open the drawer",
+            primitive="open",
+            target=target,
+            success=True,
+            source="teleoperation",
+            env="my:env",
+            protocol="varied",
+            segments=(Segment(0, steps, "open", target, "open the drawer", True, 2),),
+            extra={"seed": 7, "label": "success"},
+        ),
+        proprioception=rng.uniform(-1, 1, (steps, 3)).astype(np.float32),
+        action_channels=tuple(Channel(f"joint_{i}", "rad", 0.1) for i in range(7)),
+        proprioception_channels=tuple(Channel(name, "m") for name in "xyz"),
+        observations={"force": rng.uniform(-1, 1, (steps, 6))},
+    )
+
+
+def test_a_trajectory_comes_back_with_all_that_it_had(tmp_path):
+    written = two_cameras()
+    DatasetWriter(tmp_path, {}).add(written)
+    (read,) = Dataset(tmp_path)
+    for camera, images in written.images.items():
+        assert np.array_equal(read.images[camera], images)
+    for name in ("actions", "rewards", "proprioception"):
+        assert np.array_equal(getattr(read, name), getattr(written, name))
+    assert np.array_equal(read.observations["force"], written.observations["force"])
+    assert read.metadata == written.metadata
+    assert read.action_channels == written.action_channels
+    assert read.proprioception_channels == written.proprioception_channels
+
+
+def test_cameras_of_any_size_load_together_or_by_name(tmp_path):
+    writer = DatasetWriter(tmp_path, {})
+    for index in range(3):
+        writer.add(two_cameras(index, steps=4 + index))
+    arrays = Dataset(tmp_path).load()
+    assert arrays.lengths.tolist() == [4, 5, 6]
+    assert arrays.camera().shape == (15, 48, 48, 3)
+    assert arrays.camera("wrist").shape == (15, 32, 64, 3)
+    assert arrays.actions.shape == (15, 7) and arrays.proprioception.shape == (15, 3)
+    assert set(Dataset(tmp_path).load(cameras=["wrist"]).images) == {"wrist"}
+    with pytest.raises(DatasetError, match='no camera "top"; it has camera, wrist'):
+        Dataset(tmp_path).load(cameras=["top"])
+    writer.add(two_cameras(3, height=16))
+    with pytest.raises(DatasetError, match="the same columns throughout"):
+        Dataset(tmp_path).load()
+
+
+def version_1(path, index=0, **attributes):
+    """A file as version 1 wrote it; returns its images and actions."""
+    rng = np.random.default_rng(index)
+    images = rng.integers(0, 256, (9, 48, 48, 3)).astype(np.uint8)
+    actions = rng.uniform(-1, 1, (9, 5)).astype(np.float32)
+    scale = {"translation": 0.05, "rotation": 0.1}
+    with h5py.File(path, "w") as file:
+        file.attrs["format"], file.attrs["format_version"] = "ptp-demonstrations", 1
+        file.attrs["description"] = json.dumps({"env": "x:y", "action_scale": scale})
+        demo = file.create_group(f"data/demo_{index}")
+        for name, value in {"num_samples": 9, "primitive": "open", **attributes}.items():
+            demo.attrs[name] = value
+        demo.create_dataset("obs/image", data=images, chunks=images.shape, compression="lzf")
+        demo["actions"], demo["rewards"] = actions, np.zeros(9, np.float32)
+    return images, actions
+
+
+def test_files_of_version_1_are_read_as_before(tmp_path):
+    images, actions = version_1(tmp_path / "old.h5", success=True, seed=3)
+    arrays = Dataset(tmp_path / "old.h5").load()
+    assert np.array_equal(arrays.camera(), images) and np.array_equal(arrays.actions, actions)
+    assert arrays.proprioception is None
+    assert arrays.metadata == [
+        Metadata(primitive="open", success=True, source="scripted", extra={"seed": 3})
+    ]
+    assert arrays.action_channels[3] == Channel("dyaw", "rad", 0.1)
+    version_1(tmp_path / "bag.h5", success=True, source="episode_000001")
+    (imported,) = Dataset(tmp_path / "bag.h5").load().metadata
+    assert (imported.source, imported.extra) == ("", {"recording": "episode_000001"})
+
+
+def test_new_trajectories_are_not_added_to_a_folder_of_version_1(tmp_path):
+    content = {"format": "ptp-demonstrations", "format_version": 1, "description": {}}
+    (tmp_path / "dataset.json").write_text(json.dumps(content))
+    with pytest.raises(DatasetError, match="format version 1, new data have version 2"):
+        DatasetWriter(tmp_path, {})
+
+
+def test_contents_that_changed_on_disk_are_noticed(tmp_path):
+    run(TOY, tmp_path)
+    before = Dataset(tmp_path).fingerprint()
+    (shard,) = tmp_path.glob("shard_*.hdf5")
+    with h5py.File(shard, "r+") as file:
+        file["data/demo_2/actions"][3] = 0.5
+    with pytest.raises(DatasetError, match="trajectory 2 is not what was stored"):
+        Dataset(tmp_path).load()
+    with h5py.File(shard, "r+") as file:
+        del file["data/demo_2"].attrs["content_sha256"]
+    assert Dataset(tmp_path).load().fingerprint != before
+
+
+def test_the_fingerprint_is_of_contents_metadata_and_numbers(tmp_path):
+    changes = {
+        "same": lambda t: t,
+        "words": lambda t: dataclasses.replace(t, metadata=Metadata(instruction="close it")),
+        "image": lambda t: dataclasses.replace(
+            t, images={**t.images, CAMERA: t.images[CAMERA] ^ 1}
+        ),
+        "number": lambda t: dataclasses.replace(t, index=5),
+    }
+    found = {}
+    for name, change in {"first": lambda t: t, **changes}.items():
+        DatasetWriter(tmp_path / name, {}).add(change(two_cameras()))
+        found[name] = Dataset(tmp_path / name).fingerprint()
+    assert found.pop("same") == found["first"]
+    assert len(set(found.values())) == len(found)
+
+
+def digest(values):
+    return hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest()
+
+
+def test_single_primitives_have_the_images_and_actions_that_version_1_had(tmp_path):
+    run(dataclasses.replace(TOY, trajectories=4, steps=30, seed=3), tmp_path)
+    arrays = Dataset(tmp_path).load()
+    assert digest(arrays.camera()).startswith("3a62083d5136df1a5e035d1cb7cf1f95")
+    assert digest(arrays.actions).startswith("fd29b1bab0d45030709973aaf6cb0113")
+
+
+def test_a_demonstration_says_what_it_shows(tmp_path):
+    run(dataclasses.replace(TOY, steps=40), tmp_path)
+    for trajectory in Dataset(tmp_path):
+        known = trajectory.metadata
+        assert known.source == "scripted" and known.env == TOY.env
+        (segment,) = known.segments
+        assert (segment.start, segment.stop, segment.success) == (0, 40, True)
+        assert (
+            known.instruction
+            == segment.instruction
+            == f"move the {known.target.kind[:-3]} " + (f"to the {known.target.place}")
+        )
+        # From the noted step on the subject is where it shall be.
+        if known.primitive == "reach":
+            distance = np.linalg.norm(
+                trajectory.proprioception[segment.done :] - known.target.values, axis=1
+            )
+            assert distance[0] < 4.0
+
+
+CHAINS = dataclasses.replace(TOY, trajectories=24, steps=60, chain=(1, 4))
+
+
+def test_chains_show_their_primitives_one_after_the_other(tmp_path):
+    counts = run(CHAINS, tmp_path)
+    counted = 0
+    lengths = set()
+    for trajectory in Dataset(tmp_path):
+        known = trajectory.metadata
+        lengths.add(len(known.segments))
+        counted += len(known.segments)
+        assert known.success and all(segment.success for segment in known.segments)
+        starts = [segment.start for segment in known.segments]
+        stops = [segment.stop for segment in known.segments]
+        assert starts == [0, *stops[:-1]] and stops[-1] == len(trajectory.actions)
+        words = [segment.instruction for segment in known.segments]
+        assert known.instruction == ", then ".join(words)
+        if len(words) > 1:
+            assert (known.primitive, known.target) == ("chain", None)
+    assert lengths == {1, 2, 3, 4}
+    assert sum(figures["shown"] for figures in counts["primitives"].values()) == counted
+
+
+def test_chains_depend_on_the_seed_alone(tmp_path):
+    run(CHAINS, tmp_path / "one")
+    run(dataclasses.replace(CHAINS, workers=2), tmp_path / "two")
+    run(CHAINS, tmp_path / "three", limit=5)
+    run(CHAINS, tmp_path / "three")
+    prints = {Dataset(tmp_path / name).fingerprint() for name in ("one", "two", "three")}
+    assert len(prints) == 1
+    with pytest.raises(DatasetError, match=r"chain = \[1, 4\], asked for is \[2, 4\]"):
+        run(dataclasses.replace(CHAINS, chain=(2, 4)), tmp_path / "one")
+
+
+def test_a_primitive_that_takes_too_long_ends_its_chain(tmp_path):
+    run(dataclasses.replace(CHAINS, steps=10, chain=(3, 3)), tmp_path)
+    ended = [t.metadata for t in Dataset(tmp_path) if not t.metadata.success]
+    assert ended
+    for known in ended:
+        last = known.segments[-1]
+        assert (last.stop - last.start, last.success, last.done) == (10, False, None)
+        assert all(segment.success for segment in known.segments[:-1])

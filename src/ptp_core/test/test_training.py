@@ -187,7 +187,7 @@ def test_an_error_of_the_policy_lets_the_generators_beside_it_save(
 
 def test_a_resumed_encoder_equals_an_uninterrupted_one(data, tmp_path):
     """The EMA counters, the revival of unused codes and the warm-up go on where they were."""
-    images = Dataset(data).load().images
+    images = Dataset(data).load().camera()
 
     def train(name, steps):
         settings = dataclasses.replace(CONFIG.vqvae, steps=steps, quantise_after=10)

@@ -72,18 +72,20 @@ class EncodedDataset:
         cut = split_count(len(self.lengths), fraction)
         frame = int(self.lengths[:cut].sum())
         return (
-            self._part(slice(None, cut), slice(None, frame)),
-            self._part(slice(cut, None), slice(frame, None)),
+            self._part(slice(None, frame), self.lengths[:cut], self.metadata[:cut]),
+            self._part(slice(frame, None), self.lengths[cut:], self.metadata[cut:]),
         )
 
-    def _part(self, rows: slice, frames: slice) -> EncodedDataset:
+    def _part(
+        self, frames: slice | np.ndarray, lengths: np.ndarray, metadata: Sequence[Metadata]
+    ) -> EncodedDataset:
         return dataclasses.replace(
             self,
             codes=self.codes[frames],
             actions=self.actions[frames],
-            lengths=self.lengths[rows],
+            lengths=lengths,
             proprioception=None if self.proprioception is None else self.proprioception[frames],
-            metadata=self.metadata[rows],
+            metadata=metadata,
             columns={name: values[frames] for name, values in self.columns.items()},
             key="",
         )
@@ -101,11 +103,7 @@ class EncodedDataset:
                 kept.append(np.arange(start + first, start + stop))
                 lengths.append(stop - first)
                 metadata.append(known.of_segment(number) if known.segments else known)
-        frames = np.concatenate(kept)
-        part = self._part(slice(None), frames)
-        return dataclasses.replace(
-            part, lengths=np.array(lengths, dtype=np.int64), metadata=metadata
-        )
+        return self._part(np.concatenate(kept), np.array(lengths, dtype=np.int64), metadata)
 
     def working(self) -> np.ndarray:
         """Whether the work of each frame's segment is still to be done: bool (frames,).

@@ -134,6 +134,7 @@ class _Record:
                 }
             )
         segment = self._segments[-1]
+        segment["success"] = bool(info["success"])
         if segment["done"] is None and info.get("expert_done"):
             segment["done"] = step
         images, proprioception = read_observation(observation, info)
