@@ -20,7 +20,8 @@ class Demonstration:
     """Up to ``length`` primitives, each possible in the state that the one before left.
 
     The next primitive is of another kind than the one before where the scene allows one: a chain
-    that undoes its last step teaches nothing. It ends early where nothing is possible.
+    that undoes its last step teaches nothing. It ends early where nothing is possible, and where
+    the work of a primitive is done and yet its goal is not reached.
 
     Args:
         first: the first primitive.
@@ -76,7 +77,7 @@ class Demonstration:
 
     def _go_on(self, state: TableState) -> None:
         following = None
-        if self.number + 1 < self._length:
+        if self.number + 1 < self._length and self.primitive.reached(state):
             following = self._draw(possible(state.scene(), self._rng, filled_drawer=True))
         if following is None:
             self.over = True
