@@ -14,6 +14,7 @@ from ptp_bringup import shared
 from ptp_cli.main import main
 from ptp_cli.shared import config_file
 from ptp_core.config import BaselinesConfig, load_config
+from ptp_core.data.dataset import Dataset
 from ptp_core.errors import CheckpointError
 from ptp_core.practice.methods import METHODS
 from ptp_core.practice.search import make_search
@@ -68,6 +69,18 @@ def toy(trained):
         *("--env", "ptp_core.toy_env:make_env", "--max-steps", 8, "--episodes", 1),
         *("--checkpoint", trained / "run" / "checkpoint"),
     )
+
+
+def test_collect_shows_several_primitives_in_one_scene_where_asked_to(tmp_path, capsys):
+    (tmp_path / "tiny.yaml").write_text(TRAINING)
+    data = tmp_path / "data"
+    words = ("collect", "--config", tmp_path / "tiny.yaml", "--out", data, "--chain", 2, 3)
+    assert ptp(*words) == 0
+    shown = [len(known.segments) for known in Dataset(data).load().metadata]
+    assert set(shown) <= {1, 2, 3} and max(shown) > 1
+    assert f"{len(shown)} trajectories" in capsys.readouterr().out
+    assert ptp(*words[:-2], 3, 2) == 1
+    assert "chain" in capsys.readouterr().err
 
 
 def test_from_nothing_to_figures(trained, toy, tmp_path, capsys):

@@ -19,6 +19,7 @@ STEP = 2.0  # pixels a unit action
 REACH = 4.0  # pixels between hand and block for a grasp
 TOLERANCE = 4.0  # pixels, success
 MARGIN = 4.0  # pixels that the squares keep from the border
+PRIMITIVES = ("reach", "carry")
 GOALS = {"A": (36.0, 12.0), "B": (12.0, 36.0), "C": (36.0, 36.0)}  # block (x, y), pixels
 
 
@@ -31,7 +32,8 @@ class ToyEnv(gymnasium.Env):
     """Push-and-place in the plane: 48 x 48 uint8 images, five actions in [-1, 1].
 
     Actions: dx, dy, (unused), (unused), gripper (> 0 closed). Rewards: 0 on success, else -1.
-    Tasks "A", "B", "C" and "demonstration" are chosen by ``reset(options={"task": ...})``.
+    Tasks "A", "B", "C" and "demonstration" are chosen by ``reset(options={"task": ...})``; a
+    demonstration takes "primitive" and "chain", the number of primitives in one scene.
     """
 
     metadata: ClassVar[dict[str, Any]] = {"render_modes": []}
@@ -46,6 +48,7 @@ class ToyEnv(gymnasium.Env):
         self._block = np.zeros(2)
         self._goal = np.zeros(2)
         self._primitive = ""
+        self._segment = self._chain = 0
         self._steps = 0
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None):
@@ -56,13 +59,15 @@ class ToyEnv(gymnasium.Env):
         low, high = MARGIN + 2, IMAGE_SIZE - MARGIN - 2
         self._steps = 0
         self._primitive = ""
+        self._segment = self._chain = 0
         self._hand = np.array([24.0, 24.0])
         self._block = np.array([12.0, 12.0])
         if task == "demonstration":
             self._hand = self.np_random.uniform(low, high, 2)
             self._block = self.np_random.uniform(low, high, 2)
             self._goal = self.np_random.uniform(low, high, 2)
-            self._primitive = options.get("primitive") or self.np_random.choice(["reach", "carry"])
+            self._primitive = options.get("primitive") or self.np_random.choice(PRIMITIVES)
+            self._chain = options.get("chain") or 0
         elif task in GOALS:
             self._goal = np.array(GOALS[task])
             if options.get("protocol", "paper") == "varied":
@@ -74,12 +79,17 @@ class ToyEnv(gymnasium.Env):
     def step(self, action):
         """Move the hand; a closed gripper near the block carries it."""
         action = np.clip(np.asarray(action, dtype=np.float64), -1.0, 1.0)
+        reached = self._success()  # seen for one step before a chain goes on
         held = action[4] > 0 and np.linalg.norm(self._hand - self._block) < REACH
         limits = (MARGIN, IMAGE_SIZE - MARGIN)
         self._hand = np.clip(self._hand + STEP * action[:2], *limits)
         if held:
             self._block = np.clip(self._block + STEP * action[:2], *limits)
         self._steps += 1
+        if reached and self._segment + 1 < self._chain:
+            self._segment += 1
+            self._goal = self.np_random.uniform(MARGIN + 2, IMAGE_SIZE - MARGIN - 2, 2)
+            self._primitive = PRIMITIVES[self._segment % 2]
         info = self._info()
         reward = 0.0 if info["success"] else -1.0
         truncated = self._steps >= self.max_steps
@@ -88,17 +98,39 @@ class ToyEnv(gymnasium.Env):
     def _subject(self) -> np.ndarray:
         return self._hand if self._primitive == "reach" else self._block
 
+    def _success(self) -> bool:
+        return bool(np.linalg.norm(self._subject() - self._goal) < TOLERANCE)
+
     def _info(self) -> dict[str, Any]:
-        success = bool(np.linalg.norm(self._subject() - self._goal) < TOLERANCE)
+        success = self._success()
         info = {
             "success": success,
+            "proprioception": self._hand.astype(np.float32),
             "state": {"hand": self._hand.copy(), "block": self._block.copy()},
             "goal_image": self._image(self._goal, self._goal),
         }
         if self._primitive:
             info["primitive"] = str(self._primitive)
             info["expert_action"] = self._expert(success)
+            info["expert_done"] = success
+            subject = {"reach": "hand", "carry": "block"}[info["primitive"]]
+            side = "right" if self._goal[0] > IMAGE_SIZE / 2 else "left"
+            info["target"] = {
+                "kind": f"{subject}_xy",
+                "values": self._goal.tolist(),
+                "unit": "pixel",
+                "place": side,
+            }
+            info["instruction"] = f"move the {subject} to the {side}"
+            if self._chain:
+                info["segment"] = self._segment
+                info["chain_done"] = success and self._segment + 1 == self._chain
         return info
+
+    def dataset_attributes(self) -> dict[str, Any]:
+        """What the numbers of proprioception are."""
+        names = ("hand_x", "hand_y")
+        return {"proprioception_channels": [{"name": name, "unit": "pixel"} for name in names]}
 
     def _expert(self, success: bool) -> np.ndarray:
         action = np.zeros(ACTION_DIM, dtype=np.float32)

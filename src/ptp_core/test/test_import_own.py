@@ -13,6 +13,7 @@ from ptp_core.data.episodes.episode import TELEOP, EpisodeInfo
 from ptp_core.data.episodes.import_bags import find_sources, import_bags, report_lines
 from ptp_core.data.episodes.states import Verdict
 from ptp_core.data.episodes.testing import LATENT, OBSERVATION, STATE
+from ptp_core.data.trajectory import CAMERA
 from ptp_core.errors import DatasetError, EpisodeError
 
 INFO = EpisodeInfo(episode_id="e", task="A")
@@ -51,16 +52,18 @@ def test_an_imported_episode_equals_the_live_one_step_for_step(
     out = tmp_path / "data.h5"
     summary = import_bags(find_sources([recording_session.folder]), out, selection=SHORT)
     (trajectory,) = Dataset(out)
-    first = trajectory.attributes["first_step"]
+    first = trajectory.metadata.extra["first_step"]
     stop = first + len(trajectory.actions)
     assert len(trajectory.actions) > 25 and summary.steps == len(trajectory.actions)
     assert trajectory.actions.tobytes() == live.actions[first:stop].tobytes()
-    for image, seq in zip(trajectory.images, live.observation_seqs[first:stop], strict=True):
+    for image, seq in zip(
+        trajectory.images[CAMERA], live.observation_seqs[first:stop], strict=True
+    ):
         assert np.array_equal(image, senders.picture(int(seq)))
     assert trajectory.rewards.tolist() == [0.0] * (len(trajectory.actions) - 1) + [
         float(stop == live.count)
     ]
-    assert (trajectory.attributes["primitive"], trajectory.attributes["success"]) == ("A", True)
+    assert (trajectory.metadata.primitive, trajectory.metadata.success) == ("A", True)
 
 
 def test_only_what_is_labelled_as_asked_for_and_not_dropped_is_taken(
@@ -169,7 +172,7 @@ def test_a_file_is_read_like_a_folder_and_damage_is_named(
     path = tmp_path / "d.h5"
     import_bags(find_sources([recording_session.folder]), path)
     arrays = Dataset(path).load()
-    assert arrays.lengths.tolist() == [12] and arrays.images.shape == (12, 48, 48, 3)
+    assert arrays.lengths.tolist() == [12] and arrays.camera().shape == (12, 48, 48, 3)
     assert Dataset(path).indices == [0]
     path.write_bytes(path.read_bytes()[:300])
     with pytest.raises(DatasetError, match="truncated or not HDF5"):

@@ -11,6 +11,7 @@ from ptp_core.data.dataset import Dataset
 from ptp_core.data.episodes.candidate import Selection
 from ptp_core.data.episodes.import_bags import find_sources, import_bags
 from ptp_core.data.episodes.mapping import BagMapping, load_mapping
+from ptp_core.data.trajectory import CAMERA
 from ptp_core.errors import ConfigError, EpisodeError
 
 STORE = get_typestore(Stores.ROS2_JAZZY)
@@ -129,7 +130,7 @@ def test_a_demonstration_of_others_becomes_steps_on_the_clock_of_the_actions(
     assert trajectory.actions[:, 3] == pytest.approx(0.5)
     assert trajectory.actions[:9, 4] == pytest.approx(-1.0)
     assert trajectory.actions[10:, 4] == pytest.approx(1.0)
-    shown = trajectory.images[:, 0, 0, 0]
+    shown = trajectory.images[CAMERA][:, 0, 0, 0]
     decisions = START + 0.05 + 0.1 * np.arange(19)
     ages = decisions - (START + shown / 30)
     assert (ages > -1e-6).all() and (ages < 1 / 30 + 1e-6).all()

@@ -127,6 +127,24 @@ def test_demonstrations_of_another_encoder_are_refused(folder, data, tmp_path):
     assert EncodedDataset.load(kept).encoder_id == again.encoder_id
 
 
+def test_codes_are_kept_for_the_same_data_alone(folder, data, tmp_path):
+    kept = tmp_path / "codes.safetensors"
+    checkpoint = load_checkpoint(folder)
+    first = encoded_demonstrations(data, checkpoint, kept)
+    stamp = kept.stat().st_mtime_ns
+    assert encoded_demonstrations(data, checkpoint, kept).key == first.key
+    assert kept.stat().st_mtime_ns == stamp
+    # As many trajectories, as long, of another seed.
+    config = DataConfig(
+        env="ptp_core.toy_env:make_env", trajectories=4, steps=75, workers=1, seed=9
+    )
+    collect(config, tmp_path / "other", progress=False)
+    other = encoded_demonstrations(tmp_path / "other", checkpoint, kept)
+    assert other.key != first.key and other.content_hash() != first.content_hash()
+    assert EncodedDataset.load(kept).key == other.key
+    assert [known.primitive for known in other.metadata] != [""] * 4
+
+
 def test_demonstrations_of_another_action_scale_are_refused(folder, data, tmp_path):
     checkpoint = load_checkpoint(folder)
     checkpoint.manifest["metrics"]["data"] = {

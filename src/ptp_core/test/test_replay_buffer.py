@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Relabelling and the replay buffer of codes."""
 
+import hashlib
+
 import numpy as np
 import pytest
 
 from ptp_core.agents.relabelling import ORIGINAL, hindsight_goals
 from ptp_core.config import RelabellingConfig
 from ptp_core.data.replay_buffer import ReplayBuffer
-from ptp_core.errors import InputError
+from ptp_core.errors import ConfigError, InputError
 
 
 def trajectory(number: int, length: int = 10):
@@ -90,3 +92,42 @@ def test_what_does_not_fit_is_refused():
         buffer.add_trajectory(*trajectory(0, 21))
     with pytest.raises(InputError, match="empty"):
         buffer.sample(4, np.random.default_rng(0))
+
+
+def digest(batch):
+    arrays = (batch.codes, batch.actions, batch.next_codes, batch.goal_codes)
+    return hashlib.sha256(b"".join(array.tobytes() for array in arrays)).hexdigest()
+
+
+def test_the_papers_relabelling_gives_the_batches_that_it_always_gave():
+    # Recorded before goals of other kinds existed: no draw may come in between.
+    rng = np.random.default_rng(5)
+    buffer = ReplayBuffer(200)
+    for length in (30, 12, 50, 7):
+        codes = rng.integers(0, 512, (length, 144)).astype(np.uint16)
+        buffer.add_trajectory(codes, rng.uniform(-1, 1, (length, 5)).astype(np.float32))
+    batch = buffer.sample(64, np.random.default_rng(9))
+    assert digest(batch).startswith("b8d7b9655e6b6aa39fee1789d2eafa67")
+    imagined = rng.integers(0, 512, (200, 144)).astype(np.uint16)
+    batch = buffer.sample(64, np.random.default_rng(9), imagined, 0.5)
+    assert digest(batch).startswith("6ff39141588be39327d72e5035b541cc")
+
+
+def test_random_goals_are_frames_of_other_trajectories_that_are_still_there():
+    config = RelabellingConfig(future=0.0, next=0.0, original=0.0, random=1.0)
+    buffer = ReplayBuffer(35, config)
+    rng = np.random.default_rng(0)
+    buffer.add_trajectory(*trajectory(0))
+    assert (buffer.sample(50, rng).goal_codes[:, 0] == 0).all()  # there is no other one
+    for number in range(1, 5):
+        buffer.add_trajectory(*trajectory(number))
+    batch = buffer.sample(500, rng)
+    assert (batch.goal_codes[:, 0] != batch.codes[:, 0]).all()
+    assert set(batch.goal_codes[:, 0]) == {2, 3, 4}
+    with pytest.raises(InputError, match="frames of other trajectories"):
+        hindsight_goals(np.zeros(3, int), np.full(3, 9), config, rng)
+
+
+def test_probabilities_must_sum_to_one():
+    with pytest.raises(ConfigError, match=r"sum to 1\.3"):
+        RelabellingConfig(random=0.3)

@@ -29,7 +29,7 @@ from ptp_core.errors import CheckpointError, DatasetError
 from ptp_core.training.checkpoint import load_checkpoint
 from ptp_core.training.loop import Budget, run_stage
 from ptp_core.training.pretrain import pretrain, settle
-from ptp_core.training.state import StageState
+from ptp_core.training.state import StageState, encoded_fingerprint
 from ptp_core.training.subgoal_stage import sample_windows
 from ptp_core.training.vqvae_stage import train_vqvae
 
@@ -187,7 +187,7 @@ def test_an_error_of_the_policy_lets_the_generators_beside_it_save(
 
 def test_a_resumed_encoder_equals_an_uninterrupted_one(data, tmp_path):
     """The EMA counters, the revival of unused codes and the warm-up go on where they were."""
-    images = Dataset(data).load().images
+    images = Dataset(data).load().camera()
 
     def train(name, steps):
         settings = dataclasses.replace(CONFIG.vqvae, steps=steps, quantise_after=10)
@@ -198,6 +198,26 @@ def test_a_resumed_encoder_equals_an_uninterrupted_one(data, tmp_path):
     train("parts", 15)
     parts, expected = train("parts", 30), train("whole", 30)
     assert all(torch.equal(value, expected[key]) for key, value in parts.items())
+
+
+def test_a_stage_whose_data_changed_starts_again(data, tmp_path):
+    images = Dataset(data).load().camera()
+    changed = 255 - images  # as many, of the same size
+
+    def train(name, images, content):
+        settings = dataclasses.replace(CONFIG.vqvae, steps=8)
+        options = {"validation": images[:20], "device": torch.device("cpu"), "progress": False}
+        config = dataclasses.replace(CONFIG, vqvae=settings)
+        network, _ = train_vqvae(config, images, tmp_path / name, content=content, **options)
+        return network.state_dict()
+
+    train("one", images, "a")
+    again, fresh = train("one", changed, "b"), train("two", changed, "b")
+    assert all(torch.equal(value, fresh[key]) for key, value in again.items())
+    first, other = encoded([20]), encoded([20])
+    other.actions[3] = 0.5
+    settings = CONFIG.iql
+    assert encoded_fingerprint(settings, 0, first) != encoded_fingerprint(settings, 0, other)
 
 
 def counter(steps_before_signal=None):

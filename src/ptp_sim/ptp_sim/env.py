@@ -11,17 +11,21 @@ from typing import ClassVar
 import gymnasium
 import numpy as np
 
+from ptp_core.data.metadata import cartesian_channels
 from ptp_robot.action import ActionScale, CartesianDelta
+from ptp_sim.demonstration import Demonstration
 from ptp_sim.goals import GOALS_PER_TASK, Goal, PlanFailed, make_goal, stage_images
+from ptp_sim.instructions import instruction
 from ptp_sim.layouts import training_scene, varied
 from ptp_sim.primitives import PRIMITIVES, draw_name, possible
 from ptp_sim.scene import Scene
 from ptp_sim.tasks import EPISODE_STEPS, TASKS, Task, judge, task_named
-from ptp_sim.world import TableWorld
+from ptp_sim.world import PROPRIOCEPTION, TableWorld
 
 ENV_ID = "ptp/Table-v0"
 PROTOCOLS = ("paper", "varied")
-OPTIONS = {"task", "protocol", "primitive", "goal", "stage_images"}
+OPTIONS = {"task", "protocol", "primitive", "chain", "goal", "stage_images"}
+WORDS = 1  # beside an episode's seed, for the generator of its instructions
 DEMONSTRATION = "demonstration"
 GOAL_TRIES = 20
 
@@ -35,10 +39,11 @@ class TableEnv(gymnasium.Env):
 
     `reset(options=...)` takes `task` ("A", "B", "C" or "demonstration"), `protocol` ("paper" or
     "varied"), `goal` (number of the goal picture under "paper"; drawn if left out),
-    `primitive` (for demonstrations) and `stage_images` (True: the first `info` of a target task
-    also holds them, see `ptp_sim.goals.stage_images`; the episode is the same). `info` holds
-    `goal_image`, `success`, `parts` and `state` for target tasks; `expert_action`, `primitive`
-    and `success` for demonstrations.
+    `stage_images` (True: the first `info` of a target task also holds them, see
+    `ptp_sim.goals.stage_images`; the episode is the same) and, for demonstrations, `primitive`
+    (the first one) and `chain` (how many; see `Demonstration`). `info` holds `state`,
+    `proprioception` (see PROPRIOCEPTION), `instruction` and `success`; `goal_image` and `parts`
+    for target tasks; what `Demonstration.look` says for demonstrations.
     """
 
     metadata: ClassVar = {"render_modes": ["rgb_array"], "render_fps": 24}
@@ -55,7 +60,9 @@ class TableEnv(gymnasium.Env):
         self._paper_goals: dict[str, list[Goal]] = {}
         self._goal: Goal | None = None
         self._stage_images: np.ndarray | None = None
-        self._expert = None
+        self._demonstration: Demonstration | None = None
+        self._instruction = ""
+        self._words: np.random.Generator | None = None  # draws instructions
         self._steps = 0
 
     def reset(self, *, seed: int | None = None, options: dict | None = None):
@@ -73,24 +80,34 @@ class TableEnv(gymnasium.Env):
                 f"unknown reset option {sorted(unknown)}: use {', '.join(sorted(OPTIONS))}"
             )
         self._steps = 0
-        self._goal = self._expert = self._stage_images = None
+        self._goal = self._demonstration = self._stage_images = None
+        if seed is not None or self._words is None:
+            # Words have a generator of their own: drawing them changes no scene.
+            self._words = np.random.default_rng([max(self.np_random_seed, 0), WORDS])
         if options["task"] == DEMONSTRATION:
-            self._reset_demonstration(options.get("primitive"))
+            self._reset_demonstration(options.get("primitive"), options.get("chain"))
         else:
-            self._reset_task(task_named(options["task"]), options)
+            task = task_named(options["task"])
+            self._reset_task(task, options)
+            meanings = [stage.meaning for stage in task.stages]
+            self._instruction = instruction(meanings, self._words)
         return self.world.observe(), self._info(first=True)
 
-    def _reset_demonstration(self, name: str | None) -> None:
+    def _reset_demonstration(self, name: str | None, chain: int | None) -> None:
         if name is not None and name not in PRIMITIVES:
             raise ValueError(f"unknown primitive '{name}': use one of {', '.join(PRIMITIVES)}")
+        if chain is not None and chain < 1:
+            raise ValueError(f"a chain of {chain} primitives: show 1 or more")
         name = name or draw_name(self.np_random)
         primitive = None
         while primitive is None:
             scene = training_scene(self.np_random)
             primitive = possible(scene, self.np_random).get(name)
-        self._primitive = primitive
         self.world.reset(scene)
-        self._expert = primitive.expert(self.world.arm.grasp == "physical", self.np_random)
+        physical = self.world.arm.grasp == "physical"
+        self._demonstration = Demonstration(
+            primitive, chain, physical, self.np_random, self._words
+        )
 
     def _reset_task(self, task: Task, options: dict) -> None:
         if options["protocol"] == "paper":
@@ -157,17 +174,17 @@ class TableEnv(gymnasium.Env):
         self._steps += 1
         info = self._info()
         reward = 0.0 if info["success"] else -1.0
-        return self.world.observe(), reward, False, self._steps >= EPISODE_STEPS, info
+        # A chain ends when its expert says so; the limit is there for one that never does.
+        limit = EPISODE_STEPS * (info.get("segment", 0) + 1)
+        return self.world.observe(), reward, False, self._steps >= limit, info
 
     def _info(self, first: bool = False) -> dict:
         state = self.world.state()
-        info: dict = {"state": state.as_dict()}
-        if self._expert is not None:
-            info["primitive"] = self._primitive.name
-            info["success"] = self._primitive.reached(state)
-            info["expert_action"] = self._expert.act(state)
-            info["expert_done"] = self._expert.done
+        info: dict = {"state": state.as_dict(), "proprioception": state.proprioception()}
+        if self._demonstration is not None:
+            info |= self._demonstration.look(state)
         else:
+            info["instruction"] = self._instruction
             parts = judge(state, self._goal.state)
             info["success"] = parts.pop("overall")
             info["parts"] = parts
@@ -184,6 +201,8 @@ class TableEnv(gymnasium.Env):
             "robot": "sawyer, simulated",
             "grasp": self.world.arm.grasp,
             "action_scale": asdict(self.scale),
+            "action_channels": [asdict(c) for c in cartesian_channels(**asdict(self.scale))],
+            "proprioception_channels": [asdict(channel) for channel in PROPRIOCEPTION],
             "camera": asdict(self.world.camera.config),
             "step_seconds": self.world.step_seconds,
         }

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ptp_core.data.metadata import Target
 from ptp_sim.experts import Expert, MoveBlock, MoveDrawer, SlideCan, neighbours, slide_goal
 from ptp_sim.layouts import BLOCK_RADIUS, block_place, distance_to_drawer, table_spot
 from ptp_sim.scene import (
@@ -20,6 +21,7 @@ from ptp_sim.scene import (
     BLOCK_ON_TRAY_Z,
     CAN_RADIUS,
     DRAWER_TRAVEL,
+    QUADRANT_PLACES,
     Scene,
     drawer_inside_xy,
     handle_xy,
@@ -40,6 +42,14 @@ KINDS = {
     "block": ("block_tray", "block_drawer", "block_table"),
     "drawer": ("open", "close"),
 }
+QUANTITIES = {"slide": "can_xy", "block": "block_xyz", "drawer": "drawer_opening"}
+PLACES = {
+    "block_tray": "tray",
+    "block_drawer": "drawer",
+    "block_table": "table",
+    "open": "open",
+    "close": "closed",
+}
 SPOT_TRIES = 50
 
 
@@ -55,6 +65,19 @@ class Primitive:
 
     name: str
     goal: tuple[float, ...]
+
+    @property
+    def place(self) -> str:
+        """The goal in words, seen from the arm: far is away from it, left is along +y."""
+        if self.name == "slide":
+            return QUADRANT_PLACES[quadrant_of(self.goal)]
+        return PLACES[self.name]
+
+    @property
+    def target(self) -> Target:
+        """The goal with the name of its quantity, all in metres in the base frame."""
+        kind = next(kind for kind, names in KINDS.items() if self.name in names)
+        return Target(QUANTITIES[kind], self.goal, "m", self.place)
 
     def expert(self, physical: bool, rng: np.random.Generator) -> Expert:
         """Make the scripted expert."""
@@ -76,9 +99,14 @@ class Primitive:
         return bool(level and np.linalg.norm(state.block[:2] - self.goal[:2]) < BLOCK_TOLERANCE)
 
 
-def possible(scene: Scene, rng: np.random.Generator) -> dict[str, Primitive]:
-    """Return the primitives that this scene allows, by name."""
-    found = [_slide(scene, rng), *_block_moves(scene, rng), _drawer_move(scene)]
+def possible(
+    scene: Scene, rng: np.random.Generator, filled_drawer: bool = False
+) -> dict[str, Primitive]:
+    """Return the primitives that this scene allows, by name.
+
+    The authors never move the drawer with the block in it; ``filled_drawer`` allows it.
+    """
+    found = [_slide(scene, rng), *_block_moves(scene, rng), _drawer_move(scene, filled_drawer)]
     return {p.name: p for p in found if p is not None}
 
 
@@ -134,6 +162,8 @@ def _block_moves(scene: Scene, rng: np.random.Generator) -> list[Primitive]:
     place = block_place(scene)
     if abs(scene.block_xyz[1]) > 0.2 or not 0.5 <= scene.block_xyz[0] <= 0.85:
         return []
+    if place == "drawer" and scene.drawer_opening <= DRAWER_TRAVEL / 2:
+        return []  # out of reach
     moves = []
     if place != "tray":
         moves.append(Primitive("block_tray", (*scene.drawer_xy, BLOCK_ON_TRAY_Z)))
@@ -159,9 +189,9 @@ def _free_spot(scene: Scene, rng: np.random.Generator) -> np.ndarray | None:
     return None
 
 
-def _drawer_move(scene: Scene) -> Primitive | None:
+def _drawer_move(scene: Scene, filled_drawer: bool) -> Primitive | None:
     opened = scene.drawer_opening > DRAWER_TRAVEL / 2
-    if block_place(scene) == "drawer":
+    if block_place(scene) == "drawer" and not filled_drawer:
         return None
     clear = CAN_RADIUS + 0.05, BLOCK_RADIUS + 0.05
     block = np.asarray(scene.block_xyz[:2])

@@ -40,6 +40,8 @@ DRAWER_QUADRANTS = ((0.525, 0.1675), (0.525, -0.1675), (0.775, -0.1675), (0.775,
 """Frame centres, x and y."""
 CAN_QUADRANTS = ((0.61, 0.09), (0.61, -0.0889), (0.73, -0.0889), (0.73, 0.09))
 """Where the can stands, x and y; the order goes round the table."""
+QUADRANT_PLACES = ("near left", "near right", "far right", "far left")
+"""The same in words, seen from the arm: far is away from it, left is along +y."""
 QUADRANT_BORDER_X = 0.67
 QUADRANT_BORDER_Y = 0.0
 START_TCP = (0.6, -0.15, -0.2)

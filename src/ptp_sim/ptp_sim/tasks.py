@@ -20,6 +20,7 @@ from ptp_sim.scene import (
     CAN_QUADRANTS,
     DRAWER_QUADRANTS,
     DRAWER_TRAVEL,
+    QUADRANT_PLACES,
     Scene,
     drawer_inside_xy,
     handle_xy,
@@ -54,6 +55,15 @@ class Stage:
         if self.kind == "drawer":
             return MoveDrawer(self.target, rng)
         return MoveBlock((*state.drawer_xy, BLOCK_ON_TRAY_Z), physical, rng)
+
+    @property
+    def meaning(self) -> tuple[str, str]:
+        """The primitive and the place that instructions name; see `ptp_sim.instructions`."""
+        if self.kind == "slide":
+            return "slide", QUADRANT_PLACES[self.target]
+        if self.kind == "drawer":
+            return ("open", "open") if self.target else ("close", "closed")
+        return "block_tray", "tray"
 
     def done(self, state: TableState) -> bool:
         """Whether the stage's own result stands in this state."""

@@ -9,6 +9,7 @@ from importlib import resources
 import numpy as np
 import pybullet
 
+from ptp_core.data.metadata import Channel
 from ptp_robot.action import CartesianDelta, Workspace
 from ptp_sim.arm import ArmConfig, SimArm
 from ptp_sim.camera import Camera, CameraConfig
@@ -38,6 +39,14 @@ class WorldConfig:
     settle_steps: int = 20
 
 
+PROPRIOCEPTION = (
+    *(Channel(name, "m") for name in ("tcp_x", "tcp_y", "tcp_z")),
+    Channel("tcp_yaw", "rad"),
+    Channel("gripper_opening", "m"),
+)
+"""Tool centre point and yaw in the base frame, and the distance between the finger pads."""
+
+
 @dataclass(frozen=True)
 class TableState:
     """What a judge may know: positions [m], yaws [rad], all in the base frame."""
@@ -53,6 +62,23 @@ class TableState:
     block: np.ndarray
     block_yaw: float
     can: np.ndarray
+
+    def scene(self) -> Scene:
+        """The arrangement that this state shows."""
+        return Scene(
+            drawer_xy=(float(self.drawer_xy[0]), float(self.drawer_xy[1])),
+            drawer_yaw=float(self.drawer_yaw),
+            drawer_opening=float(self.drawer_opening),
+            block_xyz=tuple(float(value) for value in self.block),
+            block_yaw=float(self.block_yaw),
+            can_xy=(float(self.can[0]), float(self.can[1])),
+            tcp_xyz=tuple(float(value) for value in self.tcp),
+            tcp_yaw=float(self.tcp_yaw),
+        )
+
+    def proprioception(self) -> np.ndarray:
+        """What the arm feels, float32 (5,), as PROPRIOCEPTION names it."""
+        return np.array([*self.tcp, self.tcp_yaw, self.gripper_opening], dtype=np.float32)
 
     def as_dict(self) -> dict:
         """Plain dictionary of copies, for `info["state"]`."""

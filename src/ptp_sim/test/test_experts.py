@@ -25,9 +25,9 @@ def demonstrate(env, name, seed, steps=75, noise=0.1):
     env.reset(seed=seed, options={"task": "demonstration", "primitive": name})
     rng = np.random.default_rng(seed)
     for _ in range(steps):
-        action = env._expert.act(env.world.state()) + noise * rng.standard_normal(5)
+        action = env._demonstration.expert.act(env.world.state()) + noise * rng.standard_normal(5)
         env.world.step(env.scale.to_delta(np.clip(action, -1.0, 1.0)))
-    return env._primitive.reached(env.world.state())
+    return env._demonstration.primitive.reached(env.world.state())
 
 
 def test_experts_finish_their_primitive_in_time(env):

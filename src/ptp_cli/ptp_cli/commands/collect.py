@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`ptp collect`: demonstrations of single primitives by the scripted expert."""
+"""`ptp collect`: demonstrations of primitives, or chains of them, by the scripted expert."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ def add_parser(subparsers) -> None:
     parser = subparsers.add_parser(
         "collect",
         help="collect demonstrations with the scripted expert",
-        description="Collect demonstrations of single primitives in parallel. Repeat the command "
+        description="Collect demonstrations of single primitives, or of several in one scene, in "
+        "parallel. Repeat the command "
         "to go on after an interruption; the data do not depend on the number of workers.",
     )
     parser.add_argument(
@@ -26,6 +27,13 @@ def add_parser(subparsers) -> None:
     parser.add_argument("--seed", type=int, metavar="S", help="seed of the data (from the YAML)")
     parser.add_argument(
         "--trajectories", type=int, metavar="N", help="demonstrations in all (from the YAML)"
+    )
+    parser.add_argument(
+        "--chain",
+        type=int,
+        nargs=2,
+        metavar=("MIN", "MAX"),
+        help="primitives in one scene, one after the other (from the YAML; else single ones)",
     )
     parser.add_argument(
         "--env",
@@ -45,6 +53,7 @@ def run(args: argparse.Namespace) -> int:
         "data.seed": args.seed,
         "data.trajectories": args.trajectories,
         "data.env": args.env,
+        "data.chain": args.chain,
     }
     overrides = {key: value for key, value in given.items() if value is not None}
     config = load_config(config_file(args.config), overrides)
@@ -58,5 +67,5 @@ def run(args: argparse.Namespace) -> int:
         return 130
     print(f"{args.out}: {counts['total']} trajectories, {counts['new']} of them new")
     for name, figures in counts["primitives"].items():
-        print(f"  {name}: {figures['trajectories']}, success {figures['success_rate']:.0%}")
+        print(f"  {name}: {figures['shown']}, success {figures['success_rate']:.0%}")
     return 0

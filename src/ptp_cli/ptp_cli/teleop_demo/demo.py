@@ -112,7 +112,7 @@ def _clear(folder: Path) -> None:
 
 def _encoded(path: Path, checkpoint: Checkpoint) -> EncodedDataset:
     arrays = Dataset(path).load()
-    with tqdm(total=len(arrays.images), desc="encode", unit="picture") as bar:
+    with tqdm(total=len(arrays.actions), desc="encode", unit="picture") as bar:
         return encode_dataset(checkpoint.vqvae, arrays, checkpoint.encoder_id, bar.update)
 
 

@@ -5,6 +5,7 @@ from ptp_core.config.baseline_training import BaselinesConfig
 from ptp_core.config.baselines import LeapConfig, Legs, split_horizon
 from ptp_core.config.control import FollowerConfig, PlannerConfig
 from ptp_core.config.gcp import GcpConfig
+from ptp_core.config.goals import GoalRolesConfig, RelabellingConfig
 from ptp_core.config.loading import from_dict, load_config, to_dict
 from ptp_core.config.midpoint import MidpointConfig
 from ptp_core.config.models import (
@@ -17,7 +18,6 @@ from ptp_core.config.training import (
     DataConfig,
     ImaginedConfig,
     IQLConfig,
-    RelabellingConfig,
     TrainConfig,
 )
 
@@ -27,6 +27,7 @@ __all__ = [
     "FollowerConfig",
     "GapConfig",
     "GcpConfig",
+    "GoalRolesConfig",
     "IQLConfig",
     "ImaginedConfig",
     "LatentVAEConfig",

@@ -8,18 +8,22 @@ from typing import Any, Literal
 
 from ptp_core.config.checks import require
 from ptp_core.config.control import FollowerConfig, PlannerConfig
+from ptp_core.config.goals import RelabellingConfig
 from ptp_core.config.models import SubgoalGeneratorConfig, VQVAEConfig
 from ptp_core.errors import ConfigError
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
-    """Demonstrations to collect: one primitive each, failures kept (authors' collector)."""
+    """Demonstrations to collect, failures kept (authors' collector)."""
 
     env: str = ""  # module:factory of a gymnasium environment; collecting needs one
     env_kwargs: dict[str, Any] = field(default_factory=dict)
     trajectories: int = 4000  # authors' code
     steps: int = 75  # actions a trajectory (authors' code; the paper says 5 to 150)
+    # With a chain: most actions a primitive; one that takes longer ends the chain as a failure.
+    chain: tuple[int, ...] | None = None  # [fewest, most] primitives in one scene; None: single
+    # Single primitives go on until ``steps`` (authors); a chain ends with its last primitive.
     noise_std: float = 0.05  # Gaussian noise on each of the five action numbers
     seed: int = 0
     workers: int = 2  # processes
@@ -32,24 +36,15 @@ class DataConfig:
         require(self, "seed", 0)
         require(self, "workers", 1)
         require(self, "training_fraction", 0.0, 1.0)
+        if self.chain is not None and not (
+            len(self.chain) == 2 and 1 <= self.chain[0] <= self.chain[1]
+        ):
+            raise ConfigError(
+                f"DataConfig.chain is {list(self.chain)}; write [fewest, most] primitives, the "
+                "fewest at least 1"
+            )
         if self.env and ":" not in self.env:
             raise ConfigError(f'DataConfig.env is "{self.env}"; write it as module:factory')
-
-
-@dataclass(frozen=True, kw_only=True)
-class RelabellingConfig:
-    """Goals of a training batch: probabilities that sum to 1 (authors' ptp.py, both buffers)."""
-
-    future: float = 0.6  # uniform over the rest of the trajectory
-    next: float = 0.1  # the transition's own next state: reward 0
-    original: float = 0.3  # the goal it was recorded with; demonstrations: their last state
-
-    def __post_init__(self) -> None:
-        for name in ("future", "next", "original"):
-            require(self, name, 0.0, 1.0)
-        total = self.future + self.next + self.original
-        if abs(total - 1.0) > 1e-6:
-            raise ConfigError(f"RelabellingConfig: the three probabilities sum to {total}, not 1")
 
 
 @dataclass(frozen=True, kw_only=True)

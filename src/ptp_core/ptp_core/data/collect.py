@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Collect demonstrations of single primitives with the environment's scripted expert.
+"""Collect demonstrations of single primitives, or chains of them, by the scripted expert.
 
 Trajectory i depends on (seed, i) alone: the number of workers, their order and interruptions do
 not change it.
@@ -21,9 +21,10 @@ from tqdm import tqdm
 
 from ptp_core.config import DataConfig
 from ptp_core.data.dataset import DatasetWriter
-from ptp_core.data.trajectory import Trajectory
+from ptp_core.data.expert_rollout import demonstrate, read_observation
 from ptp_core.errors import ConfigError, DatasetError, InputError
-from ptp_core.shapes import ACTION_DIM, IMAGE_SIZE
+
+Shown = list[tuple[str, bool]]  # primitive and success of each segment of a trajectory
 
 POLL_SECONDS = 1.0  # how often the parent looks whether its workers live
 
@@ -34,7 +35,7 @@ def collect(
     """Collect ``config.trajectories`` demonstrations into the folder ``out``; resume if it exists.
 
     ``limit`` stops after that many new trajectories. Returns counts: total, new, and per
-    primitive {"trajectories", "success_rate"} of the new ones. Ctrl-C leaves a usable folder.
+    primitive {"shown", "success_rate"} of the new ones. Ctrl-C leaves a usable folder.
     Raises ConfigError without an environment, InputError for one that cannot be imported.
     """
     if not config.env:
@@ -75,8 +76,8 @@ def _collect_missing(
         disable=not progress,
     ) as bar:
 
-        def finished(primitive: str, success: bool) -> None:
-            tally.add(primitive, success)
+        def finished(shown: Shown) -> None:
+            tally.add(shown)
             bar.update(1)
             bar.set_postfix(success=f"{tally.success_rate:.2f}", refresh=False)
             if tally.count % 100 == 0:
@@ -91,13 +92,15 @@ def _collect_missing(
 def describe(config: DataConfig, env: gymnasium.Env) -> dict[str, Any]:
     """Return what a data set records about its origin.
 
-    An environment may add camera, action scale and version through ``dataset_attributes()``.
+    An environment may add camera, action scale and version through ``dataset_attributes()``; see
+    `ptp_core.data.expert_rollout` for the names of its numbers.
     """
     extra = getattr(env.unwrapped, "dataset_attributes", dict)()
     return {
         "env": config.env,
         "env_kwargs": config.env_kwargs,
         "steps": config.steps,
+        "chain": None if config.chain is None else list(config.chain),
         "noise_std": config.noise_std,
         "seed": config.seed,
         **extra,
@@ -122,57 +125,26 @@ def make_environment(name: str, arguments: dict[str, Any]) -> gymnasium.Env:
         raise InputError(f"{name} cannot be made: {error}") from error
 
 
-def demonstrate(env: gymnasium.Env, index: int, config: DataConfig) -> Trajectory:
-    """Run the scripted expert with Gaussian action noise for ``config.steps`` steps.
-
-    The stored action is the one that was executed: noisy and clipped. After its primitive is done
-    the expert goes on (it holds or retreats), so every trajectory has the same length.
-    """
-    seed = np.random.SeedSequence(entropy=config.seed, spawn_key=(index,))
-    env_seed, noise_seed = (int(word) for word in seed.generate_state(2))
-    rng = np.random.default_rng(noise_seed)
-    images = np.empty((config.steps, IMAGE_SIZE, IMAGE_SIZE, 3), dtype=np.uint8)
-    actions = np.empty((config.steps, ACTION_DIM), dtype=np.float32)
-    rewards = np.empty(config.steps, dtype=np.float32)
-    image, info = env.reset(seed=env_seed, options={"task": "demonstration"})
-    for step in range(config.steps):
-        noisy = info["expert_action"] + config.noise_std * rng.standard_normal(ACTION_DIM)
-        images[step] = image
-        actions[step] = np.clip(noisy, -1.0, 1.0)
-        image, rewards[step], _, truncated, info = env.step(actions[step])
-        if truncated and step + 1 < config.steps:
-            raise DatasetError(
-                f"the environment ended trajectory {index} after {step + 1} steps, "
-                f"{config.steps} were asked for; lower data.steps"
-            )
-    attributes = {
-        "primitive": info["primitive"],
-        "success": bool(info["success"]),
-        "seed": env_seed,
-    }
-    return Trajectory(index, images, actions, rewards, attributes)
-
-
 class _Tally:
-    """Successes by primitive."""
+    """Trajectories, and successes by primitive."""
 
     def __init__(self) -> None:
         self.results: dict[str, list[bool]] = {}
+        self.count = 0
 
-    def add(self, primitive: str, success: bool) -> None:
-        self.results.setdefault(primitive, []).append(success)
-
-    @property
-    def count(self) -> int:
-        return sum(len(results) for results in self.results.values())
+    def add(self, shown: Shown) -> None:
+        self.count += 1
+        for primitive, success in shown:
+            self.results.setdefault(primitive, []).append(success)
 
     @property
     def success_rate(self) -> float:
-        return sum(sum(results) for results in self.results.values()) / max(self.count, 1)
+        results = [success for results in self.results.values() for success in results]
+        return sum(results) / max(len(results), 1)
 
     def summary(self) -> dict[str, dict[str, float]]:
         return {
-            name: {"trajectories": len(results), "success_rate": float(np.mean(results))}
+            name: {"shown": len(results), "success_rate": float(np.mean(results))}
             for name, results in sorted(self.results.items())
         }
 
@@ -182,7 +154,7 @@ def _work(
     out: str | Path,
     description: dict[str, Any],
     indices: Sequence[int],
-    finished: Callable[[str, bool], None],
+    finished: Callable[[Shown], None],
     stop: Callable[[], bool] = lambda: False,
 ) -> None:
     writer = DatasetWriter(out, description)
@@ -193,20 +165,20 @@ def _work(
                 break
             trajectory = demonstrate(env, index, config)
             writer.add(trajectory)
-            finished(trajectory.attributes["primitive"], trajectory.attributes["success"])
+            finished([(s.primitive, s.success) for s in trajectory.metadata.segments])
     finally:
         env.close()
 
 
 def _worker(config, out, description, indices, results, stop) -> None:
-    """Run in a spawned process: report (primitive, success), then None, or an error text."""
+    """Run in a spawned process: report what each shows, then None, or an error text."""
     try:
         _work(
             config,
             out,
             description,
             indices,
-            lambda primitive, success: results.put((primitive, success)),
+            results.put,
             lambda: stop.is_set() or not multiprocessing.parent_process().is_alive(),
         )
         results.put(None)
@@ -221,7 +193,7 @@ def _run_workers(
     out: str | Path,
     description: dict[str, Any],
     indices: Sequence[int],
-    finished: Callable[[str, bool], None],
+    finished: Callable[[Shown], None],
 ) -> None:
     context = multiprocessing.get_context("spawn")
     results, stop = context.Queue(), context.Event()
@@ -254,7 +226,7 @@ def _run_workers(
             elif isinstance(result, str):
                 raise DatasetError(f"a collecting process failed:\n{result}")
             else:
-                finished(*result)
+                finished(result)
     finally:
         stop.set()
         for worker in workers:
@@ -264,17 +236,20 @@ def _run_workers(
 
 
 def _check_env(env: gymnasium.Env, config: DataConfig) -> None:
-    image, action = env.observation_space, env.action_space
-    shape = (IMAGE_SIZE, IMAGE_SIZE, 3)
-    if image.shape != shape or image.dtype != np.uint8 or action.shape != (ACTION_DIM,):
-        raise InputError(
-            f"{config.env}: the method needs uint8 {shape} images and ({ACTION_DIM},) actions, "
-            f"this environment has {image.dtype} {image.shape} and {action.shape}"
-        )
-    _, info = env.reset(seed=0, options={"task": "demonstration"})
-    for key in ("expert_action", "primitive", "success"):
+    action = env.action_space
+    if not isinstance(action, gymnasium.spaces.Box) or len(action.shape) != 1:
+        raise InputError(f"{config.env}: actions must be a vector of numbers, not {action}")
+    options = {"task": "demonstration"}
+    if config.chain is not None:
+        options["chain"] = config.chain[0]
+    observation, info = env.reset(seed=0, options=options)
+    read_observation(observation, info, config.env)
+    needed = ["expert_action", "primitive", "success"]
+    if config.chain is not None:
+        needed += ["segment", "chain_done"]
+    for key in needed:
         if key not in info:
             raise InputError(
-                f'{config.env}: info has no "{key}" after reset(options={{"task": '
-                '"demonstration"}); there is no expert to learn from'
+                f'{config.env}: info has no "{key}" after reset(options={options}); there is no '
+                "expert to learn from"
             )

@@ -4,7 +4,7 @@
 A data set is a folder:
 
     dataset.json            what was asked for: env, steps, noise, seed, camera, versions
-    shard_000000.hdf5       data/demo_<i>/{obs/image, actions, rewards, dones}, many trajectories
+    shard_000000.hdf5       data/demo_<i>/{obs, actions, rewards, dones}, many trajectories
     pending/demo_<i>.hdf5   finished trajectories that are not in a shard yet, same layout
 
 Each file is written under a temporary name and renamed, so every file is whole or absent.
@@ -13,30 +13,33 @@ Each file is written under a temporary name and renamed, so every file is whole 
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 
+from ptp_core.data.arrays import DatasetArrays
 from ptp_core.data.demo_file import (
     FORMAT,
     FORMAT_VERSION,
+    check_version,
     demo_indices,
     describe_file,
     file_description,
     open_file,
+    read_attributes,
     read_demo,
     store_demo,
 )
 from ptp_core.data.files import write_atomically
+from ptp_core.data.metadata import Metadata
 from ptp_core.data.trajectory import Trajectory
 from ptp_core.errors import DatasetError
-from ptp_core.shapes import ACTION_DIM, IMAGE_SIZE
 
 SHARD_TRAJECTORIES = 200
 
@@ -172,25 +175,107 @@ class Dataset:
             if file is not None:
                 file.close()
 
-    def load(self, progress: Callable[[int], None] | None = None) -> DatasetArrays:
-        """Read everything into memory: about 7 kB a frame."""
+    def load(
+        self,
+        progress: Callable[[int], None] | None = None,
+        cameras: Sequence[str] | None = None,
+    ) -> DatasetArrays:
+        """Read everything into memory: about 7 kB a frame for a camera of 48 x 48.
+
+        ``cameras`` (None: all) are read; a data set without one of them, or whose trajectories
+        have different columns, is a DatasetError.
+        """
         lengths = np.array(self._lengths(), dtype=np.int64)
-        images = np.empty((lengths.sum(), IMAGE_SIZE, IMAGE_SIZE, 3), dtype=np.uint8)
-        actions = np.empty((lengths.sum(), ACTION_DIM), dtype=np.float32)
-        attributes, frame = [], 0
+        columns: dict[str, np.ndarray] = {}
+        metadata: list[Metadata] = []
+        first: Trajectory | None = None
+        frame = 0
         for trajectory, length in zip(self, lengths, strict=True):
             if len(trajectory.actions) != length:
                 raise DatasetError(
                     f"{self._paths[trajectory.index]}: trajectory {trajectory.index} has "
                     f"{len(trajectory.actions)} steps, its attributes say {length}"
                 )
-            images[frame : frame + length] = trajectory.images
-            actions[frame : frame + length] = trajectory.actions
-            attributes.append(trajectory.attributes)
+            found = self._columns(trajectory, cameras)
+            if first is None:
+                first = trajectory
+                columns = {
+                    name: np.empty((lengths.sum(), *values.shape[1:]), values.dtype)
+                    for name, values in found.items()
+                }
+            self._check_columns(first, trajectory, columns, found)
+            for name, values in found.items():
+                columns[name][frame : frame + length] = values
+            metadata.append(trajectory.metadata)
             frame += length
             if progress is not None:
                 progress(1)
-        return DatasetArrays(images, actions, lengths, attributes)
+        return DatasetArrays(
+            images={
+                name.removeprefix("images/"): values
+                for name, values in columns.items()
+                if name.startswith("images/")
+            },
+            actions=columns["actions"],
+            lengths=lengths,
+            metadata=metadata,
+            fingerprint=self.fingerprint(),
+            proprioception=columns.get("proprioception"),
+            action_channels=first.action_channels,
+            proprioception_channels=first.proprioception_channels,
+        )
+
+    def _columns(
+        self, trajectory: Trajectory, cameras: Sequence[str] | None
+    ) -> dict[str, np.ndarray]:
+        columns = {}
+        for camera in sorted(trajectory.images) if cameras is None else cameras:
+            if camera not in trajectory.images:
+                raise DatasetError(
+                    f'{self.folder}: trajectory {trajectory.index} has no camera "{camera}"; it '
+                    f"has {', '.join(sorted(trajectory.images))}"
+                )
+            columns[f"images/{camera}"] = trajectory.images[camera]
+        columns["actions"] = trajectory.actions
+        if trajectory.proprioception is not None:
+            columns["proprioception"] = trajectory.proprioception
+        return columns
+
+    def _check_columns(
+        self,
+        first: Trajectory,
+        trajectory: Trajectory,
+        columns: dict[str, np.ndarray],
+        found: dict[str, np.ndarray],
+    ) -> None:
+        wanted = {name: values.shape[1:] for name, values in columns.items()}
+        shapes = {name: values.shape[1:] for name, values in found.items()}
+        names = (trajectory.action_channels, trajectory.proprioception_channels)
+        if shapes == wanted and names == (first.action_channels, first.proprioception_channels):
+            return
+        raise DatasetError(
+            f"{self.folder}: trajectory {trajectory.index} has columns {shapes}, trajectory "
+            f"{first.index} has {wanted}, or their numbers have other names: a data set has the "
+            "same columns throughout; collect or import them apart"
+        )
+
+    def fingerprint(self) -> str:
+        """Hash of the trajectories: their numbers, contents and metadata.
+
+        Files of version 1 are read whole for it, later ones have the hashes of their contents.
+        """
+        rows = {}
+        for path in sorted(set(self._paths.values())):
+            with open_file(path) as file:
+                for index in (i for i, where in self._paths.items() if where == path):
+                    demo = file[f"data/demo_{index}"]
+                    attributes = read_attributes(demo)
+                    content = attributes.pop("content_sha256", None)
+                    if content is None:
+                        content = read_demo(file, path, index).content_hash()
+                    rows[index] = [index, content, sorted(attributes.items())]
+        text = json.dumps([rows[index] for index in self.indices])
+        return hashlib.sha256(text.encode()).hexdigest()
 
     def _lengths(self) -> list[int]:
         lengths = {}
@@ -199,37 +284,6 @@ class Dataset:
                 for name, demo in file["data"].items():
                     lengths[int(name.removeprefix("demo_"))] = int(demo.attrs["num_samples"])
         return [lengths[index] for index in self.indices]
-
-
-@dataclass
-class DatasetArrays:
-    """All frames one after the other; trajectory i has ``lengths[i]`` of them."""
-
-    images: np.ndarray  # uint8 (frames, 48, 48, 3)
-    actions: np.ndarray  # float32 (frames, 5)
-    lengths: np.ndarray  # int64 (trajectories,)
-    attributes: list[dict[str, Any]]
-
-    def split(self, fraction: float) -> tuple[DatasetArrays, DatasetArrays]:
-        """Split into the first ``fraction`` of the trajectories and the rest (validation)."""
-        cut = split_count(len(self.lengths), fraction)
-        frame = int(self.lengths[:cut].sum())
-        first, rest = slice(None, frame), slice(frame, None)
-        return (
-            DatasetArrays(
-                self.images[first], self.actions[first], self.lengths[:cut], self.attributes[:cut]
-            ),
-            DatasetArrays(
-                self.images[rest], self.actions[rest], self.lengths[cut:], self.attributes[cut:]
-            ),
-        )
-
-
-def split_count(trajectories: int, fraction: float) -> int:
-    """Return how many trajectories to train on: ``fraction``, with one or more on either side."""
-    if trajectories < 2:
-        raise DatasetError(f"{trajectories} trajectory is too few: one more is needed to validate")
-    return min(max(round(fraction * trajectories), 1), trajectories - 1)
 
 
 def _pending(folder: Path) -> dict[int, Path]:
@@ -249,11 +303,7 @@ def _locate(folder: Path) -> dict[int, Path]:
 def _manifest(path: Path) -> dict[str, Any]:
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
-        if manifest["format"] != FORMAT or manifest["format_version"] != FORMAT_VERSION:
-            raise DatasetError(
-                f"{path}: format {manifest['format']} {manifest['format_version']} instead of "
-                f"{FORMAT} {FORMAT_VERSION}; collect the data again"
-            )
+        check_version(path, manifest["format"], manifest["format_version"])
         manifest["description"]
     except FileNotFoundError:
         raise DatasetError(f"{path.parent}: no data set (dataset.json is missing)") from None
@@ -263,7 +313,13 @@ def _manifest(path: Path) -> dict[str, Any]:
 
 
 def _check_same(path: Path, description: dict[str, Any]) -> None:
-    stored = _manifest(path)["description"]
+    manifest = _manifest(path)
+    if manifest["format_version"] != FORMAT_VERSION:
+        raise DatasetError(
+            f"{path.parent} holds data of format version {manifest['format_version']}, new data "
+            f"have version {FORMAT_VERSION}; choose another folder"
+        )
+    stored = manifest["description"]
     for key in sorted(stored.keys() | description.keys()):
         if stored.get(key) != description.get(key):
             raise DatasetError(

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One HDF5 file of demonstrations: data/demo_<i>/{obs/image, actions, rewards, dones}."""
+"""One HDF5 file of demonstrations, in robomimic's layout; see `store_demo` for what it holds."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,17 @@ import h5py
 import numpy as np
 
 from ptp_core.data.files import write_atomically
-from ptp_core.data.trajectory import Trajectory
+from ptp_core.data.metadata import Channel, Metadata, cartesian_channels
+from ptp_core.data.trajectory import CAMERA, Trajectory
 from ptp_core.errors import DatasetError
 
 FORMAT = "ptp-demonstrations"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+READABLE = (1, 2)  # version 1: one camera, no proprioception, no targets, no segments
+
+# HDF5 attributes hold no lists and dicts: these are stored as JSON.
+AS_JSON = ("target", "segments", "cameras", "action_channels", "proprioception_channels")
+OWN = {"num_samples", "content_sha256", *AS_JSON[2:]}  # attributes that are no metadata
 
 
 def write_file(path: Path, description: dict[str, Any], demos: Iterable[Trajectory]) -> None:
@@ -59,18 +66,37 @@ def file_description(path: Path) -> dict[str, Any]:
 
 
 def store_demo(data: h5py.Group, trajectory: Trajectory) -> None:
-    """Add ``demo_<index>`` to the group ``data``."""
+    """Add ``demo_<index>`` to the group ``data``.
+
+    Datasets: obs/<camera>_image uint8 (T, H, W, 3); obs/proprioception float32 (T, P) and
+    obs/<name> where there are any; actions float32 (T, A); rewards float32 (T,); dones uint8 (T,).
+    Attributes: num_samples T, content_sha256, the names of cameras and channels, and what
+    `Metadata` lists.
+    """
     demo = data.create_group(f"demo_{trajectory.index}")
-    demo.attrs["num_samples"] = len(trajectory.actions)
-    for name, value in trajectory.attributes.items():
-        demo.attrs[name] = value
-    images = trajectory.images
-    demo.create_dataset("obs/image", data=images, chunks=images.shape, compression="lzf")
+    attributes = {
+        "num_samples": len(trajectory.actions),
+        "content_sha256": trajectory.content_hash(),
+        "cameras": sorted(trajectory.images),
+        "action_channels": [asdict(channel) for channel in trajectory.action_channels],
+        "proprioception_channels": [
+            asdict(channel) for channel in trajectory.proprioception_channels
+        ],
+        **trajectory.metadata.to_attributes(),
+    }
+    for name, value in attributes.items():
+        demo.attrs[name] = json.dumps(value) if name in AS_JSON else value
+    for camera, images in trajectory.images.items():
+        demo.create_dataset(
+            f"obs/{camera}_image", data=images, chunks=images.shape, compression="lzf"
+        )
     for name, values in trajectory.observations.items():
         demo[f"obs/{name}"] = values
+    if trajectory.proprioception is not None:
+        demo["obs/proprioception"] = trajectory.proprioception.astype(np.float32)
     demo["actions"] = trajectory.actions.astype(np.float32)
     demo["rewards"] = trajectory.rewards.astype(np.float32)
-    dones = np.zeros(len(images), dtype=np.uint8)
+    dones = np.zeros(len(trajectory.actions), dtype=np.uint8)
     dones[-1:] = 1  # robomimic marks the last step; the method itself has no terminal states
     demo["dones"] = dones
 
@@ -79,27 +105,72 @@ def read_demo(file: h5py.File, path: Path, index: int) -> Trajectory:
     """One trajectory of an open file; DatasetError when it is missing, damaged or wrong."""
     try:
         demo = file[f"data/demo_{index}"]
+        attributes = read_attributes(demo)
+        observations = dict(demo["obs"].items())
+        if file.attrs["format_version"] == 1:
+            images = {CAMERA: observations.pop("image")[()]}
+            scale = json.loads(file.attrs["description"]).get("action_scale")
+            actions = cartesian_channels(**scale) if scale else ()
+            channels = {"action": actions, "proprioception": ()}
+        else:
+            images = {
+                camera: observations.pop(f"{camera}_image")[()] for camera in attributes["cameras"]
+            }
+            channels = {
+                kind: tuple(Channel(**channel) for channel in attributes[f"{kind}_channels"])
+                for kind in ("action", "proprioception")
+            }
+        proprioception = observations.pop("proprioception", None)
         trajectory = Trajectory(
             index=index,
-            images=demo["obs/image"][()],
+            images=images,
             actions=demo["actions"][()],
             rewards=demo["rewards"][()],
-            attributes={
-                name: value.item() if isinstance(value, np.generic) else value
-                for name, value in demo.attrs.items()
-            },
+            metadata=metadata_of(attributes, file.attrs["format_version"]),
+            proprioception=None if proprioception is None else proprioception[()],
+            action_channels=channels["action"],
+            proprioception_channels=channels["proprioception"],
+            observations={name: values[()] for name, values in observations.items()},
         )
-    except (OSError, KeyError, RuntimeError) as error:
+    except (OSError, KeyError, RuntimeError, TypeError, ValueError) as error:
         raise DatasetError(
             f"{path}: trajectory {index} cannot be read ({error}); "
             "delete the file and make it again: ptp collect fills the gap"
         ) from error
     trajectory.check()
+    stored = attributes.get("content_sha256")
+    if stored is not None and stored != trajectory.content_hash():
+        raise DatasetError(
+            f"{path}: trajectory {index} is not what was stored: the file is damaged, or was "
+            "changed by hand without removing the attribute content_sha256; collect it again"
+        )
     return trajectory
 
 
+def read_attributes(demo: h5py.Group) -> dict[str, Any]:
+    """The attributes of one trajectory as plain values."""
+    attributes = {}
+    for name, value in demo.attrs.items():
+        value = value.item() if isinstance(value, np.generic) else value
+        attributes[name] = json.loads(value) if name in AS_JSON else value
+    return attributes
+
+
+def metadata_of(attributes: dict[str, Any], version: int) -> Metadata:
+    """What the attributes of a trajectory say of it. Raises DatasetError where they are wrong."""
+    values = {name: value for name, value in attributes.items() if name not in OWN}
+    if version == 1:
+        # Only `ptp import-bag` wrote a source, which was the name of the bag.
+        recording = values.pop("source", None)
+        if recording is not None:
+            values["recording"] = recording
+        elif "seed" in values:
+            values["source"] = "scripted"
+    return Metadata.from_attributes(values)
+
+
 def open_file(path: Path) -> h5py.File:
-    """Open for reading; DatasetError for a truncated file or another format version."""
+    """Open for reading; DatasetError for a truncated file or a version that is not known."""
     try:
         file = h5py.File(path, "r")
     except OSError as error:
@@ -107,14 +178,21 @@ def open_file(path: Path) -> h5py.File:
             f"{path}: truncated or not HDF5; delete it and run ptp collect again, "
             "which fills the gap, or ptp import-bag"
         ) from error
-    version = file.attrs.get("format_version")
-    if file.attrs.get("format") != FORMAT or version != FORMAT_VERSION:
+    try:
+        check_version(path, file.attrs.get("format"), file.attrs.get("format_version"))
+    except DatasetError:
         file.close()
-        raise DatasetError(
-            f"{path}: format version {version} instead of {FORMAT} {FORMAT_VERSION}; "
-            "collect or import the data again"
-        )
+        raise
     return file
+
+
+def check_version(path: Path, name: Any, version: Any) -> None:
+    """Raise DatasetError unless this program reads the format."""
+    if name != FORMAT or version not in READABLE:
+        raise DatasetError(
+            f"{path}: format {name} version {version}; this program reads {FORMAT} version "
+            f"{' and '.join(map(str, READABLE))}: collect or import the data again"
+        )
 
 
 def demo_indices(path: Path) -> list[int]:

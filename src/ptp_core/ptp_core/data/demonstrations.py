@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ptp_core.data.dataset import Dataset
-from ptp_core.data.encoded import EncodedDataset, encode_dataset
+from ptp_core.data.encoded import EncodedDataset, cache_key, encode_dataset
 from ptp_core.errors import DatasetError
 from ptp_core.training.checkpoint import Checkpoint
 
@@ -21,9 +21,9 @@ def encoded_demonstrations(
     """Return the data set at ``source`` as codes of ``checkpoint``.
 
     ``kept`` is where the codes are stored for the next time; they are made again when it is
-    missing, of another encoder or of another number of trajectories. ``progress`` hears pictures
-    done and in all. Raises DatasetError, also where the actions are scaled in another way than
-    those that the checkpoint learned from.
+    missing, or was made from another encoder or other data (`cache_key`). ``progress`` hears
+    images done and in all. Raises DatasetError, also where the actions are scaled in another way
+    than those that the checkpoint learned from.
     """
     data = Dataset(source)
     _check_scale(data, checkpoint)
@@ -32,14 +32,12 @@ def encoded_demonstrations(
             found = EncodedDataset.load(kept)
         except DatasetError:
             found = None  # cut off: encode again
-        if (
-            found is not None
-            and found.encoder_id == checkpoint.encoder_id
-            and len(found.lengths) == len(data)
+        if found is not None and found.key == cache_key(
+            data.fingerprint(), checkpoint.encoder_id, [found.camera]
         ):
             return found
     arrays = data.load()
-    total, done = len(arrays.images), 0
+    total, done = len(arrays.actions), 0
 
     def step(count: int) -> None:
         nonlocal done

@@ -1,72 +1,198 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A data set as code indices, 288 bytes a frame, beside the id of the encoder that made it."""
+"""A data set as latents, column by column, beside the id of the encoder that made them."""
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
-from ptp_core.data.dataset import DatasetArrays, split_count
+from ptp_core.data.arrays import DatasetArrays, split_count
 from ptp_core.data.files import write_atomically
+from ptp_core.data.metadata import Channel, Metadata
+from ptp_core.data.trajectory import CAMERA
 from ptp_core.errors import DatasetError
 from ptp_core.models.vqvae import VQVAE
+from ptp_core.shapes import CODE_LENGTH, IMAGE_SIZE
 
 ENCODE_BATCH = 256  # images
 MOVING = 0.5  # mean norm of the translation action from which on the arm counts as moving
+ENCODED_VERSION = 2  # 1: codes, actions and lengths of one camera, nothing else
 
 
 @dataclass
 class EncodedDataset:
-    """All frames one after the other; trajectory i has ``lengths[i]`` of them."""
+    """All frames one after the other; trajectory i has ``lengths[i]`` of them.
+
+    ``codes`` are those of ``camera``. ``columns`` holds whatever else there is of each frame,
+    (frames, ...): "codes/<camera>" of further cameras, features of another encoder.
+    """
 
     codes: np.ndarray  # uint16 (frames, 144)
-    actions: np.ndarray  # float32 (frames, 5)
+    actions: np.ndarray  # float32 (frames, A)
     lengths: np.ndarray  # int64 (trajectories,)
     encoder_id: str
+    proprioception: np.ndarray | None = None  # float32 (frames, P)
+    metadata: Sequence[Metadata] = ()  # of each trajectory; (): nothing is known
+    columns: Mapping[str, np.ndarray] = field(default_factory=dict)
+    camera: str = CAMERA
+    action_channels: tuple[Channel, ...] = ()
+    proprioception_channels: tuple[Channel, ...] = ()
+    key: str = ""  # see `cache_key`; "": not known
+
+    def __post_init__(self) -> None:
+        """Raise DatasetError unless all columns have as many frames as the trajectories."""
+        if not len(self.metadata):
+            self.metadata = (Metadata(),) * len(self.lengths)
+        frames = int(self.lengths.sum())
+        sizes = {name: len(values) for name, values in self._arrays().items() if name != "lengths"}
+        wrong = {name: size for name, size in sizes.items() if size != frames}
+        if wrong or len(self.metadata) != len(self.lengths):
+            raise DatasetError(
+                f"{len(self.lengths)} trajectories of {frames} frames do not go with "
+                f"{len(self.metadata)} descriptions and columns of {wrong} frames"
+            )
 
     @property
     def starts(self) -> np.ndarray:
         """Return the first frame of each trajectory, int64 (trajectories,)."""
-        return np.concatenate([[0], np.cumsum(self.lengths)[:-1]])
+        return np.concatenate([[0], np.cumsum(self.lengths)[:-1]]).astype(np.int64)
 
     def split(self, fraction: float) -> tuple[EncodedDataset, EncodedDataset]:
         """Split into the first ``fraction`` of the trajectories and the rest (validation)."""
-        count = split_count(len(self.lengths), fraction)
-        frame = int(self.lengths[:count].sum())
+        cut = split_count(len(self.lengths), fraction)
+        frame = int(self.lengths[:cut].sum())
         return (
-            EncodedDataset(
-                self.codes[:frame], self.actions[:frame], self.lengths[:count], self.encoder_id
-            ),
-            EncodedDataset(
-                self.codes[frame:], self.actions[frame:], self.lengths[count:], self.encoder_id
-            ),
+            self._part(slice(None, frame), self.lengths[:cut], self.metadata[:cut]),
+            self._part(slice(frame, None), self.lengths[cut:], self.metadata[cut:]),
         )
+
+    def _part(
+        self, frames: slice | np.ndarray, lengths: np.ndarray, metadata: Sequence[Metadata]
+    ) -> EncodedDataset:
+        return dataclasses.replace(
+            self,
+            codes=self.codes[frames],
+            actions=self.actions[frames],
+            lengths=lengths,
+            proprioception=None if self.proprioception is None else self.proprioception[frames],
+            metadata=metadata,
+            columns={name: values[frames] for name, values in self.columns.items()},
+            key="",
+        )
+
+    def by_segment(self) -> EncodedDataset:
+        """The same frames with each segment of a trajectory as a trajectory of its own.
+
+        For what shall learn from single primitives, though the data are chains. A trajectory
+        without segments stays whole; frames outside of all segments are left out.
+        """
+        kept, lengths, metadata = [], [], []
+        for start, length, known in zip(self.starts, self.lengths, self.metadata, strict=True):
+            pieces = [(s.start, s.stop) for s in known.segments] or [(0, int(length))]
+            for number, (first, stop) in enumerate(pieces):
+                kept.append(np.arange(start + first, start + stop))
+                lengths.append(stop - first)
+                metadata.append(known.of_segment(number) if known.segments else known)
+        return self._part(np.concatenate(kept), np.array(lengths, dtype=np.int64), metadata)
+
+    def working(self) -> np.ndarray:
+        """Whether the work of each frame's segment is still to be done: bool (frames,).
+
+        True where nobody recorded when it was.
+        """
+        working = np.ones(len(self.codes), dtype=bool)
+        for start, known in zip(self.starts, self.metadata, strict=True):
+            for segment in known.segments:
+                if segment.done is not None:
+                    working[start + segment.done : start + segment.stop] = False
+        return working
+
+    def content_hash(self) -> str:
+        """SHA-256 of all columns and lengths: what is trained on them depends on it."""
+        digest = hashlib.sha256(self.encoder_id.encode())
+        for name, values in sorted(self._arrays().items()):
+            digest.update(f"{name} {values.dtype} {values.shape};".encode())
+            digest.update(np.ascontiguousarray(values).data)
+        return digest.hexdigest()
+
+    def _arrays(self) -> dict[str, np.ndarray]:
+        arrays = {"codes": self.codes, "actions": self.actions, "lengths": self.lengths}
+        if self.proprioception is not None:
+            arrays["proprioception"] = self.proprioception
+        return arrays | {f"column/{name}": values for name, values in self.columns.items()}
 
     def save(self, path: Path) -> None:
         """Write atomically."""
-        tensors = {"codes": self.codes, "actions": self.actions, "lengths": self.lengths}
-        tensors = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
-        metadata = {"encoder_id": self.encoder_id}
-        content = save(tensors, metadata=metadata)
+        tensors = {name: np.ascontiguousarray(value) for name, value in self._arrays().items()}
+        description = {
+            "format_version": ENCODED_VERSION,
+            "camera": self.camera,
+            "key": self.key,
+            "action_channels": [dataclasses.asdict(c) for c in self.action_channels],
+            "proprioception_channels": [
+                dataclasses.asdict(c) for c in self.proprioception_channels
+            ],
+            "trajectories": [known.to_attributes() for known in self.metadata],
+        }
+        content = save(
+            tensors,
+            metadata={"encoder_id": self.encoder_id, "description": json.dumps(description)},
+        )
         write_atomically(path, lambda partial: partial.write_bytes(content))
 
     @classmethod
     def load(cls, path: Path) -> EncodedDataset:
-        """Read what ``save`` wrote; DatasetError when it is missing or truncated."""
+        """Read what ``save`` wrote, or a file of version 1.
+
+        Raises DatasetError when it is missing, truncated or of a version that is not known.
+        """
         try:
             tensors = load_file(path)
             with open(path, "rb") as file:
                 header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-            return cls(**tensors, encoder_id=header["__metadata__"]["encoder_id"])
+            attributes = header["__metadata__"]
+            text = attributes.get("description")
+            described = {} if text is None else _described(json.loads(text), path)
+            columns = {
+                name.removeprefix("column/"): tensors.pop(name)
+                for name in list(tensors)
+                if name.startswith("column/")
+            }
+            return cls(
+                **tensors, columns=columns, encoder_id=attributes["encoder_id"], **described
+            )
         except (OSError, SafetensorError, TypeError, KeyError, ValueError) as error:
             raise DatasetError(f"{path}: no encoded data set ({error})") from error
+
+
+def _described(values: dict[str, Any], path: Path) -> dict[str, Any]:
+    if values["format_version"] != ENCODED_VERSION:
+        raise DatasetError(
+            f"{path}: encoded data of version {values['format_version']}; this program reads 1 "
+            f"and {ENCODED_VERSION}: remove the file, it is made again"
+        )
+    channels = {
+        name: tuple(Channel(**channel) for channel in values[name])
+        for name in ("action_channels", "proprioception_channels")
+    }
+    metadata = [Metadata.from_attributes(known) for known in values["trajectories"]]
+    return {**channels, "metadata": metadata, "camera": values["camera"], "key": values["key"]}
+
+
+def cache_key(fingerprint: str, encoder_id: str, cameras: Sequence[str]) -> str:
+    """Hash of everything that codes are made from: data, encoder, cameras, format."""
+    parts = [ENCODED_VERSION, fingerprint, encoder_id, *cameras]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
 @torch.inference_mode()
@@ -75,16 +201,54 @@ def encode_dataset(
     arrays: DatasetArrays,
     encoder_id: str,
     progress: Callable[[int], None] | None = None,
+    cameras: Sequence[str] | None = None,
 ) -> EncodedDataset:
-    """Encode every frame; ``progress`` is called with the number of frames done."""
+    """Encode every frame of ``cameras`` (None: the main one); the first one's are ``codes``.
+
+    ``progress`` is called with the number of images done. Raises DatasetError for a camera that
+    is not there, or whose images have another size than the encoder's.
+    """
+    cameras = [arrays.main_camera] if cameras is None else list(cameras)
+    for camera in cameras:
+        check_images(camera, arrays.camera(camera))
+    codes = {camera: _encode(vqvae, arrays.camera(camera), progress) for camera in cameras}
+    main, *others = cameras
+    return EncodedDataset(
+        codes=codes[main],
+        actions=arrays.actions,
+        lengths=arrays.lengths,
+        encoder_id=encoder_id,
+        proprioception=arrays.proprioception,
+        metadata=arrays.metadata,
+        columns={f"codes/{camera}": codes[camera] for camera in others},
+        camera=main,
+        action_channels=arrays.action_channels,
+        proprioception_channels=arrays.proprioception_channels,
+        key=cache_key(arrays.fingerprint, encoder_id, cameras),
+    )
+
+
+def check_images(camera: str, images: np.ndarray) -> None:
+    """Raise DatasetError unless the VQ-VAE can encode them."""
+    if images.shape[1:] != (IMAGE_SIZE, IMAGE_SIZE, 3):
+        height, width = images.shape[1:3]
+        raise DatasetError(
+            f"the images of {camera} are {height} x {width}; the encoder needs "
+            f"{IMAGE_SIZE} x {IMAGE_SIZE}: choose another camera, or collect smaller ones"
+        )
+
+
+def _encode(
+    vqvae: VQVAE, images: np.ndarray, progress: Callable[[int], None] | None
+) -> np.ndarray:
     device = next(vqvae.parameters()).device
-    codes = np.empty((len(arrays.images), 144), dtype=np.uint16)
+    codes = np.empty((len(images), CODE_LENGTH), dtype=np.uint16)
     for start in range(0, len(codes), ENCODE_BATCH):
-        images = torch.from_numpy(arrays.images[start : start + ENCODE_BATCH]).to(device)
-        codes[start : start + len(images)] = vqvae.encode(images).cpu().numpy()
+        part = torch.from_numpy(images[start : start + ENCODE_BATCH]).to(device)
+        codes[start : start + len(part)] = vqvae.encode(part).cpu().numpy()
         if progress is not None:
-            progress(len(images))
-    return EncodedDataset(codes, arrays.actions, arrays.lengths, encoder_id)
+            progress(len(part))
+    return codes
 
 
 @torch.inference_mode()

@@ -110,7 +110,7 @@ class ReplayBuffer:
                 break
             frames[bad] = rng.integers(self._end, size=len(bad))
         last = self._last[frames].astype(np.int64)
-        goal_frames = hindsight_goals(frames, last, self.relabelling, rng)
+        goal_frames = hindsight_goals(frames, last, self.relabelling, rng, self._random_frames)
         rows = self._goal[frames]
         goal_frames = np.where((goal_frames < 0) & (rows < 0), last, goal_frames)
         goal_codes = self._codes.take(goal_frames, 0)  # half the time of indexing
@@ -126,6 +126,19 @@ class ReplayBuffer:
             next_codes=self._codes.take(frames + 1, 0),
             goal_codes=goal_codes,
         )
+
+    def _random_frames(self, last: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """For each last frame a frame of another trajectory; of the same where it is alone."""
+        frames = rng.integers(self._end, size=len(last))
+        used = self._last[: self._end]
+        used = used[used >= 0]
+        several = (used != used[0]).any()
+        while True:
+            found = self._last[frames]
+            bad = np.flatnonzero((found < 0) | ((found == last) & several))
+            if not len(bad):
+                return frames
+            frames[bad] = rng.integers(self._end, size=len(bad))
 
     def _release(self, start: int, stop: int) -> None:
         """Free every trajectory that has a frame in [start, stop)."""

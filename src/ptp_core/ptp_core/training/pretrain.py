@@ -17,11 +17,19 @@ import yaml
 from tqdm import tqdm
 
 from ptp_core.config import TrainConfig, to_dict
-from ptp_core.data.dataset import Dataset, DatasetArrays
-from ptp_core.data.encoded import EncodedDataset, encode_dataset, latent_distances
+from ptp_core.data.arrays import DatasetArrays
+from ptp_core.data.dataset import Dataset
+from ptp_core.data.encoded import (
+    EncodedDataset,
+    cache_key,
+    check_images,
+    encode_dataset,
+    latent_distances,
+)
 from ptp_core.data.files import write_atomically
 from ptp_core.errors import DatasetError
 from ptp_core.models.vqvae import VQVAE
+from ptp_core.shapes import ACTION_DIM
 from ptp_core.training.checkpoint import save_checkpoint
 from ptp_core.training.curves import plot_curves
 from ptp_core.training.device import choose_device
@@ -54,13 +62,20 @@ def pretrain(
     _save_config(out, config)
     device = choose_device(config.device)
     arrays = _load(Dataset(data_folder), progress)
+    check_images(arrays.main_camera, arrays.camera())
+    if arrays.actions.shape[1] != ACTION_DIM:
+        raise DatasetError(
+            f"{data_folder}: actions have {arrays.actions.shape[1]} numbers, the method needs "
+            f"{ACTION_DIM}: collect with another environment"
+        )
     first, rest = arrays.split(config.data.training_fraction)
 
     vqvae, encoder_metrics = train_vqvae(
         config,
-        first.images,
+        first.camera(),
         out / "vqvae",
-        validation=rest.images,
+        validation=rest.camera(),
+        content=first.fingerprint,
         device=device,
         progress=progress,
     )
@@ -100,7 +115,7 @@ def pretrain(
         },
         "reward_epsilon": config.iql.reward_epsilon,
         "trajectories": len(arrays.lengths),
-        "frames": len(arrays.images),
+        "frames": len(arrays.actions),
         "data": Dataset(data_folder).description,
     }
     text = json.dumps(metrics, indent=2) + "\n"
@@ -144,7 +159,7 @@ def _load(dataset: Dataset, progress: bool) -> DatasetArrays:
 def _encode(
     config: TrainConfig, vqvae: VQVAE, arrays: DatasetArrays, out: Path, progress: bool
 ) -> EncodedDataset:
-    """Encode all frames, or reuse codes.safetensors of the same encoder and frames.
+    """Encode all frames, or reuse codes.safetensors of the same encoder and data.
 
     Applies ``vqvae.distance_scale`` to the network: the codes stay the same.
     """
@@ -153,11 +168,11 @@ def _encode(
     encoded = None
     if path.exists():
         stored = EncodedDataset.load(path)
-        if stored.encoder_id == raw_id and np.array_equal(stored.lengths, arrays.lengths):
+        if stored.key == cache_key(arrays.fingerprint, raw_id, [arrays.main_camera]):
             encoded = stored
     if encoded is None:
         with tqdm(
-            total=len(arrays.images), unit="image", desc="encode", disable=not progress
+            total=len(arrays.actions), unit="image", desc="encode", disable=not progress
         ) as bar:
             encoded = encode_dataset(vqvae, arrays, raw_id, bar.update)
         encoded.save(path)

@@ -34,7 +34,7 @@ def encoded_fingerprint(settings: Any, seed: int, data: EncodedDataset) -> dict[
         "config": without_budget(settings),
         "seed": seed,
         "encoder_id": data.encoder_id,
-        "frames": len(data.codes),
+        "content": data.content_hash(),
     }
 
 

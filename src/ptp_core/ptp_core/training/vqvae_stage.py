@@ -25,9 +25,14 @@ def train_vqvae(
     *,
     validation: np.ndarray,
     device: torch.device,
+    content: str = "",
     progress: bool = True,
 ) -> tuple[VQVAE, dict[str, float]]:
-    """Train on uint8 images (frames, 48, 48, 3); return the network and its last scalars."""
+    """Train on uint8 images (frames, 48, 48, 3); return the network and its last scalars.
+
+    ``content`` is a hash of the data that the images are of: with another one the stage starts
+    again.
+    """
     settings = config.vqvae
     torch.manual_seed(config.seed)
     vqvae = VQVAE(settings).to(device)
@@ -42,6 +47,7 @@ def train_vqvae(
             "config": without_budget(settings),
             "seed": config.seed,
             "frames": len(images),
+            "content": content,
         },
         extra=vqvae.codebook_state(),
     )

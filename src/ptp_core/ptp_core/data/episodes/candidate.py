@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from ptp_core.data.episodes.align import busy_range, runs
-from ptp_core.data.trajectory import Trajectory
+from ptp_core.data.metadata import Metadata, cartesian_channels
+from ptp_core.data.trajectory import CAMERA, Trajectory
 
 OVERSHOOT = 0.01  # beyond 1, by rounding
 
@@ -98,10 +99,13 @@ def _piece(candidate: Candidate, actions: np.ndarray, a: int, b: int, index: int
         rewards[-1] = 1.0
     return Trajectory(
         index=index,
-        images=candidate.images[a:b],
+        images={CAMERA: candidate.images[a:b]},
         actions=actions[a:b],
         rewards=rewards,
-        attributes={**candidate.attributes, "source": candidate.name, "first_step": a},
+        metadata=Metadata.from_attributes(
+            {**candidate.attributes, "recording": candidate.name, "first_step": a}
+        ),
+        action_channels=cartesian_channels(candidate.translation, candidate.rotation),
         observations={name: values[a:b] for name, values in candidate.observations.items()},
     )
 

@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One demonstration: an environment's scripted expert, with noise, recorded step by step.
+
+What an environment tells, in ``info`` after ``reset(options={"task": "demonstration"})`` and after
+each step; the last column says what a demonstration has without it:
+
+    expert_action   what the expert would do now, (A,)                  required
+    primitive       name of what it does                                required
+    success         whether that is reached now                         required
+    target          dict of `Target`'s fields                           no target
+    instruction     a sentence that asks for it                         no instruction
+    expert_done     whether the work is done and the expert retreats    not known when it was
+    proprioception  float32 (P,), what the robot feels                  no proprioception
+    images          further cameras by name, uint8 (H, W, 3)            one camera
+
+With ``options["chain"] = n`` the expert shows up to n primitives one after the other, and info
+also has ``segment``, the number of the present one from 0 on, and ``chain_done``, whether the last
+one is over.
+
+``env.unwrapped.dataset_attributes()`` may give "action_channels" and "proprioception_channels",
+lists of dicts of `Channel`'s fields.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from ptp_core.config import DataConfig
+from ptp_core.data.metadata import CHAIN, Channel, Metadata, Segment, in_sequence, read_target
+from ptp_core.data.trajectory import CAMERA, Trajectory
+from ptp_core.errors import DatasetError, InputError
+
+CHAIN_LENGTHS = 1  # spawn key of the generator that draws how long a chain is
+
+
+def read_observation(
+    observation: Any, info: dict[str, Any], env: str = "the environment"
+) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
+    """Images by camera, uint8 (H, W, 3), and proprioception, float32 (P,) or None.
+
+    An observation is one image, of the camera "camera", or a dict in which images stand under the
+    names of their cameras, and "proprioception". ``info`` may add "images" and "proprioception".
+    Raises InputError for anything else.
+    """
+    parts = dict(observation) if isinstance(observation, dict) else {CAMERA: observation}
+    parts = {**parts, **info.get("images", {})}
+    proprioception = parts.pop("proprioception", info.get("proprioception"))
+    for name, image in parts.items():
+        image = np.asarray(image)
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] != 3:
+            raise InputError(
+                f"{env}: the observation {name} is {image.dtype} {image.shape}; images must be "
+                "uint8 (H, W, 3)"
+            )
+    if proprioception is not None:
+        proprioception = np.asarray(proprioception, dtype=np.float32)
+        if proprioception.ndim != 1 or not np.isfinite(proprioception).all():
+            raise InputError(f"{env}: proprioception must be a vector of finite numbers")
+    return parts, proprioception
+
+
+def demonstrate(env: gymnasium.Env, index: int, config: DataConfig) -> Trajectory:
+    """Run the scripted expert with Gaussian action noise; the trajectory number ``index``.
+
+    The stored action is the one that was executed: noisy and clipped. A single primitive is
+    recorded for ``config.steps`` steps: when its work is done the expert goes on (it holds or
+    retreats). A chain ends with its last primitive, or with one that takes longer than
+    ``config.steps``.
+    """
+    seed = np.random.SeedSequence(entropy=config.seed, spawn_key=(index,))
+    env_seed, noise_seed = (int(word) for word in seed.generate_state(2))
+    rng = np.random.default_rng(noise_seed)
+    options: dict[str, Any] = {"task": "demonstration"}
+    if config.chain is not None:
+        key = (index, CHAIN_LENGTHS)
+        lengths = np.random.default_rng(np.random.SeedSequence(config.seed, spawn_key=key))
+        options["chain"] = int(lengths.integers(config.chain[0], config.chain[1] + 1))
+    record = _Record()
+    observation, info = env.reset(seed=env_seed, options=options)
+    while not record.is_over(info, config):
+        record.see(observation, info)
+        expert = np.asarray(info["expert_action"])
+        noisy = expert + config.noise_std * rng.standard_normal(len(expert))
+        action = np.clip(noisy, -1.0, 1.0).astype(np.float32)
+        observation, reward, _, truncated, info = env.step(action)
+        record.act(action, reward, info)
+        if truncated and not record.is_over(info, config):
+            raise DatasetError(
+                f"the environment ended trajectory {index} after {len(record.actions)} steps, "
+                f"{config.steps} were asked for; lower data.steps"
+            )
+    return record.trajectory(index, env, config, env_seed)
+
+
+class _Record:
+    """The steps of a demonstration, and where its primitives begin and end."""
+
+    def __init__(self) -> None:
+        self.actions: list[np.ndarray] = []
+        self._images: dict[str, list[np.ndarray]] = {}
+        self._proprioception: list[np.ndarray] = []
+        self._rewards: list[float] = []
+        self._segments: list[dict[str, Any]] = []  # fields of Segment
+        self._number: int | None = None  # of the present segment
+
+    def is_over(self, info: dict[str, Any], config: DataConfig) -> bool:
+        if not self._segments:
+            return False
+        if config.chain is not None and info["chain_done"]:
+            return True
+        if info.get("segment") != self._number:
+            return False  # another primitive begins
+        segment = self._segments[-1]
+        if config.chain is not None and segment["done"] is not None:
+            return False  # the environment goes on with the next one
+        return len(self.actions) - segment["start"] >= config.steps
+
+    def see(self, observation: Any, info: dict[str, Any]) -> None:
+        """Note the observation of a step, before its action."""
+        step = len(self.actions)
+        if not self._segments or info.get("segment") != self._number:
+            self._number = info.get("segment")
+            target = read_target(info.get("target"))
+            self._segments.append(
+                {
+                    "start": step,
+                    "primitive": str(info["primitive"]),
+                    "target": target,
+                    "instruction": str(info.get("instruction", "")),
+                    "done": None,
+                }
+            )
+        segment = self._segments[-1]
+        segment["success"] = bool(info["success"])
+        if segment["done"] is None and info.get("expert_done"):
+            segment["done"] = step
+        images, proprioception = read_observation(observation, info)
+        for camera, image in images.items():
+            self._images.setdefault(camera, []).append(np.array(image))
+        if proprioception is not None:
+            self._proprioception.append(proprioception.copy())
+
+    def act(self, action: np.ndarray, reward: float, info: dict[str, Any]) -> None:
+        """Note the action, and what came of it."""
+        self.actions.append(action)
+        self._rewards.append(reward)
+        segment = self._segments[-1]
+        segment["stop"] = len(self.actions)
+        if info.get("segment") == self._number:  # else it is the next primitive's success
+            segment["success"] = bool(info["success"])
+
+    def trajectory(
+        self, index: int, env: gymnasium.Env, config: DataConfig, seed: int
+    ) -> Trajectory:
+        segments = tuple(Segment(**segment) for segment in self._segments)
+        single = len(segments) == 1
+        metadata = Metadata(
+            instruction=in_sequence([segment.instruction for segment in segments]),
+            primitive=segments[0].primitive if single else CHAIN,
+            target=segments[0].target if single else None,
+            success=all(segment.success for segment in segments),
+            source="scripted",
+            env=config.env,
+            protocol="demonstration",
+            segments=segments,
+            extra={"seed": seed},
+        )
+        attributes = getattr(env.unwrapped, "dataset_attributes", dict)()
+        channels = {
+            name: tuple(Channel(**channel) for channel in attributes.get(name, ()))
+            for name in ("action_channels", "proprioception_channels")
+        }
+        return Trajectory(
+            index=index,
+            images={camera: np.stack(images) for camera, images in self._images.items()},
+            actions=np.stack(self.actions),
+            rewards=np.array(self._rewards, dtype=np.float32),
+            metadata=metadata,
+            proprioception=np.stack(self._proprioception) if self._proprioception else None,
+            **channels,
+        )
