@@ -79,7 +79,7 @@ def test_collect_shows_several_primitives_in_one_scene_where_asked_to(tmp_path, 
     shown = [len(known.segments) for known in Dataset(data).load().metadata]
     assert set(shown) <= {1, 2, 3} and max(shown) > 1
     assert f"{len(shown)} trajectories" in capsys.readouterr().out
-    assert ptp(*words[:-2], 3, 2) == 1
+    assert ptp(*words[:-2], 3, 2) == 2
     assert "chain" in capsys.readouterr().err
 
 
