@@ -66,7 +66,7 @@ def test_plans_and_actions_are_those_recorded(checkpoint, recorded, task, episod
 @pytest.mark.parametrize("task", record.TASKS)
 def test_plans_of_three_levels_are_those_recorded(checkpoint, recorded, task):
     env, seed = observations(recorded, f"{task}0"), int(recorded[f"{task}0_seed"])
-    found = record.decide(checkpoint, env, seed, task, 0, record.three_levels(checkpoint))
+    found = record.decide(checkpoint, env, seed, task, 1, record.three_levels(checkpoint))
     codes = recorded[f"{task}_three_levels_codes"]
     cost = float(recorded[f"{task}_three_levels_cost"])
     assert found.plan_codes.shape == codes.shape == (8, 144)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from ptp_interfaces.msg import ArmState, EpisodeStatus, StepInfo
 
-from ptp_core.practice.controller import Controller
+from ptp_core.agents.subgoal_agent import SubgoalAgent
 from ptp_core.practice.episode import run_episode
 from ptp_core.practice.search import make_search
 from ptp_core.practice.seeds import episode_seeds
@@ -41,16 +41,14 @@ def in_process(folder, task, method):
     search = make_search(method, checkpoint)
     codes, actions = [], []
 
-    def note(seen, decision):
-        codes.append(seen.numpy().copy())
+    def note(decision):
+        codes.append(decision.latent)
         actions.append(decision.action)
 
     env = make_env()
     result = run_episode(
         env,
-        checkpoint.vqvae,
-        Controller(checkpoint, search.follower),
-        search.planner,
+        SubgoalAgent(checkpoint, search.planner, search.follower),
         options={"task": task, "protocol": "varied"},
         seeds=episode_seeds(SEED, task, 0),
         max_steps=STEPS,

@@ -37,10 +37,10 @@ import numpy as np
 import torch
 
 from ptp_bringup.shared import released_checkpoint
+from ptp_core.agents.subgoal_agent import SubgoalAgent
 from ptp_core.config import PlannerConfig
 from ptp_core.planners.factory import make_planner
-from ptp_core.practice.controller import Controller
-from ptp_core.practice.episode import Trace, run_episode
+from ptp_core.practice.episode import run_episode
 from ptp_core.practice.seeds import episode_seeds
 from ptp_core.training.checkpoint import Checkpoint, load_checkpoint
 
@@ -79,34 +79,34 @@ def decide(
     """
     codes, actions, pursued = [], [], []
 
-    def note(seen, decision) -> None:
-        codes.append(seen.numpy().astype(np.uint16))
+    def note(decision) -> None:
+        codes.append(decision.latent)
         actions.append(decision.action)
         pursued.append(decision.subgoal_index)
 
-    trace = Trace()
+    plans = []
     run_episode(
         env,
-        checkpoint.vqvae,
-        Controller(checkpoint),
-        make_planner(checkpoint, planner),
+        SubgoalAgent(checkpoint, make_planner(checkpoint, planner)),
         options={"task": task, "protocol": "varied"},
         seeds=episode_seeds(seed, task, 0),
         max_steps=steps,
         on_step=note,
-        trace=trace,
+        on_plan=plans.append,
     )
     return Decisions(
         np.array(codes),
         np.array(actions),
         np.array(pursued, np.uint8),
-        trace.plan.codes.numpy().astype(np.uint16),
-        trace.plan.cost,
+        plans[0].codes.numpy().astype(np.uint16),
+        plans[0].cost,
     )
 
 
 class Shown(gymnasium.Env):
     """Observations one after the other, whatever is done; the last of them for ever."""
+
+    action_space = gymnasium.spaces.Box(-1.0, 1.0, (5,), np.float32)
 
     def __init__(self, images: Sequence[np.ndarray], goal: np.ndarray) -> None:
         """Show ``images``, uint8 (48, 48, 3) each, on the way to ``goal``, of the same shape."""
@@ -195,7 +195,7 @@ def main() -> None:
             decide(checkpoint, table, seed, task, STEPS)
             env = Shown(table.images, table.goal)
             found = decide(checkpoint, env, seed, task, STEPS + HELD)
-            again = (decide(other, env, seed, task, 0) for other in others)
+            again = (decide(other, env, seed, task, 1) for other in others)
             if not all((other.plan_codes == found.plan_codes).all() for other in again):
                 continue
             values = dataclasses.asdict(found)
@@ -204,11 +204,11 @@ def main() -> None:
             first = int(np.argmax(found.pursued))
             print(f"task {task}, seed {seed}: on the goal itself from step {first}", flush=True)
             if number == 0:
-                deep = decide(checkpoint, env, seed, task, 0, three_levels(checkpoint))
+                deep = decide(checkpoint, env, seed, task, 1, three_levels(checkpoint))
                 kept[f"{task}_three_levels_codes"] = deep.plan_codes
                 kept[f"{task}_three_levels_cost"] = deep.plan_cost
                 for other in others:
-                    shaky = decide(other, env, seed, task, 0, three_levels(checkpoint))
+                    shaky = decide(other, env, seed, task, 1, three_levels(checkpoint))
                     print(
                         f"    three levels: {np.mean(shaky.plan_codes != deep.plan_codes):.1%} "
                         "of the codes and "

@@ -36,5 +36,13 @@ class InputError(PtpError):
     """An image, latent, goal or action has a wrong shape, type or value."""
 
 
+class GoalError(InputError):
+    """An agent does not take goals of this kind, or the goal lacks what the agent needs."""
+
+
+class ObservationError(InputError):
+    """An observation lacks a camera or proprioception that the agent needs."""
+
+
 class PlanCancelled(PtpError):
     """A plan was cancelled before it finished."""

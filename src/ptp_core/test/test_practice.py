@@ -1,20 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Subgoal follower, controller, seeds and figures."""
+"""Subgoal follower, seeds and figures."""
 
-import dataclasses
-
-import numpy as np
 import pytest
 import torch
 
 from ptp_core.config import FollowerConfig
-from ptp_core.errors import ConfigError, InputError
-from ptp_core.planners.base import Plan
-from ptp_core.practice.controller import Controller
+from ptp_core.errors import ConfigError
 from ptp_core.practice.seeds import episode_seeds
 from ptp_core.practice.subgoal_follower import SubgoalFollower
 from ptp_core.practice.summary import wilson_interval
-from ptp_core.testing import tiny_config, tiny_networks
 
 PLAN = torch.tensor([[10.0], [20.0]])
 GOAL = torch.tensor([30.0])
@@ -68,58 +62,6 @@ def test_without_a_plan_the_goal_is_pursued_at_once():
 def test_an_unresolved_threshold_is_refused():
     with pytest.raises(ConfigError, match="auto"):
         SubgoalFollower(FollowerConfig(distance_threshold="auto"))
-
-
-@pytest.fixture(scope="module")
-def checkpoint():
-    return tiny_networks(dataclasses.replace(tiny_config(), follower=FollowerConfig(timeout=2)))
-
-
-def codes(seed, *shape):
-    return np.random.default_rng(seed).integers(0, 32, (*shape, 144), dtype=np.uint16)
-
-
-def test_a_controller_gives_the_same_actions_for_the_same_seed(checkpoint):
-    controller, runs = Controller(checkpoint), []
-    for seed in (1, 1, 2):
-        controller.start(codes(0, 3), codes(1), seed)
-        runs.append([controller.act(codes(2 + step)).action for step in range(4)])
-    assert np.array_equal(runs[0], runs[1])
-    assert not np.array_equal(runs[0], runs[2])
-    assert all(action.dtype == np.float32 and action.shape == (5,) for action in runs[0])
-
-
-def test_actions_depend_on_the_subgoal_and_end_at_the_goal(checkpoint):
-    settings = FollowerConfig(timeout=2, distance_threshold=0.0, sample_actions=False)
-    controller = Controller(checkpoint, settings)
-    plan, goal, now = codes(0, 2), codes(1), codes(2)
-    controller.start(plan, goal, 0)
-    results = [controller.act(now) for _ in range(8)]
-    assert [result.subgoal_index for result in results] == [0, 0, 0, 1, 1, 2, 2, 2]
-    controller.start(None, goal, 0)
-    assert np.array_equal(controller.act(now).action, results[-1].action)
-    assert not np.array_equal(results[0].action, results[-1].action)
-
-
-def test_a_plan_object_and_its_codes_are_the_same_to_a_controller(checkpoint):
-    indices = torch.from_numpy(codes(0, 2).astype(np.int64))
-    plan = Plan(indices, checkpoint.vqvae.lookup(indices), 0.0, {}, 0.0)
-    actions = []
-    for form in (plan, codes(0, 2)):
-        controller = Controller(checkpoint)
-        controller.start(form, codes(1), 3)
-        actions.append(controller.act(codes(2)).action)
-    assert np.array_equal(*actions)
-
-
-def test_wrong_codes_are_refused_with_their_name(checkpoint):
-    controller = Controller(checkpoint)
-    with pytest.raises(InputError, match="start before act"):
-        controller.act(codes(0))
-    with pytest.raises(InputError, match="goal codes have shape"):
-        controller.start(None, codes(0, 1), 0)
-    with pytest.raises(InputError, match="plan has codes outside 0 to 31"):
-        controller.start(codes(0, 2) + 30, codes(1), 0)
 
 
 def test_seeds_differ_between_uses_episodes_tasks_and_runs_and_repeat():

@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 import torch
 
+from ptp_core.agents.subgoal_agent import SubgoalAgent
 from ptp_core.config import GcpConfig, LeapConfig, PlannerConfig
 from ptp_core.errors import ConfigError, InputError
 from ptp_core.models.subgoal_generator import HORIZONS
 from ptp_core.planners.rollout import unroll
 from ptp_core.planners.seeding import spawn
-from ptp_core.planners.subgoal_controls import oracle_plan, unsearched
-from ptp_core.practice.controller import Controller
+from ptp_core.planners.subgoal_controls import unsearched
 from ptp_core.practice.episode import run_episode
 from ptp_core.practice.search import make_search
 from ptp_core.practice.seeds import EpisodeSeeds
@@ -111,14 +111,11 @@ class StagedEnv(ToyEnv):
 
 def play(env, checkpoint, **changes):
     plans = []
-    controller = Controller(checkpoint)
     seeds = EpisodeSeeds(env=1, plan=2, policy=3)
     options = {"task": "A", "protocol": "paper"}
     result = run_episode(
         env,
-        checkpoint.vqvae,
-        controller,
-        None,
+        SubgoalAgent(checkpoint),
         options=options,
         seeds=seeds,
         on_plan=plans.append,
@@ -145,9 +142,3 @@ def test_without_the_oracle_the_environment_is_not_asked_and_nothing_is_told(che
 def test_an_environment_without_stage_pictures_is_one_clear_error(checkpoint):
     with pytest.raises(InputError, match='ToyEnv: info has no "stage_images"'):
         play(ToyEnv(max_steps=3), checkpoint, oracle=True)
-
-
-def test_a_plan_of_one_picture_pursues_it_and_then_the_goal(checkpoint):
-    goal = torch.randint(32, (144,), generator=rng())
-    plan = oracle_plan(checkpoint.vqvae, np.zeros((1, 48, 48, 3), np.uint8), goal)
-    assert plan.codes.shape == (2, 144) and torch.equal(plan.codes[1], goal)

@@ -12,8 +12,9 @@ import torch
 from ptp_interfaces.action import ReachGoal
 from ptp_interfaces.msg import ArmState, CartesianDelta, ErrorCode, Latent, StepInfo
 
+from ptp_core.agents.agent import Agent, AgentSeeds, Decision, LatentGoal, Observation
+from ptp_core.agents.subgoal_agent import SubgoalAgent
 from ptp_core.config import FollowerConfig
-from ptp_core.practice.controller import ActResult, Controller
 from ptp_core.practice.methods import method_named
 from ptp_core.training.checkpoint import Checkpoint
 from ptp_nodes.keep_alive import KeepAlive, wait_for_reader
@@ -83,7 +84,7 @@ class PolicyNode(ManagedNode):
     """Serves `ReachGoal`; publishes `CartesianDelta` and `StepInfo` while a goal runs.
 
     Subscriptions only store the newest latent. The goal's thread waits for it, asks the
-    Controller and publishes. When nothing usable is seen, or the goal ends early, it sends one
+    agent and publishes. When nothing usable is seen, or the goal ends early, it sends one
     command that holds still.
     """
 
@@ -94,7 +95,7 @@ class PolicyNode(ManagedNode):
         settings = self.parameters
         self._scale = ActionScale(settings.translation, settings.rotation)
         self._checkpoint: Checkpoint | None = None
-        self._controller: Controller | None = None
+        self._agent: Agent | None = None
         self._commands_sent = self._steps_sent = self._goals = self._problems = 0
         self._latency = 0.0
         self._gate = ObservationGate(
@@ -129,12 +130,13 @@ class PolicyNode(ManagedNode):
         stored = method_named(self.parameters.method).follower(self._checkpoint.config.follower)
         config = apply_overrides(self, stored, self._overrides)
         policies = finetuned_policies(self.parameters, self._checkpoint)
-        self._controller = Controller(self._checkpoint, config, policies)
+        self._agent = SubgoalAgent(self._checkpoint, follower=config, policies=policies)
         self._live.use(self._checkpoint, policies)
         self._epsilon = self._checkpoint.config.iql.reward_epsilon
         # The first call of a network pays for set-up; nobody should wait for it later.
-        self._controller.start(None, np.zeros(len(Latent().codes), np.int64), seed=0)
-        self._controller.act(np.zeros(len(Latent().codes), np.int64))
+        nothing = np.zeros(self._agent.spec.latent.shape, np.int64)
+        self._agent.reset(Observation(), LatentGoal(nothing), AgentSeeds(0, 0), subgoals=[])
+        self._agent.act(Observation(latent=nothing))
 
     def _deactivate(self) -> None:
         # While commands still leave: the goal ends with one that holds still.
@@ -146,7 +148,12 @@ class PolicyNode(ManagedNode):
         plan, target = self._check(request)
         self._goals += 1
         self._gate.restart(request.first_observation_seq)
-        self._controller.start(plan if request.plan.count else None, target[0], request.seed)
+        self._agent.reset(
+            Observation(),  # the plan was made elsewhere
+            LatentGoal(target[0]),
+            AgentSeeds(request.seed, request.seed),
+            subgoals=[LatentGoal(codes) for codes in plan],
+        )
         episode = Pursuit(request.episode_id, self._goals, plan, target[0])
         result = ReachGoal.Result()
         try:
@@ -197,7 +204,7 @@ class PolicyNode(ManagedNode):
         self._live.swap()
         began = time.monotonic()
         with torch.inference_mode():
-            decision = self._controller.act(arrival.latent.codes)
+            decision = self._agent.act(Observation(latent=np.asarray(arrival.latent.codes)))
         inference = time.monotonic() - began
         command = self._command(arrival.latent, self._scale.to_delta(decision.action))
         self._commands.publish(command)
@@ -265,7 +272,7 @@ class PolicyNode(ManagedNode):
         self,
         episode: Pursuit,
         arrival: Arrival,
-        decision: ActResult,
+        decision: Decision,
         command: CartesianDelta,
         inference: float,
     ) -> StepInfo:

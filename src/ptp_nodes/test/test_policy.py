@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The policy node acts as the library's Controller does, and holds still when in doubt."""
+"""The policy node acts as the library's agent does, and holds still when in doubt."""
 
 import numpy as np
 import pytest
@@ -15,8 +15,9 @@ from ptp_interfaces.msg import (
 from rcl_interfaces.msg import Log
 from std_msgs.msg import Float64
 
+from ptp_core.agents.agent import AgentSeeds, LatentGoal, Observation
+from ptp_core.agents.subgoal_agent import SubgoalAgent
 from ptp_core.config import FollowerConfig
-from ptp_core.practice.controller import Controller
 from ptp_core.practice.finetuned import FineTunedPolicies
 from ptp_core.testing import tiny_finetuned
 from ptp_core.training.checkpoint import load_checkpoint
@@ -38,15 +39,21 @@ def is_hold(command):
     return (command.dx, command.dy, command.dz, command.dyaw) == (0.0, 0.0, 0.0, 0.0)
 
 
-def test_commands_are_those_of_the_controller_to_the_bit(start):
+def decisions_of(agent, goal, plan, shown):
+    """What the agent decides on codes ``shown`` while it pursues codes ``plan``, then ``goal``."""
+    subgoals = [LatentGoal(codes) for codes in plan]
+    agent.reset(Observation(), LatentGoal(goal), AgentSeeds(SEED, SEED), subgoals=subgoals)
+    return [agent.act(Observation(latent=codes)) for codes in shown]
+
+
+def test_commands_are_those_of_the_agent_to_the_bit(start):
     _, robot = start()
     plan = robot.draw(2)
     handle = robot.send(robot.request(max_steps=9, plan=plan))
     shown = robot.walk(9)
     answer = robot.graph.result(handle)
-    controller, scale = Controller(robot.checkpoint), ActionScale()
-    controller.start(plan.astype(np.int64), robot.goal.astype(np.int64), SEED)
-    decisions = [controller.act(codes.astype(np.int64)) for codes in shown]
+    decisions = decisions_of(SubgoalAgent(robot.checkpoint), robot.goal, plan, shown)
+    scale = ActionScale()
     for command, decision in zip(robot.commands, decisions, strict=True):
         delta = scale.to_delta(decision.action)
         assert (command.dx, command.dy, command.dz) == (delta.dx, delta.dy, delta.dz)
@@ -79,9 +86,9 @@ def test_a_goal_that_was_practised_is_pursued_with_the_policy_that_did(
     robot.send(robot.request(max_steps=1))
     shown = robot.walk(1)
     policies = FineTunedPolicies(robot.checkpoint, path.parent)
-    controller = Controller(robot.checkpoint, policies=policies)
-    controller.start(None, robot.goal.astype(np.int64), SEED)
-    delta = ActionScale().to_delta(controller.act(shown[0].astype(np.int64)).action)
+    agent = SubgoalAgent(robot.checkpoint, policies=policies)
+    (decision,) = decisions_of(agent, robot.goal, [], shown[:1])
+    delta = ActionScale().to_delta(decision.action)
     assert (robot.commands[0].dx, robot.commands[0].dy) == (delta.dx, delta.dy)
     assert robot.commands[0].weights_version == policies.members[0].sha256[:12]
 

@@ -8,7 +8,8 @@ import torch
 from ptp_cli.bench.pairs import target_pictures
 from ptp_cli.bench.settings import BenchSettings, Figures
 from ptp_cli.bench.timing import median, milliseconds, torch_threads
-from ptp_core.practice.controller import Controller
+from ptp_core.agents.agent import AgentSeeds, LatentGoal, Observation
+from ptp_core.agents.subgoal_agent import SubgoalAgent
 
 THREADS = 1  # as in the nodes
 
@@ -18,14 +19,15 @@ def measure(settings: BenchSettings) -> Figures:
     checkpoint = settings.load()
     repeats = settings.pick(400, 5)
     start, goal = target_pictures(("A",))[0]
-    controller = Controller(checkpoint)
+    agent = SubgoalAgent(checkpoint)
     with torch_threads(THREADS), torch.inference_mode():
         picture = torch.from_numpy(start)[None]
         encode = milliseconds(lambda: checkpoint.vqvae.encode(picture), repeats)
         codes = checkpoint.vqvae.encode(picture)[0].numpy()
-        target = checkpoint.vqvae.encode(torch.from_numpy(goal)[None])[0].numpy()
-        controller.start(target[None], target, seed=0)
-        act = milliseconds(lambda: controller.act(codes), repeats)
+        target = LatentGoal(checkpoint.vqvae.encode(torch.from_numpy(goal)[None])[0].numpy())
+        observation = Observation(latent=codes)
+        agent.reset(observation, target, AgentSeeds(0, 0), subgoals=[target])
+        act = milliseconds(lambda: agent.act(observation), repeats)
     return {
         "encode_ms": median(encode),
         "act_ms": median(act),

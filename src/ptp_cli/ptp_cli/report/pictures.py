@@ -22,6 +22,7 @@ from ptp_core.errors import InputError, PtpError
 from ptp_core.practice.past_evaluation import PastEvaluation
 
 if TYPE_CHECKING:
+    from ptp_core.agents.agent import Decision
     from ptp_core.planners.base import Plan
     from ptp_core.practice.again import EvaluationAgain
 
@@ -127,7 +128,7 @@ def _film_episode(
         pictures = [] if plan is None else list(vqvae.decode(plan.latents).cpu().numpy())
         film.planned(pictures)
 
-    def stepped(codes, decision) -> None:
+    def stepped(decision: Decision) -> None:
         nonlocal steps
         if steps == 0 and not again.plans:
             planned(None)

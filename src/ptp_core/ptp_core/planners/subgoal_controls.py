@@ -10,12 +10,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal, TypeVar
 
-import numpy as np
-import torch
-
 from ptp_core.config import GcpConfig, LeapConfig, PlannerConfig
-from ptp_core.models.vqvae import VQVAE
-from ptp_core.planners.base import Plan
 
 Subgoals = Literal["planned", "random", "oracle"]
 """What plans consist of: found by the method's search, drawn without one, true pictures."""
@@ -36,11 +31,3 @@ def unsearched(config: AnyConfig) -> AnyConfig:
     else:
         changes = {"samples": (1,) * config.depth}
     return dataclasses.replace(config, **changes)
-
-
-@torch.no_grad()
-def oracle_plan(vqvae: VQVAE, stage_images: np.ndarray, goal: torch.Tensor) -> Plan:
-    """A plan of pictures, uint8 (K - 1, 48, 48, 3), and the goal, codes (144,), behind them."""
-    images = torch.from_numpy(np.ascontiguousarray(stage_images))
-    codes = torch.cat([vqvae.encode(images.to(vqvae.codebook.device)), goal[None]])
-    return Plan(codes.cpu(), vqvae.lookup(codes).cpu(), cost=0.0, costs={}, seconds=0.0)

@@ -8,17 +8,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
+import numpy as np
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from ptp_core.agents.iql import IQL
+from ptp_core.agents.subgoal_agent import SubgoalAgent
 from ptp_core.data.collect import make_environment
 from ptp_core.errors import CheckpointError
 from ptp_core.planners.base import Plan
 from ptp_core.planners.plan_buffer import PlanBuffer, load_buffers, save_buffers
 from ptp_core.planners.plan_library import PlanLibrary, PlanLibraryPlanner
-from ptp_core.practice.controller import Controller
 from ptp_core.practice.episode import Trace, run_episode
 from ptp_core.practice.online_learner import PracticeEpisode
 from ptp_core.practice.practice_config import PracticeConfig
@@ -46,7 +46,7 @@ class Played:
     success: bool  # the simulator's verdict: for reports alone
     counts: bool | None = None  # as a success, by the success signal: for library and learner
     episode: PracticeEpisode | None = None
-    goal: torch.Tensor | None = None  # codes (144,)
+    goal: np.ndarray | None = None  # codes (144,)
     plan: Plan | None = None  # None also where the method does not plan
     again: int | None = None  # number in the library of the plan that was done again
 
@@ -90,8 +90,8 @@ class Actor:
         follower = search.follower
         sampled = dataclasses.replace(follower, sample_actions=config.actions == "sample")
         mean = dataclasses.replace(follower, sample_actions=False)
-        self._practiser = Controller(checkpoint, sampled)
-        self._controller = Controller(checkpoint, mean)
+        self._practiser = SubgoalAgent(checkpoint, follower=sampled, name=config.method)
+        self._evaluator = SubgoalAgent(checkpoint, follower=mean, name=config.method)
         self._planner = search.planner
         library = PlanLibrary(checkpoint.encoder_id, signal=config.success_signal)
         self._knowledge = Knowledge(checkpoint.iql, search.buffers, library)
@@ -109,11 +109,11 @@ class Actor:
                 planner, self._knowledge.library, explore=not job.evaluate
             )
         trace = None if job.evaluate else Trace()
+        agent = self._evaluator if job.evaluate else self._practiser
+        agent.planner = planner
         result = run_episode(
             self._env,
-            self._checkpoint.vqvae,
-            self._controller if job.evaluate else self._practiser,
-            planner,
+            agent,
             options={"task": config.task, "protocol": config.protocol},
             seeds=episode_seeds(config.seed + APART * job.evaluate, config.task, job.index),
             max_steps=config.max_steps,

@@ -7,15 +7,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import gymnasium
-import torch
 
+from ptp_core.agents.agent import Decision
+from ptp_core.agents.subgoal_agent import SubgoalAgent
 from ptp_core.config import FollowerConfig, PlannerConfig, from_dict
 from ptp_core.errors import InputError
 from ptp_core.planners.base import Plan, Planner
 from ptp_core.planners.plan_buffer import load_buffers
 from ptp_core.planners.plan_library import PlanLibrary, PlanLibraryPlanner
 from ptp_core.practice.actor import BUFFERS, PLANS
-from ptp_core.practice.controller import ActResult, Controller
 from ptp_core.practice.episode import run_episode
 from ptp_core.practice.methods import method_named
 from ptp_core.practice.past_evaluation import PastEvaluation
@@ -52,14 +52,14 @@ class EvaluationAgain:
         if any(recorded.get(name) != sha for name, sha in used.items()):
             raise InputError(f"{source}: made with other baselines than {baselines}")
         search.install_policy(self.checkpoint)
-        self._controller = Controller(self.checkpoint, search.follower)
         self._oracle = subgoals == "oracle"
-        self._planner = self._restored(search)
+        planner = self._restored(search)
+        self._agent = SubgoalAgent(self.checkpoint, planner, search.follower, name=method)
 
     @property
     def plans(self) -> bool:
         """Whether the method plans; else the policy pursues the goal itself."""
-        return self._planner is not None or self._oracle
+        return self._agent.planner is not None or self._oracle
 
     def episode(
         self,
@@ -67,16 +67,14 @@ class EvaluationAgain:
         number: int,
         *,
         on_plan: Callable[[Plan], None] | None = None,
-        on_step: Callable[[torch.Tensor, ActResult], None] | None = None,
+        on_step: Callable[[Decision], None] | None = None,
         cancelled: Callable[[], bool] | None = None,
     ) -> EpisodeResult:
         """Run episode ``number``, from 0; ``on_plan`` hears the plan before the first step."""
         settings = self.past.settings
         return run_episode(
             env,
-            self.checkpoint.vqvae,
-            self._controller,
-            self._planner,
+            self._agent,
             options={"task": settings["task"], "protocol": settings["protocol"]},
             seeds=episode_seeds(settings["seed"] + self.past.apart, settings["task"], number),
             max_steps=settings["max_steps"],

@@ -1,110 +1,116 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One episode in process: reset, plan, follow the plan, judge the last observation."""
+"""One rollout in process: reset, let the agent act, judge the last observation."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import gymnasium
 import numpy as np
-import torch
 
-from ptp_core.errors import InputError, PlanCancelled
-from ptp_core.planners.base import Plan, Planner
-from ptp_core.planners.subgoal_controls import oracle_plan
-from ptp_core.practice.controller import ActResult, Controller
+from ptp_core.agents.agent import (
+    Agent,
+    AgentSeeds,
+    AgentSpec,
+    Decision,
+    Goal,
+    ImageGoal,
+    LanguageGoal,
+    LatentAgent,
+    Observation,
+)
+from ptp_core.data.expert_rollout import read_observation
+from ptp_core.data.trajectory import CAMERA
+from ptp_core.errors import GoalError, InputError, PlanCancelled
+from ptp_core.planners.base import Plan
 from ptp_core.practice.online_learner import PracticeEpisode
 from ptp_core.practice.result import COST_TERMS, MAX_STEPS, EpisodeResult, is_idle
 from ptp_core.practice.seeds import EpisodeSeeds
 
-if TYPE_CHECKING:
-    from ptp_core.models.vqvae import VQVAE
-
-
-STAGE_IMAGES = "stage_images"  # reset option, and the entry of info with the pictures
+STAGE_IMAGES = "stage_images"  # reset option, and the entry of info with the images
 
 
 class Trace:
-    """What the learner needs of an episode, filled in while it runs."""
+    """What the learner needs of an episode, filled in while it runs; for agents with latents."""
 
     def __init__(self) -> None:
-        self._codes: list[np.ndarray] = []
+        self._latents: list[np.ndarray] = []
         self._actions: list[np.ndarray] = []
         self._targets: list[np.ndarray] = []
-        self._pursued = np.zeros((0, 0), np.uint16)
-        self.plan: Plan | None = None
-        self.goal: torch.Tensor | None = None  # codes (144,)
+        self.plan: Plan | None = None  # the first
+        self.goal: np.ndarray | None = None  # latent
 
-    def begin(self, plan: Plan | None, goal: torch.Tensor) -> None:
-        """Note the plan, if there is one, and the goal: codes (144,)."""
-        self.plan, self.goal = plan, goal.cpu()
-        ends = [goal[None]] if plan is None else [plan.codes, goal[None].cpu()]
-        self._pursued = torch.cat(ends).cpu().numpy().astype(np.uint16)
+    def begin(self, agent: LatentAgent) -> None:
+        """Note the goal."""
+        self.goal = agent.goal_latent
 
-    def step(self, codes: torch.Tensor, decision: ActResult) -> None:
-        """Note one decision at codes (144,)."""
-        self._codes.append(codes.cpu().numpy().astype(np.uint16))
+    def step(self, decision: Decision) -> None:
+        """Note one decision."""
+        if self.plan is None:
+            self.plan = decision.plan
+        self._latents.append(decision.latent)
         self._actions.append(decision.action)
-        self._targets.append(self._pursued[decision.subgoal_index])
+        self._targets.append(decision.target)
 
-    def end(self, codes: torch.Tensor) -> None:
-        """Note the last observation, codes (144,)."""
-        self._codes.append(codes.cpu().numpy().astype(np.uint16))
+    def end(self, latent: np.ndarray) -> None:
+        """Note the last observation."""
+        self._latents.append(latent)
 
     def episode(self) -> PracticeEpisode:
         """The whole episode."""
-        parts = self._codes, self._actions, self._targets
+        parts = self._latents, self._actions, self._targets
         return PracticeEpisode(*(np.stack(part) for part in parts))
 
 
 def run_episode(
     env: gymnasium.Env,
-    vqvae: VQVAE,
-    controller: Controller,
-    planner: Planner | None,
+    agent: Agent,
     *,
     options: dict[str, Any],
     seeds: EpisodeSeeds,
     max_steps: int = MAX_STEPS,
-    remember: bool = False,
     oracle: bool = False,
     on_plan: Callable[[Plan], None] | None = None,
-    on_step: Callable[[torch.Tensor, ActResult], None] | None = None,
+    on_step: Callable[[Decision], None] | None = None,
     trace: Trace | None = None,
     cancelled: Callable[[], bool] | None = None,
 ) -> EpisodeResult:
-    """Run one episode of at most ``max_steps``; ``planner`` None pursues the goal directly.
+    """Run one episode of at most ``max_steps``.
 
-    ``options`` goes to ``env.reset`` (task, protocol). ``remember`` lets the planner's later
-    plans start from this one. ``oracle`` takes the subgoals from the environment, which is asked
-    for pictures of what the stages of its scripted plan end with, uint8 (K - 1, 48, 48, 3) as
-    info["stage_images"]; the goal is the last subgoal, and ``planner`` is not used.
-    ``on_plan`` hears the plan before the first step, ``on_step`` codes (144,) and decision of
-    every step; ``trace`` keeps what can be learned from.
-    ``cancelled`` is asked every step and planner round; PlanCancelled is raised when true.
+    ``options`` goes to ``env.reset`` (task, protocol). ``oracle`` takes the subgoals from the
+    environment, which is asked for images of what the stages of its scripted plan end with, uint8
+    (K - 1, H, W, 3) as info["stage_images"]; the goal is the last subgoal.
+    ``on_plan`` hears of each new plan, before ``on_step`` hears the decision of that step;
+    ``trace`` keeps what can be learned from. ``cancelled`` is asked every step and planner round;
+    PlanCancelled is raised when true. Raises InputError where environment and agent do not fit.
     """
     if oracle:
         options = {**options, STAGE_IMAGES: True}
+    _check_actions(env, agent.spec)
     try:
-        image, info = env.reset(seed=seeds.env, options=options)
+        raw, info = env.reset(seed=seeds.env, options=options)
     except ValueError as error:
         raise InputError(f"the environment cannot be reset with {options}: {error}") from error
-    goal = _encode(vqvae, _entry(info, "goal_image", env))
-    plan = None
+    goal = _goal(env, agent.spec, info)
+    subgoals = None
     if oracle:
-        plan = oracle_plan(vqvae, _entry(info, STAGE_IMAGES, env), goal)
-    elif planner is not None:
-        latents = vqvae.lookup(torch.stack([_encode(vqvae, image), goal]))
-        rng = torch.Generator().manual_seed(seeds.plan)
-        plan = planner.plan(*latents, rng, cancelled=cancelled, remember=remember)
-    if on_plan is not None and plan is not None:
-        on_plan(plan)
-    controller.start(plan, goal, seeds.policy)
+        images = _entry(info, STAGE_IMAGES, env)
+        subgoals = [*(ImageGoal({CAMERA: image}) for image in images), goal]
+    observation = _observation(env, raw, info, 0)
+    agent.reset(
+        observation,
+        goal,
+        AgentSeeds(seeds.plan, seeds.policy),
+        subgoals=subgoals,
+        cancelled=cancelled,
+    )
     if trace is not None:
-        trace.begin(plan, goal)
+        trace.begin(agent)
 
+    moving = [name != "gripper" for name in agent.spec.actions]
+    plans: list[Plan] = []
     latencies: list[float] = []
     idle: list[bool] = []
     first_success, switches, timed_out, done = None, 0, 0, False
@@ -113,47 +119,72 @@ def run_episode(
         if cancelled is not None and cancelled():
             raise PlanCancelled("the episode was cancelled")
         seen = time.perf_counter()
-        codes = _encode(vqvae, image)
-        decision = controller.act(codes)
+        decision = agent.act(observation, cancelled)
         latencies.append(time.perf_counter() - seen)
+        if decision.plan is not None:
+            plans.append(decision.plan)
+            if on_plan is not None:
+                on_plan(decision.plan)
         if on_step is not None:
-            on_step(codes, decision)
+            on_step(decision)
         if trace is not None:
-            trace.step(codes, decision)
+            trace.step(decision)
         switches += decision.switched
         timed_out += decision.timed_out
-        idle.append(is_idle(decision.action))
-        image, _, terminated, truncated, info = env.step(decision.action)
+        idle.append(is_idle(decision.action[moving]))
+        raw, _, terminated, truncated, info = env.step(decision.action)
+        observation = _observation(env, raw, info, len(latencies))
         done = terminated or truncated
         if first_success is None and _entry(info, "success", env):
             first_success = len(latencies)
     seconds = time.perf_counter() - began
-    end = _encode(vqvae, image)
     if trace is not None:
-        trace.end(end)
-    last, target = vqvae.lookup(torch.stack([end, goal])).detach()
-    searched = plan is not None and not oracle
+        trace.end(agent.encode(observation))
+    searched = bool(plans) and not oracle
     return EpisodeResult(
         success=bool(info["success"]),
         steps=len(latencies),
         first_success=first_success,
-        plan_seconds=plan.seconds if searched else None,
-        plan_cost=plan.cost if searched else None,
-        plan_costs=_terms(plan) if searched else None,
+        plan_seconds=sum(plan.seconds for plan in plans) if searched else None,
+        plan_cost=plans[0].cost if searched else None,
+        plan_costs=_terms(plans[0]) if searched else None,
         subgoals_reached=switches - timed_out,
         subgoals_timed_out=timed_out,
         idle_fraction=float(np.mean(idle[:first_success])) if idle else None,
-        final_distance=float(torch.linalg.vector_norm(last - target)),
+        final_distance=agent.distance(observation),
         seconds=seconds,
         latencies=np.array(latencies),
     )
 
 
-@torch.no_grad()
-def _encode(vqvae: VQVAE, image: np.ndarray) -> torch.Tensor:
-    """Codes (144,) of an image, uint8 (48, 48, 3)."""
-    batch = torch.from_numpy(np.ascontiguousarray(image))[None]
-    return vqvae.encode(batch.to(vqvae.codebook.device))[0]
+def _observation(env: gymnasium.Env, raw: Any, info: dict[str, Any], step: int) -> Observation:
+    images, proprioception = read_observation(raw, info, type(env.unwrapped).__name__)
+    return Observation(images, proprioception, seq=step)
+
+
+def _goal(env: gymnasium.Env, spec: AgentSpec, info: dict[str, Any]) -> Goal:
+    """The goal of this episode, of the first kind that the agent takes and the environment has."""
+    for kind in spec.goals:
+        if kind == "image" and (image := info.get("goal_image")) is not None:
+            return ImageGoal(image if isinstance(image, dict) else {CAMERA: image})
+        if kind == "language" and info.get("instruction"):
+            return LanguageGoal(info["instruction"])
+    asked = {"image": "goal_image", "language": "instruction"}
+    names = " or ".join(f'"{asked[kind]}"' for kind in spec.goals if kind in asked)
+    raise GoalError(
+        f"{type(env.unwrapped).__name__}: info has no {names}, which {spec.agent} needs for its "
+        "goal; see the toy_env"
+    )
+
+
+def _check_actions(env: gymnasium.Env, spec: AgentSpec) -> None:
+    shape = env.action_space.shape
+    if shape != (len(spec.actions),):
+        raise InputError(
+            f"{type(env.unwrapped).__name__} takes actions of shape {shape}; {spec.agent} gives "
+            f"{len(spec.actions)} numbers ({', '.join(spec.actions)}): use an agent that was "
+            "trained on this environment"
+        )
 
 
 def _terms(plan: Plan) -> dict[str, float] | None:

@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 from tqdm import tqdm
 
+from ptp_core.agents.subgoal_agent import SubgoalAgent
 from ptp_core.config import FollowerConfig, to_dict
 from ptp_core.data.collect import environment_factory, make_environment
 from ptp_core.data.files import write_atomically
@@ -25,7 +26,6 @@ from ptp_core.errors import InputError
 from ptp_core.planners.plan_buffer import load_buffers, save_buffers
 from ptp_core.planners.plan_library import PlanLibrary, PlanLibraryPlanner, signal_of
 from ptp_core.planners.subgoal_controls import Subgoals
-from ptp_core.practice.controller import Controller
 from ptp_core.practice.episode import run_episode
 from ptp_core.practice.finetuned import FineTunedPlanner, FineTunedPolicies
 from ptp_core.practice.methods import DEFAULT_METHOD, PlannerSettings, method_named
@@ -207,41 +207,43 @@ class _Runner:
     def __init__(self, config: EvaluationConfig) -> None:
         self.config = config
         checkpoint = load_checkpoint(config.checkpoint)
-        self.vqvae = checkpoint.vqvae
         policies = None
         if config.finetuned is not None:
             policies = FineTunedPolicies(checkpoint, config.finetuned)
         search = config.search(checkpoint)
         search.install_policy(checkpoint)
-        self.controller = Controller(checkpoint, search.follower, policies)
-        self.planner, self.buffers = search.planner, search.buffers
+        planner, self.buffers = search.planner, search.buffers
         if config.plan_buffer is not None and config.plan_buffer.exists():
             load_buffers(config.plan_buffer, self.buffers)
-        if config.reuse_plans is not None and self.planner is not None:
+        if config.reuse_plans is not None and planner is not None:
             # Nothing is judged here, so the file stays as it is.
             library = PlanLibrary(checkpoint.encoder_id, config.reuse_plans)
-            self.planner = PlanLibraryPlanner(self.planner, library, explore=False)
-        if policies is not None and self.planner is not None:
-            self.planner = FineTunedPlanner(self.planner, policies)
+            planner = PlanLibraryPlanner(planner, library, explore=False)
+        if policies is not None and planner is not None:
+            planner = FineTunedPlanner(planner, policies)
+        self.agent = SubgoalAgent(
+            checkpoint,
+            planner,
+            search.follower,
+            name=config.method,
+            policies=policies,
+            remember=config.plan_buffer is not None,
+        )
         self.env = make_environment(config.env, config.env_kwargs)
 
     def run(self, key: Key, cancelled: Callable[[], bool] | None) -> EpisodeResult:
         config = self.config
         task, episode = key
-        remember = config.plan_buffer is not None
         result = run_episode(
             self.env,
-            self.vqvae,
-            self.controller,
-            self.planner,
+            self.agent,
             options={"task": task, "protocol": config.protocol},
             seeds=episode_seeds(config.seed, task, episode),
             max_steps=config.max_steps,
-            remember=remember,
             oracle=config.subgoals == "oracle",
             cancelled=cancelled,
         )
-        if remember:
+        if config.plan_buffer is not None:
             save_buffers(config.plan_buffer, self.buffers)
         return result
 

@@ -176,7 +176,7 @@ class InProcessPractice:
             if self._method.buffer and isinstance(self._search.planner, HierarchicalPlanner):
                 self._search.planner.remember(played.plan)
             start, goal = (
-                self._latents(codes) for codes in (played.episode.codes[0], played.goal.numpy())
+                self._latents(codes) for codes in (played.episode.codes[0], played.goal)
             )
             stored = library.add(played.plan, start, goal)
         else:

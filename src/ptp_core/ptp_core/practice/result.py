@@ -13,9 +13,9 @@ IDLE_MOTION = 0.15  # of the largest motion a step, in [-1, 1]
 COST_TERMS = ("distance", "value", "prior")
 
 
-def is_idle(action: np.ndarray) -> bool:
-    """Whether an action (5,) in [-1, 1] has next to no motion: the gripper's does not count."""
-    return bool((np.abs(action[:4]) < IDLE_MOTION).all())
+def is_idle(motion: np.ndarray) -> bool:
+    """Whether motion, numbers in [-1, 1] without the gripper's, is next to none."""
+    return bool((np.abs(motion) < IDLE_MOTION).all())
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,6 @@ class EpisodeResult:
     subgoals_reached: int  # that the policy came near to before their time was over
     subgoals_timed_out: int  # that it was moved on from because their time was over
     idle_fraction: float | None  # of the steps until success, see `is_idle`; None: not seen
-    final_distance: float  # L2 between the last latent and the goal latent
+    final_distance: float | None  # to the goal in the agent's measure; L2 between latents
     seconds: float  # wall clock of the control loop, environment included
     latencies: np.ndarray  # float64 (steps,), seconds from image to action

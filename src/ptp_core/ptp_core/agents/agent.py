@@ -1,0 +1,274 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The seam between what acts and everything else.
+
+An agent gets observations and a goal and answers with actions. Rollouts, evaluation, practice and
+the policy node know only what stands in this file; encoders, planners and policies are an agent's
+own business. Loads no networks.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import numpy as np
+
+from ptp_core.errors import CheckpointError, GoalError, ObservationError
+
+if TYPE_CHECKING:
+    from ptp_core.planners.base import Plan
+
+GoalKind = Literal["image", "language", "latent"]
+
+
+@dataclass(frozen=True)
+class ImageGoal:
+    """How the scene should look: uint8 (H, W, 3) RGB, by camera."""
+
+    images: Mapping[str, np.ndarray]
+    kind: GoalKind = field(default="image", init=False)
+
+
+@dataclass(frozen=True)
+class LanguageGoal:
+    """What to do, in words."""
+
+    text: str
+    kind: GoalKind = field(default="language", init=False)
+
+
+@dataclass(frozen=True)
+class LatentGoal:
+    """A goal that the agent's own encoder has seen already, as `AgentSpec.latent` describes it."""
+
+    latent: np.ndarray
+    kind: GoalKind = field(default="latent", init=False)
+
+
+Goal = ImageGoal | LanguageGoal | LatentGoal
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What is known at one control step.
+
+    images: uint8 (H, W, 3) RGB, by camera. proprioception: float32 (P,), or None. latent: the
+    images as the agent's own encoder gives them, where another process has encoded them already;
+    ``images`` may be empty then. seq counts up by one with each observation of a source; stamp is
+    in seconds of that source's clock.
+    """
+
+    images: Mapping[str, np.ndarray] = field(default_factory=dict)
+    proprioception: np.ndarray | None = None
+    seq: int = 0
+    stamp: float = 0.0
+    latent: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Decision:
+    """One control step's answer.
+
+    action: float32 (A,), each in [-1, 1], named by `AgentSpec.actions`. plan: set in the step in
+    which a new plan comes into use. latent: of the observation, target: of what is pursued, both
+    as `AgentSpec.latent` describes them; None where the agent has none. subgoal_index: number of
+    the target in the plan; the plan's length stands for the goal itself. distance: from latent to
+    target, in the agent's own measure. switched: the next step pursues another target; timed_out:
+    it does because the time for this one was over, not because it was near.
+    """
+
+    action: np.ndarray
+    plan: Plan | None = None
+    latent: np.ndarray | None = None
+    target: np.ndarray | None = None
+    subgoal_index: int = 0
+    distance: float | None = None
+    switched: bool = False
+    timed_out: bool = False
+    info: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class CameraSpec:
+    """A camera that an agent looks through."""
+
+    name: str
+    height: int  # pixels
+    width: int  # pixels
+
+
+@dataclass(frozen=True)
+class LatentSpec:
+    """What an agent's encoder makes of an observation.
+
+    ``indices``: whole numbers below ``codes`` into a codebook; ``values``: float32 numbers.
+    """
+
+    kind: Literal["indices", "values"]
+    shape: tuple[int, ...]
+    encoder_id: str  # sha256 of the encoder: latents of two encoders must never be mixed
+    codes: int = 0  # entries of the codebook; indices only
+
+
+@dataclass(frozen=True)
+class AgentSpec:
+    """What an agent needs and gives. Stored in its checkpoint."""
+
+    agent: str  # name in the registry
+    cameras: tuple[CameraSpec, ...]
+    actions: tuple[str, ...]  # names of the numbers of an action, each scaled to [-1, 1]
+    goals: tuple[GoalKind, ...]  # kinds of goals that it takes, the preferred one first
+    proprioception: tuple[str, ...] = ()  # names of the numbers, with units; (): not used
+    latent: LatentSpec | None = None
+
+    def check_goal(self, goal: Goal) -> None:
+        """Raise GoalError unless this agent takes such a goal."""
+        if goal.kind not in self.goals:
+            raise GoalError(
+                f"{self.agent} takes {_or(self.goals)} goals, not a goal of kind {goal.kind}: "
+                "give another goal, or another agent"
+            )
+        if isinstance(goal, ImageGoal):
+            self._check_images(goal.images, "goal", GoalError)
+        elif isinstance(goal, LanguageGoal):
+            if not goal.text.strip():
+                raise GoalError(f"the instruction for {self.agent} is empty: say what to do")
+        else:
+            self._check_latent(goal.latent, "goal", GoalError)
+
+    def check_observation(self, observation: Observation) -> None:
+        """Raise ObservationError unless it has what this agent needs."""
+        if observation.latent is not None:
+            self._check_latent(observation.latent, "observation", ObservationError)
+        else:
+            self._check_images(observation.images, "observation", ObservationError)
+        if not self.proprioception:
+            return
+        found = observation.proprioception
+        if found is None or found.shape != (len(self.proprioception),):
+            has = "none" if found is None else f"shape {found.shape}"
+            raise ObservationError(
+                f"{self.agent} needs proprioception of {len(self.proprioception)} numbers "
+                f"({', '.join(self.proprioception)}); the observation has {has}"
+            )
+        if not np.isfinite(found).all():
+            raise ObservationError("the proprioception has values that are not finite")
+
+    def _check_images(
+        self, images: Mapping[str, np.ndarray], what: str, error: type[Exception]
+    ) -> None:
+        for camera in self.cameras:
+            image = images.get(camera.name)
+            if image is None:
+                raise error(
+                    f'the {what} has no image of camera "{camera.name}", which {self.agent} '
+                    f"needs; it has {_or(images) if images else 'none'}"
+                )
+            wanted = (camera.height, camera.width, 3)
+            if image.shape != wanted or image.dtype != np.uint8:
+                raise error(
+                    f'the {what} image of camera "{camera.name}" is {image.dtype} {image.shape}; '
+                    f"{self.agent} needs uint8 {wanted}"
+                )
+
+    def _check_latent(self, latent: np.ndarray, what: str, error: type[Exception]) -> None:
+        spec = self.latent
+        if spec is None:
+            raise error(f"{self.agent} has no latents: give it the {what} as images")
+        if latent.shape != spec.shape:
+            raise error(f"the {what} latent has shape {latent.shape}, not {spec.shape}")
+        if spec.kind == "indices" and latent.size:
+            low, high = int(latent.min()), int(latent.max())
+            if not 0 <= low <= high < spec.codes:
+                raise error(
+                    f"the {what} has codes outside 0 to {spec.codes - 1}: another encoder?"
+                )
+        elif not np.isfinite(latent).all():
+            raise error(f"the {what} latent has values that are not finite: encode it again")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for a manifest."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any], source: str) -> AgentSpec:
+        """The spec of a manifest. Raises CheckpointError, which names ``source``."""
+        try:
+            latent = values.get("latent")
+            if latent is not None:
+                latent = LatentSpec(**{**latent, "shape": tuple(latent["shape"])})
+            return cls(
+                agent=values["agent"],
+                cameras=tuple(CameraSpec(**camera) for camera in values["cameras"]),
+                actions=tuple(values["actions"]),
+                goals=tuple(values["goals"]),
+                proprioception=tuple(values.get("proprioception", ())),
+                latent=latent,
+            )
+        except (KeyError, TypeError, AttributeError) as error:
+            raise CheckpointError(f"{source}: the agent's spec is damaged ({error!r})") from error
+
+
+@dataclass(frozen=True)
+class AgentSeeds:
+    """One seed in [0, 2^32) for each use of randomness in an episode."""
+
+    plan: int
+    policy: int
+
+
+Cancelled = Callable[[], bool] | None
+
+
+class Agent(Protocol):
+    """Acts towards a goal, one decision a control step.
+
+    It plans when it wants to: in ``reset``, on reaching a subgoal, every n steps or every step.
+    Every method raises InputError (GoalError, ObservationError) for what it cannot use, and
+    PlanCancelled when ``cancelled()`` says so.
+    """
+
+    spec: AgentSpec
+
+    def reset(
+        self,
+        observation: Observation,
+        goal: Goal,
+        seeds: AgentSeeds,
+        *,
+        subgoals: Sequence[Goal] | None = None,
+        cancelled: Cancelled = None,
+    ) -> None:
+        """Begin an episode: the same observation, goal and seeds give the same decisions.
+
+        ``subgoals``: from near to far, found by somebody else; the agent pursues them instead of
+        planning its own. GoalError where it cannot.
+        """
+        ...
+
+    def act(self, observation: Observation, cancelled: Cancelled = None) -> Decision:
+        """Decide what to do now. Call it once a control step, after ``reset``."""
+        ...
+
+    def distance(self, observation: Observation) -> float | None:
+        """How far the goal is, in the agent's own measure; None where it has none."""
+        ...
+
+
+class LatentAgent(Agent, Protocol):
+    """An agent with an encoder: `AgentSpec.latent` is not None."""
+
+    def encode(self, observation: Observation) -> np.ndarray:
+        """The observation's latent."""
+        ...
+
+    @property
+    def goal_latent(self) -> np.ndarray:
+        """The latent of the goal of this episode."""
+        ...
+
+
+def _or(names) -> str:
+    return " or ".join(f"{name}" for name in names)

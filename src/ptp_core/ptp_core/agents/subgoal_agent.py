@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The agent of PTP and of what it is compared with: pursue planned subgoals, then the goal.
+
+Encoder, planner and goal-conditioned policy are given; methods differ in the planner and in when
+it plans. Without a planner the policy pursues the goal itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import torch
+
+from ptp_core.agents.agent import (
+    AgentSeeds,
+    AgentSpec,
+    CameraSpec,
+    Cancelled,
+    Decision,
+    Goal,
+    ImageGoal,
+    LatentGoal,
+    LatentSpec,
+    Observation,
+)
+from ptp_core.config import FollowerConfig
+from ptp_core.data.trajectory import CAMERA
+from ptp_core.errors import ConfigError, InputError
+from ptp_core.planners.base import Plan, Planner
+from ptp_core.practice.subgoal_follower import SubgoalFollower
+from ptp_core.shapes import CODE_LENGTH, IMAGE_SIZE
+
+if TYPE_CHECKING:
+    from ptp_core.practice.finetuned import FineTunedPolicies
+    from ptp_core.training.checkpoint import Checkpoint
+
+ACTIONS = ("dx", "dy", "dz", "dyaw", "gripper")
+Replan = Literal["once", "on_reach"] | int
+"""When plans are made: once, also each time the pursuit moves on, or every so many steps."""
+
+
+class SubgoalAgent:
+    """Follows a plan with the checkpoint's policy. Weights are read at every call.
+
+    Observations and goals come as images, or as code indices that another process encoded, and
+    give the same decisions to the bit. ``follower`` defaults to the checkpoint's settings.
+    ``policies``: fine-tuned ones, in place of the checkpoint's for the goals that they practised.
+    ``remember`` lets the planner's later plans start from those of this agent, where it can.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        planner: Planner | None = None,
+        follower: FollowerConfig | None = None,
+        *,
+        name: str = "ptp",
+        replan: Replan = "once",
+        policies: FineTunedPolicies | None = None,
+        remember: bool = False,
+    ) -> None:
+        if isinstance(replan, int) and replan < 1:
+            raise ConfigError(f"replan is {replan}; it must be once, on_reach, or 1 step or more")
+        self.config = follower or checkpoint.config.follower
+        self.vqvae, self.iql = checkpoint.vqvae, checkpoint.iql
+        self.planner = planner
+        self.spec = AgentSpec(
+            agent=name,
+            cameras=(CameraSpec(CAMERA, IMAGE_SIZE, IMAGE_SIZE),),
+            actions=ACTIONS,
+            goals=("image", "latent"),
+            latent=LatentSpec(
+                "indices", (CODE_LENGTH,), checkpoint.encoder_id, len(self.vqvae.codebook)
+            ),
+        )
+        self._replan = replan
+        self._policies = policies
+        self._remember = remember
+        self._follower = SubgoalFollower(self.config)
+        self._noise: torch.Generator | None = None  # of the policy
+        self._draws = torch.Generator()  # of the planner
+        self._goal: torch.Tensor | None = None  # codes (144,)
+        self._targets = np.zeros((0, CODE_LENGTH), np.uint16)  # of the plan, then of the goal
+        self._plan: Plan | None = None  # that no decision has told of yet
+        self._since = 0  # steps since the newest plan
+
+    def reset(
+        self,
+        observation: Observation,
+        goal: Goal,
+        seeds: AgentSeeds,
+        *,
+        subgoals: Sequence[Goal] | None = None,
+        cancelled: Cancelled = None,
+    ) -> None:
+        """Begin an episode with a plan from ``observation``, where there is a planner.
+
+        ``subgoals``: images or codes in place of a plan; an empty sequence pursues the goal.
+        """
+        self._goal = self._goal_codes(goal)
+        target = self._lookup(self._goal)
+        if self._policies is not None:
+            self._policies.use_for(target)
+        self._noise = None
+        if self.config.sample_actions:
+            self._noise = torch.Generator().manual_seed(seeds.policy)
+        self._draws = torch.Generator().manual_seed(seeds.plan)
+        self._plan = None
+        if subgoals:
+            codes = torch.stack([self._goal_codes(subgoal) for subgoal in subgoals])
+            latents = self._lookup(codes).cpu()
+            self._plan = Plan(codes.cpu(), latents, cost=0.0, costs={}, seconds=0.0)
+            self._pursue(codes, target)
+        elif self.planner is None or subgoals is not None:
+            self._pursue(None, target)
+        else:
+            self._make_plan(self._codes(observation), cancelled)
+
+    def act(self, observation: Observation, cancelled: Cancelled = None) -> Decision:
+        """Choose the action for the current observation."""
+        if self._goal is None:
+            raise InputError("the agent has no goal yet: call reset before act")
+        codes = self._codes(observation)
+        if self._since == self._replan and self.planner is not None:
+            self._make_plan(codes, cancelled)
+        latent = self._lookup(codes)
+        state = self._follower.step(latent)
+        with torch.no_grad():
+            action = self.iql.act(latent[None], state.goal[None], self._noise)[0]
+        plan, self._plan = self._plan, None
+        decision = Decision(
+            action=action.cpu().numpy(),
+            plan=plan,
+            latent=_compact(codes),
+            target=self._targets[state.index],
+            subgoal_index=state.index,
+            distance=state.distance,
+            switched=state.switched,
+            timed_out=state.timed_out,
+        )
+        self._since += 1
+        if state.switched and self._replan == "on_reach" and self.planner is not None:
+            self._make_plan(codes, cancelled)
+        return decision
+
+    def distance(self, observation: Observation) -> float:
+        """L2 from the observation's latent to the goal's."""
+        if self._goal is None:
+            raise InputError("the agent has no goal yet: call reset first")
+        last, goal = self._lookup(torch.stack([self._codes(observation), self._goal]))
+        return float(torch.linalg.vector_norm(last - goal))
+
+    def encode(self, observation: Observation) -> np.ndarray:
+        """Codes, uint16 (144,), of an observation."""
+        return _compact(self._codes(observation))
+
+    @property
+    def goal_latent(self) -> np.ndarray:
+        """Codes, uint16 (144,), of the goal of this episode."""
+        if self._goal is None:
+            raise InputError("the agent has no goal yet: call reset first")
+        return _compact(self._goal)
+
+    def _make_plan(self, codes: torch.Tensor, cancelled: Cancelled) -> None:
+        start, goal = self._lookup(torch.stack([codes, self._goal]))
+        self._plan = self.planner.plan(
+            start, goal, self._draws, cancelled=cancelled, remember=self._remember
+        )
+        self._pursue(self._plan.codes, goal)
+
+    def _pursue(self, plan: torch.Tensor | None, goal: torch.Tensor) -> None:
+        """Follow codes (K, 144), then the goal, latent (720,)."""
+        self._follower.reset(None if plan is None else self._lookup(plan), goal)
+        ends = [self._goal[None].cpu()] if plan is None else [plan.cpu(), self._goal[None].cpu()]
+        self._targets = _compact(torch.cat(ends))
+        self._since = 0
+
+    def _codes(self, observation: Observation) -> torch.Tensor:
+        """Codes, int64 (144,), on the networks' device."""
+        self.spec.check_observation(observation)
+        if observation.latent is not None:
+            return self._on_device(observation.latent)
+        return self._encode(observation.images[CAMERA])
+
+    def _goal_codes(self, goal: Goal) -> torch.Tensor:
+        self.spec.check_goal(goal)
+        if isinstance(goal, LatentGoal):
+            return self._on_device(goal.latent)
+        assert isinstance(goal, ImageGoal)  # the spec takes no other kinds
+        return self._encode(goal.images[CAMERA])
+
+    def _on_device(self, codes: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(codes.astype(np.int64)).to(self.vqvae.codebook.device)
+
+    @torch.no_grad()
+    def _encode(self, image: np.ndarray) -> torch.Tensor:
+        batch = torch.from_numpy(np.ascontiguousarray(image))[None]
+        return self.vqvae.encode(batch.to(self.vqvae.codebook.device))[0].long()
+
+    @torch.no_grad()
+    def _lookup(self, codes: torch.Tensor) -> torch.Tensor:
+        return self.vqvae.lookup(codes.long().to(self.vqvae.codebook.device))
+
+
+def _compact(codes: torch.Tensor) -> np.ndarray:
+    return codes.cpu().numpy().astype(np.uint16)

@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The agent that pursues planned subgoals, and the checks of what it is given."""
+
+import dataclasses
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+from ptp_core.agents.agent import (
+    AgentSeeds,
+    AgentSpec,
+    ImageGoal,
+    LanguageGoal,
+    LatentGoal,
+    Observation,
+)
+from ptp_core.agents.subgoal_agent import SubgoalAgent
+from ptp_core.config import FollowerConfig
+from ptp_core.data.trajectory import CAMERA
+from ptp_core.errors import ConfigError, GoalError, InputError, ObservationError
+from ptp_core.planners.factory import make_planner
+from ptp_core.testing import tiny_config, tiny_networks
+
+SEEDS = AgentSeeds(plan=3, policy=4)
+MEAN = FollowerConfig(timeout=2, distance_threshold=0.0, sample_actions=False)
+
+
+@pytest.fixture(scope="module")
+def checkpoint():
+    return tiny_networks(dataclasses.replace(tiny_config(), follower=FollowerConfig(timeout=2)))
+
+
+def codes(seed, *shape):
+    return np.random.default_rng(seed).integers(0, 32, (*shape, 144), dtype=np.uint16)
+
+
+def seen(seed):
+    return Observation(latent=codes(seed))
+
+
+def image(seed):
+    tiles = np.random.default_rng(seed).integers(0, 256, (12, 12, 3), dtype=np.uint8)
+    return tiles.repeat(4, 0).repeat(4, 1)
+
+
+def goals(array):
+    return [LatentGoal(each) for each in array]
+
+
+def test_the_same_seed_gives_the_same_actions(checkpoint):
+    agent, runs = SubgoalAgent(checkpoint), []
+    for seed in (1, 1, 2):
+        seeds = AgentSeeds(plan=0, policy=seed)
+        agent.reset(seen(9), LatentGoal(codes(1)), seeds, subgoals=goals(codes(0, 3)))
+        runs.append([agent.act(seen(2 + step)).action for step in range(4)])
+    assert np.array_equal(runs[0], runs[1])
+    assert not np.array_equal(runs[0], runs[2])
+    assert all(action.dtype == np.float32 and action.shape == (5,) for action in runs[0])
+
+
+def test_actions_depend_on_the_subgoal_and_end_at_the_goal(checkpoint):
+    agent, goal = SubgoalAgent(checkpoint, follower=MEAN), LatentGoal(codes(1))
+    plan = codes(0, 2)
+    agent.reset(seen(2), goal, SEEDS, subgoals=goals(plan))
+    decisions = [agent.act(seen(2)) for _ in range(8)]
+    assert [each.subgoal_index for each in decisions] == [0, 0, 0, 1, 1, 2, 2, 2]
+    wanted = [plan[0]] * 3 + [plan[1]] * 2 + [codes(1)] * 3
+    assert np.array_equal([each.target for each in decisions], wanted)
+    assert np.array_equal(decisions[0].latent, codes(2))
+    agent.reset(seen(2), goal, SEEDS, subgoals=[])
+    assert np.array_equal(agent.act(seen(2)).action, decisions[-1].action)
+    assert not np.array_equal(decisions[0].action, decisions[-1].action)
+
+
+def test_images_and_their_codes_give_the_same_decisions(checkpoint):
+    agent = SubgoalAgent(checkpoint, make_planner(checkpoint), MEAN)
+    shown = Observation({CAMERA: image(0)})
+    agent.reset(shown, ImageGoal({CAMERA: image(1)}), SEEDS)
+    by_image = agent.act(shown)
+    encoded, goal = Observation(latent=agent.encode(shown)), LatentGoal(agent.goal_latent)
+    agent.reset(encoded, goal, SEEDS)
+    by_codes = agent.act(encoded)
+    assert np.array_equal(by_image.action, by_codes.action)
+    assert torch.equal(by_image.plan.codes, by_codes.plan.codes)
+    assert by_image.plan.cost == by_codes.plan.cost
+    assert agent.distance(shown) == agent.distance(encoded) > 0
+
+
+@pytest.mark.parametrize(
+    ("replan", "steps_with_a_plan"),
+    [("once", [0]), (3, [0, 3, 6]), (1, [0, 1, 2, 3, 4, 5, 6, 7]), ("on_reach", [0, 3, 6])],
+)
+def test_plans_are_made_when_the_agent_is_told_to(checkpoint, replan, steps_with_a_plan):
+    agent = SubgoalAgent(checkpoint, make_planner(checkpoint), MEAN, replan=replan)
+    agent.reset(seen(2), LatentGoal(codes(1)), SEEDS)
+    decisions = [agent.act(seen(2)) for _ in range(8)]
+    assert [n for n, each in enumerate(decisions) if each.plan] == steps_with_a_plan
+    # Each plan's draws go on where the one before ended.
+    draws = [each.plan.z[0] for each in decisions if each.plan]
+    assert all(not torch.equal(*pair) for pair in itertools.pairwise(draws))
+
+
+def test_a_plan_of_no_steps_is_refused(checkpoint):
+    with pytest.raises(ConfigError, match="replan is 0"):
+        SubgoalAgent(checkpoint, replan=0)
+
+
+def test_what_the_agent_cannot_use_is_named(checkpoint):
+    agent = SubgoalAgent(checkpoint, name="model_free")
+    goal = LatentGoal(codes(1))
+    with pytest.raises(InputError, match="reset before act"):
+        agent.act(seen(0))
+    with pytest.raises(
+        GoalError, match=r"model_free takes image or latent goals, not .* language"
+    ):
+        agent.reset(seen(0), LanguageGoal("close the drawer"), SEEDS)
+    with pytest.raises(GoalError, match="goal latent has shape"):
+        agent.reset(seen(0), LatentGoal(codes(0, 1)), SEEDS)
+    with pytest.raises(GoalError, match="goal has codes outside 0 to 31"):
+        agent.reset(seen(0), goal, SEEDS, subgoals=goals(codes(0, 2) + np.uint16(30)))
+    with pytest.raises(GoalError, match='no image of camera "camera"'):
+        agent.reset(seen(0), ImageGoal({"wrist": image(0)}), SEEDS)
+    agent.reset(seen(0), goal, SEEDS)
+    with pytest.raises(ObservationError, match=r'no image of camera "camera".* it has none'):
+        agent.act(Observation())
+    with pytest.raises(ObservationError, match=r"uint8 \(24, 24, 3\); model_free needs"):
+        agent.act(Observation({CAMERA: image(0)[::2, ::2]}))
+
+
+def test_a_spec_comes_back_from_a_manifest(checkpoint):
+    spec = SubgoalAgent(checkpoint).spec
+    assert AgentSpec.from_dict(spec.to_dict(), "here") == spec
+
+
+def test_missing_proprioception_is_named(checkpoint):
+    spec = SubgoalAgent(checkpoint).spec
+    spec = dataclasses.replace(spec, proprioception=("x [m]", "y [m]"))
+    for given in (None, np.zeros(3, np.float32)):
+        with pytest.raises(ObservationError, match=r"needs proprioception of 2 numbers \(x \[m\]"):
+            spec.check_observation(Observation(latent=codes(0), proprioception=given))
+    broken = np.array([0.0, np.nan], np.float32)
+    with pytest.raises(ObservationError, match="not finite"):
+        spec.check_observation(Observation(latent=codes(0), proprioception=broken))
