@@ -24,7 +24,7 @@ from ptp_core.toy_env import ToyEnv
 
 FILE = """
 varied:
-  - {{name: whole, method: ptp, pictures: true, note: "Three levels, see `docs`."}}
+  - {{name: whole, method: ptp, pictures: film, note: "Three levels, see `docs`."}}
   - {{name: free, method: model_free, episodes: {free}}}
   - {{name: unbuffered, method: ptp_no_buffer, same_as: whole}}
 paper:
@@ -223,6 +223,7 @@ def test_an_evaluation_that_fails_stops_no_other(write, tmp_path):
         (("options: {", "options: {speed: 3, "), "unrecognized arguments: --speed=3"),
         (("options: {", "options: {seed: 3, "), "options.seed is not an option"),
         (("name: free", "name: a/b"), 'name "a/b"'),
+        (("pictures: film", "pictures: true"), '"varied.pictures" must be one of'),
     ],
 )
 def test_a_wrong_file_is_one_line_before_anything_runs(write, tmp_path, capsys, change, said):

@@ -20,6 +20,7 @@ def draw_success(
     """Write a PNG of the rows that are measured; False where none is. ``found``: by row."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
     rows = [standing for standing in found.values() if standing.values is not None]
     if not rows:
@@ -42,6 +43,10 @@ def draw_success(
         panel.tick_params(labelsize=8.5)
         panel.grid(axis="x", color="#e4e7ec", linewidth=0.7)
         panel.spines[["top", "right"]].set_visible(False)
+    shown = dict.fromkeys(standing.wanted.row.subgoals for standing in rows)
+    lines = [Line2D([], [], color=COLORS[name], marker="o") for name in shown]
+    names = [f"{name} subgoals" if name != "planned" else "method" for name in shown]
+    figure.legend(lines, names, loc="outside lower center", ncols=3, frameon=False, fontsize=9)
     panels[0].set_yticks(range(len(rows)), [standing.wanted.row.name for standing in rows])
     panels[0].set_ylim(len(rows) - 0.4, -0.6)
     write_atomically(path, lambda partial: figure.savefig(partial, format="png"))

@@ -25,7 +25,7 @@ class EvaluationRow:
     practice_seeds: int = 0  # runs of practice that the row pools; 0: nothing was practised
     same_as: str | None = None  # row with the same figures by construction: nothing is run
     options: dict[str, Any] = field(default_factory=dict)  # more options of ptp evaluate
-    pictures: bool = False  # whether the page has this row's plans and films
+    pictures: Literal["none", "plan", "film"] = "none"  # film: the plan, and a film of a failure
     note: str = ""  # what a reader has to know, a sentence or two
 
     def __post_init__(self) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from ptp_cli.report.pictures import Pictures, picture
+from ptp_cli.report.pictures import TRIES, Pictures, picture
 from ptp_cli.results.evaluation_files import Standing
 from ptp_cli.terminal import libraries_into
 from ptp_core.errors import InputError
@@ -30,7 +30,7 @@ class RowPictures:
     strip_success: bool
     film: str | None  # of the first episode that failed
     film_episode: int
-    tried: int  # episodes that were looked at
+    tried: int  # episodes among which a failure was looked for
     why_not: str  # why there are no pictures
 
 
@@ -42,7 +42,7 @@ def results_pictures(found: Sequence[Standing], out: Path) -> list[RowPictures]:
     wanted = [
         (standing, task)
         for standing in found
-        if standing.values is not None and standing.wanted.row.pictures
+        if standing.values is not None and standing.wanted.row.pictures != "none"
         for task in standing.wanted.config.tasks
     ]
     made = []
@@ -64,17 +64,19 @@ def _of_row(standing: Standing, task: str, out: Path) -> RowPictures:
         past = PastEvaluation.of_figures(
             str(wanted.path), standing.values, task, config.checkpoint
         )
-        shown = picture(past, out / below, config.baselines)
+        tries = TRIES if wanted.row.pictures == "film" else 1
+        shown = picture(past, out / below, config.baselines, tries=tries)
     except InputError as error:
         shown = Pictures(task, wanted.row.method, config.seed, why_not=str(error))
+    film = None if wanted.row.pictures != "film" or shown.film is None else below / shown.film
     return RowPictures(
         wanted.protocol,
         wanted.row.name,
         task,
         strip=None if shown.strip is None else str(below / shown.strip),
         strip_success=shown.strip_success,
-        film=None if shown.film is None else str(below / shown.film),
+        film=None if film is None else str(film),
         film_episode=shown.film_episode,
-        tried=shown.tried,
+        tried=shown.tried if wanted.row.pictures == "film" else 0,
         why_not=shown.why_not,
     )
