@@ -11,7 +11,9 @@ setup(
     maintainer_email="maintainers@users.noreply.r-seed-b55774bc.example",
     license="Apache-2.0",
     packages=find_packages(exclude=["test", "test.*"]),
-    package_data={PACKAGE: ["demo/*.html", "pages/*.html", "report/*.html"]},
+    package_data={
+        PACKAGE: ["demo/*.html", "pages/*.html", "report/*.html", "results/*.html", "results/*.md"]
+    },
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{PACKAGE}"]),
         (f"share/{PACKAGE}", ["package.xml"]),

@@ -21,6 +21,7 @@ ORDER = (
     *("demo", "demo-teleop", "up", "doctor", "arm", "monitor", "camera", "goal", "episodes"),
     "import-bag",
     *("collect", "pretrain", "pretrain-baselines", "practice", "evaluate", "sweep", "report"),
+    "results",
     *("fake-sawyer", "fake-controllers", "bench", "soak", "two-machines", "security"),
 )
 

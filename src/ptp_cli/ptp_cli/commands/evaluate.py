@@ -7,10 +7,13 @@ import argparse
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ptp_cli.options import ENV, add_options, run_settings
 from ptp_cli.renamed import add_renamed
+
+if TYPE_CHECKING:
+    from ptp_core.practice.evaluation import EvaluationConfig
 
 TABLE, DRIVER = "table", "arm_driver"
 SIMULATED = "sim_joint"  # the robot whose limits are those of the simulated table
@@ -85,11 +88,25 @@ def add_parser(subparsers) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate; return the exit status."""
+    from ptp_core.practice.evaluation import evaluate
+
+    config = evaluation_config(args)
+    try:
+        result = evaluate(config, workers=args.workers, output=args.json)
+    except KeyboardInterrupt:
+        print("stopped" + ("; repeat the command to go on" if args.json else ""), file=sys.stderr)
+        return 130
+    _print(result)
+    return 0
+
+
+def evaluation_config(args: argparse.Namespace) -> EvaluationConfig:
+    """What these options ask for. Raises InputError, ConfigError and CheckpointError."""
     import dataclasses
 
     from ptp_cli.shared import released_finetuned
     from ptp_core.errors import InputError
-    from ptp_core.practice.evaluation import EvaluationConfig, evaluate
+    from ptp_core.practice.evaluation import EvaluationConfig
     from ptp_core.practice.methods import method_named
     from ptp_core.training.checkpoint import load_checkpoint
 
@@ -106,7 +123,7 @@ def run(args: argparse.Namespace) -> int:
         follower = settings["follower"] or method_named(args.method).follower(stored)
         sampled = args.actions == "sample"
         settings["follower"] = dataclasses.replace(follower, sample_actions=sampled)
-    config = EvaluationConfig(
+    return EvaluationConfig(
         **settings,
         tasks=tuple(dict.fromkeys(args.tasks)),
         episodes=args.episodes,
@@ -115,13 +132,6 @@ def run(args: argparse.Namespace) -> int:
         subgoals=args.subgoals,
         finetuned=finetuned,
     )
-    try:
-        result = evaluate(config, workers=args.workers, output=args.json)
-    except KeyboardInterrupt:
-        print("stopped" + ("; repeat the command to go on" if args.json else ""), file=sys.stderr)
-        return 130
-    _print(result)
-    return 0
 
 
 def _through_the_driver(settings: dict[str, Any]) -> dict[str, Any]:

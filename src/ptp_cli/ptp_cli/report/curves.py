@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ptp_cli.report import paper
@@ -21,9 +21,17 @@ MARKED = 40  # points above which a line has no markers
 
 
 def draw(
-    path: Path, curves: Curves, tasks: Sequence[str], methods: Sequence[str], title: str
+    path: Path,
+    curves: Curves,
+    tasks: Sequence[str],
+    methods: Sequence[str],
+    title: str,
+    papers: Mapping[str, tuple[float | None, float | None]],
 ) -> None:
-    """Write a PNG. Epochs up to 0 are offline, later ones online."""
+    """Write a PNG. Epochs up to 0 are offline, later ones online.
+
+    ``papers``: the paper's numbers to dash, offline and online, by task.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
@@ -39,8 +47,9 @@ def draw(
         panel.set_title(f"Task {task}", fontsize=11)
         panel.axvspan(first, 0, color="#f1f3f6", zorder=0)
         panel.axvline(0, color="#c3c9d2", linewidth=0.8, zorder=1)
-        _dash(panel, paper.OFFLINE.get(task), (first, 0))
-        _dash(panel, paper.ONLINE.get(task), (0, last))
+        offline, online = papers.get(task, (None, None))
+        _dash(panel, offline, (first, 0))
+        _dash(panel, online, (0, last))
         for number, method in enumerate(methods):
             points = curves.get((task, method), [])
             if not points:

@@ -45,16 +45,8 @@ class Row:
     offline: Point | None
     online: Point | None
     state: str  # "" where all of its runs are finished, else how they stand
-
-    @property
-    def paper_offline(self) -> float | None:
-        """What the paper has, in [0, 1]."""
-        return paper.OFFLINE.get(self.task) if self.method == paper.METHOD else None
-
-    @property
-    def paper_online(self) -> float | None:
-        """What the paper has after 150 epochs, in [0, 1]."""
-        return paper.ONLINE.get(self.task) if self.method == paper.METHOD else None
+    paper_offline: float | None = None  # what the paper has, in [0, 1], where it is the same
+    paper_online: float | None = None  # the same after 150 epochs
 
 
 def evaluation_curves(found: Found) -> Curves:
@@ -107,8 +99,25 @@ def table(found: Found, curves: Curves) -> list[Row]:
             end = max(ends or online, default=None)
             offline = max((epoch for epoch in points if epoch <= 0), default=None)
             state = _state(runs, finished, missing)
-            rows.append(Row(task, method, points.get(offline), points.get(end), state))
+            papers = _papers(found, runs, task, method)
+            rows.append(Row(task, method, points.get(offline), points.get(end), state, *papers))
     return rows
+
+
+def _papers(
+    found: Found, runs: list[PracticeRun], task: str, method: str
+) -> tuple[float | None, float | None]:
+    """The paper's numbers, offline and online, beside a method that does what the paper does.
+
+    That is its method in its scenes, and practice that learns and reuses no plans.
+    """
+    if method != paper.METHOD or found.protocol != "paper":
+        return None, None
+    learned = all(
+        run.settings.get("updates_per_step", 1.0) > 0 and not run.settings.get("reuse_plans")
+        for run in runs
+    )
+    return paper.OFFLINE.get(task), paper.ONLINE.get(task) if runs and learned else None
 
 
 def _state(runs: list[PracticeRun], finished: list[PracticeRun], missing: int) -> str:

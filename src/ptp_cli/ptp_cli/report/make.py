@@ -13,7 +13,7 @@ from tqdm import tqdm
 from ptp_cli import __version__
 from ptp_cli.bench.machine import git_commit, machine
 from ptp_cli.demo.page import MACHINE
-from ptp_cli.report import page, repeat, tables
+from ptp_cli.report import page, paper, repeat, tables
 from ptp_cli.report.curves import draw
 from ptp_cli.report.figures import evaluation_curves, practice_curves, table
 from ptp_cli.report.gather import Found
@@ -44,10 +44,15 @@ def make(
     rows = table(found, curves["evaluation"])
     tables.write_tables(out, found, rows, curves)
     drawn = {"evaluation": CURVES, "practice": PRACTICE if curves["practice"] else ""}
-    draw(out / CURVES, curves["evaluation"], found.tasks, found.methods, "Success of evaluations")
+    shown = found.tasks, found.methods
+    papers = {
+        row.task: (row.paper_offline, row.paper_online)
+        for row in rows
+        if row.method == paper.METHOD
+    }
+    draw(out / CURVES, curves["evaluation"], *shown, "Success of evaluations", papers)
     if curves["practice"]:
-        title = "Success while practising"
-        draw(out / PRACTICE, curves["practice"], found.tasks, found.methods, title)
+        draw(out / PRACTICE, curves["practice"], *shown, "Success while practising", papers)
     made = _pictures(found, out, networks, baselines) if pictures else []
     figures = machine()
     about = {

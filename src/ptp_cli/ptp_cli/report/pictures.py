@@ -50,8 +50,10 @@ def picture(
     out: Path,
     baselines: Path | None = None,
     cancelled: Callable[[], bool] | None = None,
+    *,
+    tries: int = TRIES,
 ) -> Pictures:
-    """Do an evaluation again until an episode fails; keep its pictures.
+    """Do an evaluation again until an episode fails, ``tries`` at most; keep its pictures.
 
     What is there from an earlier report on the same networks stays. An evaluation without
     networks, or with networks that cannot be used here, gives the reason instead. ``baselines``:
@@ -63,10 +65,10 @@ def picture(
     folder = out / "pictures" / f"{method}_seed_{seed}"
     about = folder / f"task_{task}.json"
     try:
-        key = _key(past)
+        key = _key(past, tries)
         if (kept := _kept(about, key, out)) is not None:
             return kept
-        found = _make(EvaluationAgain(past, baselines), folder, out, cancelled)
+        found = _make(EvaluationAgain(past, baselines), folder, out, cancelled, tries)
     except (PtpError, OSError) as error:
         if cancelled is not None and cancelled():
             raise
@@ -77,7 +79,11 @@ def picture(
 
 
 def _make(
-    again: EvaluationAgain, folder: Path, out: Path, cancelled: Callable[[], bool] | None
+    again: EvaluationAgain,
+    folder: Path,
+    out: Path,
+    cancelled: Callable[[], bool] | None,
+    tries: int,
 ) -> Pictures:
     past = again.past
     task, method, seed = (past.settings[name] for name in ("task", "method", "seed"))
@@ -85,7 +91,7 @@ def _make(
     film = Film(folder, {task: title}, past.settings["max_steps"], SCALE)
     env = FilmedEnv(_environment(past.settings), film)
     # Where every episode succeeds there is no failure to look for.
-    most = 1 if past.successes == past.episodes else min(TRIES, past.episodes)
+    most = 1 if past.successes == past.episodes else min(tries, past.episodes)
     outcomes = []
     try:
         while len(outcomes) < most and all(outcomes):
@@ -181,10 +187,10 @@ def _environment(settings: Mapping[str, Any]) -> gymnasium.Env:
     return factory(render_mode="rgb_array", **arguments)
 
 
-def _key(past: PastEvaluation) -> str:
+def _key(past: PastEvaluation, tries: int) -> str:
     """What pictures depend on."""
     manifest = (past.checkpoint / "manifest.json").read_bytes()
-    settings = json.dumps([past.settings, past.epochs], sort_keys=True)
+    settings = json.dumps([past.settings, past.epochs, tries], sort_keys=True)
     return hashlib.sha256(manifest + settings.encode()).hexdigest()
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ptp_core.errors import InputError
+from ptp_core.practice.old_names import with_todays_name
 
 SETTINGS = "settings.json"
 RESULT = "result.json"
@@ -28,6 +29,7 @@ class PracticeRun:
     epochs: list[dict[str, Any]]  # metrics of each finished epoch
     evaluations: list[dict[str, Any]]  # "epoch", "episodes", "successes" of each
     finished: bool  # it has done all epochs that it was asked for
+    updates: int = 0  # gradient steps of a finished run
 
 
 def epoch_folder(folder: Path, number: int) -> Path:
@@ -76,7 +78,8 @@ def read_run(folder: Path) -> PracticeRun:
     found += [entry for entry in result["evaluations"] if entry["epoch"] not in known]
     found.sort(key=lambda entry: entry["epoch"])
     finished = bool(epochs) and len(result["epochs"]) == len(epochs)
-    return PracticeRun(folder, settings, epochs, found, finished)
+    updates = int(result.get("updates", 0))
+    return PracticeRun(folder, with_todays_name(settings), epochs, found, finished, updates)
 
 
 def _read_result(path: Path) -> dict[str, Any]:

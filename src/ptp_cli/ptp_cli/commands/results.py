@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`ptp results`: run the evaluations of the page of results, and make the page."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+
+def add_parser(subparsers) -> None:
+    """Add the subcommand to the ``ptp`` parser."""
+    parser = subparsers.add_parser(
+        "results",
+        help="run the evaluations of the page of results, and make the page",
+        description="Run every evaluation that FILE lists and that is not there yet, one after "
+        "another, as ptp evaluate does; then write index.html, README.md and the numbers as CSV. "
+        "Repeat the command to go on after an interruption. A finished evaluation is used again "
+        "where its settings are those of FILE; else the command says what differs.",
+    )
+    add = parser.add_argument
+    add(
+        "config",
+        nargs="?",
+        type=Path,
+        default=Path("config", "results.yaml"),
+        metavar="FILE",
+        help="default: %(default)s",
+    )
+    add(
+        *("-o", "--out"),
+        type=Path,
+        default=Path("docs", "results"),
+        metavar="DIR",
+        help="folder of evaluations and page (default: %(default)s)",
+    )
+    add("--page-only", action="store_true", help="run nothing; name what is missing")
+    add("--redo", action="store_true", help="run those again that have other settings than FILE")
+    add("--no-pictures", action="store_true", help="leave plans and films out of the page")
+    add(
+        "--workers",
+        type=int,
+        default=os.cpu_count() or 1,
+        metavar="N",
+        help="processes (default: one a core)",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure and make the page; return the exit status: 1 where an evaluation failed."""
+    from ptp_cli.results.evaluation_files import wanted_evaluations
+    from ptp_cli.results.make_results import make_results
+    from ptp_cli.results.measure import measure, not_there
+    from ptp_cli.results.results_config import ResultsConfig
+    from ptp_cli.shared import config_file
+    from ptp_core.config import load_config
+    from ptp_core.errors import InputError
+
+    if args.workers < 1:
+        raise InputError(f"--workers is {args.workers}; it must be at least 1")
+    config = load_config(config_file(str(args.config)), cls=ResultsConfig)
+    wanted = wanted_evaluations(config, args.out)
+    try:
+        args.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{args.out}: cannot be written ({error.strerror})") from error
+    failed = []
+    try:
+        if not args.page_only:
+            failed = measure(wanted, workers=args.workers, redo=args.redo)
+        found, lines = not_there(wanted)
+        for line in lines:
+            print(line, file=sys.stderr)
+        pictures = not args.no_pictures
+        page = make_results(config, args.config, found, lines, args.out, pictures=pictures)
+    except KeyboardInterrupt:
+        print("stopped; repeat the command to go on", file=sys.stderr)
+        return 130
+    print(f"page: {page}")
+    return 1 if failed else 0

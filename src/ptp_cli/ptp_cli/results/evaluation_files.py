@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Evaluations of the page of results: their commands, their files, and whether these fit."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ptp_cli.results.results_config import EvaluationRow, ResultsConfig
+from ptp_core.errors import ConfigError, PtpError
+
+if TYPE_CHECKING:
+    from ptp_core.practice.evaluation import EvaluationConfig
+
+FOLDER = "evaluations"  # below the folder of results: PROTOCOL/ROW.json
+OURS = {"method", "protocol", "tasks", "episodes", "seed", "subgoal_steps", "subgoals", "json"}
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """An evaluation that a row asks for."""
+
+    protocol: str
+    row: EvaluationRow
+    words: tuple[str, ...]  # of the command line, after "ptp"
+    path: Path  # of the JSON
+    config: EvaluationConfig
+
+    @property
+    def name(self) -> str:
+        """How people call it."""
+        return f"{self.protocol}/{self.row.name}"
+
+    @property
+    def command(self) -> str:
+        """The command that measures this row alone."""
+        return shlex.join(["ptp", *self.words])
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What there is of an evaluation."""
+
+    wanted: Wanted
+    values: dict[str, Any] | None  # of the JSON, where it is there and was made as asked for
+    differs: str = ""  # in what the JSON that is there differs from what is asked for
+
+    @property
+    def state(self) -> str:
+        """One of "there", "missing", "differs"."""
+        return "there" if self.values is not None else "differs" if self.differs else "missing"
+
+
+def wanted_evaluations(config: ResultsConfig, out: Path) -> list[Wanted]:
+    """Every evaluation of the file, in its order.
+
+    Raises ConfigError, InputError and CheckpointError for what no evaluation could begin with.
+    """
+    from ptp_cli.commands.evaluate import evaluation_config
+
+    wanted = []
+    for protocol, rows in config.protocols.items():
+        for row in rows:
+            if row.same_as is not None:
+                continue
+            path = out / FOLDER / protocol / f"{row.name}.json"
+            words = _words(config, protocol, row, path)
+            try:
+                asked = evaluation_config(_parsed(words))
+            except ConfigError as error:
+                raise ConfigError(f"{protocol}: {row.name}: {error}") from error
+            wanted.append(Wanted(protocol, row, tuple(words), path, asked))
+    return wanted
+
+
+def look_at(wanted: Wanted) -> Standing:
+    """Read the file of an evaluation and compare its settings with those asked for."""
+    if not wanted.path.is_file():
+        return Standing(wanted, None)
+    try:
+        values = json.loads(wanted.path.read_text(encoding="utf-8"))
+        counts = {task: figures["episodes"] for task, figures in values["tasks"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        return Standing(wanted, None, f"it cannot be read ({error!r})")
+    try:
+        asked = json.loads(json.dumps(wanted.config.settings()))
+    except PtpError as error:  # its networks are not there
+        return Standing(wanted, None, f"it cannot be compared: {error}")
+    asked["episodes"] = dict.fromkeys(wanted.config.tasks, wanted.config.episodes)
+    have = {key: value for key, value in values.items() if key not in NOT_SETTINGS}
+    have["episodes"] = counts
+    if line := difference(have, asked):
+        return Standing(wanted, None, line)
+    return Standing(wanted, values)
+
+
+NOT_SETTINGS = ("tasks", "mean_success_rate")  # of the JSON
+
+
+def difference(have: Mapping[str, Any], asked: Mapping[str, Any], prefix: str = "") -> str:
+    """The first setting in which two differ, "follower.timeout is 150, not 30"; "" for none."""
+    for name in [*asked, *(name for name in have if name not in asked)]:
+        old, new = have.get(name), asked.get(name)
+        if old == new and (name in have) == (name in asked):
+            continue
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            return difference(old, new, f"{prefix}{name}.")
+        if name not in have:
+            return f"{prefix}{name} is not told, asked for is {_short(new)}"
+        if name not in asked:
+            return f"{prefix}{name} is {_short(old)}, which nothing asks for"
+        return f"{prefix}{name} is {_short(old)}, not {_short(new)}"
+    return ""
+
+
+def _words(config: ResultsConfig, protocol: str, row: EvaluationRow, path: Path) -> list[str]:
+    steps = config.subgoal_steps if row.subgoal_steps is None else row.subgoal_steps
+    episodes = config.episodes if row.episodes is None else row.episodes
+    words = ["evaluate", "--method", row.method, "--protocol", protocol]
+    words += ["--tasks", *config.tasks, "--episodes", str(episodes), "--seed", str(config.seed)]
+    words += ["--subgoal-steps", str(steps)]
+    if row.subgoals != "planned":
+        words += ["--subgoals", row.subgoals]
+    for key, value in {**config.options, **row.options}.items():
+        if key in OURS:
+            raise ConfigError(f"options.{key} is not an option but a key of its own")
+        entries = value if isinstance(value, dict) else None
+        name = f"--{key.replace('_', '-')}"
+        if entries is None:
+            words += [f"{name}={value}"]
+        else:
+            words += [f"{name}={entry}={given}" for entry, given in entries.items()]
+    return [*words, "--json", str(path)]
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong instead of leaving the program."""
+
+    def error(self, message: str):
+        """Raise what a file with this command line deserves."""
+        raise ConfigError(message)
+
+
+def _parsed(words: list[str]) -> argparse.Namespace:
+    from ptp_cli.commands import evaluate
+
+    parser = _Parser(allow_abbrev=False)
+    evaluate.add_parser(parser.add_subparsers(dest="command"))
+    return parser.parse_args(words)
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

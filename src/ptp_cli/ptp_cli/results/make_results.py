@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Write the page of results, its README and the numbers as CSV."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import shlex
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from ptp_cli import __version__
+from ptp_cli.bench.machine import git_commit, machine
+from ptp_cli.demo.page import MACHINE
+from ptp_cli.pages import environment
+from ptp_cli.report.page import MEDIA
+from ptp_cli.report.repeat import practice_command
+from ptp_cli.results import results_text as text
+from ptp_cli.results.evaluation_files import Standing
+from ptp_cli.results.practice_runs import practice_csv, practice_table, read_practice
+from ptp_cli.results.results_chart import draw_success
+from ptp_cli.results.results_config import ResultsConfig
+from ptp_cli.results.results_pictures import results_pictures
+from ptp_cli.results.results_tables import Table, episode_table, evaluation_csv, success_table
+from ptp_cli.shared import shared_root
+from ptp_core.data.files import write_atomically
+from ptp_core.errors import InputError
+from ptp_core.practice.run_folder import PracticeRun
+from ptp_core.training.checkpoint import FORMAT
+
+PAGE, README = "index.html", "README.md"
+EVALUATIONS, PRACTICE = "evaluations.csv", "practice.csv"
+DEFAULT_SOURCE = Path("config", "results.yaml")
+DEMONSTRATIONS = "data/demos"
+
+
+@dataclass(frozen=True)
+class Section:
+    """What the page has of a protocol."""
+
+    protocol: str
+    success: Table
+    episodes: Table
+    notes: list[tuple[str, str]]  # row, what a reader has to know
+    commands: list[str]
+    chart: str  # PNG in the folder of results, "" where nothing is measured
+
+
+def make_results(
+    config: ResultsConfig,
+    source: Path,
+    found: Sequence[Standing],
+    missing: Sequence[str],
+    out: Path,
+    *,
+    pictures: bool,
+) -> Path:
+    """Write everything into ``out``; the page's path.
+
+    ``source``: the file of ``config``. ``found``: its evaluations. ``missing``: a line for each
+    that has no figures. ``pictures``: with plans and films, for which episodes are done again;
+    those of an earlier page stay. Raises InputError and PlanCancelled.
+    """
+    folder = None if config.practice is None else _folder(config.practice)
+    pooled = read_practice(folder) if folder is not None else []
+    shown = results_pictures(found, out) if pictures else []
+    rows = [section for section in _sections(config, found, out) if section.success.rows]
+    said: dict[str, Any] = {
+        "lead": text.LEAD,
+        "missing": missing,
+        "reading": (*text.READING, *text.adaptation(_manifest(found))),
+        "episodes": text.EPISODES,
+        "sections": rows,
+        "practice": practice_table(pooled) if pooled else None,
+        "practice_text": text.PRACTICE,
+        "practice_folder": config.practice,
+        "practice_commands": [_practised(run) for group in pooled for run in group.runs],
+        "findings": text.practice_findings(pooled),
+        "paper_box": text.PAPER_BOX,
+        "paper_rows": text.paper_rows(),
+    }
+    _write(out / EVALUATIONS, evaluation_csv(found))
+    _write(out / PRACTICE, practice_csv(pooled))
+    _write(out / README, _readme(said, source, out))
+    _write(out / PAGE, _page(said, source, out, shown))
+    return out / PAGE
+
+
+def _sections(config: ResultsConfig, found: Sequence[Standing], out: Path) -> list[Section]:
+    sections = []
+    for protocol, rows in config.protocols.items():
+        of_protocol = {s.wanted.row.name: s for s in found if s.wanted.protocol == protocol}
+        notes = [(row.name, row.note) for row in rows if row.note]
+        commands = [standing.wanted.command for standing in of_protocol.values()]
+        tables = (make(config, rows, of_protocol) for make in (success_table, episode_table))
+        chart, title = f"success_{protocol}.png", f"Success and 95 % interval, {protocol}"
+        if not draw_success(out / chart, config.tasks, of_protocol, title):
+            chart = ""
+        sections.append(Section(protocol, *tables, notes, commands, chart))
+    return sections
+
+
+def _readme(said: dict[str, Any], source: Path, out: Path) -> str:
+    templates = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    return templates.get_template("results_readme.md").render(
+        source="" if source == DEFAULT_SOURCE else f" {shlex.quote(str(source))}",
+        config_name=str(source),
+        config_link=os.path.relpath(source, out),
+        **said,
+    )
+
+
+def _page(said: dict[str, Any], source: Path, out: Path, shown: Sequence[Any]) -> str:
+    def inline(name: str) -> str:
+        path = out / name
+        data = base64.b64encode(path.read_bytes()).decode()
+        return f"data:{MEDIA[path.suffix]};base64,{data}"
+
+    templates = environment(Path(__file__).parent)
+    templates.filters["inline"] = inline
+    templates.filters["prose"] = text.as_html
+    figures = machine()
+    return templates.get_template("results_page.html").render(
+        pictures=[asdict(picture) for picture in shown],
+        pictures_of=", ".join(dict.fromkeys(picture.protocol for picture in shown)),
+        titles=_titles() if shown else {},
+        own_command=shlex.join(["ptp", "results", str(source), "--out", str(out)]),
+        machine=[(label, figures[name]) for name, label in MACHINE.items() if figures.get(name)],
+        version=__version__,
+        commit=git_commit(),
+        date=time.strftime("%Y-%m-%d %H:%M:%S %z"),
+        **said,
+    )
+
+
+def _practised(run: PracticeRun) -> str:
+    command = practice_command(run)
+    if run.settings.get("demonstrations"):
+        command += f" --demonstrations {DEMONSTRATIONS}"
+    return command
+
+
+def _manifest(found: Sequence[Standing]) -> dict[str, Any]:
+    """Of the networks that the first row has."""
+    if not found:
+        return {}
+    return json.loads(
+        (found[0].wanted.config.checkpoint / FORMAT.manifest).read_text(encoding="utf-8")
+    )
+
+
+def _folder(name: str) -> Path:
+    """A folder of the file: as given, or below the repository."""
+    for folder in (Path(name), shared_root() / name):
+        if folder.is_dir():
+            return folder
+    raise InputError(f"practice: {name}: no such folder")
+
+
+def _titles() -> dict[str, str]:
+    from ptp_sim.tasks import TASKS
+
+    return {name: task.summary for name, task in TASKS.items()}
+
+
+def _write(path: Path, content: str) -> None:
+    write_atomically(path, lambda partial: partial.write_text(content, encoding="utf-8"))

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The file of `ptp results`: which evaluations the page of results shows, in which order."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from ptp_core.config.checks import require
+from ptp_core.errors import ConfigError
+from ptp_core.practice.methods import method_named
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationRow:
+    """A row of the table: a method on all tasks of one protocol."""
+
+    name: str  # of the row and of its JSON file
+    method: str  # one of METHODS
+    subgoals: Literal["planned", "random", "oracle"] = "planned"  # the latter two are controls
+    subgoal_steps: int | None = None  # control steps a subgoal; None: of the whole table
+    episodes: int | None = None  # of each task; None: of the whole table
+    training_seeds: int = 1  # trainings that the networks of this row come from
+    practice_seeds: int = 0  # runs of practice that the row pools; 0: nothing was practised
+    same_as: str | None = None  # row with the same figures by construction: nothing is run
+    options: dict[str, Any] = field(default_factory=dict)  # more options of ptp evaluate
+    pictures: Literal["none", "plan", "film"] = "none"  # film: the plan, and a film of a failure
+    note: str = ""  # what a reader has to know, a sentence or two
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"\w+", self.name):
+            raise ConfigError(f'name "{self.name}": letters, digits and _ make a file\'s name')
+        method_named(self.method)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResultsConfig:
+    """The file of `ptp results`."""
+
+    varied: tuple[EvaluationRow, ...] = ()  # rows of this protocol, the most important first
+    paper: tuple[EvaluationRow, ...] = ()
+    tasks: tuple[str, ...] = ("A", "B", "C")
+    seed: int = 2026
+    episodes: int = 50  # of each task
+    subgoal_steps: int = 30  # control steps a subgoal; paper: 30
+    options: dict[str, Any] = field(default_factory=dict)  # of every ptp evaluate: env, ...
+    practice: str | None = None  # folder with runs of practice to tell of
+
+    def __post_init__(self) -> None:
+        require(self, "episodes", 1)
+        require(self, "subgoal_steps", 1)
+        if not self.tasks:
+            raise ConfigError("tasks is empty: name at least one")
+        if not self.varied and not self.paper:
+            raise ConfigError("no rows: list some under varied or paper")
+        for protocol, rows in self.protocols.items():
+            names = [row.name for row in rows]
+            for row in rows:
+                if names.count(row.name) > 1:
+                    raise ConfigError(f'{protocol} has two rows "{row.name}"')
+                if row.same_as is not None and row.same_as not in names:
+                    raise ConfigError(f'{protocol}: {row.name} is same_as "{row.same_as}", no row')
+
+    @property
+    def protocols(self) -> dict[str, tuple[EvaluationRow, ...]]:
+        """Rows by protocol, in the order of the page."""
+        return {"varied": self.varied, "paper": self.paper}

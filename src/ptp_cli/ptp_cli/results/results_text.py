@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the page of results says beside its tables. Figures in it come from the files of results.
+
+Text is plain, with `code` and [links](...) as in Markdown; `as_html` makes HTML of it.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ptp_cli.report import paper
+from ptp_cli.results.practice_runs import LEARNING, LIBRARY, Pooled
+
+BOTH = f"{LIBRARY} and {LEARNING}"
+SINGLE, FREE = "ptp_single_subgoal", "model_free"
+
+LEAD = (
+    "What the released networks reach with each method, without practice and after it. Every "
+    "figure on this page is read from JSON files in this folder by the command that made the page."
+)
+READING = (
+    "An episode is a success where the goal holds on the last observation, after 400 control "
+    "steps of the policy's mean action. In brackets: the 95 % Wilson interval over the episodes "
+    "of the row. It covers the chance of an episode, not that of another training: the networks "
+    "come from one training seed.",
+    "`varied`: objects, start and goal picture are drawn anew for each episode. The drawer moves "
+    "by up to 3 cm, while demonstrations have it in two places only, so this protocol is partly "
+    "outside of the demonstrations. `paper`: each task has one scene, in which only the block's "
+    "yaw is drawn, and 32 goal pictures. As in the paper, practice and evaluation have the same "
+    "scene there, with other seeds.",
+    "The settings of the released networks and planner were chosen on the three scenes of "
+    "`paper`, so a fresh seed of the same scenes is no hold-out. `varied` is the nearer estimate.",
+    "All rows have the same networks for encoder, value function and (but `gcbc`) policy, the "
+    "same seeds, and the same time of a subgoal but for the rows that say otherwise. 30 control "
+    "steps are the paper's.",
+    "Controls: `random` takes a plan from the method's generator without any search. `oracle` "
+    "takes pictures of the stage ends of the scripted expert's plan: it needs the simulator, and "
+    "no method's planner has a part in it. Privileged signal: what a row was told that no camera "
+    "shows. Success judges every row and is not listed there.",
+)
+EPISODES = (
+    "Means over the episodes of a row. Subgoals reached: those that the policy came near to "
+    "before their time was over; timed out: those that it was moved on from. Cost: shares of the "
+    "distance, value and prior terms in the cost of the plan that was pursued, by absolute value. "
+    "Idle: steps with next to no motion. Distances are between latents."
+)
+PAPER_BOX = (
+    "The paper's figures for PTP stand apart because nothing above is comparable with them:",
+    (
+        "its success is that of exploration with sampled actions, smoothed over ten epochs of "
+        "five episodes; here it is the last observation of evaluation episodes with mean actions",
+        "its simulator, renderer, camera and success test are others",
+        "its demonstrations are others: 4,000 with noise 0.05, 11 % of them of the drawer; here "
+        "10,000 with noise 0.1 and primitives in equal parts",
+        "its policy was fine-tuned online; the figures without practice and those of a plan "
+        "library have frozen weights",
+        "a subgoal has 30 steps there, and 150 in the released settings here",
+    ),
+)
+PRACTICE = (
+    "Practice runs keep `settings.json` and `result.json` as they left them. Where the weights "
+    "learn, this is IQL on practised steps and demonstrations. A plan library learns nothing: it "
+    "keeps plans with their record of success and does good ones again; its runs have 0 updates. "
+    "Both used the simulator's judgement of success, which the paper's practice does not: its "
+    "reward is a distance between latents. Runs of `ptp_single_subgoal` were written under the "
+    "name `ptp`; the reader gives them their name of today.",
+)
+
+
+def adaptation(manifest: Mapping[str, Any]) -> list[str]:
+    """What the policy's last stage of training means for the comparison, a paragraph or none.
+
+    ``manifest``: of the checkpoint, with the steps of each stage.
+    """
+    metrics = manifest.get("metrics", {})
+    try:
+        camera, drawn = metrics["iql"]["steps"], metrics["imagined"]["steps"]
+        share = manifest["config"]["imagined"]["share"]
+    except (KeyError, TypeError):
+        return []
+    return [
+        f"The comparison favours the methods of PTP in one respect: in {drawn:,} of the policy's "
+        f"{camera + drawn:,} updates, {_percent(share)} of the goals were as PTP's generators "
+        "draw them. Subgoals of `leap` and `gcp` are not among these. A comparison in which no "
+        "method has this, or every method, needs another training: the policy as it was before "
+        "these updates is not released."
+    ]
+
+
+def paper_rows() -> list[tuple[str, str, str]]:
+    """Task, success after offline training and after 150 epochs of practice, from the paper."""
+    return [
+        (task, f"{100 * rate:.1f} %", f"{100 * paper.ONLINE[task]:.1f} %")
+        for task, rate in paper.OFFLINE.items()
+    ]
+
+
+def practice_findings(pooled: Sequence[Pooled]) -> list[str]:
+    """What the runs of practice show, and what they do not, a sentence or two each."""
+    said = []
+    for task in ("B", "C"):
+        library = _find(pooled, "paper", SINGLE, LIBRARY, task)
+        if library is not None and len(library.runs) > 1:
+            said.append(
+                f"On `paper` a plan library alone, with frozen weights, took {task} from "
+                f"{_percent(library.rate(False))} to {_percent(library.rate(True))} "
+                f"({len(library.runs)} seeds). This is one remembered plan done again in the "
+                "scene that it was found in, not learning."
+            )
+    both = _find(pooled, "paper", SINGLE, BOTH, "C")
+    library = _find(pooled, "paper", SINGLE, LIBRARY, "C")
+    if both is not None and library is not None:
+        seed = both.runs[0].settings["seed"]
+        alone = [run for run in library.runs if run.settings["seed"] == seed]
+        at = [e for run in alone for e in run.evaluations if e["epoch"] == both.epochs]
+        if at:
+            rate = at[0]["successes"] / at[0]["episodes"]
+            said.append(
+                f"Learning beside the library made C worse: {_percent(both.rate(True))} after "
+                f"{both.epochs} epochs, where the library alone had {_percent(rate)} "
+                f"(seed {seed}, one run each)."
+            )
+    for group in pooled:
+        after = [entry["successes"] for entry in group.runs[0].evaluations[1:]]
+        if len(group.runs) == 1 and len(after) > 3 and len(set(after)) == 1:
+            said.append(
+                f"{group.epochs} epochs of a plan library on {group.task} gave the same success "
+                f"at every evaluation after practice began, {_percent(group.rate(True))}: more "
+                "epochs add nothing once one plan is done again."
+            )
+    planned = _find(pooled, "varied", SINGLE, LEARNING, "A")
+    free = _find(pooled, "varied", FREE, LEARNING, "A")
+    if planned is not None and free is not None:
+        said.append(
+            f"On `varied`, with {_seeds(planned)}, learning took `{SINGLE}` on A from "
+            f"{_percent(planned.rate(False))} to {_percent(planned.rate(True))} and `{FREE}` from "
+            f"{_percent(free.rate(False))} to {_percent(free.rate(True))}: on A the gain is the "
+            "policy's and not that of planning."
+        )
+    tasks = [_find(pooled, "varied", SINGLE, LEARNING, task) for task in ("B", "C")]
+    for group in tasks:
+        if group is not None:
+            said.append(
+                f"On `varied`, {group.task}, `{SINGLE}` went from {group.said(False)} to "
+                f"{group.said(True)} with {_seeds(group)}"
+                + (": the intervals overlap." if _overlap(group) else ".")
+            )
+    return said
+
+
+def as_html(text: str) -> str:
+    """Text with `code` and [links](...) as HTML."""
+    text = html.escape(text, quote=False)
+    text = re.sub(r"`([^`]+)`", r"<code>\1</code>", text)
+    return re.sub(r"\[([^\]]+)\]\(([^)]+)\)", r'<a href="\2">\1</a>', text)
+
+
+def _find(
+    pooled: Sequence[Pooled], protocol: str, method: str, kind: str, task: str
+) -> Pooled | None:
+    """The group with the most runs."""
+    wanted = (protocol, method, kind, task)
+    fitting = [g for g in pooled if (g.protocol, g.method, g.kind, g.task) == wanted]
+    return max(fitting, key=lambda group: len(group.runs), default=None)
+
+
+def _overlap(group: Pooled) -> bool:
+    return group.interval(False)[1] >= group.interval(True)[0]
+
+
+def _seeds(group: Pooled) -> str:
+    return "one seed" if len(group.runs) == 1 else f"{len(group.runs)} seeds"
+
+
+def _percent(rate: float) -> str:
+    return f"{100 * rate:.1f} %".replace(".0 %", " %")

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The tables of docs/results agree with the JSON files beside them, counted anew."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from ptp_core.practice.summary import wilson_interval
+
+ROOT = Path(__file__).resolve().parents[3]
+RESULTS = ROOT / "docs" / "results"
+
+
+def section(protocol):
+    """The README's section of a protocol, as far as the table of success."""
+    text = (RESULTS / "README.md").read_text()
+    begin = text.index(f"## Protocol `{protocol}`")
+    return text[begin : text.index("### What happened", begin)]
+
+
+def rows_of(text):
+    """Cells of the tables in a text, by the first cell's name."""
+    lines = [line for line in text.splitlines() if line.startswith("| `")]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    return {row[0].strip("`"): row for row in cells}
+
+
+def asked_for():
+    """(protocol, row) of every evaluation in config/results.yaml that is run."""
+    config = yaml.safe_load((ROOT / "config" / "results.yaml").read_text())
+    rows = [(protocol, row) for protocol in ("varied", "paper") for row in config[protocol]]
+    return [pytest.param(*one, id=f"{one[0]}/{one[1]['name']}") for one in rows]
+
+
+@pytest.mark.parametrize(("protocol", "row"), asked_for())
+def test_a_row_is_what_its_file_says_or_named_as_missing(protocol, row):
+    path = RESULTS / "evaluations" / protocol / f"{row['name']}.json"
+    cells = rows_of(section(protocol))[row["name"]]
+    if "same_as" in row:
+        assert f"as `{row['same_as']}`" in cells
+        return
+    if not path.is_file():
+        assert (
+            f"* {protocol}/{row['name']}: not measured yet" in (RESULTS / "README.md").read_text()
+        )
+        assert "not measured" in cells
+        return
+    values = json.loads(path.read_text())
+    assert (values["method"], values["protocol"]) == (row["method"], protocol)
+    assert values["subgoals"] == row.get("subgoals", "planned")
+    for task, figures in values["tasks"].items():
+        wins = sum(run["success"] for run in figures["runs"])
+        episodes = len(figures["runs"])
+        low, high = (100 * limit for limit in wilson_interval(wins, episodes))
+        said = f"{100 * wins / episodes:.0f} % ({low:.0f} to {high:.0f})"
+        assert cells[4 + list(values["tasks"]).index(task)] == said
+        assert str(episodes) in cells
+
+
+def test_practice_is_what_its_files_say():
+    text = (RESULTS / "README.md").read_text()
+    table = text[text.index("## Practice") :]
+    rows = [line for line in table.splitlines() if re.match(r"\| (varied|paper) \|", line)]
+    found = {}
+    for path in sorted((RESULTS / "practice").rglob("result.json")):
+        settings = json.loads(path.with_name("settings.json").read_text())
+        result = json.loads(path.read_text())
+        first, *_, last = result["evaluations"]
+        key = (settings["protocol"], settings["task"], settings["method"])
+        key += (settings["reuse_plans"], result["updates"], len(result["epochs"]))
+        found.setdefault(key, []).append((first["successes"], last["successes"]))
+    assert len(rows) == len(found) > 10
+    for (protocol, task, method, reuses, updates, epochs), counts in found.items():
+        method = "ptp_single_subgoal" if method == "ptp" else method
+        before, after = (
+            100 * sum(wins) / (50 * len(counts)) for wins in zip(*counts, strict=True)
+        )
+        kinds = ["plan library"] * reuses + ["learning"] * (updates > 0)
+        start = f"| {protocol} | `{method}` | {' and '.join(kinds)} | {task} | {epochs} | "
+        (line,) = [row for row in rows if row.startswith(start)]
+        assert line.startswith(f"{start}{len(counts)} | {before:.0f} % (")
+        assert f" | {after:.0f} % (" in line and f" | {updates} | " in line
