@@ -101,7 +101,7 @@ class ArmDriverNode(ManagedNode):
         self._driver_states = self.create_publisher(DriverState, DRIVER_STATE, LATCHED)
         self._joints = self.create_publisher(JointState, JOINT_STATES, COMMANDS)
         self._transforms = Transforms(self)
-        self.streams.subscribe(CartesianDelta, COMMAND, self._alone(self._commanded), COMMANDS)
+        self.streams.subscribe(CartesianDelta, COMMAND, self._arrived, COMMANDS)
         self.streams.subscribe(Observation, OBSERVATION, self._alone(self._observed), RECORDS)
         for name, ask in (
             (ENABLE, self._enable),
@@ -213,11 +213,16 @@ class ArmDriverNode(ManagedNode):
         state.header.frame_id = BASE_FRAME
         self._driver_states.publish(state)
 
-    def _commanded(self, message: CartesianDelta) -> None:
+    def _arrived(self, message: CartesianDelta) -> None:
+        arrived = self._now()  # before others let go of the driver
+        with self._lock:
+            self._commanded(message, arrived)
+
+    def _commanded(self, message: CartesianDelta, arrived: float) -> None:
         if not self.active:
             return
         command = to_command(message, self.get_clock().now().nanoseconds)
-        refused = self._driver.command(command, self._now())
+        refused = self._driver.command(command, self._now(), arrived)
         if refused:
             self.get_logger().warning(
                 f"command {message.seq}: {refused}", throttle_duration_sec=1.0

@@ -90,6 +90,9 @@ def start_policy(graph, folder):
     """Starts a policy node; it and a Robot."""
 
     def start(**values):
+        # A test shows observations before or after a goal, on a machine that may be busy, and
+        # most have no client that lives on.
+        values = {"fresh_for": 60.0, "keep_alive": 0.0, **values}
         options = parameters({"checkpoint": str(folder), **values})
         node = graph.add(PolicyNode(context=graph.context, parameter_overrides=options))
         return node, Robot(graph, load_checkpoint(folder))

@@ -36,7 +36,7 @@ class Counts:
     accepted: int = 0
     refused: int = 0
     clamped: int = 0
-    late: int = 0  # answers to pictures that were answered, or too old
+    late: int = 0  # answers to pictures that are answered, too old or unknown
     held_off: int = 0  # of a source that had to wait for another
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import functools
 import threading
+import time
 import traceback
 from collections.abc import Callable
 from typing import Any
@@ -54,6 +55,7 @@ class TableNode(Node):
             getattr(settings, "mode", "real_time"),
             getattr(settings, "patience", 0),
             before=first_number(),
+            age=getattr(settings, "age_limit", 0.3),
         )
         self._env = make_env(grasp=settings.grasp)
         self._lock = threading.Lock()  # on the table
@@ -119,7 +121,7 @@ class TableNode(Node):
         self._scene.task, self._scene.protocol = request.task, request.protocol
         self._scene.seed = request.seed
         self._scene.resets += 1
-        response.observation_seq = self._gate.reset()
+        response.observation_seq = self._gate.reset(time.monotonic())
         response.control_rate = self._control_rate()
         response.goal_image = array_to_image(goal, self._stamp(), CAMERA_FRAME)
         self._begin()

@@ -43,9 +43,11 @@ class Observer(Node):
     def __init__(self, **options) -> None:
         super().__init__("soak", **options)
         self.moves: deque[float] = deque(maxlen=10_000)  # arrival of states with motion [s]
+        self.answers: deque[tuple[float, float]] = deque(maxlen=10_000)  # of policies: when, age
         self.states = 0
         self.outside = 0  # states whose setpoint is outside the workspace
         self.strayed = 0.0  # farthest that the measured tool was outside, m
+        self.oldest = 0.0  # s, age of the oldest observation that a policy's motion answered
         self.disobeyed = 0  # motions of a policy while a person has the arm
         self.recorded = 0  # highest number of confirmed episodes that was announced
         self.folder = ""
@@ -67,12 +69,10 @@ class Observer(Node):
         self.strayed = max(self.strayed, away)
         if state.moved:
             self.moves.append(time.monotonic())
-            if (
-                self.taken_over
-                and state.taken_over
-                and state.command.source == (CartesianDelta.POLICY)
-            ):
-                self.disobeyed += 1
+            if state.command.source == CartesianDelta.POLICY:
+                self.answers.append((self.moves[-1], state.latency))
+                self.oldest = max(self.oldest, state.latency)
+                self.disobeyed += self.taken_over and state.taken_over
         self.taken_over = state.taken_over
         self.newest = state
 
