@@ -72,8 +72,14 @@ class Arm:
         return response
 
     def send(self, source=CartesianDelta.POLICY, answers=0, late=0, **motion):
-        """Publish a command and wait until the driver has dealt with it."""
+        """Publish a command and wait until the driver has dealt with it.
+
+        A policy's answers a new picture where it is not said which.
+        """
         self.count += 1
+        if source == CartesianDelta.POLICY and not answers:
+            self.picture()
+            answers = self.seen
         message = CartesianDelta(seq=self.count, source=source, observation_seq=answers, **motion)
         message.dead_man = source == CartesianDelta.TELEOP
         message.header.frame_id = "base"

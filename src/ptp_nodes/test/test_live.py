@@ -60,7 +60,8 @@ class Walk(Learner):
     """Lets the policy node answer one observation after the other."""
 
     def __init__(self, graph, folder):
-        super().__init__(graph, folder, PolicyNode, **{"follower.sample_actions": False})
+        options = {"follower.sample_actions": False, "keep_alive": 0.0, "fresh_for": 60.0}
+        super().__init__(graph, folder, PolicyNode, **options)
         rng = np.random.default_rng(0)
         self.codes, self.goal = rng.integers(0, 32, (2, 144)).astype(np.uint16)
         self.commands = graph.collect(CartesianDelta, COMMAND, COMMANDS)
