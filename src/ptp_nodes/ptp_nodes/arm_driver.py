@@ -42,8 +42,8 @@ from ptp_ros.topics import (
     ARM_STATE,
     BASE_FRAME,
     CLEAR_FAULT,
-    COMMAND,
     COMMANDS,
+    COMMANDS_FROM,
     DISABLE,
     DRIVER_STATE,
     ENABLE,
@@ -101,7 +101,9 @@ class ArmDriverNode(ManagedNode):
         self._driver_states = self.create_publisher(DriverState, DRIVER_STATE, LATCHED)
         self._joints = self.create_publisher(JointState, JOINT_STATES, COMMANDS)
         self._transforms = Transforms(self)
-        self.streams.subscribe(CartesianDelta, COMMAND, self._arrived, COMMANDS)
+        for source, topic in enumerate(COMMANDS_FROM):
+            arrived = functools.partial(self._arrived, source)
+            self.streams.subscribe(CartesianDelta, topic, arrived, COMMANDS)
         self.streams.subscribe(Observation, OBSERVATION, self._alone(self._observed), RECORDS)
         for name, ask in (
             (ENABLE, self._enable),
@@ -213,15 +215,15 @@ class ArmDriverNode(ManagedNode):
         state.header.frame_id = BASE_FRAME
         self._driver_states.publish(state)
 
-    def _arrived(self, message: CartesianDelta) -> None:
+    def _arrived(self, source: int, message: CartesianDelta) -> None:
         arrived = self._now()  # before others let go of the driver
         with self._lock:
-            self._commanded(message, arrived)
+            self._commanded(message, source, arrived)
 
-    def _commanded(self, message: CartesianDelta, arrived: float) -> None:
+    def _commanded(self, message: CartesianDelta, source: int, arrived: float) -> None:
         if not self.active:
             return
-        command = to_command(message, self.get_clock().now().nanoseconds)
+        command = to_command(message, self.get_clock().now().nanoseconds, source)
         refused = self._driver.command(command, self._now(), arrived)
         if refused:
             self.get_logger().warning(

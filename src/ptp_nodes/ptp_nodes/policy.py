@@ -40,11 +40,11 @@ from ptp_ros.scalars import Scalars
 from ptp_ros.topics import (
     ARM_STATE,
     BASE_FRAME,
-    COMMAND,
     COMMANDS,
     KEPT,
     LATCHED,
     LATENT,
+    POLICY_COMMAND,
     REACH_GOAL,
     RECORDS,
     STEP,
@@ -111,7 +111,7 @@ class PolicyNode(ManagedNode):
             settings.give_up_after,
         )
         # Life-cycle publishers: nothing leaves before activation.
-        self._commands = self.create_lifecycle_publisher(CartesianDelta, COMMAND, COMMANDS)
+        self._commands = self.create_lifecycle_publisher(CartesianDelta, POLICY_COMMAND, COMMANDS)
         self._steps = self.create_lifecycle_publisher(StepInfo, STEP, KEPT)
         self.streams.subscribe(Latent, LATENT, self._gate.put, LATCHED)
         self._taken_over, self._refused = False, 0

@@ -16,7 +16,7 @@ from ptp_nodes.planner import PlannerNode
 from ptp_nodes.policy import PolicyNode
 from ptp_robot.action import ActionScale
 from ptp_ros.testing import parameters
-from ptp_ros.topics import COMMAND, COMMANDS, LATCHED, LATENT, POLICY_UPDATE
+from ptp_ros.topics import COMMANDS, LATCHED, LATENT, POLICY_COMMAND, POLICY_UPDATE
 
 FIRST = 5  # number of the first observation
 
@@ -64,7 +64,7 @@ class Walk(Learner):
         super().__init__(graph, folder, PolicyNode, **options)
         rng = np.random.default_rng(0)
         self.codes, self.goal = rng.integers(0, 32, (2, 144)).astype(np.uint16)
-        self.commands = graph.collect(CartesianDelta, COMMAND, COMMANDS)
+        self.commands = graph.collect(CartesianDelta, POLICY_COMMAND, COMMANDS)
         self.latents = graph.publisher(Latent, LATENT, LATCHED)
         encoder = self.checkpoint.encoder_id
         request = ReachGoal.Goal(

@@ -132,6 +132,9 @@ class ArmDriver(DriverCore):
             source = Source(command.source)
         except ValueError:
             return self._refuse(f"the command's source is {command.source}; see its message", None)
+        if command.heard_from not in (None, source):
+            whose = Source(command.heard_from).name.lower()
+            return self._refuse(f"a command of a {source.name.lower()} came as a {whose}'s", None)
         if source is Source.TELEOP:
             self._waiting = None  # a newer word, be it that the switch was let go
             if not command.dead_man:  # nothing moves by it: it counts whatever else is wrong

@@ -35,6 +35,7 @@ class Command:
     gripper: float  # -1 open .. +1 closed
     dead_man: bool = False
     observation_seq: int = 0  # the observation that it answers; 0: none
+    heard_from: int | None = None  # source whose topic it came on; None: not known
     message: Any = None  # what it came in, for whoever reports it
 
     @property

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from typing import Any
 
@@ -25,8 +26,8 @@ from ptp_ros.run import run
 from ptp_ros.topics import (
     ARM_STATE,
     BASE_FRAME,
-    COMMAND,
     COMMANDS,
+    COMMANDS_FROM,
     JOINT_STATES,
     KEPT,
     REARM,
@@ -60,7 +61,9 @@ class SimBridgeNode(TableNode):
         self._lock_step = settings.mode == "lock_step"
         if self._lock_step:
             self._times = self.create_publisher(ClockMessage, "/clock", COMMANDS)
-        self._streams.subscribe(CartesianDelta, COMMAND, self._arrived, COMMANDS)
+        for source in Source:
+            arrived = functools.partial(self._arrived, source)
+            self._streams.subscribe(CartesianDelta, COMMANDS_FROM[source], arrived, COMMANDS)
         self.create_service(Rearm, REARM, self._alone(self._rearm))
         Diagnostics(self, self._status)
         if not self._lock_step:
@@ -85,17 +88,17 @@ class SimBridgeNode(TableNode):
         self._look_again()
         return response
 
-    def _arrived(self, message: CartesianDelta) -> None:
+    def _arrived(self, source: Source, message: CartesianDelta) -> None:
         arrived = time.monotonic()  # before others let go of the table
         with self._lock:
-            self._commanded(message, arrived)
+            self._commanded(source, message, arrived)
 
-    def _commanded(self, message: CartesianDelta, arrived: float) -> None:
+    def _commanded(self, source: Source, message: CartesianDelta, arrived: float) -> None:
         """Validate, then ask who may move the arm, then move it."""
-        try:
-            source = Source(message.source)
-        except ValueError:
-            self._refuse(InputError(f"the command's source is {message.source}; see its message"))
+        if message.source != source:
+            topic = COMMANDS_FROM[source]
+            error = f"the command's source is {message.source}, and {topic} is that of {source}"
+            self._refuse(InputError(error))
             return
         person = source is Source.TELEOP
         if person:

@@ -10,7 +10,6 @@ from ptp_core.errors import InputError
 from ptp_core.numbering import NUMBERS_A_SECOND, first_number
 from ptp_sim.stepping import CommandGate, simulated_time
 
-
 NOW = 50.0
 
 

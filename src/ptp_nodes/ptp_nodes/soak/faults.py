@@ -107,9 +107,7 @@ def nonsense(stack: RunningStack, observer: Observer) -> str:
         {"source": 9},
     ):
         observer.command(**fields)
-    message = CartesianDelta(observation_seq=seq, dx=0.01)
-    message.header.frame_id = "moon"
-    observer.commands.publish(message)
+    observer.command(frame="moon", observation_seq=seq, dx=0.01)
     return ""
 
 

@@ -23,8 +23,8 @@ from ptp_robot.action import Workspace
 from ptp_ros.topics import (
     ARM_STATE,
     BASE_FRAME,
-    COMMAND,
     COMMANDS,
+    COMMANDS_FROM,
     LATCHED,
     POLICY_UPDATE,
     REARM,
@@ -55,7 +55,9 @@ class Observer(Node):
         self.newest = ArmState()
         self._seq = 0
         self._box = Workspace()
-        self.commands = self.create_publisher(CartesianDelta, COMMAND, COMMANDS)
+        self._commands = [
+            self.create_publisher(CartesianDelta, topic, COMMANDS) for topic in COMMANDS_FROM
+        ]
         self.updates = self.create_publisher(PolicyUpdate, POLICY_UPDATE, LATCHED)
         self.rearm = self.create_client(Rearm, REARM)
         self.create_subscription(ArmState, ARM_STATE, self._state, RECORDS)
@@ -89,15 +91,16 @@ class Observer(Node):
         newest = list(self.moves)[-RECENT:]
         return float(np.median(np.diff(newest))) if len(newest) == RECENT else 0.0
 
-    def command(self, **fields) -> CartesianDelta:
-        """Send a command; returns it."""
+    def command(self, frame: str = BASE_FRAME, **fields) -> CartesianDelta:
+        """Send a command on its source's topic, the policy's where it has none; returns it."""
         self._seq += 1
         message = CartesianDelta(seq=self._seq)
-        message.header.frame_id = BASE_FRAME
+        message.header.frame_id = frame
         message.header.stamp = self.get_clock().now().to_msg()
         for name, value in fields.items():
             setattr(message, name, value)
-        self.commands.publish(message)
+        known = message.source < len(self._commands)
+        self._commands[message.source if known else CartesianDelta.POLICY].publish(message)
         return message
 
 
