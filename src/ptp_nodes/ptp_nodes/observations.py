@@ -81,10 +81,11 @@ class ObservationGate:
     ) -> Arrival:
         """Wait for the next usable latent.
 
-        ``on_old`` hears that a usable one came too long ago: a plan, or a busy machine, took so
-        long. In lock-step no other comes unless it is asked for. ``on_problem`` hears why there is none, each time the reason is new. ``check`` is called
-        every few hundredths of a second and may raise. Raises RequestError with the last reason
-        when nothing usable came for too long; time while ``excused()`` holds does not count.
+        ``on_problem`` hears why there is none, each time the reason is new. ``on_old`` hears
+        that a usable one came too long ago: a plan, or a busy machine, took so long, and in
+        lock-step no other comes unless it is asked for. ``check`` is called every few hundredths
+        of a second and may raise. Raises RequestError with the last reason when nothing usable
+        came for too long; time while ``excused()`` holds does not count.
         """
         began = time.monotonic()
         problem: RequestError | None = None

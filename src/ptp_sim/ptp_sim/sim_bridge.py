@@ -44,9 +44,10 @@ class SimBridgeNode(TableNode):
 
     Without commands the table stands still. A command that is refused moves nothing; the reason
     is logged and stands in the next ArmState. So is a policy's that answers no observation, or
-    one that is too old; in lock-step another picture follows, so that nothing stalls. In real time a person's command is carried out
-    just before the next picture, the newest one if there are several; so a picture, that command
-    and the next picture belong together, as they do for a policy.
+    one that is too old; in lock-step another picture follows, so that nothing stalls. In real
+    time a person's command is carried out just before the next picture, the newest one if there
+    are several; so a picture, that command and the next picture belong together, as they do for
+    a policy.
     """
 
     def __init__(self, **options: Any) -> None:

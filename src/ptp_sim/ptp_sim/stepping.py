@@ -64,6 +64,11 @@ class CommandGate:
         self._window.void()
         return self.observed(now)
 
+    def close(self) -> None:
+        """There is no scene: nothing moves until a reset."""
+        self._window.void()
+        self._moved = True
+
     @property
     def is_open(self) -> bool:
         """Whether a command may be carried out before the next picture."""

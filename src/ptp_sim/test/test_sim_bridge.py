@@ -26,6 +26,7 @@ from ptp_ros.topics import (
     SENSOR,
 )
 from ptp_sim.env import make_env
+from ptp_sim.goals import PlanFailed
 from ptp_sim.sim_bridge import SimBridgeNode
 
 SEED = 11
@@ -131,6 +132,33 @@ def test_a_scene_that_does_not_exist_is_refused_and_the_node_lives_on(graph, req
     response = graph.call(ResetScene, "reset_scene", request_)
     assert response.error_code == ErrorCode.BAD_REQUEST
     assert text in response.error_msg
+    # Nor does it take the scene that stands there.
+    states = graph.collect(ArmState, ARM_STATE, RECORDS)
+    commands = graph.publisher(CartesianDelta, POLICY_COMMAND, COMMANDS)
+    first = reset(graph).observation_seq
+    assert graph.call(ResetScene, "reset_scene", request_).error_code == ErrorCode.BAD_REQUEST
+    commands.publish(command([1, 0, 0, 0, 0], first))
+    graph.wait(lambda: any(state.moved for state in states), "a motion in that scene")
+    verdict = judge(graph, first + 1)
+    assert (verdict.error_code, verdict.steps) == (ErrorCode.NONE, 1)
+
+
+def test_a_scene_that_cannot_be_set_up_leaves_none_and_nothing_moves(graph, monkeypatch):
+    start(graph, "lock_step")
+    logs = graph.logs()
+    commands = graph.publisher(CartesianDelta, POLICY_COMMAND, COMMANDS)
+    first = reset(graph).observation_seq
+
+    def fails(*arguments):
+        raise PlanFailed("no scene could be solved")
+
+    monkeypatch.setattr("ptp_sim.env.make_goal", fails)
+    request = ResetScene.Request(task="A", protocol="varied", seed=1)
+    assert graph.call(ResetScene, "reset_scene", request).error_code == ErrorCode.UNAVAILABLE
+    commands.publish(command([1, 0, 0, 0, 0], first))
+    logs.expect("holding still: an answer to observation", Log.WARN)
+    assert judge(graph, first).error_code == ErrorCode.BAD_REQUEST
+    monkeypatch.undo()
     assert reset(graph).error_code == ErrorCode.NONE
 
 
