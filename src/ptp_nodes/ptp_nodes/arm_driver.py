@@ -198,8 +198,10 @@ class ArmDriverNode(ManagedNode):
             self._joints.publish(joints)
 
     def _say(self, now: float) -> None:
-        """Log and publish changes; the state at its rate besides."""
+        """Log and publish changes and a loop that is slow; the state at its rate besides."""
         driver = self._driver
+        if missed := driver.meter.missed(self._robot.limits.period):
+            self.get_logger().warning(missed)
         for before, after, reason in driver.changes:
             text = f"{before.name} to {after.name}" + (f": {reason}" if reason else "")
             if after is State.FAULT:

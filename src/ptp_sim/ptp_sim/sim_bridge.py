@@ -18,6 +18,7 @@ from sensor_msgs.msg import JointState
 
 from ptp_core.errors import InputError
 from ptp_robot.arbiter import Arbiter, Source
+from ptp_robot.driver_report import LoopMeter
 from ptp_robot.kinematics import ARM_JOINTS
 from ptp_ros.arm_state import ArmReading, fill_motion
 from ptp_ros.diagnostics import ERROR, OK, WARN, Diagnostics
@@ -55,6 +56,7 @@ class SimBridgeNode(TableNode):
         settings = self._settings
         self._arbiter = Arbiter(settings.dead_man_patience)
         self._refused = self._late = self._held_off = 0
+        self._meter = LoopMeter()
         self._waiting: tuple | None = None  # a person's command: message, motion, when it came
         self._state = ArmState()
         self._states = self.create_publisher(ArmState, ARM_STATE, KEPT)
@@ -183,6 +185,9 @@ class SimBridgeNode(TableNode):
             self._publish(self._env.world.observe())
 
     def _tick(self) -> None:
+        self._meter.tick(time.monotonic())
+        if missed := self._meter.missed(1.0 / self._settings.rate):
+            self.get_logger().warning(missed)
         if not self._task:
             return
         self._publish_image()  # still due: no command came since the last picture
