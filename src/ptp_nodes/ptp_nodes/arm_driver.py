@@ -163,6 +163,7 @@ class ArmDriverNode(ManagedNode):
     def _deactivate(self) -> None:
         self._let_go()
         self._configure()
+        self._publish_state(self._now(), str(self.problem))  # the last word was of a live arm
 
     def _cleanup(self) -> None:
         self._driver = None
@@ -212,7 +213,11 @@ class ArmDriverNode(ManagedNode):
             return
         driver.changes.clear()
         self._said = now
-        state = driver_state(driver, self._digest, self._robot.reference, now)
+        self._publish_state(now)
+
+    def _publish_state(self, now: float, reason: str = "") -> None:
+        state = driver_state(self._driver, self._digest, self._robot.reference, now)
+        state.reason = reason or state.reason
         state.header.stamp = self.get_clock().now().to_msg()
         state.header.frame_id = BASE_FRAME
         self._driver_states.publish(state)

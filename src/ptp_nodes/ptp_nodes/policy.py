@@ -17,6 +17,7 @@ from ptp_core.agents.subgoal_agent import SubgoalAgent
 from ptp_core.config import FollowerConfig
 from ptp_core.practice.methods import method_named
 from ptp_core.training.checkpoint import Checkpoint
+from ptp_nodes.arm_able import ArmAble
 from ptp_nodes.keep_alive import KeepAlive, wait_for_reader
 from ptp_nodes.live import LiveNetworks
 from ptp_nodes.networks import (
@@ -117,6 +118,7 @@ class PolicyNode(ManagedNode):
         self._taken_over, self._refused = False, 0
         self.streams.subscribe(ArmState, ARM_STATE, self._state_arrived, RECORDS)
         self._live = LiveNetworks(self)
+        self._arm = ArmAble(self.streams)
         self._client = KeepAlive(self.streams, settings.keep_alive)
         self._scalars = Scalars(self, *SCALARS)
         self._server = SingleGoalServer(self, ReachGoal, REACH_GOAL, self._reach)
@@ -205,7 +207,9 @@ class PolicyNode(ManagedNode):
             if episode.due(SIGN_OF_LIFE):
                 goal.feedback(episode.feedback)
 
-        self._client.wait(episode.name, self.parameters.give_up_after, problem, check)
+        give_up_after = self.parameters.give_up_after
+        self._client.wait(episode.name, give_up_after, problem, check)
+        self._arm.wait(give_up_after, problem, check)
         # A person who has the arm may take time; nothing is wrong then.
         arrival = self._gate.next(
             self._checkpoint,

@@ -95,6 +95,8 @@ def start_policy(graph, folder):
         values = {"fresh_for": 60.0, "keep_alive": 0.0, **values}
         options = parameters({"checkpoint": str(folder), **values})
         node = graph.add(PolicyNode(context=graph.context, parameter_overrides=options))
-        return node, Robot(graph, load_checkpoint(folder))
+        robot = Robot(graph, load_checkpoint(folder))
+        robot.node = node
+        return node, robot
 
     return start

@@ -44,9 +44,11 @@ def kill(node: str) -> Fault:
         if not stack.send(node, signal.SIGKILL):
             return ""
         began = time.monotonic()
-        # On a machine so busy that a step takes longer, the one under way may end later.
-        within = max(HOLDS_WITHIN, 3 * observer.period())
+        # On a machine so busy that a step takes longer, the one under way may end later, as the
+        # law of ages has it; and word of it comes later.
+        within = min(max(HOLDS_WITHIN, 3 * observer.period()), LONGEST)
         time.sleep(WATCHED)
+        within += observer.lag(since=began)
         late = observer.moves_between(began + within, began + WATCHED)
         if node in MOVERS and late:
             after = ", ".join(f"{moment - began:.2f}" for moment in late)

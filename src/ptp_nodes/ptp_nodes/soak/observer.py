@@ -33,6 +33,7 @@ from ptp_ros.topics import (
 )
 
 RECENT = 20  # motions
+LOOK = 0.02  # s between looks at how late this process is
 ROUNDING = 1e-6  # m
 STRAYS_AT_MOST = 0.02  # m by which what it touches may push the tool out of the box
 
@@ -44,6 +45,7 @@ class Observer(Node):
         super().__init__("soak", **options)
         self.moves: deque[float] = deque(maxlen=10_000)  # arrival of states with motion [s]
         self.answers: deque[tuple[float, float]] = deque(maxlen=10_000)  # of policies: when, age
+        self.lags: deque[tuple[float, float]] = deque(maxlen=1000)  # when, how late
         self.states = 0
         self.outside = 0  # states whose setpoint is outside the workspace
         self.strayed = 0.0  # farthest that the measured tool was outside, m
@@ -91,6 +93,10 @@ class Observer(Node):
         newest = list(self.moves)[-RECENT:]
         return float(np.median(np.diff(newest))) if len(newest) == RECENT else 0.0
 
+    def lag(self, since: float) -> float:
+        """By how much this process was late at most since a time of the steady clock [s]."""
+        return max((late for when, late in list(self.lags) if when > since), default=0.0)
+
     def command(self, frame: str = BASE_FRAME, **fields) -> CartesianDelta:
         """Send a command on its source's topic, the policy's where it has none; returns it."""
         self._seq += 1
@@ -123,11 +129,22 @@ def observing(domain: int) -> Iterator[Observer]:
         with contextlib.suppress(ExternalShutdownException):
             executor.spin()
 
+    ending = threading.Event()
+
+    def look() -> None:
+        due = time.monotonic() + LOOK
+        while not ending.wait(max(due - time.monotonic(), 0.0)):
+            now = time.monotonic()
+            observer.lags.append((now, now - due))
+            due = now + LOOK
+
     thread = threading.Thread(target=spin, name="observer", daemon=True)
     thread.start()
+    threading.Thread(target=look, name="lag", daemon=True).start()
     try:
         yield observer
     finally:
+        ending.set()
         executor.shutdown()
         thread.join(5.0)
         observer.destroy_node()
