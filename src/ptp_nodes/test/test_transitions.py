@@ -11,9 +11,7 @@ from ptp_interfaces.msg import DriverState, ErrorCode
 
 from ptp_core.training.checkpoint import load_checkpoint
 from ptp_nodes.arm_driver import ArmDriverNode
-from ptp_nodes.camera import CameraNode
 from ptp_nodes.encoder import EncoderNode
-from ptp_nodes.learner import LearnerNode
 from ptp_nodes.planner import PlannerNode
 from ptp_nodes.policy import PolicyNode
 from ptp_nodes.recorder import RecorderNode
@@ -22,9 +20,7 @@ from ptp_ros.topics import DRIVER_STATE, LATCHED
 
 NODES = {
     "arm_driver": ArmDriverNode,
-    "camera": CameraNode,
     "encoder": EncoderNode,
-    "learner": LearnerNode,
     "planner": PlannerNode,
     "policy": PolicyNode,
     "recorder": RecorderNode,
@@ -59,8 +55,6 @@ class Managed:
     def __init__(self, graph, name, folder, tmp_path, **values):
         options = {
             "arm_driver": {"preflight": False},
-            "camera": {"source": "test"},
-            "learner": {"checkpoint": str(folder), "folder": str(tmp_path / "learner")},
             "recorder": {"folder": str(tmp_path / "recordings")},
         }.get(name, {"checkpoint": str(folder)})
         self.graph, self.name = graph, name
