@@ -47,6 +47,6 @@ def test_a_stack_that_works_is_found_healthy(up, tmp_path):
     assert report["expected"]["stack"] == "sim"
     assert {p["node"] for p in report["machine"]["processes"]} >= {"encoder", "policy", "view"}
     streams = {stream["name"]: stream for stream in report["graph"]["streams"]}
-    for name in ("/observation", "/latent", "/step", "/arm/state", "/arm/command"):
+    for name in ("/observation", "/latent", "/step", "/arm/state", "/arm/command/policy"):
         assert streams[name]["count"] > 0, name
     assert len({identity for _, identity in report["graph"]["encoders"]}) == 1

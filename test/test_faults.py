@@ -11,10 +11,11 @@ import pytest
 
 from ptp_cli.main import main
 from ptp_core.data.episodes.store import Session
-from ptp_nodes.soak.faults import FAULTS, NODES, kill
+from ptp_nodes.soak.faults import FAULTS, NODES, kill, stop_kill_continue
 from ptp_nodes.soak.observer import observing
 from ptp_nodes.soak.soak import lost_episodes
 from ptp_nodes.soak.stack import RunningStack
+from ptp_robot.observation_window import LONGEST
 from ptp_ros.shared_memory import left_behind
 
 PATIENCE = 60.0  # s; only a failing test waits this long
@@ -86,6 +87,17 @@ def test_whichever_node_is_killed_the_arm_holds_still_and_practice_goes_on(pract
         practice.go_on(1)
         assert practice.lost == 0
     assert practice.observer.outside == 0
+
+
+def test_a_policy_that_goes_on_with_a_picture_of_two_seconds_ago_moves_nothing(practice):
+    practice.go_on()
+    for _ in range(3):  # it may be between two episodes
+        acting = len(practice.observer.moves) + 3
+        practice.wait(lambda most=acting: len(practice.observer.moves) > most, "motions")
+        assert stop_kill_continue(practice.stack, practice.observer) == ""
+        practice.go_on(1)
+    assert practice.observer.oldest <= LONGEST
+    assert practice.lost == 0
 
 
 def test_a_recorder_that_stalls_keeps_every_step(practice):

@@ -12,11 +12,11 @@ from ptp_nodes.arm_driver import ArmDriverNode
 from ptp_ros.testing import Graph, parameters
 from ptp_ros.topics import (
     ARM_STATE,
-    COMMAND,
     COMMANDS,
     DRIVER_STATE,
     LATCHED,
     OBSERVATION,
+    POLICY_COMMAND,
     RECORDS,
     RESET_SCENE,
 )
@@ -50,7 +50,7 @@ class Path:
         self.node = graph.add(
             ArmDriverNode(context=graph.context, parameter_overrides=parameters(options))
         )
-        self.commands = graph.publisher(CartesianDelta, COMMAND, COMMANDS)
+        self.commands = graph.publisher(CartesianDelta, POLICY_COMMAND, COMMANDS)
         self.count = 0
         graph.wait(lambda: self.is_(DriverState.DISABLED), "the table to be heard")
         assert graph.call(Trigger, "arm/enable", Trigger.Request()).success
@@ -70,6 +70,10 @@ class Path:
         """Answer the newest picture; the state of the step that it led to."""
         self.count += 1
         answered = self.seen[-1]
+        self.graph.wait(
+            lambda: self.states and self.states[-1].observation_seq >= answered.seq,
+            "the driver to know it, too",
+        )
         message = CartesianDelta(seq=self.count, observation_seq=answered.seq, **motion)
         message.header.frame_id = "base"
         message.header.stamp = self.graph.client.get_clock().now().to_msg()

@@ -23,13 +23,13 @@ from ptp_robot.driver_report import State
 from ptp_ros.testing import Graph
 from ptp_ros.topics import (
     ARM_STATE,
-    COMMAND,
     COMMANDS,
     DRIVER_STATE,
     LATCHED,
     LATENT,
     OBSERVATION,
     RECORDS,
+    TELEOP_COMMAND,
 )
 
 ENABLED = (State.READY, State.ACTIVE, State.HOLD, State.INTERVENTION)
@@ -91,7 +91,7 @@ class Person:
         self.pictures = graph.collect(Observation, OBSERVATION, LATCHED)
         self.states = graph.collect(ArmState, ARM_STATE, RECORDS)
         self.driver = graph.collect(DriverState, DRIVER_STATE, LATCHED)
-        self.commands = graph.publisher(CartesianDelta, COMMAND, COMMANDS)
+        self.commands = graph.publisher(CartesianDelta, TELEOP_COMMAND, COMMANDS)
         self.count = self.answered = 0
         latents = graph.collect(Latent, LATENT, LATCHED)
         graph.wait(lambda: self.driver and self.pictures and latents, "a stack that runs")

@@ -72,12 +72,12 @@ def test_a_practising_stack_does_nothing_that_is_not_allowed(up, checkpoint, tmp
     narrow = tmp_path / "policies"
     shutil.copytree(FOLDER, narrow)
     policy = narrow / "policy.xml"
-    assert "<topic>arm/command</topic>" in policy.read_text()
-    policy.write_text(policy.read_text().replace("<topic>arm/command</topic>\n", ""))
+    assert "<topic>arm/command/policy</topic>" in policy.read_text()
+    policy.write_text(policy.read_text().replace("<topic>arm/command/policy</topic>\n", ""))
     (narrow / "view.xml").unlink()
     assert main([*check, "--folder", str(narrow)]) == 1
     seen = capsys.readouterr().out
-    assert "policy: publish /arm/command\n" in seen and "view: has no policy\n" in seen
+    assert "policy: publish /arm/command/policy\n" in seen and "view: has no policy\n" in seen
     # What is written from the graph alone allows all of it, and no more than the files here.
     fresh = tmp_path / "fresh"
     assert main(["security", "write", "--seconds", "3", "--folder", str(fresh)]) == 0
@@ -90,7 +90,7 @@ def test_teleoperation_does_nothing_that_is_not_allowed(source):
     with Graph() as graph:
         values = {"source": source, "set_up": True}
         graph.add(TeleopNode(context=graph.context, parameter_overrides=parameters(values)))
-        expect_allowed(graph, "teleop", "/arm/command")
+        expect_allowed(graph, "teleop", "/arm/command/teleop")
 
 
 def test_camera_and_scripted_gamepad_do_nothing_that_is_not_allowed():
@@ -114,8 +114,10 @@ def test_few_may_move_the_arm_or_change_the_policy():
         use = {kind: frozenset({name})}
         return {node for node, rules in POLICIES.items() if not rules.forbidden(Rules(**use))}
 
-    movers = may("publish", "/arm/command")
-    assert movers == {"policy", "teleop"}
+    assert may("publish", "/arm/command/policy") == {"policy"}
+    assert may("publish", "/arm/command/teleop") == {"teleop"}
+    assert may("publish", "/arm/command/script") == set()  # whoever needs one writes its policy
+    assert PERSON not in may("subscribe", "/arm/command/teleop")
     assert may("publish", "/policy_update") == {"learner"}
     assert may("request", "/arm/rearm") == {"teleop", PERSON}
     assert may("request", "/arm/enable") == may("publish", "/arm/preflight") == {PERSON}

@@ -23,13 +23,13 @@ from ptp_robot.action import ActionScale
 from ptp_ros.testing import Graph
 from ptp_ros.topics import (
     ARM_STATE,
-    COMMAND,
     COMMANDS,
     JOY,
     LATCHED,
     LATENT,
     OBSERVATION,
     RECORDS,
+    TELEOP_COMMAND,
 )
 
 pytestmark = pytest.mark.process
@@ -70,7 +70,7 @@ class Person:
         self.graph = graph
         self.seen = graph.collect(Observation, OBSERVATION, LATCHED)
         self.states = graph.collect(ArmState, ARM_STATE, RECORDS)
-        self.commands = graph.collect(CartesianDelta, COMMAND, COMMANDS)
+        self.commands = graph.collect(CartesianDelta, TELEOP_COMMAND, COMMANDS)
         self.joy = graph.client.create_publisher(Joy, JOY, qos_profile_sensor_data)
 
     def hold(self, *buttons, forward=0.0):

@@ -60,7 +60,6 @@ def _node(spec: NodeSpec) -> NodeSpec:
     }
     if spec.name == "policy":
         parameters["follower.sample_actions"] = From("actions", "sample".__eq__)
-        parameters["keep_alive"] = 0.15  # the arm stands still when practice dies
     if spec.name == "planner":
         parameters["plan_library"] = From("output", inside("plans.safetensors"))
         parameters["reuse_plans"] = From("reuse_plans", flag)

@@ -7,7 +7,6 @@ It needs no ROS: `ptp up` uses it where launch_ros is not installed.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import queue
 import signal
@@ -19,6 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TextIO
 
+from ptp_core.processes import LEASH, die_with_parent, watch_leash
 from ptp_ros.shared_memory import sweep
 
 # Time for each way to end a process, until the next is tried, s. Together below 5 s.
@@ -27,7 +27,6 @@ RESPAWN_DELAY = 1.0  # s
 MOST_RESPAWNS = 5  # in a row
 POLL = 0.2  # s
 STEADY = 30.0  # s; who lived longer did not die of its start
-PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True)
@@ -60,23 +59,23 @@ class Supervisor:
         self, programs: Sequence[Program], env: dict[str, str], out: TextIO = sys.stdout
     ) -> None:
         self._programs = list(programs)
-        self._env = env
+        self._env = {name: value for name, value in env.items() if name != LEASH}
         self._out = out
         self._events: queue.SimpleQueue = queue.SimpleQueue()
         self._running: list[_Running] = []
         self._readers: list[threading.Thread] = []
         self._width = max(len(program.name) for program in programs)
         self._stopping = False
-        libc = ctypes.CDLL(None, use_errno=True)
-        self._prctl = getattr(libc, "prctl", None)
 
     def run(self) -> int:
         """Run until the end; the exit status: that of the essential program that ended it.
 
-        130 after Ctrl-C, 143 after SIGTERM. Call it in the main thread.
+        130 after Ctrl-C, 143 after SIGTERM, or when whoever started this program is gone and has
+        it on a leash (`ptp_core.processes`). Call it in the main thread.
         """
         caught = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
         before = {number: signal.signal(number, self._signalled) for number in caught}
+        watch_leash(lambda: self._events.put(("signal", signal.SIGTERM, 0)))
         try:
             for program in self._programs:
                 self._start(program)
@@ -101,7 +100,7 @@ class Supervisor:
                 errors="replace",
                 bufsize=1,
                 start_new_session=True,
-                preexec_fn=self._die_with_parent,
+                preexec_fn=die_with_parent,
             )
         except OSError as error:
             self._say(f"{program.name} could not be started: {error}")
@@ -115,15 +114,10 @@ class Supervisor:
             if work == self._read:
                 self._readers.append(thread)
 
-    def _die_with_parent(self) -> None:
-        """Ask the kernel to end this child when the supervisor is killed (Linux)."""
-        if self._prctl is not None:
-            self._prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-
     def _read(self, running: _Running) -> None:
         name = running.program.name.ljust(self._width)
         for line in running.process.stdout:
-            print(f"{name} | {line.rstrip()}", file=self._out, flush=True)
+            self._print(f"{name} | {line.rstrip()}")
 
     def _watch(self, running: _Running) -> None:
         self._events.put(("end", running, running.process.wait()))
@@ -191,7 +185,11 @@ class Supervisor:
         sweep()  # what killed nodes could not take with them
 
     def _say(self, text: str) -> None:
-        print(f"{'ptp'.ljust(self._width)} | {text}", file=self._out, flush=True)
+        self._print(f"{'ptp'.ljust(self._width)} | {text}")
+
+    def _print(self, line: str) -> None:
+        with contextlib.suppress(OSError, ValueError):  # whoever read it is gone
+            print(line, file=self._out, flush=True)
 
 
 def describe(status: int) -> str:

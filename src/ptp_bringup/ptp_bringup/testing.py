@@ -13,6 +13,8 @@ import threading
 import time
 from pathlib import Path
 
+from ptp_core.processes import on_a_leash
+
 PATIENCE = 60.0  # s; only a failing test waits this long
 SILENCE = 60.0  # s that a stack on a busy machine may need to say what is expected
 
@@ -26,7 +28,7 @@ class Up:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            env=os.environ,
+            **on_a_leash(),
         )
         self.lines: list[str] = []
         self._coming: queue.SimpleQueue[str | None] = queue.SimpleQueue()

@@ -15,6 +15,7 @@ from io import StringIO
 import pytest
 
 from ptp_bringup.supervisor import MOST_RESPAWNS, Program, Supervisor, describe
+from ptp_core.processes import LEASH
 
 pytestmark = pytest.mark.process
 
@@ -196,6 +197,41 @@ def test_children_of_a_program_are_not_left_behind():
 
     run(Program("parent", python(code)), when=("| up", 1), then=watch_then_interrupt)
     assert gone(watches[0])
+
+
+@pytest.mark.parametrize("prefix", [[], ["env", "A=1"], ["sh", "-c", 'exec "$@"', "sh"]])
+def test_programs_end_when_whoever_started_the_supervisor_is_killed(prefix):
+    supervisor = textwrap.dedent(
+        """
+        import os, sys
+        from ptp_bringup.supervisor import Program, Supervisor
+        code = "import os, signal; print('pid', os.getpid(), flush=True); signal.pause()"
+        Supervisor([Program("a", [sys.executable, "-S", "-c", code])], dict(os.environ)).run()
+        """
+    )
+    starter = textwrap.dedent(
+        f"""
+        import subprocess, sys
+        from ptp_core.processes import on_a_leash
+        command = [*{prefix}, sys.executable, "-c", {supervisor!r}]
+        subprocess.run(command, start_new_session=True, **on_a_leash())
+        """
+    )
+    process = subprocess.Popen([sys.executable, "-c", starter], stdout=subprocess.PIPE, text=True)
+    pid = int(process.stdout.readline().split()[-1])
+    watch = os.pidfd_open(pid)
+    process.kill()
+    process.wait(10)
+    assert gone(watch)
+
+
+def test_nobody_is_held_by_a_number_that_is_no_leash(monkeypatch):
+    with open(os.devnull) as file:
+        for text in (str(file.fileno()), "99999", "x", ""):
+            monkeypatch.setenv(LEASH, text)
+            status, _, _ = run(Program("short", python("pass")))
+            assert status == 0
+            assert LEASH not in os.environ
 
 
 def test_programs_end_when_the_supervisor_itself_is_killed():

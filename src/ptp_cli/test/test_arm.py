@@ -11,7 +11,7 @@ from ptp_cli.main import main
 from ptp_nodes.arm_driver import ArmDriverNode
 from ptp_nodes.ask_arm import REQUESTS, arm_person, is_on_its_way, line, reached
 from ptp_ros.testing import Graph, parameters
-from ptp_ros.topics import COMMAND, COMMANDS
+from ptp_ros.topics import COMMANDS, TELEOP_COMMAND
 
 PATIENT = ("--patience", "50")  # s; only a failing test waits this long
 
@@ -104,7 +104,7 @@ def test_without_a_preflight_the_refusal_names_it(drive, ask):
 def test_policies_get_the_arm_back(graph, drive, ask):
     driver = drive()
     assert ask("enable")[0] == 0
-    commands = graph.publisher(CartesianDelta, COMMAND, COMMANDS)
+    commands = graph.publisher(CartesianDelta, TELEOP_COMMAND, COMMANDS)
     message = CartesianDelta(source=CartesianDelta.TELEOP, dead_man=True)
     message.header.frame_id = "base"
 

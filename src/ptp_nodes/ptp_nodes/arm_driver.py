@@ -42,8 +42,8 @@ from ptp_ros.topics import (
     ARM_STATE,
     BASE_FRAME,
     CLEAR_FAULT,
-    COMMAND,
     COMMANDS,
+    COMMANDS_FROM,
     DISABLE,
     DRIVER_STATE,
     ENABLE,
@@ -101,7 +101,9 @@ class ArmDriverNode(ManagedNode):
         self._driver_states = self.create_publisher(DriverState, DRIVER_STATE, LATCHED)
         self._joints = self.create_publisher(JointState, JOINT_STATES, COMMANDS)
         self._transforms = Transforms(self)
-        self.streams.subscribe(CartesianDelta, COMMAND, self._alone(self._commanded), COMMANDS)
+        for source, topic in enumerate(COMMANDS_FROM):
+            arrived = functools.partial(self._arrived, source)
+            self.streams.subscribe(CartesianDelta, topic, arrived, COMMANDS)
         self.streams.subscribe(Observation, OBSERVATION, self._alone(self._observed), RECORDS)
         for name, ask in (
             (ENABLE, self._enable),
@@ -161,6 +163,7 @@ class ArmDriverNode(ManagedNode):
     def _deactivate(self) -> None:
         self._let_go()
         self._configure()
+        self._publish_state(self._now(), str(self.problem))  # the last word was of a live arm
 
     def _cleanup(self) -> None:
         self._driver = None
@@ -196,8 +199,10 @@ class ArmDriverNode(ManagedNode):
             self._joints.publish(joints)
 
     def _say(self, now: float) -> None:
-        """Log and publish changes; the state at its rate besides."""
+        """Log and publish changes and a loop that is slow; the state at its rate besides."""
         driver = self._driver
+        if missed := driver.meter.missed(self._robot.limits.period):
+            self.get_logger().warning(missed)
         for before, after, reason in driver.changes:
             text = f"{before.name} to {after.name}" + (f": {reason}" if reason else "")
             if after is State.FAULT:
@@ -208,16 +213,25 @@ class ArmDriverNode(ManagedNode):
             return
         driver.changes.clear()
         self._said = now
-        state = driver_state(driver, self._digest, self._robot.reference, now)
+        self._publish_state(now)
+
+    def _publish_state(self, now: float, reason: str = "") -> None:
+        state = driver_state(self._driver, self._digest, self._robot.reference, now)
+        state.reason = reason or state.reason
         state.header.stamp = self.get_clock().now().to_msg()
         state.header.frame_id = BASE_FRAME
         self._driver_states.publish(state)
 
-    def _commanded(self, message: CartesianDelta) -> None:
+    def _arrived(self, source: int, message: CartesianDelta) -> None:
+        arrived = self._now()  # before others let go of the driver
+        with self._lock:
+            self._commanded(message, source, arrived)
+
+    def _commanded(self, message: CartesianDelta, source: int, arrived: float) -> None:
         if not self.active:
             return
-        command = to_command(message, self.get_clock().now().nanoseconds)
-        refused = self._driver.command(command, self._now())
+        command = to_command(message, self.get_clock().now().nanoseconds, source)
+        refused = self._driver.command(command, self._now(), arrived)
         if refused:
             self.get_logger().warning(
                 f"command {message.seq}: {refused}", throttle_duration_sec=1.0

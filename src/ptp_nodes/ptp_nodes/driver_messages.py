@@ -21,8 +21,8 @@ FINGER_JOINT = "gripper_l_finger_joint"  # the other finger mimics it
 FINGER_TRAVEL = 0.04  # m, open
 
 
-def to_command(message: CartesianDelta, now: int) -> Command:
-    """The command in a message; ``now``: ROS time [ns]."""
+def to_command(message: CartesianDelta, now: int, heard_from: int) -> Command:
+    """The command in a message; ``now``: ROS time [ns], ``heard_from``: whose topic it came on."""
     stamp = message.header.stamp
     return Command(
         source=message.source,
@@ -36,6 +36,7 @@ def to_command(message: CartesianDelta, now: int) -> Command:
         gripper=message.gripper,
         dead_man=message.dead_man,
         observation_seq=message.observation_seq,
+        heard_from=heard_from,
         message=message,
     )
 

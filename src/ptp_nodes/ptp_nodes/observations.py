@@ -29,11 +29,19 @@ class ObservationGate:
     """Hands out each usable latent once, and says what is wrong while there is none.
 
     Latents are put in by a subscription and waited for in another thread. ``now`` gives ROS time
-    in nanoseconds; periods without news are measured on the steady clock.
+    in nanoseconds; periods without news, and the age of what arrived, are measured on the steady
+    clock: what arrived longer than ``fresh_for`` s ago is not acted on.
     """
 
-    def __init__(self, now: Callable[[], int], stale_after: float, give_up_after: float) -> None:
+    def __init__(
+        self,
+        now: Callable[[], int],
+        fresh_for: float,
+        stale_after: float,
+        give_up_after: float,
+    ) -> None:
         self._now = now
+        self._fresh_for = fresh_for
         self._stale_after = stale_after
         self._give_up_after = give_up_after
         self._slot = NewestSlot()
@@ -57,18 +65,27 @@ class ObservationGate:
         self._looked_at = 0  # the newest latent may have come before the goal
         self.dropped = 0
 
+    def skip(self) -> None:
+        """Act on nothing that has come so far: a newer one was asked for."""
+        arrival, _ = self._slot.read()
+        if arrival is not None and self._is_new(arrival.latent):
+            self._last = arrival.latent.seq
+
     def next(
         self,
         checkpoint: Checkpoint,
         on_problem: Callable[[RequestError], None],
         check: Callable[[], None],
         excused: Callable[[], bool] = lambda: False,
+        on_old: Callable[[], None] = lambda: None,
     ) -> Arrival:
         """Wait for the next usable latent.
 
-        ``on_problem`` hears why there is none, each time the reason is new. ``check`` is called
-        every few hundredths of a second and may raise. Raises RequestError with the last reason
-        when nothing usable came for too long; time while ``excused()`` holds does not count.
+        ``on_problem`` hears why there is none, each time the reason is new. ``on_old`` hears
+        that a usable one came too long ago: a plan, or a busy machine, took so long, and in
+        lock-step no other comes unless it is asked for. ``check`` is called every few hundredths
+        of a second and may raise. Raises RequestError with the last reason when nothing usable
+        came for too long; time while ``excused()`` holds does not count.
         """
         began = time.monotonic()
         problem: RequestError | None = None
@@ -84,7 +101,9 @@ class ObservationGate:
                     found = self._fault(arrival.latent, checkpoint)
                     if found is None:
                         self._count_lost(arrival.latent.seq)
-                        return arrival
+                        if time.monotonic() - arrival.time <= self._fresh_for:
+                            return arrival
+                        on_old()
             waited = time.monotonic() - began
             if found is None and problem is None and waited > self._stale_after:
                 found = RequestError(

@@ -110,6 +110,9 @@ class PlannerNode(ManagedNode):
         if method_named(self.parameters.method).plans:
             self._planner(self.parameters.preset)
 
+    def _deactivate(self) -> None:
+        self._server.interrupt(self.problem, timeout=2.0)
+
     def _planner(self, preset: str) -> Planner:
         """The method's planner, searching as a preset says; made at its first use.
 

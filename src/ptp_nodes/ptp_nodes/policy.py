@@ -17,6 +17,7 @@ from ptp_core.agents.subgoal_agent import SubgoalAgent
 from ptp_core.config import FollowerConfig
 from ptp_core.practice.methods import method_named
 from ptp_core.training.checkpoint import Checkpoint
+from ptp_nodes.arm_able import ArmAble
 from ptp_nodes.keep_alive import KeepAlive, wait_for_reader
 from ptp_nodes.live import LiveNetworks
 from ptp_nodes.networks import (
@@ -40,11 +41,11 @@ from ptp_ros.scalars import Scalars
 from ptp_ros.topics import (
     ARM_STATE,
     BASE_FRAME,
-    COMMAND,
     COMMANDS,
     KEPT,
     LATCHED,
     LATENT,
+    POLICY_COMMAND,
     REACH_GOAL,
     RECORDS,
     STEP,
@@ -65,6 +66,12 @@ class PolicyParameters(PolicyNetworkParameters):
     rotation: float = parameter(
         DEFAULT_SCALE.rotation, "rad that an action of 1 asks for", minimum=1e-4, maximum=0.5
     )
+    fresh_for: float = parameter(
+        0.15,
+        "s after its arrival in which an observation is acted on, less than the arm's limit on "
+        "age; after that a new one is asked for",
+        minimum=0.01,
+    )
     stale_after: float = parameter(
         0.5, "s without a usable observation until the arm is told to hold", minimum=0.01
     )
@@ -72,9 +79,9 @@ class PolicyParameters(PolicyNetworkParameters):
         5.0, "s without a usable observation until the goal is aborted", minimum=0.01
     )
     keep_alive: float = parameter(
-        0.0,
-        "s without a sign of life of the goal's client until the arm is told to hold; 0: none is "
-        "waited for",
+        0.15,
+        "s without a sign of life of the goal's client, its episode_id on alive, until the arm is "
+        "told to hold; 0: none is waited for",
         minimum=0.0,
         maximum=10.0,
     )
@@ -100,16 +107,18 @@ class PolicyNode(ManagedNode):
         self._latency = 0.0
         self._gate = ObservationGate(
             lambda: self.get_clock().now().nanoseconds,
+            settings.fresh_for,
             settings.stale_after,
             settings.give_up_after,
         )
         # Life-cycle publishers: nothing leaves before activation.
-        self._commands = self.create_lifecycle_publisher(CartesianDelta, COMMAND, COMMANDS)
+        self._commands = self.create_lifecycle_publisher(CartesianDelta, POLICY_COMMAND, COMMANDS)
         self._steps = self.create_lifecycle_publisher(StepInfo, STEP, KEPT)
         self.streams.subscribe(Latent, LATENT, self._gate.put, LATCHED)
-        self._taken_over = False
+        self._taken_over, self._refused = False, 0
         self.streams.subscribe(ArmState, ARM_STATE, self._state_arrived, RECORDS)
         self._live = LiveNetworks(self)
+        self._arm = ArmAble(self.streams)
         self._client = KeepAlive(self.streams, settings.keep_alive)
         self._scalars = Scalars(self, *SCALARS)
         self._server = SingleGoalServer(self, ReachGoal, REACH_GOAL, self._reach)
@@ -198,25 +207,40 @@ class PolicyNode(ManagedNode):
             if episode.due(SIGN_OF_LIFE):
                 goal.feedback(episode.feedback)
 
-        self._client.wait(episode.name, self.parameters.give_up_after, problem, check)
+        give_up_after = self.parameters.give_up_after
+        self._client.wait(episode.name, give_up_after, problem, check)
+        self._arm.wait(give_up_after, problem, check)
         # A person who has the arm may take time; nothing is wrong then.
-        arrival = self._gate.next(self._checkpoint, problem, check, lambda: self._taken_over)
+        arrival = self._gate.next(
+            self._checkpoint,
+            problem,
+            check,
+            excused=lambda: self._taken_over,
+            on_old=lambda: self._hold(episode),
+        )
         self._live.swap()
         began = time.monotonic()
-        with torch.inference_mode():
-            decision = self._agent.act(Observation(latent=np.asarray(arrival.latent.codes)))
+        again = episode.same(arrival.latent.codes) and self._refused == arrival.latent.seq
+        if again:  # the answer was too late, and the same is seen: it is the answer still
+            decision = episode.decision
+            result.steps -= 1
+        else:
+            with torch.inference_mode():
+                decision = self._agent.act(
+                    Observation(latent=np.asarray(arrival.latent.codes))
+                )
+            result.subgoals_reached += decision.switched and not decision.timed_out
+            result.subgoals_timed_out += decision.timed_out
         inference = time.monotonic() - began
         command = self._command(arrival.latent, self._scale.to_delta(decision.action))
         self._commands.publish(command)
         self._latency = time.monotonic() - arrival.time
-        episode.answered(arrival.latent.codes, command, self._latency)
+        episode.answered(arrival.latent.codes, decision, command, self._latency)
         info = self._info(episode, arrival, decision, command, inference)
         info.step = result.steps
         info.dropped = self._gate.dropped - dropped
         self._steps.publish(info)
         result.steps += 1
-        result.subgoals_reached += decision.switched and not decision.timed_out
-        result.subgoals_timed_out += decision.timed_out
         result.last_observation_seq = arrival.latent.seq
         episode.feedback = ReachGoal.Feedback(
             step=result.steps, subgoal_index=decision.subgoal_index, distance=decision.distance
@@ -231,6 +255,8 @@ class PolicyNode(ManagedNode):
 
     def _state_arrived(self, state: ArmState) -> None:
         self._taken_over = state.taken_over
+        if state.error_code == ErrorCode.STALE_OBSERVATION and not state.moved:
+            self._refused = state.observation_seq  # of the picture that was taken for it
 
     def _command(self, latent: Latent, delta) -> CartesianDelta:
         self._commands_sent += 1
@@ -251,21 +277,20 @@ class PolicyNode(ManagedNode):
         return command
 
     def _hold(self, episode: Pursuit) -> None:
-        """Tell the arm to stand still and keep its gripper as it is."""
+        """Tell the arm to stand still, and ask for a new picture: it answers no observation."""
+        if not self.context.ok():
+            return  # nothing can be sent any more
+        self._gate.skip()
         last = episode.last_command
-        if last is None or not self.context.ok():
-            return  # nothing was sent, or nothing can be sent any more
         self._commands_sent += 1
         hold = CartesianDelta(
-            header=last.header,
             seq=self._commands_sent,
-            observation_seq=last.observation_seq,
-            observation_stamp=last.observation_stamp,
             source=CartesianDelta.POLICY,
-            gripper=last.gripper,
-            weights_version=last.weights_version,
+            gripper=0.0 if last is None else last.gripper,
+            weights_version=self._live.version,
         )
         hold.header.stamp = self.get_clock().now().to_msg()
+        hold.header.frame_id = BASE_FRAME
         self._commands.publish(hold)
 
     def _info(

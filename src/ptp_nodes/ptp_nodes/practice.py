@@ -23,6 +23,7 @@ from rclpy.node import Node
 from sensor_msgs.msg import Image
 
 from ptp_core.errors import InputError
+from ptp_nodes.active_nodes import ActiveNodes
 from ptp_nodes.arm_ready import ArmReady
 from ptp_nodes.goals import goal_picture
 from ptp_nodes.keep_alive import SignsOfLife
@@ -82,6 +83,7 @@ class PracticeNode(Node):
             Recording(self, self._caller, settings.patience) if settings.record else None
         )
         self._pace = Pace(self, self._caller, settings.most_due)
+        self.await_active = ActiveNodes(self, self._caller).wait
         self._arm_ready = ArmReady(self, self._caller, settings.await_arm)
         self._lock = threading.Lock()
         self._latent = Latent()

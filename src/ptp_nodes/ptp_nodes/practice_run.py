@@ -90,6 +90,9 @@ class Table(Protocol):
     def tell(self, judged: bool) -> None:
         """Tell the planner how its plan ended, by the success signal."""
 
+    def await_active(self, reason: str) -> None:
+        """Wait until the nodes are active; ``reason``: which one is not."""
+
 
 @dataclass(frozen=True)
 class Acted:
@@ -157,7 +160,7 @@ class PracticeRun:
         in_a_row = 0
         for episode in self._to_do():
             try:
-                result = self._episode(episode)
+                result = self._when_active(episode)
             except RequestError as error:
                 if error.code == ErrorCode.SHUTTING_DOWN:
                     raise
@@ -175,6 +178,16 @@ class PracticeRun:
         self._report(EpisodeStatus.FINISHED, None)
         self._write()
         return self.done == self.total
+
+    def _when_active(self, episode: Episode) -> EpisodeResult:
+        """Do an episode; anew, once all nodes are active, where one was not: that is no fault."""
+        while True:
+            try:
+                return self._episode(episode)
+            except RequestError as error:
+                if error.code != ErrorCode.NOT_ACTIVE:
+                    raise
+                self._table.await_active(str(error))
 
     def _to_do(self) -> Iterator[Episode]:
         """Episodes in turn; with ``resume`` until all are done."""

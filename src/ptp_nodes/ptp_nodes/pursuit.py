@@ -9,6 +9,8 @@ import numpy as np
 from ptp_interfaces.action import ReachGoal
 from ptp_interfaces.msg import CartesianDelta
 
+from ptp_core.agents.agent import Decision
+
 NEWS = 0.1  # s between words to the client, and between figures
 
 
@@ -21,6 +23,7 @@ class Pursuit:
         self._targets = np.concatenate([plan, goal[None]]).astype(np.uint16)
         self.last_codes: np.ndarray | None = None
         self.last_command: CartesianDelta | None = None
+        self.decision: Decision | None = None  # that made it
         self.latencies: list[float] = []
         self.feedback = ReachGoal.Feedback()
         self._told = time.monotonic() - NEWS
@@ -37,7 +40,13 @@ class Pursuit:
         """Codes (144,) of subgoal ``index``; the number of subgoals is the goal's."""
         return self._targets[index]
 
-    def answered(self, codes: np.ndarray, command: CartesianDelta, latency: float) -> None:
+    def same(self, codes: np.ndarray) -> bool:
+        """Whether these codes (144,) were seen at the newest observation, too."""
+        return self.last_codes is not None and np.array_equal(codes, self.last_codes)
+
+    def answered(
+        self, codes: np.ndarray, decision: Decision, command: CartesianDelta, latency: float
+    ) -> None:
         """Remember the newest observation and command."""
-        self.last_codes, self.last_command = codes, command
+        self.last_codes, self.decision, self.last_command = codes, decision, command
         self.latencies.append(latency)

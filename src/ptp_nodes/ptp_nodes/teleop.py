@@ -23,7 +23,7 @@ from ptp_robot.teleoperation import Button
 from ptp_ros.diagnostics import ERROR, OK, WARN, Diagnostics
 from ptp_ros.parameters import declare, parameter
 from ptp_ros.run import run
-from ptp_ros.topics import BASE_FRAME, COMMAND, COMMANDS, REARM
+from ptp_ros.topics import BASE_FRAME, COMMANDS, REARM, TELEOP_COMMAND
 
 PAD = GamepadMapping()
 CAP = SpaceMouseMapping()
@@ -131,7 +131,7 @@ class TeleopNode(Node):
         self._each_reading = settings.pace == "readings"
         self._seq = 0
         self._holding = False
-        self._commands = self.create_publisher(CartesianDelta, COMMAND, COMMANDS)
+        self._commands = self.create_publisher(CartesianDelta, TELEOP_COMMAND, COMMANDS)
         self._rearm = self.create_client(Rearm, REARM)
         self._episodes = EpisodeButtons(
             self,

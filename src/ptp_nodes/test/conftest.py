@@ -10,7 +10,7 @@ from ptp_core.testing import tiny_checkpoint
 from ptp_core.training.checkpoint import load_checkpoint
 from ptp_nodes.policy import PolicyNode
 from ptp_ros.testing import Graph, parameters
-from ptp_ros.topics import COMMAND, COMMANDS, LATCHED, LATENT, RECORDS, STEP
+from ptp_ros.topics import COMMANDS, LATCHED, LATENT, POLICY_COMMAND, RECORDS, STEP
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ class Robot:
         self.checkpoint = checkpoint
         self.rng = np.random.default_rng(4)
         self.goal = self.draw()
-        self.commands = graph.collect(CartesianDelta, COMMAND, COMMANDS)
+        self.commands = graph.collect(CartesianDelta, POLICY_COMMAND, COMMANDS)
         self.steps = graph.collect(StepInfo, STEP, RECORDS)
         self.latents = graph.publisher(Latent, LATENT, LATCHED)
 
@@ -90,8 +90,13 @@ def start_policy(graph, folder):
     """Starts a policy node; it and a Robot."""
 
     def start(**values):
+        # A test shows observations before or after a goal, on a machine that may be busy, and
+        # most have no client that lives on.
+        values = {"fresh_for": 60.0, "keep_alive": 0.0, **values}
         options = parameters({"checkpoint": str(folder), **values})
         node = graph.add(PolicyNode(context=graph.context, parameter_overrides=options))
-        return node, Robot(graph, load_checkpoint(folder))
+        robot = Robot(graph, load_checkpoint(folder))
+        robot.node = node
+        return node, robot
 
     return start

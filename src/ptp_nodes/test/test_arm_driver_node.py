@@ -22,8 +22,8 @@ from ptp_ros.testing import parameters
 from ptp_ros.topics import (
     ARM_PREFLIGHT,
     ARM_STATE,
-    COMMAND,
     COMMANDS,
+    COMMANDS_FROM,
     DRIVER_STATE,
     JOINT_STATES,
     LATCHED,
@@ -51,7 +51,7 @@ class Arm:
                 parameter_overrides=parameters({"preflight": False, **values}),
             )
         )
-        self.commands = graph.publisher(CartesianDelta, COMMAND, COMMANDS)
+        self.commands = [graph.publisher(CartesianDelta, name, COMMANDS) for name in COMMANDS_FROM]
         self.pictures = graph.publisher(Observation, OBSERVATION, STREAM)
         self.count = self.seen = 0
         if self.node.active:
@@ -71,9 +71,15 @@ class Arm:
         self.run(0.03)
         return response
 
-    def send(self, source=CartesianDelta.POLICY, answers=0, late=0, **motion):
-        """Publish a command and wait until the driver has dealt with it."""
+    def send(self, source=CartesianDelta.POLICY, answers=0, late=0, topic=None, **motion):
+        """Publish a command and wait until the driver has dealt with it.
+
+        A policy's answers a new picture where it is not said which.
+        """
         self.count += 1
+        if source == CartesianDelta.POLICY and not answers:
+            self.picture()
+            answers = self.seen
         message = CartesianDelta(seq=self.count, source=source, observation_seq=answers, **motion)
         message.dead_man = source == CartesianDelta.TELEOP
         message.header.frame_id = "base"
@@ -81,7 +87,7 @@ class Arm:
         message.header.stamp.sec -= late
         driver = self.node._driver
         before = sum(vars(driver.counts).values())
-        self.commands.publish(message)
+        self.commands[source if topic is None else topic].publish(message)
         self.graph.wait(lambda: sum(vars(driver.counts).values()) > before, "the command")
         return message
 
@@ -140,7 +146,7 @@ def test_nothing_moves_before_it_is_enabled_and_the_driver_says_why(arm):
     assert len(state.limits) == 12
     assert not state.robot_enabled
     before = arm.backend.joints()
-    arm.commands.publish(CartesianDelta(seq=1, dx=0.02))
+    arm.commands[CartesianDelta.POLICY].publish(CartesianDelta(seq=1, dx=0.02))
     arm.graph.wait(lambda: arm.node._driver._news.error, "the command")
     arm.run(0.5)
     np.testing.assert_array_equal(arm.backend.joints(), before)
@@ -186,6 +192,25 @@ def test_a_person_takes_over_and_gives_back(arm):
     assert arm.graph.call(Rearm, REARM, Rearm.Request()).error_code == ErrorCode.NONE
     arm.run(0.02)
     arm.until(DriverState.HOLD)
+
+
+@pytest.mark.parametrize("source, topic", [(1, 0), (0, 1), (0, 2), (2, 0), (1, 2)])
+def test_who_speaks_is_said_by_the_topic_and_not_by_the_message(arm, source, topic):
+    enabled(arm)
+    arm.send(source, topic=topic, dx=0.02)
+    state = arm.picture()
+    assert (state.moved, state.taken_over, state.error_code) == (False, False, 5)
+    assert "came as a" in state.error_msg
+
+
+def test_an_answer_to_an_observation_that_was_never_published_moves_nothing(arm):
+    enabled(arm)
+    arm.picture()
+    arm.send(answers=2**32 - 1, dx=0.02)
+    arm.run(0.1)
+    assert not arm.picture().moved
+    arm.send(answers=arm.seen, dx=0.02)
+    assert arm.picture().moved
 
 
 def test_a_stale_command_is_refused_and_the_arm_holds(arm):

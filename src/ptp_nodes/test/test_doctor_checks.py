@@ -25,9 +25,9 @@ OBSERVATION = "ptp_interfaces/msg/Observation"
 WRITES = {
     "/sim_bridge": ("/observation", "/image_raw", "/arm/state", "/joint_states"),
     "/encoder": ("/latent",),
-    "/policy": ("/arm/command", "/step"),
+    "/policy": ("/arm/command/policy", "/step"),
 }
-READERS = {"/observation": "/encoder", "/latent": "/policy", "/arm/command": "/sim_bridge"}
+READERS = {"/observation": "/encoder", "/latent": "/policy", "/arm/command/policy": "/sim_bridge"}
 
 
 def end(node, kind="a/msg/B", type_hash="RIHS01_1"):
@@ -139,8 +139,8 @@ FAULTS = {
         ("no-writer", "/joy", "/teleop reads /joy, nobody writes it"),
     ),
     "a command that nobody reads": (
-        {"topics": replaced(topic("/arm/command", "/policy"))},
-        ("no-reader", "/arm/command", "No arm obeys"),
+        {"topics": replaced(topic("/arm/command/policy", "/policy"))},
+        ("no-reader", "/arm/command/policy", "No arm obeys"),
     ),
     "a name in two namespaces": (
         {"topics": (*replaced(topic("/a/goal", "/x")), topic("/b/goal", reader="/y"))},

@@ -16,7 +16,7 @@ from ptp_nodes.planner import PlannerNode
 from ptp_nodes.policy import PolicyNode
 from ptp_robot.action import ActionScale
 from ptp_ros.testing import parameters
-from ptp_ros.topics import COMMAND, COMMANDS, LATCHED, LATENT, POLICY_UPDATE
+from ptp_ros.topics import COMMANDS, LATCHED, LATENT, POLICY_COMMAND, POLICY_UPDATE
 
 FIRST = 5  # number of the first observation
 
@@ -60,10 +60,11 @@ class Walk(Learner):
     """Lets the policy node answer one observation after the other."""
 
     def __init__(self, graph, folder):
-        super().__init__(graph, folder, PolicyNode, **{"follower.sample_actions": False})
+        options = {"follower.sample_actions": False, "keep_alive": 0.0, "fresh_for": 60.0}
+        super().__init__(graph, folder, PolicyNode, **options)
         rng = np.random.default_rng(0)
         self.codes, self.goal = rng.integers(0, 32, (2, 144)).astype(np.uint16)
-        self.commands = graph.collect(CartesianDelta, COMMAND, COMMANDS)
+        self.commands = graph.collect(CartesianDelta, POLICY_COMMAND, COMMANDS)
         self.latents = graph.publisher(Latent, LATENT, LATCHED)
         encoder = self.checkpoint.encoder_id
         request = ReachGoal.Goal(

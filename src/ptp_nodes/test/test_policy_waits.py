@@ -28,7 +28,7 @@ def test_while_a_person_has_the_arm_it_waits_and_says_that_it_lives(start_policy
 
 
 def test_no_step_is_taken_before_an_arm_is_there(graph, start_policy, folder):
-    options = parameters({"checkpoint": str(folder), "give_up_after": 0.3})
+    options = parameters({"checkpoint": str(folder), "give_up_after": 0.3, "keep_alive": 0.0})
     graph.add(PolicyNode(context=graph.context, parameter_overrides=options))
     goal = ReachGoal.Goal(encoder_id=load_checkpoint(folder).encoder_id, max_steps=1)
     answer = graph.result(graph.send_goal(ReachGoal, REACH_GOAL, goal)).result

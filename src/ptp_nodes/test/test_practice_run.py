@@ -50,6 +50,9 @@ class ScriptedTable:
             raise self._broken[self._number]
         return Acted(max_steps, 2, 1, 1.5, np.array([0.010, 0.020]))
 
+    def await_active(self, reason):
+        self.calls.append(("await_active", reason))
+
     def judge(self):
         self.calls.append(("judge",))
         won = self._number in self._wins
@@ -85,6 +88,16 @@ def test_an_episode_is_reset_planned_done_and_judged_with_its_own_seeds():
         ("save", False),
         ("tell", False),
     ]
+
+
+def test_while_a_node_is_inactive_it_waits_and_does_the_same_episode_anew():
+    inactive = RequestError(ErrorCode.NOT_ACTIVE, "policy was deactivated: activate it first")
+    table = ScriptedTable(wins=(21,), broken=dict.fromkeys(range(21), inactive))
+    practice, clean, _ = run(table, tasks=("A",), episodes=1, max_failures=2)
+    assert clean and practice.failures == []
+    assert table.calls.count(("await_active", str(inactive))) == 21
+    assert len({call for call in table.calls if call[0] == "reset"}) == 1
+    assert (practice.done, practice.successes) == (1, 1)
 
 
 def test_without_a_planner_the_goal_is_pursued_directly():

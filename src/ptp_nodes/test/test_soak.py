@@ -74,6 +74,8 @@ def test_too_short_a_run_tells_nothing():
         ({"outside": 1}, False),
         ({"strayed": 0.019}, True),
         ({"strayed": 0.021}, False),
+        ({"oldest": 0.99}, True),
+        ({"oldest": 1.01}, False),
         ({"complaints": ["the arm moved"]}, False),
         ({"growth": 0.11}, False),
         ({"growth": math.nan}, True),

@@ -13,7 +13,7 @@ from sensor_msgs.msg import Joy
 from ptp_nodes.teleop import TeleopNode
 from ptp_robot.action import ActionScale
 from ptp_ros.testing import parameters
-from ptp_ros.topics import COMMAND, COMMANDS, JOY, REARM
+from ptp_ros.topics import COMMANDS, JOY, REARM, TELEOP_COMMAND
 
 LB, A, START = 4, 0, 7
 
@@ -24,7 +24,7 @@ class Person:
     def __init__(self, graph, **values):
         self.graph = graph
         self.logs = graph.collect(Log, "/rosout", 100)
-        self.commands = graph.collect(CartesianDelta, COMMAND, COMMANDS)
+        self.commands = graph.collect(CartesianDelta, TELEOP_COMMAND, COMMANDS)
         graph.add(TeleopNode(context=graph.context, parameter_overrides=parameters(values)))
         self.joy = graph.publisher(Joy, JOY, qos_profile_sensor_data)
 

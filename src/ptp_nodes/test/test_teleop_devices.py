@@ -17,10 +17,10 @@ from ptp_nodes.teleop import TeleopNode
 from ptp_robot.action import ActionScale
 from ptp_ros.testing import parameters
 from ptp_ros.topics import (
-    COMMAND,
     COMMANDS,
     SPACENAV_JOY,
     SPACENAV_TWIST,
+    TELEOP_COMMAND,
     TELEOP_GRIPPER,
     TELEOP_TWIST,
 )
@@ -34,7 +34,7 @@ class Teleop:
     def __init__(self, graph, **values):
         self.graph = graph
         self.logs = graph.logs()
-        self.commands = graph.collect(CartesianDelta, COMMAND, COMMANDS)
+        self.commands = graph.collect(CartesianDelta, TELEOP_COMMAND, COMMANDS)
         values = {"rate": 50.0, "speed": 1.0, **values}
         self.node = TeleopNode(context=graph.context, parameter_overrides=parameters(values))
         graph.add(self.node)

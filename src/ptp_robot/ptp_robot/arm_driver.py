@@ -9,13 +9,15 @@ from __future__ import annotations
 from ptp_core.errors import InputError
 from ptp_robot.arbiter import Source
 from ptp_robot.backends.base import Backend, BackendError, Reading
-from ptp_robot.command import Command, ObservationWindow
+from ptp_robot.command import Command
 from ptp_robot.driver_core import ON, DriverCore
 from ptp_robot.driver_report import Counts, Interval, News, State
 from ptp_robot.homing import Homing
 from ptp_robot.kinematics import SawyerKinematics
+from ptp_robot.observation_window import ObservationWindow
 from ptp_robot.robot_file import RobotConfig
 from ptp_robot.robot_link import DriverError
+from ptp_robot.safety import Accepted
 
 __all__ = ["ArmDriver", "DriverError"]
 
@@ -31,7 +33,10 @@ class ArmDriver(DriverCore):
     def __init__(self, backend: Backend, kinematics: SawyerKinematics, robot: RobotConfig) -> None:
         super().__init__(backend, kinematics, robot)
         self.counts = Counts()
-        self._window = ObservationWindow(self.limits.observation_patience)
+        limits = self.limits
+        self._window = ObservationWindow(
+            limits.observation_age, patience=limits.observation_patience
+        )
         self._news = News()
 
     def enable(self, now: float) -> str:
@@ -116,59 +121,97 @@ class ArmDriver(DriverCore):
         self._due(now)
         return interval
 
-    def command(self, command: Command, now: float) -> str:
-        """Take a command. Why it moves nothing; empty: it does, or will with the next picture."""
+    def command(self, command: Command, now: float, arrived: float | None = None) -> str:
+        """Take a command. Why it moves nothing; empty: it does, or will with the next picture.
+
+        It is validated before it counts as its source's word. ``arrived``: when it did, where
+        that was before ``now``.
+        """
+        arrived = now if arrived is None else arrived
         try:
             source = Source(command.source)
         except ValueError:
-            return self._refuse(f"the command's source is {command.source}; see its message")
-        before = self.arbiter.taken_over
-        admitted = self.arbiter.admits(source, command.dead_man, now)
+            return self._refuse(f"the command's source is {command.source}; see its message", None)
+        if command.heard_from not in (None, source):
+            whose = Source(command.heard_from).name.lower()
+            return self._refuse(f"a command of a {source.name.lower()} came as a {whose}'s", None)
         if source is Source.TELEOP:
             self._waiting = None  # a newer word, be it that the switch was let go
-        takes = admitted and source is Source.TELEOP
+            if not command.dead_man:  # nothing moves by it: it counts whatever else is wrong
+                return self._held_off(command, source, now)
+        elif self.state not in ON:
+            return self._off()
+        try:
+            motion = self.safety.check(command, now)
+        except InputError as error:
+            return self._refuse(str(error), source)
+        if self._answers(command) and not command.holds:
+            late = self._window.arrived(command.observation_seq, arrived)
+            if late:
+                self.counts.late += 1
+                return late
+        before = self.arbiter.taken_over
+        if not self.arbiter.admits(source, command.dead_man, now):
+            return self._held_off(command, source, now)
+        takes = source is Source.TELEOP
         if takes and self.state in ON and (not before or self._homing is not None):
             self._hold()  # at once, whatever moved it
             self._set(State.INTERVENTION, "a person took over: policies wait for rearm")
-        if not admitted:
-            self.counts.held_off += 1
-            person = source is Source.TELEOP and self._source is Source.TELEOP
-            if person and self._following and self._retreating is None:
-                self._hold()  # let go: the rest of the motion is void
-            return f"held off: {source.name.lower()} may not move the arm now"
         if self.state not in ON:
-            self._news.error = f"the arm is {self.state.name.lower()}: {self.reason}"
-            return self._news.error
+            return self._off()
         if self._homing is not None:
             return "the arm is on its way home"
-        if not self._window.is_timely(command.observation_seq):
-            self.counts.late += 1
-            return f"an answer to observation {command.observation_seq} is too late"
+        if command.holds:
+            self._pause("the policy asks to hold")
+            return ""
         if not self._window.is_open(now):
             if source is Source.TELEOP:
-                self._waiting = command, now
+                self._waiting = command, motion, arrived
                 return ""
             self.counts.late += 1
             return "a command was carried out since the newest observation"
-        return self._carry_out(command, now, now)
+        return self._carry_out(command, motion, now, arrived)
 
-    def _carry_out(self, command: Command, now: float, arrived: float) -> str:
+    @staticmethod
+    def _answers(command: Command) -> bool:
+        """Whether the law of ages holds for it: for every policy, and whoever names a picture."""
+        return command.source == Source.POLICY or command.observation_seq != 0
+
+    def _held_off(self, command: Command, source: Source, now: float) -> str:
+        if source is Source.TELEOP:
+            self.arbiter.admits(source, command.dead_man, now)
+            person = self._source is Source.TELEOP
+            if person and self._following and self._retreating is None:
+                self._hold()  # let go: the rest of the motion is void
+        self.counts.held_off += 1
+        return f"held off: {source.name.lower()} may not move the arm now"
+
+    def _off(self) -> str:
+        self._news.error = f"the arm is {self.state.name.lower()}: {self.reason}"
+        return self._news.error
+
+    def _carry_out(self, command: Command, motion: Accepted, now: float, arrived: float) -> str:
         reading = self.reading
         if reading is None or not self._linked or not self._fresh(reading, now):
             return "joint positions are stale"
         if self.forces.taring or self._retreating is not None:
             return "the arm is not ready: " + (self.reason or "it measures the tool's weight")
+        if self._answers(command):
+            late = self._window.refusal(command.observation_seq, now)
+            if late:
+                self.counts.late += 1
+                return late
         if not self._following:
             self.safety.seed(reading.q)
         elif command.source != self._source:
             self.safety.setpoint.anchor(*self.safety.pose(self.safety.q))
         try:
-            accepted = self.safety.accept(command, reading.q, now)
+            accepted = self.safety.accept(motion, reading.q)
         except InputError as error:
-            return self._refuse(str(error))
+            return self._refuse(str(error), Source(command.source))
         self._following, self._source = True, Source(command.source)
         self._commanded = now
-        latency = self._window.latency(command.observation_seq, arrived)
+        latency = self._window.age(command.observation_seq, arrived)
         self._news = News(command, latency, accepted.clamped, self._news.error)
         self._window.moved(command.observation_seq, now)
         self.counts.accepted += 1
@@ -183,14 +226,17 @@ class ArmDriver(DriverCore):
     def _due(self, now: float) -> None:
         if self._waiting is None or not self._window.is_open(now):
             return
-        (command, arrived), self._waiting = self._waiting, None
+        (command, motion, arrived), self._waiting = self._waiting, None
         if self.state in ON and self._homing is None and self.arbiter.held(now):
-            self._carry_out(command, now, arrived)
+            self._carry_out(command, motion, now, arrived)
 
-    def _refuse(self, text: str) -> str:
+    def _refuse(self, text: str, source: Source | None) -> str:
+        """Count it. The arm holds, unless it follows somebody else."""
         self.counts.refused += 1
         self._news.error = text
-        if self.state in ON and self._homing is None and self._retreating is None:
+        others = self._following and source is not self._source
+        busy = self._homing is not None or self._retreating is not None
+        if self.state in ON and not busy and not others:
             self._pause(f"a command was refused: {text}")
         return text
 

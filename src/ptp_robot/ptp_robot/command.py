@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which commands count: what is refused, what is cut to the limits, and when one is due."""
+"""Which commands count: what is refused, and what is cut to the limits."""
 
 from __future__ import annotations
 
@@ -14,11 +14,9 @@ from ptp_robot.action import CartesianDelta
 from ptp_robot.arbiter import Source
 from ptp_robot.limits import Limits
 
-__all__ = ["Command", "CommandCheck", "ObservationWindow"]
+__all__ = ["Command", "CommandCheck"]
 
 MARGIN = 1.0 + 1e-9  # of rounding, on the largest motion
-BLIND = 0.3  # s without a picture, after which none is waited for
-CLOSEST = 0.05  # s between two commands then
 NEW_START = 1.0  # s of silence after which a source may count from the start again
 
 
@@ -37,7 +35,14 @@ class Command:
     gripper: float  # -1 open .. +1 closed
     dead_man: bool = False
     observation_seq: int = 0  # the observation that it answers; 0: none
+    heard_from: int | None = None  # source whose topic it came on; None: not known
     message: Any = None  # what it came in, for whoever reports it
+
+    @property
+    def holds(self) -> bool:
+        """Whether a policy asks to stand still: it answers nothing and moves nothing."""
+        still = not (self.dx or self.dy or self.dz or self.dyaw)
+        return self.source == Source.POLICY and self.observation_seq == 0 and still
 
 
 class CommandCheck:
@@ -95,48 +100,3 @@ class CommandCheck:
                 f"nodes send as {Source(command.source).name.lower()}"
             )
         self._last[command.source] = command.seq, now
-
-
-class ObservationWindow:
-    """One command between two pictures, so that a picture, a motion and the next belong together.
-
-    Where no pictures come, commands follow each other as they will, not too closely.
-    ``patience``: pictures by which an answer may be late. The counterpart of the simulator's gate.
-    """
-
-    def __init__(self, patience: int) -> None:
-        self._patience = patience
-        self._newest = self._answered = 0
-        self._seen = -math.inf  # when the newest picture was taken
-        self._moved = -math.inf  # when; -inf: not since the newest picture
-        self._times: dict[int, float] = {}
-
-    def observed(self, seq: int, now: float) -> None:
-        """A picture was taken."""
-        if seq < self._newest:  # the camera counts from the start again
-            self._answered = 0
-            self._times.clear()
-        self._newest, self._seen = seq, now
-        self._moved = -math.inf
-        self._times[seq] = now
-        for old in [s for s in self._times if s < seq - self._patience]:
-            del self._times[old]
-
-    def is_open(self, now: float) -> bool:
-        """Whether no command was carried out since the newest picture."""
-        closest = CLOSEST if now - self._seen > BLIND else math.inf
-        return now - self._moved >= closest
-
-    def is_timely(self, observation_seq: int) -> bool:
-        """Whether an answer to this picture is not too late, nor the second one; 0 always is."""
-        oldest = max(self._answered + 1, self._newest - self._patience)
-        return observation_seq == 0 or observation_seq >= oldest
-
-    def moved(self, observation_seq: int, now: float) -> None:
-        """A command was carried out."""
-        self._moved = now
-        self._answered = max(observation_seq, self._answered)
-
-    def latency(self, observation_seq: int, now: float) -> float:
-        """Time since the picture was known [s]; 0: it was not."""
-        return now - self._times.get(observation_seq, now)

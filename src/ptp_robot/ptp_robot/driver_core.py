@@ -19,7 +19,7 @@ from ptp_robot.homing import Homing, Phase
 from ptp_robot.kinematics import SawyerKinematics
 from ptp_robot.robot_file import RobotConfig
 from ptp_robot.robot_link import RobotLink
-from ptp_robot.safety import SafetyFilter
+from ptp_robot.safety import Accepted, SafetyFilter
 
 __all__ = ["ON", "DriverCore"]
 
@@ -51,7 +51,8 @@ class DriverCore:
         self._homing: Homing | None = None
         self._home_outside = 0.0  # m, how far out of the box the way home began
         self._retreating: float | None = None  # since when
-        self._waiting: tuple[Command, float] | None = None  # a person's, for the next picture
+        # A person's command, for the next picture: it, its motion, when it arrived.
+        self._waiting: tuple[Command, Accepted, float] | None = None
 
     @property
     def gripper(self) -> float:

@@ -15,6 +15,8 @@ from ptp_robot.command import Command
 
 __all__ = ["Counts", "Interval", "LoopMeter", "News", "State"]
 
+KEEPS = 0.9  # share of its cycles below which a loop misses its rate
+
 
 class State(IntEnum):
     """What the driver does; the numbers are those of the DriverState message."""
@@ -36,7 +38,7 @@ class Counts:
     accepted: int = 0
     refused: int = 0
     clamped: int = 0
-    late: int = 0  # answers to pictures that were answered, or too old
+    late: int = 0  # answers to pictures that are answered, too old or unknown
     held_off: int = 0  # of a source that had to wait for another
 
 
@@ -71,12 +73,36 @@ class LoopMeter:
 
     def __init__(self) -> None:
         self._times: deque[float] = deque()
+        self._began: float | None = None  # of what `missed` looks at
+        self._cycles, self._longest, self._last = 0, 0.0, 0.0
 
     def tick(self, now: float) -> None:
         """A cycle begins."""
         self._times.append(now)
         while self._times[0] < now - 1.0:
             self._times.popleft()
+        if self._began is None:
+            self._began = now
+        else:
+            self._cycles += 1
+            self._longest = max(self._longest, now - self._last)
+        self._last = now
+
+    def missed(self, period: float) -> str:
+        """Once a second, or once in two slow cycles: what a loop of this period [s] has missed.
+
+        Empty while it keeps its rate.
+        """
+        if self._began is None or self._last - self._began < max(1.0, 2.0 * period):
+            return ""
+        seconds, cycles, longest = self._last - self._began, self._cycles, self._longest
+        self._began, self._cycles, self._longest = self._last, 0, 0.0
+        if cycles >= KEEPS * seconds / period:
+            return ""
+        return (
+            f"{cycles / seconds:.1f} cycles a second instead of {1.0 / period:.1f}, the longest "
+            f"took {longest * 1e3:.0f} ms: the machine is too busy, see ptp doctor"
+        )
 
     @property
     def rate(self) -> float:

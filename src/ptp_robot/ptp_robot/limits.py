@@ -39,6 +39,7 @@ class Limits:
     step_norm: float = 0.04  # m in one command [O]
     yaw_step: float = 0.2  # rad in one command [D: 0.15, B: 0.2]
     observation_patience: int = 4  # pictures by which an answer may be late; as the sim bridge
+    observation_age: float = 0.3  # s, oldest observation whose answer is carried out [O]
 
     # Tool
     speed: float = 0.15  # m/s: what 30 % of the joints' speed allows [R]
@@ -142,6 +143,7 @@ _REAL = {
     "step_norm": (1e-4, 0.09),  # 0.05 along three axes
     "yaw_step": (1e-3, 0.2),
     "observation_patience": (0, 20),
+    "observation_age": (0.02, 0.5),
     "speed": (1e-3, 0.25),  # I
     "acceleration": (0.1, 2.0),
     "turn_speed": (1e-2, 1.0),
@@ -199,6 +201,7 @@ _SIMULATED = {
     "tracking": (0.01, 3.0),
     "overrun": (0.02, 10.0),
     "command_age": (0.02, 60.0),
+    "observation_age": (0.02, 2.0),
     "command_timeout": (0.02, 60.0),
     "joints_timeout": (0.02, 10.0),
     "lost_after": (0.02, 60.0),

@@ -98,9 +98,12 @@ class SafetyFilter:
         """From joints q to the nearest end of a joint [rad]."""
         return float(np.minimum(q - self.arm.lower, self.arm.upper - q).min())
 
-    def accept(self, command: Command, q: np.ndarray, now: float) -> Accepted:
-        """Add a command to the setpoint, with joints q measured. InputError: refused, and why."""
-        delta, cut = self._check.check(command, now)
+    def check(self, command: Command, now: float) -> Accepted:
+        """The motion of a command, cut to the limits. InputError: refused, and why."""
+        return Accepted(*self._check.check(command, now))
+
+    def accept(self, checked: Accepted, q: np.ndarray) -> Accepted:
+        """Add a motion to the setpoint, with joints q measured. InputError: refused, and why."""
         position, yaw = self.pose(q)
         outside = self.gate.box.violation(position)
         if outside > self.limits.leave:
@@ -108,8 +111,8 @@ class SafetyFilter:
                 f"the tool is {outside * 1e3:.0f} mm outside of the workspace: send it home "
                 "(arm/reset_pose) or move it back by hand"
             )
-        short = self.setpoint.add(delta, position, yaw)
-        return Accepted(delta, cut or short)
+        short = self.setpoint.add(checked.delta, position, yaw)
+        return Accepted(checked.delta, checked.clamped or short)
 
     def follow(self, dt: float, shape: Callable[[np.ndarray], np.ndarray] | None = None) -> Motion:
         """One cycle of ``dt`` [s] towards the setpoint.

@@ -131,11 +131,12 @@ class DriverRig:
         return self.driver.state
 
     def send(self, source: int = POLICY, **changes: Any) -> str:
-        """A command, due now: the answer to a new picture where it is a policy's."""
+        """A command, due now: the answer to the newest picture where it is a policy's."""
         self.count += 1
         values = {"dx": 0.0, "dy": 0.0, "dz": 0.0, "dyaw": 0.0, "gripper": -1.0, **changes}
         values = {"seq": self.count, "frame": "base", "age": 0.01, **values}
         values.setdefault("dead_man", source == TELEOP)
+        values.setdefault("observation_seq", self.pictures if source == POLICY else 0)
         return self.driver.command(Command(source, **values), self.time)
 
     def picture(self) -> Any:

@@ -213,6 +213,7 @@ def test_stale_joints_hold_the_arm_in_time_and_are_a_fault_when_they_last(fault)
     rig.holds_within(0.12)
     assert rig.state is State.HOLD
     assert "joint positions are" in rig.driver.reason
+    rig.picture()
     assert "stale" in rig.send(dx=0.01)
     rig.backend.mend(fault)
     rig.run(0.02)

@@ -48,3 +48,24 @@ def test_the_loop_is_measured_over_the_last_second():
     assert meter.worst == pytest.approx(0.01)
     meter.tick(now + 0.04)
     assert meter.worst == pytest.approx(0.04)
+
+
+def test_a_loop_that_misses_its_rate_says_so_once_a_second_with_numbers():
+    meter, said, now = LoopMeter(), [], 0.0
+    for period in [0.01] * 250 + [0.02] * 149 + [0.05] + [0.01] * 300:
+        now += period
+        meter.tick(now)
+        if text := meter.missed(0.01):
+            said.append((now, text))
+    times = [when for when, _ in said]
+    assert 3 <= len(said) <= 4
+    assert min(np.diff(times)) >= 1.0
+    assert "50.0 cycles a second instead of 100.0, the longest took 20 ms" in said[1][1]
+    assert any("the longest took 50 ms" in text for _, text in said)
+
+
+def test_a_slow_loop_that_keeps_its_rate_says_nothing():
+    meter = LoopMeter()
+    for cycle in range(50):
+        meter.tick(3.0 * cycle)
+        assert meter.missed(3.0) == ""

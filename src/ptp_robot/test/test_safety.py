@@ -116,6 +116,7 @@ def pressed(newton, **options):
 
 def test_the_weight_of_the_tool_is_measured_before_anything_moves():
     rig = DriverRig(wrench=True).enable()
+    rig.picture()
     assert "weight" in rig.send(dx=0.01)
     rig.run(0.25)
     rig.drive(1, dx=0.01)
@@ -214,8 +215,8 @@ def test_a_person_interrupts_the_way_home():
     rig.drive(2, dy=0.03)
     rig.driver.reset_pose(rig.time)
     rig.run(1.5)
-    assert "on its way home" in rig.send(dx=0.01)
     rig.picture()
+    assert "on its way home" in rig.send(dx=0.01)
     assert not rig.send(TELEOP, dx=0.01)
     assert rig.state is State.INTERVENTION
     with pytest.raises(DriverError, match="a person holds"):

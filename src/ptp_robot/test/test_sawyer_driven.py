@@ -40,6 +40,7 @@ class Driven:
         self.count += 1
         self.driver.observed(self.count, self.rig.now())
         wish = {"dx": 0.0, "dy": 0.0, "dz": 0.0, "dyaw": 0.0, "gripper": -1.0, **values}
+        wish.setdefault("observation_seq", self.count)
         command = Command(POLICY, seq=self.count, frame="base", age=0.01, dead_man=False, **wish)
         text = self.driver.command(command, self.rig.now())
         self.run(0.1)

@@ -3,16 +3,19 @@
 
 from __future__ import annotations
 
+import functools
 import traceback
 from dataclasses import dataclass
 from typing import Any
 
+from lifecycle_msgs.srv import ChangeState
 from ptp_interfaces.msg import ErrorCode
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
 from ptp_core.errors import PtpError
 from ptp_ros.errors import RequestError, error_code
 from ptp_ros.parameters import declare, parameter
+from ptp_ros.run import RCLError
 from ptp_ros.streams import Streams
 
 
@@ -40,6 +43,8 @@ class ManagedNode(LifecycleNode):
 
     def __init__(self, name: str, **options: Any) -> None:
         super().__init__(name, **options)
+        service = self._service_change_state
+        service.callback = functools.partial(self._change, service.callback)
         self.streams = Streams(self)
         self.declare_more()
         self.parameters = declare(self, self.parameters_type)
@@ -108,6 +113,16 @@ class ManagedNode(LifecycleNode):
 
     def _cleanup(self) -> None:
         """Release what `_configure` loaded."""
+
+    def _change(self, answer, request: ChangeState.Request, response: ChangeState.Response):
+        """Refuse a transition that does not lead on from here: rclpy raises, and the node ends."""
+        try:
+            return answer(request, response)
+        except RCLError as error:
+            reason = str(error).splitlines()[0]
+            self.get_logger().error(f"transition {request.transition.id} is refused: {reason}")
+            response.success = False
+            return response
 
     def _guarded(self, what: str, hook, parent, state: LifecycleState) -> TransitionCallbackReturn:
         try:

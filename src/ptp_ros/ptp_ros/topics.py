@@ -17,7 +17,11 @@ OBSERVATION = "observation"  # Observation, 48 x 48
 LATENT = "latent"  # Latent
 GOAL_IMAGE = "goal_image"  # sensor_msgs/Image, 48 x 48
 PLAN = "plan"  # SubgoalPlan
-COMMAND = "arm/command"  # CartesianDelta
+# CartesianDelta. One topic a source: who may write it (SROS2) says who speaks, not the message.
+POLICY_COMMAND = "arm/command/policy"
+TELEOP_COMMAND = "arm/command/teleop"
+SCRIPT_COMMAND = "arm/command/script"
+COMMANDS_FROM = (POLICY_COMMAND, TELEOP_COMMAND, SCRIPT_COMMAND)  # by the number of the source
 ARM_STATE = "arm/state"  # ArmState
 DRIVER_STATE = "arm/driver_state"  # DriverState
 JOINT_STATES = "joint_states"  # sensor_msgs/JointState

@@ -69,18 +69,13 @@ class TableEnv(gymnasium.Env):
         """Start an episode; see the class for the options.
 
         Raises:
-            ValueError: an unknown option, task, protocol, primitive or goal number.
+            ValueError: an unknown option, task, protocol, primitive or goal number. The scene
+                stays as it is then.
 
         """
-        super().reset(seed=seed)
         options = {"task": "A", "protocol": "paper", **(options or {})}
-        unknown = set(options) - OPTIONS
-        if unknown:
-            raise ValueError(
-                f"unknown reset option {sorted(unknown)}: use {', '.join(sorted(OPTIONS))}"
-            )
-        self._steps = 0
-        self._goal = self._demonstration = self._stage_images = None
+        self._check(options)
+        super().reset(seed=seed)
         if seed is not None or self._words is None:
             # Words have a generator of their own: drawing them changes no scene.
             self._words = np.random.default_rng([max(self.np_random_seed, 0), WORDS])
@@ -91,13 +86,33 @@ class TableEnv(gymnasium.Env):
             self._reset_task(task, options)
             meanings = [stage.meaning for stage in task.stages]
             self._instruction = instruction(meanings, self._words)
+        self._steps = 0
         return self.world.observe(), self._info(first=True)
 
+    def _check(self, options: dict) -> None:
+        unknown = set(options) - OPTIONS
+        if unknown:
+            raise ValueError(
+                f"unknown reset option {sorted(unknown)}: use {', '.join(sorted(OPTIONS))}"
+            )
+        if options["protocol"] not in PROTOCOLS:
+            raise ValueError(
+                f"unknown protocol '{options['protocol']}': use one of {', '.join(PROTOCOLS)}"
+            )
+        if options["task"] == DEMONSTRATION:
+            name, chain = options.get("primitive"), options.get("chain")
+            if name is not None and name not in PRIMITIVES:
+                raise ValueError(f"unknown primitive '{name}': use one of {', '.join(PRIMITIVES)}")
+            if chain is not None and chain < 1:
+                raise ValueError(f"a chain of {chain} primitives: show 1 or more")
+            return
+        task, number = task_named(options["task"]), options.get("goal")
+        if number is not None and options["protocol"] == "paper":
+            goals = len(self.paper_goals(task.name))
+            if not 0 <= number < goals:
+                raise ValueError(f"goal {number} does not exist: use 0 to {goals - 1}")
+
     def _reset_demonstration(self, name: str | None, chain: int | None) -> None:
-        if name is not None and name not in PRIMITIVES:
-            raise ValueError(f"unknown primitive '{name}': use one of {', '.join(PRIMITIVES)}")
-        if chain is not None and chain < 1:
-            raise ValueError(f"a chain of {chain} primitives: show 1 or more")
         name = name or draw_name(self.np_random)
         primitive = None
         while primitive is None:
@@ -108,24 +123,19 @@ class TableEnv(gymnasium.Env):
         self._demonstration = Demonstration(
             primitive, chain, physical, self.np_random, self._words
         )
+        self._goal = self._stage_images = None
 
     def _reset_task(self, task: Task, options: dict) -> None:
         if options["protocol"] == "paper":
             goals = self.paper_goals(task.name)
             number = options.get("goal")
             number = int(self.np_random.integers(len(goals))) if number is None else number
-            if not 0 <= number < len(goals):
-                raise ValueError(f"goal {number} does not exist: use 0 to {len(goals) - 1}")
-            self._goal = goals[number]
-            scene = self._turn_block(task.scene)
-        elif options["protocol"] == "varied":
-            scene, self._goal = self._varied_goal(task)
+            goal, scene = goals[number], self._turn_block(task.scene)
         else:
-            raise ValueError(
-                f"unknown protocol '{options['protocol']}': use one of {', '.join(PROTOCOLS)}"
-            )
-        if options.get("stage_images"):
-            self._stage_images = self._photograph_stages(scene, task)
+            scene, goal = self._varied_goal(task)
+        wanted = options.get("stage_images")
+        pictures = self._photograph_stages(scene, task) if wanted else None
+        self._goal, self._demonstration, self._stage_images = goal, None, pictures
         self.world.reset(scene)
 
     def _photograph_stages(self, scene: Scene, task: Task) -> np.ndarray:

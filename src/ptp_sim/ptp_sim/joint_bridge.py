@@ -94,7 +94,7 @@ class JointBridgeNode(TableNode):
 
     def _look(self) -> None:
         self._publish_image()  # still due
-        self._gate.observed()
+        self._gate.observed(time.monotonic())
         pixels = self._look_at_table()
         self._publish(pixels)
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from typing import Any
 
@@ -17,6 +18,7 @@ from sensor_msgs.msg import JointState
 
 from ptp_core.errors import InputError
 from ptp_robot.arbiter import Arbiter, Source
+from ptp_robot.driver_report import LoopMeter
 from ptp_robot.kinematics import ARM_JOINTS
 from ptp_ros.arm_state import ArmReading, fill_motion
 from ptp_ros.diagnostics import ERROR, OK, WARN, Diagnostics
@@ -25,8 +27,8 @@ from ptp_ros.run import run
 from ptp_ros.topics import (
     ARM_STATE,
     BASE_FRAME,
-    COMMAND,
     COMMANDS,
+    COMMANDS_FROM,
     JOINT_STATES,
     KEPT,
     REARM,
@@ -42,9 +44,11 @@ class SimBridgeNode(TableNode):
     """Publishes what a camera and an arm driver would, and carries out `CartesianDelta`.
 
     Without commands the table stands still. A command that is refused moves nothing; the reason
-    is logged and stands in the next ArmState. In real time a person's command is carried out
-    just before the next picture, the newest one if there are several; so a picture, that command
-    and the next picture belong together, as they do for a policy.
+    is logged and stands in the next ArmState. So is a policy's that answers no observation, or
+    one that is too old; in lock-step another picture follows, so that nothing stalls. In real
+    time a person's command is carried out just before the next picture, the newest one if there
+    are several; so a picture, that command and the next picture belong together, as they do for
+    a policy.
     """
 
     def __init__(self, **options: Any) -> None:
@@ -52,8 +56,7 @@ class SimBridgeNode(TableNode):
         settings = self._settings
         self._arbiter = Arbiter(settings.dead_man_patience)
         self._refused = self._late = self._held_off = 0
-        # When the newest observations left: number -> steady time [ns].
-        self._published: dict[int, int] = {}
+        self._meter = LoopMeter()
         self._waiting: tuple | None = None  # a person's command: message, motion, when it came
         self._state = ArmState()
         self._states = self.create_publisher(ArmState, ARM_STATE, KEPT)
@@ -61,7 +64,9 @@ class SimBridgeNode(TableNode):
         self._lock_step = settings.mode == "lock_step"
         if self._lock_step:
             self._times = self.create_publisher(ClockMessage, "/clock", COMMANDS)
-        self._streams.subscribe(CartesianDelta, COMMAND, self._alone(self._commanded), COMMANDS)
+        for source in Source:
+            arrived = functools.partial(self._arrived, source)
+            self._streams.subscribe(CartesianDelta, COMMANDS_FROM[source], arrived, COMMANDS)
         self.create_service(Rearm, REARM, self._alone(self._rearm))
         Diagnostics(self, self._status)
         if not self._lock_step:
@@ -82,32 +87,29 @@ class SimBridgeNode(TableNode):
             error = "a person holds the arm: let go of the dead-man switch first"
             return fill_error(response, RequestError(ErrorCode.BUSY, error))
         self.get_logger().info("rearmed: policies may move the arm")
-        if self._lock_step and self._task:
-            # The policy's answer to the last picture was refused: ask again with a new one.
-            self._gate.observed()
-            self._publish(self._env.world.observe())
+        # The policy's answer to the last picture was refused: ask again with a new one.
+        self._look_again()
         return response
 
-    def _commanded(self, message: CartesianDelta) -> None:
-        arrived = time.monotonic_ns()
-        before, now = self._arbiter.taken_over, time.monotonic()
-        try:
-            admitted = self._arbiter.admits(Source(message.source), message.dead_man, now)
-        except ValueError:
-            self._refuse(InputError(f"the command's source is {message.source}; see its message"))
+    def _arrived(self, source: Source, message: CartesianDelta) -> None:
+        arrived = time.monotonic()  # before others let go of the table
+        with self._lock:
+            self._commanded(source, message, arrived)
+
+    def _commanded(self, source: Source, message: CartesianDelta, arrived: float) -> None:
+        """Validate, then ask who may move the arm, then move it."""
+        if message.source != source:
+            topic = COMMANDS_FROM[source]
+            error = f"the command's source is {message.source}, and {topic} is that of {source}"
+            self._refuse(InputError(error))
             return
-        if self._arbiter.taken_over and not before:
-            self.get_logger().info("a person took over: policies wait for rearm")
-        person = message.source == CartesianDelta.TELEOP
+        person = source is Source.TELEOP
         if person:
             self._waiting = None  # a newer word, be it that the switch was let go
-        if not admitted:
-            self._held_off += 1
-            return
-        waits = person and bool(self._task) and not self._lock_step
-        if not waits and not self._gate.admits(message.observation_seq):
-            self._late += 1  # answered before, too late, or no scene yet
-            return
+            if not message.dead_man:  # nothing moves by it: it counts whatever else is wrong
+                self._arbiter.admits(source, False, arrived)
+                self._held_off += 1
+                return
         try:
             delta = self._gate.check(
                 message.header.frame_id,
@@ -121,21 +123,42 @@ class SimBridgeNode(TableNode):
         except InputError as error:
             self._refuse(error)
             return
-        if waits:
+        answers = source is Source.POLICY or message.observation_seq != 0
+        if answers and not any(delta.translation) and not (delta.dyaw or message.observation_seq):
+            self._look_again()  # it asks to hold, as the arm does, and for a picture
+            return
+        late = self._gate.arrived(message.observation_seq, arrived) if answers else ""
+        if late:
+            self._too_late(message, late)
+            return
+        before = self._arbiter.taken_over
+        if not self._arbiter.admits(source, message.dead_man, arrived):
+            self._held_off += 1
+            return
+        if self._arbiter.taken_over and not before:
+            self.get_logger().info("a person took over: policies wait for rearm")
+        if person and self._task and not self._lock_step:
             self._waiting = message, delta, arrived
+            return
+        if not self._gate.is_open:
+            self._late += 1  # there was a command since the last picture, or there is no scene
+            return
+        late = self._gate.refusal(message.observation_seq, time.monotonic()) if answers else ""
+        if late:
+            self._too_late(message, late)
             return
         image = self._carry_out(message, delta, arrived)
         if self._lock_step:
-            self._gate.observed()
+            self._gate.observed(time.monotonic())
             self._publish(image)
         self._publish_image()
 
-    def _carry_out(self, message: CartesianDelta, delta, arrived: int) -> np.ndarray:
-        """One control step; the picture after it. ``arrived``: when the command did [ns]."""
+    def _carry_out(self, message: CartesianDelta, delta, arrived: float) -> np.ndarray:
+        """One control step; the picture after it. ``arrived``: when the command did [s]."""
         image, _, _, _, info = self._env.apply(delta)
         self._count_step(info)
-        self._gate.moved(message.observation_seq)
-        latency = (arrived - self._published.get(message.observation_seq, arrived)) * 1e-9
+        latency = self._gate.age(message.observation_seq, arrived)
+        self._gate.moved(message.observation_seq, time.monotonic())
         self._state = ArmState(command_seq=message.seq, latency=latency, moved=True)
         self._state.command = message
         return image
@@ -143,23 +166,38 @@ class SimBridgeNode(TableNode):
     def _refuse(self, error: Exception) -> None:
         self._refused += 1
         self.get_logger().error(f"holding still: {error}", throttle_duration_sec=1.0)
-        self._state = fill_error(
-            ArmState(holding=True), RequestError(ErrorCode.BAD_COMMAND, str(error))
-        )
+        fill_error(self._state, RequestError(ErrorCode.BAD_COMMAND, str(error)))
         if self._lock_step:
             self._publish_state()  # no picture will follow that would carry the reason
 
+    def _too_late(self, message: CartesianDelta, reason: str) -> None:
+        """Refuse an answer. In lock-step whoever gave it waits for a picture that never comes."""
+        self._late += 1
+        self.get_logger().warning(f"holding still: {reason}", throttle_duration_sec=1.0)
+        fill_error(self._state, RequestError(ErrorCode.STALE_OBSERVATION, reason))
+        if message.observation_seq == self._gate.observation_seq:
+            self._look_again()
+
+    def _look_again(self) -> None:
+        """In lock-step, while no person has the arm: another picture of the same scene."""
+        if self._lock_step and self._task and not self._arbiter.taken_over:
+            self._gate.observed(time.monotonic())
+            self._publish(self._env.world.observe())
+
     def _tick(self) -> None:
+        self._meter.tick(time.monotonic())
+        if missed := self._meter.missed(1.0 / self._settings.rate):
+            self.get_logger().warning(missed)
         if not self._task:
             return
         self._publish_image()  # still due: no command came since the last picture
         image = None
         if self._waiting is not None and not self._arbiter.held(time.monotonic()):
             self._waiting = None  # the person's device fell silent
-        if self._waiting is not None and self._gate.admits(0):  # else a policy was faster
+        if self._waiting is not None and self._gate.is_open:  # else a policy was faster
             waiting, self._waiting = self._waiting, None
             image = self._carry_out(*waiting)
-        self._gate.observed()
+        self._gate.observed(time.monotonic())
         self._publish(self._env.world.observe() if image is None else image)
 
     def _stamp(self) -> Time:
@@ -173,9 +211,6 @@ class SimBridgeNode(TableNode):
         stamp = self._stamp()
         if self._lock_step and self._steps % CLOCK_EVERY == 0:
             self._times.publish(ClockMessage(clock=stamp))
-        number = self._gate.observation_seq
-        self._published[number] = time.monotonic_ns()
-        self._published.pop(number - self._settings.patience - 1, None)
         self._publish_observation(pixels, stamp)
         self._publish_state()
         self._state = ArmState(holding=True)
@@ -212,6 +247,7 @@ class SimBridgeNode(TableNode):
             "steps": self._steps,
             "refused": self._refused,
             "late": self._late,
+            "age_limit": self._gate.age_limit,
             "held off": self._held_off,
             "taken over": self._arbiter.taken_over,
         }

@@ -41,6 +41,13 @@ class SimBridgeParameters(TableParameters):
     patience: int = parameter(
         4, "pictures by which an answer may be late in real time", minimum=0, maximum=100
     )
+    age_limit: float = parameter(
+        0.3,
+        "age at which an observation is too old to be answered, s; in lock-step on a machine "
+        "whose answers take longer it follows them, up to 1 s",
+        minimum=0.02,
+        maximum=10.0,
+    )
     dead_man_patience: float = parameter(
         0.3, "how long a person counts as holding the arm after the last command, s", minimum=0.05
     )

@@ -6,6 +6,7 @@ from __future__ import annotations
 from ptp_core.errors import InputError
 from ptp_core.numbering import first_number as first_number
 from ptp_robot.action import ActionScale, CartesianDelta
+from ptp_robot.observation_window import LONGEST, REMEMBERED, ObservationWindow
 
 MODES = ("lock_step", "real_time")
 MARGIN = 1.0 + 1e-9  # of rounding, on the largest motion
@@ -20,51 +21,76 @@ def simulated_time(number: int, step_seconds: float) -> int:
 class CommandGate:
     """Counts observations and says whether a command may move the arm.
 
-    An observation is answered at most once. In ``lock_step`` only the newest counts. In
-    ``real_time`` an answer may also come up to ``patience`` observations late; it then moves the
-    arm before the next picture. The first observation has the number ``before`` + 1.
+    What may be answered is the `ObservationWindow`'s to say, by age and number. Once a command
+    has moved the arm nothing else does until the next picture. In ``real_time`` an answer may be
+    ``patience`` observations late. In ``lock_step`` nothing moves between two pictures of one
+    scene, so an answer to either counts; and the limit on age, ``age`` [s] else, follows what
+    answers take, up to `LONGEST`. The first observation has the number ``before`` + 1. Times are
+    of the steady clock [s].
     """
 
     def __init__(
-        self, mode: str, patience: int = 0, limits: ActionScale | None = None, before: int = 0
+        self,
+        mode: str,
+        patience: int = 0,
+        limits: ActionScale | None = None,
+        before: int = 0,
+        age: float = 0.3,
     ) -> None:
         if mode not in MODES:
             raise InputError(f'mode "{mode}" is unknown: use one of {", ".join(MODES)}')
         self.mode = mode
         self.observation_seq = before  # of the newest observation
-        self._patience = patience if mode == "real_time" else 0
+        self._lock_step = mode == "lock_step"
+        most = LONGEST if self._lock_step else None
+        self._window = ObservationWindow(age, most, REMEMBERED if self._lock_step else patience)
         self._limits = limits or ActionScale()
-        self._before = before  # the number before the first
-        self._answered = before
-        self._moved = False
+        self._moved = True  # nothing moves before the first picture
 
-    def observed(self) -> int:
+    @property
+    def age_limit(self) -> float:
+        """Age at which an observation is too old to be answered [s]."""
+        return self._window.limit
+
+    def observed(self, now: float) -> int:
         """A new picture was taken: its number."""
         self.observation_seq += 1
         self._moved = False
+        self._window.observed(self.observation_seq, now)
         return self.observation_seq
 
-    def reset(self) -> int:
+    def reset(self, now: float) -> int:
         """The scene was set up anew: number of its first picture; older answers are void."""
-        self._answered = self.observation_seq
-        return self.observed()
+        self._window.void()
+        return self.observed(now)
 
-    def admits(self, observation_seq: int) -> bool:
-        """Whether a command that answers this observation is carried out now.
-
-        0 answers none (teleoperation) and is carried out once a picture.
-        """
-        if self._moved or self.observation_seq == self._before:
-            return False
-        if observation_seq == 0:
-            return True
-        oldest = max(self._answered + 1, self.observation_seq - self._patience)
-        return oldest <= observation_seq <= self.observation_seq
-
-    def moved(self, observation_seq: int) -> None:
-        """The command was carried out."""
+    def close(self) -> None:
+        """There is no scene: nothing moves until a reset."""
+        self._window.void()
         self._moved = True
-        self._answered = observation_seq or self.observation_seq
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a command may be carried out before the next picture."""
+        return not self._moved
+
+    def arrived(self, observation_seq: int, now: float) -> str:
+        """An answer arrived: why it moves nothing; empty: it may. 0 is no observation."""
+        return self._window.arrived(observation_seq, now)
+
+    def refusal(self, observation_seq: int, now: float) -> str:
+        """Why an answer is not carried out at ``now``; empty: it may be."""
+        return self._window.refusal(observation_seq, now)
+
+    def age(self, observation_seq: int, now: float) -> float:
+        """Time since an observation was taken [s]; 0: it is not known."""
+        return self._window.age(observation_seq, now)
+
+    def moved(self, observation_seq: int, now: float) -> None:
+        """A command that answers this observation (0: none) was carried out."""
+        self._moved = True
+        all_of_it = self._lock_step or not observation_seq
+        self._window.moved(self.observation_seq if all_of_it else observation_seq, now)
 
     def check(self, frame: str, expected: str, dx, dy, dz, dyaw, gripper) -> CartesianDelta:
         """The motion of a command, m and rad. Raises InputError with what is wrong with it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import functools
 import threading
+import time
 import traceback
 from collections.abc import Callable
 from typing import Any
@@ -33,7 +34,7 @@ from ptp_ros.topics import (
     STREAM,
     TABLE_STATE,
 )
-from ptp_sim.env import make_env
+from ptp_sim.env import TASKS, make_env
 from ptp_sim.goals import PlanFailed
 from ptp_sim.stepping import CommandGate, first_number
 
@@ -54,6 +55,7 @@ class TableNode(Node):
             getattr(settings, "mode", "real_time"),
             getattr(settings, "patience", 0),
             before=first_number(),
+            age=getattr(settings, "age_limit", 0.3),
         )
         self._env = make_env(grasp=settings.grasp)
         self._lock = threading.Lock()  # on the table
@@ -107,19 +109,23 @@ class TableNode(Node):
         try:
             if request.seed >= 2**32:
                 raise InputError(f"seed {request.seed} is too large: use one below 2^32")
+            if request.task not in TASKS:
+                raise InputError(f"no goal of task '{request.task}': use {', '.join(TASKS)}")
             image, self._info = self._env.reset(seed=request.seed, options=options)
-            goal = self._info["goal_image"]
-        except (PtpError, ValueError, KeyError) as error:
+        except (PtpError, ValueError) as error:  # the scene is as it was
             self.get_logger().error(f"reset refused: {error}")
             return fill_error(response, RequestError(ErrorCode.BAD_REQUEST, str(error)))
         except (PlanFailed, OSError, RuntimeError) as error:
             self.get_logger().error(f"reset failed\n{traceback.format_exc()}")
+            self._task = ""  # nobody knows what stands on the table
+            self._gate.close()
             return fill_error(response, RequestError(ErrorCode.UNAVAILABLE, str(error)))
+        goal = self._info["goal_image"]
         self._task, self._steps, self._first_success = request.task, 0, -1
         self._scene.task, self._scene.protocol = request.task, request.protocol
         self._scene.seed = request.seed
         self._scene.resets += 1
-        response.observation_seq = self._gate.reset()
+        response.observation_seq = self._gate.reset(time.monotonic())
         response.control_rate = self._control_rate()
         response.goal_image = array_to_image(goal, self._stamp(), CAMERA_FRAME)
         self._begin()

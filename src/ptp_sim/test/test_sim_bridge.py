@@ -2,6 +2,7 @@
 """The simulated table on a real graph: lock-step, real time, refused commands, judging."""
 
 import math
+import time
 
 import numpy as np
 import pytest
@@ -16,15 +17,16 @@ from ptp_ros.images import image_to_array
 from ptp_ros.testing import Graph, parameters
 from ptp_ros.topics import (
     ARM_STATE,
-    COMMAND,
     COMMANDS,
     IMAGE_RAW,
     LATCHED,
     OBSERVATION,
+    POLICY_COMMAND,
     RECORDS,
     SENSOR,
 )
 from ptp_sim.env import make_env
+from ptp_sim.goals import PlanFailed
 from ptp_sim.sim_bridge import SimBridgeNode
 
 SEED = 11
@@ -52,7 +54,8 @@ def judge(graph, seq):
 
 def command(action, seq, **changes):
     delta = ActionScale().to_delta(np.asarray(action, np.float32))
-    message = CartesianDelta(seq=seq, observation_seq=seq, **{**vars(delta), **changes})
+    changes = {"observation_seq": seq, **changes}
+    message = CartesianDelta(seq=seq, **{**vars(delta), **changes})
     message.header.frame_id = "base"
     return message
 
@@ -67,7 +70,7 @@ def test_lock_step_shows_the_same_pictures_as_the_environment(graph, actions):
     seen = graph.collect(Observation, OBSERVATION, LATCHED)
     states = graph.collect(ArmState, ARM_STATE, RECORDS)
     clock = graph.collect(Clock, "/clock", COMMANDS)
-    commands = graph.publisher(CartesianDelta, COMMAND, COMMANDS)
+    commands = graph.publisher(CartesianDelta, POLICY_COMMAND, COMMANDS)
     response = reset(graph)
     assert (response.error_code, response.control_rate) == (ErrorCode.NONE, 0.0)
     first = response.observation_seq
@@ -129,6 +132,33 @@ def test_a_scene_that_does_not_exist_is_refused_and_the_node_lives_on(graph, req
     response = graph.call(ResetScene, "reset_scene", request_)
     assert response.error_code == ErrorCode.BAD_REQUEST
     assert text in response.error_msg
+    # Nor does it take the scene that stands there.
+    states = graph.collect(ArmState, ARM_STATE, RECORDS)
+    commands = graph.publisher(CartesianDelta, POLICY_COMMAND, COMMANDS)
+    first = reset(graph).observation_seq
+    assert graph.call(ResetScene, "reset_scene", request_).error_code == ErrorCode.BAD_REQUEST
+    commands.publish(command([1, 0, 0, 0, 0], first))
+    graph.wait(lambda: any(state.moved for state in states), "a motion in that scene")
+    verdict = judge(graph, first + 1)
+    assert (verdict.error_code, verdict.steps) == (ErrorCode.NONE, 1)
+
+
+def test_a_scene_that_cannot_be_set_up_leaves_none_and_nothing_moves(graph, monkeypatch):
+    start(graph, "lock_step")
+    logs = graph.logs()
+    commands = graph.publisher(CartesianDelta, POLICY_COMMAND, COMMANDS)
+    first = reset(graph).observation_seq
+
+    def fails(*arguments):
+        raise PlanFailed("no scene could be solved")
+
+    monkeypatch.setattr("ptp_sim.env.make_goal", fails)
+    request = ResetScene.Request(task="A", protocol="varied", seed=1)
+    assert graph.call(ResetScene, "reset_scene", request).error_code == ErrorCode.UNAVAILABLE
+    commands.publish(command([1, 0, 0, 0, 0], first))
+    logs.expect("holding still: an answer to observation", Log.WARN)
+    assert judge(graph, first).error_code == ErrorCode.BAD_REQUEST
+    monkeypatch.undo()
     assert reset(graph).error_code == ErrorCode.NONE
 
 
@@ -141,7 +171,7 @@ def test_a_mad_command_moves_nothing_and_is_named(graph, changes, text):
     logs = graph.logs()
     seen = graph.collect(Observation, OBSERVATION, LATCHED)
     states = graph.collect(ArmState, ARM_STATE, RECORDS)
-    commands = graph.publisher(CartesianDelta, COMMAND, COMMANDS)
+    commands = graph.publisher(CartesianDelta, POLICY_COMMAND, COMMANDS)
     first = reset(graph).observation_seq
     graph.wait(lambda: len(states) == 1, "the first state")
     commands.publish(command([1, 0, 0, 0, 0], first, **changes))
@@ -158,7 +188,7 @@ def test_a_mad_command_moves_nothing_and_is_named(graph, changes, text):
 def test_the_state_tells_where_the_tool_was_told_to_be_and_where_it_is(graph):
     start(graph, "lock_step")
     states = graph.collect(ArmState, ARM_STATE, RECORDS)
-    commands = graph.publisher(CartesianDelta, COMMAND, COMMANDS)
+    commands = graph.publisher(CartesianDelta, POLICY_COMMAND, COMMANDS)
     first = reset(graph).observation_seq
     graph.wait(lambda: len(states) == 1, "the first state")
     asked = command([0, -1, 0, 0, 0], first)
@@ -175,7 +205,7 @@ def test_the_state_tells_where_the_tool_was_told_to_be_and_where_it_is(graph):
 def test_an_answer_to_an_old_picture_moves_nothing(graph):
     start(graph, "lock_step")
     seen = graph.collect(Observation, OBSERVATION, LATCHED)
-    commands = graph.publisher(CartesianDelta, COMMAND, COMMANDS)
+    commands = graph.publisher(CartesianDelta, POLICY_COMMAND, COMMANDS)
     first = reset(graph).observation_seq
     commands.publish(command([1, 0, 0, 0, 0], first))
     graph.wait(lambda: len(seen) == 2, "the second picture")
@@ -185,6 +215,53 @@ def test_an_answer_to_an_old_picture_moves_nothing(graph):
     assert judge(graph, first).steps == 2
 
 
+def test_an_answer_that_is_too_old_moves_nothing_and_another_picture_of_the_scene_follows(graph):
+    start(graph, "lock_step", age_limit=0.05)
+    seen = graph.collect(Observation, OBSERVATION, LATCHED)
+    states = graph.collect(ArmState, ARM_STATE, RECORDS)
+    commands = graph.publisher(CartesianDelta, POLICY_COMMAND, COMMANDS)
+    first = reset(graph).observation_seq
+    graph.wait(lambda: len(states) == len(seen) == 1, "the first picture")
+    time.sleep(0.06)  # the fault itself: whoever answers stalls
+    commands.publish(command([1, 0, 0, 0, 0], first))
+    graph.wait(lambda: len(states) == len(seen) == 2, "another picture")
+    assert states[1].error_code == ErrorCode.STALE_OBSERVATION
+    assert "s old, at most 0.05 s is allowed" in states[1].error_msg
+    assert (states[1].moved, states[1].observation_seq) == (False, first + 1)
+    assert states[1].pose == states[0].pose
+    assert np.array_equal(*(image_to_array(message.image) for message in seen))
+    assert judge(graph, first).steps == 0
+
+
+def test_whoever_asks_to_hold_gets_another_picture_in_lock_step(graph):
+    start(graph, "lock_step")
+    seen = graph.collect(Observation, OBSERVATION, LATCHED)
+    states = graph.collect(ArmState, ARM_STATE, RECORDS)
+    commands = graph.publisher(CartesianDelta, POLICY_COMMAND, COMMANDS)
+    first = reset(graph).observation_seq
+    commands.publish(command([0, 0, 0, 0, 0], first, observation_seq=0, gripper=0.0))
+    graph.wait(lambda: len(states) == len(seen) == 2, "another picture")
+    assert states[1].error_code == ErrorCode.NONE
+    assert judge(graph, first).steps == 0
+
+
+@pytest.mark.parametrize("mode", ["lock_step", "real_time"])
+@pytest.mark.parametrize("seq", [0, 1, 2**32 - 1])
+def test_an_answer_to_no_or_an_unknown_observation_moves_nothing_and_locks_nobody_out(
+    graph, mode, seq
+):
+    start(graph, mode, rate=20.0, age_limit=5.0, patience=100)
+    states = graph.collect(ArmState, ARM_STATE, RECORDS)
+    commands = graph.publisher(CartesianDelta, POLICY_COMMAND, COMMANDS)
+    logs = graph.logs()
+    first = reset(graph).observation_seq
+    commands.publish(command([1, 0, 0, 0, 0], seq=1, observation_seq=seq))
+    logs.expect("holding still: ", Log.WARN)
+    assert judge(graph, first).steps == 0
+    commands.publish(command([1, 0, 0, 0, 0], first))
+    graph.wait(lambda: any(state.moved for state in states), "the real policy's motion")
+
+
 @pytest.mark.process
 def test_in_real_time_pictures_come_on_their_own_and_commands_move_the_arm(graph):
     start(graph, "real_time", rate=50.0)
@@ -192,7 +269,7 @@ def test_in_real_time_pictures_come_on_their_own_and_commands_move_the_arm(graph
     states = graph.collect(ArmState, ARM_STATE, RECORDS)
     joints = graph.collect(JointState, "joint_states", COMMANDS)
     pictures = graph.collect(Image, IMAGE_RAW, SENSOR)
-    commands = graph.publisher(CartesianDelta, COMMAND, COMMANDS)
+    commands = graph.publisher(CartesianDelta, POLICY_COMMAND, COMMANDS)
     response = reset(graph)
     assert response.control_rate == 50.0
     graph.wait(lambda: len(seen) >= 3, "pictures")

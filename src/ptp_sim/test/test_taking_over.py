@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A person takes the simulated arm over, lets go, and gives it back, on a real graph."""
 
+import math
+
 import numpy as np
 import pytest
 from ptp_interfaces.msg import ArmState, CartesianDelta, ErrorCode, Observation, TableState
@@ -11,8 +13,8 @@ from ptp_ros.images import image_to_array
 from ptp_ros.testing import Graph, parameters
 from ptp_ros.topics import (
     ARM_STATE,
-    COMMAND,
     COMMANDS,
+    COMMANDS_FROM,
     LATCHED,
     OBSERVATION,
     REARM,
@@ -41,12 +43,12 @@ class Table:
         self.graph = graph
         self.seen = graph.collect(Observation, OBSERVATION, LATCHED)
         self.states = graph.collect(ArmState, ARM_STATE, RECORDS)
-        self.commands = graph.publisher(CartesianDelta, COMMAND, COMMANDS)
+        self.commands = [graph.publisher(CartesianDelta, name, COMMANDS) for name in COMMANDS_FROM]
         request = ResetScene.Request(task="A", protocol="paper", seed=3)
         self.newest = graph.call(ResetScene, "reset_scene", request).observation_seq
         self.count = 0
 
-    def send(self, source, dead_man=False, weights="", action=RIGHT):
+    def send(self, source, dead_man=False, weights="", action=RIGHT, topic=None, **changes):
         """Publish a command as this source would."""
         self.count += 1
         delta = ActionScale().to_delta(np.asarray(action, np.float32))
@@ -58,7 +60,9 @@ class Table:
         message.header.frame_id = "base"
         if source != CartesianDelta.TELEOP:
             message.observation_seq = self.newest
-        self.commands.publish(message)
+        for name, value in changes.items():
+            setattr(message, name, value)
+        self.commands[source if topic is None else topic].publish(message)
         return message
 
     def next_state(self):
@@ -115,9 +119,28 @@ def test_a_person_without_dead_man_switch_moves_nothing(graph):
 
 def test_a_source_that_does_not_exist_is_refused(graph):
     table = Table(graph)
-    table.send(77)
+    table.send(77, topic=CartesianDelta.POLICY)
     graph.wait(lambda: table.states[-1].error_code == ErrorCode.BAD_COMMAND, "the refusal")
     assert "source is 77" in table.states[-1].error_msg
+    table.send(CartesianDelta.POLICY)
+    assert table.next_state().moved
+
+
+def test_a_policy_that_says_it_is_a_person_takes_nothing_over(graph):
+    table = Table(graph)
+    table.send(CartesianDelta.TELEOP, dead_man=True, topic=CartesianDelta.POLICY)
+    graph.wait(lambda: table.states[-1].error_code == ErrorCode.BAD_COMMAND, "the refusal")
+    assert not table.states[-1].taken_over
+    table.send(CartesianDelta.POLICY)
+    assert table.next_state().command.source == CartesianDelta.POLICY
+
+
+@pytest.mark.parametrize("wrong", [{"dz": math.nan}, {"dx": 5.0}, {"gripper": 7.0}])
+def test_a_command_that_is_refused_takes_nothing_over(graph, wrong):
+    table = Table(graph)
+    table.send(CartesianDelta.TELEOP, dead_man=True, **wrong)
+    graph.wait(lambda: table.states[-1].error_code == ErrorCode.BAD_COMMAND, "the refusal")
+    assert not table.states[-1].taken_over
     table.send(CartesianDelta.POLICY)
     assert table.next_state().moved
 

@@ -93,7 +93,8 @@ def _cycles(settings: BenchSettings) -> list[float]:
     for number in trange(1, settings.pick(200, 5) + 1, desc="cycles", leave=False):
         driver.observed(number, now[0])
         motion = rng.uniform(-step, step, 3)
-        driver.command(Command(0, number, robot.base, 0.0, *motion, 0.0, -1.0), now[0])
+        command = Command(0, number, robot.base, 0.0, *motion, 0.0, -1.0, observation_seq=number)
+        driver.command(command, now[0])
         for _ in range(10):
             cycle()
     return times

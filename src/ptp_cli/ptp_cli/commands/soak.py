@@ -86,6 +86,7 @@ def _print(figures: dict, out: Path) -> None:
     print(f"states of the arm         {figures['arm_states']}")
     print(f"  told outside workspace  {figures['outside_workspace']}")
     print(f"  tool outside at most    {figures['strayed'] * 1e3:.1f} mm")
+    print(f"  answered at most        {figures['oldest_answered']:.2f} s after it was seen")
     print(f"nodes started again       {figures['restarts']}")
     print(
         f"growth of memory          {'too short to tell' if growth is None else f'{growth:+.1%}'}"

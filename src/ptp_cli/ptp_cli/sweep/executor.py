@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import re
 import signal
@@ -16,10 +15,10 @@ from pathlib import Path
 from typing import Protocol
 
 from ptp_cli.sweep.config import Run
+from ptp_core.processes import die_with_parent
 
 LOG = "practice.log"  # in the run's folder: what its newest process said
 PATIENCE = 20.0  # s that a run has to end after it was asked to
-PR_SET_PDEATHSIG = 1
 POOLS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -141,4 +140,4 @@ def _as_a_child() -> None:
     for number in heard:
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, heard)
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    die_with_parent()

@@ -30,11 +30,11 @@ ROLES = {
     "operator": Role("Nobody sets scenes up or judges them", (topics.OPERATOR_PROMPT,)),
     "encoder": Role("Pictures do not become latents: the policy is blind", (topics.LATENT,)),
     "planner": Role("Nobody finds subgoals, practice waits", (topics.PLAN,)),
-    "policy": Role("Nobody follows the plan", (topics.COMMAND, topics.STEP)),
+    "policy": Role("Nobody follows the plan", (topics.POLICY_COMMAND, topics.STEP)),
     "practice": Role("No episode begins", (topics.EPISODE, topics.GOAL_IMAGE)),
     "recorder": Role("Nothing is kept", (topics.RECORDER_STATUS,)),
     "learner": Role("The policy does not get better", (topics.POLICY_UPDATE,)),
-    "teleop": Role("A person cannot move the arm", (topics.COMMAND,)),
+    "teleop": Role("A person cannot move the arm", (topics.TELEOP_COMMAND,)),
     "view": Role(
         "RViz has no pictures, markers or path", (topics.VIEW_IMAGE, topics.VIEW_MARKERS)
     ),
@@ -42,7 +42,8 @@ ROLES = {
 
 # Topics that mean nothing unless somebody reads them, and what does not happen then.
 NEED_A_READER = {
-    topics.COMMAND: "No arm obeys",
+    topics.POLICY_COMMAND: "No arm obeys",
+    topics.TELEOP_COMMAND: "No arm obeys the person",
     topics.OBSERVATION: "Nobody encodes what is seen",
 }
 # Topics that nodes read when somebody writes them; else they do without.

@@ -8,10 +8,8 @@ command can be bound to one.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import importlib.util
 import os
-import signal
 import socket
 import subprocess
 import tempfile
@@ -22,10 +20,10 @@ from pathlib import Path
 from typing import IO
 
 from ptp_core.errors import InputError
+from ptp_core.processes import die_with_parent
 from ptp_nodes.monitor.relay import relaying
 
 HOST = "127.0.0.1"
-PR_SET_PDEATHSIG = 1
 PATIENCE = 20.0  # s until the server must answer
 CURE = (
     "Rerun is not installed, and ptp monitor needs it (0.7 GB): run `make monitor`, or, without a "
@@ -80,7 +78,7 @@ def serving(web_port: int, data_port: int, memory: str) -> Iterator[Served]:
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,  # Ctrl-C ends this program first
-            preexec_fn=_die_with_parent,
+            preexec_fn=die_with_parent,
         )
         try:
             _wait(process, (viewer_port, data_port), output)
@@ -93,11 +91,6 @@ def serving(web_port: int, data_port: int, memory: str) -> Iterator[Served]:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-
-
-def _die_with_parent() -> None:
-    """Ask the kernel to end the server when this program is killed (Linux)."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _require_free(port: int) -> None:

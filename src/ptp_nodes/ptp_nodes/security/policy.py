@@ -58,7 +58,7 @@ class Rules:
         return Rules(**merged)
 
     def forbidden(self, use: Rules) -> list[str]:
-        """What of ``use`` is not allowed here: "publish /arm/command" and the like."""
+        """What of ``use`` is not allowed here: "publish /arm/command/policy" and the like."""
         return [
             f"{kind} {name}"
             for kind in SECTIONS

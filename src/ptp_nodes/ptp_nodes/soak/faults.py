@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import math
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,12 +16,17 @@ from ptp_interfaces.srv import Rearm
 
 from ptp_nodes.soak.observer import Observer
 from ptp_nodes.soak.stack import RunningStack
+from ptp_robot.observation_window import LONGEST
 
 NODES = ("sim_bridge", "encoder", "planner", "policy", "recorder", "learner", "practice")
 MOVERS = ("sim_bridge", "encoder", "policy", "practice")  # without one of them nothing may move
 HOLDS_WITHIN = 0.3  # s
 WATCHED = 0.9  # s after a kill, when no successor runs yet
 PAUSE = 3.0  # s
+ENCODES = 0.2  # s
+STALLED = 2.0  # s
+PROGRAMS, LOADED = 4, 20.0  # busy ones, for so many s
+BUSY = "import os\nparent = os.getppid()\nwhile os.getppid() == parent: pass"
 
 
 @dataclass(frozen=True)
@@ -37,9 +44,11 @@ def kill(node: str) -> Fault:
         if not stack.send(node, signal.SIGKILL):
             return ""
         began = time.monotonic()
-        # On a machine so busy that a step takes longer, the one under way may end later.
-        within = max(HOLDS_WITHIN, 3 * observer.period())
+        # On a machine so busy that a step takes longer, the one under way may end later, as the
+        # law of ages has it; and word of it comes later.
+        within = min(max(HOLDS_WITHIN, 3 * observer.period()), LONGEST)
         time.sleep(WATCHED)
+        within += observer.lag(since=began)
         late = observer.moves_between(began + within, began + WATCHED)
         if node in MOVERS and late:
             after = ", ".join(f"{moment - began:.2f}" for moment in late)
@@ -61,6 +70,33 @@ def pause(node: str) -> Fault:
     return Fault(f"stall {node}", do)
 
 
+def stop_kill_continue(stack: RunningStack, observer: Observer) -> str:
+    """The policy stalls, the encoder dies meanwhile, and the policy goes on with what it has."""
+    if not stack.send("policy", signal.SIGSTOP):
+        return ""
+    began = time.monotonic()
+    time.sleep(ENCODES)  # the encoder's last word waits for the policy
+    stack.send("encoder", signal.SIGKILL)
+    time.sleep(STALLED)
+    stack.send("policy", signal.SIGCONT)
+    time.sleep(WATCHED)
+    late = [(when - began, age) for when, age in list(observer.answers) if when > began]
+    late = [f"{when:.2f} s, observation {age:.2f} s old" for when, age in late if age > LONGEST]
+    return f"the arm moved: {'; '.join(late)}" if late else ""
+
+
+def load(stack: RunningStack, observer: Observer) -> str:
+    """Other programs want the processors: four that never wait, for 20 s."""
+    busy = [subprocess.Popen([sys.executable, "-c", BUSY]) for _ in range(PROGRAMS)]
+    try:
+        time.sleep(LOADED)
+    finally:
+        for program in busy:
+            program.kill()
+            program.wait()
+    return ""
+
+
 def nonsense(stack: RunningStack, observer: Observer) -> str:
     """Commands that nobody should send: not finite, far too large, in another frame."""
     seq = observer.newest.observation_seq
@@ -73,9 +109,7 @@ def nonsense(stack: RunningStack, observer: Observer) -> str:
         {"source": 9},
     ):
         observer.command(**fields)
-    message = CartesianDelta(observation_seq=seq, dx=0.01)
-    message.header.frame_id = "moon"
-    observer.commands.publish(message)
+    observer.command(frame="moon", observation_seq=seq, dx=0.01)
     return ""
 
 
@@ -120,6 +154,8 @@ def weights(stack: RunningStack, observer: Observer) -> str:
 FAULTS = (
     *(kill(node) for node in NODES),
     *(pause(node) for node in ("sim_bridge", "encoder", "recorder")),
+    Fault("stop policy, kill encoder, continue", stop_kill_continue),
+    Fault("load", load),
     Fault("nonsense commands", nonsense),
     Fault("stale commands", stale),
     Fault("a person takes over", person),

@@ -23,8 +23,8 @@ from ptp_robot.action import Workspace
 from ptp_ros.topics import (
     ARM_STATE,
     BASE_FRAME,
-    COMMAND,
     COMMANDS,
+    COMMANDS_FROM,
     LATCHED,
     POLICY_UPDATE,
     REARM,
@@ -33,6 +33,7 @@ from ptp_ros.topics import (
 )
 
 RECENT = 20  # motions
+LOOK = 0.02  # s between looks at how late this process is
 ROUNDING = 1e-6  # m
 STRAYS_AT_MOST = 0.02  # m by which what it touches may push the tool out of the box
 
@@ -43,9 +44,12 @@ class Observer(Node):
     def __init__(self, **options) -> None:
         super().__init__("soak", **options)
         self.moves: deque[float] = deque(maxlen=10_000)  # arrival of states with motion [s]
+        self.answers: deque[tuple[float, float]] = deque(maxlen=10_000)  # of policies: when, age
+        self.lags: deque[tuple[float, float]] = deque(maxlen=1000)  # when, how late
         self.states = 0
         self.outside = 0  # states whose setpoint is outside the workspace
         self.strayed = 0.0  # farthest that the measured tool was outside, m
+        self.oldest = 0.0  # s, age of the oldest observation that a policy's motion answered
         self.disobeyed = 0  # motions of a policy while a person has the arm
         self.recorded = 0  # highest number of confirmed episodes that was announced
         self.folder = ""
@@ -53,7 +57,9 @@ class Observer(Node):
         self.newest = ArmState()
         self._seq = 0
         self._box = Workspace()
-        self.commands = self.create_publisher(CartesianDelta, COMMAND, COMMANDS)
+        self._commands = [
+            self.create_publisher(CartesianDelta, topic, COMMANDS) for topic in COMMANDS_FROM
+        ]
         self.updates = self.create_publisher(PolicyUpdate, POLICY_UPDATE, LATCHED)
         self.rearm = self.create_client(Rearm, REARM)
         self.create_subscription(ArmState, ARM_STATE, self._state, RECORDS)
@@ -67,12 +73,10 @@ class Observer(Node):
         self.strayed = max(self.strayed, away)
         if state.moved:
             self.moves.append(time.monotonic())
-            if (
-                self.taken_over
-                and state.taken_over
-                and state.command.source == (CartesianDelta.POLICY)
-            ):
-                self.disobeyed += 1
+            if state.command.source == CartesianDelta.POLICY:
+                self.answers.append((self.moves[-1], state.latency))
+                self.oldest = max(self.oldest, state.latency)
+                self.disobeyed += self.taken_over and state.taken_over
         self.taken_over = state.taken_over
         self.newest = state
 
@@ -89,15 +93,20 @@ class Observer(Node):
         newest = list(self.moves)[-RECENT:]
         return float(np.median(np.diff(newest))) if len(newest) == RECENT else 0.0
 
-    def command(self, **fields) -> CartesianDelta:
-        """Send a command; returns it."""
+    def lag(self, since: float) -> float:
+        """By how much this process was late at most since a time of the steady clock [s]."""
+        return max((late for when, late in list(self.lags) if when > since), default=0.0)
+
+    def command(self, frame: str = BASE_FRAME, **fields) -> CartesianDelta:
+        """Send a command on its source's topic, the policy's where it has none; returns it."""
         self._seq += 1
         message = CartesianDelta(seq=self._seq)
-        message.header.frame_id = BASE_FRAME
+        message.header.frame_id = frame
         message.header.stamp = self.get_clock().now().to_msg()
         for name, value in fields.items():
             setattr(message, name, value)
-        self.commands.publish(message)
+        known = message.source < len(self._commands)
+        self._commands[message.source if known else CartesianDelta.POLICY].publish(message)
         return message
 
 
@@ -120,11 +129,22 @@ def observing(domain: int) -> Iterator[Observer]:
         with contextlib.suppress(ExternalShutdownException):
             executor.spin()
 
+    ending = threading.Event()
+
+    def look() -> None:
+        due = time.monotonic() + LOOK
+        while not ending.wait(max(due - time.monotonic(), 0.0)):
+            now = time.monotonic()
+            observer.lags.append((now, now - due))
+            due = now + LOOK
+
     thread = threading.Thread(target=spin, name="observer", daemon=True)
     thread.start()
+    threading.Thread(target=look, name="lag", daemon=True).start()
     try:
         yield observer
     finally:
+        ending.set()
         executor.shutdown()
         thread.join(5.0)
         observer.destroy_node()

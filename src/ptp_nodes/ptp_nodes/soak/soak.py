@@ -20,6 +20,7 @@ from ptp_nodes.soak.faults import FAULTS, Fault
 from ptp_nodes.soak.memory import MemoryWatch
 from ptp_nodes.soak.observer import STRAYS_AT_MOST, Observer, observing
 from ptp_nodes.soak.stack import RunningStack
+from ptp_robot.observation_window import LONGEST
 
 MOST_GROWTH = 0.10
 TICK = 0.25  # s
@@ -51,6 +52,7 @@ class Report:
     lost: int = 0  # of them, not there or not readable at the end
     outside: int = 0  # states whose setpoint is outside the workspace
     strayed: float = 0.0  # farthest that the measured tool was outside, m
+    oldest: float = 0.0  # age of the oldest observation that a policy's motion answered, s
     states: int = 0
     restarts: int = 0
     growth: float = math.nan
@@ -62,9 +64,8 @@ class Report:
         """Whether everything held."""
         grew = self.growth > MOST_GROWTH  # False where it was too short to tell
         strayed = self.strayed > STRAYS_AT_MOST
-        return not (
-            self.lost or self.outside or strayed or self.complaints or self.ended_early or grew
-        ) and bool(self.confirmed)
+        wrong = self.lost or self.outside or strayed or self.oldest > LONGEST or self.complaints
+        return bool(self.confirmed) and not (wrong or self.ended_early or grew)
 
     def as_dict(self) -> dict[str, Any]:
         """Flat figures for a JSON file."""
@@ -78,6 +79,7 @@ class Report:
             "arm_states": self.states,
             "outside_workspace": self.outside,
             "strayed": self.strayed,
+            "oldest_answered": self.oldest,
             "restarts": self.restarts,
             "memory_growth": None if math.isnan(self.growth) else self.growth,
             "memory": self.memory,
@@ -113,6 +115,7 @@ def soak(
             report.restarts = stack.said("starting it again")
             report.confirmed, report.outside = observer.recorded, observer.outside
             report.states, report.strayed = observer.states, observer.strayed
+            report.oldest = observer.oldest
             report.lost = lost_episodes(Path(observer.folder), observer.recorded)
             report.growth, report.memory = memory.growth(), memory.figures()
     return report

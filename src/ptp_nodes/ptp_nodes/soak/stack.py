@@ -14,6 +14,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from ptp_core.processes import on_a_leash
+
 STOPPING = 15.0  # s that a stack may take to stop
 NODE = re.compile(rb"__node:=(\w+)")
 PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -22,6 +24,7 @@ PAGE = os.sysconf("SC_PAGE_SIZE")
 class RunningStack:
     """`ptp up` of a stack, in the ROS domain of this process. Its lines go to ``log`` too.
 
+    It ends with this process, however that ends.
     ``prefix``: a command that runs it somewhere else, such as in another network namespace.
     """
 
@@ -38,6 +41,7 @@ class RunningStack:
             text=True,
             errors="replace",
             start_new_session=True,
+            **on_a_leash(),
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
