@@ -34,7 +34,7 @@ TORCH = "torch==2.13.0"
 # With ROS 2 sourced these come from the distribution: its messages are compiled for its numpy.
 FROM_ROS = re.compile(r"ros-|numpy==|lark-parser==")
 # Variables in which ROS 2 keeps its search paths.
-PROFILES = "FASTRTPS_DEFAULT_PROFILES_FILE"  # how Fast DDS announces a node
+PROFILES = "FASTRTPS_DEFAULT_PROFILES_FILE"  # whom Fast DDS listens to
 ROS_PATHS = ("AMENT_PREFIX_PATH", "CMAKE_PREFIX_PATH", "LD_LIBRARY_PATH", "PYTHONPATH")
 
 Paths = dict[str, str]
@@ -365,6 +365,10 @@ def write_commands(env: dict[str, str], ros: Paths | None) -> None:
         '  export ROS_AUTOMATIC_DISCOVERY_RANGE="${ROS_AUTOMATIC_DISCOVERY_RANGE:-LOCALHOST}"',
         f"  : ${{{PROFILES}:={shlex.quote(str(ROOT / 'config' / 'dds' / 'fastdds.xml'))}}}",
         f"  export {PROFILES}",
+        # Nodes of others, as rviz2, are told here of the interfaces that lead to peers.
+        '  if [ -n "${ROS_STATIC_PEERS:-}" ]; then',
+        f"    {PROFILES}=$({shlex.quote(str(VENV / 'bin' / 'python'))} -m ptp_ros.interfaces)",
+        "  fi",
         "fi",
     ]
     (VENV / "ptp_env.sh").write_text("\n".join(lines) + "\n")
