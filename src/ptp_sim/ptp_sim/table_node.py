@@ -110,7 +110,7 @@ class TableNode(Node):
             image, self._info = self._env.reset(seed=request.seed, options=options)
             goal = self._info["goal_image"]
         except (PtpError, ValueError, KeyError) as error:
-            self.get_logger().error(f"reset refused: {error}")
+            self.get_logger().error(f"reset refused: {error}", throttle_duration_sec=1.0)
             return fill_error(response, RequestError(ErrorCode.BAD_REQUEST, str(error)))
         except (PlanFailed, OSError, RuntimeError) as error:
             self.get_logger().error(f"reset failed\n{traceback.format_exc()}")

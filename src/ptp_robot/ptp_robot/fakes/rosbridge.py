@@ -16,6 +16,8 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from typing import Any
 
+from ptp_core.data import json_text
+
 __all__ = ["FakeRosbridge"]
 
 PATIENCE = 5.0  # s for the server's thread to do what it is told
@@ -209,7 +211,7 @@ def _protocol(bridge: FakeRosbridge) -> type:
 
         def onMessage(self, payload: bytes, binary: bool) -> None:  # noqa: N802
             try:
-                message = json.loads(payload)
+                message = json_text.parse(payload)
                 if not isinstance(message, dict):
                     raise ValueError("not an object")
             except ValueError as error:
