@@ -13,6 +13,7 @@ from ptp_cli.sweep.words import check_words, option_words
 from ptp_core.config import from_dict, to_dict
 from ptp_core.config.checks import require
 from ptp_core.config.loading import read_yaml
+from ptp_core.data import json_text
 from ptp_core.data.files import write_atomically
 from ptp_core.errors import ConfigError, InputError
 from ptp_core.practice.methods import METHODS, method_named
@@ -159,7 +160,7 @@ def read_about(out: Path) -> dict[str, Any]:
     """What `remember` noted. Raises InputError when it is damaged."""
     path = out / ABOUT
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = json_text.read(path)
         names = ("methods", "tasks", "seeds", "options", "protocol", "epochs", "source")
         return {name: values[name] for name in names}
     except (OSError, ValueError, KeyError, TypeError) as error:

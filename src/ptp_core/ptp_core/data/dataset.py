@@ -23,6 +23,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from ptp_core.data import json_text
 from ptp_core.data.arrays import DatasetArrays
 from ptp_core.data.demo_file import (
     FORMAT,
@@ -302,7 +303,7 @@ def _locate(folder: Path) -> dict[int, Path]:
 
 def _manifest(path: Path) -> dict[str, Any]:
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
+        manifest = json_text.read(path)
         check_version(path, manifest["format"], manifest["format_version"])
         manifest["description"]
     except FileNotFoundError:

@@ -12,7 +12,9 @@ from typing import Any
 import h5py
 import numpy as np
 
+from ptp_core.data import json_text
 from ptp_core.data.files import write_atomically
+from ptp_core.data.hdf5_limits import check_hdf5
 from ptp_core.data.metadata import Channel, Metadata, cartesian_channels
 from ptp_core.data.trajectory import CAMERA, Trajectory
 from ptp_core.errors import DatasetError
@@ -60,7 +62,7 @@ def file_description(path: Path) -> dict[str, Any]:
     """What a file says of the origin of its data."""
     with open_file(path) as file:
         try:
-            return json.loads(file.attrs["description"])
+            return json_text.parse(file.attrs["description"])
         except (KeyError, ValueError, TypeError) as error:
             raise DatasetError(f"{path}: not a data set ({error})") from error
 
@@ -109,7 +111,7 @@ def read_demo(file: h5py.File, path: Path, index: int) -> Trajectory:
         observations = dict(demo["obs"].items())
         if file.attrs["format_version"] == 1:
             images = {CAMERA: observations.pop("image")[()]}
-            scale = json.loads(file.attrs["description"]).get("action_scale")
+            scale = json_text.parse(file.attrs["description"]).get("action_scale")
             actions = cartesian_channels(**scale) if scale else ()
             channels = {"action": actions, "proprioception": ()}
         else:
@@ -152,7 +154,7 @@ def read_attributes(demo: h5py.Group) -> dict[str, Any]:
     attributes = {}
     for name, value in demo.attrs.items():
         value = value.item() if isinstance(value, np.generic) else value
-        attributes[name] = json.loads(value) if name in AS_JSON else value
+        attributes[name] = json_text.parse(value) if name in AS_JSON else value
     return attributes
 
 
@@ -178,6 +180,12 @@ def open_file(path: Path) -> h5py.File:
             f"{path}: truncated or not HDF5; delete it and run ptp collect again, "
             "which fills the gap, or ptp import-bag"
         ) from error
+    try:
+        check_hdf5(file)
+    # h5py raises whatever HDF5 says of a damaged file.
+    except (ValueError, KeyError, TypeError, RuntimeError, OSError) as error:
+        file.close()
+        raise DatasetError(f"{path}: refused as a data set ({error})") from error
     try:
         check_version(path, file.attrs.get("format"), file.attrs.get("format_version"))
     except DatasetError:

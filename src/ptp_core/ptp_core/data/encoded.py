@@ -159,10 +159,10 @@ class EncodedDataset:
         try:
             tensors = load_file(path)
             with open(path, "rb") as file:
-                header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+                header = json_text.parse(file.read(int.from_bytes(file.read(8), "little")))
             attributes = header["__metadata__"]
             text = attributes.get("description")
-            described = {} if text is None else _described(json.loads(text), path)
+            described = {} if text is None else _described(json_text.parse(text), path)
             columns = {
                 name.removeprefix("column/"): tensors.pop(name)
                 for name in list(tensors)

@@ -20,6 +20,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import nn
 
+from ptp_core.data import json_text
+from ptp_core.data.budget import MOST_WEIGHTS, OverBudget, read_bytes
 from ptp_core.errors import CheckpointError
 
 Precision = Literal["float32", "float16"]
@@ -76,7 +78,7 @@ class WeightsFormat:
             folder = _previous(folder)
         path = folder / self.manifest
         try:
-            manifest = json.loads(path.read_text(encoding="utf-8"))
+            manifest = json_text.read(path)
         except FileNotFoundError:
             raise CheckpointError(
                 f"{folder}: no {self.noun} ({self.manifest} is missing); "
@@ -105,7 +107,9 @@ class WeightsFormat:
         """Verify a part and put it into ``module``, as float32. Raises CheckpointError."""
         path = folder / f"{part}.safetensors"
         try:
-            content = path.read_bytes()
+            content = read_bytes(path, MOST_WEIGHTS)
+        except OverBudget as error:
+            raise CheckpointError(f"{path}: refused as weights ({error})") from error
         except OSError as error:
             raise CheckpointError(
                 f"{path}: cannot be read ({error.strerror}); {self._again}"
@@ -156,7 +160,7 @@ def round_to(module: nn.Module, precision: str) -> None:
 def _encoder_id(content: bytes) -> str:
     size = int.from_bytes(content[:8], "little")
     try:
-        return json.loads(content[8 : 8 + size]).get("__metadata__", {}).get("encoder_id", "")
+        return json_text.parse(content[8 : 8 + size]).get("__metadata__", {}).get("encoder_id", "")
     except ValueError:
         return ""
 

@@ -16,7 +16,9 @@ from rosbags.highlevel import AnyReader, AnyReaderError
 from rosbags.rosbag2 import ReaderError
 from rosbags.typesys import Stores, get_typestore
 
+from ptp_core.data import yaml_text
 from ptp_core.data.episodes.assemble import assemble
+from ptp_core.data.episodes.bag_budget import check_bag, check_mcap
 from ptp_core.data.episodes.bag_writer import BAG_FILE, FOOTER, HEADER, METADATA_FILE, Topic
 from ptp_core.data.episodes.definitions import PACKAGE, Definitions
 from ptp_core.data.episodes.episode import (
@@ -46,6 +48,7 @@ def open_bag(path: Path) -> Iterator[AnyReader]:
     Types come from the definitions in the bag, the standard ones of Jazzy where it has none.
     Raises EpisodeError where nothing can be read.
     """
+    check_bag(path)
     with ExitStack() as stack:
         try:
             store = get_typestore(Stores.ROS2_JAZZY)
@@ -68,8 +71,8 @@ def _unreadable(path: Path, error: Exception) -> EpisodeError:
 def custom_data(folder: Path) -> dict[str, str]:
     """What a bag of ours was asked for, from its metadata.yaml; empty for other bags."""
     try:
-        text = (folder / METADATA_FILE).read_text(encoding="utf-8")
-        found = yaml.safe_load(text)["rosbag2_bagfile_information"].get("custom_data")
+        found = yaml_text.read(folder / METADATA_FILE)
+        found = found["rosbag2_bagfile_information"].get("custom_data")
     except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError):
         return {}
     return found if isinstance(found, dict) and "episode_id" in found else {}
@@ -126,6 +129,7 @@ class Salvage:
 
     def __iter__(self) -> Iterator[Record]:
         """Yield the messages; EpisodeError where a type was recorded with another definition."""
+        check_mcap(self.path)
         try:
             with open(self.path, "rb") as file:
                 for record in StreamReader(file, validate_crcs=True).records:
@@ -149,7 +153,7 @@ class Salvage:
                     f"{self.path}: {kind} was recorded with another definition than the one that "
                     "is installed: repair it with the version that session.json names"
                 )
-            qos = yaml.safe_load(record.metadata["offered_qos_profiles"])[0]
+            qos = yaml_text.parse(record.metadata["offered_qos_profiles"])[0]
             self._topics[record.id] = replace(
                 Topic(record.topic, kind),
                 latched=qos["durability"] == "transient_local",
