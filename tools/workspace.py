@@ -203,17 +203,21 @@ def step(name: str, key: str, title: str, action: Callable[[], None]) -> str:
 def make_venv(mode: str, ros: Paths | None) -> None:
     """Make a fresh .venv; with ROS 2 sourced it sees the distribution's Python packages."""
     say(f"making .venv with Python {platform.python_version()}, ROS 2 Jazzy from {mode}")
+    # Only what set-up made is deleted; .venv/setup is its mark, COLCON_IGNORE that of colcon.
+    if VENV.exists() and any(VENV.iterdir()) and not STATE.is_dir():
+        raise SetupError(f"{VENV} was not made by set-up: move it away and start again")
     shutil.rmtree(VENV, ignore_errors=True)
     # What was built for another Python or another ROS 2 does not fit.
     for folder in ("build", "install", "log"):
-        shutil.rmtree(ROOT / folder, ignore_errors=True)
+        if (ROOT / folder / "COLCON_IGNORE").exists():
+            shutil.rmtree(ROOT / folder, ignore_errors=True)
+    STATE.mkdir(parents=True, exist_ok=True)
     python = getattr(sys, "_base_executable", sys.executable)
     command = [python, "-I", "-m", "venv", *(["--system-site-packages"] if ros else []), str(VENV)]
     result = subprocess.run(command, capture_output=True, text=True)
     if result.returncode:
         output = " ".join((result.stdout + result.stderr).split())
         raise SetupError(f"`python -m venv` failed: {output}")
-    STATE.mkdir()
     (VENV / "COLCON_IGNORE").touch()
     if ros is None:
         (VENV / "local_setup.sh").touch()  # colcon warns of a prefix that has none

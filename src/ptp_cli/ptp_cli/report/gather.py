@@ -40,6 +40,7 @@ class Found:
     offline: list[Offline] = field(default_factory=list)
     missing: list[tuple[str, str, int]] = field(default_factory=list)  # of sweeps, not begun
     sweeps: list[tuple[Path, dict[str, Any]]] = field(default_factory=list)
+    named: tuple[str, ...] = ()  # environments that the user lets run, beside the shipped ones
     complaints: list[str] = field(default_factory=list)  # what was left out, a line each
 
     @property

@@ -16,6 +16,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
+from ptp_core.data import json_text
 from ptp_core.data.arrays import DatasetArrays, split_count
 from ptp_core.data.files import write_atomically
 from ptp_core.data.metadata import Channel, Metadata
