@@ -5,6 +5,7 @@ Where this machine lets nobody make network namespaces, what the library says of
 """
 
 import os
+import shutil
 import subprocess
 import sys
 import warnings
@@ -13,6 +14,7 @@ import pytest
 
 from ptp_bringup import two_hosts
 from ptp_bringup.middleware import variables
+from ptp_bringup.shared import shared_root
 from ptp_bringup.two_hosts import Cable, NoNamespacesError
 from ptp_ros.interfaces import PROFILES, RANGE
 from ptp_ros.peers import PEERS
@@ -177,6 +179,28 @@ def test_a_named_peer_delivers_commands_and_another_network_does_not(cable, tmp_
     cable.robot.run("ip", "address", "add", "10.78.0.1/24", "dev", "lo")  # another network
     near, far = commands_heard(cable, "near", tmp_path, **{PEERS: "10.78.0.2"})
     assert near >= 50 and far == 0
+
+
+@pytest.mark.process
+def test_the_firewall_lets_named_peers_in_alone(cable, tmp_path):
+    if isinstance(cable, str) or not shutil.which("nft"):
+        reason = cable if isinstance(cable, str) else "nft is missing (nftables)"
+        warnings.warn(f"the firewall was not tried: {reason}", stacklevel=1)
+        return
+    text = (shared_root() / "config" / "dds" / "peers.nft").read_text()
+    assert "{ 192.168.7.2 }" in text
+    given = {PEERS: cable.far.address}
+    for peer, awaited in ((cable.far.address, "near,far"), ("10.77.0.9", "near")):
+        rules = tmp_path / "peers.nft"
+        rules.write_text(text.replace("192.168.7.2", peer))
+        cable.robot.run("nft", "-f", str(rules))
+        try:
+            near, far = commands_heard(cable, awaited, tmp_path, **given)
+        finally:
+            cable.robot.run("nft", "delete", "table", "inet", "ptp")
+        assert (
+            near >= 50 and (far >= 50) == ("far" in awaited) and (far == 0) == (awaited == "near")
+        )
 
 
 @pytest.mark.process
