@@ -32,18 +32,13 @@ def check_declared(declared: int, stored: int, most: int = MOST) -> None:
 
 def read_bytes(path: Path, most: int) -> bytes:
     """Content of a file. Raises OSError, and OverBudget for one of more than ``most`` bytes."""
+    content = bytearray()  # grows with what is there: reading makes room for what is asked for
     with path.open("rb") as file:
-        content = file.read(most + 1)
-    if len(content) > most:
-        raise OverBudget(f"it has more than {_size(most)}")
-    return content
-
-
-def check_size(path: Path, most: int) -> None:
-    """Raise OverBudget for a file of more than ``most`` bytes, and OSError."""
-    size = path.stat().st_size
-    if size > most:
-        raise OverBudget(f"it has {_size(size)}, at most {_size(most)} are read")
+        while piece := file.read(MIB):
+            content += piece
+            if len(content) > most:
+                raise OverBudget(f"it has more than {_size(most)}")
+    return bytes(content)
 
 
 def _size(count: int) -> str:

@@ -30,6 +30,7 @@ from ptp_core.data.demo_file import (
     FORMAT_VERSION,
     check_version,
     demo_indices,
+    demo_lengths,
     describe_file,
     file_description,
     open_file,
@@ -281,9 +282,7 @@ class Dataset:
     def _lengths(self) -> list[int]:
         lengths = {}
         for path in set(self._paths.values()):
-            with open_file(path) as file:
-                for name, demo in file["data"].items():
-                    lengths[int(name.removeprefix("demo_"))] = int(demo.attrs["num_samples"])
+            lengths.update(demo_lengths(path))
         return [lengths[index] for index in self.indices]
 
 

@@ -26,6 +26,8 @@ READABLE = (1, 2)  # version 1: one camera, no proprioception, no targets, no se
 # HDF5 attributes hold no lists and dicts: these are stored as JSON.
 AS_JSON = ("target", "segments", "cameras", "action_channels", "proprioception_channels")
 OWN = {"num_samples", "content_sha256", *AS_JSON[2:]}  # attributes that are no metadata
+# h5py raises whatever HDF5 says of a damaged file; attributes and names may be of any kind.
+DAMAGED = (OSError, KeyError, RuntimeError, ValueError, TypeError, AttributeError)
 
 
 def write_file(path: Path, description: dict[str, Any], demos: Iterable[Trajectory]) -> None:
@@ -63,7 +65,7 @@ def file_description(path: Path) -> dict[str, Any]:
     with open_file(path) as file:
         try:
             return json_text.parse(file.attrs["description"])
-        except (KeyError, ValueError, TypeError) as error:
+        except DAMAGED as error:
             raise DatasetError(f"{path}: not a data set ({error})") from error
 
 
@@ -134,7 +136,7 @@ def read_demo(file: h5py.File, path: Path, index: int) -> Trajectory:
             proprioception_channels=channels["proprioception"],
             observations={name: values[()] for name, values in observations.items()},
         )
-    except (OSError, KeyError, RuntimeError, TypeError, ValueError) as error:
+    except DAMAGED as error:
         raise DatasetError(
             f"{path}: trajectory {index} cannot be read ({error}); "
             "delete the file and make it again: ptp collect fills the gap"
@@ -182,15 +184,13 @@ def open_file(path: Path) -> h5py.File:
         ) from error
     try:
         check_hdf5(file)
-    # h5py raises whatever HDF5 says of a damaged file.
-    except (ValueError, KeyError, TypeError, RuntimeError, OSError) as error:
-        file.close()
-        raise DatasetError(f"{path}: refused as a data set ({error})") from error
-    try:
         check_version(path, file.attrs.get("format"), file.attrs.get("format_version"))
     except DatasetError:
         file.close()
         raise
+    except DAMAGED as error:
+        file.close()
+        raise DatasetError(f"{path}: refused as a data set ({error})") from error
     return file
 
 
@@ -205,5 +205,16 @@ def check_version(path: Path, name: Any, version: Any) -> None:
 
 def demo_indices(path: Path) -> list[int]:
     """Indices of the trajectories in a file."""
+    return list(demo_lengths(path))
+
+
+def demo_lengths(path: Path) -> dict[int, int]:
+    """Steps of each trajectory in a file by its index, as its attributes say."""
     with open_file(path) as file:
-        return [int(name.removeprefix("demo_")) for name in file["data"]]
+        try:
+            return {
+                int(name.removeprefix("demo_")): int(demo.attrs["num_samples"])
+                for name, demo in file["data"].items()
+            }
+        except DAMAGED as error:
+            raise DatasetError(f"{path}: not a data set ({error})") from error

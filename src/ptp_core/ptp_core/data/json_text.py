@@ -11,6 +11,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from ptp_core.data.budget import read_bytes
+
 LONGEST = 64 * 2**20  # bytes
 DEEPEST = 32  # levels; ours have up to 8
 
@@ -32,8 +34,7 @@ def parse(text: str | bytes, longest: int = LONGEST) -> Any:
 
 def read(path: Path, longest: int = LONGEST) -> Any:
     """The value of a JSON file (UTF-8). Raises OSError, and ValueError as `parse` does."""
-    with path.open("rb") as file:
-        return parse(file.read(longest + 1).decode("utf-8"), longest)
+    return parse(read_bytes(path, longest).decode("utf-8"), longest)
 
 
 def _integer(digits: str) -> int:

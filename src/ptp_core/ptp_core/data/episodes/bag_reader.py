@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import sqlite3
+import struct
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -10,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
+import zstandard
 from mcap.records import Channel, Message, Metadata, Schema
 from mcap.stream_reader import StreamReader
 from rosbags.highlevel import AnyReader, AnyReaderError
@@ -30,7 +34,18 @@ from ptp_core.data.episodes.episode import (
     make_row,
 )
 from ptp_core.data.episodes.store import Entry, Session
-from ptp_core.errors import EpisodeError
+from ptp_core.errors import EpisodeError, PtpError
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+# What the layers below raise for a bag that is damaged after its beginning.
+DAMAGED = (
+    *(AnyReaderError, ReaderError, zstandard.ZstdError, zstd.ZstdError, RuntimeError),
+    *(EOFError, struct.error, sqlite3.Error, UnicodeDecodeError),
+)
 
 
 class Record(NamedTuple):
@@ -57,7 +72,7 @@ def open_bag(path: Path) -> Iterator[AnyReader]:
             raise _unreadable(path, error) from None
         try:
             yield reader
-        except (AnyReaderError, ReaderError) as error:
+        except DAMAGED as error:
             raise _unreadable(path, error) from None
 
 
@@ -93,10 +108,15 @@ def check_definitions(reader: AnyReader, definitions: Definitions, where: Path) 
 def read_rows(reader: AnyReader) -> Iterator[Row]:
     """Rows of everything that an episode is put together from."""
     wanted = [c for c in reader.connections if c.msgtype in ROW_KINDS]
-    for connection, _, data in reader.messages(wanted):
-        row = make_row(connection.msgtype, reader.deserialize(data, connection.msgtype))
-        if row is not None:
-            yield row
+    try:
+        for connection, _, data in reader.messages(wanted):
+            row = make_row(connection.msgtype, reader.deserialize(data, connection.msgtype))
+            if row is not None:
+                yield row
+    except PtpError:
+        raise
+    except Exception as error:  # chunks and messages that are damaged: each layer has its own
+        raise _unreadable(reader.paths[0], error) from error
 
 
 def read_episode(folder: Path, definitions: Definitions) -> Episode:

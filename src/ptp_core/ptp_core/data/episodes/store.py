@@ -98,8 +98,11 @@ class Session:
         if create is not None and not path.exists():
             self._create(path, create)
         content = read_json(path, "no session of recorded episodes")
-        self.session_id: str = content["session_id"]
-        self.versions: dict[str, str] = content["versions"]
+        try:
+            self.session_id: str = content["session_id"]
+            self.versions: dict[str, str] = content["versions"]
+        except KeyError as error:
+            raise EpisodeError(f"{path}: damaged (no {error})") from None
         try:
             for name in (self.episodes, self.recording):
                 name.mkdir(exist_ok=True)
