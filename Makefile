@@ -49,10 +49,20 @@ clean:  ## remove .venv and what was built; out/ and data stay
 	rm -rf .venv build install log .pytest_cache .ruff_cache
 	find src test tools bench launch -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
 
+# What torch imports beside CUDA stands in requirements.lock already.
+TORCH_NEEDS := filelock fsspec jinja2 markupsafe mpmath networkx setuptools sympy typing-extensions
 lock: setup  ## resolve requirements.in into requirements.lock
 	@.venv/bin/python -m pip install --quiet uv==0.13.8
 	@.venv/bin/uv pip compile --universal --python-version 3.10 --generate-hashes --upgrade \
 		--quiet --custom-compile-command "make lock" requirements.in -o requirements.lock
+	@.venv/bin/uv pip compile --universal --python-version 3.10 --generate-hashes --quiet \
+		--custom-compile-command "make lock" -c requirements.lock \
+		$(addprefix --no-emit-package ,$(TORCH_NEEDS)) \
+		requirements-torch.in -o requirements-torch-cuda.lock
+	@if [ -n "$${PTP_TORCH_INDEX:-}" ]; then sed -n 's/^torch==.*/&+cpu/p' requirements-torch.in \
+		| .venv/bin/uv pip compile --universal --python-version 3.10 --generate-hashes --quiet \
+		--custom-compile-command "make lock" --no-deps --default-index "$$PTP_TORCH_INDEX" \
+		- -o requirements-torch-cpu.lock; fi
 	@.venv/bin/uv pip compile --universal --python-version 3.11 --generate-hashes --upgrade \
 		--quiet --custom-compile-command "make lock" -c requirements.lock \
 		requirements-monitor.in -o requirements-monitor.lock

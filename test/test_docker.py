@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,56 @@ def test_everything_that_is_copied_exists():
         assert (ROOT / source).exists(), source
     ignored = (ROOT / ".dockerignore").read_text().split()
     assert not {word.split("/")[0] for word in sources} & set(ignored)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "keystore/private/ca.key.pem",
+        "config/sros2/keystore/enclaves/ptp/policy/key.pem",
+        "keystore_robot/public/ca.cert.pem",
+        "sub/permissions.p7s",
+    ],
+)
+def test_keys_reach_neither_the_repository_nor_the_image(path):
+    found = subprocess.run(["git", "check-ignore", "-q", path], cwd=ROOT)
+    assert found.returncode == 0
+    patterns = [line for line in (ROOT / ".dockerignore").read_text().split() if line[:3] == "**/"]
+    assert any(fnmatch(part, pattern[3:]) for part in path.split("/") for pattern in patterns)
+    # And they are made elsewhere.
+    text = (ROOT / "docs" / "security.md").read_text()
+    (made,) = re.findall(r"generate_artifacts -k (\S+)", text)
+    (variable,) = re.findall(rf"{made[1:]}=(\S+)", text)
+    assert made[0] == "$" and variable.startswith("~/")
+    for service in SERVICES.values():
+        assert any(filled(str(volume)).startswith("~/") for volume in service["volumes"])
+
+
+def test_the_base_image_can_be_named_by_its_digest():
+    (base,) = [line for line in instructions("ARG") if line.startswith("BASE=")]
+    assert instructions("FROM")[0].startswith("${BASE} ")
+    for service in SERVICES.values():
+        assert filled(service["build"]["args"]["BASE"]) == base.removeprefix("BASE=")
+
+
+def test_every_package_is_installed_by_its_hash_from_one_index():
+    for path in sorted(ROOT.glob("requirements*.lock")):
+        text = path.read_text()
+        entries = re.findall(r"^[\w.-]+==[^\n]*(?:\n +--hash\S+(?: \\)?)*", text, flags=re.M)
+        assert entries and all("--hash=sha256:" in entry for entry in entries), path
+        assert "index-url" not in text and "find-links" not in text
+    pins = {line for line in (ROOT / "requirements-torch.in").read_text().split() if "==" in line}
+    for name in ("cpu", "cuda"):
+        lock = (ROOT / f"requirements-torch-{name}.lock").read_text()
+        (pin,) = re.findall(r"^torch==[\d.]+", lock, flags=re.M)
+        assert {pin} == pins
+    for path in ("tools/workspace.py", "docker/Dockerfile", "Makefile", "README.md", "docs"):
+        files = [ROOT / path] if (ROOT / path).is_file() else (ROOT / path).glob("*.md")
+        for file in files:
+            text = file.read_text()
+            assert "extra-index-url" not in text
+            # Nothing but an empty one, which shuts out those of pip's own settings.
+            assert text.count("EXTRA_INDEX_URL") == text.count('"PIP_EXTRA_INDEX_URL": ""')
 
 
 def test_the_image_runs_the_scripts_that_make_runs():

@@ -28,13 +28,14 @@ ROOT = Path(__file__).resolve().parents[1]
 VENV = ROOT / ".venv"
 STATE = VENV / "setup"
 LOCK = ROOT / "requirements.lock"
-# The index has the CUDA build under this version; a machine with the CPU build at hand (pip's
-# find-links or an extra index) takes that one. Their hashes differ, so torch is not in the lock.
-TORCH = "torch==2.13.0"
+# PyTorch with CUDA, as the Python index has it, or PyTorch's own build for CPUs: a lock for each.
+TORCH_CUDA = ROOT / "requirements-torch-cuda.lock"
+TORCH_CPU = ROOT / "requirements-torch-cpu.lock"
+TORCH_INDEX = "PTP_TORCH_INDEX"  # address of PyTorch's index of CPU wheels; empty: pip's own
 # With ROS 2 sourced these come from the distribution: its messages are compiled for its numpy.
 FROM_ROS = re.compile(r"ros-|numpy==|lark-parser==")
 # Variables in which ROS 2 keeps its search paths.
-PROFILES = "FASTRTPS_DEFAULT_PROFILES_FILE"  # how Fast DDS announces a node
+PROFILES = "FASTRTPS_DEFAULT_PROFILES_FILE"  # whom Fast DDS listens to
 ROS_PATHS = ("AMENT_PREFIX_PATH", "CMAKE_PREFIX_PATH", "LD_LIBRARY_PATH", "PYTHONPATH")
 
 Paths = dict[str, str]
@@ -203,17 +204,21 @@ def step(name: str, key: str, title: str, action: Callable[[], None]) -> str:
 def make_venv(mode: str, ros: Paths | None) -> None:
     """Make a fresh .venv; with ROS 2 sourced it sees the distribution's Python packages."""
     say(f"making .venv with Python {platform.python_version()}, ROS 2 Jazzy from {mode}")
+    # Only what set-up made is deleted; .venv/setup is its mark, COLCON_IGNORE that of colcon.
+    if VENV.exists() and any(VENV.iterdir()) and not STATE.is_dir():
+        raise SetupError(f"{VENV} was not made by set-up: move it away and start again")
     shutil.rmtree(VENV, ignore_errors=True)
     # What was built for another Python or another ROS 2 does not fit.
     for folder in ("build", "install", "log"):
-        shutil.rmtree(ROOT / folder, ignore_errors=True)
+        if (ROOT / folder / "COLCON_IGNORE").exists():
+            shutil.rmtree(ROOT / folder, ignore_errors=True)
+    STATE.mkdir(parents=True, exist_ok=True)
     python = getattr(sys, "_base_executable", sys.executable)
     command = [python, "-I", "-m", "venv", *(["--system-site-packages"] if ros else []), str(VENV)]
     result = subprocess.run(command, capture_output=True, text=True)
     if result.returncode:
         output = " ".join((result.stdout + result.stderr).split())
         raise SetupError(f"`python -m venv` failed: {output}")
-    STATE.mkdir()
     (VENV / "COLCON_IGNORE").touch()
     if ros is None:
         (VENV / "local_setup.sh").touch()  # colcon warns of a prefix that has none
@@ -222,9 +227,9 @@ def make_venv(mode: str, ros: Paths | None) -> None:
     (STATE / "venv.stamp").write_text(mode)
 
 
-def locked(ros: Paths | None) -> list[str]:
-    """Return the entries of the lock that this environment installs, with their hashes."""
-    entries = re.findall(r"^[\w.-]+==.*(?:\n +--hash.*)*", LOCK.read_text(), flags=re.MULTILINE)
+def locked(ros: Paths | None, lock: Path = LOCK) -> list[str]:
+    """Return the entries of a lock that this environment installs, with their hashes."""
+    entries = re.findall(r"^[\w.-]+==.*(?:\n +--hash.*)*", lock.read_text(), flags=re.MULTILINE)
     return [e for e in entries if ros is None or not FROM_ROS.match(e)]
 
 
@@ -241,31 +246,45 @@ def forget_cut_off_installs() -> None:
 def install_packages(ros: Paths | None, env: dict[str, str]) -> None:
     """Install the locked packages, every file checked against its hash."""
     forget_cut_off_installs()
-    wanted = STATE / "requirements.txt"
     entries = locked(ros)
-    wanted.write_text("\n".join(entries) + "\n")
     if sys.version_info >= (3, 12):
         say("PyBullet has no wheel for this Python: it is compiled, which takes some minutes")
+    command = pip_install(entries, "requirements")
+    run(command, env, "packages.log", ("Collecting ", len(entries)))
+
+
+def pip_install(entries: list[str], name: str) -> list[str]:
+    """Return the command that installs entries of a lock, every file checked against its hash."""
+    wanted = STATE / f"{name}.txt"
+    wanted.write_text("\n".join(entries) + "\n")
     pip = [str(VENV / "bin" / "python"), "-m", "pip", "install", "--no-input"]
-    pip += ["--require-hashes", "--no-deps", "--progress-bar", "off", "-r", str(wanted)]
-    run(pip, env, "packages.log", ("Collecting ", len(entries)))
+    return [*pip, "--require-hashes", "--no-deps", "--progress-bar", "off", "-r", str(wanted)]
 
 
 def install_torch(ros: Paths | None, env: dict[str, str]) -> None:
-    """Install torch at its pinned version; the lock holds what it imports."""
+    """Install PyTorch: for CPUs where such a wheel is at hand, else as the Python index has it.
+
+    One index is asked at a time: what two of them offer under one name cannot be told apart.
+    """
     forget_cut_off_installs()
-    constraints = STATE / "constraints.txt"
-    pins = (entry.split("\\")[0].strip() for entry in locked(ros))
-    constraints.write_text("\n".join(pins) + "\n")
-    pip = [str(VENV / "bin" / "python"), "-m", "pip", "install", "--no-input"]
-    trial = [*pip, "--dry-run", "--quiet", "--no-deps", "--report", "-", TORCH]
-    report = subprocess.run(trial, env=env, capture_output=True, text=True).stdout
-    if re.search(r'"(nvidia|cuda)-', report):
-        say(
-            "the index offers torch with CUDA, several GB. For the CPU build interrupt, set "
-            "PIP_EXTRA_INDEX_URL to PyTorch's index of CPU wheels and start again"
+    cpu = locked(ros, TORCH_CPU)
+    index = os.environ.get(TORCH_INDEX, "")
+    if index:
+        env = env | {"PIP_INDEX_URL": index, "PIP_EXTRA_INDEX_URL": ""}
+    command = pip_install(cpu, "torch")
+    trial = subprocess.run([*command, "--dry-run", "--quiet"], env=env, capture_output=True)
+    if not trial.returncode:
+        run(command, env, "torch.log")
+    elif index:
+        raise SetupError(
+            f"{TORCH_INDEX} has no wheel for this Python whose hash is in {TORCH_CPU.name}: "
+            f"`{TORCH_INDEX}={index} make lock` on a machine that has one, look at what changed, "
+            "and start again"
         )
-    run([*pip, "--progress-bar", "off", "-c", str(constraints), TORCH], env, "torch.log")
+    else:
+        say(f"installing PyTorch with CUDA, several GB; {TORCH_INDEX} can name CPU wheels")
+        entries = locked(ros, TORCH_CUDA)
+        run(pip_install(entries, "torch"), env, "torch.log", ("Collecting ", len(entries)))
 
 
 def rewrite_targets() -> None:
@@ -365,13 +384,17 @@ def write_commands(env: dict[str, str], ros: Paths | None) -> None:
         '  export ROS_AUTOMATIC_DISCOVERY_RANGE="${ROS_AUTOMATIC_DISCOVERY_RANGE:-LOCALHOST}"',
         f"  : ${{{PROFILES}:={shlex.quote(str(ROOT / 'config' / 'dds' / 'fastdds.xml'))}}}",
         f"  export {PROFILES}",
+        # Nodes of others, as rviz2, are told here of the interfaces that lead to peers.
+        '  if [ -n "${ROS_STATIC_PEERS:-}" ]; then',
+        f"    {PROFILES}=$({shlex.quote(str(VENV / 'bin' / 'python'))} -m ptp_ros.interfaces)",
+        "  fi",
         "fi",
     ]
     (VENV / "ptp_env.sh").write_text("\n".join(lines) + "\n")
     command = f"""#!/bin/sh
 # Written by tools/workspace.py: the ptp command in the environment of this workspace.
 root={shlex.quote(str(ROOT))}
-changed=$(find "$root/requirements.lock" "$root/tools" "$root/src/ptp_interfaces" \\
+changed=$(find "$root"/requirements*.lock "$root/tools" "$root/src/ptp_interfaces" \\
   "$root"/src/*/package.xml "$root"/src/*/setup.* \\
   -newer "$root/.venv/setup/workspace.stamp" -print -quit 2>/dev/null)
 if [ -n "$changed" ]; then "$root/tools/setup.sh" >&2 || exit 2; fi
@@ -418,8 +441,8 @@ def main() -> int:
         lambda: install_packages(ros, env),
     )  # fmt: skip
     env = base_environment(ros)  # the wheels' library folders exist now
-    torch_key = digest(key, TORCH)
-    step("torch", torch_key, f"installing {TORCH}", lambda: install_torch(ros, env))
+    torch_key = digest(key, TORCH_CPU, TORCH_CUDA)
+    step("torch", torch_key, "installing PyTorch", lambda: install_torch(ros, env))
     if ros is None:
         step("targets", key, "fitting the ROS 2 wheels to this machine", rewrite_targets)
     if "--packages" in sys.argv[1:]:  # docker/Dockerfile keeps them in a layer of their own

@@ -42,10 +42,10 @@ def describe(stack: Stack) -> LaunchDescription:
         }
         return [action for process in stack.processes(given) for action in _actions(process)]
 
-    environment = [
+    environment = [SetEnvironmentVariable(name, value) for name, value in variables().items()]
+    environment += [
         SetEnvironmentVariable(name, os.environ.get(name, value))
         for name, value in {
-            **variables(),
             "OMP_NUM_THREADS": "1",  # nodes say themselves how many threads they use
             "PYTHONUNBUFFERED": "1",
         }.items()

@@ -3,15 +3,18 @@
 
 from __future__ import annotations
 
-from ptp_bringup.shared import shared_root
+import os
+from collections.abc import Mapping
+
+from ptp_ros.interfaces import PROFILES, RANGE, limit
 
 
-def variables() -> dict[str, str]:
-    """Environment variables of the middleware; what the user has set goes first.
+def variables(environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Environment variables of the middleware, where the user's are ``environ`` (os.environ).
 
-    Nodes stay on this machine, and Fast DDS announces them often (`config/dds/fastdds.xml`).
+    Nodes stay on this machine and the networks of their peers, and Fast DDS announces them often
+    (`config/dds/fastdds.xml`), unless the user has set otherwise.
     """
-    return {
-        "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
-        "FASTRTPS_DEFAULT_PROFILES_FILE": str(shared_root() / "config" / "dds" / "fastdds.xml"),
-    }
+    chosen = dict(os.environ if environ is None else environ)
+    limit(chosen)
+    return {name: chosen[name] for name in (RANGE, PROFILES)}

@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from ptp_core.data import yaml_text
 from ptp_core.errors import ConfigError
 
 
@@ -265,7 +266,7 @@ def _as_words(parameters: Mapping[str, Any]) -> list[str]:
 
 def _check_params_file(path: str) -> None:
     try:
-        yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        yaml_text.read(Path(path))
     except OSError as error:
         raise ConfigError(f"params_file {path}: cannot be read ({error.strerror})") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:

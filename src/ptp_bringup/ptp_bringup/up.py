@@ -64,7 +64,7 @@ def programs(processes: Sequence[Process], out: TextIO) -> list[Program]:
 
 def environment() -> dict[str, str]:
     """Environment of the nodes: this one, kept on this machine unless the user says otherwise."""
-    env = {**variables(), **os.environ}
+    env = {**os.environ, **variables()}
     # Nodes say themselves how many threads their networks use; other pools would only compete.
     env.setdefault("OMP_NUM_THREADS", "1")
     env["PYTHONUNBUFFERED"] = "1"

@@ -5,6 +5,7 @@ Where this machine lets nobody make network namespaces, what the library says of
 """
 
 import os
+import shutil
 import subprocess
 import sys
 import warnings
@@ -13,11 +14,16 @@ import pytest
 
 from ptp_bringup import two_hosts
 from ptp_bringup.middleware import variables
+from ptp_bringup.shared import shared_root
 from ptp_bringup.two_hosts import Cable, NoNamespacesError
+from ptp_ros.interfaces import PROFILES, RANGE
+from ptp_ros.peers import PEERS
 
 NODE = """
 import sys, time, rclpy
+from ptp_ros.interfaces import limit
 name, wanted, beyond = sys.argv[1], set(sys.argv[2].split(",")), float(sys.argv[3])
+limit()
 rclpy.init()
 node = rclpy.create_node(name)
 print("up", flush=True)
@@ -35,15 +41,81 @@ BEYOND = 2.5  # s: five times what a node waits between two announcements
 
 def start(host, peer, name, wanted, beyond=0.0):
     env = {**os.environ, **variables()}
-    env.pop("ROS_STATIC_PEERS", None)
+    env.pop(PEERS, None)
     if peer:
-        env["ROS_STATIC_PEERS"] = peer.address
+        env[PEERS] = peer.address
     node = subprocess.Popen(
         [*host.prefix, sys.executable, "-c", NODE, name, wanted, str(beyond)],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env,
     )  # fmt: skip
     assert node.stdout.readline() == "up\n"
     return node
+
+
+LISTENER = """
+import sys, time, rclpy
+from ptp_ros.interfaces import limit
+from std_msgs.msg import String
+limit()
+rclpy.init()
+node = rclpy.create_node("arm_driver")
+counts = dict.fromkeys(("near", "far"), 0)
+def heard(message):
+    counts[message.data] += 1
+node.create_subscription(String, "arm/command", heard, 10)
+print("up", flush=True)
+awaited, deadline = set(sys.argv[1].split(",")), time.monotonic() + 30
+while any(counts[name] < 50 for name in awaited) and time.monotonic() < deadline:
+    rclpy.spin_once(node, timeout_sec=0.1)
+print(counts["near"], counts["far"], flush=True)
+"""
+COMMANDER = """
+import sys, rclpy
+from std_msgs.msg import String
+rclpy.init()
+node = rclpy.create_node("commander")
+publisher = node.create_publisher(String, "arm/command", 10)
+while True:
+    publisher.publish(String(data=sys.argv[1]))
+    rclpy.spin_once(node, timeout_sec=0.05)
+"""
+OPEN = """<?xml version="1.0" encoding="UTF-8"?>
+<dds xmlns="http://www.eprosima.com"><profiles>
+  <participant profile_name="open" is_default_profile="true"><rtps/></participant>
+</profiles></dds>
+"""
+
+
+def commands_heard(cable, awaited, tmp_path, limits=True, **given):
+    """(near, far) commands that a driver hears until 50 came from each that it awaits.
+
+    The neighbour uses every interface that it has, and names the robot as its peer.
+    """
+    (tmp_path / "open.xml").write_text(OPEN)
+    stranger = {
+        **{**os.environ, RANGE: "LOCALHOST", PROFILES: str(tmp_path / "open.xml")},
+        PEERS: cable.robot.address,
+    }
+    own = {name: value for name, value in os.environ.items() if name not in (PEERS, PROFILES)}
+    own |= {"XDG_CACHE_HOME": str(tmp_path), **given}
+    if not limits:
+        own[PROFILES] = str(tmp_path / "open.xml")
+    python = (sys.executable, "-c")
+    programs = [
+        subprocess.Popen(
+            [*cable.robot.prefix, *python, LISTENER, awaited], env=own, stdout=subprocess.PIPE
+        )
+    ]
+    try:
+        assert programs[0].stdout.readline() == b"up\n"
+        for host, name, env in ((cable.far, "far", stranger), (cable.robot, "near", own)):
+            command = [*host.prefix, *python, COMMANDER, name]
+            programs.append(subprocess.Popen(command, env=env))
+        return tuple(map(int, programs[0].stdout.readline().split()))
+    finally:
+        for program in programs:
+            program.kill()
+            program.communicate()
 
 
 def names_seen(cable, peers, wanted, beyond=0.0):
@@ -84,6 +156,51 @@ def test_by_default_nobody_beyond_this_host_is_found(cable):
         assert "use two machines" in cable
         return
     assert names_seen(cable, False, "far,twin", BEYOND) == ["far", "twin"]
+
+
+@pytest.mark.process
+def test_a_neighbour_that_names_this_host_delivers_no_command(cable, tmp_path):
+    if isinstance(cable, str):
+        assert "use two machines" in cable or "is missing" in cable
+        return
+    near, far = commands_heard(cable, "near,far", tmp_path, limits=False)
+    assert near >= 50 and far >= 50, "the neighbour can reach a driver that listens everywhere"
+    near, far = commands_heard(cable, "near", tmp_path)
+    assert near >= 50 and far == 0
+
+
+@pytest.mark.process
+def test_a_named_peer_delivers_commands_and_another_network_does_not(cable, tmp_path):
+    if isinstance(cable, str):
+        assert "use two machines" in cable or "is missing" in cable
+        return
+    near, far = commands_heard(cable, "near,far", tmp_path, **{PEERS: cable.far.address})
+    assert near >= 50 and far >= 50
+    cable.robot.run("ip", "address", "add", "10.78.0.1/24", "dev", "lo")  # another network
+    near, far = commands_heard(cable, "near", tmp_path, **{PEERS: "10.78.0.2"})
+    assert near >= 50 and far == 0
+
+
+@pytest.mark.process
+def test_the_firewall_lets_named_peers_in_alone(cable, tmp_path):
+    if isinstance(cable, str) or not shutil.which("nft"):
+        reason = cable if isinstance(cable, str) else "nft is missing (nftables)"
+        warnings.warn(f"the firewall was not tried: {reason}", stacklevel=1)
+        return
+    text = (shared_root() / "config" / "dds" / "peers.nft").read_text()
+    assert "{ 192.168.7.2 }" in text
+    given = {PEERS: cable.far.address}
+    for peer, awaited in ((cable.far.address, "near,far"), ("10.77.0.9", "near")):
+        rules = tmp_path / "peers.nft"
+        rules.write_text(text.replace("192.168.7.2", peer))
+        cable.robot.run("nft", "-f", str(rules))
+        try:
+            near, far = commands_heard(cable, awaited, tmp_path, **given)
+        finally:
+            cable.robot.run("nft", "delete", "table", "inet", "ptp")
+        assert (
+            near >= 50 and (far >= 50) == ("far" in awaited) and (far == 0) == (awaited == "near")
+        )
 
 
 @pytest.mark.process

@@ -10,9 +10,8 @@ from collections.abc import Iterator
 
 from domain_coordinator import domain_id
 
-from ptp_bringup.middleware import variables
-
-DISCOVERY_RANGE = "ROS_AUTOMATIC_DISCOVERY_RANGE"
+from ptp_ros.interfaces import PROFILES, RANGE, limit
+from ptp_ros.peers import PEERS
 
 
 @contextlib.contextmanager
@@ -21,16 +20,14 @@ def own_domain() -> Iterator[int]:
 
     ROS_DOMAIN_ID, where it is set, else one that no other demo or test of this machine uses.
     """
-    before = {
-        name: os.environ.get(name) for name in ("ROS_DOMAIN_ID", "ROS_STATIC_PEERS", *variables())
-    }
+    names = ("ROS_DOMAIN_ID", PEERS, RANGE, PROFILES)
+    before = {name: os.environ.get(name) for name in names}
     held = contextlib.ExitStack()
     try:
         # This process must hear what the nodes hear.
-        for name, value in variables().items():
-            os.environ.setdefault(name, value)
-        os.environ[DISCOVERY_RANGE] = "LOCALHOST"
-        os.environ.pop("ROS_STATIC_PEERS", None)
+        os.environ[RANGE] = "LOCALHOST"
+        os.environ.pop(PEERS, None)
+        limit()
         if before["ROS_DOMAIN_ID"]:
             domain = int(before["ROS_DOMAIN_ID"])
         else:

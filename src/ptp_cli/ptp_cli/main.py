@@ -14,6 +14,7 @@ import sys
 from collections.abc import Sequence
 
 from ptp_cli import __version__, commands
+from ptp_cli.factories import let_in
 from ptp_core.errors import PtpError
 
 # Order of the list in `ptp --help`: what a newcomer needs first. Others follow by name.
@@ -64,9 +65,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     0 is success, 2 a mistake in the arguments or the input (one line says which), 130 Ctrl-C.
     """
-    # The user's own modules, for --env module:factory, come last: they shadow nothing.
-    sys.path.append(os.getcwd())
     args = make_parser().parse_args(arguments)
+    env = getattr(args, "env", None) or ()
+    let_in([env] if isinstance(env, str) else env)
     try:
         status = args.run(args)
         sys.stdout.flush()

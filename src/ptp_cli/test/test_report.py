@@ -247,8 +247,9 @@ print({"pybullet", "ptp_sim", "torch"} & set(sys.modules))
     assert not (tmp_path / "report" / "pictures").exists()
 
 
-def test_files_of_evaluations_have_pictures_of_their_networks_alone(made, tmp_path):
-    path = tmp_path / "figures.json"
+def evaluated(made, folder):
+    """A file of `ptp evaluate` in the toy environment."""
+    path = folder / "figures.json"
     config = EvaluationConfig(
         checkpoint=made / "tiny",
         env="ptp_core.toy_env:make_env",
@@ -259,6 +260,11 @@ def test_files_of_evaluations_have_pictures_of_their_networks_alone(made, tmp_pa
         max_steps=STEPS,
     )
     evaluate(config, workers=0, output=path, progress=False)
+    return path
+
+
+def test_files_of_evaluations_have_pictures_of_their_networks_alone(made, tmp_path):
+    path = evaluated(made, tmp_path)
     out = tmp_path / "report"
     assert ptp("report", path, "--checkpoint", made / "tiny", "-o", out) == 0
     assert [strip.parent.name for strip in out.glob("pictures/*/*_plan.png")] == ["ptp_seed_0"]
@@ -271,6 +277,34 @@ def test_files_of_evaluations_have_pictures_of_their_networks_alone(made, tmp_pa
     path.write_text(json.dumps({**values, "reuse_plans_sha256": "ab"}))
     assert ptp("report", path, "--checkpoint", made / "tiny", "-o", tmp_path / "reuse_plans") == 0
     assert "made with reuse_plans_sha256" in (tmp_path / "reuse_plans" / "index.html").read_text()
+
+
+@pytest.mark.parametrize("name", ["os:system", "mine:make_env", None, ["os:system"]])
+def test_what_a_file_names_as_environment_is_not_run(made, tmp_path, monkeypatch, name):
+    mark = tmp_path / "ran"
+    (tmp_path / "mine.py").write_text(f"open({str(mark)!r}, 'w').close()\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry])
+    path = evaluated(made, tmp_path)
+    values = json.loads(path.read_text())
+    given = {"command": f"touch {mark}"} if name == "os:system" else values["env_kwargs"]
+    path.write_text(json.dumps({**values, "env": name, "env_kwargs": given}))
+    words = ["report", path, "--checkpoint", made / "tiny", "-o", tmp_path / "report"]
+    assert ptp(*words) == 0
+    assert not mark.exists()
+    assert "name it with --env, too" in (tmp_path / "report" / "index.html").read_text()
+    if name == "mine:make_env":
+        assert ptp(*words, "--env", name) == 0
+        assert mark.exists()
+
+
+def test_arguments_that_no_environment_takes_are_a_reason_and_no_crash(made, tmp_path):
+    path = evaluated(made, tmp_path)
+    values = json.loads(path.read_text())
+    path.write_text(json.dumps({**values, "env_kwargs": {"no": "such"}}))
+    out = tmp_path / "report"
+    assert ptp("report", path, "--checkpoint", made / "tiny", "-o", out) == 0
+    assert "cannot be made" in (out / "index.html").read_text()
 
 
 def test_a_run_without_networks_has_a_reason_in_the_place_of_its_picture(runs, tmp_path):

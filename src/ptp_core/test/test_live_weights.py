@@ -3,13 +3,15 @@
 
 import dataclasses
 import hashlib
+import json
 
 import pytest
 import torch
+from safetensors.torch import save
 from torch import nn
 
 from ptp_core.errors import CheckpointError
-from ptp_core.practice.live_weights import LiveWeights, WeightsUpdate
+from ptp_core.practice.live_weights import MOST_AHEAD, LiveWeights, WeightsUpdate
 
 ENCODER = "e" * 64
 
@@ -69,6 +71,28 @@ def rubbish():
     return altered(content=b"rubbish", sha256=hashlib.sha256(b"rubbish").hexdigest())
 
 
+def sealed(content):
+    return altered(content=content, sha256=hashlib.sha256(content).hexdigest())
+
+
+def made_of(value, dtype):
+    """As a learner with networks of another dtype would send it."""
+    state = {
+        key: torch.full_like(t, value, dtype=dtype) for key, t in network(1).state_dict().items()
+    }
+    return sealed(save(state))
+
+
+def headed(**changes):
+    """An update whose header says something else of its first tensor."""
+    content = WeightsUpdate.of(network(1), 1, ENCODER).content
+    size = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + size])
+    header["0.bias"].update(changes)
+    text = json.dumps(header).encode()
+    return sealed(len(text).to_bytes(8, "little") + text + content[8 + size :])
+
+
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
@@ -79,6 +103,14 @@ def rubbish():
         (not_finite, "0.weight has values that are not finite"),
         (lambda: WeightsUpdate.of(network(1, width=4), 1, ENCODER), "another size"),
         (lambda: WeightsUpdate.of(network(1)[:1], 1, ENCODER), "other tensors"),
+        (lambda: made_of(1e300, torch.float64), "is torch.float64, the checkpoint's is"),
+        (lambda: made_of(1, torch.int64), "is torch.int64"),
+        (lambda: headed(dtype="F8_E9"), "no safetensors"),
+        (lambda: headed(shape=[2**40, 2**40]), "no safetensors"),
+        (lambda: headed(shape=[]), "no safetensors"),
+        (lambda: WeightsUpdate.of(network(1, width=10**5), 1, ENCODER), "bytes, the checkpoint's"),
+        (lambda: altered(version=2**64 - 1), "no learner is that far ahead"),
+        (lambda: altered(version=-1), "no learner is that far ahead"),
     ],
 )
 def test_a_bad_update_is_refused_and_the_last_good_weights_stay(used, live, make, reason):
@@ -87,3 +119,9 @@ def test_a_bad_update_is_refused_and_the_last_good_weights_stay(used, live, make
     assert not live.swap()
     assert same(used, network(0))
     assert live.stage(WeightsUpdate.of(network(2), 2, ENCODER))
+
+
+def test_a_node_that_begins_late_takes_the_newest_and_one_from_beyond_locks_nobody_out(used, live):
+    with pytest.raises(CheckpointError, match="far ahead"):
+        live.stage(WeightsUpdate.of(network(1), MOST_AHEAD + 1, ENCODER))
+    assert live.stage(WeightsUpdate.of(network(2), MOST_AHEAD, ENCODER))

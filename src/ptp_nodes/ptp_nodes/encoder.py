@@ -80,7 +80,9 @@ class EncoderNode(ManagedNode):
         except PtpError as error:
             latent = self._refuse(error)
         except Exception as error:
-            self.get_logger().error(f"unexpected\n{traceback.format_exc()}")
+            self.get_logger().error(
+                f"unexpected\n{traceback.format_exc()}", throttle_duration_sec=1.0
+            )
             latent = self._refuse(error)
         latent.header = message.header
         latent.seq = message.seq
@@ -116,9 +118,11 @@ class EncoderNode(ManagedNode):
             except PtpError as error:
                 reason = error
             except Exception as error:
-                self.get_logger().error(f"unexpected\n{traceback.format_exc()}")
+                self.get_logger().error(
+                    f"unexpected\n{traceback.format_exc()}", throttle_duration_sec=1.0
+                )
                 reason = error
-            self.get_logger().error(f"request refused: {reason}")
+            self.get_logger().error(f"request refused: {reason}", throttle_duration_sec=1.0)
             return fill_error(response, reason)
 
         return serve

@@ -163,7 +163,9 @@ class FakeControllers(Node):
         if "drop_link" in self.faults or not self._on:
             return
         if len(positions) != len(self._q):
-            self.get_logger().error(f"a command of {len(positions)} positions is ignored")
+            self.get_logger().error(
+                f"a command of {len(positions)} positions is ignored", throttle_duration_sec=1.0
+            )
             return
         self._goal = np.array(positions)
 

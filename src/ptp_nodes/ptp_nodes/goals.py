@@ -8,12 +8,13 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import cv2
 import numpy as np
 
+from ptp_core.data import json_text
 from ptp_core.data.files import write_atomically
+from ptp_core.data.npz import DAMAGED, open_npz
 from ptp_core.errors import InputError
 from ptp_core.shapes import IMAGE_SIZE
 from ptp_ros.images import read_picture
@@ -81,22 +82,29 @@ def load_goal(path: str | Path) -> Goal:
     """Read a goal. Raises InputError that names what is wrong with the file."""
     path = Path(path)
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as data:
+        with open_npz(path) as data:
             if int(data["version"]) != VERSION:
                 raise InputError(
                     f"it is a goal of version {int(data['version'])}, this program reads version "
                     f"{VERSION}; take it anew with ptp goal capture"
                 )
             picture = data["picture"] if "picture" in data.files else None
-            return Goal(data["image"], picture, json.loads(str(data["facts"])))
+            return Goal(data["image"], picture, _facts(str(data["facts"])))
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
     except FileNotFoundError:
         raise InputError(
             f"there is no goal {path}: take it with ptp goal capture {path.stem}"
         ) from None
-    except (OSError, KeyError, ValueError, EOFError, BadZipFile) as error:
+    except (*DAMAGED, TypeError) as error:
         raise InputError(f"{path} cannot be read as a goal ({error})") from error
+
+
+def _facts(text: str) -> dict[str, Any]:
+    facts = json_text.parse(text)
+    if not isinstance(facts, dict):
+        raise ValueError("its facts are no names with values")
+    return facts
 
 
 def find_goal(folder: str | Path, text: str) -> Goal:

@@ -8,11 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 from ptp_interfaces.msg import PolicyUpdate
 from rclpy.node import Node
 
-from ptp_core.errors import CheckpointError
 from ptp_core.practice.finetuned import FineTunedPolicies
-from ptp_core.practice.live_weights import LiveWeights, WeightsUpdate
+from ptp_core.practice.live_weights import LiveWeights, RefusedUpdate, WeightsUpdate
 from ptp_core.training.checkpoint import Checkpoint
 from ptp_nodes.networks import weights_version
+from ptp_ros.throttle import Throttle
 from ptp_ros.topics import LATCHED, POLICY_UPDATE
 from ptp_ros.worker import NewestFirst
 
@@ -21,7 +21,8 @@ class LiveNetworks:
     """Keeps a node's policy and value networks up to date.
 
     ``use`` names the checkpoint whose networks are meant; ``swap`` is called by the thread that
-    runs them, before it does. A refused update is logged once and counted.
+    runs them, before it does. A refused update is counted, and logged at most once a second for
+    each kind of reason.
     """
 
     def __init__(self, node: Node) -> None:
@@ -31,6 +32,7 @@ class LiveNetworks:
         self._weights: LiveWeights | None = None
         self._newest: PolicyUpdate | None = None
         self.refused = 0
+        self._throttle = Throttle()
         self._pool = ThreadPoolExecutor(1, "weights")
         self._updates = NewestFirst(self._pool, self._stage)
         node.create_subscription(PolicyUpdate, POLICY_UPDATE, self._updates.put, LATCHED)
@@ -76,10 +78,12 @@ class LiveNetworks:
         )
         try:
             if not self._weights.stage(update) and update.version < self._weights.version:
-                raise CheckpointError(
+                raise RefusedUpdate(
+                    "older",
                     f"weights {update.version} are older than those in use: a learner that began "
-                    "anew needs nodes that begin anew"
+                    "anew needs nodes that begin anew",
                 )
-        except CheckpointError as error:
+        except RefusedUpdate as error:
             self.refused += 1
-            self._node.get_logger().error(f"{error}; keeping {self.version}")
+            if self._throttle.due(error.kind):
+                self._node.get_logger().error(f"{error}; keeping {self.version}")

@@ -118,7 +118,7 @@ class OperatorNode(Node):
                 return await in_executor(self, future)
             except PtpError as error:
                 reason: Exception = error
-                self.get_logger().error(f"request refused: {error}")
+                self.get_logger().error(f"request refused: {error}", throttle_duration_sec=1.0)
             except Exception as error:
                 reason = error
                 self.get_logger().error(f"unexpected\n{traceback.format_exc()}")

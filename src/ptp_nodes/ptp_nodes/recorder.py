@@ -204,7 +204,7 @@ class RecorderNode(ManagedNode):
             except Exception as error:
                 self.get_logger().error(f"unexpected\n{traceback.format_exc()}")
                 reason = error
-            self.get_logger().error(f"request refused: {reason}")
+            self.get_logger().error(f"request refused: {reason}", throttle_duration_sec=1.0)
             return fill_error(response, reason)
 
         return serve

@@ -130,7 +130,7 @@ class WatchNode(Node):
         try:
             pictures = [image_to_array(picture) for picture in message.pictures]
         except InputError as error:
-            self.get_logger().error(f"plan not shown: {error}")
+            self.get_logger().error(f"plan not shown: {error}", throttle_duration_sec=1.0)
             return
         self._watcher.planned(message.episode_id, pictures)
 

@@ -257,9 +257,9 @@ def free_port():
         return probe.getsockname()[1]
 
 
-def get(port, path):
+def get(port, path, **headers):
     connection = http.client.HTTPConnection(HOST, port, timeout=10)
-    connection.request("GET", path)
+    connection.request("GET", path, headers=headers)
     answer = connection.getresponse()
     return answer.status, answer.headers, answer.read()
 
@@ -282,6 +282,28 @@ def test_the_page_is_the_viewers_and_may_talk_to_this_machine_alone(tmp_path):
         assert get(port, "/none.js")[0] == 404
     with relaying(HOST, port, free_port(), 1234):
         assert get(port, "/?x")[0] == 502
+
+
+@pytest.mark.parametrize(
+    ("name", "status"),
+    [
+        ("127.0.0.1:9090", 200),
+        ("localhost:8080", 200),  # through ssh, from another port
+        ("LOCALHOST", 200),
+        ("[::1]:9090", 200),
+        ("evil.example:9090", 403),
+        ("127.0.0.1.evil.example", 403),
+        ("localhost:80@evil.example", 403),
+        ("", 403),
+    ],
+)
+def test_a_page_whose_name_was_made_to_lead_here_gets_nothing(tmp_path, name, status):
+    (tmp_path / "index.html").write_text("<p>viewer</p>")
+    port = free_port()
+    with viewer(tmp_path) as inner, relaying(HOST, port, inner, 1234):
+        answer = get(port, "/index.html", Host=name)
+    assert answer[0] == status
+    assert (b"viewer" in answer[2]) == (status == 200)
 
 
 def test_a_port_that_is_taken_is_named():

@@ -3,13 +3,17 @@
 
 from __future__ import annotations
 
-import json
 import math
+from typing import Any
+
+from ptp_core.data import json_text
 
 __all__ = ["PREFLIGHT_AGE", "PreflightGate"]
 
 PREFLIGHT_AGE = 600.0  # s that a preflight counts: what it looked at changes
 AHEAD = 1.0  # s: clocks of two machines differ, and the preflight has found by how much
+LONGEST = 256 * 1024  # characters of a report; ours have some thousand
+LONGEST_TEXT = 4096  # characters of one text in it
 RUN = "run ptp doctor --real"
 
 
@@ -28,18 +32,21 @@ class PreflightGate:
     def take(self, text: str) -> None:
         """A report came."""
         try:
-            report = json.loads(text)
-            findings = [str(finding) for finding in report["findings"]]
+            report = json_text.parse(text, LONGEST)
+            if not isinstance(report["findings"], list):
+                raise ValueError("findings are a list")
+            findings = [_text(finding) for finding in report["findings"]]
             self._report = {
                 "ok": report["ok"] is True and not findings,
                 "stamp": float(report["stamp"]),
-                "limits": str(report["limits"]),
-                "backend": str(report["backend"]),
+                "limits": _text(report["limits"]),
+                "backend": _text(report["backend"]),
                 "findings": findings,
             }
-        except (ValueError, KeyError, TypeError) as error:
+        # A report is refused for whatever is wrong with it: it must not end the driver.
+        except Exception as error:
             self._report = None
-            self._problem = f"the preflight's report cannot be read ({error})"
+            self._problem = f"the preflight's report cannot be read ({str(error)[:200]})"
 
     def refusal(self, now: float, limits: str, backend: str) -> str:
         """Why the arm must not be enabled now [s since 1970]; empty: it may."""
@@ -61,3 +68,9 @@ class PreflightGate:
             first = report["findings"][0] if report["findings"] else "it does not say why"
             return f"the preflight did not pass: {first}"
         return ""
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or len(value) > LONGEST_TEXT:
+        raise ValueError(f"{type(value).__name__} where a text belongs")
+    return value

@@ -41,6 +41,25 @@ def test_anything_else_forbids_it_and_says_why(changes, asked, text):
     assert text in refusal({**GOOD, **changes}, **asked)
 
 
+HOSTILE = {
+    "deep": "[" * 100_000,
+    "deep and whole": "[" * 5_000 + "]" * 5_000,
+    "deep finding": json.dumps(GOOD).replace("[]", "[" * 40 + "]" * 40),
+    "stamp of 400 digits": json.dumps(GOOD).replace(str(NOW), "9" * 400),
+    "stamp of 5000 digits": json.dumps(GOOD).replace(str(NOW), "9" * 5_000),
+    "long": json.dumps({**GOOD, "more": "x" * 10**6}),
+    "long text": json.dumps({**GOOD, "limits": "x" * 10**5}),
+    "findings that are a text": json.dumps({**GOOD, "findings": ""}),
+    "half a surrogate": '{"ok": true, "limits": "\\ud800"',
+}
+
+
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+def test_a_hostile_report_is_refused_in_one_short_line(text):
+    reason = refusal(text)
+    assert "cannot be read" in reason and len(reason) < 400
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"ok": true}', "null"])
 def test_a_report_that_cannot_be_read_forbids_it(text):
     assert "cannot be read" in refusal(text)

@@ -10,7 +10,7 @@ import pytest
 
 from ptp_robot.backends import sawyer_topics as topics
 from ptp_robot.backends.base import BackendError
-from ptp_robot.backends.rosbridge_link import RosbridgeLink
+from ptp_robot.backends.rosbridge_link import RosbridgeLink, _protocol
 from ptp_robot.backends.sawyer import SawyerBackend, SawyerConfig
 from ptp_robot.backends.sawyer_topics import SAWYER, AllowList, Forbidden
 from ptp_robot.fakes.intera_messages import OTHER_TOPICS
@@ -310,3 +310,44 @@ def until(condition):
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.002)
+
+
+HANDSHAKE = (
+    "GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("origin", "status"),
+    [
+        (None, b"101"),
+        ("http://localhost:9090", b"101"),
+        ("http://127.0.0.1", b"101"),
+        ("http://evil.example", b"403"),
+        ("http://127.0.0.1.evil.example", b"403"),
+        ("null", b"400"),  # a page in a sandbox, or a file
+    ],
+)
+def test_pages_of_other_machines_cannot_connect_to_the_fake_robot(origin, status):
+    bridge = FakeRosbridge({}, {}, lambda topic, message: None)
+    bridge.start()
+    try:
+        with socket.create_connection(("127.0.0.1", bridge.port), PATIENCE) as page:
+            line = "" if origin is None else f"Origin: {origin}\r\n"
+            page.sendall(f"{HANDSHAKE}{line}\r\n".encode())
+            assert page.recv(100).split()[1] == status
+    finally:
+        bridge.stop()
+
+
+@pytest.mark.parametrize(
+    "payload", [b"[" * 10**5, b"{", b"[]", b"\xff\x80", b'{"op": ' + b"9" * 400]
+)
+def test_a_message_that_cannot_be_read_is_a_complaint(payload):
+    heard = []
+    protocol = _protocol(object, lambda protocol, message: heard.append(message))()
+    protocol.on_message(payload)
+    (complaint,) = heard
+    assert complaint["op"] == "status" and "cannot be read" in complaint["msg"]
+    assert len(complaint["msg"]) < 300

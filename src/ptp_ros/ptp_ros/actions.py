@@ -117,7 +117,7 @@ class SingleGoalServer:
             error = self._stopped or RequestError(
                 ErrorCode.BUSY, f"{self._name}: another goal is running; cancel it or wait"
             )
-            self._node.get_logger().error(str(error))
+            self._node.get_logger().error(str(error), throttle_duration_sec=1.0)
             handle.abort()
             return fill_error(self._type.Result(), error)
         try:

@@ -14,6 +14,8 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
+from ptp_ros.interfaces import limit
+
 N = TypeVar("N", bound=Node)
 
 
@@ -24,6 +26,7 @@ def node_aside(create: Callable[[Context], N], domain: int | None = None) -> Ite
     ``domain`` None: that of ROS_DOMAIN_ID. Signals stay with the caller. What a callback raises
     is raised at the end of the block.
     """
+    limit()
     context = Context()
     rclpy.init(
         args=[], context=context, domain_id=domain, signal_handler_options=SignalHandlerOptions.NO

@@ -4,12 +4,15 @@
 from __future__ import annotations
 
 import array
+from pathlib import Path
 
 import cv2
 import numpy as np
 from builtin_interfaces.msg import Time
 from sensor_msgs.msg import Image
 
+from ptp_core.data.budget import MIB, OverBudget, read_bytes
+from ptp_core.data.picture_size import check_picture_size
 from ptp_core.errors import InputError
 from ptp_core.shapes import IMAGE_SIZE
 
@@ -30,6 +33,7 @@ _ENCODINGS = {
     "mono16": (1, 2, (0, 0, 0)),
     "16UC1": (1, 2, (0, 0, 0)),
 }
+LARGEST_FILE = 256 * MIB  # of a picture
 _LARGEST = 8192  # pixels a side; more is a broken header, not a picture
 
 
@@ -133,10 +137,18 @@ def crop_and_resize(
 def read_picture(path: str) -> np.ndarray:
     """RGB picture, uint8 (H, W, 3), from a PNG or JPEG file. InputError when it is none."""
     try:
-        data = np.fromfile(path, dtype=np.uint8)
+        data = read_bytes(Path(path), LARGEST_FILE)
+    except OverBudget as error:
+        raise InputError(f"{path}: refused as a picture ({error})") from error
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-    pixels = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    try:
+        check_picture_size(data)
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    except OverBudget as error:
+        raise InputError(f"{path}: refused as a picture ({error})") from error
+    except (ValueError, cv2.error):
+        pixels = None
     if pixels is None:
         raise InputError(f"{path}: not a picture that can be read; give a PNG or JPEG file")
     return np.ascontiguousarray(pixels[:, :, ::-1])

@@ -7,6 +7,7 @@ was started while its cable was out is not found from the other machine when it 
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import socket
@@ -23,7 +24,24 @@ ADDRESS = "16s4x4s16x"  # struct ifreq: name, IPv4 address
 def unheard_peers(peers: str | None = None) -> list[str]:
     """One line for each peer that a node started now will not find; ``peers``: as `PEERS`."""
     given = os.environ.get(PEERS, "") if peers is None else peers
-    return [line for peer in given.split(";") if peer.strip() and (line := _trouble(peer.strip()))]
+    return [line for peer in _names(given) if (line := _trouble(peer))]
+
+
+def own_addresses(peers: str) -> list[str]:
+    """This machine's addresses (IPv4) that lead to the peers; one without a way there has none."""
+    found = []
+    for peer in _names(peers):
+        with (
+            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock,
+            contextlib.suppress(OSError),
+        ):
+            sock.connect((peer, PORT))
+            found.append(sock.getsockname()[0])
+    return list(dict.fromkeys(found))
+
+
+def _names(peers: str) -> list[str]:
+    return [peer.strip() for peer in peers.split(";") if peer.strip()]
 
 
 def _trouble(peer: str) -> str:

@@ -18,6 +18,7 @@ from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
 from ptp_core.errors import PtpError
+from ptp_ros.interfaces import limit
 from ptp_ros.peers import unheard_peers
 
 RCLError = rclpy_implementation.RCLError  # broken ROS arguments or parameter files
@@ -51,6 +52,7 @@ def run(
 
 def _run(create: Callable[[], Node], args: Sequence[str] | None) -> int:
     try:
+        limit()
         rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
         node = create()
     except (PtpError, RCLError) as error:

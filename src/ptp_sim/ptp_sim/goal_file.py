@@ -6,10 +6,10 @@ from __future__ import annotations
 import argparse
 from dataclasses import fields
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 
+from ptp_core.data.npz import DAMAGED, open_npz
 from ptp_sim.goals import AFTERMATH, GOALS_PER_TASK, Goal, PlanFailed, make_goal
 from ptp_sim.tasks import TASKS, Task
 from ptp_sim.world import TableState, TableWorld
@@ -54,10 +54,10 @@ def read_goals(path) -> dict[str, list[Goal]]:
 
     """
     try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as data:
+        with open_npz(path) as data:
             arrays = {key: data[key] for key in data.files}
         return {name: _goals(arrays, name) for name in TASKS}
-    except (OSError, KeyError, ValueError, EOFError, BadZipFile) as error:
+    except (*DAMAGED, TypeError, IndexError) as error:
         raise ValueError(
             f"goal file {path} cannot be read ({error}): "
             "write it again with 'python -m ptp_sim.goal_file'"

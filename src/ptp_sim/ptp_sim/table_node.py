@@ -113,7 +113,7 @@ class TableNode(Node):
                 raise InputError(f"no goal of task '{request.task}': use {', '.join(TASKS)}")
             image, self._info = self._env.reset(seed=request.seed, options=options)
         except (PtpError, ValueError) as error:  # the scene is as it was
-            self.get_logger().error(f"reset refused: {error}")
+            self.get_logger().error(f"reset refused: {error}", throttle_duration_sec=1.0)
             return fill_error(response, RequestError(ErrorCode.BAD_REQUEST, str(error)))
         except (PlanFailed, OSError, RuntimeError) as error:
             self.get_logger().error(f"reset failed\n{traceback.format_exc()}")

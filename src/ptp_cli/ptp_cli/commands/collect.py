@@ -44,6 +44,7 @@ def add_parser(subparsers) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Collect; return the exit status."""
+    from ptp_cli.factories import check_factory
     from ptp_cli.shared import config_file
     from ptp_core.config import load_config
     from ptp_core.data.collect import collect
@@ -60,6 +61,7 @@ def run(args: argparse.Namespace) -> int:
     data = config.data
     if not data.env:
         data = dataclasses.replace(data, env=ENV)
+    check_factory(data.env, [args.env or ""], args.config)
     try:
         counts = collect(data, args.out)
     except KeyboardInterrupt:

@@ -33,6 +33,13 @@ def add_parser(subparsers) -> None:
         metavar="DIR",
         help="default: %(default)s",
     )
+    add(
+        "--env",
+        action="append",
+        default=[],
+        metavar="MODULE:FACTORY",
+        help="an environment of your own that the runs name: it is run for the pictures",
+    )
     add("--no-pictures", action="store_true", help="leave out what needs the simulator")
     add(
         "--checkpoint",
@@ -56,6 +63,7 @@ def run(args: argparse.Namespace) -> int:
     from ptp_core.errors import InputError
 
     found = gather(args.runs)
+    found.named = tuple(args.env)
     for line in found.complaints:
         print(f"left out: {line}", file=sys.stderr)
     try:

@@ -35,13 +35,13 @@ def add_parser(subparsers) -> None:
 def run(args: argparse.Namespace) -> int:
     """Soak; return the exit status."""
     import json
-    import shutil
     import sys
 
     from tqdm import tqdm
 
     from ptp_cli.domain import own_domain
     from ptp_cli.shared import released_checkpoint
+    from ptp_core.data.claimed import claim
     from ptp_core.data.files import write_atomically
     from ptp_core.errors import InputError
     from ptp_nodes.soak.soak import SoakSettings, soak
@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
         if getattr(args, name) <= 0:
             raise InputError(f"--{name.replace('_', '-')} must be more than 0")
     out = args.out.resolve()
-    shutil.rmtree(out / "practice", ignore_errors=True)  # of an earlier soak
+    claim(out, "ptp soak", ["practice", "nodes.log"])
     settings = SoakSettings(
         seconds=60 * args.minutes,
         every=args.every,

@@ -30,6 +30,12 @@ def add_parser(subparsers) -> None:
     )
     add = parser.add_argument
     add("config", type=Path, metavar="FILE", help="for example config/sweep/quick.yaml")
+    add(
+        "--env",
+        default="",
+        metavar="MODULE:FACTORY",
+        help="an environment of your own that the file names under options",
+    )
     add("--out", type=Path, metavar="DIR", help="default: runs/sweep_NAME, after the file")
     add(
         "--jobs",
@@ -62,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
 
         require_ray()
     path = config_file(str(args.config))
-    config = load_sweep(path)
+    config = load_sweep(path, args.env)
     out = args.out or Path("runs", f"sweep_{path.stem}")
     runs = runs_of(config, out)
 

@@ -42,7 +42,6 @@ def add_parser(subparsers) -> None:
 def run(args: argparse.Namespace) -> int:
     """Try it; return the exit status."""
     import json
-    import shutil
     import sys
 
     from tqdm import tqdm
@@ -50,6 +49,7 @@ def run(args: argparse.Namespace) -> int:
     from ptp_cli.domain import own_domain
     from ptp_cli.shared import released_checkpoint
     from ptp_cli.two_machines.trial import Trial, TrialSettings
+    from ptp_core.data.claimed import claim
     from ptp_core.data.files import write_atomically
     from ptp_core.errors import InputError
 
@@ -57,8 +57,7 @@ def run(args: argparse.Namespace) -> int:
         if not getattr(args, name) > 0:
             raise InputError(f"--{name.replace('_', '-')} must be more than 0")
     out = args.out.resolve()
-    for side in ("robot", "far"):
-        shutil.rmtree(out / side, ignore_errors=True)  # of an earlier trial
+    claim(out, "ptp two-machines", ["robot", "far"])
     settings = TrialSettings(
         cut=args.cut,
         patience=args.patience,

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ptp_cli.sweep.config import ABOUT, read_about, run_name
+from ptp_core.data import json_text
 from ptp_core.errors import InputError
 from ptp_core.practice.old_names import with_todays_name
 from ptp_core.practice.run_folder import SETTINGS, PracticeRun, is_run, read_run
@@ -40,6 +40,7 @@ class Found:
     offline: list[Offline] = field(default_factory=list)
     missing: list[tuple[str, str, int]] = field(default_factory=list)  # of sweeps, not begun
     sweeps: list[tuple[Path, dict[str, Any]]] = field(default_factory=list)
+    named: tuple[str, ...] = ()  # environments that the user lets run, beside the shipped ones
     complaints: list[str] = field(default_factory=list)  # what was left out, a line each
 
     @property
@@ -134,7 +135,7 @@ def _add_file(found: Found, source: str) -> None:
     try:
         if number > 0:
             raise ValueError(f"epoch {number}: offline epochs are 0 and below")
-        values = with_todays_name(json.loads(path.read_text(encoding="utf-8")))
+        values = with_todays_name(json_text.read(path))
         if (subgoals := values.get("subgoals", "planned")) != "planned":
             raise ValueError(f"{subgoals} subgoals are a control, no method's figures")
         entries = [

@@ -102,13 +102,13 @@ def _picture(
             return []
     except InputError as error:
         return [Pictures(task, method, seed, why_not=str(error))]
-    return [picture(past, out, baselines)]
+    return [picture(past, out, baselines, named=found.named)]
 
 
 def _titles(found: Found) -> dict[str, str]:
     """What each task is, where the simulator's tasks are meant."""
-    environments = {run.settings.get("env", "") for run in found.runs}
-    environments |= {entry.values.get("env", "") for entry in found.offline}
+    environments = {str(run.settings.get("env", "")) for run in found.runs}
+    environments |= {str(entry.values.get("env", "")) for entry in found.offline}
     if not all(name.startswith("ptp_sim.") for name in environments):
         return {}
     from ptp_sim.tasks import TASKS

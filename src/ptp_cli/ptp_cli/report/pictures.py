@@ -6,7 +6,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ import gymnasium
 import numpy as np
 
 from ptp_cli.demo.film import EVERY, Film, episode_name
+from ptp_cli.factories import check_factory
 from ptp_cli.report import paper
 from ptp_core.data.collect import environment_factory
 from ptp_core.data.files import write_atomically
@@ -52,12 +53,14 @@ def picture(
     cancelled: Callable[[], bool] | None = None,
     *,
     tries: int = TRIES,
+    named: Collection[str] = (),
 ) -> Pictures:
     """Do an evaluation again until an episode fails, ``tries`` at most; keep its pictures.
 
     What is there from an earlier report on the same networks stays. An evaluation without
     networks, or with networks that cannot be used here, gives the reason instead. ``baselines``:
-    networks of leap and gcp. Raises PlanCancelled.
+    networks of leap and gcp. ``named``: environments that may be run beside the shipped ones.
+    Raises PlanCancelled.
     """
     from ptp_core.practice.again import EvaluationAgain
 
@@ -65,6 +68,7 @@ def picture(
     folder = out / "pictures" / f"{method}_seed_{seed}"
     about = folder / f"task_{task}.json"
     try:
+        check_factory(past.settings.get("env"), named, past.source)
         key = _key(past, tries)
         if (kept := _kept(about, key, out)) is not None:
             return kept
@@ -181,10 +185,13 @@ def _environment(settings: Mapping[str, Any]) -> gymnasium.Env:
     factory = environment_factory(settings["env"])
     arguments = settings["env_kwargs"]
     try:
-        inspect.signature(factory).bind(render_mode="rgb_array", **arguments)
-    except TypeError:
-        return factory(**arguments)
-    return factory(render_mode="rgb_array", **arguments)
+        try:
+            inspect.signature(factory).bind(render_mode="rgb_array", **arguments)
+        except TypeError:
+            return factory(**arguments)
+        return factory(render_mode="rgb_array", **arguments)
+    except (TypeError, ValueError) as error:  # arguments of a file
+        raise InputError(f"{settings['env']} cannot be made: {error}") from error
 
 
 def _key(past: PastEvaluation, tries: int) -> str:

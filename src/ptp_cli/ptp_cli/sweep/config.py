@@ -9,10 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from ptp_cli.factories import check_factory
 from ptp_cli.sweep.words import check_words, option_words
 from ptp_core.config import from_dict, to_dict
 from ptp_core.config.checks import require
 from ptp_core.config.loading import read_yaml
+from ptp_core.data import json_text
 from ptp_core.data.files import write_atomically
 from ptp_core.errors import ConfigError, InputError
 from ptp_core.practice.methods import METHODS, method_named
@@ -76,8 +78,11 @@ def run_name(method: str, task: str, seed: int) -> str:
     return f"{method}/{task}/seed_{seed}"
 
 
-def load_sweep(path: Path) -> SweepConfig:
-    """Read a sweep's file. Raises ConfigError that names the key and what is accepted."""
+def load_sweep(path: Path, env: str = "") -> SweepConfig:
+    """Read a sweep's file. Raises ConfigError that names the key and what is accepted.
+
+    ``env``: an environment that the file may name beside the shipped ones; InputError for others.
+    """
     values = read_yaml(path)
     known = [entry.name for entry in dataclasses.fields(SweepConfig)]
     unknown = [key for key in values if key not in known] if isinstance(values, dict) else []
@@ -86,6 +91,8 @@ def load_sweep(path: Path) -> SweepConfig:
     config = from_dict(SweepConfig, values, source=str(path))
     option_words(config.options, str(path))
     options = {str(key).replace("-", "_"): value for key, value in config.options.items()}
+    if "env" in options:
+        check_factory(options["env"], [env], str(path))
     return dataclasses.replace(config, options=options)
 
 
@@ -159,7 +166,7 @@ def read_about(out: Path) -> dict[str, Any]:
     """What `remember` noted. Raises InputError when it is damaged."""
     path = out / ABOUT
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = json_text.read(path)
         names = ("methods", "tasks", "seeds", "options", "protocol", "epochs", "source")
         return {name: values[name] for name in names}
     except (OSError, ValueError, KeyError, TypeError) as error:

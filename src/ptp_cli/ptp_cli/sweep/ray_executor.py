@@ -25,6 +25,7 @@ CURE = (
     "`pip install ray==2.60.0`"
 )
 GIB = 2**30
+LOOPBACK = "127.0.0.1"
 STORE = 128 * 2**20  # bytes of Ray's object store on this machine: next to nothing is sent
 PAUSE = 0.2  # s
 ANSWER = 5.0  # s that a cluster has to answer
@@ -51,7 +52,12 @@ class RayExecutor:
 
         self.places = places
         self._ray = ray
-        local: dict = {"object_store_memory": STORE, "include_dashboard": False}
+        # A Ray takes work from whoever reaches it: one of this machine listens on loopback alone.
+        local: dict = {
+            "object_store_memory": STORE,
+            "include_dashboard": False,
+            "_node_ip_address": LOOPBACK,
+        }
         if places is not None:
             local["num_cpus"] = places * config.cores
         try:

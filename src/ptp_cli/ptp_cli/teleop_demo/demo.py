@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +15,11 @@ from tqdm import tqdm
 from ptp_cli import __version__
 from ptp_cli.bench.machine import git_commit, machine
 from ptp_cli.teleop_demo.record import record
+from ptp_core.data.claimed import claim
 from ptp_core.data.dataset import Dataset
 from ptp_core.data.encoded import EncodedDataset, encode_dataset
 from ptp_core.data.episodes.import_bags import find_sources, import_bags, report_lines
 from ptp_core.data.files import write_atomically
-from ptp_core.errors import InputError
 from ptp_core.practice.fine_tuning import Agreement, agreement, fine_tune
 from ptp_core.training.checkpoint import Checkpoint, save_again
 
@@ -50,7 +49,7 @@ def demonstrate(settings: Settings, checkpoint: Checkpoint) -> int:
     result of the steps made so far, too.
     """
     out = settings.out
-    _clear(out)
+    claim(out, "ptp demo-teleop", [RECORDINGS, TUNED, DATA, REPORT, LOG, RESULT])
     began = time.monotonic()
     status = record(
         out / RECORDINGS,
@@ -96,18 +95,6 @@ def demonstrate(settings: Settings, checkpoint: Checkpoint) -> int:
     write_atomically(out / RESULT, lambda path: path.write_text(text, encoding="utf-8"))
     _print(result, out)
     return 0 if done == settings.steps else 130
-
-
-def _clear(folder: Path) -> None:
-    """Make the folder, without what an earlier run left there."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name in (RECORDINGS, TUNED):
-            shutil.rmtree(folder / name, ignore_errors=True)
-        for name in (DATA, REPORT, LOG, RESULT):
-            (folder / name).unlink(missing_ok=True)
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be written ({error.strerror})") from error
 
 
 def _encoded(path: Path, checkpoint: Checkpoint) -> EncodedDataset:

@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeVar
 import yaml
 
 from ptp_core.config.training import TrainConfig
+from ptp_core.data import yaml_text
 from ptp_core.errors import ConfigError
 
 T = TypeVar("T")
@@ -37,7 +38,7 @@ def load_config(
 def read_yaml(path: Path) -> Any:
     """Values of a YAML file, {} for an empty one. Raises ConfigError that says what is wrong."""
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = yaml_text.read(path)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -23,12 +23,14 @@ from typing import Any
 import h5py
 import numpy as np
 
+from ptp_core.data import json_text
 from ptp_core.data.arrays import DatasetArrays
 from ptp_core.data.demo_file import (
     FORMAT,
     FORMAT_VERSION,
     check_version,
     demo_indices,
+    demo_lengths,
     describe_file,
     file_description,
     open_file,
@@ -280,9 +282,7 @@ class Dataset:
     def _lengths(self) -> list[int]:
         lengths = {}
         for path in set(self._paths.values()):
-            with open_file(path) as file:
-                for name, demo in file["data"].items():
-                    lengths[int(name.removeprefix("demo_"))] = int(demo.attrs["num_samples"])
+            lengths.update(demo_lengths(path))
         return [lengths[index] for index in self.indices]
 
 
@@ -302,7 +302,7 @@ def _locate(folder: Path) -> dict[int, Path]:
 
 def _manifest(path: Path) -> dict[str, Any]:
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
+        manifest = json_text.read(path)
         check_version(path, manifest["format"], manifest["format_version"])
         manifest["description"]
     except FileNotFoundError:

@@ -12,7 +12,9 @@ from typing import Any
 import h5py
 import numpy as np
 
+from ptp_core.data import json_text
 from ptp_core.data.files import write_atomically
+from ptp_core.data.hdf5_limits import check_hdf5
 from ptp_core.data.metadata import Channel, Metadata, cartesian_channels
 from ptp_core.data.trajectory import CAMERA, Trajectory
 from ptp_core.errors import DatasetError
@@ -24,6 +26,8 @@ READABLE = (1, 2)  # version 1: one camera, no proprioception, no targets, no se
 # HDF5 attributes hold no lists and dicts: these are stored as JSON.
 AS_JSON = ("target", "segments", "cameras", "action_channels", "proprioception_channels")
 OWN = {"num_samples", "content_sha256", *AS_JSON[2:]}  # attributes that are no metadata
+# h5py raises whatever HDF5 says of a damaged file; attributes and names may be of any kind.
+DAMAGED = (OSError, KeyError, RuntimeError, ValueError, TypeError, AttributeError)
 
 
 def write_file(path: Path, description: dict[str, Any], demos: Iterable[Trajectory]) -> None:
@@ -60,8 +64,8 @@ def file_description(path: Path) -> dict[str, Any]:
     """What a file says of the origin of its data."""
     with open_file(path) as file:
         try:
-            return json.loads(file.attrs["description"])
-        except (KeyError, ValueError, TypeError) as error:
+            return json_text.parse(file.attrs["description"])
+        except DAMAGED as error:
             raise DatasetError(f"{path}: not a data set ({error})") from error
 
 
@@ -109,7 +113,7 @@ def read_demo(file: h5py.File, path: Path, index: int) -> Trajectory:
         observations = dict(demo["obs"].items())
         if file.attrs["format_version"] == 1:
             images = {CAMERA: observations.pop("image")[()]}
-            scale = json.loads(file.attrs["description"]).get("action_scale")
+            scale = json_text.parse(file.attrs["description"]).get("action_scale")
             actions = cartesian_channels(**scale) if scale else ()
             channels = {"action": actions, "proprioception": ()}
         else:
@@ -132,7 +136,7 @@ def read_demo(file: h5py.File, path: Path, index: int) -> Trajectory:
             proprioception_channels=channels["proprioception"],
             observations={name: values[()] for name, values in observations.items()},
         )
-    except (OSError, KeyError, RuntimeError, TypeError, ValueError) as error:
+    except DAMAGED as error:
         raise DatasetError(
             f"{path}: trajectory {index} cannot be read ({error}); "
             "delete the file and make it again: ptp collect fills the gap"
@@ -152,7 +156,7 @@ def read_attributes(demo: h5py.Group) -> dict[str, Any]:
     attributes = {}
     for name, value in demo.attrs.items():
         value = value.item() if isinstance(value, np.generic) else value
-        attributes[name] = json.loads(value) if name in AS_JSON else value
+        attributes[name] = json_text.parse(value) if name in AS_JSON else value
     return attributes
 
 
@@ -179,10 +183,14 @@ def open_file(path: Path) -> h5py.File:
             "which fills the gap, or ptp import-bag"
         ) from error
     try:
+        check_hdf5(file)
         check_version(path, file.attrs.get("format"), file.attrs.get("format_version"))
     except DatasetError:
         file.close()
         raise
+    except DAMAGED as error:
+        file.close()
+        raise DatasetError(f"{path}: refused as a data set ({error})") from error
     return file
 
 
@@ -197,5 +205,16 @@ def check_version(path: Path, name: Any, version: Any) -> None:
 
 def demo_indices(path: Path) -> list[int]:
     """Indices of the trajectories in a file."""
+    return list(demo_lengths(path))
+
+
+def demo_lengths(path: Path) -> dict[int, int]:
+    """Steps of each trajectory in a file by its index, as its attributes say."""
     with open_file(path) as file:
-        return [int(name.removeprefix("demo_")) for name in file["data"]]
+        try:
+            return {
+                int(name.removeprefix("demo_")): int(demo.attrs["num_samples"])
+                for name, demo in file["data"].items()
+            }
+        except DAMAGED as error:
+            raise DatasetError(f"{path}: not a data set ({error})") from error

@@ -16,6 +16,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
+from ptp_core.data import json_text
 from ptp_core.data.arrays import DatasetArrays, split_count
 from ptp_core.data.files import write_atomically
 from ptp_core.data.metadata import Channel, Metadata
@@ -159,10 +160,10 @@ class EncodedDataset:
         try:
             tensors = load_file(path)
             with open(path, "rb") as file:
-                header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+                header = json_text.parse(file.read(int.from_bytes(file.read(8), "little")))
             attributes = header["__metadata__"]
             text = attributes.get("description")
-            described = {} if text is None else _described(json.loads(text), path)
+            described = {} if text is None else _described(json_text.parse(text), path)
             columns = {
                 name.removeprefix("column/"): tensors.pop(name)
                 for name in list(tensors)

@@ -6,14 +6,15 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ptp_core.data.budget import MOST
 from ptp_core.data.files import flush_folder, storage_error, write_atomically
+from ptp_core.data.npz import DAMAGED, open_npz
 from ptp_core.errors import CheckpointError, InputError
 from ptp_core.practice.online_learner import PracticeEpisode
 from ptp_core.practice.run_folder import (
@@ -110,13 +111,13 @@ class Epochs:
         for number in range(self.count):
             path = self._path(number) / EPISODES
             try:
-                with np.load(path) as arrays:
+                with open_npz(path, MOST) as arrays:
                     for index in sorted({name.split("/")[0] for name in arrays.files}):
                         fields = (f"{index}/{name}" for name in ("codes", "actions", "targets"))
                         yield PracticeEpisode(
                             *(arrays[name] if name in arrays.files else None for name in fields)
                         )
-            except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            except DAMAGED as error:
                 raise CheckpointError(f"{path}: damaged ({error}); practise anew") from error
 
     def metrics(self) -> list[dict[str, Any]]:

@@ -20,6 +20,8 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from ptp_core.agents.iql import IQL
+from ptp_core.data import json_text
+from ptp_core.data.budget import MOST_WEIGHTS, read_bytes
 from ptp_core.data.files import write_atomically
 from ptp_core.errors import CheckpointError
 from ptp_core.planners.base import Plan, PlanFeedback, Planner
@@ -79,9 +81,9 @@ def load_finetuned(path: Path, checkpoint: Checkpoint) -> FineTuned:
     other sizes, or has values that are not finite.
     """
     try:
-        content = path.read_bytes()
+        content = read_bytes(path, MOST_WEIGHTS)
         tensors = load(content)
-        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+        header = json_text.parse(content[8 : 8 + int.from_bytes(content[:8], "little")])
         metadata = header.get("__metadata__", {})
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror}); {AGAIN}") from error
@@ -106,7 +108,7 @@ def load_finetuned(path: Path, checkpoint: Checkpoint) -> FineTuned:
     try:
         library.take(plans)
         goals = torch.from_numpy(tensors["goals"])
-        figures = json.loads(metadata["figures"])
+        figures = json_text.parse(metadata["figures"])
     except (KeyError, ValueError) as error:
         raise CheckpointError(f"{path}: damaged ({error!r}); {AGAIN}") from error
     digest = hashlib.sha256(content).hexdigest()

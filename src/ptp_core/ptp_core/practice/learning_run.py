@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ptp_core.data import json_text
 from ptp_core.data.files import write_atomically
 from ptp_core.errors import CheckpointError
 from ptp_core.practice.live_weights import WeightsUpdate
@@ -122,7 +123,7 @@ class LearningRun:
         if not path.exists():
             return None
         try:
-            about = json.loads(path.read_text(encoding="utf-8"))
+            about = json_text.read(path)
             return {"session_id": str(about["session_id"]), "version": int(about["version"])}
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise CheckpointError(

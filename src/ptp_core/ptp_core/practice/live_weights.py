@@ -8,12 +8,24 @@ import threading
 from dataclasses import dataclass
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import nn
 
 from ptp_core.errors import CheckpointError
 from ptp_core.training.weights import serialise
+
+# Updates that a learner may be ahead of those in use: a node that begins late takes the newest. An
+# update from far beyond would keep every later one out.
+MOST_AHEAD = 10**6
+HEADER = 2**20  # bytes that an update may have beside its numbers
+
+
+class RefusedUpdate(CheckpointError):
+    """An update was refused; ``kind`` says for which of a few reasons."""
+
+    def __init__(self, kind: str, text: str) -> None:
+        super().__init__(text)
+        self.kind = kind
 
 
 @dataclass(frozen=True)
@@ -49,21 +61,38 @@ class LiveWeights:
     def stage(self, update: WeightsUpdate) -> bool:
         """Check an update and keep it for ``swap``; False for one that is not newer.
 
-        Raises CheckpointError for other latents, a wrong checksum, other names or shapes, and
-        values that are not finite.
+        Raises RefusedUpdate for other latents, a wrong checksum, other names, shapes or dtypes,
+        values that are not finite, and a version far beyond the one in use.
         """
         name = f"weights {update.version}"
+        if not 0 <= update.version <= self.version + MOST_AHEAD:
+            raise RefusedUpdate(
+                "version",
+                f"{name} are more than {MOST_AHEAD} updates from {self.version}, which is in use: "
+                "no learner is that far ahead",
+            )
         if update.encoder_id != self._encoder_id:
-            raise CheckpointError(
+            raise RefusedUpdate(
+                "encoder",
                 f"{name} read latents of encoder {update.encoder_id[:12] or '(unnamed)'}, not "
-                f"{self._encoder_id[:12]}: start learner and nodes with the same checkpoint"
+                f"{self._encoder_id[:12]}: start learner and nodes with the same checkpoint",
+            )
+        own = sum(t.numel() * t.element_size() for t in self._module.state_dict().values())
+        if len(update.content) > own + HEADER:
+            raise RefusedUpdate(
+                "size",
+                f"{name} have {len(update.content)} bytes, the checkpoint's have {own}: the "
+                "learner trains networks of another size",
             )
         if hashlib.sha256(update.content).hexdigest() != update.sha256:
-            raise CheckpointError(f"{name} were altered on the way (sha256)")
+            raise RefusedUpdate("checksum", f"{name} were altered on the way (sha256)")
         try:
             tensors = load(update.content)
-        except SafetensorError as error:
-            raise CheckpointError(f"{name} are no safetensors ({error})") from None
+        # A dtype that the library does not know is a KeyError, a tensor without numbers an error
+        # of torch; whatever it is, the update is refused.
+        except Exception as error:
+            reason = " ".join(str(error).split())[:200]
+            raise RefusedUpdate("format", f"{name} are no safetensors ({reason})") from None
         self._check(name, tensors)
         with self._lock:
             newest = self._staged[0] if self._staged else self.version
@@ -88,15 +117,23 @@ class LiveWeights:
     def _check(self, name: str, tensors: dict[str, torch.Tensor]) -> None:
         own = self._module.state_dict()
         if odd := sorted(own.keys() ^ tensors.keys()):
-            raise CheckpointError(
-                f"{name} have other tensors than the checkpoint, {odd[0]} for one: "
-                "the learner trains networks of another size"
+            raise RefusedUpdate(
+                "names",
+                f"{name} have other tensors than the checkpoint, {odd[0][:100]} for one: "
+                "the learner trains networks of another size",
             )
         for key, tensor in tensors.items():
             if tensor.shape != own[key].shape:
-                raise CheckpointError(
+                raise RefusedUpdate(
+                    "shape",
                     f"{name}: {key} has shape {tuple(tensor.shape)}, the checkpoint's has "
-                    f"{tuple(own[key].shape)}: the learner trains networks of another size"
+                    f"{tuple(own[key].shape)}: the learner trains networks of another size",
+                )
+            # Copied as it is: a float64 of 1e300 would become infinite on the way.
+            if tensor.dtype != own[key].dtype:
+                raise RefusedUpdate(
+                    "dtype",
+                    f"{name}: {key} is {tensor.dtype}, the checkpoint's is {own[key].dtype}",
                 )
             if not torch.isfinite(tensor).all():
-                raise CheckpointError(f"{name}: {key} has values that are not finite")
+                raise RefusedUpdate("values", f"{name}: {key} has values that are not finite")

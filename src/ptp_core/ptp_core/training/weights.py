@@ -6,7 +6,9 @@ The manifest names format, version and encoder, and has the sha256 of every file
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import itertools
 import json
 import os
 import shutil
@@ -20,6 +22,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import nn
 
+from ptp_core.data import json_text
+from ptp_core.data.budget import MOST_WEIGHTS, OverBudget, read_bytes
 from ptp_core.errors import CheckpointError
 
 Precision = Literal["float32", "float16"]
@@ -41,12 +45,18 @@ class WeightsFormat:
     ) -> None:
         """Write the parts' ``contents`` and a manifest with ``fields`` atomically.
 
-        An existing folder is replaced; after a kill either the old or the new one is there.
+        An existing folder of weights is replaced; after a kill either the old or the new one is
+        there. Raises CheckpointError where the folder holds something else.
         """
+        previous = _previous(folder)
+        for there in (folder, previous):
+            if there.exists() and not self._is_ours(there):
+                raise CheckpointError(
+                    f"{there} exists and holds no {self.noun}: name another folder, or move it "
+                    "away"
+                )
         folder.parent.mkdir(parents=True, exist_ok=True)
-        partial = folder.with_name(f"{folder.name}.{os.getpid()}.partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir()
+        partial = _new_folder(folder)
         files = {}
         for part, content in contents.items():
             digest = hashlib.sha256(content).hexdigest()
@@ -60,7 +70,6 @@ class WeightsFormat:
             **fields,
         }
         _write_synced(partial / self.manifest, (json.dumps(manifest, indent=2) + "\n").encode())
-        previous = _previous(folder)
         if folder.exists():
             shutil.rmtree(previous, ignore_errors=True)
             os.rename(folder, previous)
@@ -76,7 +85,7 @@ class WeightsFormat:
             folder = _previous(folder)
         path = folder / self.manifest
         try:
-            manifest = json.loads(path.read_text(encoding="utf-8"))
+            manifest = json_text.read(path)
         except FileNotFoundError:
             raise CheckpointError(
                 f"{folder}: no {self.noun} ({self.manifest} is missing); "
@@ -105,7 +114,9 @@ class WeightsFormat:
         """Verify a part and put it into ``module``, as float32. Raises CheckpointError."""
         path = folder / f"{part}.safetensors"
         try:
-            content = path.read_bytes()
+            content = read_bytes(path, MOST_WEIGHTS)
+        except OverBudget as error:
+            raise CheckpointError(f"{path}: refused as weights ({error})") from error
         except OSError as error:
             raise CheckpointError(
                 f"{path}: cannot be read ({error.strerror}); {self._again}"
@@ -130,6 +141,12 @@ class WeightsFormat:
         except (SafetensorError, RuntimeError) as error:
             reason = " ".join(str(error).split())[:200]
             raise CheckpointError(f"{path}: does not fit its configuration ({reason})") from error
+
+    def _is_ours(self, folder: Path) -> bool:
+        """Whether it may be replaced: weights, whole or damaged, or nothing at all."""
+        return folder.is_dir() and (
+            (folder / self.manifest).is_file() or not any(folder.iterdir())
+        )
 
     @property
     def _again(self) -> str:
@@ -156,13 +173,23 @@ def round_to(module: nn.Module, precision: str) -> None:
 def _encoder_id(content: bytes) -> str:
     size = int.from_bytes(content[:8], "little")
     try:
-        return json.loads(content[8 : 8 + size]).get("__metadata__", {}).get("encoder_id", "")
+        return json_text.parse(content[8 : 8 + size]).get("__metadata__", {}).get("encoder_id", "")
     except ValueError:
         return ""
 
 
 def _previous(folder: Path) -> Path:
     return folder.with_name(f"{folder.name}.previous")
+
+
+def _new_folder(folder: Path) -> Path:
+    """A folder beside it that nobody has, to be renamed."""
+    for number in itertools.count():
+        partial = folder.with_name(f"{folder.name}.{os.getpid()}.{number}.partial")
+        with contextlib.suppress(FileExistsError):  # of a process that was killed
+            partial.mkdir()
+            return partial
+    raise AssertionError
 
 
 def _write_synced(path: Path, content: bytes) -> None:

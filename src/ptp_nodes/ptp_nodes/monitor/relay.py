@@ -9,11 +9,15 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import re
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import quote
 
+# Names of this machine. Another one in the Host header is of a page from elsewhere whose name was
+# made to lead here (DNS rebinding): the browser would let that page read the answers.
+OURS = ("127.0.0.1", "localhost", "[::1]")
 PASSED_ON = ("Content-Type", "Content-Encoding", "Cache-Control", "ETag")
 
 
@@ -49,6 +53,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Pass the viewer's answer on; the bare address leads to the data."""
+        name = re.sub(r":\d*$", "", self.headers.get("Host", ""))
+        if name.lower() not in OURS:
+            self.send_error(403, "This page is for this machine: open it as 127.0.0.1")
+            return
         if self.path == "/":
             self.send_response(302)
             self.send_header("Location", self.start)

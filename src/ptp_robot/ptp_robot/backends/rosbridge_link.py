@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import json
 import socket
 import struct
 import threading
@@ -20,6 +19,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ptp_core.data import json_text
 from ptp_robot.backends.base import BackendError
 from ptp_robot.backends.sawyer_topics import TIME_SERVICE, AllowList
 
@@ -30,6 +30,7 @@ PING_AFTER = 0.5  # s between pings
 PING_PATIENCE = 1.0  # s without its answer until the connection is dropped
 GOODBYE = 1.0  # s that closing may take
 LINGER = struct.pack("ii", 1, 0)  # closing throws away what is not sent yet
+LONGEST = 2**20  # bytes of a message; those of the robot have some thousand
 NO_LINGER = struct.pack("ii", 0, 0)
 
 Heard = Callable[[int, str, Mapping[str, Any]], None]
@@ -230,7 +231,7 @@ class RosbridgeLink:
     def _receive(self, protocol: Any, message: Mapping[str, Any]) -> None:
         if message.get("op") == "status":
             if message.get("level") in ("error", "warning"):
-                self._complain(f"rosbridge says: {message.get('msg')}")
+                self._complain(f"rosbridge says: {str(message.get('msg'))[:200]}")
             return
         with self._lock:
             connection = self._connections if protocol is self._protocol else None
@@ -244,7 +245,14 @@ def _protocol(base: type, receive: Callable[[Any, Mapping[str, Any]], None]) -> 
 
     class Protocol(base):
         def on_message(self, payload: bytes) -> None:
-            message = json.loads(payload)
+            try:
+                message = json_text.parse(payload, LONGEST)
+                if not isinstance(message, dict):
+                    raise ValueError("no object")
+            except ValueError as error:  # UnicodeDecodeError is one
+                problem = f"a message that cannot be read ({str(error)[:200]})"
+                receive(self, {"op": "status", "level": "error", "msg": problem})
+                return
             if message.get("op") in ("publish", "status"):
                 receive(self, message)
             else:

@@ -11,11 +11,15 @@ from typing import Any
 
 import numpy as np
 
+from ptp_core.data import json_text
+
 __all__ = [
     *("POSITION_MODE", "VELOCITY_MODE", "BadMessage", "JointLimits", "RobotState"),
     *("acknowledged", "gripper_command", "joint_command", "joints_of", "limits_of"),
     *("ros_time", "seconds_of", "signals_of", "wrench_of"),
 ]
+
+LONGEST = 10_000  # characters of a signal's data
 
 # intera_core_msgs/JointCommand
 POSITION_MODE = 1
@@ -201,7 +205,7 @@ def signals_of(message: Mapping[str, Any]) -> dict[str, Any]:
     signals = {}
     try:
         for signal in message["signals"]:
-            data = json.loads(signal["data"])
+            data = json_text.parse(signal["data"], LONGEST)
             signals[signal["name"]] = data[0] if isinstance(data, list) and data else None
     except (TypeError, KeyError, ValueError) as error:
         raise BadMessage("gripper state cannot be read") from error

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections import deque
@@ -15,6 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ptp_core.data import json_text
 from ptp_description import sawyer_urdf_path
 from ptp_robot.backends import sawyer_topics as topics
 from ptp_robot.backends.sawyer_gripper import STROKE
@@ -309,7 +309,7 @@ class FakeIntera:
     def _obey_gripper(self, command: dict[str, Any]) -> None:
         if command["time"] not in self._taken:
             self._taken.append(command["time"])
-            signals = json.loads(command["args"])["signals"]
+            signals = json_text.parse(command["args"])["signals"]
             if "position_m" in signals and self._calibrated:
                 wanted = float(signals["position_m"]["data"][0])
                 self._wanted = min(max(wanted, 0.0), STROKE)

@@ -15,10 +15,14 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from typing import Any
+from urllib.parse import urlsplit
+
+from ptp_core.data import json_text
 
 __all__ = ["FakeRosbridge"]
 
 PATIENCE = 5.0  # s for the server's thread to do what it is told
+OURS = ("127.0.0.1", "localhost", "::1")  # whose pages may connect
 KEPT = 10_000  # publications that are remembered
 
 
@@ -192,6 +196,7 @@ class FakeRosbridge:
 
 def _protocol(bridge: FakeRosbridge) -> type:
     from autobahn.asyncio.websocket import WebSocketServerProtocol
+    from autobahn.websocket.types import ConnectionDeny
 
     class Client(WebSocketServerProtocol):
         """One connection."""
@@ -199,6 +204,12 @@ def _protocol(bridge: FakeRosbridge) -> type:
         def __init__(self) -> None:
             super().__init__()
             self.topics: set[str] = set()
+
+        def onConnect(self, request: Any) -> None:  # noqa: N802
+            # A browser says which page asks; robots and their programs are no pages.
+            origin = request.headers.get("origin")
+            if origin is not None and urlsplit(origin).hostname not in OURS:
+                raise ConnectionDeny(403, "pages of other machines may not drive the arm")
 
         def onOpen(self) -> None:  # noqa: N802 (autobahn's name)
             bridge.connections += 1
@@ -209,7 +220,7 @@ def _protocol(bridge: FakeRosbridge) -> type:
 
         def onMessage(self, payload: bytes, binary: bool) -> None:  # noqa: N802
             try:
-                message = json.loads(payload)
+                message = json_text.parse(payload)
                 if not isinstance(message, dict):
                     raise ValueError("not an object")
             except ValueError as error:

@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import sqlite3
+import struct
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -10,13 +13,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
+import zstandard
 from mcap.records import Channel, Message, Metadata, Schema
 from mcap.stream_reader import StreamReader
 from rosbags.highlevel import AnyReader, AnyReaderError
 from rosbags.rosbag2 import ReaderError
 from rosbags.typesys import Stores, get_typestore
 
+from ptp_core.data import yaml_text
 from ptp_core.data.episodes.assemble import assemble
+from ptp_core.data.episodes.bag_budget import check_bag, check_mcap
 from ptp_core.data.episodes.bag_writer import BAG_FILE, FOOTER, HEADER, METADATA_FILE, Topic
 from ptp_core.data.episodes.definitions import PACKAGE, Definitions
 from ptp_core.data.episodes.episode import (
@@ -28,7 +34,18 @@ from ptp_core.data.episodes.episode import (
     make_row,
 )
 from ptp_core.data.episodes.store import Entry, Session
-from ptp_core.errors import EpisodeError
+from ptp_core.errors import EpisodeError, PtpError
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+# What the layers below raise for a bag that is damaged after its beginning.
+DAMAGED = (
+    *(AnyReaderError, ReaderError, zstandard.ZstdError, zstd.ZstdError, RuntimeError),
+    *(EOFError, struct.error, sqlite3.Error, UnicodeDecodeError),
+)
 
 
 class Record(NamedTuple):
@@ -46,6 +63,7 @@ def open_bag(path: Path) -> Iterator[AnyReader]:
     Types come from the definitions in the bag, the standard ones of Jazzy where it has none.
     Raises EpisodeError where nothing can be read.
     """
+    check_bag(path)
     with ExitStack() as stack:
         try:
             store = get_typestore(Stores.ROS2_JAZZY)
@@ -54,7 +72,7 @@ def open_bag(path: Path) -> Iterator[AnyReader]:
             raise _unreadable(path, error) from None
         try:
             yield reader
-        except (AnyReaderError, ReaderError) as error:
+        except DAMAGED as error:
             raise _unreadable(path, error) from None
 
 
@@ -68,8 +86,8 @@ def _unreadable(path: Path, error: Exception) -> EpisodeError:
 def custom_data(folder: Path) -> dict[str, str]:
     """What a bag of ours was asked for, from its metadata.yaml; empty for other bags."""
     try:
-        text = (folder / METADATA_FILE).read_text(encoding="utf-8")
-        found = yaml.safe_load(text)["rosbag2_bagfile_information"].get("custom_data")
+        found = yaml_text.read(folder / METADATA_FILE)
+        found = found["rosbag2_bagfile_information"].get("custom_data")
     except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError):
         return {}
     return found if isinstance(found, dict) and "episode_id" in found else {}
@@ -90,10 +108,15 @@ def check_definitions(reader: AnyReader, definitions: Definitions, where: Path) 
 def read_rows(reader: AnyReader) -> Iterator[Row]:
     """Rows of everything that an episode is put together from."""
     wanted = [c for c in reader.connections if c.msgtype in ROW_KINDS]
-    for connection, _, data in reader.messages(wanted):
-        row = make_row(connection.msgtype, reader.deserialize(data, connection.msgtype))
-        if row is not None:
-            yield row
+    try:
+        for connection, _, data in reader.messages(wanted):
+            row = make_row(connection.msgtype, reader.deserialize(data, connection.msgtype))
+            if row is not None:
+                yield row
+    except PtpError:
+        raise
+    except Exception as error:  # chunks and messages that are damaged: each layer has its own
+        raise _unreadable(reader.paths[0], error) from error
 
 
 def read_episode(folder: Path, definitions: Definitions) -> Episode:
@@ -126,6 +149,7 @@ class Salvage:
 
     def __iter__(self) -> Iterator[Record]:
         """Yield the messages; EpisodeError where a type was recorded with another definition."""
+        check_mcap(self.path)
         try:
             with open(self.path, "rb") as file:
                 for record in StreamReader(file, validate_crcs=True).records:
@@ -149,7 +173,7 @@ class Salvage:
                     f"{self.path}: {kind} was recorded with another definition than the one that "
                     "is installed: repair it with the version that session.json names"
                 )
-            qos = yaml.safe_load(record.metadata["offered_qos_profiles"])[0]
+            qos = yaml_text.parse(record.metadata["offered_qos_profiles"])[0]
             self._topics[record.id] = replace(
                 Topic(record.topic, kind),
                 latched=qos["durability"] == "transient_local",

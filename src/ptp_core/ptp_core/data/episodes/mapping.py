@@ -12,6 +12,7 @@ import yaml
 
 from ptp_core.config.checks import require
 from ptp_core.config.loading import from_dict
+from ptp_core.data import yaml_text
 from ptp_core.errors import ConfigError
 
 
@@ -89,7 +90,7 @@ class BagMapping:
 def load_mapping(path: Path) -> BagMapping:
     """Read a mapping from YAML; ConfigError names a mistake and the nearest key."""
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = yaml_text.read(path)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:

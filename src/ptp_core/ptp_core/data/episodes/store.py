@@ -24,6 +24,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from ptp_core.data import json_text
 from ptp_core.data.episodes.audit import AUDIT_FILE
 from ptp_core.data.episodes.episode import LABELS
 from ptp_core.data.files import flush_folder, write_atomically
@@ -97,8 +98,11 @@ class Session:
         if create is not None and not path.exists():
             self._create(path, create)
         content = read_json(path, "no session of recorded episodes")
-        self.session_id: str = content["session_id"]
-        self.versions: dict[str, str] = content["versions"]
+        try:
+            self.session_id: str = content["session_id"]
+            self.versions: dict[str, str] = content["versions"]
+        except KeyError as error:
+            raise EpisodeError(f"{path}: damaged (no {error})") from None
         try:
             for name in (self.episodes, self.recording):
                 name.mkdir(exist_ok=True)
@@ -258,7 +262,7 @@ def _write(path: Path, content: dict[str, Any]) -> None:
 def read_json(path: Path, missing: str) -> dict[str, Any]:
     """Content of one of our JSON files; EpisodeError when absent, damaged or of another format."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json_text.read(path)
         version = content["format_version"]
     except FileNotFoundError:
         raise EpisodeError(f"{path.parent}: {missing} ({path.name} is missing)") from None

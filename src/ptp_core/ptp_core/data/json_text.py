@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""JSON from others: read with bounds on length, depth and numbers, and refused in one way.
+
+Python's parser gives up on hostile text in several ways: RecursionError for a deep one, ValueError
+or OverflowError for a number of hundreds of digits. `parse` has one, ValueError.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ptp_core.data.budget import read_bytes
+
+LONGEST = 64 * 2**20  # bytes
+DEEPEST = 32  # levels; ours have up to 8
+
+
+def parse(text: str | bytes, longest: int = LONGEST) -> Any:
+    """The value of a JSON text. Raises ValueError for everything that is wrong with it.
+
+    ``longest``: most characters of a text, or bytes. An integer that no float holds is refused.
+    """
+    if len(text) > longest:
+        raise ValueError(f"{len(text)} characters of JSON, at most {longest} are read")
+    try:
+        value = json.loads(text, parse_int=_integer)
+    except RecursionError:
+        raise ValueError(f"JSON of more than {DEEPEST} levels") from None
+    _check_depth(value)
+    return value
+
+
+def read(path: Path, longest: int = LONGEST) -> Any:
+    """The value of a JSON file (UTF-8). Raises OSError, and ValueError as `parse` does."""
+    return parse(read_bytes(path, longest).decode("utf-8"), longest)
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > 300:  # 1e308 is the largest float
+        raise ValueError(f"a number of {len(digits)} digits")
+    return int(digits)
+
+
+def _check_depth(value: Any) -> None:
+    level = [value]
+    for _ in range(DEEPEST):
+        inner: list[Any] = []
+        for item in level:
+            if isinstance(item, dict):
+                inner.extend(item.values())
+            elif isinstance(item, list):
+                inner.extend(item)
+        if not inner:
+            return
+        level = inner
+    if any(isinstance(item, (dict, list)) for item in level):
+        raise ValueError(f"JSON of more than {DEEPEST} levels")

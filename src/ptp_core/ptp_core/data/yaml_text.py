@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""YAML from others: plain values, bounded, without aliases.
+
+A few lines of aliases of aliases stand for billions of values ("billion laughs"); nothing of ours
+needs them.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ptp_core.data.budget import MIB, read_bytes
+
+LONGEST = MIB  # bytes
+
+
+class _Loader(yaml.SafeLoader):
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            event = self.peek_event()
+            raise yaml.YAMLError(f"an alias, *{event.anchor}: write the values out")
+        return super().compose_node(parent, index)
+
+
+def parse(text: str) -> Any:
+    """The values of a YAML text. Raises yaml.YAMLError for everything that is wrong with it."""
+    if len(text) > LONGEST:
+        raise yaml.YAMLError(f"{len(text)} characters, at most {LONGEST} are read")
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except RecursionError:
+        raise yaml.YAMLError("too many levels") from None
+    # Dates that no calendar has, numbers of 5,000 digits, keys that are no keys.
+    except (ValueError, TypeError, OverflowError, AttributeError) as error:
+        raise yaml.YAMLError(str(error)) from error
+
+
+def read(path: Path) -> Any:
+    """The values of a YAML file (UTF-8). Raises OSError, UnicodeDecodeError, yaml.YAMLError."""
+    try:
+        content = read_bytes(path, LONGEST)
+    except ValueError as error:
+        raise yaml.YAMLError(str(error)) from error
+    return parse(content.decode("utf-8"))

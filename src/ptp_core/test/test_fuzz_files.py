@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Mutations of real files: each reader reads them or refuses them with one of our errors.
+
+`PTP_FUZZ_SECONDS=600 python -m pytest src/ptp_core/test/test_fuzz_files.py` goes on for 600 s with
+each reader. A content that one failed on belongs into fuzz_finds/, as READER_WHAT.
+"""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from ptp_core.config import BaselinesConfig, to_dict
+from ptp_core.config.loading import load_config
+from ptp_core.data import json_text, yaml_text
+from ptp_core.data.dataset import Dataset
+from ptp_core.data.demo_file import write_file
+from ptp_core.data.encoded import EncodedDataset
+from ptp_core.data.episodes.bag_reader import Salvage, open_bag, read_episode
+from ptp_core.data.episodes.bag_writer import BAG_FILE, METADATA_FILE
+from ptp_core.data.episodes.episode import EpisodeInfo
+from ptp_core.data.episodes.mapping import load_mapping
+from ptp_core.data.episodes.recording import Recording
+from ptp_core.data.episodes.store import Session
+from ptp_core.data.episodes.testing import STEP_RECORD, TOPICS
+from ptp_core.data.npz import DAMAGED, open_npz
+from ptp_core.data.picture_size import check_picture_size
+from ptp_core.data.trajectory import Trajectory
+from ptp_core.fuzzing import SECONDS, fuzz, mutated
+from ptp_core.planners.plan_library import PlanLibrary
+from ptp_core.practice.finetuned import load_finetuned
+from ptp_core.practice.run_folder import read_run
+from ptp_core.testing import tiny_checkpoint, tiny_finetuned
+from ptp_core.training.checkpoint import load_checkpoint
+
+FINDS = Path(__file__).parent / "fuzz_finds"
+ROOT = Path(__file__).resolve().parents[3]
+INFO = EpisodeInfo(episode_id="e", task="A", rotation=0.2)
+YAML = (yaml.YAMLError, UnicodeDecodeError)
+
+pytestmark = pytest.mark.timeout(60 + 4 * float(os.environ.get(SECONDS, 0)))
+
+
+def put(path, then):
+    """A reader of contents from one of files."""
+
+    def read(content):
+        path.write_bytes(content)
+        return then(path)
+
+    return read
+
+
+@pytest.fixture(scope="module")
+def bag(senders, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("bags") / "bag"
+    recording = Recording(folder, INFO, senders.definitions, TOPICS, STEP_RECORD)
+    for time, (topic, data) in enumerate(senders.episode(4)):
+        recording.add(topic, data, 10**18 + time * 10**7)
+    recording.finish("judged", {})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("checkpoint") / "tiny"
+    tiny_checkpoint(folder)
+    return folder
+
+
+@pytest.mark.parametrize("part", [BAG_FILE, METADATA_FILE])
+def test_bags(bag, tmp_path, part):
+    for path in bag.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+
+    def then(path):
+        with open_bag(tmp_path) as reader:
+            return sum(len(data) for _, _, data in reader.messages())
+
+    fuzz(put(tmp_path / part, then), [(bag / part).read_bytes()], FINDS, "bag")
+
+
+def test_episodes_of_bags(bag, senders, tmp_path):
+    for path in bag.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    read = put(tmp_path / BAG_FILE, lambda path: read_episode(tmp_path, senders.definitions))
+    fuzz(read, [(bag / BAG_FILE).read_bytes()], FINDS, "episode")
+
+
+def test_what_is_left_of_a_bag(bag, senders, tmp_path):
+    read = put(tmp_path / BAG_FILE, lambda path: list(Salvage(tmp_path, senders.definitions)))
+    fuzz(read, [(bag / BAG_FILE).read_bytes()], FINDS, "salvage")
+
+
+def test_demonstrations(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (3, 48, 48, 3), np.uint8)
+    demo = Trajectory(0, images, np.zeros((3, 5), np.float32), np.zeros(3, np.float32), {"a": 1})
+    write_file(tmp_path / "real", {"env": "toy"}, [demo])
+    read = put(tmp_path / "demos.hdf5", lambda path: list(Dataset(path)))
+    fuzz(read, [(tmp_path / "real").read_bytes()], FINDS, "demos")
+
+
+def test_encoded_data_sets(tmp_path):
+    codes, actions = np.zeros((4, 144), np.uint16), np.zeros((4, 5), np.float32)
+    EncodedDataset(codes, actions, np.array([4]), "e" * 64).save(tmp_path / "real")
+    read = put(tmp_path / "encoded.safetensors", EncodedDataset.load)
+    fuzz(read, [(tmp_path / "real").read_bytes()], FINDS, "encoded")
+
+
+def test_npz_files(tmp_path):
+    np.savez_compressed(tmp_path / "a.npz", image=np.zeros((48, 48, 3), np.uint8), n=3)
+    np.savez(tmp_path / "b.npz", codes=np.arange(144), text=np.array("{}"))
+
+    def then(path):
+        with open_npz(path) as arrays:
+            return [arrays[name] for name in arrays.files]
+
+    contents = [(tmp_path / name).read_bytes() for name in ("a.npz", "b.npz")]
+    fuzz(put(tmp_path / "c.npz", then), contents, FINDS, "npz", DAMAGED)
+
+
+@pytest.mark.parametrize("part", ["manifest.json", "iql.safetensors", "vqvae.safetensors"])
+def test_checkpoints(checkpoint, tmp_path, part):
+    for path in checkpoint.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    read = put(tmp_path / part, lambda path: load_checkpoint(tmp_path))
+    fuzz(read, [(checkpoint / part).read_bytes()], FINDS, "checkpoint")
+
+
+def test_fine_tuned_policies(checkpoint, tmp_path):
+    base = load_checkpoint(checkpoint)
+    tiny_finetuned(tmp_path / "real" / "A.safetensors", base, torch.zeros(720), 0.1)
+    read = put(tmp_path / "A.safetensors", lambda path: load_finetuned(path, base))
+    fuzz(read, [(tmp_path / "real" / "A.safetensors").read_bytes()], FINDS, "finetuned")
+
+
+def test_plan_libraries(tmp_path):
+    library = PlanLibrary("e" * 64)
+    real = {"000000/ends": np.zeros((2, 720), np.float32), "000000/record": np.zeros(3)}
+    real |= {"000000/codes": np.zeros((8, 144), np.uint16)}
+    real |= {"000000/latents": np.zeros((8, 720), np.float32)}
+    library.take(real)
+    library.plans[0].trials = 1
+    library.save(tmp_path / "real")
+    read = put(tmp_path / "plans", lambda path: PlanLibrary("e" * 64).load(path))
+    fuzz(read, [(tmp_path / "real").read_bytes()], FINDS, "plans")
+
+
+def test_settings(tmp_path):
+    contents = [path.read_bytes() for path in sorted((ROOT / "config" / "train").glob("*.yaml"))]
+    for kind, name in ((None, "paper"), (BaselinesConfig, "baselines")):
+        given = {} if kind is None else {"cls": kind}
+        read = put(tmp_path / "a.yaml", lambda path, given=given: load_config(path, **given))
+        fuzz(read, contents, FINDS, f"settings {name}")
+    mapping = (ROOT / "config" / "import" / "example.yaml").read_bytes()
+    fuzz(put(tmp_path / "b.yaml", load_mapping), [mapping], FINDS, "mapping")
+    fuzz(put(tmp_path / "c.yaml", yaml_text.read), contents, FINDS, "yaml", YAML)
+
+
+def test_runs(tmp_path):
+    real = ROOT / "docs" / "results" / "runs" / "B_seed_0"
+    for name in ("settings.json", "result.json"):
+        for path in real.glob("*.json"):
+            (tmp_path / path.name).write_bytes(path.read_bytes())
+        read = put(tmp_path / name, lambda path: read_run(tmp_path))
+        fuzz(read, [(real / name).read_bytes()], FINDS, f"run {name}")
+    contents = [(real / "settings.json").read_bytes()]
+    fuzz(json_text.parse, contents, FINDS, "json", (ValueError,))
+
+
+def test_sessions(bag, senders, tmp_path):
+    session = Session(tmp_path / "session", create={"ptp": "0.1"})
+    for path in sorted(session.folder.glob("*.json")):
+        real = path.read_bytes()
+        read = put(path, lambda path: Session(tmp_path / "session").entries())
+        fuzz(read, [real], FINDS, f"session {path.stem}")
+        path.write_bytes(real)
+
+
+def test_pictures():
+    import cv2
+
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
+    contents = [cv2.imencode(kind, pixels)[1].tobytes() for kind in (".png", ".jpg")]
+    fuzz(check_picture_size, contents, FINDS, "picture", (ValueError,))
+
+
+def test_mutations_are_many_and_the_same_everywhere():
+    content = yaml.safe_dump(to_dict(INFO)).encode() * 3
+    made = [mutated(content, np.random.default_rng(seed)) for seed in range(100)]
+    assert len(set(made)) > 90
+    assert made == [mutated(content, np.random.default_rng(seed)) for seed in range(100)]
+
+
+def test_a_reader_that_fails_is_found_out(tmp_path):
+    def read(content):
+        return content.decode()
+
+    with pytest.raises(AssertionError, match=r"trial .* UnicodeDecodeError"):
+        fuzz(read, ["ä".encode() * 20], tmp_path, "text")
+
+    def greedy(content):
+        return bytearray(2**31)
+
+    with pytest.raises(AssertionError, match="MemoryError"):
+        fuzz(greedy, [b"a"], tmp_path, "greedy")
+
+
+def test_a_find_is_tried_again(tmp_path):
+    (tmp_path / "text_find").write_bytes(b"\xff")
+    with pytest.raises(AssertionError, match="text_find: UnicodeDecodeError"):
+        fuzz(lambda content: content.decode(), [b"a"], tmp_path, "text")
