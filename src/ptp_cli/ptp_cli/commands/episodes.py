@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from pathlib import Path
 
 LABELS = ("success", "failure", "unlabelled")
 
@@ -40,9 +41,25 @@ def add_parser(subparsers) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Do the action; return the exit status."""
-    from ptp_core.data.episodes.store import Session
+    from ptp_core.data.episodes.store import SESSION_FILE, Session
 
-    return _ACTIONS[args.action](Session(args.folder), args)
+    folder = Path(args.folder).expanduser()
+    if not (folder / SESSION_FILE).is_file():
+        _check_plain(folder)
+    return _ACTIONS[args.action](Session(folder), args)
+
+
+def _check_plain(folder: Path) -> None:
+    """Raise EpisodeError where the folder holds bags of others: their own tools mend them."""
+    from ptp_core.data.episodes.sources import find_sources
+    from ptp_core.data.episodes.unreadable import storage_files
+    from ptp_core.errors import EpisodeError
+
+    if folder.is_dir() and any(storage_files(source.path) for source in find_sources([folder])):
+        raise EpisodeError(
+            f"{folder}: bags, but no session of our recorder; plain bags are mended by `ros2 bag "
+            "reindex` or `mcap recover`: `ptp import-bag` says which of them, bag by bag"
+        )
 
 
 def _list(session, args: argparse.Namespace) -> int:

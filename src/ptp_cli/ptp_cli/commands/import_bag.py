@@ -43,8 +43,9 @@ def run(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from ptp_core.data.episodes.candidate import Selection
-    from ptp_core.data.episodes.import_bags import find_sources, import_bags, report_lines
+    from ptp_core.data.episodes.import_bags import import_bags, report_lines
     from ptp_core.data.episodes.mapping import load_mapping
+    from ptp_core.data.episodes.sources import find_sources
 
     mapping = load_mapping(Path(args.mapping)) if args.mapping else None
     summary = import_bags(
@@ -78,7 +79,8 @@ def picture_of(crop: int, offset: tuple[int, ...]):
         if hasattr(message, "encoding"):
             pixels = image_to_array(message)
         else:
-            pixels = cv2.imdecode(np.asarray(message.data), cv2.IMREAD_COLOR)
+            data = np.asarray(message.data)
+            pixels = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
             if pixels is None:
                 raise InputError("a compressed picture cannot be read: it must be JPEG or PNG")
             pixels = np.ascontiguousarray(pixels[:, :, ::-1])

@@ -18,7 +18,8 @@ from ptp_cli.bench.machine import git_commit, machine
 from ptp_cli.teleop_demo.record import record
 from ptp_core.data.dataset import Dataset
 from ptp_core.data.encoded import EncodedDataset, encode_dataset
-from ptp_core.data.episodes.import_bags import find_sources, import_bags, report_lines
+from ptp_core.data.episodes.import_bags import import_bags, report_lines
+from ptp_core.data.episodes.sources import find_sources
 from ptp_core.data.files import write_atomically
 from ptp_core.errors import InputError
 from ptp_core.practice.fine_tuning import Agreement, agreement, fine_tune
