@@ -57,7 +57,7 @@ def _check_plain(folder: Path) -> None:
 
     if folder.is_dir() and any(storage_files(source.path) for source in find_sources([folder])):
         raise EpisodeError(
-            f"{folder}: bags, but no session of our recorder; plain bags are mended by `ros2 bag "
+            f"{folder}: no session of recorded episodes, but bags; plain ones are mended by `ros2 bag "
             "reindex` or `mcap recover`: `ptp import-bag` says which of them, bag by bag"
         )
 
