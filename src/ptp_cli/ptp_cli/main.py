@@ -12,6 +12,7 @@ import os
 import pkgutil
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from ptp_cli import __version__, commands
 from ptp_core.errors import PtpError
@@ -66,6 +67,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # The user's own modules, for --env module:factory, come last: they shadow nothing.
     sys.path.append(os.getcwd())
     args = make_parser().parse_args(arguments)
+    for name, value in vars(args).items():  # a shell leaves the ~ of --out=~/runs to us
+        if isinstance(value, Path):
+            setattr(args, name, value.expanduser())
     try:
         status = args.run(args)
         sys.stdout.flush()
@@ -80,3 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # The reader of a pipe, for example `head`, has gone; the exit of Python must not complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"ptp {args.command}: {where}{error.strerror or error}", file=sys.stderr)
+        return 2

@@ -57,8 +57,8 @@ def _check_plain(folder: Path) -> None:
 
     if folder.is_dir() and any(storage_files(source.path) for source in find_sources([folder])):
         raise EpisodeError(
-            f"{folder}: no session of recorded episodes, but bags; plain ones are mended by `ros2 bag "
-            "reindex` or `mcap recover`: `ptp import-bag` says which of them, bag by bag"
+            f"{folder}: no session of recorded episodes, but bags; plain ones are mended by "
+            "`ros2 bag reindex` or `mcap recover`: `ptp import-bag` says which, bag by bag"
         )
 
 
@@ -108,17 +108,16 @@ def _drop(session, args: argparse.Namespace) -> int:
 
 
 def _repair(session, args: argparse.Namespace) -> int:
-    from tqdm import tqdm
-
     from ptp_core.data.episodes.definitions import Definitions
     from ptp_core.data.episodes.repair import repair
+    from ptp_core.progress import Bar
 
     found = session.unfinished()
     if not found:
         print("nothing to repair")
         return 0
     lines, left = [], 0
-    with tqdm(total=len(found), unit="recording", desc="repair") as bar:
+    with Bar(total=len(found), unit="recording", desc="repair") as bar:
         for done in repair(session, Definitions()):
             left += done.left
             if done.entry is None:
@@ -134,14 +133,13 @@ def _repair(session, args: argparse.Namespace) -> int:
 
 
 def _stats(session, args: argparse.Namespace) -> int:
-    from tqdm import tqdm
-
     from ptp_core.data.episodes.statistics import damaged, session_figures
+    from ptp_core.progress import Bar
 
     figures = session_figures(session)
     if args.check:
         figures["damaged"] = damaged(
-            session, lambda entries: tqdm(entries, unit="episode", desc="check")
+            session, lambda entries: Bar(entries, unit="episode", desc="check")
         )
     if args.json:
         print(json.dumps(figures, indent=1))

@@ -99,6 +99,7 @@ def run(args: argparse.Namespace) -> int:
     import torch
 
     from ptp_core.data.demonstrations import encoded_demonstrations
+    from ptp_core.data.outputs import check_new_folder
     from ptp_core.errors import InputError
     from ptp_core.practice.in_process import InProcessPractice
     from ptp_core.practice.practice_config import PracticeConfig
@@ -108,6 +109,7 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(f"--worlds is {args.worlds}; it must be at least 0")
     if args.threads < 1:
         raise InputError(f"--threads is {args.threads}; it must be at least 1")
+    check_new_folder(args.out)
     torch.set_num_threads(1)  # of what acts here; the learner shares its networks out
     config = PracticeConfig(
         **run_settings(args),

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ptp_core.data.encoded import EncodedDataset
 from ptp_core.data.files import write_atomically
 from ptp_core.errors import InputError
 
@@ -64,6 +65,11 @@ def arrays_hash(*arrays: np.ndarray) -> str:
         digest.update(f"{values.dtype} {values.shape};".encode())
         digest.update(np.ascontiguousarray(values).data)
     return digest.hexdigest()
+
+
+def encoded_hash(data: EncodedDataset) -> str:
+    """SHA-256 of all that is learned from encoded trajectories."""
+    return arrays_hash(data.codes, data.actions, data.lengths)
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -11,6 +11,7 @@ import gymnasium
 import numpy as np
 import torch
 
+from ptp_core.data.env_check import check_shown
 from ptp_core.errors import InputError, PlanCancelled
 from ptp_core.planners.base import Plan, Planner
 from ptp_core.planners.subgoal_controls import oracle_plan
@@ -91,7 +92,9 @@ def run_episode(
         image, info = env.reset(seed=seeds.env, options=options)
     except ValueError as error:
         raise InputError(f"the environment cannot be reset with {options}: {error}") from error
-    goal = _encode(vqvae, _entry(info, "goal_image", env))
+    name = type(env.unwrapped).__name__
+    check_shown(image, "the first observation", name)
+    goal = _encode(vqvae, check_shown(_entry(info, "goal_image", env), "the goal image", name))
     plan = None
     if oracle:
         plan = oracle_plan(vqvae, _entry(info, STAGE_IMAGES, env), goal)

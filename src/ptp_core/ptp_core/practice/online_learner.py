@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from ptp_core.data.encoded import EncodedDataset
+from ptp_core.data.provenance import encoded_hash
 from ptp_core.data.replay_buffer import CodeBatch, ReplayBuffer
 from ptp_core.errors import InputError
 from ptp_core.practice.live_weights import WeightsUpdate
@@ -111,6 +112,14 @@ class OnlineLearner:
             for group in optimiser.param_groups:
                 group["lr"] = learning_rate
         self._steps = 0
+        self.inputs = {  # what a run that goes on must share with the one before
+            "encoder_id": checkpoint.encoder_id,
+            "seed": seed,
+            "learn_from": "successes" if successes_only else "all",
+            "updates_per_step": updates_per_step,
+            "learning_rate": learning_rate,
+            "demonstrations": None if demonstrations is None else encoded_hash(demonstrations),
+        }
         self._state = StageState(
             modules={"iql": self._iql},
             optimisers=self._iql.optimisers,

@@ -14,7 +14,6 @@ from typing import Any, Literal
 import numpy as np
 import torch
 import yaml
-from tqdm import tqdm
 
 from ptp_core.config import TrainConfig, to_dict
 from ptp_core.data.arrays import DatasetArrays
@@ -31,6 +30,7 @@ from ptp_core.data.outputs import check_new_folder, reserved_folder
 from ptp_core.data.provenance import keep_inputs
 from ptp_core.errors import DatasetError
 from ptp_core.models.vqvae import VQVAE
+from ptp_core.progress import Bar
 from ptp_core.shapes import ACTION_DIM
 from ptp_core.training.checkpoint import save_checkpoint
 from ptp_core.training.curves import plot_curves
@@ -181,7 +181,7 @@ def _gaps(config: TrainConfig) -> tuple[int, ...]:
 
 
 def _load(dataset: Dataset, progress: bool) -> DatasetArrays:
-    with tqdm(total=len(dataset), unit="trajectory", desc="load", disable=not progress) as bar:
+    with Bar(total=len(dataset), unit="trajectory", desc="load", disable=not progress) as bar:
         return dataset.load(bar.update)
 
 
@@ -200,7 +200,7 @@ def _encode(
         if stored.key == cache_key(arrays.fingerprint, raw_id, [arrays.main_camera]):
             encoded = stored
     if encoded is None:
-        with tqdm(
+        with Bar(
             total=len(arrays.actions), unit="image", desc="encode", disable=not progress
         ) as bar:
             encoded = encode_dataset(vqvae, arrays, raw_id, bar.update)

@@ -11,7 +11,6 @@ from typing import Any
 
 import yaml
 from torch import nn
-from tqdm import tqdm
 
 from ptp_core.config import BaselinesConfig, to_dict
 from ptp_core.data.dataset import Dataset
@@ -19,8 +18,9 @@ from ptp_core.data.demonstrations import encoded_demonstrations
 from ptp_core.data.encoded import EncodedDataset
 from ptp_core.data.files import write_atomically
 from ptp_core.data.outputs import check_new_folder, reserved_folder
-from ptp_core.data.provenance import arrays_hash, keep_inputs
+from ptp_core.data.provenance import encoded_hash, keep_inputs
 from ptp_core.errors import ConfigError, DatasetError
+from ptp_core.progress import Bar
 from ptp_core.training.baseline_stages import train_latent_vae, train_midpoints
 from ptp_core.training.baselines import (
     FORMAT,
@@ -92,7 +92,7 @@ def _train(
         "seed": config.seed,
         "training_fraction": loaded.config.data.training_fraction,
         "encoder_id": loaded.encoder_id,
-        "data": arrays_hash(encoded.codes, encoded.actions, encoded.lengths),
+        "data": encoded_hash(encoded),
     }
     keep_inputs(out / INPUTS, inputs, "name another --out, or the inputs of this one")
     text = yaml.safe_dump(to_dict(config), sort_keys=False)
@@ -150,7 +150,7 @@ def _encoded(source: Path, checkpoint: Checkpoint, kept: Path, progress: bool) -
                 f"{checkpoint.encoder_id[:8]}); name the data set, it is encoded again"
             )
         return encoded
-    with tqdm(unit="image", desc="encode", disable=not progress) as bar:
+    with Bar(unit="image", desc="encode", disable=not progress) as bar:
 
         def show(done: int, total: int) -> None:
             bar.total = total
