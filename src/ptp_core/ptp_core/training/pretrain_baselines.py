@@ -58,8 +58,8 @@ def pretrain_baselines(
     TensorBoard events), config.yaml, inputs.json and metrics.json. Run again with the same folders
     to resume: finished networks are kept, and one goes on where its budget is longer.
     Raises KeyboardInterrupt after saving on Ctrl-C, ConfigError for an unknown method,
-    DatasetError, CheckpointError, also for a network of other settings, which it names, and InputError where
-    ``out`` cannot be made, is in use, or was made from other data.
+    DatasetError, CheckpointError, also for a network of other settings, which it names, and
+    InputError where ``out`` cannot be made, is in use, or was made from other data.
     """
     if unknown := [name for name in only if name not in PART_OF]:
         raise ConfigError(f'no baseline "{unknown[0]}"; there are {", ".join(PART_OF)}')
