@@ -220,11 +220,11 @@ def test_an_unknown_stack_is_named():
 
 @pytest.mark.parametrize("name", STACKS)
 def test_a_tilde_is_the_home_folder_in_every_argument(name, monkeypatch):
-    monkeypatch.setenv("HOME", "/home/me")
+    monkeypatch.setenv("HOME", "/people/me")
     for argument in STACKS[name].arguments:
         if not argument.choices:
             values = STACKS[name].values({argument.name: "~/demos"})
-            assert values[argument.name] == "/home/me/demos"
+            assert values[argument.name] == "/people/me/demos"
     assert STACKS[name].values({"checkpoint": "a/~b"})["checkpoint"] == "a/~b"
 
 
