@@ -7,13 +7,15 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ptp_core.data.encoded import EncodedDataset
 from ptp_core.data.files import write_atomically
 from ptp_core.errors import InputError
+
+if TYPE_CHECKING:
+    from ptp_core.data.encoded import EncodedDataset
 
 FORMAT_VERSION = 1
 SHOWN = 4  # differences that a line names
