@@ -11,7 +11,7 @@ import pytest
 from ptp_core.config import TrainConfig
 from ptp_core.data.demo_file import write_file
 from ptp_core.data.provenance import differences, keep_inputs
-from ptp_core.data.trajectory import Trajectory
+from ptp_core.data.trajectory import CAMERA, Trajectory
 from ptp_core.errors import CheckpointError, ConfigError, DatasetError, InputError, StorageError
 from ptp_core.testing import tiny_config
 from ptp_core.training.feasible import check_trainable
@@ -39,7 +39,8 @@ def demonstrations(path, speed=0.9, sign=1.0, lengths=(70, 70, 70), value=0):
         images = rng.integers(0, 256, (length, 48, 48, 3), dtype=np.uint8)
         images[:, 0, 0] = value
         actions = np.tile(np.float32([speed, 0, 0, 0, sign]), (length, 1))
-        demos.append(Trajectory(index, images, actions, np.zeros(length, np.float32)))
+        rewards = np.zeros(length, np.float32)
+        demos.append(Trajectory(index, {CAMERA: images}, actions, rewards))
     write_file(path, BAGS, demos)
     return path
 

@@ -3,19 +3,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import Any
 
 from ptp_core.data.files import write_atomically
 from ptp_core.errors import InputError
-
-if TYPE_CHECKING:
-    from ptp_core.data.encoded import EncodedDataset
 
 FORMAT_VERSION = 1
 SHOWN = 4  # differences that a line names
@@ -58,20 +52,6 @@ def keep_inputs(path: Path, inputs: Mapping[str, Any], cure: str) -> None:
         raise InputError(f"{path}: cannot be read ({error}): {cure}") from error
     if found:
         raise InputError(f"{path.parent} was made from other inputs: {said(found)}: {cure}")
-
-
-def arrays_hash(*arrays: np.ndarray) -> str:
-    """SHA-256 of arrays with their types and shapes."""
-    digest = hashlib.sha256()
-    for values in arrays:
-        digest.update(f"{values.dtype} {values.shape};".encode())
-        digest.update(np.ascontiguousarray(values).data)
-    return digest.hexdigest()
-
-
-def encoded_hash(data: EncodedDataset) -> str:
-    """SHA-256 of all that is learned from encoded trajectories."""
-    return arrays_hash(data.codes, data.actions, data.lengths)
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -25,7 +25,6 @@ from ptp_core.data.collect import make_environment
 from ptp_core.data.encoded import EncodedDataset
 from ptp_core.data.env_check import check_tasks
 from ptp_core.data.files import write_atomically
-from ptp_core.data.provenance import encoded_hash
 from ptp_core.errors import InputError, PlanCancelled
 from ptp_core.planners.hierarchy import HierarchicalPlanner
 from ptp_core.planners.plan_library import PlanLibrary
@@ -262,7 +261,7 @@ class InProcessPractice:
             **self._search.settings,
             "follower": to_dict(self._search.follower),
             "checkpoint_sha256": {name: files[name]["sha256"] for name in sorted(files)},
-            "demonstrations": None if demonstrations is None else encoded_hash(demonstrations),
+            "demonstrations": None if demonstrations is None else demonstrations.content_hash(),
         }
         return json.loads(json.dumps(values))
 

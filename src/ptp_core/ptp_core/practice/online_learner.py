@@ -19,7 +19,6 @@ import numpy as np
 import torch
 
 from ptp_core.data.encoded import EncodedDataset
-from ptp_core.data.provenance import encoded_hash
 from ptp_core.data.replay_buffer import CodeBatch, ReplayBuffer
 from ptp_core.errors import InputError
 from ptp_core.practice.live_weights import WeightsUpdate
@@ -118,7 +117,7 @@ class OnlineLearner:
             "learn_from": "successes" if successes_only else "all",
             "updates_per_step": updates_per_step,
             "learning_rate": learning_rate,
-            "demonstrations": None if demonstrations is None else encoded_hash(demonstrations),
+            "demonstrations": None if demonstrations is None else demonstrations.content_hash(),
         }
         self._state = StageState(
             modules={"iql": self._iql},

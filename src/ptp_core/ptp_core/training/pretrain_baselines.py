@@ -18,7 +18,7 @@ from ptp_core.data.demonstrations import encoded_demonstrations
 from ptp_core.data.encoded import EncodedDataset
 from ptp_core.data.files import write_atomically
 from ptp_core.data.outputs import check_new_folder, reserved_folder
-from ptp_core.data.provenance import encoded_hash, keep_inputs
+from ptp_core.data.provenance import keep_inputs
 from ptp_core.errors import ConfigError, DatasetError
 from ptp_core.progress import Bar
 from ptp_core.training.baseline_stages import train_latent_vae, train_midpoints
@@ -92,7 +92,7 @@ def _train(
         "seed": config.seed,
         "training_fraction": loaded.config.data.training_fraction,
         "encoder_id": loaded.encoder_id,
-        "data": encoded_hash(encoded),
+        "data": encoded.content_hash(),
     }
     keep_inputs(out / INPUTS, inputs, "name another --out, or the inputs of this one")
     text = yaml.safe_dump(to_dict(config), sort_keys=False)
