@@ -44,7 +44,7 @@ limits:
   command_age: 0.5
   command_timeout: 0.5
 """
-QUIET = ("record:=false", "viewer:=false", "rate:=5")
+QUIET = ("record:=none", "viewer:=false", "rate:=5")
 
 # Whole stacks; an idle machine needs a tenth.
 pytestmark = [pytest.mark.process, pytest.mark.timeout(600)]

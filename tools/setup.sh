@@ -5,6 +5,14 @@
 set -eu
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 venv=${here%/*}/.venv
+# colcon's scripts, Python's #! lines and lists of paths do not carry these characters.
+real=$(CDPATH='' cd -- "$here/.." && pwd -P)
+case ${here%/*}$real in
+  *[[:space:]:\;\"\'\`\$\&\|\<\>\(\)\*\?\[\]\{\}\#\!\\]*)
+    echo "set-up: the folder $real has a space or a special character in its name:" \
+      "move the checkout to a folder with letters, digits, - _ . and / alone" >&2
+    exit 2 ;;
+esac
 wanted=wheels
 if [ "${ROS_DISTRO:-}" = jazzy ]; then
   # This workspace's own folders may be sourced as well; they are no ROS 2.

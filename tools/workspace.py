@@ -354,8 +354,11 @@ def write_commands(env: dict[str, str], ros: Paths | None) -> None:
     """Write .venv/ptp_env.sh, the environment of the built workspace, and .venv/bin/ptp."""
     sourced = subprocess.run(
         ["sh", "-c", '. "$0" && env -0', str(ROOT / "install" / "local_setup.sh")],
-        env=env, capture_output=True, check=True,
+        env=env, capture_output=True,
     )  # fmt: skip
+    if sourced.returncode:
+        said = " ".join(sourced.stderr.decode(errors="replace").split())
+        raise SetupError(f"install/local_setup.sh of colcon failed: {said}")
     built = dict(item.split("=", 1) for item in sourced.stdout.decode().split("\0") if "=" in item)
     lines = [
         "# Written by tools/workspace.py. In sh, bash and zsh: `. .venv/ptp_env.sh` gives a shell",
@@ -405,6 +408,26 @@ exec "$root/.venv/bin/python" -m ptp_cli "$@"
     path = VENV / "bin" / "ptp"
     path.write_text(command)
     path.chmod(0o755)
+    check_commands(env)
+
+
+def check_commands(env: dict[str, str]) -> None:
+    """Raise SetupError unless the environment that was written finds every package of ours."""
+    names = [path.parent.name for path in sorted((ROOT / "src").glob("*/package.xml"))]
+    plain = {k: v for k, v in env.items() if k not in (*ROS_PATHS, "PTP_ENVIRONMENT")}
+    script = '. "$0" && exec "$1" -c "$2"'
+    code = f"import {', '.join(names)}"
+    python = str(VENV / "bin" / "python")
+    done = subprocess.run(
+        ["sh", "-c", script, str(VENV / "ptp_env.sh"), python, code],
+        env=plain, cwd=STATE, capture_output=True, text=True,
+    )  # fmt: skip
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+        raise SetupError(
+            f"the workspace is built but cannot be used ({last}): remove build, install and .venv "
+            f"in {ROOT} and start again"
+        )
 
 
 def prepend(name: str, value: str) -> str:

@@ -18,6 +18,7 @@ from launch.events.process import ProcessExited
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
+from ptp_bringup.log_folder import log_folder
 from ptp_bringup.middleware import variables
 from ptp_bringup.stack import NodeSpec, Process, Stack
 
@@ -42,15 +43,18 @@ def describe(stack: Stack) -> LaunchDescription:
         }
         return [action for process in stack.processes(given) for action in _actions(process)]
 
+    logs = log_folder(os.environ)
     environment = [SetEnvironmentVariable(name, value) for name, value in variables().items()]
     environment += [
         SetEnvironmentVariable(name, os.environ.get(name, value))
         for name, value in {
+            **logs.variables,
             "OMP_NUM_THREADS": "1",  # nodes say themselves how many threads they use
             "PYTHONUNBUFFERED": "1",
         }.items()
     ]
-    return LaunchDescription([*arguments, *environment, OpaqueFunction(function=start)])
+    said = [LogInfo(msg=logs.line)] if logs.line else []
+    return LaunchDescription([*arguments, *said, *environment, OpaqueFunction(function=start)])
 
 
 def _actions(process: Process) -> list:

@@ -9,10 +9,12 @@ from pathlib import Path
 
 from ptp_bringup.shared import released_checkpoint, released_finetuned, shared_root
 from ptp_bringup.stack import Argument, From, NodeSpec
+from ptp_core.errors import ConfigError
 from ptp_description import sawyer_urdf_path
 
 TRUTH = ("true", "false")
 RELEASED = "released"
+NONE = "none"  # nothing is recorded
 LEVELS = ("debug", "info", "warn", "error", "fatal")
 
 
@@ -29,6 +31,25 @@ def finetuned_folder(text: str) -> str:
 def absolute(text: str) -> str:
     """Absolute path; empty stays empty."""
     return os.path.abspath(text) if text else ""
+
+
+def recordings(text: str) -> str:
+    """Absolute folder that is recorded into. ConfigError for the switch that it was in places."""
+    if text in ("true", "false", NONE):
+        raise ConfigError(
+            f'record is "{text}"; it names the folder that is recorded into: record:=FOLDER'
+        )
+    return absolute(text)
+
+
+def recordings_if_any(text: str) -> str:
+    """Like `recordings`; "none" is empty."""
+    if text in ("true", "false"):
+        raise ConfigError(
+            f'record is "{text}"; it names the folder that is recorded into: record:=FOLDER, or '
+            f"record:={NONE}"
+        )
+    return "" if text == NONE else absolute(text)
 
 
 def rviz_config(text: str) -> str:

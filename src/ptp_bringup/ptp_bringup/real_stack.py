@@ -11,7 +11,15 @@ from dataclasses import replace
 from pathlib import Path
 
 from ptp_bringup.camera_stack import CAMERA
-from ptp_bringup.pieces import COMMON, TRUTH, absolute, device, terminal
+from ptp_bringup.pieces import (
+    COMMON,
+    NONE,
+    TRUTH,
+    absolute,
+    device,
+    recordings_if_any,
+    terminal,
+)
 from ptp_bringup.practice_stack import PRACTICE
 from ptp_bringup.shared import shared_root
 from ptp_bringup.stack import Argument, From, NodeSpec, Stack, flag
@@ -74,7 +82,7 @@ def _node(spec: NodeSpec) -> NodeSpec:
     when = spec.when
     if spec.name == "practice":
         parameters |= {
-            "record": From("record", flag),
+            "record": From("record", NONE.__ne__),
             "goal_image": From("goal_image", absolute),
             "await_arm": True,
         }
@@ -84,7 +92,8 @@ def _node(spec: NodeSpec) -> NodeSpec:
     if spec.name == "camera_transform":
         when = f"robot={SIMULATED}"
     if spec.name == "recorder":
-        when = "record"
+        parameters["folder"] = From("record", recordings_if_any, parameters["folder"])
+        when = f"record!={NONE}"
     if spec.name == "view":
         when = "viewer"
     return replace(spec, parameters=parameters, when=when)
@@ -138,7 +147,12 @@ REAL = Stack(
             "start the node through which a person sets up scenes and judges; not for sim_joint",
             TRUTH,
         ),
-        Argument("record", "true", "record every episode; needed to learn", TRUTH),
+        Argument(
+            "record",
+            "",
+            "folder that every episode is recorded into; empty: recordings in output; none: "
+            "nothing is recorded, and nothing can be learned",
+        ),
         Argument("learn", "false", "start the learner", TRUTH),
         Argument("viewer", "true", "start the view node: pictures, markers, path", TRUTH),
         *(_argument(name) for name in PRACTISED),

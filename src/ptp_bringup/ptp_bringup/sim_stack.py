@@ -11,6 +11,7 @@ from ptp_bringup.pieces import (
     SIM_CLOCK,
     TRUTH,
     absolute,
+    recordings_if_any,
     robot_description,
 )
 from ptp_bringup.stack import Argument, From, NodeSpec, Stack, words
@@ -70,7 +71,11 @@ SIM = Stack(
         ),
         Argument("goal_image", "", "goal file or picture to reach instead of the task's own goal"),
         Argument("output", "", "folder for summary.json; empty: none is written"),
-        Argument("record", "", "folder for a video and a plan strip of each episode; empty: none"),
+        Argument(
+            "record",
+            "",
+            "folder for a video and a plan strip of each episode; empty or none: nothing is kept",
+        ),
         Argument(
             "teleop",
             "false",
@@ -131,7 +136,7 @@ SIM = Stack(
             "ptp_nodes",
             "view",
             "view",
-            {**SIM_CLOCK, "record": From("record", absolute)},
+            {**SIM_CLOCK, "record": From("record", recordings_if_any)},
             when="view",
             essential=False,
             respawn=True,

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,10 +39,12 @@ class From:
     """A parameter's value taken from arguments.
 
     ``convert`` turns the text of the argument into the value; by default text stays text.
+    ``fallback`` is taken instead where the argument is empty.
     """
 
     argument: str
     convert: Callable[[str], Any] = str
+    fallback: From | None = None
 
 
 @dataclass(frozen=True)
@@ -110,8 +113,9 @@ class Stack:
     def values(self, given: Values) -> dict[str, str]:
         """Given arguments and defaults together.
 
-        What is `AS_PRESET` gets the value of the preset. Raises ConfigError for an argument that
-        does not exist, or had another name, and for a value that is no choice.
+        What is `AS_PRESET` gets the value of the preset; a ~ at the beginning is the home folder,
+        as no shell expands it behind ":=". Raises ConfigError for an argument that does not exist,
+        or had another name, and for a value that is no choice.
         """
         known = {argument.name: argument for argument in self.arguments}
         for name, value in given.items():
@@ -126,7 +130,10 @@ class Stack:
             choices = known[name].choices
             if choices and value not in choices:
                 raise ConfigError(f'{name} is "{value}"; it must be one of {", ".join(choices)}')
-        values = {name: given.get(name, argument.default) for name, argument in known.items()}
+        values = {
+            name: _expanded(name, given.get(name, argument.default))
+            for name, argument in known.items()
+        }
         preset = self.presets[values["preset"]] if self.presets else {}
         return {
             name: preset[name] if name in preset and value == AS_PRESET else value
@@ -145,6 +152,8 @@ class Stack:
             weak, strong = {}, {}
             for name, value in spec.parameters.items():
                 if isinstance(value, From):
+                    if value.fallback is not None and not values[value.argument]:
+                        value = value.fallback
                     text = values[value.argument]
                     chosen = text != defaults[value.argument]
                     (strong if chosen else weak)[name] = _convert(value, text)
@@ -210,6 +219,14 @@ class Stack:
                 lines.append(f"        one of: {', '.join(argument.choices)}")
             lines.append(f"        (default: '{argument.default}')")
         return "\n".join(lines)
+
+
+def _expanded(name: str, value: str) -> str:
+    found = os.path.expanduser(value)
+    if found.startswith("~"):
+        user = found.partition("/")[0]
+        raise ConfigError(f'{name} is "{value}": there is no home folder {user}')
+    return found
 
 
 def _wanted(when: str, values: Values) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ptp_bringup.pieces import NETWORKS, SIM_CLOCK, absolute, terminal
+from ptp_bringup.pieces import NETWORKS, SIM_CLOCK, recordings, terminal
 from ptp_bringup.sim_stack import SIM
 from ptp_bringup.stack import Argument, From, NodeSpec, Stack, flag, words
 
@@ -86,7 +86,7 @@ TELEOP = Stack(
             "ptp_nodes",
             "recorder",
             "recorder",
-            {"folder": From("record", absolute), "image": From("record_images", flag)},
+            {"folder": From("record", recordings), "image": From("record_images", flag)},
         ),
         NodeSpec(
             "ptp_nodes",

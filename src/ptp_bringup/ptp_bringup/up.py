@@ -11,6 +11,7 @@ from typing import TextIO
 
 from ament_index_python.packages import PackageNotFoundError, get_package_prefix
 
+from ptp_bringup.log_folder import log_folder
 from ptp_bringup.middleware import variables
 from ptp_bringup.stack import Process, Stack
 from ptp_bringup.supervisor import Program, Supervisor
@@ -64,7 +65,7 @@ def programs(processes: Sequence[Process], out: TextIO) -> list[Program]:
 
 def environment() -> dict[str, str]:
     """Environment of the nodes: this one, kept on this machine unless the user says otherwise."""
-    env = {**os.environ, **variables()}
+    env = {**log_folder(os.environ).variables, **os.environ, **variables()}
     # Nodes say themselves how many threads their networks use; other pools would only compete.
     env.setdefault("OMP_NUM_THREADS", "1")
     env["PYTHONUNBUFFERED"] = "1"
@@ -74,4 +75,6 @@ def environment() -> dict[str, str]:
 def bring_up(stack: Stack, words: Sequence[str], out: TextIO = sys.stdout) -> int:
     """Run a stack until it ends; the exit status. Raises ConfigError and CheckpointError."""
     processes = stack.processes(parse(words))
+    if line := log_folder(os.environ).line:
+        print(line, file=out, flush=True)
     return Supervisor(programs(processes, out), environment(), out).run()

@@ -54,8 +54,10 @@ def test_what_is_recorded_learned_and_shown_can_be_chosen(start):
     assert value(found["practice"], "tasks") == ("cup", "box")
     assert value(found["practice"], "record") is True
     assert value(found["recorder"], "folder") == str(Path("out/x/recordings").absolute())
-    assert "recorder" not in start(record="false")
-    assert value(start(record="false")["practice"], "record") is False
+    assert "recorder" not in start(record="none")
+    assert value(start(record="none")["practice"], "record") is False
+    elsewhere = start(record="/data/mine", output="out/x")
+    assert value(elsewhere["recorder"], "folder") == "/data/mine"
 
 
 def test_a_persons_device_comes_with_its_driver(start):

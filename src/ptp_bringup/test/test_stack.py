@@ -216,3 +216,53 @@ def test_an_unknown_stack_is_named():
         ConfigError, match='no stack "real-soon"; there are sim, teleop, practice, camera, real'
     ):
         stack_named("real-soon")
+
+
+@pytest.mark.parametrize("name", STACKS)
+def test_a_tilde_is_the_home_folder_in_every_argument(name, monkeypatch):
+    monkeypatch.setenv("HOME", "/people/me")
+    for argument in STACKS[name].arguments:
+        if not argument.choices:
+            values = STACKS[name].values({argument.name: "~/demos"})
+            assert values[argument.name] == "/people/me/demos"
+    assert STACKS[name].values({"checkpoint": "a/~b"})["checkpoint"] == "a/~b"
+
+
+def test_a_tilde_reaches_the_nodes_as_the_home_folder(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "own.yaml").write_text("{}")
+    given = {"record": "~/demos", "params_file": "~/own.yaml", "checkpoint": "~/net"}
+    words = [w for p in STACKS["teleop"].processes(given) for w in p.command_line()]
+    assert not any("~" in word for word in words)
+    assert f'folder:="{tmp_path}/demos"' in words and f"{tmp_path}/own.yaml" in words
+
+
+def test_a_home_of_nobody_is_named():
+    with pytest.raises(
+        ConfigError, match='record is "~nobody_here/x": there is no home folder ~n'
+    ):
+        STACKS["teleop"].values({"record": "~nobody_here/x"})
+
+
+@pytest.mark.parametrize(
+    ("stack", "value"),
+    [("teleop", "true"), ("teleop", "none"), ("sim", "true"), ("real", "true"), ("real", "false")],
+)
+def test_record_is_a_folder_everywhere_and_the_switch_is_answered_with_it(stack, value):
+    given = {"record": value, "checkpoint": "net"}
+    with pytest.raises(
+        ConfigError, match=f'record is "{value}"; it names the folder .* record:=F'
+    ):
+        STACKS[stack].processes(given)
+
+
+def test_what_an_empty_argument_falls_back_to():
+    stack = Stack(
+        "toy",
+        "a toy",
+        (Argument("out", "o", "all"), Argument("part", "", "a part")),
+        (NodeSpec("p", "w", "w", {"folder": From("part", str.upper, From("out", str.title))}),),
+    )
+    assert stack.processes({})[0].defaults == {"folder": "O"}
+    assert stack.processes({"out": "x"})[0].explicit == {"folder": "X"}
+    assert stack.processes({"part": "y"})[0].explicit == {"folder": "Y"}

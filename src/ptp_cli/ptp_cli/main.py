@@ -12,6 +12,7 @@ import os
 import pkgutil
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from ptp_cli import __version__, commands
 from ptp_cli.factories import let_in
@@ -68,6 +69,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = make_parser().parse_args(arguments)
     env = getattr(args, "env", None) or ()
     let_in([env] if isinstance(env, str) else env)
+    for name, value in vars(args).items():  # a shell leaves the ~ of --out=~/runs to us
+        if isinstance(value, Path):
+            setattr(args, name, value.expanduser())
     try:
         status = args.run(args)
         sys.stdout.flush()
@@ -82,3 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # The reader of a pipe, for example `head`, has gone; the exit of Python must not complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"ptp {args.command}: {where}{error.strerror or error}", file=sys.stderr)
+        return 2

@@ -122,12 +122,16 @@ def add_training_options(parser: argparse.ArgumentParser, precision: str) -> Non
 def training_overrides(args: argparse.Namespace) -> dict[str, Any]:
     """What these options say of the YAML's settings.
 
-    Raises InputError where --out holds a run that is not to be resumed.
+    Raises InputError where --out holds a run that is not to be resumed, or none that could be.
     """
+    from ptp_core.data.outputs import LOCK
     from ptp_core.errors import InputError
 
-    if not args.resume and args.out.is_dir() and any(args.out.iterdir()):
+    holds = args.out.is_dir() and any(path.name != LOCK for path in args.out.iterdir())
+    if holds and not args.resume:
         raise InputError(f"{args.out} holds a run: go on with --resume, or choose another --out")
+    if args.resume and not holds:
+        raise InputError(f"{args.out} holds no run to go on with: leave --resume out to begin one")
     given = {"seed": args.seed, "threads": args.threads, "device": args.device}
     return {key: value for key, value in given.items() if value is not None}
 

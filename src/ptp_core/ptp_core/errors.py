@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Errors with one line that names cause and cure."""
 
+import errno
+
 
 class PtpError(Exception):
     """Base of all errors that this project raises on purpose."""
@@ -26,9 +28,11 @@ class StorageError(PtpError, OSError):
     """A file cannot be written. Made like OSError: errno, its text, path."""
 
     def __str__(self) -> str:
+        full = self.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
         return (
-            f"{self.filename}: cannot be written ({self.strerror}): make room, or name another "
-            "folder, and repeat the command; what was finished before is kept"
+            f"{self.filename}: cannot be written ({self.strerror}): "
+            f"{'make room, or ' if full else ''}name another folder, and repeat the command; "
+            "what was finished before is kept"
         )
 
 

@@ -37,6 +37,7 @@ class ToyEnv(gymnasium.Env):
     """
 
     metadata: ClassVar[dict[str, Any]] = {"render_modes": []}
+    tasks = tuple(GOALS)
 
     def __init__(self, max_steps: int = 400) -> None:
         self.observation_space = gymnasium.spaces.Box(

@@ -10,7 +10,8 @@ from ptp_core.data.dataset import Dataset
 from ptp_core.data.episodes.align import busy_range, decision_times, displacements, newest_before
 from ptp_core.data.episodes.candidate import Candidate, Selection, duplicates, select
 from ptp_core.data.episodes.episode import TELEOP, EpisodeInfo
-from ptp_core.data.episodes.import_bags import find_sources, import_bags, report_lines
+from ptp_core.data.episodes.import_bags import import_bags, report_lines
+from ptp_core.data.episodes.sources import find_sources
 from ptp_core.data.episodes.states import Verdict
 from ptp_core.data.episodes.testing import LATENT, OBSERVATION, STATE
 from ptp_core.data.trajectory import CAMERA
@@ -157,7 +158,7 @@ def test_a_damaged_bag_is_reported_and_the_others_are_imported(
 
 def test_what_is_no_bag_and_a_file_that_exists_are_named(tmp_path):
     with pytest.raises(EpisodeError, match="no bag and no session"):
-        find_sources([tmp_path])
+        import_bags(find_sources([tmp_path]), tmp_path / "new.h5")
     (tmp_path / "there.h5").write_text("")
     with pytest.raises(EpisodeError, match=r"there.h5 exists: choose another"):
         import_bags([], tmp_path / "there.h5")
@@ -214,8 +215,16 @@ def test_nothing_that_moves_is_no_demonstration():
     assert (pieces, report["reason"]) == ([], "nothing moves in it")
     closing = np.zeros((20, 5))
     closing[12:, 4] = 1.0  # only the gripper
-    assert len(select(candidate(closing), SHORT, 0)[0][0].actions) == 1
+    padded = Selection(min_steps=1, idle_margin=1)
+    assert len(select(candidate(closing), padded, 0)[0][0].actions) == 3
     assert busy_range(closing, 0.02, margin=3) == (9, 16)
+
+
+def test_a_single_step_is_no_piece_because_it_has_no_next_picture():
+    actions = np.full((4, 5), 0.5)
+    actions[1] = np.nan
+    pieces, report = select(candidate(actions), SHORT, 0)
+    assert [len(piece.actions) for piece in pieces] == [2] and report["too_short"] == 1
 
 
 def test_frozen_pictures_are_counted():

@@ -1,21 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """Bags of others through a mapping: causal, checked, refused with a reason."""
 
+import shutil
+
 import numpy as np
 import pytest
-from rosbags.rosbag2 import StoragePlugin, Writer
-from rosbags.typesys import Stores, get_typestore
+from rosbags.rosbag2 import StoragePlugin
 
 from ptp_core.config.loading import from_dict
 from ptp_core.data.dataset import Dataset
 from ptp_core.data.episodes.candidate import Selection
-from ptp_core.data.episodes.import_bags import find_sources, import_bags
+from ptp_core.data.episodes.import_bags import import_bags
 from ptp_core.data.episodes.mapping import BagMapping, load_mapping
+from ptp_core.data.episodes.plain_testing import START, script, write
+from ptp_core.data.episodes.sources import find_sources
 from ptp_core.data.trajectory import CAMERA
 from ptp_core.errors import ConfigError, EpisodeError
 
-STORE = get_typestore(Stores.ROS2_JAZZY)
-TYPES = STORE.types
 MAPPING = """
 image: {topic: /camera/image_raw, max_age: 0.1}
 twist: {topic: /servo/delta_twist_cmds}
@@ -27,76 +28,6 @@ translation: 0.05
 rotation: 0.1
 """
 SMALL = Selection(min_steps=3, idle_margin=0)
-START = 1000.0
-
-
-def header(time):
-    stamp = TYPES["builtin_interfaces/msg/Time"](sec=int(time), nanosec=round(time % 1 * 1e9))
-    return TYPES["std_msgs/msg/Header"](stamp=stamp, frame_id="base")
-
-
-def image(time, value):
-    pixels = np.full(48 * 48 * 3, value % 256, np.uint8)
-    return TYPES["sensor_msgs/msg/Image"](
-        header=header(time),
-        height=48,
-        width=48,
-        encoding="rgb8",
-        is_bigendian=0,
-        step=144,
-        data=pixels,
-    )
-
-
-def twist(time, x=0.2, turn=0.0, kind="TwistStamped"):
-    vector = TYPES["geometry_msgs/msg/Vector3"]
-    plain = TYPES["geometry_msgs/msg/Twist"](
-        linear=vector(x=x, y=0.0, z=0.0), angular=vector(x=0.0, y=0.0, z=turn)
-    )
-    if kind == "Twist":
-        return plain
-    return TYPES["geometry_msgs/msg/TwistStamped"](header=header(time), twist=plain)
-
-
-def joints(time, position):
-    return TYPES["sensor_msgs/msg/JointState"](
-        header=header(time),
-        name=["a", "b"],
-        position=np.array([position, 1.0]),
-        velocity=np.zeros(0),
-        effort=np.zeros(0),
-    )
-
-
-def write(path, messages, plugin=StoragePlugin.MCAP):
-    """A bag of (topic, receive time, message), as another recorder would write it."""
-    with Writer(path, version=9, storage_plugin=plugin) as writer:
-        connections = {}
-        for topic, time, message in messages:
-            kind = message.__msgtype__
-            if topic not in connections:
-                connections[topic] = writer.add_connection(topic, kind, typestore=STORE)
-            data = STORE.serialize_cdr(message, kind)
-            writer.write(connections[topic], round(time * 1e9), data)
-    return path
-
-
-def script(seconds=2.0, image_rate=30.0, delay=0.0, **changes):
-    """Messages of a demonstration; pictures are numbered, ``changes`` are per use."""
-    messages = []
-    for n in range(int(seconds * image_rate)):
-        time = START + n / image_rate
-        messages.append(("/camera/image_raw", time + delay, image(time, n)))
-    for n in range(int(seconds * 50)):
-        time = START + 0.05 + n / 50
-        messages.append(("/servo/delta_twist_cmds", time, twist(time, **changes)))
-    for n in range(int(seconds * 100)):
-        time = START + n / 100
-        messages.append(("/joint_states", time, joints(time, n / 100)))
-    grip = START + 1.0
-    messages.append(("/gripper", START, joints(START, 0.04)))
-    messages.append(("/gripper", grip, joints(grip, 0.0)))
-    return messages
 
 
 @pytest.fixture
@@ -263,7 +194,8 @@ def test_a_folder_of_bags_and_a_bare_mcap_file_are_found(tmp_path, mapping):
     folder.mkdir()
     for name in ("one", "two"):
         write(folder / name, script())
-    (bare,) = (folder / "one").glob("*.mcap")
+    (whole,) = (folder / "one").glob("*.mcap")
+    bare = shutil.copy(whole, tmp_path / "bare.mcap")
     sources = find_sources([folder, bare])
     assert [source.path.name for source in sources] == ["one", "two", bare.name]
     assert bring_in([folder, bare], tmp_path, mapping).trajectories == 3

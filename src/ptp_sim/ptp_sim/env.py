@@ -47,6 +47,7 @@ class TableEnv(gymnasium.Env):
     """
 
     metadata: ClassVar = {"render_modes": ["rgb_array"], "render_fps": 24}
+    tasks = tuple(TASKS)
 
     def __init__(self, grasp: str = "assisted", render_mode: str | None = None, **world):
         if render_mode not in (None, *self.metadata["render_modes"]):

@@ -6,10 +6,10 @@ from __future__ import annotations
 import time
 
 import numpy as np
-from tqdm import trange
 
 from ptp_cli.bench.settings import BenchSettings, Figures
 from ptp_cli.bench.timing import cores
+from ptp_core.progress import Bar
 
 STEP = 0.025  # m, between tool positions
 TURN = 0.09  # rad, largest turn of a step: an action of 1
@@ -37,7 +37,7 @@ def measure(settings: BenchSettings) -> Figures:
     for corner, _, result in workspace_results(kinematics, workspace):
         judge(result.q, corner)
     with cores(1):
-        for _ in trange(walks, desc="ik", leave=False):
+        for _ in Bar(range(walks), desc="ik", leave=False):
             position = rng.uniform(workspace.lower, workspace.upper)
             yaw = 0.0
             q = kinematics.solve(kinematics.rest_configuration, position, yaw, iterations=60).q
@@ -90,7 +90,7 @@ def _cycles(settings: BenchSettings) -> list[float]:
     cycle()
     rng = np.random.default_rng(1)
     times.clear()
-    for number in trange(1, settings.pick(200, 5) + 1, desc="cycles", leave=False):
+    for number in Bar(range(1, settings.pick(200, 5) + 1), desc="cycles", leave=False):
         driver.observed(number, now[0])
         motion = rng.uniform(-step, step, 3)
         command = Command(0, number, robot.base, 0.0, *motion, 0.0, -1.0, observation_seq=number)

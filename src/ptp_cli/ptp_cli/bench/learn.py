@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from ptp_cli.bench.settings import BenchSettings, Figures
 from ptp_cli.bench.timing import median, milliseconds, torch_threads
@@ -19,6 +18,7 @@ from ptp_core.config import TrainConfig
 from ptp_core.data.encoded import EncodedDataset
 from ptp_core.data.replay_buffer import ReplayBuffer
 from ptp_core.models.vqvae import VQVAE
+from ptp_core.progress import Bar
 from ptp_core.shapes import ACTION_DIM, CODE_LENGTH, IMAGE_SIZE
 from ptp_core.training.iql_stage import fill_buffer, train_iql
 from ptp_core.training.vqvae_stage import train_vqvae
@@ -123,5 +123,5 @@ def _folder() -> Iterator[Path]:
         yield Path(folder)
 
 
-def _bar(total: int) -> tqdm:
-    return tqdm(total=total, desc="learn", unit="training", leave=False)
+def _bar(total: int) -> Bar:
+    return Bar(total=total, desc="learn", unit="training", leave=False)

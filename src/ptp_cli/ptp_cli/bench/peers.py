@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from tqdm import trange
 
 from ptp_cli.bench import peer_worker
 from ptp_cli.bench.peer_environment import peer_python
@@ -21,6 +20,7 @@ from ptp_cli.bench.timing import available_cores, cores, median, torch_threads
 from ptp_core.agents.iql import IQL, Batch, multiplies_bfloat16
 from ptp_core.config import IQLConfig
 from ptp_core.errors import PtpError
+from ptp_core.progress import Bar
 from ptp_core.shapes import ACTION_DIM, LATENT_DIM
 from ptp_core.training.threads import shared_networks
 
@@ -55,7 +55,7 @@ def measure(settings: BenchSettings) -> Figures:
         for call in calls.values():
             call(updates)  # what is done once is not timed
         seconds: dict[str, list[float]] = {name: [] for name in calls}
-        for _ in trange(turns, desc="peers: iql", leave=False):
+        for _ in Bar(range(turns), desc="peers: iql", leave=False):
             for name, call in calls.items():
                 seconds[name].append(call(updates))
     rate = {name: updates / median(taken) for name, taken in seconds.items()}

@@ -8,7 +8,6 @@ from statistics import fmean
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
 from ptp_cli.bench.authors_planner import AuthorsPlanner
 from ptp_cli.bench.pairs import target_pictures
@@ -22,6 +21,7 @@ from ptp_core.planners.base import Plan, Planner
 from ptp_core.planners.benchmark import benchmark_planners
 from ptp_core.planners.factory import PRESETS, make_planner, planner_config
 from ptp_core.planners.hierarchy import HierarchicalPlanner
+from ptp_core.progress import Bar
 from ptp_core.shapes import CODE_LENGTH
 from ptp_core.training.checkpoint import Checkpoint
 
@@ -77,7 +77,7 @@ def _beside_the_authors(checkpoint: Checkpoint, pairs: Pairs, settings: BenchSet
     planners["authors_arrangement"] = authors
     rounds = settings.pick(ROUNDS, 1)
     plans: dict[str, list[list[Plan]]] = {name: [] for name in planners}
-    with tqdm(total=len(pairs) * len(planners), desc="plan: in turns", leave=False) as bar:
+    with Bar(total=len(pairs) * len(planners), desc="plan: in turns", leave=False) as bar:
         for seed, pair in enumerate(pairs):
             for name, planner in planners.items():
                 own = threads if planner is authors else 1  # ours share blocks between threads
@@ -118,7 +118,7 @@ def _warmed(
         config = dataclasses.replace(config, buffer_minimum=1)
     planner = make_planner(checkpoint, config, threads=threads)
     cold = make_planner(checkpoint, config, threads=threads)  # each plan begins from nothing
-    for number in tqdm(range(earlier), desc="plan: earlier plans", leave=False):
+    for number in Bar(range(earlier), desc="plan: earlier plans", leave=False):
         for index, pair in enumerate(pairs):
             seed = len(pairs) * (number + 1) + index  # none of those that are measured
             planner.remember(cold.plan(*pair, torch.Generator().manual_seed(seed)))
@@ -165,7 +165,7 @@ class _Watched:
         config = planner.config
         self._planner: Planner = planner
         evaluations = plans * config.levels * config.rounds
-        self._bar = tqdm(total=evaluations, desc=name, unit="evaluation", leave=False)
+        self._bar = Bar(total=evaluations, desc=name, unit="evaluation", leave=False)
 
     def __enter__(self) -> _Watched:
         return self

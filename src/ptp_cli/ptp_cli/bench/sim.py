@@ -9,11 +9,10 @@ import time
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING
 
-from tqdm import tqdm
-
 from ptp_cli.bench.settings import BenchSettings, Figures
 from ptp_cli.bench.timing import available_cores, cores, median
 from ptp_core.errors import PtpError
+from ptp_core.progress import Bar
 
 if TYPE_CHECKING:
     from ptp_sim.env import TableEnv
@@ -172,5 +171,5 @@ def _play(env: TableEnv, seed: int, deadline: float) -> tuple[int, float]:
     return steps, time.perf_counter() - began
 
 
-def _bar(items, name: str, total: int | None = None) -> tqdm:
-    return tqdm(items, desc=name, total=total, leave=False)
+def _bar(items, name: str, total: int | None = None) -> Bar:
+    return Bar(items, desc=name, total=total, leave=False)

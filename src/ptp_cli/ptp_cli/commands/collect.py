@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import sys
+from pathlib import Path
 
 from ptp_cli.options import ENV
 
@@ -22,7 +23,9 @@ def add_parser(subparsers) -> None:
     parser.add_argument(
         "--config", required=True, metavar="FILE", help="training YAML; its data section counts"
     )
-    parser.add_argument("--out", required=True, metavar="DIR", help="folder of the data set")
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="folder of the data set"
+    )
     parser.add_argument("--workers", type=int, metavar="N", help="processes (from the YAML)")
     parser.add_argument("--seed", type=int, metavar="S", help="seed of the data (from the YAML)")
     parser.add_argument(

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from pathlib import Path
 
 LABELS = ("success", "failure", "unlabelled")
 
@@ -40,9 +41,25 @@ def add_parser(subparsers) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Do the action; return the exit status."""
-    from ptp_core.data.episodes.store import Session
+    from ptp_core.data.episodes.store import SESSION_FILE, Session
 
-    return _ACTIONS[args.action](Session(args.folder), args)
+    folder = Path(args.folder).expanduser()
+    if not (folder / SESSION_FILE).is_file():
+        _check_plain(folder)
+    return _ACTIONS[args.action](Session(folder), args)
+
+
+def _check_plain(folder: Path) -> None:
+    """Raise EpisodeError where the folder holds bags of others: their own tools mend them."""
+    from ptp_core.data.episodes.sources import find_sources
+    from ptp_core.data.episodes.unreadable import storage_files
+    from ptp_core.errors import EpisodeError
+
+    if folder.is_dir() and any(storage_files(source.path) for source in find_sources([folder])):
+        raise EpisodeError(
+            f"{folder}: no session of recorded episodes, but bags; plain ones are mended by "
+            "`ros2 bag reindex` or `mcap recover`: `ptp import-bag` says which, bag by bag"
+        )
 
 
 def _list(session, args: argparse.Namespace) -> int:
@@ -91,17 +108,16 @@ def _drop(session, args: argparse.Namespace) -> int:
 
 
 def _repair(session, args: argparse.Namespace) -> int:
-    from tqdm import tqdm
-
     from ptp_core.data.episodes.definitions import Definitions
     from ptp_core.data.episodes.repair import repair
+    from ptp_core.progress import Bar
 
     found = session.unfinished()
     if not found:
         print("nothing to repair")
         return 0
     lines, left = [], 0
-    with tqdm(total=len(found), unit="recording", desc="repair") as bar:
+    with Bar(total=len(found), unit="recording", desc="repair") as bar:
         for done in repair(session, Definitions()):
             left += done.left
             if done.entry is None:
@@ -117,14 +133,13 @@ def _repair(session, args: argparse.Namespace) -> int:
 
 
 def _stats(session, args: argparse.Namespace) -> int:
-    from tqdm import tqdm
-
     from ptp_core.data.episodes.statistics import damaged, session_figures
+    from ptp_core.progress import Bar
 
     figures = session_figures(session)
     if args.check:
         figures["damaged"] = damaged(
-            session, lambda entries: tqdm(entries, unit="episode", desc="check")
+            session, lambda entries: Bar(entries, unit="episode", desc="check")
         )
     if args.json:
         print(json.dumps(figures, indent=1))

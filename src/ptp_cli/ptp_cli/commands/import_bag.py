@@ -19,7 +19,9 @@ def add_parser(subparsers) -> None:
         "it, or other ROS 2 bags (mcap, sqlite3) with a mapping of their topics.",
     )
     parser.add_argument("bags", nargs="+", metavar="BAG", help="session, folder of bags, or bag")
-    parser.add_argument("-o", "--output", required=True, metavar="FILE", help="HDF5 file to write")
+    parser.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="FILE", help="HDF5 file to write"
+    )
     parser.add_argument(
         "--labels",
         nargs="+",
@@ -27,8 +29,12 @@ def add_parser(subparsers) -> None:
         default=["success"],
         help="episodes of ours to take (default: success)",
     )
-    parser.add_argument("--mapping", metavar="FILE", help="YAML: topics of bags that are not ours")
-    parser.add_argument("--report", metavar="FILE", help="write the validation report as JSON")
+    parser.add_argument(
+        "--mapping", type=Path, metavar="FILE", help="YAML: topics of bags that are not ours"
+    )
+    parser.add_argument(
+        "--report", type=Path, metavar="FILE", help="write the validation report as JSON"
+    )
     parser.add_argument(
         "--min-steps",
         type=int,
@@ -40,22 +46,22 @@ def add_parser(subparsers) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Import; return the exit status."""
-    from tqdm import tqdm
-
     from ptp_core.data.episodes.candidate import Selection
-    from ptp_core.data.episodes.import_bags import find_sources, import_bags, report_lines
+    from ptp_core.data.episodes.import_bags import import_bags, report_lines
     from ptp_core.data.episodes.mapping import load_mapping
+    from ptp_core.data.episodes.sources import find_sources
+    from ptp_core.progress import Bar
 
-    mapping = load_mapping(Path(args.mapping)) if args.mapping else None
+    mapping = load_mapping(args.mapping) if args.mapping else None
     summary = import_bags(
-        find_sources([Path(bag) for bag in args.bags]),
-        Path(args.output),
+        find_sources([Path(bag).expanduser() for bag in args.bags]),
+        args.output,
         labels=args.labels,
         mapping=mapping,
         picture=None if mapping is None else picture_of(mapping.image.crop, mapping.image.offset),
         selection=Selection(min_steps=args.min_steps),
-        report=Path(args.report) if args.report else None,
-        progress=lambda sources: tqdm(sources, unit="bag", desc="import"),
+        report=args.report,
+        progress=lambda sources: Bar(sources, unit="bag", desc="import"),
     )
     for line in report_lines(summary):
         print(line)
@@ -78,7 +84,8 @@ def picture_of(crop: int, offset: tuple[int, ...]):
         if hasattr(message, "encoding"):
             pixels = image_to_array(message)
         else:
-            pixels = cv2.imdecode(np.asarray(message.data), cv2.IMREAD_COLOR)
+            data = np.asarray(message.data)
+            pixels = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
             if pixels is None:
                 raise InputError("a compressed picture cannot be read: it must be JPEG or PNG")
             pixels = np.ascontiguousarray(pixels[:, :, ::-1])

@@ -8,7 +8,7 @@ import dataclasses
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ptp_cli.options import add_options, run_settings
 from ptp_cli.renamed import add_renamed
@@ -17,6 +17,9 @@ RENAMED = {
     "--proven": "--reuse-plans",
     "--explore": "--actions sample",
 }
+
+if TYPE_CHECKING:
+    from ptp_core.practice.practice_config import PracticeConfig
 
 
 def add_parser(subparsers) -> None:
@@ -98,16 +101,15 @@ def run(args: argparse.Namespace) -> int:
     """Practise; return the exit status."""
     import torch
 
-    from ptp_core.data.demonstrations import encoded_demonstrations
+    from ptp_core.data.outputs import check_new_folder, reserved_folder
     from ptp_core.errors import InputError
-    from ptp_core.practice.in_process import InProcessPractice
     from ptp_core.practice.practice_config import PracticeConfig
-    from ptp_core.training.checkpoint import load_checkpoint
 
     if args.worlds < 0:
         raise InputError(f"--worlds is {args.worlds}; it must be at least 0")
     if args.threads < 1:
         raise InputError(f"--threads is {args.threads}; it must be at least 1")
+    check_new_folder(args.out)
     torch.set_num_threads(1)  # of what acts here; the learner shares its networks out
     config = PracticeConfig(
         **run_settings(args),
@@ -118,6 +120,16 @@ def run(args: argparse.Namespace) -> int:
         evaluate_every=args.evaluate_every,
         evaluation_episodes=args.evaluation_episodes,
     )
+    with reserved_folder(args.out):
+        return _practise(config, args)
+
+
+def _practise(config: PracticeConfig, args: argparse.Namespace) -> int:
+    """Practise in --out, which is this process's; the exit status."""
+    from ptp_core.data.demonstrations import encoded_demonstrations
+    from ptp_core.practice.in_process import InProcessPractice
+    from ptp_core.training.checkpoint import load_checkpoint
+
     demonstrations = None
     if args.demonstrations is not None:
         demonstrations = encoded_demonstrations(

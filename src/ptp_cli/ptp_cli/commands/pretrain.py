@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 
 from ptp_cli.options import add_training_options, training_overrides
 
@@ -20,7 +21,7 @@ def add_parser(subparsers) -> None:
     )
     parser.add_argument("--config", required=True, metavar="FILE", help="training YAML")
     parser.add_argument(
-        "--data", required=True, metavar="DATA", help="of ptp collect or ptp import-bag"
+        "--data", type=Path, required=True, metavar="DATA", help="of ptp collect or ptp import-bag"
     )
     add_training_options(parser, precision="float32")
 

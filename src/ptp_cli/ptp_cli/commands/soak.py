@@ -37,13 +37,12 @@ def run(args: argparse.Namespace) -> int:
     import json
     import sys
 
-    from tqdm import tqdm
-
     from ptp_cli.domain import own_domain
     from ptp_cli.shared import released_checkpoint
     from ptp_core.data.claimed import claim
     from ptp_core.data.files import write_atomically
     from ptp_core.errors import InputError
+    from ptp_core.progress import Bar
     from ptp_nodes.soak.soak import SoakSettings, soak
 
     for name in ("minutes", "every", "max_steps"):
@@ -61,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
     )
     with (
         own_domain() as domain,
-        tqdm(total=round(settings.seconds), unit="s", desc="soak", file=sys.stderr) as bar,
+        Bar(total=round(settings.seconds), unit="s", desc="soak", file=sys.stderr) as bar,
     ):
 
         def progress(seconds: float, what: str) -> None:

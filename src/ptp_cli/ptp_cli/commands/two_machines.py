@@ -44,14 +44,13 @@ def run(args: argparse.Namespace) -> int:
     import json
     import sys
 
-    from tqdm import tqdm
-
     from ptp_cli.domain import own_domain
     from ptp_cli.shared import released_checkpoint
     from ptp_cli.two_machines.trial import Trial, TrialSettings
     from ptp_core.data.claimed import claim
     from ptp_core.data.files import write_atomically
     from ptp_core.errors import InputError
+    from ptp_core.progress import Bar
 
     for name in ("cut", "patience", "max_steps"):
         if not getattr(args, name) > 0:
@@ -67,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
         params_file=str(args.params_file.resolve()) if args.params_file else "",
     )
     form = "{desc}: {elapsed}{postfix}"
-    with own_domain(), tqdm(desc="two machines", bar_format=form, file=sys.stderr) as bar:
+    with own_domain(), Bar(desc="two machines", bar_format=form, file=sys.stderr) as bar:
 
         def progress(what: str) -> None:
             bar.set_postfix_str(what, refresh=False)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import sys
 from typing import TextIO
 
-from tqdm import tqdm
+from ptp_core.progress import Bar
 
 _ALL = "{desc} {percentage:3.0f}% |{bar:20}| {elapsed}, time left {remaining}{postfix}"
 _ONE = (
@@ -28,7 +28,7 @@ class Progress:
         self._done = 0
         self._results: dict[str, list[str]] = {}
         self._stage: str | None = None
-        self._bar: tqdm | None = None
+        self._bar: Bar | None = None
         self._all = self._new("demo", episodes * steps, "step", _ALL, position=0)
 
     def stage(self, name: str, total: int | None = None, unit: str = "it") -> None:
@@ -73,7 +73,7 @@ class Progress:
 
     def say(self, text: str) -> None:
         """Print a line above the bars."""
-        tqdm.write(text, file=self._out)
+        Bar.write(text, file=self._out)
 
     def close(self) -> None:
         """Leave the terminal as it is."""
@@ -82,8 +82,8 @@ class Progress:
                 bar.close()
         self._bar = None
 
-    def _new(self, name: str, total: int | None, unit: str, form: str, position: int) -> tqdm:
-        return tqdm(
+    def _new(self, name: str, total: int | None, unit: str, form: str, position: int) -> Bar:
+        return Bar(
             total=total,
             desc=name,
             unit=f" {unit}",

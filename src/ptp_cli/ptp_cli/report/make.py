@@ -8,8 +8,6 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from tqdm import tqdm
-
 from ptp_cli import __version__
 from ptp_cli.bench.machine import git_commit, machine
 from ptp_cli.demo.page import MACHINE
@@ -21,6 +19,7 @@ from ptp_cli.report.pictures import Pictures, picture
 from ptp_cli.terminal import libraries_into
 from ptp_core.errors import InputError
 from ptp_core.practice.past_evaluation import PastEvaluation
+from ptp_core.progress import Bar
 
 CURVES, PRACTICE = "curves.png", "practice.png"
 
@@ -76,7 +75,7 @@ def _pictures(found: Found, out: Path, networks: Path, baselines: Path | None) -
     shown = [(task, method) for task in found.tasks for method in found.methods]
     with (
         libraries_into(Path(os.devnull)) as terminal,
-        tqdm(shown, unit="method", desc="plans and films", file=terminal) as bar,
+        Bar(shown, unit="method", desc="plans and films", file=terminal) as bar,
     ):
         for task, method in bar:
             bar.set_postfix_str(f"{method} {task}")

@@ -10,17 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from ptp_cli import __version__
 from ptp_cli.bench.machine import git_commit, machine
 from ptp_cli.teleop_demo.record import record
 from ptp_core.data.claimed import claim
 from ptp_core.data.dataset import Dataset
 from ptp_core.data.encoded import EncodedDataset, encode_dataset
-from ptp_core.data.episodes.import_bags import find_sources, import_bags, report_lines
+from ptp_core.data.episodes.import_bags import import_bags, report_lines
+from ptp_core.data.episodes.sources import find_sources
 from ptp_core.data.files import write_atomically
 from ptp_core.practice.fine_tuning import Agreement, agreement, fine_tune
+from ptp_core.progress import Bar
 from ptp_core.training.checkpoint import Checkpoint, save_again
 
 RECORDINGS, DATA, REPORT = "recordings", "demonstrations.hdf5", "import.json"
@@ -68,7 +68,7 @@ def demonstrate(settings: Settings, checkpoint: Checkpoint) -> int:
         find_sources([out / RECORDINGS]),
         out / DATA,
         report=out / REPORT,
-        progress=lambda sources: tqdm(sources, desc="import", unit="bag"),
+        progress=lambda sources: Bar(sources, desc="import", unit="bag"),
     )
     for line in report_lines(summary):
         print(line)
@@ -99,7 +99,7 @@ def demonstrate(settings: Settings, checkpoint: Checkpoint) -> int:
 
 def _encoded(path: Path, checkpoint: Checkpoint) -> EncodedDataset:
     arrays = Dataset(path).load()
-    with tqdm(total=len(arrays.actions), desc="encode", unit="picture") as bar:
+    with Bar(total=len(arrays.actions), desc="encode", unit="picture") as bar:
         return encode_dataset(checkpoint.vqvae, arrays, checkpoint.encoder_id, bar.update)
 
 
@@ -113,7 +113,7 @@ def _learn(
 ) -> tuple[int, float]:
     """Gradient steps made, and how long they took; Ctrl-C ends it early."""
     began, done = time.monotonic(), 0
-    with tqdm(total=settings.steps, desc="learn", unit="step") as bar:
+    with Bar(total=settings.steps, desc="learn", unit="step") as bar:
 
         def step(scalars: dict[str, float]) -> None:
             nonlocal done
@@ -131,7 +131,7 @@ def _learn(
                 progress=step,
             )
         except KeyboardInterrupt:
-            tqdm.write("stopped: comparing after the steps made so far")
+            Bar.write("stopped: comparing after the steps made so far")
     return done, time.monotonic() - began
 
 

@@ -7,13 +7,12 @@ import contextlib
 from collections.abc import Callable
 from pathlib import Path
 
-from tqdm import tqdm
-
 from ptp_bringup.stacks import stack_named
 from ptp_bringup.supervisor import Supervisor
 from ptp_bringup.up import environment, programs
 from ptp_cli.demo.node_log import NodeLog
 from ptp_cli.domain import own_domain
+from ptp_core.progress import Bar
 from ptp_nodes.recording_watch import watching_recorder
 
 
@@ -47,16 +46,16 @@ def record(
         }
     )
     with contextlib.ExitStack() as stack:
-        bar = stack.enter_context(tqdm(total=episodes, desc="record", unit="episode"))
-        lines = stack.enter_context(NodeLog(log, lambda line: tqdm.write(line)))
+        bar = stack.enter_context(Bar(total=episodes, desc="record", unit="episode"))
+        lines = stack.enter_context(NodeLog(log, lambda line: Bar.write(line)))
         started = programs(processes, lines)
         domain = stack.enter_context(own_domain())
-        tqdm.write(f"to look in with ROS 2 tools: export ROS_DOMAIN_ID={domain}")
+        Bar.write(f"to look in with ROS 2 tools: export ROS_DOMAIN_ID={domain}")
         stack.enter_context(watching_recorder(_shower(bar), domain))
         return Supervisor(started, environment(), lines).run()
 
 
-def _shower(bar: tqdm) -> Callable[[int, int], None]:
+def _shower(bar: Bar) -> Callable[[int, int], None]:
     def show(episodes: int, steps: int) -> None:
         bar.set_postfix_str(f"step {steps}" if steps else "", refresh=False)
         bar.update(min(episodes, bar.total) - bar.n)

@@ -17,12 +17,19 @@ from typing import Any
 
 import gymnasium
 import numpy as np
-from tqdm import tqdm
 
 from ptp_core.config import DataConfig
 from ptp_core.data.dataset import DatasetWriter
+from ptp_core.data.env_check import (
+    check_actions,
+    check_expert,
+    check_observation,
+    check_shown,
+)
 from ptp_core.data.expert_rollout import demonstrate, read_observation
+from ptp_core.data.outputs import check_new_folder
 from ptp_core.errors import ConfigError, DatasetError, InputError
+from ptp_core.progress import Bar
 
 Shown = list[tuple[str, bool]]  # primitive and success of each segment of a trajectory
 
@@ -40,8 +47,8 @@ def collect(
     """
     if not config.env:
         raise ConfigError("data.env is not given: name an environment as module:factory")
-    make = environment_factory(config.env)
-    env = make(**config.env_kwargs)
+    check_new_folder(Path(out))
+    env = make_environment(config.env, config.env_kwargs)
     try:
         _check_env(env, config)
         description = describe(config, env)
@@ -68,7 +75,7 @@ def _collect_missing(
     progress: bool,
 ) -> None:
     out, description = writer.folder, writer.description
-    with tqdm(
+    with Bar(
         total=config.trajectories,
         initial=config.trajectories - len(missing),
         unit="trajectory",
@@ -239,11 +246,15 @@ def _check_env(env: gymnasium.Env, config: DataConfig) -> None:
     action = env.action_space
     if not isinstance(action, gymnasium.spaces.Box) or len(action.shape) != 1:
         raise InputError(f"{config.env}: actions must be a vector of numbers, not {action}")
+    check_actions(action, config.env)
     options = {"task": "demonstration"}
     if config.chain is not None:
         options["chain"] = config.chain[0]
     observation, info = env.reset(seed=0, options=options)
-    read_observation(observation, info, config.env)
+    check_observation(observation, env.observation_space, "the first observation", config.env)
+    images, _ = read_observation(observation, info, config.env)
+    for camera, image in images.items():
+        check_shown(image, f"the first image of {camera}", config.env, None)
     needed = ["expert_action", "primitive", "success"]
     if config.chain is not None:
         needed += ["segment", "chain_done"]
@@ -253,3 +264,4 @@ def _check_env(env: gymnasium.Env, config: DataConfig) -> None:
                 f'{config.env}: info has no "{key}" after reset(options={options}); there is no '
                 "expert to learn from"
             )
+    check_expert(info["expert_action"], config.env, action.shape[0])

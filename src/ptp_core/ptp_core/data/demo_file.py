@@ -16,6 +16,7 @@ from ptp_core.data import json_text
 from ptp_core.data.files import write_atomically
 from ptp_core.data.hdf5_limits import check_hdf5
 from ptp_core.data.metadata import Channel, Metadata, cartesian_channels
+from ptp_core.data.open_error import cannot_open
 from ptp_core.data.trajectory import CAMERA, Trajectory
 from ptp_core.errors import DatasetError
 
@@ -178,10 +179,7 @@ def open_file(path: Path) -> h5py.File:
     try:
         file = h5py.File(path, "r")
     except OSError as error:
-        raise DatasetError(
-            f"{path}: truncated or not HDF5; delete it and run ptp collect again, "
-            "which fills the gap, or ptp import-bag"
-        ) from error
+        raise cannot_open(path, error) from error
     try:
         check_hdf5(file)
         check_version(path, file.attrs.get("format"), file.attrs.get("format_version"))

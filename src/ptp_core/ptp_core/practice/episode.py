@@ -21,6 +21,7 @@ from ptp_core.agents.agent import (
     LatentAgent,
     Observation,
 )
+from ptp_core.data.env_check import check_shown
 from ptp_core.data.expert_rollout import read_observation
 from ptp_core.data.trajectory import CAMERA
 from ptp_core.errors import GoalError, InputError, PlanCancelled
@@ -93,6 +94,9 @@ def run_episode(
         raw, info = env.reset(seed=seeds.env, options=options)
     except ValueError as error:
         raise InputError(f"the environment cannot be reset with {options}: {error}") from error
+    name = type(env.unwrapped).__name__
+    if not isinstance(raw, dict):
+        check_shown(raw, "the first observation", name, None)
     goal = _goal(env, agent.spec, info)
     subgoals = None
     if oracle:
@@ -166,7 +170,10 @@ def _goal(env: gymnasium.Env, spec: AgentSpec, info: dict[str, Any]) -> Goal:
     """The goal of this episode, of the first kind that the agent takes and the environment has."""
     for kind in spec.goals:
         if kind == "image" and (image := info.get("goal_image")) is not None:
-            return ImageGoal(image if isinstance(image, dict) else {CAMERA: image})
+            images = image if isinstance(image, dict) else {CAMERA: image}
+            for shown in images.values():
+                check_shown(shown, "the goal image", type(env.unwrapped).__name__, None)
+            return ImageGoal(images)
         if kind == "language" and info.get("instruction"):
             return LanguageGoal(info["instruction"])
     asked = {"image": "goal_image", "language": "instruction"}

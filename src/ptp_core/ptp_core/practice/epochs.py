@@ -15,6 +15,8 @@ import numpy as np
 from ptp_core.data.budget import MOST
 from ptp_core.data.files import flush_folder, storage_error, write_atomically
 from ptp_core.data.npz import DAMAGED, open_npz
+from ptp_core.data.outputs import check_folder
+from ptp_core.data.provenance import differences, said
 from ptp_core.errors import CheckpointError, InputError
 from ptp_core.practice.online_learner import PracticeEpisode
 from ptp_core.practice.run_folder import (
@@ -24,6 +26,7 @@ from ptp_core.practice.run_folder import (
     STATE,
     count_epochs,
     epoch_folder,
+    read_settings,
 )
 
 EPISODES = "episodes.npz"
@@ -39,14 +42,14 @@ class Epochs:
     def __init__(self, folder: Path, settings: dict[str, Any]) -> None:
         self._run = folder
         self._folder = folder / EPOCHS
-        self._folder.mkdir(parents=True, exist_ok=True)
+        check_folder(self._folder)
         path = folder / SETTINGS
         text = json.dumps(settings, indent=2, sort_keys=True) + "\n"
         if path.exists():
-            if path.read_text(encoding="utf-8") != text:
+            found = differences(read_settings(path), json.loads(text))
+            if found:
                 raise InputError(
-                    f"{folder}: practised with other settings ({path.name} tells which): name "
-                    "another folder"
+                    f"{folder}: practised with other settings: {said(found)}: name another folder"
                 )
         else:
             write_atomically(path, lambda partial: partial.write_text(text, encoding="utf-8"))

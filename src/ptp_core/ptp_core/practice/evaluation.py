@@ -16,12 +16,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from tqdm import tqdm
-
 from ptp_core.agents.subgoal_agent import SubgoalAgent
 from ptp_core.config import FollowerConfig, to_dict
-from ptp_core.data.collect import environment_factory, make_environment
+from ptp_core.data.collect import make_environment
+from ptp_core.data.env_check import check_tasks
 from ptp_core.data.files import write_atomically
+from ptp_core.data.outputs import check_file
 from ptp_core.errors import InputError
 from ptp_core.planners.plan_buffer import load_buffers, save_buffers
 from ptp_core.planners.plan_library import PlanLibrary, PlanLibraryPlanner, signal_of
@@ -34,6 +34,7 @@ from ptp_core.practice.result import MAX_STEPS, EpisodeResult
 from ptp_core.practice.search import Search, make_search
 from ptp_core.practice.seeds import episode_seeds
 from ptp_core.practice.summary import summarise
+from ptp_core.progress import Bar
 from ptp_core.training.checkpoint import Checkpoint, load_checkpoint
 from ptp_core.workers import Workers
 
@@ -161,14 +162,18 @@ def evaluate(
     config.check()
     if config.plan_buffer is not None and workers > 1:
         raise InputError("a plan buffer orders the episodes: use it with one worker")
+    env = make_environment(config.env, config.env_kwargs)
+    check_tasks(env, config.tasks, config.env)
+    env.close()
+    if output is not None:
+        check_file(output)
     settings = config.settings()
-    environment_factory(config.env)
     keys = [(task, episode) for task in config.tasks for episode in range(config.episodes)]
     partial = output.with_name(f"{output.name}.partial") if output else None
     store = PartialResults(partial, settings) if partial else None
     results = {key: store.results[key] for key in keys if key in store.results} if store else {}
     missing = [key for key in keys if key not in results]
-    with tqdm(
+    with Bar(
         total=len(keys),
         initial=len(results),
         unit="episode",

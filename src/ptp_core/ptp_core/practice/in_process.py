@@ -19,11 +19,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from ptp_core.config import to_dict
-from ptp_core.data.collect import environment_factory
+from ptp_core.data.collect import make_environment
 from ptp_core.data.encoded import EncodedDataset
+from ptp_core.data.env_check import check_tasks
 from ptp_core.data.files import write_atomically
 from ptp_core.errors import InputError, PlanCancelled
 from ptp_core.planners.hierarchy import HierarchicalPlanner
@@ -36,6 +36,7 @@ from ptp_core.practice.online_learner import OnlineLearner
 from ptp_core.practice.practice_config import PracticeConfig
 from ptp_core.practice.run_folder import CHECKPOINT, FINETUNED, RESULT
 from ptp_core.practice.search import make_search
+from ptp_core.progress import Bar
 from ptp_core.training.checkpoint import load_checkpoint, save_again
 from ptp_core.training.device import choose_device
 from ptp_core.training.threads import shared_networks
@@ -69,10 +70,12 @@ class InProcessPractice:
     ) -> None:
         self.config = config
         self._folder = folder
+        env = make_environment(config.env, config.env_kwargs)
+        check_tasks(env, [config.task], config.env)
+        env.close()
         self._device, self._threads = choose_device(device), threads
         self._checkpoint = checkpoint = load_checkpoint(config.checkpoint, self._device)
         self._method = method_named(config.method)
-        environment_factory(config.env)
         self._search = make_search(
             config.method, checkpoint, config.planner, config.baselines, config.follower
         )
@@ -100,7 +103,7 @@ class InProcessPractice:
         Raises PlanCancelled when ``cancelled()`` says so; finished epochs are kept.
         """
         total = self.config.epochs
-        with tqdm(
+        with Bar(
             total=total,
             initial=min(self._epochs.count, total),
             unit="epoch",
@@ -258,7 +261,7 @@ class InProcessPractice:
             **self._search.settings,
             "follower": to_dict(self._search.follower),
             "checkpoint_sha256": {name: files[name]["sha256"] for name in sorted(files)},
-            "demonstrations": 0 if demonstrations is None else len(demonstrations.lengths),
+            "demonstrations": None if demonstrations is None else demonstrations.content_hash(),
         }
         return json.loads(json.dumps(values))
 

@@ -11,12 +11,15 @@ import numpy as np
 
 from ptp_core.data import json_text
 from ptp_core.data.files import write_atomically
+from ptp_core.data.outputs import check_folder
+from ptp_core.data.provenance import keep_inputs
 from ptp_core.errors import CheckpointError
 from ptp_core.practice.live_weights import WeightsUpdate
 from ptp_core.practice.online_learner import OnlineLearner, PracticeEpisode
 from ptp_core.training.checkpoint import save_again
 
 STATE = "state.safetensors"  # weights, optimisers, counts, random state
+INPUTS = "inputs.json"  # settings and data that it learns from
 ABOUT = "learner.json"  # session and newest version
 CHECKPOINT = "checkpoint"  # a whole checkpoint with the learned weights
 
@@ -60,15 +63,21 @@ class LearningRun:
     def begin(self, session_id: str) -> bool:
         """Begin with a recorder's session; True where an earlier run goes on.
 
-        Raises CheckpointError when the folder is of another session, or damaged.
+        Raises CheckpointError when the folder is of another session, or damaged; InputError that
+        names what differs when it was begun with other settings or demonstrations.
         """
-        self._folder.mkdir(parents=True, exist_ok=True)
+        check_folder(self._folder)
         about = self._read_about()
         if about is not None and about["session_id"] != session_id:
             raise CheckpointError(
                 f"{self._folder}: learned from the recordings {about['session_id']}, these are "
                 f"{session_id}: give the learner another folder, or the recorder its old one"
             )
+        keep_inputs(
+            self._folder / INPUTS,
+            self.learner.inputs,
+            "give the learner another folder, or the settings that it began with",
+        )
         self.session_id = session_id
         self.version = about["version"] if about else 0
         resumed = self.learner.resume(self._folder / STATE)

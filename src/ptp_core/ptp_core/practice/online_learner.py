@@ -111,6 +111,14 @@ class OnlineLearner:
             for group in optimiser.param_groups:
                 group["lr"] = learning_rate
         self._steps = 0
+        self.inputs = {  # what a run that goes on must share with the one before
+            "encoder_id": checkpoint.encoder_id,
+            "seed": seed,
+            "learn_from": "successes" if successes_only else "all",
+            "updates_per_step": updates_per_step,
+            "learning_rate": learning_rate,
+            "demonstrations": None if demonstrations is None else demonstrations.content_hash(),
+        }
         self._state = StageState(
             modules={"iql": self._iql},
             optimisers=self._iql.optimisers,

@@ -60,6 +60,11 @@ def is_run(folder: Path) -> bool:
     return (folder / SETTINGS).is_file() or (folder / EPOCHS).is_dir()
 
 
+def read_settings(path: Path) -> dict[str, Any]:
+    """What a run was begun with. Raises InputError when it is damaged."""
+    return _read(path)
+
+
 def read_run(folder: Path) -> PracticeRun:
     """Read a run, finished or not. Raises InputError when it is damaged.
 

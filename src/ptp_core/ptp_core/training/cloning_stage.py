@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from tqdm import tqdm
 
 from ptp_core.agents.iql import IQL, GoalNetwork
 from ptp_core.config import BaselinesConfig, ImaginedConfig, IQLConfig
 from ptp_core.data.encoded import EncodedDataset
 from ptp_core.data.replay_buffer import CodeBatch
+from ptp_core.progress import Bar
 from ptp_core.training.checkpoint import Checkpoint
 from ptp_core.training.imagination import imagine
 from ptp_core.training.iql_stage import VALIDATION_TRANSITIONS, fill_buffer, make_batch
@@ -58,7 +58,7 @@ def train_gcbc(
     second.to(checkpoint.vqvae.codebook.device)
     second.policy.load_state_dict(first.policy.state_dict())
     frames = len(data.codes)
-    with tqdm(total=frames, unit="frame", desc="imagine goals", disable=not progress) as bar:
+    with Bar(total=frames, unit="frame", desc="imagine goals", disable=not progress) as bar:
         draws = torch.Generator().manual_seed(config.seed)
         shown = imagine(checkpoint.vqvae, checkpoint.generators, data, draws, bar.update)
     more = cloning.train("gcbc", second, folder / "imagined", imagined, shown, imagined.share)

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from ptp_core.agents.iql import IQL, Batch, reached
 from ptp_core.config import ImaginedConfig, IQLConfig, TrainConfig
@@ -21,6 +20,7 @@ from ptp_core.data.replay_buffer import CodeBatch, ReplayBuffer
 from ptp_core.errors import ConfigError
 from ptp_core.models.subgoal_generator import GeneratorHierarchy
 from ptp_core.models.vqvae import VQVAE
+from ptp_core.progress import Bar
 from ptp_core.training.imagination import imagine
 from ptp_core.training.loop import Metrics, run_as_configured
 from ptp_core.training.state import StageState, encoded_fingerprint, without_budget
@@ -70,7 +70,7 @@ def train_on_imagined(
     tuned.load_state_dict(iql.state_dict())
     draws = torch.Generator().manual_seed(config.seed)
     frames = len(data.codes)
-    with tqdm(total=frames, unit="frame", desc="imagine goals", disable=not progress) as bar:
+    with Bar(total=frames, unit="frame", desc="imagine goals", disable=not progress) as bar:
         shown = imagine(vqvae, generators, data, draws, bar.update)
     school = School(config, vqvae, tuned, data, validation, device, shown, settings.share)
     return tuned.eval(), school.train("imagined", folder, settings, progress=progress)

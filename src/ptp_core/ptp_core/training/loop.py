@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from tqdm import tqdm
 
+from ptp_core.progress import Bar
 from ptp_core.training.scalars import ScalarLog
 from ptp_core.training.state import StageState
 
@@ -147,22 +147,22 @@ def _set_rates(state: StageState, rates: dict[str, float], fraction: float) -> N
             group["lr"] = rates[key] * scale
 
 
-def _bar(name: str, budget: Budget, state: StageState, progress: bool, row: int) -> tqdm:
+def _bar(name: str, budget: Budget, state: StageState, progress: bool, row: int) -> Bar:
     """Show steps, or seconds where the clock ends the stage: then the time left is right."""
     unit, total, start = "step", budget.steps, state.step
     if budget.max_minutes:
         unit, total, start = "s", round(60 * budget.max_minutes), round(state.seconds)
-    return tqdm(
+    return Bar(
         total=total, initial=start, unit=unit, desc=name, disable=not progress, position=row
     )
 
 
-def _advance(bar: tqdm, budget: Budget, state: StageState) -> None:
+def _advance(bar: Bar, budget: Budget, state: StageState) -> None:
     position = state.seconds if budget.max_minutes else state.step
     bar.update(min(int(position), bar.total) - bar.n)
 
 
-def _show(bar: tqdm, last: dict[str, float]) -> None:
+def _show(bar: Bar, last: dict[str, float]) -> None:
     loss = next((value for key, value in last.items() if key.endswith("loss")), float("nan"))
     rate = last["steps_per_second"]
     bar.set_postfix_str(f"loss {loss:.4g}, {rate:.1f} steps/s", refresh=False)

@@ -14,7 +14,6 @@ from typing import Any, Literal
 import numpy as np
 import torch
 import yaml
-from tqdm import tqdm
 
 from ptp_core.config import TrainConfig, to_dict
 from ptp_core.data.arrays import DatasetArrays
@@ -27,18 +26,24 @@ from ptp_core.data.encoded import (
     latent_distances,
 )
 from ptp_core.data.files import write_atomically
+from ptp_core.data.outputs import check_new_folder, reserved_folder
+from ptp_core.data.provenance import keep_inputs
 from ptp_core.errors import DatasetError
 from ptp_core.models.vqvae import VQVAE
+from ptp_core.progress import Bar
 from ptp_core.shapes import ACTION_DIM
 from ptp_core.training.checkpoint import save_checkpoint
 from ptp_core.training.curves import plot_curves
 from ptp_core.training.device import choose_device
+from ptp_core.training.feasible import check_trainable
 from ptp_core.training.iql_stage import train_iql, train_on_imagined
 from ptp_core.training.side_by_side import generators_in_background
+from ptp_core.training.state import without_budget
 from ptp_core.training.subgoal_stage import train_generators
 from ptp_core.training.vqvae_stage import train_vqvae
 from ptp_core.training.weights import serialise
 
+INPUTS = "inputs.json"  # what the run in a folder was made from
 DISTANCE_GAPS = (1, 2, 3, 4, 8, 15)  # control steps; recorded in the metrics
 
 
@@ -53,21 +58,45 @@ def pretrain(
     """Train encoder, subgoal generators and IQL; return the checkpoint's folder.
 
     ``out`` holds one folder a stage (state, scalars.csv, TensorBoard events), codes.safetensors,
-    config.yaml, metrics.json, curves.png and checkpoint/. Run again with the same folders to
-    resume: finished stages are kept, a stage whose settings or inputs changed starts again.
-    Raises KeyboardInterrupt after saving on Ctrl-C.
+    config.yaml, inputs.json, metrics.json, curves.png and checkpoint/. Run again with the same
+    folders to resume: finished stages are kept, and one goes on where its budget is longer; a
+    stage begins anew where the one before it went on.
+    Raises KeyboardInterrupt after saving on Ctrl-C; DatasetError, before ``out`` is made, where
+    the data cannot be learned from; InputError where ``out`` cannot be made, is in use, or was
+    made from other data or settings, which it names.
     """
     out = Path(out)
-    out.mkdir(parents=True, exist_ok=True)
-    _save_config(out, config)
+    check_new_folder(out)
     device = choose_device(config.device)
-    arrays = _load(Dataset(data_folder), progress)
+    dataset = Dataset(data_folder)
+    arrays = _load(dataset, progress)
     check_images(arrays.main_camera, arrays.camera())
     if arrays.actions.shape[1] != ACTION_DIM:
         raise DatasetError(
             f"{data_folder}: actions have {arrays.actions.shape[1]} numbers, the method needs "
             f"{ACTION_DIM}: collect with another environment"
         )
+    where = Path(data_folder)
+    gaps = {*_gaps(config), config.vqvae.distance_steps}
+    check_trainable(config, arrays.lengths, arrays.actions, gaps, where, dataset.description)
+    with reserved_folder(out):
+        keep_inputs(
+            out / INPUTS, _inputs(config, arrays), "name another --out, or the inputs of this one"
+        )
+        return _train(config, dataset, arrays, out, device, precision, progress)
+
+
+def _train(
+    config: TrainConfig,
+    dataset: Dataset,
+    arrays: DatasetArrays,
+    out: Path,
+    device: torch.device,
+    precision: Literal["float32", "float16"],
+    progress: bool,
+) -> Path:
+    """The stages one after the other; the checkpoint's folder."""
+    _save_config(out, config)
     first, rest = arrays.split(config.data.training_fraction)
 
     vqvae, encoder_metrics = train_vqvae(
@@ -116,7 +145,7 @@ def pretrain(
         "reward_epsilon": config.iql.reward_epsilon,
         "trajectories": len(arrays.lengths),
         "frames": len(arrays.actions),
-        "data": Dataset(data_folder).description,
+        "data": dataset.description,
     }
     text = json.dumps(metrics, indent=2) + "\n"
     write_atomically(out / "metrics.json", lambda path: path.write_text(text))
@@ -152,7 +181,7 @@ def _gaps(config: TrainConfig) -> tuple[int, ...]:
 
 
 def _load(dataset: Dataset, progress: bool) -> DatasetArrays:
-    with tqdm(total=len(dataset), unit="trajectory", desc="load", disable=not progress) as bar:
+    with Bar(total=len(dataset), unit="trajectory", desc="load", disable=not progress) as bar:
         return dataset.load(bar.update)
 
 
@@ -171,7 +200,7 @@ def _encode(
         if stored.key == cache_key(arrays.fingerprint, raw_id, [arrays.main_camera]):
             encoded = stored
     if encoded is None:
-        with tqdm(
+        with Bar(
             total=len(arrays.actions), unit="image", desc="encode", disable=not progress
         ) as bar:
             encoded = encode_dataset(vqvae, arrays, raw_id, bar.update)
@@ -188,6 +217,17 @@ def _encode(
             )
         vqvae.rescale(settings.distance_scale / median)
     return encoded
+
+
+def _inputs(config: TrainConfig, arrays: DatasetArrays) -> dict[str, Any]:
+    """What the networks depend on, beside their budgets."""
+    stages = ("vqvae", "generators", "iql")  # "imagined" may be added later
+    return {
+        "seed": config.seed,
+        "training_fraction": config.data.training_fraction,
+        **{name: without_budget(getattr(config, name)) for name in stages},
+        "data": arrays.fingerprint,
+    }
 
 
 def _save_config(out: Path, config: TrainConfig) -> None:

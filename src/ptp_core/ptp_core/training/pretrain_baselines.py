@@ -11,13 +11,16 @@ from typing import Any
 
 import yaml
 from torch import nn
-from tqdm import tqdm
 
 from ptp_core.config import BaselinesConfig, to_dict
+from ptp_core.data.dataset import Dataset
 from ptp_core.data.demonstrations import encoded_demonstrations
 from ptp_core.data.encoded import EncodedDataset
 from ptp_core.data.files import write_atomically
+from ptp_core.data.outputs import check_new_folder, reserved_folder
+from ptp_core.data.provenance import keep_inputs
 from ptp_core.errors import ConfigError, DatasetError
+from ptp_core.progress import Bar
 from ptp_core.training.baseline_stages import train_latent_vae, train_midpoints
 from ptp_core.training.baselines import (
     FORMAT,
@@ -33,6 +36,7 @@ from ptp_core.training.device import choose_device
 from ptp_core.training.weights import Precision
 
 CODES = "codes.safetensors"
+INPUTS = "inputs.json"  # what the run in a folder was made from
 
 
 def pretrain_baselines(
@@ -51,23 +55,48 @@ def pretrain_baselines(
     ``out``/baselines stay as they are. ``data`` is a data set, whose codes are kept in ``out``, or
     the codes.safetensors of the same encoder. The checkpoint's fraction of the trajectories is
     trained on, the rest validates. ``out`` also holds one folder a network (state, scalars.csv,
-    TensorBoard events), config.yaml and metrics.json. Run again with the same folders to resume:
-    finished networks are kept, one whose settings or inputs changed starts again.
+    TensorBoard events), config.yaml, inputs.json and metrics.json. Run again with the same folders
+    to resume: finished networks are kept, and one goes on where its budget is longer.
     Raises KeyboardInterrupt after saving on Ctrl-C, ConfigError for an unknown method,
-    CheckpointError and DatasetError.
+    DatasetError, CheckpointError, also for a network of other settings, which it names, and
+    InputError where ``out`` cannot be made, is in use, or was made from other data.
     """
     if unknown := [name for name in only if name not in PART_OF]:
         raise ConfigError(f'no baseline "{unknown[0]}"; there are {", ".join(PART_OF)}')
     wanted = {PART_OF[name] for name in only}
-    out, loaded = Path(out), load_checkpoint(checkpoint, choose_device(config.device))
-    out.mkdir(parents=True, exist_ok=True)
+    out, data = Path(out), Path(data)
+    check_new_folder(out)
+    loaded = load_checkpoint(checkpoint, choose_device(config.device))
+    if data.suffix != ".safetensors":
+        Dataset(data)  # named before anything is made
+    with reserved_folder(out):
+        return _train(config, loaded, data, out, wanted, precision, progress)
+
+
+def _train(
+    config: BaselinesConfig,
+    loaded: Checkpoint,
+    data: Path,
+    out: Path,
+    wanted: set[str],
+    precision: Precision,
+    progress: bool,
+) -> Path:
+    """The ``wanted`` networks one after the other; the folder ``out``/baselines."""
     folder = out / "baselines"
     kept = _kept(folder, loaded, wanted)
     if kept is not None:
         config = _with_sizes_of(kept, config, wanted)
+    encoded = _encoded(data, loaded, out / CODES, progress)
+    inputs = {
+        "seed": config.seed,
+        "training_fraction": loaded.config.data.training_fraction,
+        "encoder_id": loaded.encoder_id,
+        "data": encoded.content_hash(),
+    }
+    keep_inputs(out / INPUTS, inputs, "name another --out, or the inputs of this one")
     text = yaml.safe_dump(to_dict(config), sort_keys=False)
     write_atomically(out / "config.yaml", lambda path: path.write_text(text))
-    encoded = _encoded(Path(data), loaded, out / CODES, progress)
     training, validation = encoded.split(loaded.config.data.training_fraction)
     common: dict[str, Any] = {"validation": validation, "progress": progress}
     modules: dict[str, nn.Module] = {}
@@ -121,7 +150,7 @@ def _encoded(source: Path, checkpoint: Checkpoint, kept: Path, progress: bool) -
                 f"{checkpoint.encoder_id[:8]}); name the data set, it is encoded again"
             )
         return encoded
-    with tqdm(unit="image", desc="encode", disable=not progress) as bar:
+    with Bar(unit="image", desc="encode", disable=not progress) as bar:
 
         def show(done: int, total: int) -> None:
             bar.total = total

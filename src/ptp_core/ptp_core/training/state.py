@@ -17,7 +17,10 @@ from torch import nn
 from ptp_core.config import to_dict
 from ptp_core.data.encoded import EncodedDataset
 from ptp_core.data.files import write_atomically
+from ptp_core.data.provenance import differences, said
 from ptp_core.errors import CheckpointError
+
+SETTINGS = ("config", "seed", "stage")  # of a fingerprint; the rest is what earlier stages left
 
 
 def without_budget(settings: Any) -> dict[str, Any]:
@@ -76,26 +79,48 @@ class StageState:
         write_atomically(path, lambda partial: partial.write_bytes(content))
 
     def resume(self, path: Path) -> bool:
-        """Load ``path`` if it exists and belongs to the same settings; say whether it did.
+        """Load ``path`` if it exists and was made from the same inputs; say whether it did.
 
-        Raises CheckpointError when the file is damaged.
+        What an earlier stage left may differ: then this one begins anew. Raises CheckpointError
+        when the file is damaged, and, with the names, when settings or seed differ.
         """
         if not path.exists():
             return False
         try:
             content = path.read_bytes()
+        except OSError as error:
+            raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from error
+        try:
             size = int.from_bytes(content[:8], "little")
             header = json.loads(content[8 : 8 + size])
             stage = json.loads(header["__metadata__"]["stage"])
-            if stage["fingerprint"] != json.loads(json.dumps(self.fingerprint)):
+            if not self._same(stage["fingerprint"], path):
                 return False
             tensors = load(content)
             self._restore(tensors, stage)
-        except (OSError, ValueError, KeyError, SafetensorError, RuntimeError) as error:
+        except (ValueError, KeyError, SafetensorError, RuntimeError) as error:
             raise CheckpointError(
                 f"{path}: damaged ({error}); delete it to start this stage again"
             ) from error
         return True
+
+    def _same(self, stored: dict[str, Any], path: Path) -> bool:
+        asked = json.loads(json.dumps(self.fingerprint))
+        ours, theirs = (
+            {name: values[name] for name in SETTINGS if name in values}
+            for values in (asked, stored)
+        )
+        derived = {k: v for k, v in stored.items() if k not in SETTINGS} != {
+            k: v for k, v in asked.items() if k not in SETTINGS
+        }
+        found = differences(theirs, ours)
+        # Distances that are measured stand in the settings, so they follow the stage before.
+        if found and not derived:
+            raise CheckpointError(
+                f"{path}: trained with other settings: {said(found)}: name another --out, or "
+                f"remove {path.parent} to train this stage again"
+            )
+        return not derived
 
     def _restore(self, tensors: dict[str, torch.Tensor], stage: dict[str, Any]) -> None:
         groups: dict[str, dict[str, torch.Tensor]] = {}

@@ -115,6 +115,13 @@ def _share(settings: SubgoalGeneratorConfig, gaps: GapConfig) -> float:
     return gaps.unroll / sum(getattr(settings, name).unroll for name in HORIZONS)
 
 
+def frames_needed(gaps: GapConfig) -> int:
+    """Frames of the shortest trajectory that a generator can learn from."""
+    if gaps.mode == "final":
+        return gaps.minimum + gaps.maximum
+    return gaps.minimum * gaps.unroll + 1
+
+
 def sample_windows(
     data: EncodedDataset, gaps: GapConfig, count: int, rng: np.random.Generator
 ) -> np.ndarray:
@@ -124,7 +131,7 @@ def sample_windows(
     """
     steps = gaps.unroll
     final = gaps.mode == "final"
-    needed = gaps.minimum + gaps.maximum if final else gaps.minimum * steps + 1
+    needed = frames_needed(gaps)
     usable = np.flatnonzero(data.lengths >= needed)
     if not len(usable):
         raise DatasetError(

@@ -6,7 +6,7 @@ from __future__ import annotations
 import sqlite3
 import struct
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +17,7 @@ import zstandard
 from mcap.records import Channel, Message, Metadata, Schema
 from mcap.stream_reader import StreamReader
 from rosbags.highlevel import AnyReader, AnyReaderError
+from rosbags.interfaces import Connection
 from rosbags.rosbag2 import ReaderError
 from rosbags.typesys import Stores, get_typestore
 
@@ -34,6 +35,7 @@ from ptp_core.data.episodes.episode import (
     make_row,
 )
 from ptp_core.data.episodes.store import Entry, Session
+from ptp_core.data.episodes.unreadable import unreadable
 from ptp_core.errors import EpisodeError, PtpError
 
 if sys.version_info >= (3, 14):
@@ -68,19 +70,27 @@ def open_bag(path: Path) -> Iterator[AnyReader]:
         try:
             store = get_typestore(Stores.ROS2_JAZZY)
             reader = stack.enter_context(AnyReader([path], default_typestore=store))
+            known = reader.typestore.fielddefs
+            if any(c.msgtype not in known for c in reader.connections):
+                missing = {n: f for n, f in store.fielddefs.items() if n not in known}
+                reader.typestore.register(missing)
         except Exception as error:  # each layer below has its own
-            raise _unreadable(path, error) from None
+            raise unreadable(path, error) from None
         try:
             yield reader
         except DAMAGED as error:
-            raise _unreadable(path, error) from None
+            raise unreadable(path, error) from None
 
 
-def _unreadable(path: Path, error: Exception) -> EpisodeError:
-    return EpisodeError(
-        f"{path}: cannot be read as a bag ({error}); a truncated recording is mended by "
-        "`ptp episodes repair`"
-    )
+def check_types(reader: AnyReader, connections: Iterable[Connection], where: Path) -> None:
+    """Raise EpisodeError where the bag does not define the type of a topic that is read."""
+    for connection in connections:
+        kind = connection.msgtype
+        if kind not in reader.typestore.fielddefs:
+            raise EpisodeError(
+                f"{where}: no definition of {kind}, the type of {connection.topic}: on a machine "
+                "that has its package `ros2 bag convert` to mcap writes it into the bag"
+            )
 
 
 def custom_data(folder: Path) -> dict[str, str]:
@@ -116,7 +126,7 @@ def read_rows(reader: AnyReader) -> Iterator[Row]:
     except PtpError:
         raise
     except Exception as error:  # chunks and messages that are damaged: each layer has its own
-        raise _unreadable(reader.paths[0], error) from error
+        raise unreadable(reader.paths[0], error) from error
 
 
 def read_episode(folder: Path, definitions: Definitions) -> Episode:

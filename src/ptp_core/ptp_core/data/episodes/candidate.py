@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +14,7 @@ from ptp_core.data.episodes.align import busy_range, runs
 from ptp_core.data.metadata import Metadata, cartesian_channels
 from ptp_core.data.trajectory import CAMERA, Trajectory
 
+LEAST_STEPS = 2  # of a piece: a step without a next picture is no transition
 OVERSHOOT = 0.01  # beyond 1, by rounding
 
 
@@ -30,7 +32,7 @@ class Candidate:
     """T steps of one episode. ``refused`` has a reason for each step, or None."""
 
     name: str
-    images: np.ndarray  # uint8 (T, 48, 48, 3)
+    images: np.ndarray  # uint8 (N, 48, 48, 3), pictures in the order in which they were taken
     actions: np.ndarray  # (T, 5)
     refused: list[str | None]
     attributes: dict[str, Any] = field(default_factory=dict)
@@ -38,6 +40,13 @@ class Candidate:
     figures: dict[str, Any] = field(default_factory=dict)  # for the report
     translation: float = 0.05  # m that an action of 1 asks for
     rotation: float = 0.0  # rad that an action of 1 asks for
+    shown: np.ndarray | None = None  # int (T,), picture of each step; None: step t has picture t
+    starts: tuple[int, ...] = ()  # steps at which a new take begins; no piece goes across one
+    frame: str = ""  # of the commands
+
+    def __post_init__(self) -> None:
+        if self.shown is None:
+            self.shown = np.arange(len(self.actions))
 
 
 def select(
@@ -45,7 +54,8 @@ def select(
 ) -> tuple[list[Trajectory], dict[str, Any]]:
     """Pieces of an episode that can be learned from, and what the report says of it.
 
-    Idle ends are trimmed; a refused step cuts the episode in two. Rewards are 0, and 1 at the
+    Idle ends are trimmed; a refused step and a new take cut the episode in two. A single step has
+    no next picture, so a piece has two or more. Rewards are 0, and 1 at the
     last step of a success, as robomimic has them.
     """
     _check_values(candidate)
@@ -55,8 +65,8 @@ def select(
     inside = np.zeros(len(usable), bool)
     inside[start:stop] = True
     pieces, short = [], 0
-    for a, b in runs(usable & inside):
-        if b - a < selection.min_steps:
+    for a, b in _cut(runs(usable & inside), candidate.starts):
+        if b - a < max(selection.min_steps, LEAST_STEPS):
             short += b - a
             continue
         pieces.append(_piece(candidate, actions, a, b, first_index + len(pieces)))
@@ -72,11 +82,20 @@ def select(
         "trimmed_idle": len(actions) - (stop - start),
         "too_short": short,
         "refused": dict(refusals),
-        "duplicate_images": duplicates(candidate.images),
+        "duplicate_images": duplicates(candidate.images, candidate.shown),
         "action_range": _action_range(candidate.actions),
         **candidate.figures,
     }
     return pieces, report
+
+
+def _cut(pieces: list[tuple[int, int]], starts: tuple[int, ...]) -> list[tuple[int, int]]:
+    """Ranges [start, stop) without one that goes across a start."""
+    found = []
+    for a, b in pieces:
+        edges = [a, *(start for start in starts if a < start < b), b]
+        found += list(itertools.pairwise(edges))
+    return found
 
 
 def _check_values(candidate: Candidate) -> None:
@@ -99,7 +118,7 @@ def _piece(candidate: Candidate, actions: np.ndarray, a: int, b: int, index: int
         rewards[-1] = 1.0
     return Trajectory(
         index=index,
-        images={CAMERA: candidate.images[a:b]},
+        images={CAMERA: candidate.images[candidate.shown[a:b]]},
         actions=actions[a:b],
         rewards=rewards,
         metadata=Metadata.from_attributes(
@@ -123,11 +142,15 @@ def _why(
     return f"{stop - start} steps are too few; {selection.min_steps} are needed"
 
 
-def duplicates(images: np.ndarray) -> int:
-    """Pictures that equal the one before, byte for byte: a camera that froze."""
-    if len(images) < 2:
-        return 0
-    return int((images[1:] == images[:-1]).all(axis=(1, 2, 3)).sum())
+def duplicates(images: np.ndarray, shown: np.ndarray | None = None) -> int:
+    """Steps whose picture equals that of the step before, byte for byte: a camera that froze.
+
+    ``shown`` (T,) is the picture of each step; None: step t has picture t.
+    """
+    shown = np.arange(len(images)) if shown is None else shown
+    return sum(
+        bool(a == b or np.array_equal(images[a], images[b])) for a, b in itertools.pairwise(shown)
+    )
 
 
 def _action_range(actions: np.ndarray) -> list[list[float]] | None:

@@ -12,29 +12,18 @@ from typing import Any
 
 from ptp_core.config.loading import to_dict
 from ptp_core.data.demo_file import write_file
-from ptp_core.data.episodes.audit import AUDIT_FILE
-from ptp_core.data.episodes.bag_writer import METADATA_FILE
 from ptp_core.data.episodes.candidate import Candidate, Selection, select
 from ptp_core.data.episodes.definitions import Definitions
-from ptp_core.data.episodes.import_own import is_own, read_own
-from ptp_core.data.episodes.import_plain import Picture, read_plain
+from ptp_core.data.episodes.import_own import read_own
+from ptp_core.data.episodes.import_plain import read_plain
 from ptp_core.data.episodes.mapping import BagMapping
-from ptp_core.data.episodes.store import SESSION_FILE, Session, read_json
+from ptp_core.data.episodes.plain_topics import Picture
+from ptp_core.data.episodes.sources import Source
+from ptp_core.data.episodes.unreadable import unreadable
 from ptp_core.data.files import write_atomically
+from ptp_core.data.outputs import check_file, reserved_file
 from ptp_core.data.trajectory import Trajectory
 from ptp_core.errors import EpisodeError, PtpError
-
-BAG_SUFFIXES = (".mcap", ".db3")
-
-
-@dataclass(frozen=True)
-class Source:
-    """A bag to import."""
-
-    path: Path
-    label: str = "success"
-    own: bool = False
-    dropped: bool = False
 
 
 @dataclass(frozen=True)
@@ -45,42 +34,6 @@ class Summary:
     steps: int
     episodes: int  # accepted
     reports: list[dict[str, Any]]
-
-
-def find_sources(paths: Iterable[Path]) -> list[Source]:
-    """Bags behind ``paths``: sessions, folders of bags, bags. EpisodeError when one is none."""
-    found: list[Source] = []
-    for path in paths:
-        if (path / SESSION_FILE).is_file():
-            session = Session(path)
-            found += [
-                Source(session.path(e), e.label, own=True, dropped=e.dropped)
-                for e in session.entries()
-            ]
-        elif _is_bag(path):
-            found.append(_source(path))
-        else:
-            inside = sorted(p for p in path.iterdir() if _is_bag(p)) if path.is_dir() else []
-            if not inside:
-                raise EpisodeError(
-                    f"{path}: no bag and no session; give folders with metadata.yaml, .mcap or "
-                    ".db3 files, or a session folder"
-                )
-            found += [_source(inner) for inner in inside]
-    return found
-
-
-def _is_bag(path: Path) -> bool:
-    return (path / METADATA_FILE).is_file() or (path.is_file() and path.suffix in BAG_SUFFIXES)
-
-
-def _source(path: Path) -> Source:
-    if not is_own(path):
-        return Source(path)
-    audit = path / AUDIT_FILE
-    content = read_json(audit, "no audit") if audit.is_file() else {}
-    label, dropped = content.get("label", "unlabelled"), content.get("dropped", False)
-    return Source(path, label, own=True, dropped=dropped)
 
 
 def import_bags(
@@ -96,59 +49,97 @@ def import_bags(
 ) -> Summary:
     """Write the steps of ``sources`` that may be learned from into the file ``out``.
 
-    ``mapping`` and ``picture`` are needed for bags that are not ours. A bag that cannot be read
-    is in the report with its reason and does not end the import. Raises EpisodeError when nothing
-    is usable; the report is written then, too.
+    ``mapping`` and ``picture`` are needed for bags that are not ours. Whatever goes wrong with a
+    source refuses that source in the report and does not end the import. Raises EpisodeError when
+    nothing is usable, after the report was written, and where ``out`` exists or another import
+    writes it; InputError, before a bag is read, where ``out`` or ``report`` cannot be made.
     """
     if out.exists():
         raise EpisodeError(f"{out} exists: choose another file, or remove it")
-    selection = selection or Selection()
-    definitions: Definitions | None = None
-    trajectories: list[Trajectory] = []
-    reports: list[dict[str, Any]] = []
-    scales: dict[tuple[float, float], str] = {}
-    for source in progress(sources):
-        if source.own and (source.dropped or source.label not in labels):
-            reason = "it was dropped" if source.dropped else f"it is labelled {source.label}"
-            reports.append(_refusal(source, f"{reason}: not asked for"))
-            continue
-        try:
-            if source.own:
-                definitions = definitions or Definitions()
-                candidate = read_own(source.path, definitions, source.label)
-            else:
-                candidate = _read_plain(source, mapping, picture)
-            _check_scale(candidate, scales)
-        except PtpError as error:
-            reports.append(_refusal(source, str(error)))
-            continue
-        pieces, figures = select(candidate, selection, len(trajectories))
-        trajectories += pieces
-        reports.append(figures)
-    steps = sum(len(piece.actions) for piece in trajectories)
-    accepted = sum(entry["accepted"] for entry in reports)
-    summary = Summary(len(trajectories), steps, accepted, reports)
     if report is not None:
-        write_report(report, summary)
-    if not trajectories:
-        raise EpisodeError(_nothing(reports))
-    translation, rotation = next(iter(scales))
-    description = {
-        "env": "",
-        "env_kwargs": {},
-        "source": "bags",
-        "episodes": [entry["name"] for entry in reports if entry["accepted"]],
-        "labels": list(labels),
-        "action_scale": {"translation": translation, "rotation": rotation},
-        "selection": dataclasses.asdict(selection),
-        "mapping": None if mapping is None else to_dict(mapping),
-    }
-    out.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        write_file(out, description, trajectories)
-    except OSError as error:
-        raise EpisodeError(f"{out}: cannot be written ({error})") from error
+        check_file(report)
+    with reserved_file(out):
+        reports: list[dict[str, Any]] = []
+        trajectories: list[Trajectory] = []
+        taken = _Taken(labels, mapping, picture, selection or Selection())
+        for source in progress(sources):
+            pieces, figures = taken.guarded(source, len(trajectories))
+            trajectories += pieces
+            reports.append({"path": str(source.path), **figures})
+        steps = sum(len(piece.actions) for piece in trajectories)
+        accepted = sum(entry["accepted"] for entry in reports)
+        summary = Summary(len(trajectories), steps, accepted, reports)
+        if report is not None:
+            write_report(report, summary)
+        if not trajectories:
+            raise EpisodeError(_nothing(reports))
+        write_file(out, taken.description(reports), trajectories)
     return summary
+
+
+class _Taken:
+    """What all bags of one import share: settings, and what the first of them determined."""
+
+    def __init__(
+        self,
+        labels: Sequence[str],
+        mapping: BagMapping | None,
+        picture: Picture | None,
+        selection: Selection,
+    ) -> None:
+        self._labels, self._mapping, self._picture = labels, mapping, picture
+        self._selection = selection
+        self._definitions: Definitions | None = None
+        self._first: Candidate | None = None
+
+    def guarded(self, source: Source, number: int) -> tuple[list[Trajectory], dict[str, Any]]:
+        """Pieces of a source from ``number`` on, and its entry in the report, whatever happens."""
+        try:
+            return self._take(source, number)
+        except PtpError as error:
+            return [], _refusal(source, str(error))
+        except MemoryError:
+            return [], _refusal(
+                source, "it does not fit into the memory: cut it into shorter bags"
+            )
+        except Exception as error:  # a bag may hold anything
+            return [], _refusal(source, str(unreadable(source.path, error)))
+
+    def _take(self, source: Source, number: int) -> tuple[list[Trajectory], dict[str, Any]]:
+        if source.refusal:
+            return [], _refusal(source, source.refusal)
+        if source.own and (source.dropped or source.label not in self._labels):
+            reason = "it was dropped" if source.dropped else f"it is labelled {source.label}"
+            return [], _refusal(source, f"{reason}: not asked for")
+        if source.own:
+            self._definitions = self._definitions or Definitions()
+            candidate = read_own(source.path, self._definitions, source.label)
+        else:
+            candidate = _read_plain(source, self._mapping, self._picture)
+        if self._first is not None:
+            _check_same(candidate, self._first)
+        pieces, figures = select(candidate, self._selection, number)
+        for piece in pieces:
+            piece.check()
+        if pieces and self._first is None:
+            self._first = dataclasses.replace(candidate, images=candidate.images[:0])
+        return pieces, figures
+
+    def description(self, reports: list[dict[str, Any]]) -> dict[str, Any]:
+        """What the data set says of its origin."""
+        return {
+            "env": "",
+            "env_kwargs": {},
+            "source": "bags",
+            "episodes": [entry["name"] for entry in reports if entry["accepted"]],
+            "labels": list(self._labels),
+            "action_scale": {
+                "translation": self._first.translation,
+                "rotation": self._first.rotation,
+            },
+            "selection": dataclasses.asdict(self._selection),
+            "mapping": None if self._mapping is None else to_dict(self._mapping),
+        }
 
 
 def _read_plain(source: Source, mapping: BagMapping | None, picture: Picture | None) -> Candidate:
@@ -159,15 +150,18 @@ def _read_plain(source: Source, mapping: BagMapping | None, picture: Picture | N
     return read_plain(source.path, mapping, picture)
 
 
-def _check_scale(candidate: Candidate, scales: dict[tuple[float, float], str]) -> None:
-    scale = (candidate.translation, candidate.rotation)
-    scales.setdefault(scale, candidate.name)
-    if len(scales) > 1:
-        del scales[scale]
-        (other,) = scales
+def _check_same(candidate: Candidate, first: Candidate) -> None:
+    """Raise EpisodeError where actions mean something else than in the first bag."""
+    scale, other = ((one.translation, one.rotation) for one in (candidate, first))
+    if scale != other:
         raise EpisodeError(
             f"its actions are scaled by {scale[0]:g} m and {scale[1]:g} rad, those of "
-            f"{scales[other]} by {other[0]:g} m and {other[1]:g} rad: import them apart"
+            f"{first.name} by {other[0]:g} m and {other[1]:g} rad: import them apart"
+        )
+    if candidate.frame != first.frame:
+        raise EpisodeError(
+            f'its commands are in the frame "{candidate.frame}", those of {first.name} in '
+            f'"{first.frame}": import them apart, or name the frame in twist.frame'
         )
 
 
@@ -187,7 +181,8 @@ def _nothing(reports: list[dict[str, Any]]) -> str:
     if not reports:
         return "nothing to import: there is no episode"
     first = reports[0]
-    others = f"; so are {len(reports) - 1} others" if len(reports) > 1 else ""
+    rest = len(reports) - 1
+    others = f"; {rest} more {'is' if rest == 1 else 'are'} refused" if rest else ""
     return f"nothing usable: {first['name']} is refused, {first['reason']}{others}"
 
 
@@ -212,6 +207,11 @@ def report_lines(summary: Summary) -> list[str]:
         if entry["too_short"]:
             parts.append(f"{entry['too_short']} in pieces that are too short")
         parts += [f"{count} refused ({reason})" for reason, count in entry["refused"].items()]
+        if entry.get("bad_images"):
+            bad = entry["bad_images"]
+            parts.append(f"{bad} pictures that cannot be read ({entry['bad_image_reason']})")
+        for gap in entry.get("gaps_s", ()):
+            parts.append(f"cut where nothing came, or a clock was set forward, for {gap:.6g} s")
         if entry["duplicate_images"]:
             parts.append(f"{entry['duplicate_images']} pictures equal the one before")
         lines.append(f"{entry['name']}: {', '.join(parts)}")

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +15,9 @@ from ptp_core.config.checks import require
 from ptp_core.config.loading import from_dict
 from ptp_core.data import yaml_text
 from ptp_core.errors import ConfigError
+
+STATE_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+TAKEN = {"image"}  # names below obs/ that are in use
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,7 @@ class TwistMapping:
 
     topic: str = "/delta_twist_cmds"
     timeout: float = 0.3  # s after which a twist no longer moves the arm
+    frame: str = ""  # frame_id that commands must have; empty: whichever, but one in all bags
     scale: float = 1.0  # for "unitless" commands: m/s at a reading of 1
     turn_scale: float = 1.0  # rad/s at a reading of 1
 
@@ -53,6 +58,7 @@ class GripperMapping:
     value: str = "data"  # field, for example "data" or "position[0]"
     open: float = 0.0  # reading when open
     closed: float = 1.0  # reading when closed
+    before: float | None = None  # reading until the first message; without it those steps go
 
     def __post_init__(self) -> None:
         if self.open == self.closed:
@@ -66,6 +72,14 @@ class StateMapping:
     name: str = "joint_positions"
     topic: str = "/joint_states"
     value: str = "position"  # field: a number or an array
+    before: tuple[float, ...] | None = None  # until the first message; without it those steps go
+
+    def __post_init__(self) -> None:
+        if not STATE_NAME.fullmatch(self.name) or self.name in TAKEN:
+            raise ConfigError(
+                f'states: the name "{self.name}" must be letters, digits and _, and not '
+                f"{' or '.join(sorted(TAKEN))}"
+            )
 
 
 @dataclass(frozen=True)
@@ -85,6 +99,15 @@ class BagMapping:
         require(self, "rate", 0.0, 1000.0)
         require(self, "translation", 1e-4, 0.1)
         require(self, "rotation", 1e-4, 0.5)
+        names = [state.name for state in self.states]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ConfigError(f"states: two have the name {', '.join(twice)}")
+
+    @property
+    def topics(self) -> set[str]:
+        """Every topic that is read."""
+        named = (self.image, self.twist, self.gripper, *self.states)
+        return {use.topic for use in named if use.topic}
 
 
 def load_mapping(path: Path) -> BagMapping:

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Nodes start without HOME, and a line says where they log."""
+
+import io
+import os
+import tempfile
+
+import pytest
+
+from ptp_bringup.log_folder import log_folder
+from ptp_bringup.up import environment
+from ptp_core.errors import ConfigError
+
+
+@pytest.fixture(autouse=True)
+def temporary(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    (tmp_path / "tmp").mkdir()
+
+
+def test_nothing_is_said_where_home_can_be_written_or_another_folder_is_named(tmp_path):
+    assert log_folder({"HOME": str(tmp_path)}) == ({}, "")
+    assert log_folder({"ROS_LOG_DIR": "/x"}) == log_folder({"ROS_HOME": "/x"}) == ({}, "")
+
+
+@pytest.mark.parametrize(
+    ("home", "why"),
+    [
+        (None, "HOME is not set"),
+        ("", "HOME is not set"),
+        ("/dev/null/me", "HOME, /dev/null/me, c"),
+    ],
+)
+def test_a_folder_of_its_own_is_made_and_named(tmp_path, home, why):
+    given = {} if home is None else {"HOME": home}
+    variables, line = log_folder(given)
+    folder = tmp_path / "tmp" / f"ptp-{os.getuid()}" / "ros_log"
+    assert variables == {"ROS_LOG_DIR": str(folder)} and folder.is_dir()
+    assert line.startswith(why) and f"logs go to {folder}" in line
+
+
+def test_nowhere_to_log_is_one_line(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "file"))
+    with pytest.raises(ConfigError, match=r"HOME is not set, and neither can .*set ROS_LOG_DIR"):
+        log_folder({})
+
+
+def test_nodes_get_the_folder(tmp_path, monkeypatch):
+    for name in ("HOME", "ROS_LOG_DIR", "ROS_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    assert environment()["ROS_LOG_DIR"].startswith(str(tmp_path / "tmp"))
+
+
+def test_a_stack_that_starts_says_it(tmp_path, monkeypatch):
+    from ptp_bringup.stack import NodeSpec, Stack
+    from ptp_bringup.up import bring_up
+
+    for name in ("HOME", "ROS_LOG_DIR", "ROS_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    out = io.StringIO()
+    stack = Stack("toy", "a toy", (), (NodeSpec("no_package", "n", "n"),))
+    with pytest.raises(ConfigError, match="no_package is not installed"):
+        bring_up(stack, [], out)
+    assert out.getvalue().startswith("HOME is not set: logs go to ")

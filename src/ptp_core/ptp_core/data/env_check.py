@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whether an environment does what its spaces say, looked at before anything is stored.
+
+Wrapped environments often give pictures as floats from 0 to 1 while the space still says uint8; an
+array of uint8 takes them and stores black.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from ptp_core.errors import InputError
+from ptp_core.shapes import ACTION_DIM, IMAGE_SIZE
+
+SHAPE = (IMAGE_SIZE, IMAGE_SIZE, 3)
+BLACK = 1  # largest value of a picture that shows nothing, or whose floats were cast
+
+
+def check_actions(space: gymnasium.spaces.Box, name: str) -> None:
+    """Raise InputError unless the actions of the space go from -1 to 1."""
+    if not (np.allclose(space.low, -1.0) and np.allclose(space.high, 1.0)):
+        raise InputError(
+            f"{name}: actions go from {space.low.min():g} to {space.high.max():g}; the method "
+            "needs -1 to 1: scale them in the environment"
+        )
+
+
+def check_observation(observation: Any, space: gymnasium.Space, what: str, name: str) -> None:
+    """Raise InputError unless ``observation`` has the keys, types and shapes of its ``space``."""
+    if isinstance(space, gymnasium.spaces.Dict):
+        keys = set(observation) if isinstance(observation, dict) else set()
+        if keys != set(space.keys()):
+            raise InputError(
+                f"{name}: {what} has {', '.join(sorted(keys)) or 'no keys'}, its space says "
+                f"{', '.join(space.keys())}"
+            )
+        for key, part in space.items():
+            check_observation(observation[key], part, f"{key} of {what}", name)
+    elif isinstance(space, gymnasium.spaces.Box):
+        if isinstance(observation, dict):
+            raise InputError(
+                f"{name}: {what} is a dict with {', '.join(map(str, observation))}, its space "
+                f"says {space.dtype} {space.shape}"
+            )
+        array = np.asarray(observation)
+        if array.dtype != space.dtype or array.shape != space.shape:
+            raise InputError(
+                f"{name}: {what} is {array.dtype} {array.shape}, its space says {space.dtype} "
+                f"{space.shape}"
+            )
+
+
+def check_picture(
+    picture: Any, what: str, name: str, shape: tuple[int, ...] | None = SHAPE
+) -> np.ndarray:
+    """``picture`` if it is uint8 of ``shape`` (None: any (H, W, 3)), else InputError.
+
+    ``what`` and ``name`` say in the error which picture of which environment it is.
+    """
+    if isinstance(picture, dict):
+        raise InputError(
+            f"{name}: {what} is a dict with {', '.join(map(str, picture))}; one picture is needed"
+        )
+    array = np.asarray(picture)
+    if array.dtype != np.uint8:
+        raise InputError(f"{name}: {what} is {array.dtype}, uint8 is needed: values from 0 to 255")
+    if array.ndim != 3 or array.shape[2] != 3 or (shape is not None and array.shape != shape):
+        raise InputError(f"{name}: {what} is {array.shape}, {shape or '(H, W, 3)'} is needed")
+    return array
+
+
+def check_shown(
+    picture: Any, what: str, name: str, shape: tuple[int, ...] | None = SHAPE
+) -> np.ndarray:
+    """Like `check_picture`; a black picture is an InputError, too."""
+    array = check_picture(picture, what, name, shape)
+    if array.max(initial=0) <= BLACK:
+        raise InputError(
+            f"{name}: {what} is black, its largest value is {array.max(initial=0)}: were values "
+            "from 0 to 1 turned into uint8?"
+        )
+    return array
+
+
+def check_expert(action: Any, name: str, size: int = ACTION_DIM) -> np.ndarray:
+    """An expert's action as float64 (size,), else InputError."""
+    array = np.asarray(action)
+    if array.dtype.kind not in "fiu" or array.shape != (size,) or not np.isfinite(array).all():
+        raise InputError(
+            f'{name}: info["expert_action"] must be ({size},) finite numbers, not '
+            f"{array.dtype} {array.shape}"
+        )
+    return array.astype(np.float64)
+
+
+def check_tasks(env: gymnasium.Env, tasks: Iterable[str], name: str) -> None:
+    """Raise InputError for a task that the environment has not.
+
+    Its attribute ``tasks`` names those that it has; one that is not there is tried, as a subclass
+    may have more.
+    """
+    known = getattr(env.unwrapped, "tasks", tasks)
+    for task in tasks:
+        if task in known:
+            continue
+        try:
+            env.reset(seed=0, options={"task": task})
+        except (ValueError, InputError):
+            text = f'unknown task "{task}"; {name} has {", ".join(known)}'
+            raise InputError(text) from None

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How far something is: a bar on a terminal, elsewhere a plain line every few seconds."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable
+from typing import Any, TextIO
+
+from tqdm import tqdm
+
+PAUSE = 5.0  # s between two lines where the output is no terminal
+_LINE = "{desc}: {n_fmt}/{total_fmt} {unit}, {elapsed}, time left {remaining}{postfix}"
+_OPEN = "{desc}: {n_fmt} {unit}, {elapsed}{postfix}"
+
+
+class Bar(tqdm):
+    """A tqdm bar; where ``file`` (None: stderr) is no terminal, lines without control characters.
+
+    The first line comes at once, the last one at the end, one at most every ``mininterval`` s
+    (`PAUSE`) in between. Takes the options of tqdm.
+    """
+
+    def __init__(
+        self, iterable: Iterable | None = None, *, file: TextIO | None = None, **options: Any
+    ) -> None:
+        out = sys.stderr if file is None else file
+        self._plain = not out.isatty()
+        self._said = -float("inf")
+        self._last = ""
+        if self._plain:
+            total = options.get("total", getattr(iterable, "__len__", lambda: None)())
+            options.setdefault("mininterval", PAUSE)
+            options["unit"] = options.get("unit", "it").strip()
+            options |= {
+                "bar_format": _OPEN if total is None else _LINE,
+                "miniters": 0,
+                "dynamic_ncols": False,
+            }
+        super().__init__(iterable, file=out, **options)
+
+    def display(self, msg: str | None = None, pos: int | None = None) -> bool:
+        """Show the state, or nothing where a line was written a moment ago."""
+        if not self._plain:
+            return super().display(msg, pos)
+        if msg != "" and time.monotonic() - self._said >= self.mininterval:
+            self._write()
+        return True
+
+    def clear(self, nolock: bool = False) -> None:
+        """Take the bar off the terminal; lines stay."""
+        if not self._plain:
+            super().clear(nolock)
+
+    def close(self) -> None:
+        """End it, with a last line where it stays."""
+        if self._plain and not self.disable:
+            if self.leave is not False:
+                self._write()
+            self.sp = None  # tqdm would end with an empty line
+        super().close()
+
+    def _write(self) -> None:
+        self._said = time.monotonic()
+        line = str(self)
+        if line != self._last:
+            self._last = line
+            self.fp.write(f"{line}\n")
+            getattr(self.fp, "flush", lambda: None)()
