@@ -168,32 +168,6 @@ def test_numbers_are_means_over_seeds_beside_the_papers(runs, tmp_path):
     assert len(raw) == len(METHODS) * len(SEEDS) * (3 + EPOCHS)
 
 
-@pytest.mark.parametrize(
-    ("changes", "offline", "online"),
-    [
-        ({}, 0.533, 0.849),
-        ({"updates_per_step": 0.0}, 0.533, None),
-        ({"reuse_plans": True}, 0.533, None),
-        ({"protocol": "varied"}, None, None),
-        ({"planner": {"levels": 1}}, None, None),
-    ],
-)
-def test_the_papers_numbers_stand_beside_what_the_paper_does(runs, changes, offline, online):
-    be_of_protocol_paper(runs, **changes)
-    found = gather([str(runs / "ptp" / "A" / "seed_0")])
-    (row,) = table(found, evaluation_curves(found))
-    assert (row.paper_offline, row.paper_online) == (offline, online)
-
-
-def test_controls_are_no_methods_figures(made, tmp_path):
-    path = tmp_path / "random.json"
-    values = {"method": "ptp", "subgoals": "random", "tasks": {}}
-    path.write_text(json.dumps(values))
-    found = gather([str(made / "sweep" / "ptp" / "A" / "seed_0"), str(path)])
-    (line,) = found.complaints
-    assert "random subgoals are a control" in line
-
-
 def test_practice_is_shown_as_a_trailing_mean(runs):
     folder = runs / "model_free" / "A" / "seed_0"
     template = json.loads((folder / "epochs" / "000001" / "metrics.json").read_text())
