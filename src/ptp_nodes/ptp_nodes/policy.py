@@ -226,9 +226,7 @@ class PolicyNode(ManagedNode):
             result.steps -= 1
         else:
             with torch.inference_mode():
-                decision = self._agent.act(
-                    Observation(latent=np.asarray(arrival.latent.codes))
-                )
+                decision = self._agent.act(Observation(latent=np.asarray(arrival.latent.codes)))
             result.subgoals_reached += decision.switched and not decision.timed_out
             result.subgoals_timed_out += decision.timed_out
         inference = time.monotonic() - began
