@@ -61,7 +61,7 @@ ACTIONS = {
     RecordEpisode: "recorder/record",
 }
 
-pytestmark = pytest.mark.timeout(400)
+pytestmark = [pytest.mark.timeout(400), pytest.mark.process]
 
 
 def wrong(message):

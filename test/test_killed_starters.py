@@ -28,7 +28,7 @@ STARTERS = {
     "two-machines": ("two-machines --checkpoint {checkpoint} --out {out}", "learner"),
 }
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.timeout(300), pytest.mark.process]
 
 
 def nodes(mark):

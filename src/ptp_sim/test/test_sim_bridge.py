@@ -215,6 +215,7 @@ def test_an_answer_to_an_old_picture_moves_nothing(graph):
     assert judge(graph, first).steps == 2
 
 
+@pytest.mark.process
 def test_an_answer_that_is_too_old_moves_nothing_and_another_picture_of_the_scene_follows(graph):
     start(graph, "lock_step", age_limit=0.05)
     seen = graph.collect(Observation, OBSERVATION, LATCHED)
