@@ -200,7 +200,10 @@ def test_whole_chunks_of_a_truncated_bag_are_got_back(long_bag, senders, tmp_pat
 def test_a_truncated_bag_is_named_by_who_reads_it(bag, senders, tmp_path):
     folder = cut(bag, tmp_path, 0.7)
     (folder / METADATA_FILE).write_text((bag.folder / METADATA_FILE).read_text())
-    with pytest.raises(EpisodeError, match=r"cannot be read as a bag.*ptp episodes repair"):
+    with pytest.raises(
+        EpisodeError,
+        match=r"cannot be read as a bag \(its file was damaged after it was confirmed",
+    ):
         read_episode(folder, senders.definitions)
     with pytest.raises(EpisodeError, match="cannot be read as a bag"), open_bag(tmp_path / "no"):
         pass

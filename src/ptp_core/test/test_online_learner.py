@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ptp_core.data.encoded import EncodedDataset
-from ptp_core.errors import InputError
+from ptp_core.errors import CheckpointError, InputError
 from ptp_core.practice.live_weights import LiveWeights
 from ptp_core.practice.online_learner import (
     PLENTY,
@@ -129,7 +129,8 @@ def test_a_resumed_learner_ends_as_an_uninterrupted_one(tmp_path):
     assert weights(second) == weights(whole)
     assert (second.updates, second.due) == (whole.updates, whole.due)
     other_seed = OnlineLearner(checkpoint(), seed=4)
-    assert not other_seed.resume(tmp_path / "learner.safetensors")
+    with pytest.raises(CheckpointError, match="seed is 3, asked for is 4"):
+        other_seed.resume(tmp_path / "learner.safetensors")
 
 
 def test_numbers_that_are_not_finite_are_taken_back_to_the_last_good_weights():

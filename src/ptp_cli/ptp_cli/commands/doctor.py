@@ -78,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
     else:
         expected = [Expected(stack.name, stack.names()) for stack in STACKS.values()]
     root = shared_root()
-    pins = (root / "requirements.lock", root / "tools" / "workspace.py")
+    pins = tuple(sorted(root.glob("requirements*.lock")))
     if args.real:
         return _preflight(args, expected[0], pins)
     report = examine(expected, args.seconds, pins=pins)
