@@ -43,6 +43,7 @@ THIRD_PARTY = {
     "hypothesis": ("hypothesis", "python3-hypothesis"),
     "h5py": ("h5py", "python3-h5py"),
     "jinja2": ("jinja2", "python3-jinja2"),
+    "lz4": ("lz4", "python3-lz4"),
     "matplotlib": ("matplotlib", "python3-matplotlib"),
     "mcap": ("mcap", None),
     "numpy": ("numpy", "python3-numpy"),
@@ -58,6 +59,7 @@ THIRD_PARTY = {
     "torch": (None, "python3-torch"),  # installed by tools/workspace.py itself
     "tqdm": ("tqdm", "python3-tqdm"),
     "yaml": ("pyyaml", "python3-yaml"),
+    "zstandard": ("zstandard", "python3-zstandard"),
 }
 # Used where a ROS 2 installation or the user has them, or where the benchmark installs them in an
 # environment of their own, so never required.

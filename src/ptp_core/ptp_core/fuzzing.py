@@ -20,7 +20,7 @@ import numpy as np
 from ptp_core.errors import PtpError
 
 SECONDS = "PTP_FUZZ_SECONDS"  # for each parser; a long fuzz
-TRIALS = 40  # without it
+TRIALS = 15  # without it
 MEMORY = 2**30  # bytes that a parser may take beyond what the process has
 ODD = (0, 1, 0x7F, 0x80, 0xFF, 0xFFFF, 2**31 - 1, 2**31, 2**32 - 1, 2**40, 2**63 - 1, 2**64 - 1)
 

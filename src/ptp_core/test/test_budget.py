@@ -25,7 +25,7 @@ from ptp_core.data.episodes.bag_budget import check_bag, check_mcap
 from ptp_core.data.episodes.bag_reader import open_bag
 from ptp_core.data.npz import open_npz
 from ptp_core.data.picture_size import check_picture_size, declared_size
-from ptp_core.data.trajectory import Trajectory
+from ptp_core.data.trajectory import CAMERA, Trajectory
 from ptp_core.errors import DatasetError, EpisodeError
 
 ZEROS = 2400  # MB that the bomb unpacks to
@@ -241,7 +241,7 @@ def test_an_honest_npz_is_read(tmp_path):
 
 def demo(path):
     images = np.zeros((5, 48, 48, 3), np.uint8)
-    steps = Trajectory(0, images, np.zeros((5, 5), np.float32), np.zeros(5, np.float32), {})
+    steps = Trajectory(0, {CAMERA: images}, np.zeros((5, 5), np.float32), np.zeros(5, np.float32))
     write_file(path, {"env": "toy"}, [steps])
     return path
 

@@ -5,6 +5,7 @@
 each reader. A content that one failed on belongs into fuzz_finds/, as READER_WHAT.
 """
 
+import json
 import os
 from pathlib import Path
 
@@ -28,7 +29,7 @@ from ptp_core.data.episodes.store import Session
 from ptp_core.data.episodes.testing import STEP_RECORD, TOPICS
 from ptp_core.data.npz import DAMAGED, open_npz
 from ptp_core.data.picture_size import check_picture_size
-from ptp_core.data.trajectory import Trajectory
+from ptp_core.data.trajectory import CAMERA, Trajectory
 from ptp_core.fuzzing import SECONDS, fuzz, mutated
 from ptp_core.planners.plan_library import PlanLibrary
 from ptp_core.practice.finetuned import load_finetuned
@@ -97,7 +98,7 @@ def test_what_is_left_of_a_bag(bag, senders, tmp_path):
 
 def test_demonstrations(tmp_path):
     images = np.random.default_rng(0).integers(0, 256, (3, 48, 48, 3), np.uint8)
-    demo = Trajectory(0, images, np.zeros((3, 5), np.float32), np.zeros(3, np.float32), {"a": 1})
+    demo = Trajectory(0, {CAMERA: images}, np.zeros((3, 5), np.float32), np.zeros(3, np.float32))
     write_file(tmp_path / "real", {"env": "toy"}, [demo])
     read = put(tmp_path / "demos.hdf5", lambda path: list(Dataset(path)))
     fuzz(read, [(tmp_path / "real").read_bytes()], FINDS, "demos")
@@ -161,7 +162,13 @@ def test_settings(tmp_path):
 
 
 def test_runs(tmp_path):
-    real = ROOT / "docs" / "results" / "runs" / "B_seed_0"
+    real = tmp_path / "real"
+    real.mkdir()
+    settings = {"method": "ptp", "task": "A", "seed": 0, "protocol": "paper", "env_kwargs": {}}
+    (real / "settings.json").write_text(json.dumps(settings))
+    evaluation = {"epoch": 0, "successes": 1, "episodes": 2}
+    epoch = {"epoch": 1, "practice_success_rate": 0.5, "evaluation": {**evaluation, "epoch": 1}}
+    (real / "result.json").write_text(json.dumps({"epochs": [epoch], "evaluations": [evaluation]}))
     for name in ("settings.json", "result.json"):
         for path in real.glob("*.json"):
             (tmp_path / path.name).write_bytes(path.read_bytes())

@@ -77,6 +77,8 @@ def picture_of(crop: int, offset: tuple[int, ...]):
     import cv2
     import numpy as np
 
+    from ptp_core.data.budget import OverBudget
+    from ptp_core.data.picture_size import check_picture_size
     from ptp_core.errors import InputError
     from ptp_ros.images import crop_and_resize, image_to_array
 
@@ -85,7 +87,13 @@ def picture_of(crop: int, offset: tuple[int, ...]):
             pixels = image_to_array(message)
         else:
             data = np.asarray(message.data)
-            pixels = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+            try:
+                check_picture_size(data.tobytes())
+                pixels = cv2.imdecode(data, cv2.IMREAD_COLOR)
+            except OverBudget as error:
+                raise InputError(f"a compressed picture is refused ({error})") from error
+            except (ValueError, cv2.error):
+                pixels = None
             if pixels is None:
                 raise InputError("a compressed picture cannot be read: it must be JPEG or PNG")
             pixels = np.ascontiguousarray(pixels[:, :, ::-1])

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ptp_core.data import json_text
 from ptp_core.data.files import write_atomically
 from ptp_core.errors import InputError
 
@@ -46,7 +47,7 @@ def keep_inputs(path: Path, inputs: Mapping[str, Any], cure: str) -> None:
         write_atomically(path, lambda partial: partial.write_text(text, encoding="utf-8"))
         return
     try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
+        stored = json_text.read(path)
         found = differences(stored, asked)
     except (OSError, ValueError, AttributeError, TypeError) as error:
         raise InputError(f"{path}: cannot be read ({error}): {cure}") from error

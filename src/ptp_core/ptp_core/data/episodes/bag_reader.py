@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import sqlite3
 import struct
-import sys
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -19,6 +18,7 @@ from mcap.stream_reader import StreamReader
 from rosbags.highlevel import AnyReader, AnyReaderError
 from rosbags.interfaces import Connection
 from rosbags.rosbag2 import ReaderError
+from rosbags.rosbag2.storage_mcap import zstd  # the one of this Python
 from rosbags.typesys import Stores, get_typestore
 
 from ptp_core.data import yaml_text
@@ -37,11 +37,6 @@ from ptp_core.data.episodes.episode import (
 from ptp_core.data.episodes.store import Entry, Session
 from ptp_core.data.episodes.unreadable import unreadable
 from ptp_core.errors import EpisodeError, PtpError
-
-if sys.version_info >= (3, 14):
-    from compression import zstd
-else:
-    from backports import zstd
 
 # What the layers below raise for a bag that is damaged after its beginning.
 DAMAGED = (

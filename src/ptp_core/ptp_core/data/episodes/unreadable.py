@@ -7,6 +7,7 @@ from pathlib import Path
 
 import yaml
 
+from ptp_core.data import yaml_text
 from ptp_core.data.episodes.bag_writer import HEADER, METADATA_FILE, METADATA_VERSION
 from ptp_core.errors import EpisodeError
 
@@ -54,9 +55,7 @@ def _folder(path: Path) -> str:
         broken = next(filter(None, map(_file, files)), "")
         return broken or f"metadata.yaml is missing; {reindex}"
     try:
-        information = yaml.safe_load(metadata.read_text(encoding="utf-8"))[
-            "rosbag2_bagfile_information"
-        ]
+        information = yaml_text.read(metadata)["rosbag2_bagfile_information"]
         version, storage = information["version"], information["storage_identifier"]
         named = [Path(name).name for name in information["relative_file_paths"]]
     except (ValueError, KeyError, TypeError, yaml.YAMLError):
