@@ -126,7 +126,7 @@ def test_its_end_ends_the_runs_and_they_go_on(write, tmp_path, number, capsys):
     assert len(results(out)["model_free/A/seed_3"]["epochs"]) == done + 1
 
 
-def wait_for(condition, process=None, seconds=60.0):
+def wait_for(condition, process=None, seconds=100.0):
     """Wait until the condition holds."""
     deadline = time.monotonic() + seconds
     while not condition():
