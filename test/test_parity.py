@@ -85,10 +85,18 @@ def on_the_graph(folder, method, output):
             stay=True,
         )
         graph.wait(lambda: status and status[-1].state == EpisodeStatus.FINISHED, "the end")
-        graph.wait(lambda: len(steps) == len(TASKS) * STEPS, "all steps")
-        answered = {step.observation_seq for step in steps}
-        graph.wait(lambda: answered <= commands(states).keys(), "the state after the last step")
+        graph.wait(lambda: len(newest(steps)) == len(TASKS) * STEPS, "all steps")
+
+        def answered():
+            return {step.observation_seq for step in newest(steps)}
+
+        graph.wait(lambda: answered() <= commands(states).keys(), "the state after the last step")
         return steps, commands(states)
+
+
+def newest(steps):
+    """The last word of each step: an answer that was too old on a busy machine is repeated."""
+    return list({(step.episode, step.step): step for step in steps}.values())
 
 
 def commands(states):
@@ -105,7 +113,11 @@ def test_the_graph_acts_as_the_loop_in_process(folder, method, tmp_path):
     for number, task in enumerate(TASKS):
         codes, actions, result = in_process(folder, task, method)
         assert len(np.unique(actions, axis=0)) == STEPS
-        mine = [step for step in steps if step.episode == number + 1]
+        for step in steps:  # also when it is repeated
+            if step.episode == number + 1:
+                assert np.array_equal(step.codes, codes[step.step])
+                assert np.array_equal(step.action, actions[step.step])
+        mine = [step for step in newest(steps) if step.episode == number + 1]
         assert np.array_equal([step.codes for step in mine], codes)
         assert np.array_equal([step.action for step in mine], actions)
         for step, action in zip(mine, actions, strict=True):

@@ -65,6 +65,10 @@ class ObservationGate:
         self._looked_at = 0  # the newest latent may have come before the goal
         self.dropped = 0
 
+    def begin(self, first: int) -> None:
+        """Act on no observation before the one numbered ``first``."""
+        self._last = max(self._last or 0, first - 1) if first > self._first else self._last
+
     def skip(self) -> None:
         """Act on nothing that has come so far: a newer one was asked for."""
         arrival, _ = self._slot.read()

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -115,7 +116,11 @@ class PolicyNode(ManagedNode):
         self._commands = self.create_lifecycle_publisher(CartesianDelta, POLICY_COMMAND, COMMANDS)
         self._steps = self.create_lifecycle_publisher(StepInfo, STEP, KEPT)
         self.streams.subscribe(Latent, LATENT, self._gate.put, LATCHED)
-        self._taken_over, self._refused = False, 0
+        self._taken_over = self._refused = False
+        self._lock_step = bool(self.get_parameter("use_sim_time").value)
+        self._heard = self._pending = False  # anything of the arm; a command, nothing of it yet
+        self._next = 0  # observation from which on the arm's state is after the last command
+        self._arm_news = threading.Condition()
         self.streams.subscribe(ArmState, ARM_STATE, self._state_arrived, RECORDS)
         self._live = LiveNetworks(self)
         self._arm = ArmAble(self.streams)
@@ -156,6 +161,8 @@ class PolicyNode(ManagedNode):
         request = goal.request
         plan, target = self._check(request)
         self._goals += 1
+        self._refused = self._pending = False
+        self._next = 0
         self._gate.restart(request.first_observation_seq)
         self._agent.reset(
             Observation(),  # the plan was made elsewhere
@@ -167,7 +174,7 @@ class PolicyNode(ManagedNode):
         result = ReachGoal.Result()
         try:
             wait_for_reader(self._commands, self.parameters.give_up_after, goal.raise_if_canceled)
-            while result.steps < request.max_steps:
+            while self._last_was_refused() or result.steps < request.max_steps:
                 self._step(goal, episode, result)
         except RequestError as error:
             self._hold(episode)
@@ -220,10 +227,10 @@ class PolicyNode(ManagedNode):
         )
         self._live.swap()
         began = time.monotonic()
-        again = episode.same(arrival.latent.codes) and self._refused == arrival.latent.seq
-        if again:  # the answer was too late, and the same is seen: it is the answer still
+        refused, self._refused = self._refused and result.steps > 0, False
+        result.steps -= refused  # it moved nothing: it was no step
+        if refused and episode.same(arrival.latent.codes):  # it is the answer still
             decision = episode.decision
-            result.steps -= 1
         else:
             with torch.inference_mode():
                 decision = self._agent.act(Observation(latent=np.asarray(arrival.latent.codes)))
@@ -231,6 +238,7 @@ class PolicyNode(ManagedNode):
             result.subgoals_timed_out += decision.timed_out
         inference = time.monotonic() - began
         command = self._command(arrival.latent, self._scale.to_delta(decision.action))
+        self._pending = True
         self._commands.publish(command)
         self._latency = time.monotonic() - arrival.time
         episode.answered(arrival.latent.codes, decision, command, self._latency)
@@ -252,9 +260,27 @@ class PolicyNode(ManagedNode):
             self._scalars.publish(dict(zip(SCALARS, figures)))
 
     def _state_arrived(self, state: ArmState) -> None:
-        self._taken_over = state.taken_over
-        if state.error_code == ErrorCode.STALE_OBSERVATION and not state.moved:
-            self._refused = state.observation_seq  # of the picture that was taken for it
+        with self._arm_news:
+            self._taken_over, self._heard = state.taken_over, True
+            mine = state.moved and state.command.source == CartesianDelta.POLICY
+            mine = mine and state.command.seq == self._commands_sent
+            stale = state.error_code == ErrorCode.STALE_OBSERVATION and not state.moved
+            if mine or stale:
+                self._refused, self._pending = stale, False
+                self._next = state.observation_seq
+            self._arm_news.notify_all()
+
+    def _last_was_refused(self) -> bool:
+        """Whether the arm refused the last command.
+
+        In lock-step the next picture's state says what became of it; pictures from before that
+        are not answered.
+        """
+        with self._arm_news:
+            if self._lock_step and self._heard:
+                self._arm_news.wait_for(lambda: not self._pending, self.parameters.stale_after)
+                self._gate.begin(self._next)
+            return self._refused
 
     def _command(self, latent: Latent, delta) -> CartesianDelta:
         self._commands_sent += 1
@@ -275,9 +301,13 @@ class PolicyNode(ManagedNode):
         return command
 
     def _hold(self, episode: Pursuit) -> None:
-        """Tell the arm to stand still, and ask for a new picture: it answers no observation."""
-        if not self.context.ok():
-            return  # nothing can be sent any more
+        """Tell the arm to stand still, and ask for a new picture: it answers no observation.
+
+        Once until it comes: of two pictures of one scene the second would be answered in vain.
+        """
+        if episode.asked or not self.context.ok():
+            return  # or nothing can be sent any more
+        episode.asked = True
         self._gate.skip()
         last = episode.last_command
         self._commands_sent += 1

@@ -24,6 +24,7 @@ class Pursuit:
         self.last_codes: np.ndarray | None = None
         self.last_command: CartesianDelta | None = None
         self.decision: Decision | None = None  # that made it
+        self.asked = False  # for a picture that has not come yet
         self.latencies: list[float] = []
         self.feedback = ReachGoal.Feedback()
         self._told = time.monotonic() - NEWS
@@ -48,5 +49,6 @@ class Pursuit:
         self, codes: np.ndarray, decision: Decision, command: CartesianDelta, latency: float
     ) -> None:
         """Remember the newest observation and command."""
+        self.asked = False
         self.last_codes, self.decision, self.last_command = codes, decision, command
         self.latencies.append(latency)

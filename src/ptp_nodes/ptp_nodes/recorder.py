@@ -187,7 +187,7 @@ class RecorderNode(ManagedNode):
             self.get_logger().info(f"nothing to discard: {error}")
 
     def _checked_goal(self, image: Image) -> tuple[Topic, bytes] | None:
-        if not image.data:
+        if not (image.data or image.width or image.height):
             return None
         try:
             image_to_array(image, IMAGE_SIZE)

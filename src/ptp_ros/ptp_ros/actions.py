@@ -140,7 +140,8 @@ class SingleGoalServer:
         try:
             goal.raise_if_canceled()
             return self._work(goal)
-        except PtpError as error:
+        except PtpError as problem:
+            error = goal.interruption or problem  # why it was cancelled says more
             result = fill_error(self._type.Result(), error)
             if result.error_code in (ErrorCode.CANCELED, ErrorCode.SHUTTING_DOWN):
                 logger.info(f"{self._name}: {error}")
