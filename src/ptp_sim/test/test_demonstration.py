@@ -19,7 +19,7 @@ from ptp_sim.primitives import KINDS, possible
 from ptp_sim.scene import DRAWER_TRAVEL
 from ptp_sim.world import PROPRIOCEPTION
 
-TABLE = DataConfig(trajectories=6, steps=25, workers=1, seed=3)
+TABLE = DataConfig(env="ptp_sim.env:make_env", trajectories=6, steps=25, workers=1, seed=3)
 
 
 @pytest.fixture(scope="module")
@@ -168,7 +168,7 @@ def test_the_drawer_moves_with_the_block_in_it_and_a_closed_one_keeps_it(env):
 
 
 def test_collected_chains_are_the_same_with_any_number_of_workers(tmp_path):
-    config = DataConfig(trajectories=3, steps=75, workers=1, seed=1, chain=(2, 2))
+    config = dataclasses.replace(TABLE, trajectories=3, steps=75, seed=1, chain=(2, 2))
     collect(config, tmp_path / "one", progress=False)
     collect(config, tmp_path / "two", progress=False, limit=1)
     collect(dataclasses.replace(config, workers=2), tmp_path / "two", progress=False)

@@ -56,6 +56,8 @@ MAY_LACK_A_WRITER = (
     topics.DRIVER_STATE,
     topics.GOAL_IMAGE,
     topics.RECORDER_STATUS,
+    topics.SCRIPT_COMMAND,
+    topics.TELEOP_COMMAND,
 )
 # Pictures and what is made of each of them, by whom: (source, product, node).
 CHAIN = (
