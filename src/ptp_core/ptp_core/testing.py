@@ -10,7 +10,6 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from ptp_core.agents.iql import IQL
 from ptp_core.config import (
     BaselinesConfig,
     FollowerConfig,
@@ -24,6 +23,7 @@ from ptp_core.config import (
     TrainConfig,
     VQVAEConfig,
 )
+from ptp_core.learning.iql import IQL
 from ptp_core.models.latent_vae import LatentVAE
 from ptp_core.models.midpoint_generator import MidpointGenerator
 from ptp_core.models.subgoal_generator import GeneratorHierarchy

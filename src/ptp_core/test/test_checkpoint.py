@@ -7,9 +7,9 @@ import shutil
 import pytest
 import torch
 
-from ptp_core.agents.iql import IQL
 from ptp_core.config import IQLConfig, SubgoalGeneratorConfig, TrainConfig, VQVAEConfig
 from ptp_core.errors import CheckpointError
+from ptp_core.learning.iql import IQL
 from ptp_core.models.subgoal_generator import GeneratorHierarchy
 from ptp_core.models.vqvae import VQVAE
 from ptp_core.training.checkpoint import load_checkpoint, save_checkpoint

@@ -6,10 +6,10 @@ import hashlib
 import numpy as np
 import pytest
 
-from ptp_core.agents.relabelling import ORIGINAL, hindsight_goals
 from ptp_core.config import RelabellingConfig
 from ptp_core.data.replay_buffer import ReplayBuffer
 from ptp_core.errors import ConfigError, InputError
+from ptp_core.learning.relabelling import ORIGINAL, hindsight_goals
 
 
 def trajectory(number: int, length: int = 10):

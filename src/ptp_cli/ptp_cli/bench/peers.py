@@ -17,12 +17,16 @@ from ptp_cli.bench import peer_worker
 from ptp_cli.bench.peer_environment import peer_python
 from ptp_cli.bench.settings import BenchSettings, Figures
 from ptp_cli.bench.timing import available_cores, cores, median, torch_threads
-from ptp_core.agents.iql import IQL, Batch, multiplies_bfloat16
 from ptp_core.config import IQLConfig
 from ptp_core.errors import PtpError
+from ptp_core.learning.accelerated_iql import (
+    accelerated_update,
+    multiplies_bfloat16,
+    shared_networks,
+)
+from ptp_core.learning.iql import IQL, Batch
 from ptp_core.progress import Bar
 from ptp_core.shapes import ACTION_DIM, LATENT_DIM
-from ptp_core.training.threads import shared_networks
 
 PEER = "d3rlpy==2.8.1"
 THREADS = 2
@@ -89,7 +93,7 @@ def _ours(config: IQLConfig, run: Callable) -> Callable[[int], float]:
     def update(count: int) -> float:
         began = time.perf_counter()
         for _ in range(count):
-            iql.update(batch, run)
+            accelerated_update(iql, batch, run)
         return time.perf_counter() - began
 
     return update

@@ -13,8 +13,8 @@ from ptp_cli.bench.authors_planner import AuthorsPlanner
 from ptp_cli.bench.pairs import target_pictures
 from ptp_cli.bench.settings import BenchSettings, Figures
 from ptp_cli.bench.timing import available_cores, median, torch_threads
-from ptp_core.agents.iql import IQL
 from ptp_core.config import PlannerConfig, TrainConfig
+from ptp_core.learning.iql import IQL
 from ptp_core.models.subgoal_generator import GeneratorHierarchy
 from ptp_core.models.vqvae import VQVAE
 from ptp_core.planners.base import Plan, Planner

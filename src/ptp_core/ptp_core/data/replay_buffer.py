@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ptp_core.agents.relabelling import hindsight_goals
 from ptp_core.config import RelabellingConfig
 from ptp_core.errors import InputError
+from ptp_core.learning.relabelling import hindsight_goals
 from ptp_core.shapes import ACTION_DIM, CODE_LENGTH
 
 

@@ -17,10 +17,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from ptp_core.agents.relabelling import ORIGINAL, hindsight_goals
 from ptp_core.config import RelabellingConfig
 from ptp_core.data.encoded import EncodedDataset
 from ptp_core.errors import DatasetError, InputError
+from ptp_core.learning.relabelling import ORIGINAL, hindsight_goals
 
 
 class DatasetView:

@@ -7,23 +7,6 @@ from collections.abc import Sequence
 
 import torch
 from torch import nn
-from torch.nn import functional
-
-
-class Linear(nn.Linear):
-    """A linear layer that works in the digits of its input: bfloat16 in, bfloat16 out."""
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Map (..., in_features) to (..., out_features)."""
-        return functional.linear(x, self.weight.to(x.dtype), self.bias.to(x.dtype))
-
-
-class Conv2d(nn.Conv2d):
-    """A convolution that works in the digits of its input."""
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Map (B, in_channels, H, W) to (B, out_channels, H', W')."""
-        return self._conv_forward(x, self.weight.to(x.dtype), self.bias.to(x.dtype))
 
 
 def mlp(inputs: int, hidden: Sequence[int], outputs: int, last_layer_bound: float = 3e-3):
@@ -35,11 +18,11 @@ def mlp(inputs: int, hidden: Sequence[int], outputs: int, last_layer_bound: floa
     layers: list[nn.Module] = []
     size = inputs
     for width in hidden:
-        layer = Linear(size, width)
+        layer = nn.Linear(size, width)
         fan_in_(layer)
         layers += [layer, nn.ReLU()]
         size = width
-    last = Linear(size, outputs)
+    last = nn.Linear(size, outputs)
     nn.init.uniform_(last.weight, -last_layer_bound, last_layer_bound)
     nn.init.uniform_(last.bias, -last_layer_bound, last_layer_bound)
     return nn.Sequential(*layers, last)

@@ -12,10 +12,10 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
-from ptp_core.agents.iql import IQL
 from ptp_core.agents.subgoal_agent import SubgoalAgent
 from ptp_core.data.collect import make_environment
 from ptp_core.errors import CheckpointError
+from ptp_core.learning.iql import IQL
 from ptp_core.planners.base import Plan
 from ptp_core.planners.plan_buffer import PlanBuffer, load_buffers, save_buffers
 from ptp_core.planners.plan_library import PlanLibrary, PlanLibraryPlanner

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ptp_core.agents.iql import Batch
 from ptp_core.data.encoded import EncodedDataset
 from ptp_core.errors import InputError
+from ptp_core.learning.iql import Batch
 from ptp_core.practice.online_learner import LEARNING_RATE, OnlineLearner
 from ptp_core.training.checkpoint import Checkpoint
 from ptp_core.training.iql_stage import fill_buffer, make_batch

@@ -19,11 +19,11 @@ import torch
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from ptp_core.agents.iql import IQL
 from ptp_core.data import json_text
 from ptp_core.data.budget import MOST_WEIGHTS, read_bytes
 from ptp_core.data.files import write_atomically
 from ptp_core.errors import CheckpointError
+from ptp_core.learning.iql import IQL
 from ptp_core.planners.base import Plan, PlanFeedback, Planner
 from ptp_core.planners.plan_library import NEAR, PlanLibrary, PlanLibraryPlanner
 from ptp_core.training.checkpoint import Checkpoint

@@ -26,6 +26,7 @@ from ptp_core.data.encoded import EncodedDataset
 from ptp_core.data.env_check import check_tasks
 from ptp_core.data.files import write_atomically
 from ptp_core.errors import InputError, PlanCancelled
+from ptp_core.learning.accelerated_iql import shared_networks
 from ptp_core.planners.hierarchy import HierarchicalPlanner
 from ptp_core.planners.plan_library import PlanLibrary
 from ptp_core.practice.actor import Actor, Job, Knowledge, Played
@@ -39,7 +40,6 @@ from ptp_core.practice.search import make_search
 from ptp_core.progress import Bar
 from ptp_core.training.checkpoint import load_checkpoint, save_again
 from ptp_core.training.device import choose_device
-from ptp_core.training.threads import shared_networks
 from ptp_core.training.weights import round_to
 from ptp_core.workers import Workers
 

@@ -21,6 +21,7 @@ import torch
 from ptp_core.data.encoded import EncodedDataset
 from ptp_core.data.replay_buffer import CodeBatch, ReplayBuffer
 from ptp_core.errors import InputError
+from ptp_core.learning.accelerated_iql import accelerated_update
 from ptp_core.practice.live_weights import WeightsUpdate
 from ptp_core.practice.practice_settings import preset
 from ptp_core.training.checkpoint import Checkpoint
@@ -162,7 +163,7 @@ class OnlineLearner:
         self._steps += episode.steps
 
     def update(self, run: Callable[..., Iterable] = map) -> dict[str, float]:
-        """Make one gradient step; return its scalars. ``run``: see `IQL.update`.
+        """Make one gradient step; return its scalars. ``run``: see `accelerated_update`.
 
         ``diverged`` is 1 in the scalars when the step left numbers that are not finite: it was
         undone, together with those since the last ``remember``. Raises InputError without data.
@@ -171,7 +172,8 @@ class OnlineLearner:
         codes = self._sample(config.batch_size, config.online_fraction)
         device = self.checkpoint.vqvae.codebook.device
         batch = make_batch(codes, self.checkpoint.vqvae, config.reward_epsilon, device)
-        metrics = {name: float(value) for name, value in self._iql.update(batch, run).items()}
+        scalars = accelerated_update(self._iql, batch, run)
+        metrics = {name: float(value) for name, value in scalars.items()}
         self._state.step += 1
         bad = not all(math.isfinite(value) for value in metrics.values())
         if bad:

@@ -19,7 +19,7 @@ from ptp_core.training.baselines import PART_OF, Baselines, load_baselines
 from ptp_core.training.checkpoint import Checkpoint
 
 if TYPE_CHECKING:
-    from ptp_core.agents.iql import GoalNetwork
+    from ptp_core.learning.iql import GoalNetwork
 
 
 @dataclass(frozen=True)

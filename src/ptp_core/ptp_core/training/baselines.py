@@ -18,9 +18,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from ptp_core.agents.iql import IQL, GoalNetwork
 from ptp_core.config import BaselinesConfig, IQLConfig, from_dict, to_dict
 from ptp_core.errors import CheckpointError, ConfigError
+from ptp_core.learning.iql import IQL, GoalNetwork
 from ptp_core.models.latent_vae import LatentVAE
 from ptp_core.models.midpoint_generator import MidpointGenerator
 from ptp_core.training.weights import Precision, WeightsFormat, serialise

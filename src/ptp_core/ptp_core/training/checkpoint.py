@@ -17,9 +17,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from ptp_core.agents.iql import IQL
 from ptp_core.config import TrainConfig, from_dict, to_dict
 from ptp_core.errors import CheckpointError, ConfigError
+from ptp_core.learning.iql import IQL
 from ptp_core.models.subgoal_generator import GeneratorHierarchy
 from ptp_core.models.vqvae import VQVAE
 from ptp_core.training.weights import Precision, WeightsFormat, serialise

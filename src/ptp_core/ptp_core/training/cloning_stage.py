@@ -18,10 +18,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from ptp_core.agents.iql import IQL, GoalNetwork
 from ptp_core.config import BaselinesConfig, ImaginedConfig, IQLConfig
 from ptp_core.data.encoded import EncodedDataset
 from ptp_core.data.replay_buffer import CodeBatch
+from ptp_core.learning.iql import IQL, GoalNetwork
 from ptp_core.progress import Bar
 from ptp_core.training.checkpoint import Checkpoint
 from ptp_core.training.imagination import imagine

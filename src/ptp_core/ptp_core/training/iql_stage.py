@@ -13,18 +13,18 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ptp_core.agents.iql import IQL, Batch, reached
 from ptp_core.config import ImaginedConfig, IQLConfig, TrainConfig
 from ptp_core.data.encoded import EncodedDataset
 from ptp_core.data.replay_buffer import CodeBatch, ReplayBuffer
 from ptp_core.errors import ConfigError
+from ptp_core.learning.accelerated_iql import accelerated_update, shared_networks
+from ptp_core.learning.iql import IQL, Batch, reached
 from ptp_core.models.subgoal_generator import GeneratorHierarchy
 from ptp_core.models.vqvae import VQVAE
 from ptp_core.progress import Bar
 from ptp_core.training.imagination import imagine
 from ptp_core.training.loop import Metrics, run_as_configured
 from ptp_core.training.state import StageState, encoded_fingerprint, without_budget
-from ptp_core.training.threads import shared_networks
 from ptp_core.training.weights import serialise
 
 VALIDATION_TRANSITIONS = 1024
@@ -118,7 +118,7 @@ class School:
 
         def train_step() -> Metrics:
             codes = self._buffer.sample(size, state.rng, self._imagined, self._share)
-            return iql.update(self._batch(codes), run)
+            return accelerated_update(iql, self._batch(codes), run)
 
         with shared_networks(self._device) as run:
             return run_as_configured(
@@ -139,9 +139,10 @@ class School:
     def _validate(self) -> dict[str, float]:
         iql, held_out = self._iql, self._held_out
         target_q = iql.q_target(held_out.latents, held_out.actions, held_out.goals).amin(0)
+        advantage = target_q - iql.value(held_out.latents, held_out.goals)
         _, value = iql.value_loss(held_out, target_q)
         _, q = iql.q_loss(held_out)
-        _, policy = iql.policy_loss(held_out, target_q - value.pop("value/values"))
+        _, policy = iql.policy_loss(held_out, advantage)
         return {key: float(entry) for key, entry in {**value, **q, **policy}.items()}
 
 
