@@ -135,6 +135,65 @@ def test_ros_stays_in_nodes_and_the_simulator_in_its_package(package):
     assert offences(package, wrong) == []
 
 
+# Modules in a circle that an import inside a function closes, each circle with its reason.
+LATE_CIRCLES: list[set[str]] = []
+
+
+def import_graph(package, *, in_functions):
+    """{module: modules of the same package that it imports}; not what is for type checkers."""
+    files = {
+        module_of(package, path).removesuffix(".__init__"): path
+        for path in python_files(package / package.name)
+    }
+
+    def skipped(node):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            return not in_functions
+        return isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+
+    def imported(node):
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.Import):
+                yield from (alias.name for alias in child.names)
+            elif isinstance(child, ast.ImportFrom):
+                names = [f"{child.module}.{alias.name}" for alias in child.names]
+                yield from (name if name in files else child.module for name in names)
+            elif not skipped(child):
+                yield from imported(child)
+
+    return {
+        module: {other for other in imported(ast.parse(path.read_text())) if other in files}
+        for module, path in files.items()
+    }
+
+
+def circles(graph):
+    """Sets of modules each of which imports, by way of others, every module of its set."""
+
+    def reached(module):
+        found, waiting = set(), [module]
+        while waiting:
+            new = graph[waiting.pop()] - found
+            found |= new
+            waiting += new
+        return found
+
+    reach = {module: reached(module) for module in graph}
+    found = {
+        frozenset(other for other in reach[module] if module in reach[other])
+        for module in graph
+        if module in reach[module]
+    }
+    return sorted(map(sorted, found))
+
+
+@pytest.mark.parametrize("package", PYTHON_PACKAGES, ids=lambda path: path.name)
+def test_modules_do_not_import_each_other_in_circles(package):
+    assert circles(import_graph(package, in_functions=False)) == []
+    late = circles(import_graph(package, in_functions=True))
+    assert [circle for circle in late if set(circle) not in LATE_CIRCLES] == []
+
+
 @pytest.mark.parametrize("package", PYTHON_PACKAGES, ids=lambda path: path.name)
 def test_package_xml_names_what_is_imported(package):
     manifest = ET.parse(package / "package.xml").getroot()
@@ -241,6 +300,28 @@ def test_the_rules_see_what_they_forbid(tmp_path):
     assert {package.name for package in PYTHON_PACKAGES} == set(ALLOWED)
     assert {"camera", "planner", "policy"} <= set(node_modules(ROOT / "src" / "ptp_nodes"))
     assert any("imports torch" in line for line in _torch_users())
+
+
+def test_circles_are_seen(tmp_path):
+    package = tmp_path / "some"
+    (package / "some").mkdir(parents=True)
+    for name, text in {
+        "__init__": "",
+        "one": "from some import two\n",
+        "two": "import some.three\n",
+        "three": "def late():\n    from some.one import a\n",
+        "four": "if TYPE_CHECKING:\n    from some.five import b\n",
+        "five": "try:\n    from some.four import c\nexcept ImportError:\n    pass\n",
+    }.items():
+        (package / "some" / f"{name}.py").write_text(text)
+    graph = import_graph(package, in_functions=False)
+    assert graph["some.one"] == {"some.two"}
+    assert graph["some.five"] == {"some.four"}
+    assert circles(graph) == []
+    late = import_graph(package, in_functions=True)
+    assert circles(late) == [["some.one", "some.three", "some.two"]]
+    package.joinpath("some", "three.py").write_text("from some.one import a\n")
+    assert circles(import_graph(package, in_functions=False)) == circles(late)
 
 
 def _torch_users():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Accelerated updates of IQL: threads change no bit of the weights, bfloat16 changes them little."""
+"""Accelerated updates of IQL: equal to the bit in float32, with threads too; near in bfloat16."""
 
 import copy
 
@@ -13,8 +13,9 @@ from ptp_core.learning.iql import IQL, Batch
 
 SMALL = {"policy_hidden": (32,), "q_hidden": (32,), "value_hidden": (32,)}
 UPDATES = 20
-# Of bfloat16: how far weights end from the plain ones, of how far UPDATES have moved them.
-TOLERANCE = 0.25
+# Of bfloat16: how far outputs end from the plain ones, as a part of what UPDATES changed them by.
+# The weights themselves are further off: Adam makes full steps of gradients that are near 0.
+TOLERANCE = 0.15
 SETTINGS = pytest.mark.parametrize(
     "settings",
     [{}, {"projection_dim": 8, "policy_conv": 4}, {"gradient_clip": 0.1}],
@@ -124,21 +125,22 @@ def test_in_bfloat16_an_update_has_nearly_the_losses_and_gradients(settings, in_
 
 
 @SETTINGS
-def test_in_bfloat16_the_weights_stay_near_the_plain_ones(settings, in_bfloat16):
+def test_in_bfloat16_the_networks_learn_to_say_nearly_the_same(settings, in_bfloat16):
     torch.manual_seed(0)
-    iql = IQL(IQLConfig(**SMALL, **settings, precision="auto"))
-    start = copy.deepcopy(iql)
-    plain, rounded = (weights_after(iql, update) for update in (IQL.update, accelerated_update))
-    for part in ("policy", "v", "q", "q_target"):
-        vectors = [
-            torch.cat([w.flatten() for name, w in weights.items() if name.startswith(f"{part}.")])
-            for weights in (start.state_dict(), plain, rounded)
-        ]
-        assert vectors[2].dtype == torch.float32
-        moved, off = (vectors[1] - vectors[0]).norm(), (vectors[2] - vectors[1]).norm()
-        assert 0 < off < TOLERANCE * moved, part
-    data = batch()
-    assert iql.act(data.latents, data.goals).dtype == torch.float32
+    start = IQL(IQLConfig(**SMALL, **settings, precision="auto"))
+    plain, rounded = copy.deepcopy(start), copy.deepcopy(start)
+    plain.load_state_dict(weights_after(start, IQL.update))
+    rounded.load_state_dict(weights_after(start, accelerated_update))
+    for name, weight in rounded.state_dict().items():
+        assert weight.dtype == torch.float32, name
+    data = batch(256, seed=UPDATES)
+    for say in (
+        lambda iql: iql.policy_mean(data.latents, data.goals),
+        lambda iql: iql.value(data.latents, data.goals),
+        lambda iql: iql.q(data.latents, data.actions, data.goals),
+    ):
+        before, right, found = (say(iql).detach() for iql in (start, plain, rounded))
+        assert 0 < (found - right).norm() < TOLERANCE * (right - before).norm()
 
 
 def test_precision_auto_is_float32_where_the_machine_does_not_multiply_bfloat16(monkeypatch):

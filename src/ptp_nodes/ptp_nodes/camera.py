@@ -18,8 +18,9 @@ from sensor_msgs.msg import CompressedImage, Image
 from ptp_core.errors import InputError
 from ptp_core.numbering import first_number
 from ptp_nodes.camera_parameters import CameraParameters
-from ptp_nodes.cameras.device import Device, Frame, make_device
+from ptp_nodes.cameras.device import Device, Frame
 from ptp_nodes.cameras.health import Health
+from ptp_nodes.cameras.make_device import make_device
 from ptp_nodes.frames import FrameSource
 from ptp_ros.diagnostics import ERROR, OK, WARN, Diagnostics
 from ptp_ros.images import array_to_image, crop_and_resize

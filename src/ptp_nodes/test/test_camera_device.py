@@ -15,9 +15,10 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from ptp_core.errors import InputError
 from ptp_nodes.camera import CameraNode
-from ptp_nodes.cameras.device import Format, Frame, make_device
+from ptp_nodes.cameras.device import Format, Frame
 from ptp_nodes.cameras.fake import FakeDevice, FakePanel
 from ptp_nodes.cameras.health import fault_of
+from ptp_nodes.cameras.make_device import make_device
 from ptp_nodes.cameras.v4l2 import content
 from ptp_nodes.frames import FIRST, SETTLE, FrameSource
 from ptp_ros.images import crop_and_resize, image_to_array

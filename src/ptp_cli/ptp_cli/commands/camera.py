@@ -90,8 +90,8 @@ def _align(args: argparse.Namespace) -> int:
 
 def _controls(args: argparse.Namespace) -> int:
     from ptp_core.errors import InputError
-    from ptp_nodes.cameras.device import make_device
     from ptp_nodes.cameras.fake import FakeDevice
+    from ptp_nodes.cameras.make_device import make_device
     from ptp_nodes.cameras.v4l2 import V4l2Device, V4l2Panel
 
     device = make_device(args.device)

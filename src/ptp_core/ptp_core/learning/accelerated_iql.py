@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The updates of `IQL`, faster: networks share the threads, layers work in bfloat16.
 
-What is learned is said in ``iql``, whose losses are used here. In float32 the weights are those of
-`IQL.update` to the bit, for any number of threads. In bfloat16, weights end within a quarter of the
-way that they have gone (20 updates; test_accelerated_iql.py holds both).
+``iql`` says what is learned, and its losses are used here. In float32 the weights are those of
+`IQL.update` to the bit, for any number of threads. In bfloat16 they are rounded: after 20 updates
+the networks' outputs are off by less than 15 % of what these updates changed.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def accelerated_update(
         forward = forward_in
         states, next_states, goals = (x.bfloat16() for x in (states, next_states, goals))
 
-    # Every network once, those with the most work first.
+    # Every network once, on one thread each.
     asked: dict[str, Callable[[], torch.Tensor]] = {
         "q_0": partial(forward, iql.q.networks[0], states, goals, actions),
         "q_1": partial(forward, iql.q.networks[1], states, goals, actions),

@@ -150,7 +150,10 @@ class IQL(nn.Module):
         return self.v(latents, goals).squeeze(1)
 
     def update(self, batch: Batch) -> dict[str, torch.Tensor]:
-        """Make one gradient step of V, Q and policy, then move the target Q; the metrics."""
+        """Make one gradient step of V, Q and policy, then move the target Q; the metrics.
+
+        Always in float32, whatever ``config.precision`` says.
+        """
         target_q = self.target_q(batch)
         advantage = target_q - self.value(batch.latents, batch.goals).detach()
         value_loss, value_metrics = self.value_loss(batch, target_q)

@@ -21,9 +21,9 @@ from ptp_nodes.cameras.alignment import (
     shift_between,
     write_picture,
 )
-from ptp_nodes.cameras.device import make_device
 from ptp_nodes.cameras.health import fault_of
 from ptp_nodes.cameras.looker import looker
+from ptp_nodes.cameras.make_device import make_device
 from ptp_nodes.frames import FrameSource
 
 PATIENCE = 5.0  # s for a picture

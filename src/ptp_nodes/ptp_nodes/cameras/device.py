@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
@@ -13,7 +12,6 @@ import numpy as np
 
 from ptp_core.errors import InputError
 
-FAKE = "fake:"  # before a video file: `ptp_nodes.cameras.fake`
 JPEG_BEGIN, JPEG_END = b"\xff\xd8", b"\xff\xd9"
 JPEG_QUALITY = 90
 
@@ -118,24 +116,3 @@ class Device(Protocol):
 
     def open(self, wanted: Format) -> Capture:
         """An open capture. Raises InputError that names cause and cure."""
-
-
-def make_device(text: str, loop: bool = True) -> Device:
-    """The device that ``text`` names: a number or /dev/..., a video file, or fake:VIDEO.
-
-    Raises InputError.
-    """
-    from ptp_nodes.cameras.fake import FakeDevice
-    from ptp_nodes.cameras.v4l2 import V4l2Device
-    from ptp_nodes.cameras.video import VideoFile
-
-    if text.startswith(FAKE):
-        return FakeDevice(text.removeprefix(FAKE))
-    if os.path.isfile(text):
-        return VideoFile(text, loop)
-    if text.isdigit() or text.startswith("/dev/"):
-        return V4l2Device(text)
-    raise InputError(
-        f'"{text}" is neither a camera (number or /dev/video...) nor a video file: name a camera '
-        "by /dev/v4l/by-id/..., which stays when it is plugged in elsewhere"
-    )
