@@ -30,6 +30,10 @@ def batch(size: int = 32, seed: int = 0) -> Batch:
     return Batch(latents, actions, following, goals, -torch.ones(size))
 
 
+def small_iql(**settings) -> IQL:
+    return IQL(IQLConfig(**SMALL, **settings))
+
+
 def weights_after(iql: IQL, update) -> dict[str, torch.Tensor]:
     """The weights of a copy of ``iql`` after updates on batches that are always the same."""
     iql = copy.deepcopy(iql)
@@ -52,14 +56,14 @@ def in_bfloat16(monkeypatch):
 
 @SETTINGS
 def test_the_weights_are_those_of_the_plain_updates_to_the_bit(settings):
-    iql = IQL(IQLConfig(**SMALL, **settings))
+    iql = small_iql(**settings)
     plain = weights_after(iql, IQL.update)
     assert not torch.equal(plain["v.body.0.weight"], iql.v.body[0].weight)
     assert_same_bits(plain, weights_after(iql, accelerated_update))
 
 
 def test_the_metrics_are_those_of_the_plain_update():
-    iql = IQL(IQLConfig(**SMALL))
+    iql = small_iql()
     plain, fast = copy.deepcopy(iql).update(batch()), accelerated_update(iql, batch())
     assert list(plain) == list(fast)
     for name, value in plain.items():
@@ -69,7 +73,7 @@ def test_the_metrics_are_those_of_the_plain_update():
 @pytest.mark.parametrize("threads", [2, 3, 5])
 @SETTINGS
 def test_any_number_of_threads_gives_the_weights_of_the_plain_updates(settings, threads):
-    iql = IQL(IQLConfig(**SMALL, **settings))
+    iql = small_iql(**settings)
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -99,7 +103,7 @@ def test_threads_are_those_of_torch_and_are_given_back():
 
 @SETTINGS
 def test_in_float32_the_layers_compute_what_the_network_computes(settings):
-    iql = IQL(IQLConfig(**SMALL, **settings))
+    iql = small_iql(**settings)
     data = batch()
     pair = data.latents, data.goals
     assert torch.equal(forward_in(iql.policy, *pair), iql.policy(*pair))
@@ -110,8 +114,8 @@ def test_in_float32_the_layers_compute_what_the_network_computes(settings):
 @SETTINGS
 def test_in_bfloat16_an_update_has_nearly_the_losses_and_gradients(settings, in_bfloat16):
     torch.manual_seed(0)
-    full = IQL(IQLConfig(**SMALL, **settings))
-    rounded = IQL(IQLConfig(**SMALL, **settings, precision="auto"))
+    full = small_iql(**settings)
+    rounded = small_iql(**settings, precision="auto")
     rounded.load_state_dict(full.state_dict())
     exact, found = full.update(batch(64)), accelerated_update(rounded, batch(64))
     assert any(not torch.equal(found[name], value) for name, value in exact.items())
@@ -127,7 +131,7 @@ def test_in_bfloat16_an_update_has_nearly_the_losses_and_gradients(settings, in_
 @SETTINGS
 def test_in_bfloat16_the_networks_learn_to_say_nearly_the_same(settings, in_bfloat16):
     torch.manual_seed(0)
-    start = IQL(IQLConfig(**SMALL, **settings, precision="auto"))
+    start = small_iql(**settings, precision="auto")
     plain, rounded = copy.deepcopy(start), copy.deepcopy(start)
     plain.load_state_dict(weights_after(start, IQL.update))
     rounded.load_state_dict(weights_after(start, accelerated_update))
@@ -145,5 +149,5 @@ def test_in_bfloat16_the_networks_learn_to_say_nearly_the_same(settings, in_bflo
 
 def test_precision_auto_is_float32_where_the_machine_does_not_multiply_bfloat16(monkeypatch):
     monkeypatch.setattr(accelerated_iql, "multiplies_bfloat16", lambda device: False)
-    iql = IQL(IQLConfig(**SMALL, precision="auto"))
+    iql = small_iql(precision="auto")
     assert_same_bits(weights_after(iql, IQL.update), weights_after(iql, accelerated_update))

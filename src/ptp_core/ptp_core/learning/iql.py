@@ -81,8 +81,7 @@ class GoalNetwork(nn.Module):
         inputs = [latents, goals] if extra is None else [latents, goals, extra]
         return self.body(torch.cat(inputs, dim=1))
 
-    @staticmethod
-    def maps(latents: torch.Tensor, goals: torch.Tensor) -> torch.Tensor:
+    def maps(self, latents: torch.Tensor, goals: torch.Tensor) -> torch.Tensor:
         """Stack latents and goals (B, 720) as the channels that ``conv`` sees: (B, 10, 12, 12)."""
         return torch.cat([latents, goals], dim=1).view(-1, 2 * EMBEDDING_DIM, GRID, GRID)
 
