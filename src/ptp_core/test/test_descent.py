@@ -9,11 +9,11 @@ import torch
 from ptp_core.config import PlannerConfig, SubgoalGeneratorConfig, from_dict, to_dict
 from ptp_core.errors import ConfigError, PlanCancelled
 from ptp_core.models.subgoal_generator import GeneratorHierarchy
+from ptp_core.planners.cost_gradient import CostGradient
 from ptp_core.planners.costs import plan_cost
 from ptp_core.planners.descent import Descent
 from ptp_core.planners.hierarchy import HierarchicalPlanner
 from ptp_core.planners.plan_buffer import PlanBuffer
-from ptp_core.planners.slopes import CostSlopes
 from ptp_core.testing import distance_value, rng, tiny_vqvae
 
 STAGES = {"search": "descent", "elites": (6, 3), "elite_steps": (4, 8)}
@@ -47,7 +47,7 @@ def toy_search(**settings):
     def cost(start, goal, latents, z):
         return plan_cost(start, goal, latents, z, distance_value, config)
 
-    def slopes(start, goal, z):
+    def cost_gradient(start, goal, z):
         with torch.enable_grad():
             z = z.detach().requires_grad_(True)
             codes, latents = add_z(start, z)
@@ -55,7 +55,7 @@ def toy_search(**settings):
             (gradient,) = torch.autograd.grad(costs.total.sum(), z)
         return codes, latents.detach(), costs.map(torch.Tensor.detach), gradient
 
-    return Descent(add_z, cost, slopes, config)
+    return Descent(add_z, cost, cost_gradient, config)
 
 
 def test_descent_finds_the_known_optimum_with_few_samples():
@@ -124,7 +124,7 @@ def test_the_gradient_is_that_of_the_cost_with_quantisation_passed_straight_thro
     net, config = generators.level(0), PlannerConfig(value_weight=0.01)
     starts, goals = pair, pair.flip(0)
     z = torch.randn(2, 9, 2, 8, generator=rng(4))
-    got = CostSlopes(net, vqvae, distance_value, config)(starts, goals, z)
+    got = CostGradient(net, vqvae, distance_value, config)(starts, goals, z)
 
     z.requires_grad_(True)
     for row in range(2):

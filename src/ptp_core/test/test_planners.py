@@ -8,6 +8,7 @@ import torch
 
 from ptp_core.config import PlannerConfig, SubgoalGeneratorConfig
 from ptp_core.errors import CheckpointError, ConfigError, InputError, PlanCancelled
+from ptp_core.models.shared_context import context_features, decode_from_features
 from ptp_core.models.subgoal_generator import GeneratorHierarchy, SubgoalGenerator
 from ptp_core.planners.benchmark import benchmark_planners
 from ptp_core.planners.costs import plan_cost
@@ -113,7 +114,7 @@ def test_samples_that_share_a_context_are_predicted_as_if_alone(networks):
     net = generators.level(0)
     context = vqvae.lookup(torch.randint(32, (2, 144), generator=rng(7)))
     z = torch.randn(2, 5, 8, generator=rng(8))
-    shared = net.decode_from_features(z, net.context_features(context))
+    shared = decode_from_features(net, z, context_features(net, context))
     for row in range(2):
         alone = net(z[row], context[row].expand(5, -1))
         assert torch.allclose(shared[row], alone, atol=1e-5)
@@ -314,5 +315,5 @@ def test_the_papers_generator_is_used_as_it_is_trained():
     net = SubgoalGenerator()
     context, z = torch.randn(1, 720), torch.randn(1, 3, 8)
     with torch.no_grad():
-        fast = net.decode_from_features(z, net.context_features(context))[0]
+        fast = decode_from_features(net, z, context_features(net, context))[0]
         assert torch.allclose(fast, net(z[0], context.expand(3, -1)), atol=1e-5)

@@ -3,21 +3,10 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 from torch import nn
-from torch.nn import functional
 
 from ptp_core.shapes import EMBEDDING_DIM, GRID
-
-
-class ContextFeatures(NamedTuple):
-    """What the decoder needs of a context, whatever z: each first axis is the batch."""
-
-    hidden: torch.Tensor  # (B, hidden_units), the context's part of the first bottleneck layer
-    inner: torch.Tensor  # (B, width, 6, 6), its part of the inner up-convolution
-    outer: torch.Tensor  # (B, width, 12, 12), its part of the outer up-convolution
 
 
 class ConditionalUNet(nn.Module):
@@ -47,9 +36,11 @@ class ConditionalUNet(nn.Module):
         self.head = nn.Conv2d(width, EMBEDDING_DIM, 1)
 
     def forward(self, z: torch.Tensor, context: torch.Tensor) -> torch.Tensor:
-        """Predict an unquantised latent (B, 720) from z (B, z_dim), context (B, 720 * count)."""
-        grid = context.view(-1, self.context_channels, GRID, GRID)
-        outer = self.down_outer(grid)
+        """Predict an unquantised latent (B, 720) from z (B, z_dim), context (B, 720 * count).
+
+        For many z of one context, ``shared_context`` predicts the same faster.
+        """
+        outer = self.down_outer(self.grid(context))
         inner = self.down_inner(torch.relu(outer))
         features = torch.cat([inner.flatten(1), self.z_features(z)], dim=1)
         middle = self.bottleneck(features).view_as(inner)
@@ -57,38 +48,9 @@ class ConditionalUNet(nn.Module):
         up = self.up_outer(torch.relu(torch.cat([outer, up], dim=1)))
         return self.head(torch.relu(up)).flatten(1)
 
-    def context_features(self, context: torch.Tensor) -> ContextFeatures:
-        """Compute once what many ``z`` share: contexts (B, 720 * count).
-
-        Concatenation followed by a linear layer is a sum of two linear layers, one of which sees
-        the context only.
-        """
-        outer = torch.relu(self.down_outer(context.view(-1, self.context_channels, GRID, GRID)))
-        inner = torch.relu(self.down_inner(outer))
-        first, channels = self.bottleneck[1], inner.shape[1]
-        return ContextFeatures(
-            functional.linear(inner.flatten(1), first.weight[:, : inner[0].numel()], first.bias),
-            _up(inner, self.up_inner.weight[:channels]),
-            _up(outer, self.up_outer.weight[: outer.shape[1]]),
-        )
-
-    def decode_from_features(self, z: torch.Tensor, features: ContextFeatures) -> torch.Tensor:
-        """Predict (B, N, 720) from z (B, N, z_dim), N for each of the B contexts.
-
-        Equal to ``forward`` up to rounding. Activations are changed in place; gradients pass only
-        with N = 1.
-        """
-        batch, samples = z.shape[:2]
-        units, width = features.hidden.shape[1], features.inner.shape[1]
-        first, last = self.bottleneck[1], self.bottleneck[3]
-        hidden = functional.linear(self.z_features(z), first.weight[:, -units:])
-        hidden = hidden.add_(features.hidden[:, None]).relu_().flatten(0, 1)
-        middle = last(hidden).relu_().view(-1, 2 * width, 3, 3)
-        up = _up(middle, self.up_inner.weight[2 * width :])
-        up = _add_context(up, features.inner, samples).relu_()
-        up = _up(up, self.up_outer.weight[width:])
-        up = _add_context(up, features.outer, samples).relu_()
-        return self.head(up).reshape(batch, samples, -1)
+    def grid(self, context: torch.Tensor) -> torch.Tensor:
+        """A context's channels as maps (B, 5 * count, 12, 12)."""
+        return context.view(-1, self.context_channels, GRID, GRID)
 
 
 def latent_encoder(count: int, width: int, units: int) -> nn.Sequential:
@@ -102,17 +64,3 @@ def latent_encoder(count: int, width: int, units: int) -> nn.Sequential:
         nn.Linear(9 * width, units, bias=False),
         nn.ReLU(),
     )
-
-
-def _up(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    """Up-sample by two, as the generators' up-convolutions do."""
-    return functional.conv_transpose2d(x, weight, stride=2, padding=1)
-
-
-def _add_context(up: torch.Tensor, feature: torch.Tensor, samples: int) -> torch.Tensor:
-    """Add the map of each context to the maps of its ``samples``, in place."""
-    if samples == 1:
-        return up.add_(feature)
-    for row, shared in zip(up.split(samples), feature):
-        row.add_(shared)
-    return up

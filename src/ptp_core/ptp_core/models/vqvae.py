@@ -9,11 +9,9 @@ from torch.nn import functional
 
 from ptp_core.config import VQVAEConfig
 from ptp_core.errors import InputError
+from ptp_core.models.nearest_code import nearest_code_fast
 from ptp_core.models.networks import ResidualBlock
 from ptp_core.shapes import CODE_LENGTH, EMBEDDING_DIM, GRID, IMAGE_SIZE, LATENT_DIM
-
-QUANTISE_CHUNK = 512  # vectors a matmul: the distances stay in the cache
-QUANTISE_BLOCKS = 16  # parts of the codebook; see _nearest
 
 
 class VQVAE(nn.Module):
@@ -54,10 +52,10 @@ class VQVAE(nn.Module):
     def quantise(self, raw: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Replace each of the 144 vectors by its nearest code: (codes (B, 144), latents (B, 720)).
 
-        Squared distances come from one matmul, |c|^2 - 2 x.c; the term |x|^2 cannot change the
-        nearest code. Gradients do not pass.
+        The nearest by L2, see `nearest_code`. Gradients do not pass.
         """
-        codes = _nearest(_vectors(raw.detach()), self.codebook.detach()).view(-1, CODE_LENGTH)
+        codes = nearest_code_fast(_vectors(raw.detach()), self.codebook.detach())
+        codes = codes.view(-1, CODE_LENGTH)
         return codes, self.lookup(codes)
 
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
@@ -176,34 +174,6 @@ def _vectors(raw: torch.Tensor) -> torch.Tensor:
     if raw.shape[-1] != LATENT_DIM:
         raise InputError(f"a latent has {LATENT_DIM} numbers, not {raw.shape[-1]}")
     return raw.view(-1, EMBEDDING_DIM, CODE_LENGTH).transpose(1, 2).reshape(-1, EMBEDDING_DIM)
-
-
-def _nearest(vectors: torch.Tensor, codebook: torch.Tensor) -> torch.Tensor:
-    """Index (B,) of the code nearest to each vector (B, 5).
-
-    On a CPU, argmin over a long axis is not vectorised but the minimum is: find the best column of
-    a 16-row table of the codes by minima first, then the best row in that column.
-    """
-    half_norms, matrix = codebook.square().sum(1) / 2, codebook.t()
-    size = len(codebook)
-    if vectors.is_cuda or size % QUANTISE_BLOCKS:
-        distances = vectors.split(1 << 16 if vectors.is_cuda else QUANTISE_CHUNK)
-        return torch.cat(
-            [torch.addmm(half_norms, v, matrix, alpha=-1).argmin(1) for v in distances]
-        )
-    columns = size // QUANTISE_BLOCKS
-    nearest = torch.empty(len(vectors), dtype=torch.int64)
-    buffer = vectors.new_empty(min(len(vectors), QUANTISE_CHUNK), size)
-    for first in range(0, len(vectors), QUANTISE_CHUNK):
-        chunk = vectors[first : first + QUANTISE_CHUNK]
-        table = buffer[: len(chunk)]
-        torch.addmm(half_norms, chunk, matrix, alpha=-1, out=table)
-        table = table.view(-1, QUANTISE_BLOCKS, columns)
-        column = table.amin(1).argmin(1)
-        picks = column[:, None, None].expand(-1, QUANTISE_BLOCKS, 1)
-        row = table.gather(2, picks).squeeze(2).argmin(1)
-        nearest[first : first + len(chunk)] = row * columns + column
-    return nearest
 
 
 def _encoder(config: VQVAEConfig) -> nn.Sequential:

@@ -24,11 +24,11 @@ MOMENTUM = 0.7  # of the mean of the gradients
 SQUARES = 0.9  # of the mean of their squares
 LAST_STEP = 0.1  # last step size over the first; linear in between
 
-Slopes = Callable[
+Gradient = Callable[
     [torch.Tensor, torch.Tensor, torch.Tensor],
     tuple[torch.Tensor, torch.Tensor, CostTerms, torch.Tensor],
 ]
-"""slopes(start (S, D), goal (S, D), z (S, N, K, Z)) -> codes (S, N, K, C), latents (S, N, K, D),
+"""gradient(start (S, D), goal (S, D), z (S, N, K, Z)) -> codes (S, N, K, C), latents (S, N, K, D),
 terms (S, N), gradient of the total by z (S, N, K, Z)."""
 
 
@@ -36,11 +36,11 @@ class Descent:
     """Searches with ``config.elites`` candidates a segment, all segments in one batch."""
 
     def __init__(
-        self, rollout: Rollout, cost: Cost, slopes: Slopes, config: PlannerConfig
+        self, rollout: Rollout, cost: Cost, gradient: Gradient, config: PlannerConfig
     ) -> None:
         self.rollout = rollout
         self.cost = cost
-        self.slopes = slopes
+        self.gradient = gradient
         self.config = config
 
     def solve(
@@ -86,7 +86,7 @@ class Descent:
             z, mean, squares = (_take(x, order) for x in (z, mean, squares))
             for _ in range(count):
                 stop_if(cancelled)
-                codes, latents, costs, gradient = self.slopes(start, goal, z)
+                codes, latents, costs, gradient = self.gradient(start, goal, z)
                 judge(z, codes, latents, costs)
                 mean = torch.lerp(gradient, mean, MOMENTUM)
                 squares = torch.lerp(gradient.square(), squares, SQUARES)

@@ -18,6 +18,7 @@ import torch
 
 from ptp_core.config import GcpConfig
 from ptp_core.models.midpoint_generator import MidpointGenerator
+from ptp_core.models.shared_context import use_fastest_layout
 from ptp_core.models.vqvae import VQVAE
 from ptp_core.planners.base import Plan, PlanFeedback, check_latent, stop_if
 from ptp_core.planners.costs import PAIRS_AT_ONCE, Value
@@ -145,8 +146,8 @@ class GcpPlanner:
         config: GcpConfig | None = None,
     ) -> None:
         self.vqvae = vqvae
-        # The layout in which transposed convolutions run fastest on a CPU; values do not change.
-        self.midpoints = midpoints.to(memory_format=torch.channels_last)
+        self.midpoints = midpoints
+        use_fastest_layout(midpoints)
         self.config = config or GcpConfig()
         self.search = MidpointSearch(self.propose, value, midpoints.z_dim, self.config)
 

@@ -14,16 +14,17 @@ from concurrent.futures import ThreadPoolExecutor
 import torch
 
 from ptp_core.config import PlannerConfig
+from ptp_core.models.shared_context import use_fastest_layout
 from ptp_core.models.subgoal_generator import HORIZONS, GeneratorHierarchy
 from ptp_core.models.vqvae import VQVAE
 from ptp_core.planners.base import Plan, PlanFeedback, check_latent
+from ptp_core.planners.cost_gradient import CostGradient
 from ptp_core.planners.costs import CostTerms, Value, plan_cost
 from ptp_core.planners.descent import Descent
 from ptp_core.planners.mppi import MPPI, Search
 from ptp_core.planners.plan_buffer import PlanBuffer
 from ptp_core.planners.rollout import unroll
 from ptp_core.planners.seeding import spawn
-from ptp_core.planners.slopes import CostSlopes
 
 MULTIPLIER = 2  # subgoals that each segment is refined into
 
@@ -52,10 +53,7 @@ class HierarchicalPlanner:
         self._pool = ThreadPoolExecutor(threads, "planner") if threads > 1 else None
         self.vqvae = vqvae
         self.value = value
-        # The layout in which transposed convolutions run fastest on a CPU; values do not change.
-        made_for_inference = next(generators.parameters()).is_inference()
-        with torch.inference_mode(made_for_inference):  # else weights stay fit for gradients
-            generators.to(memory_format=torch.channels_last)
+        use_fastest_layout(generators)
         skipped = len(HORIZONS) - config.levels if config.horizons == "finest" else 0
         self.generators = [generators.level(skipped + level) for level in range(config.levels)]
         top = config.subgoals
@@ -130,8 +128,8 @@ class HierarchicalPlanner:
 
         if self.config.search == "mppi":
             return MPPI(rollout, cost, self.config)
-        slopes = CostSlopes(generator, self.vqvae, self.value, self.config, run)
-        return Descent(rollout, cost, slopes, self.config)
+        gradient = CostGradient(generator, self.vqvae, self.value, self.config, run)
+        return Descent(rollout, cost, gradient, self.config)
 
     def remember(self, plan: Plan) -> None:
         """Append a plan's latent actions to the buffers of their levels."""

@@ -8,7 +8,8 @@ from functools import partial
 
 import torch
 
-from ptp_core.models.unet import ConditionalUNet, ContextFeatures
+from ptp_core.models.shared_context import ContextFeatures, context_features, decode_from_features
+from ptp_core.models.unet import ConditionalUNet
 from ptp_core.models.vqvae import VQVAE
 
 CPU_BATCH = 64  # predictions at once: activations of the U-Net stay in the cache
@@ -31,7 +32,7 @@ def unroll(
     samples = z.shape[1]
     batch = CUDA_BATCH if z.is_cuda else CPU_BATCH
     rows = max(1, batch // samples)  # segments in a block
-    features = zip(*(feature.split(rows) for feature in generator.context_features(start)))
+    features = zip(*(feature.split(rows) for feature in context_features(generator, start)))
     blocks = [
         (ContextFeatures(*shared), part)
         for shared, row in zip(features, z.split(rows))
@@ -52,7 +53,7 @@ def _unroll_block(
     """``unroll`` for one block that is small enough to be predicted at once."""
     features, z = block
     segments, samples, steps, z_dim = z.shape
-    raw = generator.decode_from_features(z[:, :, 0], features).flatten(0, 1)
+    raw = decode_from_features(generator, z[:, :, 0], features).flatten(0, 1)
     codes, latents = [], []
     for step in range(steps):
         if step:

@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Gradient of a plan's cost by its latent actions, through generator, codebook and value."""
+"""Gradient of a plan's cost by its latent actions, through generator, codebook and value.
+
+d cost(start, goal, h_1 .. h_K, z) / d z_1 .. z_K with h_k = VQ(decode(z_k, h_{k-1})), where the
+quantisation VQ passes gradients straight through: d VQ(x) / dx = 1. Ours, not in the paper.
+"""
 
 from __future__ import annotations
 
@@ -8,18 +12,20 @@ from collections.abc import Callable, Iterable
 import torch
 
 from ptp_core.config import PlannerConfig
-from ptp_core.models.unet import ConditionalUNet, ContextFeatures
+from ptp_core.models.shared_context import ContextFeatures, context_features, decode_from_features
+from ptp_core.models.unet import ConditionalUNet
 from ptp_core.models.vqvae import VQVAE
 from ptp_core.planners.costs import CostTerms, Value, plan_cost
 
 LEAST, MOST = 4, 16  # candidates in a block: enough blocks for some threads, few calls
 
 
-class CostSlopes:
+class CostGradient:
     """Predicts and differentiates candidates of segments that start at ``start`` (S, 720).
 
     What the generator makes of the starts is computed once, as all rounds of a search share it.
-    ``run`` maps a function over blocks of candidates, as in `unroll`.
+    ``run`` maps a function over blocks of candidates, as in `unroll`; what one block computes is
+    the plain gradient.
     """
 
     def __init__(
@@ -40,9 +46,9 @@ class CostSlopes:
     def __call__(
         self, start: torch.Tensor, goal: torch.Tensor, z: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, CostTerms, torch.Tensor]:
-        """See ``descent.Slopes``."""
+        """See ``descent.Gradient``."""
         if self._known is None or self._known[0] is not start:
-            self._known = start, self.generator.context_features(start)
+            self._known = start, context_features(self.generator, start)
         candidates = z.flatten(0, 1)
         segment = torch.arange(len(z), device=z.device).repeat_interleave(z.shape[1])
         # Blocks depend on the work alone, so that threads cannot change a plan.
@@ -74,7 +80,7 @@ class CostSlopes:
             if step:
                 raw = self.generator(z[:, step], passed[-1])
             else:
-                raw = self.generator.decode_from_features(z[:, :1], shared).flatten(0, 1)
+                raw = decode_from_features(self.generator, z[:, :1], shared).flatten(0, 1)
             predicted_codes, predicted = self.vqvae.quantise(raw)
             codes.append(predicted_codes)
             latents.append(predicted)
