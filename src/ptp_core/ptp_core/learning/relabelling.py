@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Hindsight goals for a batch of transitions (paper section IV-A; authors' ptp.py)."""
+"""Hindsight goals for a batch of transitions (HER, arXiv 1707.01495; paper section IV-A).
+
+Probabilities and kinds are those of the authors' ptp.py.
+"""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ class PracticeEpisode:
     """What the learner needs of an episode of n steps."""
 
     codes: np.ndarray  # (n + 1, 144) of the observations
-    actions: np.ndarray  # (n, 5) in [-1, 1], as carried out
+    actions: np.ndarray  # (n, 5) in [-1, 1], as executed
     targets: np.ndarray | None = None  # (n, 144) pursued at each step; None: a demonstration
 
     @property
@@ -52,8 +52,8 @@ def without_idling(episode: PracticeEpisode) -> PracticeEpisode:
     """The steps of an episode in which the arm or its gripper is told to move.
 
     A step's next observation is then the one in which the next of these steps begins: a transition
-    may span several control steps, and is discounted as one. A policy that imitates waiting waits
-    ever more. Ours, not in the paper.
+    may span several control steps, and is discounted as one. Imitating idle steps makes the policy
+    idle. Ours, not in the paper.
     """
     actions = episode.actions
     grips = np.diff(actions[:, 4], prepend=actions[:1, 4])
@@ -70,9 +70,9 @@ def without_idling(episode: PracticeEpisode) -> PracticeEpisode:
 class OnlineLearner:
     """IQL on batches of which ``iql.online_fraction`` are practice, the rest demonstrations.
 
-    ``updates_per_step`` gradient steps are due for each practised step; ``due`` counts them, so
-    that the ratio is kept exactly however steps and updates interleave. Weights that are not
-    finite are taken back to the last good ones. ``successes_only`` says that no other episodes
+    ``updates_per_step`` is the update-to-data (UTD) ratio: so many gradient steps are due for each
+    practised step. ``due`` counts them, so that the ratio is exact however steps and updates
+    interleave. Weights that are not finite are taken back to the last good ones. ``successes_only`` says that no other episodes
     are added: few at first, so their part of a batch grows with them up to ``PLENTY``, and
     imitated, so what is waiting in them is left out. ``precision`` is that of updates here,
     whatever the checkpoint was trained with (``IQLConfig.precision``).

@@ -45,8 +45,8 @@ def train_iql(
         raise ConfigError("iql.reward_epsilon is still auto; pretrain settles it first")
     torch.manual_seed(config.seed)
     iql = IQL(config.iql).to(device)
-    school = School(config, vqvae, iql, data, validation, device)
-    return iql.eval(), school.train("iql", folder, config.iql, progress=progress)
+    trainer = IqlTrainer(config, vqvae, iql, data, validation, device)
+    return iql.eval(), trainer.train("iql", folder, config.iql, progress=progress)
 
 
 def train_on_imagined(
@@ -72,11 +72,11 @@ def train_on_imagined(
     frames = len(data.codes)
     with Bar(total=frames, unit="frame", desc="imagine goals", disable=not progress) as bar:
         shown = imagine(vqvae, generators, data, draws, bar.update)
-    school = School(config, vqvae, tuned, data, validation, device, shown, settings.share)
-    return tuned.eval(), school.train("imagined", folder, settings, progress=progress)
+    trainer = IqlTrainer(config, vqvae, tuned, data, validation, device, shown, settings.share)
+    return tuned.eval(), trainer.train("imagined", folder, settings, progress=progress)
 
 
-class School:
+class IqlTrainer:
     """Networks, the data that they learn from, and what they are measured on."""
 
     def __init__(
