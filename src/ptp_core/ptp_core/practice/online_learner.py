@@ -72,10 +72,11 @@ class OnlineLearner:
 
     ``updates_per_step`` is the update-to-data (UTD) ratio: so many gradient steps are due for each
     practised step. ``due`` counts them, so that the ratio is exact however steps and updates
-    interleave. Weights that are not finite are taken back to the last good ones. ``successes_only`` says that no other episodes
-    are added: few at first, so their part of a batch grows with them up to ``PLENTY``, and
-    imitated, so what is waiting in them is left out. ``precision`` is that of updates here,
-    whatever the checkpoint was trained with (``IQLConfig.precision``).
+    interleave. Weights that are not finite are taken back to the last good ones.
+    ``successes_only`` says that no other episodes are added: few at first, so their part of a
+    batch grows with them up to ``PLENTY``, and imitated, so their idle steps are left out.
+    ``precision`` is that of updates here, whatever the checkpoint was trained with
+    (``IQLConfig.precision``).
     """
 
     def __init__(
