@@ -189,7 +189,7 @@ class IQL(nn.Module):
 
     @torch.no_grad()
     def update_target(self) -> None:
-        """Move the target Q towards Q: Qtarget <- (1 - ``target_update``) Qtarget + ... Q."""
+        """Qtarget <- (1 - alpha) Qtarget + alpha Q, alpha = ``config.target_update``."""
         for target, parameter in zip(self.q_target.parameters(), self.q.parameters()):
             target.lerp_(parameter, self.config.target_update)
 
