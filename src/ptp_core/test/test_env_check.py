@@ -140,4 +140,4 @@ def test_a_subclass_may_have_more_tasks_than_it_says():
 def test_what_is_right_is_given_back():
     picture = np.full((48, 48, 3), 7, np.uint8)
     assert check_shown(picture, "it", "env") is picture
-    assert check_expert([1, 0, 0, 0, -1], "env").dtype == np.float64
+    assert check_expert([1, 0, 0, 0, -1], "env", 5).dtype == np.float64

@@ -12,19 +12,18 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from ptp_core.config import IQLConfig
+from ptp_core.config import IQLConfig, LatentShape
 from ptp_core.models.networks import Conv2d, Linear, fan_in_, mlp
-from ptp_core.shapes import ACTION_DIM, EMBEDDING_DIM, GRID, LATENT_DIM
 
 Loss = tuple[torch.Tensor, dict[str, torch.Tensor]]
 
 
 @dataclass
 class Batch:
-    """Transitions to learn from; latents and goals float32 (B, 720)."""
+    """Transitions to learn from; latents and goals float32 (B, D)."""
 
     latents: torch.Tensor
-    actions: torch.Tensor  # (B, 5) in [-1, 1]
+    actions: torch.Tensor  # (B, A) in [-1, 1]
     next_latents: torch.Tensor
     goals: torch.Tensor
     rewards: torch.Tensor  # (B,), 0 where the goal is reached by next_latents, else -1
@@ -40,8 +39,8 @@ class Batch:
 class GoalNetwork(nn.Module):
     """ReLU network on [latent, goal, ...].
 
-    Optionally both first pass one shared linear ``projection``, or, stacked as ten channels of
-    12 x 12, one 3 x 3 convolution of stride 2 with ``conv`` channels. Inputs in bfloat16 are
+    Optionally both first pass one shared linear ``projection``, or, stacked as channels of the
+    grid, one 3 x 3 convolution of stride 2 with ``conv`` channels. Inputs in bfloat16 are
     worked on in bfloat16, but for the last layer: its outputs are always float32.
     """
 
@@ -49,6 +48,7 @@ class GoalNetwork(nn.Module):
         self,
         hidden: tuple[int, ...],
         outputs: int,
+        latent: LatentShape,
         *,
         extra: int = 0,
         projection: int | None = None,
@@ -57,12 +57,13 @@ class GoalNetwork(nn.Module):
     ) -> None:
         super().__init__()
         self.projection = self.conv = None
-        width = LATENT_DIM
+        self.latent, self.outputs = latent, outputs
+        width = latent.size
         if conv is not None:
-            self.conv = Conv2d(2 * EMBEDDING_DIM, conv, 3, stride=2, padding=1)
-            width = conv * (GRID // 2) ** 2 // 2
+            self.conv = Conv2d(2 * latent.channels, conv, 3, stride=2, padding=1)
+            width = conv * (latent.height // 2) * (latent.width // 2) // 2
         elif projection is not None:
-            self.projection = Linear(LATENT_DIM, projection)
+            self.projection = Linear(latent.size, projection)
             fan_in_(self.projection)
             width = projection
         self.body = mlp(2 * width + extra, hidden, outputs, last_layer_bound)
@@ -70,9 +71,10 @@ class GoalNetwork(nn.Module):
     def forward(
         self, latents: torch.Tensor, goals: torch.Tensor, extra: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """Map latents (B, 720), goals (B, 720) and extra (B, E) to (B, outputs)."""
+        """Map latents (B, D), goals (B, D) and extra (B, E) to (B, outputs)."""
         if self.conv is not None:
-            both = torch.cat([latents, goals], dim=1).view(-1, 2 * EMBEDDING_DIM, GRID, GRID)
+            channels, height, width = self.latent
+            both = torch.cat([latents, goals], dim=1).view(-1, 2 * channels, height, width)
             latents, goals = torch.relu(self.conv(both)).flatten(1).chunk(2, dim=1)
         elif self.projection is not None:
             both = torch.relu(self.projection(torch.cat([latents, goals])))
@@ -85,10 +87,11 @@ class GoalNetwork(nn.Module):
 class TwinQ(nn.Module):
     """Two independent Q networks."""
 
-    def __init__(self, config: IQLConfig) -> None:
+    def __init__(self, config: IQLConfig, latent: LatentShape, actions: int) -> None:
         super().__init__()
+        projection = config.projection_dim
         self.networks = nn.ModuleList(
-            GoalNetwork(config.q_hidden, 1, extra=ACTION_DIM, projection=config.projection_dim)
+            GoalNetwork(config.q_hidden, 1, latent, extra=actions, projection=projection)
             for _ in range(2)
         )
 
@@ -102,29 +105,31 @@ class TwinQ(nn.Module):
 class IQL(nn.Module):
     """Policy, value and twin Q; ``update`` makes one gradient step of each.
 
+    Latents have D = ``latent.size`` numbers, an action has A = ``actions``.
     ``state_dict`` holds the networks; ``optimiser_state`` what a resumed training needs beside it.
     """
 
-    def __init__(self, config: IQLConfig | None = None) -> None:
+    def __init__(self, config: IQLConfig, latent: LatentShape, actions: int) -> None:
         super().__init__()
-        self.config = config = config or IQLConfig()
+        self.config = config
         projection = config.projection_dim
         self.policy = GoalNetwork(
             config.policy_hidden,
-            ACTION_DIM,
+            actions,
+            latent,
             projection=projection,
             conv=config.policy_conv,
             last_layer_bound=1e-3,
         )
-        self.v = GoalNetwork(config.value_hidden, 1, projection=projection)
-        self.q = TwinQ(config)
-        self.q_target = TwinQ(config).requires_grad_(False)
+        self.v = GoalNetwork(config.value_hidden, 1, latent, projection=projection)
+        self.q = TwinQ(config, latent, actions)
+        self.q_target = TwinQ(config, latent, actions).requires_grad_(False)
         if config.target_init == "copied":
             self.q_target.load_state_dict(self.q.state_dict())
         self._optimisers: dict[str, torch.optim.Optimizer] = {}
 
     def policy_mean(self, latents: torch.Tensor, goals: torch.Tensor) -> torch.Tensor:
-        """Return the mean action (B, 5), not clipped, for latents and goals (B, 720)."""
+        """Return the mean action (B, A), not clipped, for latents and goals (B, D)."""
         return self.policy(latents, goals)
 
     def act(
@@ -133,7 +138,7 @@ class IQL(nn.Module):
         goals: torch.Tensor,
         generator: torch.Generator | None = None,
     ) -> torch.Tensor:
-        """Return actions (B, 5) in [-1, 1]: the mean, or with ``generator`` a Gaussian sample."""
+        """Return actions (B, A) in [-1, 1]: the mean, or with ``generator`` a Gaussian sample."""
         actions = self.policy_mean(latents, goals)
         if generator is not None:
             noise = torch.randn(actions.shape, generator=generator, device=generator.device)
@@ -210,14 +215,14 @@ class IQL(nn.Module):
     ) -> Loss:
         """Advantage-weighted log-likelihood of the recorded actions (IQL eq. 7).
 
-        ``mean`` (B, 5) are the policy's actions where they are known already.
+        ``mean`` (B, A) are the policy's actions where they are known already.
         """
         config = self.config
         weights = torch.exp(advantage / config.temperature).clamp(max=config.weight_clip)
         if mean is None:
             mean = self.policy_mean(batch.latents, batch.goals)
         scaled = (batch.actions - mean) / config.policy_std
-        constant = ACTION_DIM * (math.log(config.policy_std) + 0.5 * math.log(2 * math.pi))
+        constant = mean.shape[1] * (math.log(config.policy_std) + 0.5 * math.log(2 * math.pi))
         log_prob = -0.5 * scaled.square().sum(1) - constant
         loss = -(weights * log_prob).mean()
         metrics = {
@@ -299,5 +304,5 @@ def _call(function: Callable[[], torch.Tensor]) -> torch.Tensor:
 
 
 def reached(latents: torch.Tensor, goals: torch.Tensor, epsilon: float) -> torch.Tensor:
-    """Say which latents (B, 720) lie within ``epsilon`` (L2) of their goals: bool (B,)."""
+    """Say which latents (B, D) lie within ``epsilon`` (L2) of their goals: bool (B,)."""
     return (latents - goals).square().sum(-1).sqrt() < epsilon

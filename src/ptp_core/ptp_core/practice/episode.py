@@ -96,7 +96,7 @@ def run_episode(
         raise InputError(f"the environment cannot be reset with {options}: {error}") from error
     name = type(env.unwrapped).__name__
     if not isinstance(raw, dict):
-        check_shown(raw, "the first observation", name, None)
+        check_shown(raw, "the first observation", name)
     goal = _goal(env, agent.spec, info)
     subgoals = None
     if oracle:
@@ -172,7 +172,7 @@ def _goal(env: gymnasium.Env, spec: AgentSpec, info: dict[str, Any]) -> Goal:
         if kind == "image" and (image := info.get("goal_image")) is not None:
             images = image if isinstance(image, dict) else {CAMERA: image}
             for shown in images.values():
-                check_shown(shown, "the goal image", type(env.unwrapped).__name__, None)
+                check_shown(shown, "the goal image", type(env.unwrapped).__name__)
             return ImageGoal(images)
         if kind == "language" and info.get("instruction"):
             return LanguageGoal(info["instruction"])
