@@ -13,6 +13,7 @@ import gymnasium
 import numpy as np
 
 from ptp_core.data.metadata import CARTESIAN
+from ptp_core.data.trajectory import CAMERA
 from ptp_core.errors import InputError
 
 SIZE = 48  # pixels a side of an image
@@ -21,6 +22,7 @@ REACH = 4.0  # pixels between hand and block for a grasp
 TOLERANCE = 4.0  # pixels, success
 MARGIN = 4.0  # pixels that the squares keep from the border
 PRIMITIVES = ("reach", "carry")
+PROTOCOLS = ("paper", "varied")  # the block at its place; up to 4 pixels away
 GOALS = {"A": (36.0, 12.0), "B": (12.0, 36.0), "C": (36.0, 36.0)}  # block (x, y), pixels
 
 
@@ -39,6 +41,11 @@ class ToyEnv(gymnasium.Env):
 
     metadata: ClassVar[dict[str, Any]] = {"render_modes": []}
     tasks = tuple(GOALS)
+    protocols = PROTOCOLS
+    goals = ("image",)
+    cameras: ClassVar[dict[str, tuple[int, int]]] = {CAMERA: (SIZE, SIZE)}
+    action_names = CARTESIAN
+    proprioception_names = ("hand_x", "hand_y")
 
     def __init__(self, max_steps: int = 400) -> None:
         self.observation_space = gymnasium.spaces.Box(0, 255, (SIZE, SIZE, 3), np.uint8)
@@ -55,7 +62,7 @@ class ToyEnv(gymnasium.Env):
         """Start an episode; see the class for ``options``."""
         super().reset(seed=seed)
         options = options or {}
-        task = options.get("task", "A")
+        task = options.get("task", self.tasks[0])
         low, high = MARGIN + 2, SIZE - MARGIN - 2
         self._steps = 0
         self._primitive = ""
@@ -70,7 +77,10 @@ class ToyEnv(gymnasium.Env):
             self._chain = options.get("chain") or 0
         elif task in GOALS:
             self._goal = np.array(GOALS[task])
-            if options.get("protocol", "paper") == "varied":
+            protocol = options.get("protocol", PROTOCOLS[0])
+            if protocol not in PROTOCOLS:
+                raise InputError(f'unknown protocol "{protocol}"; the toy has paper and varied')
+            if protocol == "varied":
                 self._block = self._block + self.np_random.uniform(-4, 4, 2)
         else:
             raise InputError(f'unknown task "{task}"; the toy has A, B, C and demonstration')
@@ -129,7 +139,7 @@ class ToyEnv(gymnasium.Env):
 
     def dataset_attributes(self) -> dict[str, Any]:
         """What the numbers of proprioception are."""
-        names = ("hand_x", "hand_y")
+        names = self.proprioception_names
         return {"proprioception_channels": [{"name": name, "unit": "pixel"} for name in names]}
 
     def _expert(self, success: bool) -> np.ndarray:

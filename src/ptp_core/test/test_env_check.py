@@ -14,8 +14,8 @@ from ptp_core.data.env_check import (
     check_expert,
     check_observation,
     check_shown,
-    check_tasks,
 )
+from ptp_core.data.env_spec import check_tasks, spec_of
 from ptp_core.errors import InputError
 from ptp_core.toy_env import ToyEnv
 
@@ -134,7 +134,8 @@ def test_a_subclass_may_have_more_tasks_than_it_says():
         def reset(self, *, seed=None, options=None):
             return super().reset(seed=seed, options={"task": "A"})
 
-    check_tasks(More(), ["D"], "more")
+    env = More()
+    check_tasks(env, ["D"], spec_of(env, "more"))
 
 
 def test_what_is_right_is_given_back():

@@ -7,7 +7,6 @@ array of uint8 takes them and stores black.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import gymnasium
@@ -89,20 +88,3 @@ def check_expert(action: Any, name: str, size: int) -> np.ndarray:
             f"{array.dtype} {array.shape}"
         )
     return array.astype(np.float64)
-
-
-def check_tasks(env: gymnasium.Env, tasks: Iterable[str], name: str) -> None:
-    """Raise InputError for a task that the environment has not.
-
-    Its attribute ``tasks`` names those that it has; one that is not there is tried, as a subclass
-    may have more.
-    """
-    known = getattr(env.unwrapped, "tasks", tasks)
-    for task in tasks:
-        if task in known:
-            continue
-        try:
-            env.reset(seed=0, options={"task": task})
-        except (ValueError, InputError):
-            text = f'unknown task "{task}"; {name} has {", ".join(known)}'
-            raise InputError(text) from None
