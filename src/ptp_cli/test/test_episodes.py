@@ -10,7 +10,7 @@ from ptp_cli.main import main
 from ptp_core.data.dataset import Dataset
 from ptp_core.data.episodes.definitions import Definitions
 from ptp_core.data.episodes.episode import TELEOP, EpisodeInfo
-from ptp_core.data.episodes.mapping import BagMapping, load_mapping
+from ptp_core.data.episodes.mapping import BagMapping, ImageMapping, load_mapping
 from ptp_core.data.episodes.recorder import EpisodeRecorder
 from ptp_core.data.episodes.states import Limits, Verdict
 from ptp_core.data.episodes.store import Session
@@ -228,7 +228,7 @@ def test_pictures_of_any_kind_become_48_by_48():
     packed = store.types["sensor_msgs/msg/CompressedImage"](
         header=header, format="png", data=coded
     )
-    picture = picture_of(0, (0, 0))
+    picture = picture_of(ImageMapping())
     assert picture(plain).shape == (48, 48, 3)
     assert np.array_equal(picture(plain), picture(packed))
     assert picture(plain)[10, 40].tolist() == [200, 100, 50]

@@ -40,6 +40,10 @@ class InputError(PtpError):
     """An image, latent, goal or action has a wrong shape, type or value."""
 
 
+class SpecError(InputError):
+    """An environment does not fit an agent: its actions, cameras, proprioception or goals."""
+
+
 class GoalError(InputError):
     """An agent does not take goals of this kind, or the goal lacks what the agent needs."""
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,6 +24,8 @@ from ptp_core.config import (
     TrainConfig,
     VQVAEConfig,
 )
+from ptp_core.config.models import PIXELS_PER_CODE
+from ptp_core.data.metadata import CARTESIAN
 from ptp_core.learning.iql import IQL
 from ptp_core.models.latent_vae import LatentVAE
 from ptp_core.models.midpoint_generator import MidpointGenerator
@@ -30,12 +33,13 @@ from ptp_core.models.subgoal_generator import GeneratorHierarchy
 from ptp_core.models.vqvae import VQVAE
 from ptp_core.planners.plan_library import PlanLibrary
 from ptp_core.practice.finetuned import save_finetuned
-from ptp_core.shapes import EMBEDDING_DIM, GRID, IMAGE_SIZE
 from ptp_core.training.baselines import save_baselines
 from ptp_core.training.checkpoint import Checkpoint, save_checkpoint
 
 __all__ = [
+    "ACTIONS",
     "ENCODER",
+    "LATENT",
     "distance_value",
     "rng",
     "tiny_baselines",
@@ -47,6 +51,8 @@ __all__ = [
 ]
 
 ENCODER = "e" * 64  # encoder id of networks that have no file
+LATENT = VQVAEConfig().latent  # of the tiny networks, as of the paper's
+ACTIONS = len(CARTESIAN)  # numbers of their actions
 
 
 def rng(seed: int = 0) -> torch.Generator:
@@ -85,18 +91,21 @@ def tiny_vqvae() -> VQVAE:
     return vqvae
 
 
-def tiny_networks(config: TrainConfig | None = None, seed: int = 0) -> Checkpoint:
+def tiny_networks(
+    config: TrainConfig | None = None, seed: int = 0, actions: Sequence[str] = CARTESIAN
+) -> Checkpoint:
     """A checkpoint in memory, with weights drawn from ``seed``."""
     config = config or tiny_config()
+    latent = config.vqvae.latent
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        vqvae, iql = VQVAE(config.vqvae), IQL(config.iql)
-        generators = GeneratorHierarchy(config.generators)
+        vqvae, iql = VQVAE(config.vqvae), IQL(config.iql, latent, len(actions))
+        generators = GeneratorHierarchy(config.generators, latent)
         _tell_pictures_apart(vqvae)
     with torch.no_grad():  # motions that can be seen
         for parameter in iql.parameters():
             parameter.mul_(3.0)
-    manifest = {"encoder_id": ENCODER, "precision": "float32"}
+    manifest = {"encoder_id": ENCODER, "precision": "float32", "actions": list(actions)}
     for fixed in (vqvae, generators):
         fixed.requires_grad_(False)
     networks = vqvae.eval(), generators.eval(), iql.eval()
@@ -138,9 +147,9 @@ def tiny_baselines(
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         modules = {
-            "vae": LatentVAE(config.vae),
-            "midpoints": MidpointGenerator(config.midpoints),
-            "gcbc": IQL(cloned).policy,
+            "vae": LatentVAE(config.vae, LATENT),
+            "midpoints": MidpointGenerator(config.midpoints, LATENT),
+            "gcbc": IQL(cloned, LATENT, ACTIONS).policy,
         }
     save_baselines(folder, modules, config, {"vae": {"loss": 1.0}}, encoder_id, cloned=cloned)
 
@@ -159,10 +168,11 @@ def tiny_finetuned(
 
 def _tell_pictures_apart(vqvae: VQVAE) -> None:
     """Take the codebook from what the encoder says of random tiles."""
-    tiles = torch.randint(0, 256, (8, GRID, GRID, 3), dtype=torch.uint8)
-    side = IMAGE_SIZE // GRID
+    channels, height, width = vqvae.latent
+    tiles = torch.randint(0, 256, (8, height, width, 3), dtype=torch.uint8)
+    side = PIXELS_PER_CODE
     raw = vqvae.raw(tiles.repeat_interleave(side, 1).repeat_interleave(side, 2))
-    vectors = raw.detach().view(len(tiles), EMBEDDING_DIM, -1).transpose(1, 2).flatten(0, 1)
+    vectors = raw.detach().view(len(tiles), channels, -1).transpose(1, 2).flatten(0, 1)
     picks = torch.randperm(len(vectors))[: len(vqvae.codebook)]
     with torch.no_grad():
         vqvae.codebook.copy_(vectors[picks])

@@ -12,14 +12,17 @@ from typing import Any, ClassVar
 import gymnasium
 import numpy as np
 
+from ptp_core.data.metadata import CARTESIAN
+from ptp_core.data.trajectory import CAMERA
 from ptp_core.errors import InputError
-from ptp_core.shapes import ACTION_DIM, IMAGE_SIZE
 
+SIZE = 48  # pixels a side of an image
 STEP = 2.0  # pixels a unit action
 REACH = 4.0  # pixels between hand and block for a grasp
 TOLERANCE = 4.0  # pixels, success
 MARGIN = 4.0  # pixels that the squares keep from the border
 PRIMITIVES = ("reach", "carry")
+PROTOCOLS = ("paper", "varied")  # the block at its place; up to 4 pixels away
 GOALS = {"A": (36.0, 12.0), "B": (12.0, 36.0), "C": (36.0, 36.0)}  # block (x, y), pixels
 
 
@@ -38,12 +41,15 @@ class ToyEnv(gymnasium.Env):
 
     metadata: ClassVar[dict[str, Any]] = {"render_modes": []}
     tasks = tuple(GOALS)
+    protocols = PROTOCOLS
+    goals = ("image",)
+    cameras: ClassVar[dict[str, tuple[int, int]]] = {CAMERA: (SIZE, SIZE)}
+    action_names = CARTESIAN
+    proprioception_names = ("hand_x", "hand_y")
 
     def __init__(self, max_steps: int = 400) -> None:
-        self.observation_space = gymnasium.spaces.Box(
-            0, 255, (IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8
-        )
-        self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (ACTION_DIM,), np.float32)
+        self.observation_space = gymnasium.spaces.Box(0, 255, (SIZE, SIZE, 3), np.uint8)
+        self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (len(CARTESIAN),), np.float32)
         self.max_steps = max_steps
         self._hand = np.zeros(2)
         self._block = np.zeros(2)
@@ -56,8 +62,8 @@ class ToyEnv(gymnasium.Env):
         """Start an episode; see the class for ``options``."""
         super().reset(seed=seed)
         options = options or {}
-        task = options.get("task", "A")
-        low, high = MARGIN + 2, IMAGE_SIZE - MARGIN - 2
+        task = options.get("task", self.tasks[0])
+        low, high = MARGIN + 2, SIZE - MARGIN - 2
         self._steps = 0
         self._primitive = ""
         self._segment = self._chain = 0
@@ -71,7 +77,10 @@ class ToyEnv(gymnasium.Env):
             self._chain = options.get("chain") or 0
         elif task in GOALS:
             self._goal = np.array(GOALS[task])
-            if options.get("protocol", "paper") == "varied":
+            protocol = options.get("protocol", PROTOCOLS[0])
+            if protocol not in PROTOCOLS:
+                raise InputError(f'unknown protocol "{protocol}"; the toy has paper and varied')
+            if protocol == "varied":
                 self._block = self._block + self.np_random.uniform(-4, 4, 2)
         else:
             raise InputError(f'unknown task "{task}"; the toy has A, B, C and demonstration')
@@ -82,14 +91,14 @@ class ToyEnv(gymnasium.Env):
         action = np.clip(np.asarray(action, dtype=np.float64), -1.0, 1.0)
         reached = self._success()  # seen for one step before a chain goes on
         held = action[4] > 0 and np.linalg.norm(self._hand - self._block) < REACH
-        limits = (MARGIN, IMAGE_SIZE - MARGIN)
+        limits = (MARGIN, SIZE - MARGIN)
         self._hand = np.clip(self._hand + STEP * action[:2], *limits)
         if held:
             self._block = np.clip(self._block + STEP * action[:2], *limits)
         self._steps += 1
         if reached and self._segment + 1 < self._chain:
             self._segment += 1
-            self._goal = self.np_random.uniform(MARGIN + 2, IMAGE_SIZE - MARGIN - 2, 2)
+            self._goal = self.np_random.uniform(MARGIN + 2, SIZE - MARGIN - 2, 2)
             self._primitive = PRIMITIVES[self._segment % 2]
         info = self._info()
         reward = 0.0 if info["success"] else -1.0
@@ -115,7 +124,7 @@ class ToyEnv(gymnasium.Env):
             info["expert_action"] = self._expert(success)
             info["expert_done"] = success
             subject = {"reach": "hand", "carry": "block"}[info["primitive"]]
-            side = "right" if self._goal[0] > IMAGE_SIZE / 2 else "left"
+            side = "right" if self._goal[0] > SIZE / 2 else "left"
             info["target"] = {
                 "kind": f"{subject}_xy",
                 "values": self._goal.tolist(),
@@ -130,11 +139,11 @@ class ToyEnv(gymnasium.Env):
 
     def dataset_attributes(self) -> dict[str, Any]:
         """What the numbers of proprioception are."""
-        names = ("hand_x", "hand_y")
+        names = self.proprioception_names
         return {"proprioception_channels": [{"name": name, "unit": "pixel"} for name in names]}
 
     def _expert(self, success: bool) -> np.ndarray:
-        action = np.zeros(ACTION_DIM, dtype=np.float32)
+        action = np.zeros(len(CARTESIAN), dtype=np.float32)
         near = np.linalg.norm(self._hand - self._block) < REACH - 1
         carrying = self._primitive == "carry" and near and not success
         target = self._goal if carrying or self._primitive == "reach" else self._block
@@ -145,7 +154,7 @@ class ToyEnv(gymnasium.Env):
 
     @staticmethod
     def _image(hand: np.ndarray, block: np.ndarray) -> np.ndarray:
-        image = np.full((IMAGE_SIZE, IMAGE_SIZE, 3), 60, dtype=np.uint8)
+        image = np.full((SIZE, SIZE, 3), 60, dtype=np.uint8)
         for centre, radius, colour in ((block, 2, (80, 220, 60)), (hand, 3, (240, 240, 240))):
             x, y = np.round(centre).astype(int)
             image[max(y - radius, 0) : y + radius, max(x - radius, 0) : x + radius] = colour

@@ -12,6 +12,7 @@ from ptp_core.errors import CheckpointError
 from ptp_core.learning.iql import IQL
 from ptp_core.models.subgoal_generator import GeneratorHierarchy
 from ptp_core.models.vqvae import VQVAE
+from ptp_core.testing import ACTIONS, LATENT
 from ptp_core.training.checkpoint import load_checkpoint, save_checkpoint
 
 CONFIG = TrainConfig(
@@ -25,8 +26,8 @@ def networks(seed: int = 0) -> dict[str, torch.nn.Module]:
     torch.manual_seed(seed)
     return {
         "vqvae": VQVAE(CONFIG.vqvae),
-        "generators": GeneratorHierarchy(CONFIG.generators),
-        "iql": IQL(CONFIG.iql),
+        "generators": GeneratorHierarchy(CONFIG.generators, LATENT),
+        "iql": IQL(CONFIG.iql, LATENT, ACTIONS),
     }
 
 

@@ -14,7 +14,7 @@ from ptp_core.planners.costs import plan_cost
 from ptp_core.planners.descent import Descent
 from ptp_core.planners.hierarchy import HierarchicalPlanner
 from ptp_core.planners.plan_buffer import PlanBuffer
-from ptp_core.testing import distance_value, rng, tiny_vqvae
+from ptp_core.testing import LATENT, distance_value, rng, tiny_vqvae
 
 STAGES = {"search": "descent", "elites": (6, 3), "elite_steps": (4, 8)}
 TINY = PlannerConfig(samples=12, **STAGES)
@@ -24,7 +24,7 @@ TINY = PlannerConfig(samples=12, **STAGES)
 def networks():
     torch.manual_seed(0)
     config = SubgoalGeneratorConfig(hidden_channels=4, hidden_units=32)
-    generators = GeneratorHierarchy(config).requires_grad_(False)
+    generators = GeneratorHierarchy(config, LATENT).requires_grad_(False)
     for parameter in generators.parameters():
         parameter.mul_(3)  # so that predictions depend on z
     return tiny_vqvae(), generators

@@ -14,8 +14,8 @@ from ptp_core.data.env_check import (
     check_expert,
     check_observation,
     check_shown,
-    check_tasks,
 )
+from ptp_core.data.env_spec import check_tasks, spec_of
 from ptp_core.errors import InputError
 from ptp_core.toy_env import ToyEnv
 
@@ -134,10 +134,11 @@ def test_a_subclass_may_have_more_tasks_than_it_says():
         def reset(self, *, seed=None, options=None):
             return super().reset(seed=seed, options={"task": "A"})
 
-    check_tasks(More(), ["D"], "more")
+    env = More()
+    check_tasks(env, ["D"], spec_of(env, "more"))
 
 
 def test_what_is_right_is_given_back():
     picture = np.full((48, 48, 3), 7, np.uint8)
     assert check_shown(picture, "it", "env") is picture
-    assert check_expert([1, 0, 0, 0, -1], "env").dtype == np.float64
+    assert check_expert([1, 0, 0, 0, -1], "env", 5).dtype == np.float64

@@ -12,14 +12,14 @@ from ptp_core.errors import ConfigError, InputError, PlanCancelled
 from ptp_core.models.midpoint_generator import MidpointGenerator, balanced_triples
 from ptp_core.planners.gcp import GcpPlanner, Midpoints, MidpointSearch, midpoint_costs
 from ptp_core.planners.seeding import spawn
-from ptp_core.testing import distance_value, rng, tiny_vqvae
+from ptp_core.testing import LATENT, distance_value, rng, tiny_vqvae
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 
 
 def make_networks(device="cpu"):
     torch.manual_seed(0)
-    midpoints = MidpointGenerator(MidpointConfig(hidden_channels=4, hidden_units=32))
+    midpoints = MidpointGenerator(MidpointConfig(hidden_channels=4, hidden_units=32), LATENT)
     midpoints.requires_grad_(False)
     for parameter in midpoints.parameters():
         parameter.mul_(3)  # so that predictions depend on z

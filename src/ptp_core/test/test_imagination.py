@@ -10,7 +10,7 @@ import torch
 from ptp_core.config import GapConfig
 from ptp_core.data.encoded import EncodedDataset
 from ptp_core.data.replay_buffer import ReplayBuffer
-from ptp_core.testing import ENCODER, rng, tiny_config, tiny_networks
+from ptp_core.testing import ACTIONS, ENCODER, LATENT, rng, tiny_config, tiny_networks
 from ptp_core.training.imagination import imagine
 
 LENGTHS = (80, 30, 12)
@@ -71,7 +71,7 @@ def test_without_noise_a_frame_is_what_the_generator_makes_of_its_posterior(data
 
 
 def test_a_batch_takes_its_share_of_goals_imagined_and_no_state(data):
-    buffer = ReplayBuffer(len(data.codes))
+    buffer = ReplayBuffer(len(data.codes), LATENT.codes, ACTIONS)
     for start, length in zip(data.starts, data.lengths, strict=True):
         buffer.add_trajectory(data.codes[start : start + length], data.actions[: length - 1])
     other = np.full_like(data.codes, 99)

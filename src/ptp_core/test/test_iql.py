@@ -9,6 +9,7 @@ import torch
 
 from ptp_core.config import IQLConfig
 from ptp_core.learning.iql import IQL, Batch, reached
+from ptp_core.testing import ACTIONS, LATENT
 
 SMALL = {"policy_hidden": (32,), "q_hidden": (32,), "value_hidden": (32,)}
 
@@ -21,14 +22,14 @@ def batch(size: int = 8, seed: int = 0) -> Batch:
 
 
 def test_the_papers_networks_have_the_authors_number_of_parameters():
-    iql = IQL()
+    iql = IQL(IQLConfig(), LATENT, ACTIONS)
     counts = [sum(p.numel() for p in module.parameters()) for module in (iql.policy, iql.v)]
     assert counts == [567_557, 434_945]
     assert sum(p.numel() for p in iql.q.networks[0].parameters()) == 436_225
 
 
 def test_value_loss_weighs_underestimates_nine_times_as_much():
-    iql = IQL(IQLConfig(**SMALL))
+    iql = IQL(IQLConfig(**SMALL), LATENT, ACTIONS)
     data = batch(1)
     value = iql.value(data.latents, data.goals).detach()
     low, _ = iql.value_loss(data, value + 2.0)
@@ -38,7 +39,7 @@ def test_value_loss_weighs_underestimates_nine_times_as_much():
 
 
 def test_q_learns_towards_reward_plus_discounted_clamped_value():
-    iql = IQL(IQLConfig(**SMALL))
+    iql = IQL(IQLConfig(**SMALL), LATENT, ACTIONS)
     data = batch()
     with torch.no_grad():
         iql.v.body[-1].bias.fill_(50.0)  # V is far above its maximum of 0
@@ -48,7 +49,7 @@ def test_q_learns_towards_reward_plus_discounted_clamped_value():
 
 
 def test_policy_loss_is_the_clipped_exponential_weight_times_log_likelihood():
-    iql = IQL(IQLConfig(**SMALL))
+    iql = IQL(IQLConfig(**SMALL), LATENT, ACTIONS)
     data = batch(2)
     advantage = torch.tensor([1.0, -0.01])
     distribution = torch.distributions.Normal(iql.policy_mean(data.latents, data.goals), 0.15)
@@ -60,7 +61,7 @@ def test_policy_loss_is_the_clipped_exponential_weight_times_log_likelihood():
 
 
 def test_acting_is_clipped_and_repeatable_with_a_generator():
-    iql = IQL(IQLConfig(**SMALL))
+    iql = IQL(IQLConfig(**SMALL), LATENT, ACTIONS)
     data = batch()
     with torch.no_grad():
         iql.policy.body[-1].bias.copy_(torch.tensor([5.0, -5.0, 0.0, 0.0, 0.0]))
@@ -78,11 +79,11 @@ def test_acting_is_clipped_and_repeatable_with_a_generator():
 
 
 def test_targets_start_as_configured_and_move_by_tau():
-    copied = IQL(IQLConfig(target_init="copied", **SMALL))
+    copied = IQL(IQLConfig(target_init="copied", **SMALL), LATENT, ACTIONS)
     assert torch.equal(
         copied.q.networks[0].body[0].weight, copied.q_target.networks[0].body[0].weight
     )
-    iql = IQL(IQLConfig(**SMALL))
+    iql = IQL(IQLConfig(**SMALL), LATENT, ACTIONS)
     weight, target = (net.networks[0].body[0].weight for net in (iql.q, iql.q_target))
     assert not torch.equal(weight, target)
     expected = 0.99 * target + 0.01 * weight
@@ -91,7 +92,7 @@ def test_targets_start_as_configured_and_move_by_tau():
 
 
 def test_a_convolution_keeps_the_interface():
-    iql = IQL(IQLConfig(policy_conv=4, **SMALL))
+    iql = IQL(IQLConfig(policy_conv=4, **SMALL), LATENT, ACTIONS)
     latents = torch.randn(3, 720)
     assert iql.act(latents, torch.randn(3, 720)).shape == (3, 5)
     # It sees where on the grid a latent differs, in the state and in the goal.
@@ -101,7 +102,7 @@ def test_a_convolution_keeps_the_interface():
 
 
 def test_a_projection_keeps_the_interface():
-    iql = IQL(IQLConfig(projection_dim=16, **SMALL))
+    iql = IQL(IQLConfig(projection_dim=16, **SMALL), LATENT, ACTIONS)
     data = batch(6)
     assert iql.act(data.latents, data.goals).shape == (6, 5)
     assert iql.value(data.latents, data.goals).shape == (6,)
@@ -129,7 +130,7 @@ def test_learning_prefers_the_action_that_leads_to_the_goal():
         discount=0.9,
         target_update=0.1,
     )
-    iql = IQL(config)
+    iql = IQL(config, LATENT, ACTIONS)
     places = 0.25 * torch.randn(6, 720, generator=generator)
     for _ in range(650):
         place, goal = torch.randint(0, 6, (2, 64), generator=generator)
@@ -150,7 +151,7 @@ def test_learning_prefers_the_action_that_leads_to_the_goal():
 
 @pytest.mark.parametrize("settings", [{}, {"projection_dim": 8, "policy_conv": 4}])
 def test_an_update_has_the_gradients_of_the_three_losses(settings):
-    iql = IQL(IQLConfig(**SMALL, **settings))
+    iql = IQL(IQLConfig(**SMALL, **settings), LATENT, ACTIONS)
     data = batch(16)
     plain = copy.deepcopy(iql)
     with torch.no_grad():
@@ -171,7 +172,7 @@ def test_an_update_has_the_gradients_of_the_three_losses(settings):
 
 
 def test_optimisers_are_only_made_for_training():
-    iql = IQL(IQLConfig(**SMALL))
+    iql = IQL(IQLConfig(**SMALL), LATENT, ACTIONS)
     iql.act(batch().latents, batch().goals)
     assert not iql._optimisers
     before = copy.deepcopy(iql.state_dict())

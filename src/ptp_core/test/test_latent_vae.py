@@ -7,14 +7,14 @@ import torch
 from ptp_core.config import LatentVAEConfig, from_dict
 from ptp_core.errors import ConfigError, InputError
 from ptp_core.models.latent_vae import LatentVAE
-from ptp_core.testing import rng
+from ptp_core.testing import LATENT, rng
 
 SMALL = LatentVAEConfig(hidden_units=32)
 
 
 def small(config=SMALL):
     torch.manual_seed(0)
-    return LatentVAE(config)
+    return LatentVAE(config, LATENT)
 
 
 def latents(count, seed=0):
@@ -22,7 +22,7 @@ def latents(count, seed=0):
 
 
 def test_a_latent_becomes_sixteen_numbers_and_back_straight_to_720():
-    model = LatentVAE()
+    model = LatentVAE(LatentVAEConfig(), LATENT)
     mean, logvar = model.encode(latents(3))
     assert mean.shape == logvar.shape == (3, 16) and model.z_dim == 16
     assert model.decode(mean).shape == (3, 720)

@@ -11,7 +11,7 @@ from ptp_core.errors import ConfigError, InputError, PlanCancelled
 from ptp_core.models.latent_vae import LatentVAE
 from ptp_core.planners.cem import CEM
 from ptp_core.planners.leap import LeapPlanner, leap_cost
-from ptp_core.testing import distance_value, rng, tiny_vqvae
+from ptp_core.testing import LATENT, distance_value, rng, tiny_vqvae
 
 TINY = LeapConfig(samples=24, iterations=3, elite_fraction=0.25)
 
@@ -38,7 +38,7 @@ def path(vqvae, pair):
 def vae(path):
     """Trained on the path, enough to tell near from far."""
     torch.manual_seed(0)
-    model = LatentVAE(LatentVAEConfig(hidden_units=64, kl_weight=2.5))
+    model = LatentVAE(LatentVAEConfig(hidden_units=64, kl_weight=2.5), LATENT)
     model.fit_scale(path)
     optimiser = torch.optim.Adam(model.parameters(), lr=4e-3)
     generator = rng(3)
@@ -273,7 +273,7 @@ def test_bad_latents_are_refused(planner, pair, wrong, message):
 
 
 def test_an_update_of_the_weights_takes_effect_in_the_next_plan(vqvae, vae, pair):
-    own = LatentVAE(vae.config).requires_grad_(False)
+    own = LatentVAE(vae.config, LATENT).requires_grad_(False)
     own.load_state_dict(vae.state_dict())
     planner = LeapPlanner(vqvae, own, distance_value, TINY)
     before = planner.plan(*pair, rng())

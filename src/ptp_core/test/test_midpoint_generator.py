@@ -16,7 +16,7 @@ from ptp_core.models.midpoint_generator import (
     sample_triples,
 )
 from ptp_core.models.shared_context import context_features, decode_from_features
-from ptp_core.testing import rng
+from ptp_core.testing import LATENT, rng
 
 SMALL = MidpointConfig(hidden_channels=8, hidden_units=32)
 
@@ -28,7 +28,7 @@ def latents(count, seed=0):
 @pytest.fixture(scope="module")
 def model():
     torch.manual_seed(0)
-    return MidpointGenerator(SMALL)
+    return MidpointGenerator(SMALL, LATENT)
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_the_prior_reads_the_parents_and_the_posterior_the_middle_too(model):
 
 
 def test_the_divergence_is_that_of_two_gaussians():
-    model = MidpointGenerator(SMALL)
+    model = MidpointGenerator(SMALL, LATENT)
     with torch.no_grad():
         for head in (model.prior_head, model.posterior_head):
             head.weight.zero_()
@@ -154,7 +154,9 @@ def test_the_divergence_is_never_negative_and_finite_at_any_scale(model, scale):
 def test_the_loss_weighs_the_error_and_the_divergence():
     torch.manual_seed(0)
     weights = {"reconstruction_weight": 7.0, "kl_weight": 3.0}
-    model = MidpointGenerator(MidpointConfig(hidden_channels=8, hidden_units=32, **weights))
+    model = MidpointGenerator(
+        MidpointConfig(hidden_channels=8, hidden_units=32, **weights), LATENT
+    )
     left, right, middle = latents(4)
     loss, metrics = model.loss(left, right, middle, rng(1))
     expected = 7.0 * metrics["smooth_l1"] + 3.0 * metrics["kl"]
@@ -182,7 +184,7 @@ def test_the_same_seed_gives_the_same_loss(model):
 def test_the_learned_prior_finds_every_middle_of_its_parents():
     # Two pairs of parents; the first has two middles, the second one.
     torch.manual_seed(1)
-    model = MidpointGenerator(SMALL)
+    model = MidpointGenerator(SMALL, LATENT)
     left, right, middles = latents(4, seed=3)
     left, right, middles = left[[0, 0, 1, 1]], right[[0, 0, 1, 1]], middles[[0, 1, 2, 2]]
     optimiser = torch.optim.Adam(model.parameters(), lr=1e-2)

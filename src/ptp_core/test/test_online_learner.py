@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from ptp_core.data.encoded import EncodedDataset
+from ptp_core.data.metadata import CARTESIAN
 from ptp_core.errors import CheckpointError, InputError
 from ptp_core.practice.live_weights import LiveWeights
 from ptp_core.practice.online_learner import (
@@ -79,12 +80,12 @@ def test_waiting_is_not_imitated():
     one = episode(LEFT, steps=6)
     one.actions[[1, 2, 5], :4] = 0.1
     one.actions[2:, 4] = 1.0  # the gripper closes while the arm waits
-    kept = without_idling(one)
+    kept = without_idling(one, CARTESIAN)
     assert (kept.actions == one.actions[[0, 2, 3, 4]]).all()
     assert (kept.codes == one.codes[[0, 2, 3, 4, 5]]).all()
     assert (kept.targets == one.targets[[0, 2, 3, 4]]).all()
     one.actions[:, :4], one.actions[:, 4] = 0.0, 1.0
-    assert without_idling(one).steps == 0
+    assert without_idling(one, CARTESIAN).steps == 0
     learner = OnlineLearner(checkpoint(), demonstrations(), successes_only=True)
     learner.add(one)
     assert (len(learner.online), learner.due) == (0, 6)

@@ -17,7 +17,7 @@ from ptp_core.planners.hierarchy import HierarchicalPlanner
 from ptp_core.planners.mppi import MPPI
 from ptp_core.planners.plan_buffer import PlanBuffer, load_buffers, save_buffers
 from ptp_core.planners.rollout import unroll
-from ptp_core.testing import distance_value, rng, tiny_vqvae
+from ptp_core.testing import LATENT, distance_value, rng, tiny_vqvae
 
 TINY = PlannerConfig(samples=12, iterations=2, sigmas=(0.5, 0.2), return_best="best_so_far")
 
@@ -26,7 +26,7 @@ TINY = PlannerConfig(samples=12, iterations=2, sigmas=(0.5, 0.2), return_best="b
 def networks():
     torch.manual_seed(0)
     config = SubgoalGeneratorConfig(hidden_channels=4, hidden_units=32)
-    generators = GeneratorHierarchy(config).requires_grad_(False)
+    generators = GeneratorHierarchy(config, LATENT).requires_grad_(False)
     for parameter in generators.parameters():
         parameter.mul_(3)  # so that predictions depend on z
     return tiny_vqvae(), generators
@@ -159,7 +159,9 @@ def test_levels_refine_each_segment_and_the_plan_ends_at_the_goal(
 
 def test_a_refined_plan_keeps_the_coarse_subgoals(networks, pair):
     vqvae, _ = networks
-    generators = GeneratorHierarchy(SubgoalGeneratorConfig(hidden_channels=4, hidden_units=32))
+    generators = GeneratorHierarchy(
+        SubgoalGeneratorConfig(hidden_channels=4, hidden_units=32), LATENT
+    )
     for level in range(3):  # the same net everywhere, so that one level is the top of two
         generators.level(level).load_state_dict(networks[1].level(0).state_dict())
     plans = [
@@ -312,7 +314,7 @@ def test_the_benchmark_plans_the_same_pairs_with_every_planner(networks, pair):
 def test_the_papers_generator_is_used_as_it_is_trained():
     # The planner's faster path and the path that training uses share every weight.
     torch.manual_seed(0)
-    net = SubgoalGenerator()
+    net = SubgoalGenerator(SubgoalGeneratorConfig(), LATENT)
     context, z = torch.randn(1, 720), torch.randn(1, 3, 8)
     with torch.no_grad():
         fast = decode_from_features(net, z, context_features(net, context))[0]

@@ -10,6 +10,7 @@ from ptp_core.config import RelabellingConfig
 from ptp_core.data.replay_buffer import ReplayBuffer
 from ptp_core.errors import ConfigError, InputError
 from ptp_core.learning.relabelling import ORIGINAL, hindsight_goals
+from ptp_core.testing import ACTIONS, LATENT
 
 
 def trajectory(number: int, length: int = 10):
@@ -36,7 +37,7 @@ def test_goals_come_in_the_configured_proportions_and_ranges():
 
 
 def test_a_batch_holds_consecutive_frames_and_goals_of_the_same_trajectory():
-    buffer = ReplayBuffer(100)
+    buffer = ReplayBuffer(100, LATENT.codes, ACTIONS)
     for number in range(5):
         buffer.add_trajectory(*trajectory(number))
     assert len(buffer) == 45
@@ -54,11 +55,11 @@ def test_a_batch_holds_consecutive_frames_and_goals_of_the_same_trajectory():
 def test_the_original_goal_is_the_last_frame_or_the_recorded_one():
     original = RelabellingConfig(future=0.0, next=0.0, original=1.0)
     rng = np.random.default_rng(0)
-    demonstrations = ReplayBuffer(50, original)
+    demonstrations = ReplayBuffer(50, LATENT.codes, ACTIONS, original)
     demonstrations.add_trajectory(*trajectory(0))
     assert (demonstrations.sample(50, rng).goal_codes[:, 1] == 9).all()
 
-    practice = ReplayBuffer(50, original)
+    practice = ReplayBuffer(50, LATENT.codes, ACTIONS, original)
     codes, actions = trajectory(0)
     goals = np.zeros((9, 144), dtype=np.uint16)
     goals[:, 5] = np.where(np.arange(9) < 4, 100, 200)
@@ -68,7 +69,7 @@ def test_the_original_goal_is_the_last_frame_or_the_recorded_one():
 
 
 def test_the_oldest_trajectories_make_room():
-    buffer = ReplayBuffer(35)
+    buffer = ReplayBuffer(35, LATENT.codes, ACTIONS)
     for number in range(10):
         buffer.add_trajectory(*trajectory(number))
         batch = buffer.sample(200, np.random.default_rng(number))
@@ -78,11 +79,11 @@ def test_the_oldest_trajectories_make_room():
 
 
 def test_a_transition_takes_at_most_350_bytes():
-    assert ReplayBuffer(10_000).bytes_per_transition <= 350
+    assert ReplayBuffer(10_000, LATENT.codes, ACTIONS).bytes_per_transition <= 350
 
 
 def test_what_does_not_fit_is_refused():
-    buffer = ReplayBuffer(20)
+    buffer = ReplayBuffer(20, LATENT.codes, ACTIONS)
     codes, actions = trajectory(0)
     with pytest.raises(InputError, match="144"):
         buffer.add_trajectory(codes[:, :100], actions)
@@ -102,7 +103,7 @@ def digest(batch):
 def test_the_papers_relabelling_gives_the_batches_that_it_always_gave():
     # Recorded before goals of other kinds existed: no draw may come in between.
     rng = np.random.default_rng(5)
-    buffer = ReplayBuffer(200)
+    buffer = ReplayBuffer(200, LATENT.codes, ACTIONS)
     for length in (30, 12, 50, 7):
         codes = rng.integers(0, 512, (length, 144)).astype(np.uint16)
         buffer.add_trajectory(codes, rng.uniform(-1, 1, (length, 5)).astype(np.float32))
@@ -115,7 +116,7 @@ def test_the_papers_relabelling_gives_the_batches_that_it_always_gave():
 
 def test_random_goals_are_frames_of_other_trajectories_that_are_still_there():
     config = RelabellingConfig(future=0.0, next=0.0, original=0.0, random=1.0)
-    buffer = ReplayBuffer(35, config)
+    buffer = ReplayBuffer(35, LATENT.codes, ACTIONS, config)
     rng = np.random.default_rng(0)
     buffer.add_trajectory(*trajectory(0))
     assert (buffer.sample(50, rng).goal_codes[:, 0] == 0).all()  # there is no other one

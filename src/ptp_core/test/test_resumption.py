@@ -10,6 +10,7 @@ import pytest
 
 from ptp_core.config import TrainConfig
 from ptp_core.data.demo_file import write_file
+from ptp_core.data.metadata import speed_of
 from ptp_core.data.provenance import differences, keep_inputs
 from ptp_core.data.trajectory import CAMERA, Trajectory
 from ptp_core.errors import CheckpointError, ConfigError, DatasetError, InputError, StorageError
@@ -114,7 +115,9 @@ def test_a_start_that_fails_leaves_nothing(tmp_path, fault):
 
 def check(actions, lengths, description=BAGS, config=None):
     config = config or TrainConfig()
-    check_trainable(config, np.array(lengths), np.float32(actions), (1, 15), "d.h5", description)
+    check_trainable(
+        config, np.array(lengths), speed_of(np.float32(actions)), (1, 15), "d.h5", description
+    )
 
 
 def test_demonstrations_that_are_too_slow_are_told_the_scale_to_import_with():

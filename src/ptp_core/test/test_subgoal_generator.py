@@ -6,6 +6,7 @@ import torch
 from ptp_core.config import SubgoalGeneratorConfig, VQVAEConfig
 from ptp_core.models.subgoal_generator import HORIZONS, GeneratorHierarchy, SubgoalGenerator
 from ptp_core.models.vqvae import VQVAE
+from ptp_core.testing import LATENT
 
 SMALL = SubgoalGeneratorConfig(hidden_channels=8, hidden_units=32)
 
@@ -19,19 +20,19 @@ def codebook() -> VQVAE:
 
 
 def test_the_papers_network_has_the_authors_number_of_parameters():
-    model = SubgoalGenerator()
+    model = SubgoalGenerator(SubgoalGeneratorConfig(), LATENT)
     assert sum(p.numel() for p in model.parameters()) == 2_301_717
 
 
 def test_level_zero_is_the_coarsest_generator():
-    hierarchy = GeneratorHierarchy(SMALL)
+    hierarchy = GeneratorHierarchy(SMALL, LATENT)
     assert HORIZONS == ("dt60", "dt30", "dt15")
     assert hierarchy.level(0) is hierarchy["dt60"]
     assert hierarchy.level(2) is hierarchy["dt15"]
 
 
 def test_prediction_is_an_unquantised_latent_that_depends_on_z():
-    model = SubgoalGenerator(SMALL)
+    model = SubgoalGenerator(SMALL, LATENT)
     context = torch.randn(4, 720)
     first, second = model(torch.zeros(4, 8), context), model(torch.ones(4, 8), context)
     assert first.shape == (4, 720)
@@ -39,7 +40,7 @@ def test_prediction_is_an_unquantised_latent_that_depends_on_z():
 
 
 def test_the_same_generator_seed_gives_the_same_loss():
-    model, vqvae = SubgoalGenerator(SMALL), codebook()
+    model, vqvae = SubgoalGenerator(SMALL, LATENT), codebook()
     context, targets = torch.randn(4, 720), torch.randn(4, 3, 720)
 
     def loss(seed):
@@ -53,7 +54,7 @@ def test_the_same_generator_seed_gives_the_same_loss():
 def test_training_learns_to_predict_two_different_futures():
     vqvae = codebook()
     torch.manual_seed(1)
-    model = SubgoalGenerator(SMALL)
+    model = SubgoalGenerator(SMALL, LATENT)
     optimiser = torch.optim.Adam(model.parameters(), lr=3e-3)
     generator = torch.Generator().manual_seed(0)
     context = vqvae.lookup(torch.randint(0, 512, (1, 144), generator=generator)).repeat(16, 1)

@@ -126,7 +126,9 @@ class CameraNode(ManagedNode):
             return
         settings = self.parameters
         try:
-            small = crop_and_resize(pixels, settings.crop, tuple(settings.offset))
+            small = crop_and_resize(
+                pixels, settings.observation_size, settings.crop, tuple(settings.offset)
+            )
         except InputError as error:
             self._withhold(str(error))
             return

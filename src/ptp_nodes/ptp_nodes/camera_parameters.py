@@ -46,6 +46,9 @@ class CameraParameters(ManagedParameters):
     )
     loop: bool = parameter(True, "play a video file again and again")
     rate: float = parameter(10.0, "observations a second, Hz", minimum=0.1, maximum=60.0)
+    observation_size: int = parameter(
+        48, "pixels a side of observations: those that the encoder was trained on", minimum=4
+    )
     crop: int = parameter(0, "pixels of the square that is cut out; 0: the largest", minimum=0)
     offset: tuple[int, ...] = parameter(
         (0, 0), "of the square from the picture's centre, right and down, pixels"

@@ -15,7 +15,6 @@ from ptp_interfaces.srv import DecodeLatent, EncodeImage
 from rclpy.callback_groups import ReentrantCallbackGroup
 
 from ptp_core.errors import InputError, PtpError
-from ptp_core.shapes import IMAGE_SIZE
 from ptp_core.training.checkpoint import Checkpoint
 from ptp_nodes.networks import NetworkParameters, check_codes, check_encoder, load_networks
 from ptp_ros.diagnostics import ERROR, OK, Diagnostics
@@ -63,6 +62,11 @@ class EncoderNode(ManagedNode):
     def _configure(self) -> None:
         self._checkpoint = load_networks(self.parameters)
 
+    @property
+    def _size(self) -> int:
+        """Pixels a side of the images that the encoder takes."""
+        return self._checkpoint.vqvae.config.image_size
+
     def _activate(self) -> None:
         if self._last is not None:  # in lock-step no other picture would come
             self._newest.put(self._last)
@@ -73,7 +77,8 @@ class EncoderNode(ManagedNode):
 
     def _encode_observation(self, message: Observation) -> None:
         try:
-            latent = self._encode(image_to_array(message.image, IMAGE_SIZE))
+            self.require_active()
+            latent = self._encode(image_to_array(message.image, self._size))
             self._encoded += 1
         except InputError as error:
             latent = self._refuse(RequestError(ErrorCode.BAD_IMAGE, str(error)))
@@ -94,7 +99,7 @@ class EncoderNode(ManagedNode):
         return fill_error(Latent(), error)
 
     def _encode(self, pixels: np.ndarray) -> Latent:
-        """Codes of a picture, uint8 (48, 48, 3)."""
+        """Codes of a picture, uint8 (size, size, 3)."""
         self.require_active()
         vqvae = self._checkpoint.vqvae
         with torch.inference_mode():
@@ -129,9 +134,9 @@ class EncoderNode(ManagedNode):
 
     def _encode_image(self, request: EncodeImage.Request, response: EncodeImage.Response):
         self.require_active()
-        pixels = image_to_array(request.image, None if request.resize else IMAGE_SIZE)
+        pixels = image_to_array(request.image, None if request.resize else self._size)
         if request.resize:
-            pixels = crop_and_resize(pixels)
+            pixels = crop_and_resize(pixels, self._size)
         response.latent = self._encode(pixels)
         response.latent.header = request.image.header
         response.reconstruction = self._decode(response.latent.codes, request.image.header)[0]

@@ -16,29 +16,26 @@ from ptp_core.data import json_text
 from ptp_core.data.files import write_atomically
 from ptp_core.data.npz import DAMAGED, open_npz
 from ptp_core.errors import InputError
-from ptp_core.shapes import IMAGE_SIZE
 from ptp_ros.images import read_picture
 
 FOLDER = "goals"  # below the folder in which a command is started
 VERSION = 1
 ENLARGED = 8  # the preview's pixels a side for each of the goal's; its blocks average to the goal
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
-_SHAPE = (IMAGE_SIZE, IMAGE_SIZE, 3)
 
 
 @dataclass(frozen=True)
 class Goal:
     """A wished state of the table, as a picture."""
 
-    image: np.ndarray  # RGB uint8 (48, 48, 3), as the policy sees it
+    image: np.ndarray  # RGB uint8 (H, W, 3), as the policy sees it
     picture: np.ndarray | None = None  # the camera's whole picture, RGB uint8 (H, W, 3)
     facts: dict[str, Any] = field(default_factory=dict)  # plain values: when, observation, note
 
     def __post_init__(self) -> None:
-        if self.image.dtype != np.uint8 or self.image.shape != _SHAPE:
-            raise InputError(
-                f"a goal is uint8 {_SHAPE} RGB, not {self.image.dtype} {self.image.shape}"
-            )
+        image = self.image
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+            raise InputError(f"a goal is uint8 (H, W, 3) RGB, not {image.dtype} {image.shape}")
 
     @property
     def note(self) -> str:

@@ -27,7 +27,6 @@ from ptp_core.errors import CheckpointError, InputError, PtpError
 from ptp_core.practice.learning_run import LearningRun
 from ptp_core.practice.online_learner import OnlineLearner, PracticeEpisode
 from ptp_core.practice.success_signal import latent_success
-from ptp_core.shapes import ACTION_DIM
 from ptp_core.training.checkpoint import Checkpoint
 from ptp_nodes.networks import NetworkParameters, check_codes, check_encoder, load_networks
 from ptp_nodes.practice_setting import practice_setting
@@ -319,7 +318,7 @@ def segments(record: EpisodeRecord, checkpoint: Checkpoint) -> list[PracticeEpis
     check_encoder(record.encoder_id, checkpoint, "episode's")
     codes = check_codes(record.codes, checkpoint, "episode").astype(np.uint16)
     n = record.count
-    actions = np.asarray(record.actions, np.float32).reshape(-1, ACTION_DIM)
+    actions = np.asarray(record.actions, np.float32).reshape(-1, len(checkpoint.actions))
     targets = check_codes(record.target_codes, checkpoint, "episode's targets").astype(np.uint16)
     sizes = (len(codes), len(actions), len(record.breaks))
     if sizes != (n + 1, n, n) or len(targets) not in (0, n):

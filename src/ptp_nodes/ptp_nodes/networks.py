@@ -13,7 +13,6 @@ from ptp_interfaces.msg import ErrorCode
 from ptp_core.errors import CheckpointError
 from ptp_core.practice.finetuned import FineTunedPolicies
 from ptp_core.practice.methods import DEFAULT_METHOD, ON_THE_GRAPH
-from ptp_core.shapes import CODE_LENGTH
 from ptp_core.training.checkpoint import Checkpoint, load_checkpoint
 from ptp_nodes.practice_setting import METHOD
 from ptp_ros.errors import RequestError
@@ -83,12 +82,13 @@ def check_encoder(encoder_id: str, checkpoint: Checkpoint, what: str) -> None:
 
 
 def check_codes(codes, checkpoint: Checkpoint, what: str) -> np.ndarray:
-    """Codes as int64 (N, 144), or RequestError for a wrong length or a code out of range."""
+    """Codes as int64 (n, those of a latent), or RequestError for a wrong length or value."""
     array = np.asarray(codes, dtype=np.int64)
-    if array.size % CODE_LENGTH:
+    length = checkpoint.vqvae.latent.codes
+    if array.size % length:
         raise RequestError(
             ErrorCode.BAD_LATENT,
-            f"the {what} has {array.size} codes; a latent has {CODE_LENGTH}",
+            f"the {what} has {array.size} codes; a latent has {length}",
         )
     size = len(checkpoint.vqvae.codebook)
     if array.size and not 0 <= array.min() <= array.max() < size:
@@ -96,4 +96,4 @@ def check_codes(codes, checkpoint: Checkpoint, what: str) -> np.ndarray:
             ErrorCode.BAD_LATENT,
             f"the {what} has code {int(array.max())}; the codebook ends at {size - 1}",
         )
-    return array.reshape(-1, CODE_LENGTH)
+    return array.reshape(-1, length)

@@ -25,7 +25,6 @@ from ptp_core.data.episodes.states import Limits, Outcome, State, Verdict
 from ptp_core.data.episodes.step_message import step_message
 from ptp_core.data.episodes.store import Session
 from ptp_core.errors import ConfigError, InputError, PtpError
-from ptp_core.shapes import IMAGE_SIZE
 from ptp_nodes.episode_messages import episode_record
 from ptp_nodes.recorder_parameters import BACKLOG, RECORDED, RecorderParameters, versions
 from ptp_ros import topics
@@ -190,7 +189,7 @@ class RecorderNode(ManagedNode):
         if not (image.data or image.width or image.height):
             return None
         try:
-            image_to_array(image, IMAGE_SIZE)
+            image_to_array(image, self.parameters.image_size)
         except InputError as error:
             raise RequestError(ErrorCode.BAD_IMAGE, f"goal picture: {error}") from None
         return self._goal_image, serialize_message(image)

@@ -56,7 +56,7 @@ def test_frames_are_cropped_and_area_reduced(graph, start, video, pictures):
     raw = graph.collect(Image, IMAGE_RAW, SENSOR)
     start(device=str(video), crop=96, offset=[10, -5])
     graph.wait(lambda: len(seen) >= 4 and len(raw) >= 2, "pictures")
-    expected = [crop_and_resize(p, 96, (10, -5)).astype(int) for p in pictures]
+    expected = [crop_and_resize(p, 48, 96, (10, -5)).astype(int) for p in pictures]
     for message in seen:
         pixels = image_to_array(message.image, 48).astype(int)
         assert min(np.abs(pixels - e).mean() for e in expected) < 2.0

@@ -40,7 +40,7 @@ def test_a_goal_survives_the_file_and_its_preview_is_the_same_goal(tmp_path, ima
     assert np.array_equal(goal_picture(str(path)), image)
     preview = goal_picture(str(path.with_suffix(".png")))
     assert preview.shape == (384, 384, 3)
-    assert np.array_equal(crop_and_resize(preview), image)
+    assert np.array_equal(crop_and_resize(preview, 48), image)
     assert np.array_equal(find_goal(tmp_path / "new", "cup_in").image, image)
     assert np.array_equal(find_goal("elsewhere", str(path)).image, image)
 
@@ -95,7 +95,7 @@ class Table:
         nanoseconds = self.graph.client.get_clock().now().nanoseconds - int(age * 1e9)
         stamp = Time(sec=nanoseconds // 10**9, nanosec=nanoseconds % 10**9)
         self.seq += 1
-        small = array_to_image(crop_and_resize(pixels), stamp, "camera_optical")
+        small = array_to_image(crop_and_resize(pixels, 48), stamp, "camera_optical")
         self.pictures.publish(array_to_image(pixels, stamp, "camera_optical"))
         self.observations.publish(Observation(header=small.header, seq=self.seq, image=small))
 
@@ -123,7 +123,7 @@ def test_the_picture_after_the_person_is_ready_becomes_the_goal(setting):
         table.graph.client.executor.create_task(lambda: table.show(wished))
 
     goal = capture_goal(looker, "note", ready)
-    assert np.array_equal(goal.image, crop_and_resize(wished))
+    assert np.array_equal(goal.image, crop_and_resize(wished, 48))
     assert np.array_equal(goal.picture, wished)
     assert goal.facts["observation"] == 3 and goal.note == "note"
     assert goal.facts["joints"] == {"j0": 0.5}

@@ -14,7 +14,6 @@ from sensor_msgs.msg import Image
 from ptp_core.data.budget import MIB, OverBudget, read_bytes
 from ptp_core.data.picture_size import check_picture_size
 from ptp_core.errors import InputError
-from ptp_core.shapes import IMAGE_SIZE
 
 try:  # only for encodings beyond those below (Bayer, YUV); not among the Python wheels
     from cv_bridge import CvBridge
@@ -108,10 +107,7 @@ def check_picture(pixels: np.ndarray) -> np.ndarray:
 
 
 def crop_and_resize(
-    pixels: np.ndarray,
-    crop: int = 0,
-    offset: tuple[int, int] = (0, 0),
-    size: int = IMAGE_SIZE,
+    pixels: np.ndarray, size: int, crop: int = 0, offset: tuple[int, int] = (0, 0)
 ) -> np.ndarray:
     """Cut a square out and average its areas to ``size`` x ``size``; RGB uint8 (H, W, 3).
 

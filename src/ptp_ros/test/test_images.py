@@ -116,9 +116,9 @@ def test_crop_takes_the_square_around_the_centre_and_averages_areas():
     pixels[12:108, 52:148] = np.kron(
         np.random.default_rng(0).integers(0, 256, (48, 48, 3)), np.ones((2, 2, 1))
     )
-    small = crop_and_resize(pixels, crop=96)
+    small = crop_and_resize(pixels, 48, crop=96)
     assert np.array_equal(small, pixels[12:108:2, 52:148:2])
-    moved = crop_and_resize(pixels, crop=96, offset=(2, -4))
+    moved = crop_and_resize(pixels, 48, crop=96, offset=(2, -4))
     assert np.array_equal(moved[2:, :-1], small[:-2, 1:])
 
 
@@ -133,13 +133,15 @@ def test_area_reduction_is_the_mean_of_each_block_to_the_bit(side, rounded):
     means = square.reshape(48, block, 48, block, 3).sum(axis=(1, 3)) / block**2
     # Blocks of odd size have no halves. They go to even; in blocks of 2 up, OpenCV's own case.
     assert (means % 1 == 0.5).any() == (block % 2 == 0)
-    assert np.array_equal(crop_and_resize(pixels, side, (-30, 0)), rounded(means).astype(np.uint8))
+    assert np.array_equal(
+        crop_and_resize(pixels, 48, side, (-30, 0)), rounded(means).astype(np.uint8)
+    )
 
 
 @pytest.mark.parametrize(("crop", "offset"), [(121, (0, 0)), (96, (53, 0)), (96, (0, -13))])
 def test_a_crop_beyond_the_picture_is_refused(crop, offset):
     with pytest.raises(InputError, match="does not lie within the picture of 200 x 120"):
-        crop_and_resize(np.zeros((120, 200, 3), np.uint8), crop, offset)
+        crop_and_resize(np.zeros((120, 200, 3), np.uint8), 48, crop, offset)
 
 
 def test_pictures_come_from_files(tmp_path, picture):

@@ -11,7 +11,8 @@ from typing import ClassVar
 import gymnasium
 import numpy as np
 
-from ptp_core.data.metadata import cartesian_channels
+from ptp_core.data.metadata import CARTESIAN, cartesian_channels
+from ptp_core.data.trajectory import CAMERA
 from ptp_robot.action import ActionScale, CartesianDelta
 from ptp_sim.demonstration import Demonstration
 from ptp_sim.goals import GOALS_PER_TASK, Goal, PlanFailed, make_goal, stage_images
@@ -33,7 +34,7 @@ GOAL_TRIES = 20
 class TableEnv(gymnasium.Env):
     """One table with a goal picture.
 
-    Observation: uint8 (48, 48, 3) RGB. Action: float32 (5,) in [-1, 1]: dx, dy, dz, dyaw and
+    Observation: uint8 (size, size, 3) RGB. Action: float32 (5,) in [-1, 1]: dx, dy, dz, dyaw and
     gripper (-1 open, +1 closed). Reward: 0 where the goal is reached, else -1. An episode never
     terminates; it is truncated after 400 steps.
 
@@ -48,6 +49,10 @@ class TableEnv(gymnasium.Env):
 
     metadata: ClassVar = {"render_modes": ["rgb_array"], "render_fps": 24}
     tasks = tuple(TASKS)
+    protocols = PROTOCOLS
+    goals = ("image", "language")
+    action_names = CARTESIAN
+    proprioception_names = tuple(channel.name for channel in PROPRIOCEPTION)
 
     def __init__(self, grasp: str = "assisted", render_mode: str | None = None, **world):
         if render_mode not in (None, *self.metadata["render_modes"]):
@@ -56,7 +61,8 @@ class TableEnv(gymnasium.Env):
         self.world = TableWorld(grasp=grasp, **world)
         size = self.world.camera.config.size
         self.observation_space = gymnasium.spaces.Box(0, 255, (size, size, 3), np.uint8)
-        self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (5,), np.float32)
+        self.cameras = {CAMERA: (size, size)}
+        self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (len(CARTESIAN),), np.float32)
         self.scale = ActionScale()
         self._paper_goals: dict[str, list[Goal]] = {}
         self._goal: Goal | None = None
@@ -74,7 +80,7 @@ class TableEnv(gymnasium.Env):
                 stays as it is then.
 
         """
-        options = {"task": "A", "protocol": "paper", **(options or {})}
+        options = {"task": self.tasks[0], "protocol": PROTOCOLS[0], **(options or {})}
         self._check(options)
         super().reset(seed=seed)
         if seed is not None or self._words is None:

@@ -15,7 +15,6 @@ from ptp_core.models.vqvae import VQVAE
 from ptp_core.planners.costs import CostTerms, plan_cost
 from ptp_core.planners.hierarchy import HierarchicalPlanner
 from ptp_core.planners.mppi import MPPI, Search, Solution
-from ptp_core.shapes import CODE_LENGTH, EMBEDDING_DIM
 
 
 class AuthorsPlanner(HierarchicalPlanner):
@@ -60,8 +59,9 @@ class _OneByOne:
 
 
 def one_hot_quantise(vqvae: VQVAE, raw: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """As `VQVAE.quantise`: codes (B, 144), latents (B, 720) of raw (B, 720)."""
-    grid = raw.view(-1, EMBEDDING_DIM, CODE_LENGTH).transpose(1, 2).reshape(-1, EMBEDDING_DIM)
+    """As `VQVAE.quantise`: codes (B, N), latents (B, D) of raw (B, D)."""
+    channels, count = vqvae.latent.channels, vqvae.latent.codes
+    grid = raw.view(-1, channels, count).transpose(1, 2).reshape(-1, channels)
     codebook = vqvae.codebook
     distances = (
         grid.square().sum(1, keepdim=True)
@@ -70,5 +70,5 @@ def one_hot_quantise(vqvae: VQVAE, raw: torch.Tensor) -> tuple[torch.Tensor, tor
     )
     codes = distances.argmin(1)
     rows = torch.matmul(functional.one_hot(codes, len(codebook)).to(grid), codebook)
-    latents = rows.view(-1, CODE_LENGTH, EMBEDDING_DIM).transpose(1, 2).flatten(1)
-    return codes.view(-1, CODE_LENGTH), latents
+    latents = rows.view(-1, count, channels).transpose(1, 2).flatten(1)
+    return codes.view(-1, count), latents

@@ -14,12 +14,12 @@ import torch
 
 from ptp_cli.bench.settings import BenchSettings, Figures
 from ptp_cli.bench.timing import median, milliseconds, torch_threads
-from ptp_core.config import TrainConfig
+from ptp_core.config import TrainConfig, VQVAEConfig
 from ptp_core.data.encoded import EncodedDataset
+from ptp_core.data.metadata import CARTESIAN
 from ptp_core.data.replay_buffer import ReplayBuffer
 from ptp_core.models.vqvae import VQVAE
 from ptp_core.progress import Bar
-from ptp_core.shapes import ACTION_DIM, CODE_LENGTH, IMAGE_SIZE
 from ptp_core.training.iql_stage import fill_buffer, train_iql
 from ptp_core.training.vqvae_stage import train_vqvae
 
@@ -36,7 +36,7 @@ def measure(settings: BenchSettings) -> Figures:
     checkpoint = settings.load()
     released = _without_auto(checkpoint.config)
     rng = np.random.default_rng(0)
-    data = _random_codes(settings.pick(4000, 20), released.vqvae.codebook_size, rng)
+    data = _random_codes(settings.pick(4000, 20), released.vqvae, rng)
     figures: Figures = {"learn_threads": THREADS, "learn_frames": len(data.codes)}
     figures |= _replay(fill_buffer(data, released.iql), released.iql.batch_size, settings, rng)
     with torch_threads(THREADS), _bar(4) as bar:
@@ -70,7 +70,7 @@ def _images(config: TrainConfig, settings: BenchSettings, rng: np.random.Generat
     """Images a second of the encoder's training, with quantisation."""
     vqvae = dataclasses.replace(config.vqvae, quantise_after=0, **_budget(settings))
     config = dataclasses.replace(config, vqvae=vqvae)
-    shape = (2 * vqvae.batch_size, IMAGE_SIZE, IMAGE_SIZE, 3)
+    shape = (2 * vqvae.batch_size, vqvae.image_size, vqvae.image_size, 3)
     images = rng.integers(256, size=shape, dtype=np.uint8)
     with _folder() as folder:
         _, result = train_vqvae(
@@ -106,12 +106,14 @@ def _without_auto(config: TrainConfig) -> TrainConfig:
 
 
 def _random_codes(
-    trajectories: int, codebook_size: int, rng: np.random.Generator
+    trajectories: int, config: VQVAEConfig, rng: np.random.Generator
 ) -> EncodedDataset:
     frames = trajectories * FRAMES
     return EncodedDataset(
-        codes=rng.integers(codebook_size, size=(frames, CODE_LENGTH), dtype=np.uint16),
-        actions=rng.uniform(-1, 1, size=(frames, ACTION_DIM)).astype(np.float32),
+        codes=rng.integers(
+            config.codebook_size, size=(frames, config.latent.codes), dtype=np.uint16
+        ),
+        actions=rng.uniform(-1, 1, size=(frames, len(CARTESIAN))).astype(np.float32),
         lengths=np.full(trajectories, FRAMES),
         encoder_id="random",
     )

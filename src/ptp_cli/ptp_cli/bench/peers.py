@@ -17,7 +17,8 @@ from ptp_cli.bench import peer_worker
 from ptp_cli.bench.peer_environment import peer_python
 from ptp_cli.bench.settings import BenchSettings, Figures
 from ptp_cli.bench.timing import available_cores, cores, median, torch_threads
-from ptp_core.config import IQLConfig
+from ptp_core.config import IQLConfig, VQVAEConfig
+from ptp_core.data.metadata import CARTESIAN
 from ptp_core.errors import PtpError
 from ptp_core.learning.accelerated_iql import (
     accelerated_update,
@@ -26,11 +27,12 @@ from ptp_core.learning.accelerated_iql import (
 )
 from ptp_core.learning.iql import IQL, Batch
 from ptp_core.progress import Bar
-from ptp_core.shapes import ACTION_DIM, LATENT_DIM
 
 PEER = "d3rlpy==2.8.1"
 THREADS = 2
 BATCH = 256  # transitions
+LATENT = VQVAEConfig().latent  # the paper's
+ACTIONS = len(CARTESIAN)
 
 
 def measure(settings: BenchSettings) -> Figures:
@@ -85,9 +87,9 @@ def measure(settings: BenchSettings) -> Figures:
 def _ours(config: IQLConfig, run: Callable) -> Callable[[int], float]:
     """Seconds of a number of our updates, on a batch in memory as the peer's."""
     torch.manual_seed(0)
-    iql = IQL(config)
-    state, following, goals = torch.randn(3, BATCH, LATENT_DIM)
-    actions = torch.rand(BATCH, ACTION_DIM) * 2 - 1
+    iql = IQL(config, LATENT, ACTIONS)
+    state, following, goals = torch.randn(3, BATCH, LATENT.size)
+    actions = torch.rand(BATCH, ACTIONS) * 2 - 1
     batch = Batch(state, actions, following, goals, -torch.ones(BATCH))
 
     def update(count: int) -> float:
@@ -102,7 +104,7 @@ def _ours(config: IQLConfig, run: Callable) -> Callable[[int], float]:
 @contextmanager
 def _peer(python: Path, threads: int) -> Iterator[Callable[[int], float]]:
     """Seconds of a number of d3rlpy's updates, in its own process."""
-    sizes = (2 * LATENT_DIM, ACTION_DIM, BATCH, threads)
+    sizes = (2 * LATENT.size, ACTIONS, BATCH, threads)
     env = {**os.environ, "OMP_NUM_THREADS": str(threads)}
     env.pop("PYTHONPATH", None)  # the peer's packages come first
     process = subprocess.Popen(

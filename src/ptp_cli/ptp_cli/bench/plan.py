@@ -14,6 +14,7 @@ from ptp_cli.bench.pairs import target_pictures
 from ptp_cli.bench.settings import BenchSettings, Figures
 from ptp_cli.bench.timing import available_cores, median, torch_threads
 from ptp_core.config import PlannerConfig, TrainConfig
+from ptp_core.data.metadata import CARTESIAN
 from ptp_core.learning.iql import IQL
 from ptp_core.models.subgoal_generator import GeneratorHierarchy
 from ptp_core.models.vqvae import VQVAE
@@ -22,7 +23,6 @@ from ptp_core.planners.benchmark import benchmark_planners
 from ptp_core.planners.factory import PRESETS, make_planner, planner_config
 from ptp_core.planners.hierarchy import HierarchicalPlanner
 from ptp_core.progress import Bar
-from ptp_core.shapes import CODE_LENGTH
 from ptp_core.training.checkpoint import Checkpoint
 
 TASKS = ("A", "B", "C")
@@ -144,16 +144,17 @@ def _figures(name: str, planner: HierarchicalPlanner, pairs: Pairs) -> Figures:
 def _paper_networks(settings: BenchSettings, threads: int) -> float:
     """One plan with networks of the paper's size and random weights: the cost means nothing."""
     config = TrainConfig()
+    latent = config.vqvae.latent
     torch.manual_seed(0)
     vqvae = VQVAE(config.vqvae).eval()
     planner = HierarchicalPlanner(
         vqvae,
-        GeneratorHierarchy(config.generators).eval(),
-        IQL(config.iql).eval().value,
+        GeneratorHierarchy(config.generators, latent).eval(),
+        IQL(config.iql, latent, len(CARTESIAN)).eval().value,
         _config("paper", settings),
         threads=threads,
     )
-    codes = torch.randint(config.vqvae.codebook_size, (2, CODE_LENGTH))
+    codes = torch.randint(config.vqvae.codebook_size, (2, latent.codes))
     with _Watched(planner, "plan_paper_networks", 1) as watched:
         return watched.plan(*vqvae.lookup(codes), torch.Generator().manual_seed(0)).seconds
 

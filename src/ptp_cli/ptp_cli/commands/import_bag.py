@@ -5,6 +5,10 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ptp_core.data.episodes.mapping import ImageMapping
 
 LABELS = ("success", "failure", "unlabelled")
 
@@ -58,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
         args.output,
         labels=args.labels,
         mapping=mapping,
-        picture=None if mapping is None else picture_of(mapping.image.crop, mapping.image.offset),
+        picture=None if mapping is None else picture_of(mapping.image),
         selection=Selection(min_steps=args.min_steps),
         report=args.report,
         progress=lambda sources: Bar(sources, unit="bag", desc="import"),
@@ -72,8 +76,8 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def picture_of(crop: int, offset: tuple[int, ...]):
-    """A function from an image message, plain or compressed, to uint8 (48, 48, 3)."""
+def picture_of(image: ImageMapping):
+    """A function from an image message, plain or compressed, to uint8 (size, size, 3)."""
     import cv2
     import numpy as np
 
@@ -97,6 +101,6 @@ def picture_of(crop: int, offset: tuple[int, ...]):
             if pixels is None:
                 raise InputError("a compressed picture cannot be read: it must be JPEG or PNG")
             pixels = np.ascontiguousarray(pixels[:, :, ::-1])
-        return crop_and_resize(pixels, crop, tuple(offset))
+        return crop_and_resize(pixels, image.size, image.crop, tuple(image.offset))
 
     return picture

@@ -30,13 +30,11 @@ from ptp_core.data.trajectory import CAMERA
 from ptp_core.errors import ConfigError, InputError
 from ptp_core.planners.base import Plan, Planner
 from ptp_core.practice.subgoal_follower import SubgoalFollower
-from ptp_core.shapes import CODE_LENGTH, IMAGE_SIZE
 
 if TYPE_CHECKING:
     from ptp_core.practice.finetuned import FineTunedPolicies
     from ptp_core.training.checkpoint import Checkpoint
 
-ACTIONS = ("dx", "dy", "dz", "dyaw", "gripper")
 Replan = Literal["once", "on_reach"] | int
 """When plans are made: once, also each time the pursuit moves on, or every so many steps."""
 
@@ -66,13 +64,14 @@ class SubgoalAgent:
         self.config = follower or checkpoint.config.follower
         self.vqvae, self.iql = checkpoint.vqvae, checkpoint.iql
         self.planner = planner
+        size, codes = self.vqvae.config.image_size, self.vqvae.latent.codes
         self.spec = AgentSpec(
             agent=name,
-            cameras=(CameraSpec(CAMERA, IMAGE_SIZE, IMAGE_SIZE),),
-            actions=ACTIONS,
+            cameras=(CameraSpec(CAMERA, size, size),),
+            actions=checkpoint.actions,
             goals=("image", "latent"),
             latent=LatentSpec(
-                "indices", (CODE_LENGTH,), checkpoint.encoder_id, len(self.vqvae.codebook)
+                "indices", (codes,), checkpoint.encoder_id, len(self.vqvae.codebook)
             ),
         )
         self._replan = replan
@@ -82,7 +81,7 @@ class SubgoalAgent:
         self._noise: torch.Generator | None = None  # of the policy
         self._draws = torch.Generator()  # of the planner
         self._goal: torch.Tensor | None = None  # codes (144,)
-        self._targets = np.zeros((0, CODE_LENGTH), np.uint16)  # of the plan, then of the goal
+        self._targets = np.zeros((0, codes), np.uint16)  # of the plan, then of the goal
         self._plan: Plan | None = None  # that no decision has told of yet
         self._since = 0  # steps since the newest plan
 

@@ -10,6 +10,7 @@ from ptp_core.config.loading import from_dict, load_config, to_dict
 from ptp_core.config.midpoint import MidpointConfig
 from ptp_core.config.models import (
     GapConfig,
+    LatentShape,
     LatentVAEConfig,
     SubgoalGeneratorConfig,
     VQVAEConfig,
@@ -30,6 +31,7 @@ __all__ = [
     "GoalRolesConfig",
     "IQLConfig",
     "ImaginedConfig",
+    "LatentShape",
     "LatentVAEConfig",
     "LeapConfig",
     "Legs",

@@ -21,7 +21,7 @@ class MidpointConfig:
     z_dim: int = 8  # numbers of z (PTP authors; GCP: 256)
     hidden_channels: int = 64  # U-Net width; inner level twice as wide; encoders half as wide
     hidden_units: int = 512  # fully connected layers
-    reconstruction_weight: float = 1000.0  # SmoothL1, mean over the 720 numbers (PTP authors)
+    reconstruction_weight: float = 1000.0  # SmoothL1, mean over the latent (PTP authors)
     kl_weight: float = 0.1  # beta, KL(q || p) summed over z (PTP authors; GCP: 1, on other errors)
     logvar_limit: float = 10.0  # bound on |log variance| of q and p (ours): KL stays finite
     depth: int = 3  # of the tree that training draws from; at least the planner's

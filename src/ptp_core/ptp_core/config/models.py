@@ -4,23 +4,62 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from ptp_core.config.checks import require
+from ptp_core.errors import ConfigError
+
+PIXELS_PER_CODE = 4  # a side: the VQ-VAE halves an image twice (authors' vqvae.py)
+
+
+class LatentShape(NamedTuple):
+    """Quantised latents of an image: a grid of codes, each of ``channels`` numbers.
+
+    A latent is float32 (size,), channel-first (channels, height, width) flattened; its codes are
+    (codes,), row by row.
+    """
+
+    channels: int  # numbers a code
+    height: int  # codes
+    width: int  # codes
+
+    @property
+    def codes(self) -> int:
+        """Codes of an image."""
+        return self.height * self.width
+
+    @property
+    def size(self) -> int:
+        """Numbers of a latent."""
+        return self.channels * self.height * self.width
+
+    def halved_twice(self, network: str) -> tuple[int, int]:
+        """Height and width after two layers of stride 2.
+
+        Raises ConfigError, which names ``network``, where these would not fit on the way back.
+        """
+        if self.height % 4 or self.width % 4:
+            raise ConfigError(
+                f"{network} halves the grid of {self.height} x {self.width} codes twice: choose a "
+                f"vqvae.image_size that is a multiple of {4 * PIXELS_PER_CODE}"
+            )
+        return self.height // 4, self.width // 4
 
 
 @dataclass(frozen=True, kw_only=True)
 class VQVAEConfig:
     """VQ-VAE encoder: sizes, losses and training budget (authors' code: vqvae.py)."""
 
+    image_size: int = 48  # pixels a side; a multiple of PIXELS_PER_CODE
+    embedding_dim: int = 5  # numbers a code
     codebook_size: int = 512  # codes
-    hidden_channels: int = 128  # channels on the 12 x 12 grid
-    stem_channels: int = 64  # channels on the 24 x 24 grid ("strided" only)
+    hidden_channels: int = 128  # channels on the grid of codes
+    stem_channels: int = 64  # channels on the grid of half the image's size ("strided" only)
     residual_channels: int = 64  # bottleneck of a residual block
     residual_blocks: int = 3  # in the encoder and in the decoder, each
     resampling: Literal["strided", "pixel_shuffle"] = "strided"
     # "strided": two stride-2 convolutions each way (paper).
-    # "pixel_shuffle": 4 x 4 pixel blocks become channels, every layer runs on 12 x 12. Far faster.
+    # "pixel_shuffle": 4 x 4 pixel blocks become channels, every layer runs on the grid. Fast.
     codebook_update: Literal["gradient", "ema"] = "gradient"  # paper: gradient
     codebook_weight: float = 1.0  # weight of mse(codes, sg(encoder)); "gradient" only
     commitment_weight: float = 0.25  # weight of mse(encoder, sg(codes))
@@ -45,6 +84,13 @@ class VQVAEConfig:
     max_minutes: float = 0.0  # wall clock; 0 = no limit
 
     def __post_init__(self) -> None:
+        require(self, "image_size", PIXELS_PER_CODE)
+        if self.image_size % PIXELS_PER_CODE:
+            raise ConfigError(
+                f"VQVAEConfig.image_size is {self.image_size}; it must be a multiple of "
+                f"{PIXELS_PER_CODE}"
+            )
+        require(self, "embedding_dim", 1)
         require(self, "codebook_size", 2, 65_535)  # codes are stored as uint16
         require(self, "hidden_channels", 1)
         require(self, "stem_channels", 1)
@@ -58,6 +104,12 @@ class VQVAEConfig:
         require(self, "max_minutes", 0.0)
         if self.distance_scale is not None:
             require(self, "distance_scale", 1e-6)
+
+    @property
+    def latent(self) -> LatentShape:
+        """Of the latents that such an encoder gives."""
+        side = self.image_size // PIXELS_PER_CODE
+        return LatentShape(self.embedding_dim, side, side)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +141,7 @@ class SubgoalGeneratorConfig:
     z_dim: int = 8  # numbers of the latent action
     hidden_channels: int = 64  # U-Net width; inner level twice as wide; encoder half as wide
     hidden_units: int = 512  # fully connected layers
-    reconstruction_weight: float = 1000.0  # SmoothL1, mean over the 720 numbers
+    reconstruction_weight: float = 1000.0  # SmoothL1, mean over the latent's numbers
     kl_weight: float = 0.1  # KL summed over z
     dt15: GapConfig = GapConfig(mode="multistep", minimum=10, maximum=15, unroll=3)
     dt30: GapConfig = GapConfig(mode="multistep", minimum=20, maximum=30, unroll=2)
@@ -114,12 +166,12 @@ class SubgoalGeneratorConfig:
 class LatentVAEConfig:
     """VAE that gives a whole latent a short code without conditions (LEAP, on latents).
 
-    LEAP's network sees pictures. Ours sees the VQ-VAE's 720 numbers, so sizes are ours.
+    LEAP's network sees pictures. Ours sees the VQ-VAE's latents, so sizes are ours.
     """
 
     z_dim: int = 16  # numbers of the code (LEAP)
     hidden_units: int = 512  # each of two layers, both ways (as SubgoalGeneratorConfig)
-    reconstruction_weight: float = 1.0  # 1/2 squared error, summed over the 720 scaled numbers
+    reconstruction_weight: float = 1.0  # 1/2 squared error, summed over the scaled numbers
     kl_weight: float = 7.5  # beta, KL summed over z (LEAP's, for 48 x 48 pictures)
     learning_rate: float = 1e-3  # Adam (LEAP)
     learning_rate_decay: Literal["none", "cosine"] = "none"  # over the stage's budget

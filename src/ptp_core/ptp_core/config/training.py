@@ -24,7 +24,7 @@ class DataConfig:
     # With a chain: most actions a primitive; one that takes longer ends the chain as a failure.
     chain: tuple[int, ...] | None = None  # [fewest, most] primitives in one scene; None: single
     # Single primitives go on until ``steps`` (authors); a chain ends with its last primitive.
-    noise_std: float = 0.05  # Gaussian noise on each of the five action numbers
+    noise_std: float = 0.05  # Gaussian noise on each number of an action
     seed: int = 0
     workers: int = 2  # processes
     training_fraction: float = 0.9  # first part of each trajectory list that IQL learns from
@@ -54,7 +54,7 @@ class IQLConfig:
     policy_hidden: tuple[int, ...] = (256, 256, 256, 256)
     q_hidden: tuple[int, ...] = (256, 256)
     value_hidden: tuple[int, ...] = (256, 256)
-    projection_dim: int | None = None  # latent and goal first go 720 -> this, shared; None = paper
+    projection_dim: int | None = None  # latent and goal first go to this, shared; None = paper
     policy_conv: int | None = None  # channels of a 3 x 3, stride 2 convolution before the policy
     policy_std: float = 0.15  # fixed standard deviation of the Gaussian policy
     discount: float = 0.995

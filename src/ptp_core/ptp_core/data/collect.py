@@ -254,7 +254,7 @@ def _check_env(env: gymnasium.Env, config: DataConfig) -> None:
     check_observation(observation, env.observation_space, "the first observation", config.env)
     images, _ = read_observation(observation, info, config.env)
     for camera, image in images.items():
-        check_shown(image, f"the first image of {camera}", config.env, None)
+        check_shown(image, f"the first image of {camera}", config.env)
     needed = ["expert_action", "primitive", "success"]
     if config.chain is not None:
         needed += ["segment", "chain_done"]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ptp_core.data.dataset import Dataset
 from ptp_core.data.encoded import EncodedDataset, cache_key, encode_dataset
+from ptp_core.data.metadata import action_names
 from ptp_core.errors import DatasetError
 from ptp_core.training.checkpoint import Checkpoint
 
@@ -22,8 +23,8 @@ def encoded_demonstrations(
 
     ``kept`` is where the codes are stored for the next time; they are made again when it is
     missing, or was made from another encoder or other data (`cache_key`). ``progress`` hears
-    images done and in all. Raises DatasetError, also where the actions are scaled in another way
-    than those that the checkpoint learned from.
+    images done and in all. Raises DatasetError, also where the actions have other names, or are
+    scaled in another way, than those that the checkpoint learned from, or the images another size.
     """
     data = Dataset(source)
     _check_scale(data, checkpoint)
@@ -37,6 +38,12 @@ def encoded_demonstrations(
         ):
             return found
     arrays = data.load()
+    names = action_names(arrays.action_channels, arrays.actions.shape[1])
+    if names != checkpoint.actions:
+        raise DatasetError(
+            f"{source}: its actions are {', '.join(names)}, those of the checkpoint "
+            f"{', '.join(checkpoint.actions)}: take data and checkpoint of one environment"
+        )
     total, done = len(arrays.actions), 0
 
     def step(count: int) -> None:

@@ -19,11 +19,10 @@ from safetensors.numpy import load_file, save
 from ptp_core.data import json_text
 from ptp_core.data.arrays import DatasetArrays, split_count
 from ptp_core.data.files import write_atomically
-from ptp_core.data.metadata import Channel, Metadata
+from ptp_core.data.metadata import Channel, Metadata, speed_of
 from ptp_core.data.trajectory import CAMERA
 from ptp_core.errors import DatasetError
 from ptp_core.models.vqvae import VQVAE
-from ptp_core.shapes import CODE_LENGTH, IMAGE_SIZE
 
 ENCODE_BATCH = 256  # images
 MOVING = 0.5  # mean norm of the translation action from which on the arm counts as moving
@@ -38,7 +37,7 @@ class EncodedDataset:
     (frames, ...): "codes/<camera>" of further cameras, features of another encoder.
     """
 
-    codes: np.ndarray  # uint16 (frames, 144)
+    codes: np.ndarray  # uint16 (frames, N)
     actions: np.ndarray  # float32 (frames, A)
     lengths: np.ndarray  # int64 (trajectories,)
     encoder_id: str
@@ -211,7 +210,7 @@ def encode_dataset(
     """
     cameras = [arrays.main_camera] if cameras is None else list(cameras)
     for camera in cameras:
-        check_images(camera, arrays.camera(camera))
+        check_images(camera, arrays.camera(camera), vqvae.config.image_size)
     codes = {camera: _encode(vqvae, arrays.camera(camera), progress) for camera in cameras}
     main, *others = cameras
     return EncodedDataset(
@@ -229,13 +228,13 @@ def encode_dataset(
     )
 
 
-def check_images(camera: str, images: np.ndarray) -> None:
-    """Raise DatasetError unless the VQ-VAE can encode them."""
-    if images.shape[1:] != (IMAGE_SIZE, IMAGE_SIZE, 3):
+def check_images(camera: str, images: np.ndarray, size: int) -> None:
+    """Raise DatasetError unless a VQ-VAE for ``size`` x ``size`` pixels can encode them."""
+    if images.shape[1:] != (size, size, 3):
         height, width = images.shape[1:3]
         raise DatasetError(
-            f"the images of {camera} are {height} x {width}; the encoder needs "
-            f"{IMAGE_SIZE} x {IMAGE_SIZE}: choose another camera, or collect smaller ones"
+            f"the images of {camera} are {height} x {width}; the encoder needs {size} x {size}: "
+            "collect images of that size, or train an encoder with another vqvae.image_size"
         )
 
 
@@ -243,7 +242,7 @@ def _encode(
     vqvae: VQVAE, images: np.ndarray, progress: Callable[[int], None] | None
 ) -> np.ndarray:
     device = next(vqvae.parameters()).device
-    codes = np.empty((len(images), CODE_LENGTH), dtype=np.uint16)
+    codes = np.empty((len(images), vqvae.latent.codes), dtype=np.uint16)
     for start in range(0, len(codes), ENCODE_BATCH):
         part = torch.from_numpy(images[start : start + ENCODE_BATCH]).to(device)
         codes[start : start + len(part)] = vqvae.encode(part).cpu().numpy()
@@ -267,7 +266,7 @@ def latent_distances(
     """
     device = next(vqvae.parameters()).device
     starts = data.starts
-    speeds = np.concatenate([[0.0], np.cumsum(np.linalg.norm(data.actions[:, :3], axis=1))])
+    speeds = np.concatenate([[0.0], np.cumsum(speed_of(data.actions, data.action_channels))])
     result = {}
     for gap in gaps:
         first = np.concatenate(

@@ -7,16 +7,13 @@ array of uint8 takes them and stores black.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import gymnasium
 import numpy as np
 
 from ptp_core.errors import InputError
-from ptp_core.shapes import ACTION_DIM, IMAGE_SIZE
 
-SHAPE = (IMAGE_SIZE, IMAGE_SIZE, 3)
 BLACK = 1  # largest value of a picture that shows nothing, or whose floats were cast
 
 
@@ -54,10 +51,8 @@ def check_observation(observation: Any, space: gymnasium.Space, what: str, name:
             )
 
 
-def check_picture(
-    picture: Any, what: str, name: str, shape: tuple[int, ...] | None = SHAPE
-) -> np.ndarray:
-    """``picture`` if it is uint8 of ``shape`` (None: any (H, W, 3)), else InputError.
+def check_picture(picture: Any, what: str, name: str) -> np.ndarray:
+    """``picture`` if it is uint8 (H, W, 3), else InputError.
 
     ``what`` and ``name`` say in the error which picture of which environment it is.
     """
@@ -68,16 +63,14 @@ def check_picture(
     array = np.asarray(picture)
     if array.dtype != np.uint8:
         raise InputError(f"{name}: {what} is {array.dtype}, uint8 is needed: values from 0 to 255")
-    if array.ndim != 3 or array.shape[2] != 3 or (shape is not None and array.shape != shape):
-        raise InputError(f"{name}: {what} is {array.shape}, {shape or '(H, W, 3)'} is needed")
+    if array.ndim != 3 or array.shape[2] != 3:
+        raise InputError(f"{name}: {what} is {array.shape}, (H, W, 3) is needed")
     return array
 
 
-def check_shown(
-    picture: Any, what: str, name: str, shape: tuple[int, ...] | None = SHAPE
-) -> np.ndarray:
+def check_shown(picture: Any, what: str, name: str) -> np.ndarray:
     """Like `check_picture`; a black picture is an InputError, too."""
-    array = check_picture(picture, what, name, shape)
+    array = check_picture(picture, what, name)
     if array.max(initial=0) <= BLACK:
         raise InputError(
             f"{name}: {what} is black, its largest value is {array.max(initial=0)}: were values "
@@ -86,7 +79,7 @@ def check_shown(
     return array
 
 
-def check_expert(action: Any, name: str, size: int = ACTION_DIM) -> np.ndarray:
+def check_expert(action: Any, name: str, size: int) -> np.ndarray:
     """An expert's action as float64 (size,), else InputError."""
     array = np.asarray(action)
     if array.dtype.kind not in "fiu" or array.shape != (size,) or not np.isfinite(array).all():
@@ -95,20 +88,3 @@ def check_expert(action: Any, name: str, size: int = ACTION_DIM) -> np.ndarray:
             f"{array.dtype} {array.shape}"
         )
     return array.astype(np.float64)
-
-
-def check_tasks(env: gymnasium.Env, tasks: Iterable[str], name: str) -> None:
-    """Raise InputError for a task that the environment has not.
-
-    Its attribute ``tasks`` names those that it has; one that is not there is tried, as a subclass
-    may have more.
-    """
-    known = getattr(env.unwrapped, "tasks", tasks)
-    for task in tasks:
-        if task in known:
-            continue
-        try:
-            env.reset(seed=0, options={"task": task})
-        except (ValueError, InputError):
-            text = f'unknown task "{task}"; {name} has {", ".join(known)}'
-            raise InputError(text) from None

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
+import numpy as np
+
 from ptp_core.errors import DatasetError
 
 Source = Literal["", "scripted", "teleoperation", "practice"]
@@ -28,13 +30,44 @@ class Channel:
     scale: float = 1.0
 
 
+CARTESIAN = ("dx", "dy", "dz", "dyaw", "gripper")
+"""Names of the actions of an arm that is moved by its tool: also of data that name none."""
+
+TRANSLATION = ("dx", "dy", "dz")
+GRIPPER = "gripper"
+
+
+def action_names(channels: Sequence[Channel], count: int) -> tuple[str, ...]:
+    """Names of ``count`` numbers of an action; where ``channels`` has none, CARTESIAN or "a0", ...
+
+    Data of format version 1 have five numbers without names.
+    """
+    if channels:
+        return tuple(channel.name for channel in channels)
+    if count == len(CARTESIAN):
+        return CARTESIAN
+    return tuple(f"a{number}" for number in range(count))
+
+
+def speed_of(actions: np.ndarray, channels: Sequence[Channel] = ()) -> np.ndarray:
+    """How fast each of the actions (T, A) moves the arm: L2 norm (T,) of its translation.
+
+    Where no number is one, that of all but the gripper.
+    """
+    names = action_names(channels, actions.shape[1])
+    chosen = [name in TRANSLATION for name in names]
+    if not any(chosen):
+        chosen = [name != GRIPPER for name in names]
+    return np.linalg.norm(actions[:, chosen], axis=1)
+
+
 def cartesian_channels(translation: float, rotation: float) -> tuple[Channel, ...]:
     """Names of dx, dy, dz, dyaw and gripper (-1 open, +1 closed).
 
     An action of 1 moves by ``translation`` [m] and turns by ``rotation`` [rad].
     """
-    moves = (Channel(name, "m", translation) for name in ("dx", "dy", "dz"))
-    return (*moves, Channel("dyaw", "rad", rotation), Channel("gripper"))
+    moves = (Channel(name, "m", translation) for name in TRANSLATION)
+    return (*moves, Channel("dyaw", "rad", rotation), Channel(GRIPPER))
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Replay buffer that stores code indices, not latents: 316 bytes a transition."""
+"""Replay buffer that stores code indices, not latents: 2 bytes a code."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ import numpy as np
 from ptp_core.config import RelabellingConfig
 from ptp_core.errors import InputError
 from ptp_core.learning.relabelling import hindsight_goals
-from ptp_core.shapes import ACTION_DIM, CODE_LENGTH
 
 
 @dataclass
 class CodeBatch:
-    """A sampled batch; codes are uint16 (B, 144), actions float32 (B, 5)."""
+    """A sampled batch; codes are uint16 (B, N), actions float32 (B, A)."""
 
     codes: np.ndarray
     actions: np.ndarray
@@ -26,21 +25,28 @@ class CodeBatch:
 class ReplayBuffer:
     """Ring of frames grouped in trajectories; the oldest trajectories make room for new ones.
 
-    A trajectory of T frames gives T - 1 transitions. A frame holds 144 codes (uint16), the action
-    taken there (float32) and two indices (int32). Goals that transitions were recorded with are
-    kept once each; without any, the last frame of the trajectory is the original goal.
+    A trajectory of T frames gives T - 1 transitions. A frame holds N = ``codes`` codes (uint16),
+    the A = ``actions`` numbers of the action taken there (float32) and two indices (int32). Goals
+    that transitions were recorded with are kept once each; without any, the last frame of the
+    trajectory is the original goal.
     """
 
-    def __init__(self, capacity: int, relabelling: RelabellingConfig | None = None) -> None:
+    def __init__(
+        self,
+        capacity: int,
+        codes: int,
+        actions: int,
+        relabelling: RelabellingConfig | None = None,
+    ) -> None:
         if capacity < 2:
             raise InputError(f"a replay buffer needs room for 2 frames or more, not {capacity}")
         self.capacity = capacity
         self.relabelling = relabelling or RelabellingConfig()
-        self._codes = np.zeros((capacity, CODE_LENGTH), dtype=np.uint16)
-        self._actions = np.zeros((capacity, ACTION_DIM), dtype=np.float32)
+        self._codes = np.zeros((capacity, codes), dtype=np.uint16)
+        self._actions = np.zeros((capacity, actions), dtype=np.float32)
         self._last = np.full(capacity, -1, dtype=np.int32)  # last frame of the trajectory; -1 free
         self._goal = np.full(capacity, -1, dtype=np.int32)  # row of _goals; -1 = last frame
-        self._goals = np.zeros((0, CODE_LENGTH), dtype=np.uint16)
+        self._goals = np.zeros((0, codes), dtype=np.uint16)
         self._goal_rows: dict[bytes, int] = {}
         self._head = 0
         self._end = 0  # frames ever in use: sampling draws below this
@@ -59,15 +65,19 @@ class ReplayBuffer:
     def add_trajectory(
         self, codes: np.ndarray, actions: np.ndarray, goals: np.ndarray | None = None
     ) -> None:
-        """Append frames (T, 144) with actions (T, 5) or (T - 1, 5).
+        """Append frames (T, N) with actions (T, A) or (T - 1, A).
 
-        ``goals`` (T - 1, 144) or (T, 144): the goal pursued at each step, for the "original" kind.
+        ``goals`` (T - 1, N) or (T, N): the goal pursued at each step, for the "original" kind.
         Raises InputError when sizes disagree or the trajectory does not fit.
         """
         length = len(codes)
-        if codes.ndim != 2 or codes.shape[1] != CODE_LENGTH or length < 2:
-            raise InputError(f"codes must be (2 or more, {CODE_LENGTH}), not {codes.shape}")
-        if actions.shape[1:] != (ACTION_DIM,) or len(actions) not in (length - 1, length):
+        wanted = self._codes.shape[1]
+        if codes.ndim != 2 or codes.shape[1] != wanted or length < 2:
+            raise InputError(f"codes must be (2 or more, {wanted}), not {codes.shape}")
+        if actions.shape[1:] != self._actions.shape[1:] or len(actions) not in (
+            length - 1,
+            length,
+        ):
             raise InputError(f"{length} frames do not go with actions {actions.shape}")
         if goals is not None and len(goals) not in (length - 1, length):
             raise InputError(f"{length} frames do not go with goals {goals.shape}")
@@ -97,7 +107,7 @@ class ReplayBuffer:
     ) -> CodeBatch:
         """Draw transitions uniformly, with relabelled goals.
 
-        ``imagined`` (frames, 144): other codes of the buffer's frames, which a ``fraction`` of the
+        ``imagined`` (frames, N): other codes of the buffer's frames, which a ``fraction`` of the
         goals takes where they are frames of the buffer.
         """
         if not self._transitions:
@@ -155,7 +165,7 @@ class ReplayBuffer:
         goal = np.ascontiguousarray(goal, dtype=np.uint16)
         row = self._goal_rows.setdefault(goal.tobytes(), len(self._goal_rows))
         if row >= len(self._goals):
-            room = np.zeros((max(64, len(self._goals)), CODE_LENGTH), dtype=np.uint16)
+            room = np.zeros((max(64, len(self._goals)), len(goal)), dtype=np.uint16)
             self._goals = np.concatenate([self._goals, room])
         self._goals[row] = goal
         return row

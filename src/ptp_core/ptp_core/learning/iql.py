@@ -21,19 +21,18 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from ptp_core.config import IQLConfig
+from ptp_core.config import IQLConfig, LatentShape
 from ptp_core.models.networks import fan_in_, mlp
-from ptp_core.shapes import ACTION_DIM, EMBEDDING_DIM, GRID, LATENT_DIM
 
 Loss = tuple[torch.Tensor, dict[str, torch.Tensor]]
 
 
 @dataclass
 class Batch:
-    """Transitions to learn from; latents and goals float32 (B, 720)."""
+    """Transitions to learn from; latents and goals float32 (B, D)."""
 
     latents: torch.Tensor
-    actions: torch.Tensor  # (B, 5) in [-1, 1]
+    actions: torch.Tensor  # (B, A) in [-1, 1]
     next_latents: torch.Tensor
     goals: torch.Tensor
     rewards: torch.Tensor  # (B,), 0 where the goal is reached by next_latents, else -1
@@ -42,14 +41,15 @@ class Batch:
 class GoalNetwork(nn.Module):
     """ReLU network on [latent, goal, ...].
 
-    Optionally both first pass one shared linear ``projection``, or, stacked as ten channels of
-    12 x 12, one 3 x 3 convolution of stride 2 with ``conv`` channels.
+    Optionally both first pass one shared linear ``projection``, or, stacked as channels of the
+    grid, one 3 x 3 convolution of stride 2 with ``conv`` channels.
     """
 
     def __init__(
         self,
         hidden: tuple[int, ...],
         outputs: int,
+        latent: LatentShape,
         *,
         extra: int = 0,
         projection: int | None = None,
@@ -58,12 +58,13 @@ class GoalNetwork(nn.Module):
     ) -> None:
         super().__init__()
         self.projection = self.conv = None
-        width = LATENT_DIM
+        self.latent, self.outputs = latent, outputs
+        width = latent.size
         if conv is not None:
-            self.conv = nn.Conv2d(2 * EMBEDDING_DIM, conv, 3, stride=2, padding=1)
-            width = conv * (GRID // 2) ** 2 // 2
+            self.conv = nn.Conv2d(2 * latent.channels, conv, 3, stride=2, padding=1)
+            width = conv * (latent.height // 2) * (latent.width // 2) // 2
         elif projection is not None:
-            self.projection = nn.Linear(LATENT_DIM, projection)
+            self.projection = nn.Linear(latent.size, projection)
             fan_in_(self.projection)
             width = projection
         self.body = mlp(2 * width + extra, hidden, outputs, last_layer_bound)
@@ -71,7 +72,7 @@ class GoalNetwork(nn.Module):
     def forward(
         self, latents: torch.Tensor, goals: torch.Tensor, extra: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """Map latents (B, 720), goals (B, 720) and extra (B, E) to (B, outputs)."""
+        """Map latents (B, D), goals (B, D) and extra (B, E) to (B, outputs)."""
         if self.conv is not None:
             both = torch.relu(self.conv(self.maps(latents, goals))).flatten(1)
             latents, goals = both.chunk(2, dim=1)
@@ -82,17 +83,19 @@ class GoalNetwork(nn.Module):
         return self.body(torch.cat(inputs, dim=1))
 
     def maps(self, latents: torch.Tensor, goals: torch.Tensor) -> torch.Tensor:
-        """Stack latents and goals (B, 720) as the channels that ``conv`` sees: (B, 10, 12, 12)."""
-        return torch.cat([latents, goals], dim=1).view(-1, 2 * EMBEDDING_DIM, GRID, GRID)
+        """Stack latents and goals (B, D) as the channels that ``conv`` sees: (B, 2 C, H, W)."""
+        channels, height, width = self.latent
+        return torch.cat([latents, goals], dim=1).view(-1, 2 * channels, height, width)
 
 
 class TwinQ(nn.Module):
     """Two independent Q networks."""
 
-    def __init__(self, config: IQLConfig) -> None:
+    def __init__(self, config: IQLConfig, latent: LatentShape, actions: int) -> None:
         super().__init__()
+        projection = config.projection_dim
         self.networks = nn.ModuleList(
-            GoalNetwork(config.q_hidden, 1, extra=ACTION_DIM, projection=config.projection_dim)
+            GoalNetwork(config.q_hidden, 1, latent, extra=actions, projection=projection)
             for _ in range(2)
         )
 
@@ -106,29 +109,31 @@ class TwinQ(nn.Module):
 class IQL(nn.Module):
     """Policy, value, twin Q and its target; ``update`` makes one gradient step of each.
 
+    Latents have D = ``latent.size`` numbers, an action has A = ``actions``.
     ``state_dict`` holds the networks; a resumed training needs the state of ``optimisers``, too.
     """
 
-    def __init__(self, config: IQLConfig | None = None) -> None:
+    def __init__(self, config: IQLConfig, latent: LatentShape, actions: int) -> None:
         super().__init__()
-        self.config = config = config or IQLConfig()
+        self.config = config
         projection = config.projection_dim
         self.policy = GoalNetwork(
             config.policy_hidden,
-            ACTION_DIM,
+            actions,
+            latent,
             projection=projection,
             conv=config.policy_conv,
             last_layer_bound=1e-3,
         )
-        self.v = GoalNetwork(config.value_hidden, 1, projection=projection)
-        self.q = TwinQ(config)
-        self.q_target = TwinQ(config).requires_grad_(False)
+        self.v = GoalNetwork(config.value_hidden, 1, latent, projection=projection)
+        self.q = TwinQ(config, latent, actions)
+        self.q_target = TwinQ(config, latent, actions).requires_grad_(False)
         if config.target_init == "copied":
             self.q_target.load_state_dict(self.q.state_dict())
         self._optimisers: dict[str, torch.optim.Optimizer] = {}
 
     def policy_mean(self, latents: torch.Tensor, goals: torch.Tensor) -> torch.Tensor:
-        """Return the mean action (B, 5), not clipped, for latents and goals (B, 720)."""
+        """Return the mean action (B, A), not clipped, for latents and goals (B, D)."""
         return self.policy(latents, goals)
 
     def act(
@@ -137,7 +142,7 @@ class IQL(nn.Module):
         goals: torch.Tensor,
         generator: torch.Generator | None = None,
     ) -> torch.Tensor:
-        """Return actions (B, 5) in [-1, 1]: the mean, or with ``generator`` a Gaussian sample."""
+        """Return actions (B, A) in [-1, 1]: the mean, or with ``generator`` a Gaussian sample."""
         actions = self.policy_mean(latents, goals)
         if generator is not None:
             noise = torch.randn(actions.shape, generator=generator, device=generator.device)
@@ -273,5 +278,5 @@ def clamp_value(values: torch.Tensor, config: IQLConfig) -> torch.Tensor:
 
 
 def reached(latents: torch.Tensor, goals: torch.Tensor, epsilon: float) -> torch.Tensor:
-    """Say which latents (B, 720) lie within ``epsilon`` (L2) of their goals: bool (B,)."""
+    """Say which latents (B, D) lie within ``epsilon`` (L2) of their goals: bool (B,)."""
     return (latents - goals).square().sum(-1).sqrt() < epsilon

@@ -10,30 +10,31 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from ptp_core.config import LatentVAEConfig
+from ptp_core.config import LatentShape, LatentVAEConfig
 from ptp_core.errors import InputError
-from ptp_core.shapes import LATENT_DIM
 
 SCALE_FLOOR = 1e-6  # least scale: a data set of one latent stays finite
 
 
 class LatentVAE(nn.Module):
-    """Unconditional VAE: latent (720) -> z -> latent, before quantisation.
+    """Unconditional VAE: latent (D) -> z -> latent, before quantisation.
 
-    Latents are float32 (B, 720). z is (B, z_dim), 16 in LEAP, with prior N(0, I).
+    Latents are float32 (B, D), D = ``latent.size``. z is (B, z_dim), 16 in LEAP, with prior
+    N(0, I).
     The networks see (latent - shift) / scale. ``fit_scale`` sets both; they are part of the state
     dict. One scale for all numbers keeps distances, which decide the nearest codes.
     """
 
-    shift: torch.Tensor  # (720,), mean latent
+    shift: torch.Tensor  # (D,), mean latent
     scale: torch.Tensor  # (), root mean square deviation from it
 
-    def __init__(self, config: LatentVAEConfig | None = None) -> None:
+    def __init__(self, config: LatentVAEConfig, latent: LatentShape) -> None:
         super().__init__()
-        self.config = config = config or LatentVAEConfig()
+        self.config = config
+        self.latent = latent
         units = config.hidden_units
         self.encoder = nn.Sequential(
-            nn.Linear(LATENT_DIM, units),
+            nn.Linear(latent.size, units),
             nn.ReLU(),
             nn.Linear(units, units),
             nn.ReLU(),
@@ -45,9 +46,9 @@ class LatentVAE(nn.Module):
             nn.ReLU(),
             nn.Linear(units, units),
             nn.ReLU(),
-            nn.Linear(units, LATENT_DIM),
+            nn.Linear(units, latent.size),
         )
-        self.register_buffer("shift", torch.zeros(LATENT_DIM))
+        self.register_buffer("shift", torch.zeros(latent.size))
         self.register_buffer("scale", torch.ones(()))
 
     @property
@@ -57,15 +58,16 @@ class LatentVAE(nn.Module):
 
     @torch.no_grad()
     def fit_scale(self, latents: torch.Tensor) -> None:
-        """Take shift and scale from ``latents`` (N, 720), before the first gradient step.
+        """Take shift and scale from ``latents`` (N, D), before the first gradient step.
 
         Raises InputError for another shape, none, or values that are not finite.
         """
         if latents.dim() != 2 or not len(latents):
             raise InputError(
-                f"the scale needs latents (N, {LATENT_DIM}) with N > 0, not {tuple(latents.shape)}"
+                f"the scale needs latents (N, {self.latent.size}) with N > 0, not "
+                f"{tuple(latents.shape)}"
             )
-        _check_size(latents)
+        self._check_size(latents)
         if not torch.isfinite(latents).all():
             raise InputError("the scale needs finite latents: encode the data set again")
         mean = latents.mean(0)
@@ -73,17 +75,17 @@ class LatentVAE(nn.Module):
         self.scale.copy_((latents - mean).square().mean().sqrt().clamp_min(SCALE_FLOOR))
 
     def encode(self, latents: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return mean and log variance (B, z_dim) of q(z | latent) for latents (B, 720)."""
+        """Return mean and log variance (B, z_dim) of q(z | latent) for latents (B, D)."""
         return self._encode(self._scaled(latents))
 
     def decode(self, z: torch.Tensor) -> torch.Tensor:
-        """Turn z (..., z_dim) into unquantised latents (..., 720)."""
+        """Turn z (..., z_dim) into unquantised latents (..., D)."""
         return self.decoder(z) * self.scale + self.shift
 
     def loss(
         self, latents: torch.Tensor, generator: torch.Generator | None = None
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        """Return the mean loss of ``latents`` (B, 720): minus the beta-weighted ELBO.
+        """Return the mean loss of ``latents`` (B, D): minus the beta-weighted ELBO.
 
         weight * 1/2 ||scaled - decoded||^2 + beta * KL(q(z | latent) || N(0, I)), a Gaussian of
         unit variance in scaled numbers. ``generator``, a CPU generator, draws z.
@@ -108,10 +110,10 @@ class LatentVAE(nn.Module):
         return self.mean(features), self.logvar(features)
 
     def _scaled(self, latents: torch.Tensor) -> torch.Tensor:
-        _check_size(latents)
+        self._check_size(latents)
         return (latents - self.shift) / self.scale
 
-
-def _check_size(latents: torch.Tensor) -> None:
-    if latents.shape[-1] != LATENT_DIM:
-        raise InputError(f"a latent has {LATENT_DIM} numbers, not {latents.shape[-1]}")
+    def _check_size(self, latents: torch.Tensor) -> None:
+        size = self.latent.size
+        if latents.shape[-1] != size:
+            raise InputError(f"a latent has {size} numbers, not {latents.shape[-1]}")

@@ -14,28 +14,28 @@ from torch import nn
 from torch.distributions import Normal, kl_divergence
 from torch.nn import functional
 
-from ptp_core.config import MidpointConfig
+from ptp_core.config import LatentShape, MidpointConfig
 from ptp_core.errors import DatasetError, InputError
 from ptp_core.models.unet import ConditionalUNet, latent_encoder
-from ptp_core.shapes import EMBEDDING_DIM, GRID
 
 
 class MidpointGenerator(ConditionalUNet):
     """Parents left and right + z -> the latent in the middle, before quantisation.
 
-    Latents are float32 (B, 720). z is (B, z_dim). Its prior p(z | left, right) is learned.
-    ``forward`` takes z (B, z_dim) and both parents as one context (B, 1440), see ``context``.
+    Latents are float32 (B, D), D = ``latent.size``. z is (B, z_dim). Its prior p(z | left, right)
+    is learned.
+    ``forward`` takes z (B, z_dim) and both parents as one context (B, 2 D), see ``context``.
     """
 
-    def __init__(self, config: MidpointConfig | None = None) -> None:
+    def __init__(self, config: MidpointConfig, latent: LatentShape) -> None:
         super().__init__()
-        self.config = config = config or MidpointConfig()
+        self.config = config
         width, units = config.hidden_channels, config.hidden_units
-        self.prior_encoder = latent_encoder(2, width, units)
+        self.prior_encoder = latent_encoder(latent, 2, width, units)
         self.prior_head = nn.Linear(units, 2 * config.z_dim)
-        self.posterior_encoder = latent_encoder(3, width, units)
+        self.posterior_encoder = latent_encoder(latent, 3, width, units)
         self.posterior_head = nn.Linear(units, 2 * config.z_dim)
-        self.add_unet(2, config.z_dim, width, units)
+        self.add_unet(latent, 2, config.z_dim, width, units)
 
     @property
     def z_dim(self) -> int:
@@ -44,17 +44,17 @@ class MidpointGenerator(ConditionalUNet):
 
     @staticmethod
     def context(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
-        """Context (B, 1440) of the parents (B, 720): their channels one after the other."""
+        """Context (B, 2 D) of the parents (B, D): their channels one after the other."""
         return torch.cat([left, right], dim=1)
 
     def prior(self, left: torch.Tensor, right: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Mean and log variance (B, z_dim) of p(z | left, right), parents (B, 720)."""
+        """Mean and log variance (B, z_dim) of p(z | left, right), parents (B, D)."""
         return self._gaussian(self.prior_encoder, self.prior_head, [left, right])
 
     def posterior(
         self, left: torch.Tensor, right: torch.Tensor, middle: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Mean and log variance (B, z_dim) of q(z | left, right, middle), latents (B, 720).
+        """Mean and log variance (B, z_dim) of q(z | left, right, middle), latents (B, D).
 
         The encoder reads the middle as its difference from the parents' mean, as the subgoal
         generators' encoder reads a target as its difference from the context.
@@ -69,7 +69,7 @@ class MidpointGenerator(ConditionalUNet):
         middle: torch.Tensor,
         generator: torch.Generator | None = None,
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        """Negative ELBO of one node (GCP's training objective), latents (B, 720).
+        """Negative ELBO of one node (GCP's training objective), latents (B, D).
 
         reconstruction_weight * SmoothL1(prediction, middle) + kl_weight * KL(q || p), z from q.
         SmoothL1 is the mean over the numbers, KL the sum over z. ``generator`` (CPU) draws z.
@@ -88,8 +88,7 @@ class MidpointGenerator(ConditionalUNet):
         return total, metrics
 
     def _gaussian(self, encoder, head, latents):
-        channels = len(latents) * EMBEDDING_DIM
-        features = encoder(torch.cat(latents, dim=1).view(-1, channels, GRID, GRID))
+        features = encoder(self.grid(torch.cat(latents, dim=1)))
         mean, logvar = head(features).chunk(2, dim=1)
         limit = self.config.logvar_limit
         return mean, logvar.clamp(-limit, limit)

@@ -21,12 +21,12 @@ class ContextFeatures(NamedTuple):
     """What the decoder needs of a context, whatever z: each first axis is the batch."""
 
     hidden: torch.Tensor  # (B, hidden_units), the context's part of the first bottleneck layer
-    inner: torch.Tensor  # (B, width, 6, 6), its part of the inner up-convolution
-    outer: torch.Tensor  # (B, width, 12, 12), its part of the outer up-convolution
+    inner: torch.Tensor  # (B, width, H / 2, W / 2), its part of the inner up-convolution
+    outer: torch.Tensor  # (B, width, H, W), its part of the outer up-convolution
 
 
 def context_features(net: ConditionalUNet, context: torch.Tensor) -> ContextFeatures:
-    """Compute once what many ``z`` share: contexts (B, 720 * count)."""
+    """Compute once what many ``z`` share: contexts (B, D * count)."""
     outer = torch.relu(net.down_outer(net.grid(context)))
     inner = torch.relu(net.down_inner(outer))
     first, channels = net.bottleneck[1], inner.shape[1]
@@ -40,7 +40,7 @@ def context_features(net: ConditionalUNet, context: torch.Tensor) -> ContextFeat
 def decode_from_features(
     net: ConditionalUNet, z: torch.Tensor, features: ContextFeatures
 ) -> torch.Tensor:
-    """Predict (B, N, 720) from z (B, N, z_dim), N for each of the B contexts.
+    """Predict (B, N, D) from z (B, N, z_dim), N for each of the B contexts.
 
     Activations are changed in place; gradients pass only with N = 1.
     """
@@ -49,7 +49,8 @@ def decode_from_features(
     first, last = net.bottleneck[1], net.bottleneck[3]
     hidden = functional.linear(net.z_features(z), first.weight[:, -units:])
     hidden = hidden.add_(features.hidden[:, None]).relu_().flatten(0, 1)
-    middle = last(hidden).relu_().view(-1, 2 * width, 3, 3)
+    height, breadth = net.latent.height // 4, net.latent.width // 4
+    middle = last(hidden).relu_().view(-1, 2 * width, height, breadth)
     up = _up(middle, net.up_inner.weight[2 * width :])
     up = _add_context(up, features.inner, samples).relu_()
     up = _up(up, net.up_outer.weight[width:])

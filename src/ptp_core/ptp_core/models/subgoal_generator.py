@@ -7,10 +7,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from ptp_core.config import SubgoalGeneratorConfig
+from ptp_core.config import LatentShape, SubgoalGeneratorConfig
 from ptp_core.models.unet import ConditionalUNet, latent_encoder
 from ptp_core.models.vqvae import VQVAE
-from ptp_core.shapes import EMBEDDING_DIM, GRID
 
 HORIZONS = ("dt60", "dt30", "dt15")  # level 0, 1, 2 of the planner
 
@@ -18,17 +17,18 @@ HORIZONS = ("dt60", "dt30", "dt15")  # level 0, 1, 2 of the planner
 class SubgoalGenerator(ConditionalUNet):
     """One conditional VAE: context latent + z -> a later latent, before quantisation.
 
-    Latents are float32 (B, 720). z is (B, z_dim), 8 in the paper, with prior N(0, I).
+    Latents are float32 (B, D), D = ``latent.size``. z is (B, z_dim), 8 in the paper, with prior
+    N(0, I).
     """
 
-    def __init__(self, config: SubgoalGeneratorConfig | None = None) -> None:
+    def __init__(self, config: SubgoalGeneratorConfig, latent: LatentShape) -> None:
         super().__init__()
-        self.config = config = config or SubgoalGeneratorConfig()
+        self.config = config
         width, units = config.hidden_channels, config.hidden_units
-        self.encoder = latent_encoder(2, width, units)
+        self.encoder = latent_encoder(latent, 2, width, units)
         self.mean = nn.Linear(units, config.z_dim)
         self.logvar = nn.Linear(units, config.z_dim)
-        self.add_unet(1, config.z_dim, width, units)
+        self.add_unet(latent, 1, config.z_dim, width, units)
 
     @property
     def z_dim(self) -> int:
@@ -40,9 +40,9 @@ class SubgoalGenerator(ConditionalUNet):
     def encode(
         self, context: torch.Tensor, target: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return mean and log variance (B, z_dim) of q(z | context, target), latents (B, 720)."""
+        """Return mean and log variance (B, z_dim) of q(z | context, target), latents (B, D)."""
         pair = torch.cat([context - target, context], dim=1)
-        features = self.encoder(pair.view(-1, 2 * EMBEDDING_DIM, GRID, GRID))
+        features = self.encoder(self.grid(pair))
         return self.mean(features), self.logvar(features)
 
     def loss(
@@ -53,7 +53,7 @@ class SubgoalGenerator(ConditionalUNet):
         vqvae: VQVAE,
         generator: torch.Generator | None = None,
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        """Return the mean loss of ``targets`` (B, steps, 720) unrolled from ``context`` (B, 720).
+        """Return the mean loss of ``targets`` (B, steps, D) unrolled from ``context`` (B, D).
 
         Each step: weight * SmoothL1(prediction, target) + weight * KL. The next step starts from
         the quantised prediction, without gradient through time. ``generator`` draws z.
@@ -85,8 +85,8 @@ class SubgoalGenerator(ConditionalUNet):
 class GeneratorHierarchy(nn.ModuleDict):
     """The three generators; index 0 is the coarsest: dt60, dt30, dt15."""
 
-    def __init__(self, config: SubgoalGeneratorConfig | None = None) -> None:
-        super().__init__({name: SubgoalGenerator(config) for name in HORIZONS})
+    def __init__(self, config: SubgoalGeneratorConfig, latent: LatentShape) -> None:
+        super().__init__({name: SubgoalGenerator(config, latent) for name in HORIZONS})
 
     def level(self, index: int) -> SubgoalGenerator:
         """Return the generator of planner level 0 (dt60), 1 (dt30) or 2 (dt15)."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""VQ-VAE: 48 x 48 RGB images to 144 code indices and back (paper section III-A)."""
+"""VQ-VAE: RGB images to a grid of code indices and back (paper section III-A)."""
 
 from __future__ import annotations
 
@@ -8,26 +8,32 @@ from torch import nn
 from torch.nn import functional
 
 from ptp_core.config import VQVAEConfig
+from ptp_core.config.models import PIXELS_PER_CODE
 from ptp_core.errors import InputError
 from ptp_core.models.nearest_code import nearest_code_fast
 from ptp_core.models.networks import ResidualBlock
-from ptp_core.shapes import CODE_LENGTH, EMBEDDING_DIM, GRID, IMAGE_SIZE, LATENT_DIM
+
+BLOCK_CHANNELS = 3 * PIXELS_PER_CODE**2  # numbers of the pixels that one code stands for
 
 
 class VQVAE(nn.Module):
     """Encoder, codebook and decoder.
 
-    Codes are int64 (B, 144), row-major over the 12 x 12 grid. Latents are the quantised codes,
-    float32 (B, 720), channel-first (5, 12, 12) flattened. Images are uint8 (B, 48, 48, 3).
+    Images are uint8 (B, S, S, 3), S = ``config.image_size``. Codes are int64 (B, N), row by row
+    over the grid. Latents are the quantised codes, float32 (B, D). N and D are ``codes`` and
+    ``size`` of ``latent``: 48 pixels, 144 codes and 720 numbers in the paper.
     """
 
     def __init__(self, config: VQVAEConfig | None = None) -> None:
         super().__init__()
         self.config = config = config or VQVAEConfig()
+        self.latent = config.latent
         size = config.codebook_size
         self.encoder = _encoder(config)
         self.decoder = _decoder(config)
-        self.codebook = nn.Parameter(torch.empty(size, EMBEDDING_DIM).uniform_(-1, 1) / size)
+        self.codebook = nn.Parameter(
+            torch.empty(size, config.embedding_dim).uniform_(-1, 1) / size
+        )
         self.codebook.requires_grad_(config.codebook_update == "gradient")
         # State of the EMA update and of the revival of unused codes; not part of a checkpoint.
         self.register_buffer("ema_counts", torch.ones(size), persistent=False)
@@ -37,34 +43,34 @@ class VQVAE(nn.Module):
         self.register_buffer("idle", idle, persistent=False)
 
     def encode(self, images: torch.Tensor) -> torch.Tensor:
-        """Turn uint8 images (B, 48, 48, 3) into codes (B, 144) int64."""
+        """Turn uint8 images (B, S, S, 3) into codes (B, N) int64."""
         return self.quantise(self.raw(images))[0]
 
     def raw(self, images: torch.Tensor) -> torch.Tensor:
-        """Turn uint8 images (B, 48, 48, 3) into unquantised latents (B, 720)."""
-        return self.encoder(to_float(images)).flatten(1)
+        """Turn uint8 images (B, S, S, 3) into unquantised latents (B, D)."""
+        return self.encoder(to_float(images, self.config.image_size)).flatten(1)
 
     def lookup(self, codes: torch.Tensor) -> torch.Tensor:
-        """Turn codes (B, 144) into latents (B, 720)."""
+        """Turn codes (B, N) into latents (B, D)."""
         values = functional.embedding(codes, self.codebook)
         return values.transpose(-1, -2).flatten(-2)
 
     def quantise(self, raw: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Replace each of the 144 vectors by its nearest code: (codes (B, 144), latents (B, 720)).
+        """Replace each of the N vectors by its nearest code: (codes (B, N), latents (B, D)).
 
         The nearest by L2, see `nearest_code`. Gradients do not pass.
         """
-        codes = nearest_code_fast(_vectors(raw.detach()), self.codebook.detach())
-        codes = codes.view(-1, CODE_LENGTH)
+        codes = nearest_code_fast(self._vectors(raw.detach()), self.codebook.detach())
+        codes = codes.view(-1, self.latent.codes)
         return codes, self.lookup(codes)
 
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
-        """Turn latents (B, 720) into uint8 images (B, 48, 48, 3)."""
+        """Turn latents (B, D) into uint8 images (B, S, S, 3)."""
         return to_images(self.reconstruct(latents))
 
     def reconstruct(self, latents: torch.Tensor) -> torch.Tensor:
-        """Turn latents (B, 720) into float images (B, 3, 48, 48), nominally in [-0.5, 0.5]."""
-        return self.decoder(latents.view(-1, EMBEDDING_DIM, GRID, GRID))
+        """Turn latents (B, D) into float images (B, 3, S, S), nominally in [-0.5, 0.5]."""
+        return self.decoder(latents.view(-1, *self.latent))
 
     def loss(
         self,
@@ -74,15 +80,15 @@ class VQVAE(nn.Module):
         quantised: bool = True,
         generator: torch.Generator | None = None,
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        """Return reconstruction + codebook + commitment loss of uint8 images (B, 48, 48, 3).
+        """Return reconstruction + codebook + commitment loss of uint8 images (B, S, S, 3).
 
-        ``pixel_weights``, with mean 1, broadcast to (B, 3, 48, 48) and weigh the squared errors.
+        ``pixel_weights``, with mean 1, broadcast to (B, 3, S, S) and weigh the squared errors.
         ``quantised=False`` trains a plain autoencoder (the warm-up). In training mode the EMA
         codebook and the revival of unused codes advance by one batch; ``generator`` picks the
         vectors that revived codes take over.
         """
         config = self.config
-        targets = to_float(images)
+        targets = to_float(images, config.image_size)
         raw = self.encoder(targets).flatten(1)
         codes, latents = self.quantise(raw)
         commitment = functional.mse_loss(raw, latents.detach())
@@ -137,7 +143,7 @@ class VQVAE(nn.Module):
         generator: torch.Generator | None,
     ) -> None:
         config = self.config
-        vectors = _vectors(raw)
+        vectors = self._vectors(raw)
         if config.codebook_update == "ema":
             sums = torch.zeros_like(self.ema_sums).index_add_(0, codes.flatten(), vectors)
             self.ema_counts.lerp_(counts.float(), 1 - config.ema_decay)
@@ -154,26 +160,27 @@ class VQVAE(nn.Module):
                 self.ema_counts[dead] = 1.0
                 self.idle[dead] = 0
 
+    def _vectors(self, raw: torch.Tensor) -> torch.Tensor:
+        """The vector of each code: (B * N, channels)."""
+        channels, size = self.latent.channels, self.latent.size
+        if raw.shape[-1] != size:
+            raise InputError(f"a latent has {size} numbers, not {raw.shape[-1]}")
+        return raw.view(-1, channels, self.latent.codes).transpose(1, 2).reshape(-1, channels)
 
-def to_float(images: torch.Tensor) -> torch.Tensor:
-    """Turn uint8 (B, 48, 48, 3) into float32 (B, 3, 48, 48) in [-0.5, 0.5]."""
-    if images.dtype != torch.uint8 or images.shape[1:] != (IMAGE_SIZE, IMAGE_SIZE, 3):
+
+def to_float(images: torch.Tensor, size: int) -> torch.Tensor:
+    """Turn uint8 (B, size, size, 3) into float32 (B, 3, size, size) in [-0.5, 0.5]."""
+    if images.dtype != torch.uint8 or images.shape[1:] != (size, size, 3):
         raise InputError(
-            f"images must be uint8 (B, {IMAGE_SIZE}, {IMAGE_SIZE}, 3), "
+            f"images must be uint8 (B, {size}, {size}, 3), "
             f"not {images.dtype} {tuple(images.shape)}"
         )
     return images.permute(0, 3, 1, 2).float().div_(255.0).sub_(0.5).contiguous()
 
 
 def to_images(values: torch.Tensor) -> torch.Tensor:
-    """Turn float (B, 3, 48, 48) in [-0.5, 0.5] into uint8 (B, 48, 48, 3)."""
+    """Turn float (B, 3, S, S) in [-0.5, 0.5] into uint8 (B, S, S, 3)."""
     return ((values + 0.5) * 255.0).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
-
-
-def _vectors(raw: torch.Tensor) -> torch.Tensor:
-    if raw.shape[-1] != LATENT_DIM:
-        raise InputError(f"a latent has {LATENT_DIM} numbers, not {raw.shape[-1]}")
-    return raw.view(-1, EMBEDDING_DIM, CODE_LENGTH).transpose(1, 2).reshape(-1, EMBEDDING_DIM)
 
 
 def _encoder(config: VQVAEConfig) -> nn.Sequential:
@@ -187,11 +194,15 @@ def _encoder(config: VQVAEConfig) -> nn.Sequential:
             nn.Conv2d(hidden, hidden, 3, padding=1),
         ]
     else:
-        down = [nn.PixelUnshuffle(4), nn.Conv2d(48, hidden, 3, padding=1), nn.ReLU()]
+        down = [
+            nn.PixelUnshuffle(PIXELS_PER_CODE),
+            nn.Conv2d(BLOCK_CHANNELS, hidden, 3, padding=1),
+            nn.ReLU(),
+        ]
     blocks = [
         ResidualBlock(hidden, config.residual_channels) for _ in range(config.residual_blocks)
     ]
-    return nn.Sequential(*down, *blocks, nn.Conv2d(hidden, EMBEDDING_DIM, 1))
+    return nn.Sequential(*down, *blocks, nn.Conv2d(hidden, config.embedding_dim, 1))
 
 
 def _decoder(config: VQVAEConfig) -> nn.Sequential:
@@ -206,6 +217,6 @@ def _decoder(config: VQVAEConfig) -> nn.Sequential:
             nn.ConvTranspose2d(stem, 3, 4, stride=2, padding=1),
         ]
     else:
-        up = [nn.Conv2d(hidden, 48, 3, padding=1), nn.PixelShuffle(4)]
-    first = nn.Conv2d(EMBEDDING_DIM, hidden, 3, padding=1)
+        up = [nn.Conv2d(hidden, BLOCK_CHANNELS, 3, padding=1), nn.PixelShuffle(PIXELS_PER_CODE)]
+    first = nn.Conv2d(config.embedding_dim, hidden, 3, padding=1)
     return nn.Sequential(first, nn.ReLU(), *blocks, *up, nn.Tanh())

@@ -10,7 +10,6 @@ from typing import Protocol
 import torch
 
 from ptp_core.errors import InputError, PlanCancelled
-from ptp_core.shapes import LATENT_DIM
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,7 @@ class PlanFeedback:
 class Plan:
     """Subgoals from near to far.
 
-    codes: int64 (K, 144). latents: float32 (K, 720), the codes looked up. Both on the CPU.
+    codes: int64 (K, N). latents: float32 (K, D), the codes looked up. Both on the CPU.
     cost: sum of the MPPI costs of all segments of all levels; ``costs`` splits it by term
     ("distance", "value", "prior") and by level ("level_0", ...). seconds: wall clock.
     z: for each level the chosen latent actions (segments, steps, z_dim).
@@ -67,7 +66,7 @@ class Planner(Protocol):
         cancelled: Callable[[], bool] | None = None,
         remember: bool = False,
     ) -> Plan:
-        """Plan from ``start`` (720,) to ``goal`` (720,), quantised latents.
+        """Plan from ``start`` (D,) to ``goal`` (D,), quantised latents.
 
         The same generator state gives the same plan. ``on_iteration`` hears of every evaluation;
         ``cancelled`` is asked before every evaluation. ``remember`` lets later plans start from
@@ -77,12 +76,12 @@ class Planner(Protocol):
         ...
 
 
-def check_latent(latent: torch.Tensor, name: str) -> torch.Tensor:
-    """Return ``latent`` as float32 (720,), or raise InputError that names it."""
+def check_latent(latent: torch.Tensor, name: str, size: int) -> torch.Tensor:
+    """Return ``latent`` as float32 (size,), or raise InputError that names it."""
     latent = torch.as_tensor(latent)
-    if latent.shape != (LATENT_DIM,):
+    if latent.shape != (size,):
         raise InputError(
-            f"the {name} latent has shape {tuple(latent.shape)}; it must be ({LATENT_DIM},)"
+            f"the {name} latent has shape {tuple(latent.shape)}; it must be ({size},)"
         )
     latent = latent.float()
     if not torch.isfinite(latent).all():

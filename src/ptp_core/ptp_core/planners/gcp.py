@@ -168,9 +168,9 @@ class GcpPlanner:
         spacing. ``remember`` changes nothing: GCP draws from its prior alone.
         """
         began = time.perf_counter()
-        device = self.vqvae.codebook.device
-        start = check_latent(start, "start").to(device)
-        goal = check_latent(goal, "goal").to(device)
+        device, size = self.vqvae.codebook.device, self.vqvae.latent.size
+        start = check_latent(start, "start", size).to(device)
+        goal = check_latent(goal, "goal", size).to(device)
 
         def report(layer: int, costs: torch.Tensor) -> None:
             if on_iteration is not None:

@@ -78,9 +78,9 @@ class HierarchicalPlanner:
     ) -> Plan:
         """See ``Planner.plan``. ``generator`` is a CPU generator."""
         began = time.perf_counter()
-        device = self.vqvae.codebook.device
-        starts = check_latent(start, "start").to(device)[None]
-        targets = check_latent(goal, "goal").to(device)[None]
+        device, size = self.vqvae.codebook.device, self.vqvae.latent.size
+        starts = check_latent(start, "start", size).to(device)[None]
+        targets = check_latent(goal, "goal", size).to(device)[None]
         target_codes = self.vqvae.quantise(targets)[0]
         costs: dict[str, float] = {"distance": 0.0, "value": 0.0, "prior": 0.0}
         chosen = []

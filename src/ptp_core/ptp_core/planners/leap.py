@@ -82,9 +82,9 @@ class LeapPlanner:
         ``best_cost`` of the feedback is that of the iteration.
         """
         began = time.perf_counter()
-        device = self.vqvae.codebook.device
-        start = check_latent(start, "start").to(device)
-        goal = check_latent(goal, "goal").to(device)
+        device, size = self.vqvae.codebook.device, self.vqvae.latent.size
+        start = check_latent(start, "start", size).to(device)
+        goal = check_latent(goal, "goal", size).to(device)
         config = self.config
 
         def cost(z: torch.Tensor) -> CostTerms:

@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save
 
 from ptp_core.agents.subgoal_agent import SubgoalAgent
 from ptp_core.data.collect import make_environment
+from ptp_core.data.env_spec import reset_options
 from ptp_core.errors import CheckpointError
 from ptp_core.learning.iql import IQL
 from ptp_core.planners.base import Plan
@@ -114,7 +115,7 @@ class Actor:
         result = run_episode(
             self._env,
             agent,
-            options={"task": config.task, "protocol": config.protocol},
+            options=reset_options(config.task, config.protocol),
             seeds=episode_seeds(config.seed + APART * job.evaluate, config.task, job.index),
             max_steps=config.max_steps,
             trace=trace,

@@ -11,6 +11,7 @@ import gymnasium
 from ptp_core.agents.agent import Decision
 from ptp_core.agents.subgoal_agent import SubgoalAgent
 from ptp_core.config import FollowerConfig, PlannerConfig, from_dict
+from ptp_core.data.env_spec import reset_options
 from ptp_core.errors import InputError
 from ptp_core.planners.base import Plan, Planner
 from ptp_core.planners.plan_buffer import load_buffers
@@ -75,7 +76,7 @@ class EvaluationAgain:
         return run_episode(
             env,
             self._agent,
-            options={"task": settings["task"], "protocol": settings["protocol"]},
+            options=reset_options(settings["task"], settings["protocol"]),
             seeds=episode_seeds(settings["seed"] + self.past.apart, settings["task"], number),
             max_steps=settings["max_steps"],
             oracle=self._oracle,

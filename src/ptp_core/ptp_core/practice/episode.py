@@ -22,6 +22,7 @@ from ptp_core.agents.agent import (
     Observation,
 )
 from ptp_core.data.env_check import check_shown
+from ptp_core.data.env_spec import spec_of
 from ptp_core.data.expert_rollout import read_observation
 from ptp_core.data.trajectory import CAMERA
 from ptp_core.errors import GoalError, InputError, PlanCancelled
@@ -85,18 +86,19 @@ def run_episode(
     (K - 1, H, W, 3) as info["stage_images"]; the goal is the last subgoal.
     ``on_plan`` hears of each new plan, before ``on_step`` hears the decision of that step;
     ``trace`` keeps what can be learned from. ``cancelled`` is asked every step and planner round;
-    PlanCancelled is raised when true. Raises InputError where environment and agent do not fit.
+    PlanCancelled is raised when true. Raises SpecError where environment and agent do not fit,
+    InputError for an environment that does not keep its contract.
     """
     if oracle:
         options = {**options, STAGE_IMAGES: True}
-    _check_actions(env, agent.spec)
+    spec_of(env, type(env.unwrapped).__name__).check_agent(agent.spec)
     try:
         raw, info = env.reset(seed=seeds.env, options=options)
     except ValueError as error:
         raise InputError(f"the environment cannot be reset with {options}: {error}") from error
     name = type(env.unwrapped).__name__
     if not isinstance(raw, dict):
-        check_shown(raw, "the first observation", name, None)
+        check_shown(raw, "the first observation", name)
     goal = _goal(env, agent.spec, info)
     subgoals = None
     if oracle:
@@ -172,7 +174,7 @@ def _goal(env: gymnasium.Env, spec: AgentSpec, info: dict[str, Any]) -> Goal:
         if kind == "image" and (image := info.get("goal_image")) is not None:
             images = image if isinstance(image, dict) else {CAMERA: image}
             for shown in images.values():
-                check_shown(shown, "the goal image", type(env.unwrapped).__name__, None)
+                check_shown(shown, "the goal image", type(env.unwrapped).__name__)
             return ImageGoal(images)
         if kind == "language" and info.get("instruction"):
             return LanguageGoal(info["instruction"])
@@ -182,16 +184,6 @@ def _goal(env: gymnasium.Env, spec: AgentSpec, info: dict[str, Any]) -> Goal:
         f"{type(env.unwrapped).__name__}: info has no {names}, which {spec.agent} needs for its "
         "goal; see the toy_env"
     )
-
-
-def _check_actions(env: gymnasium.Env, spec: AgentSpec) -> None:
-    shape = env.action_space.shape
-    if shape != (len(spec.actions),):
-        raise InputError(
-            f"{type(env.unwrapped).__name__} takes actions of shape {shape}; {spec.agent} gives "
-            f"{len(spec.actions)} numbers ({', '.join(spec.actions)}): use an agent that was "
-            "trained on this environment"
-        )
 
 
 def _terms(plan: Plan) -> dict[str, float] | None:

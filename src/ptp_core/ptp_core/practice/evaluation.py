@@ -8,18 +8,19 @@ then every plan enters it, and a single worker runs the episodes in order.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from ptp_core.agents.subgoal_agent import SubgoalAgent
 from ptp_core.config import FollowerConfig, to_dict
 from ptp_core.data.collect import make_environment
-from ptp_core.data.env_check import check_tasks
+from ptp_core.data.env_spec import check_tasks, reset_options, spec_of
 from ptp_core.data.files import write_atomically
 from ptp_core.data.outputs import check_file
 from ptp_core.errors import InputError
@@ -50,9 +51,9 @@ class EvaluationConfig:
     checkpoint: Path
     env: str  # module:factory of a gymnasium environment
     env_kwargs: dict[str, Any] = field(default_factory=dict)
-    tasks: tuple[str, ...] = ("A", "B", "C")
+    tasks: tuple[str, ...] = ()  # (): all that the environment has
     method: str = DEFAULT_METHOD  # one of METHODS
-    protocol: Literal["paper", "varied"] = "paper"
+    protocol: str = ""  # of the environment's; "": its first
     episodes: int = 50  # of each task
     seed: int = 0
     max_steps: int = MAX_STEPS
@@ -162,9 +163,7 @@ def evaluate(
     config.check()
     if config.plan_buffer is not None and workers > 1:
         raise InputError("a plan buffer orders the episodes: use it with one worker")
-    env = make_environment(config.env, config.env_kwargs)
-    check_tasks(env, config.tasks, config.env)
-    env.close()
+    config = _as_declared(config)
     if output is not None:
         check_file(output)
     settings = config.settings()
@@ -206,6 +205,18 @@ def evaluate(
     return result
 
 
+def _as_declared(config: EvaluationConfig) -> EvaluationConfig:
+    """With the environment's tasks and protocol where none are named. Raises InputError."""
+    env = make_environment(config.env, config.env_kwargs)
+    try:
+        spec = spec_of(env, config.env)
+        tasks = spec.choose_tasks(config.tasks)
+        check_tasks(env, tasks, spec)
+    finally:
+        env.close()
+    return dataclasses.replace(config, tasks=tasks, protocol=spec.choose_protocol(config.protocol))
+
+
 class _Runner:
     """Environment, networks and planner of one process: a worker."""
 
@@ -242,7 +253,7 @@ class _Runner:
         result = run_episode(
             self.env,
             self.agent,
-            options={"task": task, "protocol": config.protocol},
+            options=reset_options(task, config.protocol),
             seeds=episode_seeds(config.seed, task, episode),
             max_steps=config.max_steps,
             oracle=config.subgoals == "oracle",

@@ -23,7 +23,7 @@ import torch
 from ptp_core.config import to_dict
 from ptp_core.data.collect import make_environment
 from ptp_core.data.encoded import EncodedDataset
-from ptp_core.data.env_check import check_tasks
+from ptp_core.data.env_spec import check_tasks, spec_of
 from ptp_core.data.files import write_atomically
 from ptp_core.errors import InputError, PlanCancelled
 from ptp_core.learning.accelerated_iql import shared_networks
@@ -68,11 +68,8 @@ class InProcessPractice:
         threads: int = 1,
         device: str = "auto",
     ) -> None:
-        self.config = config
+        self.config = config = _as_declared(config)
         self._folder = folder
-        env = make_environment(config.env, config.env_kwargs)
-        check_tasks(env, [config.task], config.env)
-        env.close()
         self._device, self._threads = choose_device(device), threads
         self._checkpoint = checkpoint = load_checkpoint(config.checkpoint, self._device)
         self._method = method_named(config.method)
@@ -218,7 +215,7 @@ class InProcessPractice:
             "evaluations": evaluations,
         }
         save_again(self._folder / CHECKPOINT, self._checkpoint, figures)
-        finetuned = self._folder / FINETUNED / f"{self.config.task}.safetensors"
+        finetuned = self._folder / FINETUNED / f"{self.config.task or 'task'}.safetensors"
         finetuned.parent.mkdir(exist_ok=True)
         library, goals = self._knowledge.library, self._goals()
         if not self.config.reuse_plans:
@@ -279,6 +276,18 @@ class InProcessPractice:
         if not self._learner.resume(state / LEARNER):
             raise InputError(f"{state}: the state of another run")
         self._knowledge.load(state)
+
+
+def _as_declared(config: PracticeConfig) -> PracticeConfig:
+    """With the environment's first task and protocol where none is named. Raises InputError."""
+    env = make_environment(config.env, config.env_kwargs)
+    try:
+        spec = spec_of(env, config.env)
+        task = spec.choose_task(config.task)
+        check_tasks(env, [task], spec)
+    finally:
+        env.close()
+    return dataclasses.replace(config, task=task, protocol=spec.choose_protocol(config.protocol))
 
 
 def _successes(played: list[Played]) -> dict[str, int]:

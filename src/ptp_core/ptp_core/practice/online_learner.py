@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from ptp_core.data.encoded import EncodedDataset
+from ptp_core.data.metadata import GRIPPER
 from ptp_core.data.replay_buffer import CodeBatch, ReplayBuffer
 from ptp_core.errors import InputError
 from ptp_core.learning.accelerated_iql import accelerated_update
@@ -29,7 +30,7 @@ from ptp_core.training.iql_stage import fill_buffer, make_batch
 from ptp_core.training.state import StageState
 
 LEARNING_RATE = preset("paper").learning_rate  # pre-training may have ended on a decayed rate
-CAPACITY = 1_000_000  # online transitions, 316 bytes each (authors' code)
+CAPACITY = 1_000_000  # online transitions (authors' code); 316 bytes each with 144 codes
 PLENTY = 4_000  # practised steps from which on successes alone have their full part of a batch
 IDLE = 0.2  # of the scale; an action that asks the arm for less is waiting
 
@@ -38,9 +39,9 @@ IDLE = 0.2  # of the scale; an action that asks the arm for less is waiting
 class PracticeEpisode:
     """What the learner needs of an episode of n steps."""
 
-    codes: np.ndarray  # (n + 1, 144) of the observations
-    actions: np.ndarray  # (n, 5) in [-1, 1], as executed
-    targets: np.ndarray | None = None  # (n, 144) pursued at each step; None: a demonstration
+    codes: np.ndarray  # (n + 1, N) of the observations
+    actions: np.ndarray  # (n, A) in [-1, 1], as executed
+    targets: np.ndarray | None = None  # (n, N) pursued at each step; None: a demonstration
 
     @property
     def steps(self) -> int:
@@ -48,17 +49,21 @@ class PracticeEpisode:
         return len(self.actions)
 
 
-def without_idling(episode: PracticeEpisode) -> PracticeEpisode:
+def without_idling(episode: PracticeEpisode, names: Sequence[str]) -> PracticeEpisode:
     """The steps of an episode in which the arm or its gripper is told to move.
+
+    ``names`` are those of an action's numbers: the arm moves where one of them is not small, the
+    gripper where "gripper" changes.
 
     A step's next observation is then the one in which the next of these steps begins: a transition
     may span several control steps, and is discounted as one. Imitating idle steps makes the policy
     idle. Ours, not in the paper.
     """
     actions = episode.actions
-    grips = np.diff(actions[:, 4], prepend=actions[:1, 4])
-    moves = (np.abs(actions[:, :4]).max(axis=1) >= IDLE) | (np.abs(grips) >= IDLE)
-    places = np.flatnonzero(moves)
+    grips = np.array([name == GRIPPER for name in names])
+    changes = np.diff(actions[:, grips], axis=0, prepend=actions[:1, grips])
+    asked = np.concatenate([actions[:, ~grips], changes], axis=1)
+    places = np.flatnonzero((np.abs(asked) >= IDLE).any(axis=1))
     ends = places[-1:] + 1
     return PracticeEpisode(
         episode.codes[np.concatenate([places, ends])],
@@ -102,7 +107,8 @@ class OnlineLearner:
         self.successes_only = successes_only
         self.updates_per_step = updates_per_step
         self.diverged = 0  # times that weights were taken back
-        self.online = ReplayBuffer(capacity, checkpoint.config.iql.relabelling)
+        codes, actions = checkpoint.vqvae.latent.codes, len(checkpoint.actions)
+        self.online = ReplayBuffer(capacity, codes, actions, checkpoint.config.iql.relabelling)
         self.offline = None
         if demonstrations is not None:
             self.offline = fill_buffer(demonstrations, checkpoint.config.iql)
@@ -158,7 +164,9 @@ class OnlineLearner:
         if not np.isfinite(episode.actions).all():
             raise InputError("the episode has actions that are not finite: it is left out")
         if learn:
-            kept = without_idling(episode) if self.successes_only else episode
+            kept = episode
+            if self.successes_only:
+                kept = without_idling(episode, self.checkpoint.actions)
             if kept.steps:
                 self.online.add_trajectory(kept.codes, kept.actions, kept.targets)
         self._steps += episode.steps

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from ptp_core.config import FollowerConfig
 from ptp_core.errors import InputError
@@ -21,9 +21,9 @@ class PracticeConfig(PracticeSettings):
     checkpoint: Path
     env: str  # module:factory of a gymnasium environment
     env_kwargs: dict[str, Any] = field(default_factory=dict)
-    task: str = "A"
+    task: str | None = None  # None: the environment's first
     method: str = DEFAULT_METHOD  # one of METHODS
-    protocol: Literal["paper", "varied"] = "paper"
+    protocol: str = ""  # of the environment's; "": its first
     seed: int = 0
     epochs: int = 150  # online epochs (paper)
     episodes: int = 5  # of an epoch: 2,000 steps (paper)

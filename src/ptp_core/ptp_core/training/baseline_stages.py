@@ -40,7 +40,7 @@ def train_latent_vae(
     """Train on single frames, each equally often; return the network and its last scalars."""
     torch.manual_seed(config.seed)
     latents = _lookup(vqvae)
-    vae = LatentVAE(config.vae).to(vqvae.codebook.device)
+    vae = LatentVAE(config.vae, vqvae.latent).to(vqvae.codebook.device)
     picks = np.random.default_rng(config.seed).integers(len(data.codes), size=SCALE_LATENTS)
     vae.fit_scale(latents(data, picks))
 
@@ -65,7 +65,7 @@ def train_midpoints(
     """Train on nodes of balanced trees; return the network and its last scalars."""
     torch.manual_seed(config.seed)
     latents = _lookup(vqvae)
-    midpoints = MidpointGenerator(config.midpoints).to(vqvae.codebook.device)
+    midpoints = MidpointGenerator(config.midpoints, vqvae.latent).to(vqvae.codebook.device)
 
     def loss(data, count, rng, generator):
         triples = sample_triples(data.lengths, config.midpoints.depth, count, rng)

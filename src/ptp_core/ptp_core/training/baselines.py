@@ -18,7 +18,15 @@ from typing import Any
 import torch
 from torch import nn
 
-from ptp_core.config import BaselinesConfig, IQLConfig, from_dict, to_dict
+from ptp_core.config import (
+    BaselinesConfig,
+    IQLConfig,
+    LatentShape,
+    VQVAEConfig,
+    from_dict,
+    to_dict,
+)
+from ptp_core.data.metadata import CARTESIAN
 from ptp_core.errors import CheckpointError, ConfigError
 from ptp_core.learning.iql import IQL, GoalNetwork
 from ptp_core.models.latent_vae import LatentVAE
@@ -28,6 +36,7 @@ from ptp_core.training.weights import Precision, WeightsFormat, serialise
 PARTS = ("vae", "midpoints", "gcbc")
 PART_OF = {"leap": "vae", "gcp": "midpoints", "gcbc": "gcbc"}  # the network of each method
 CLONED = "cloned"  # IQL settings of the checkpoint that GCBC's policy was trained with
+LATENT, ACTIONS = "latent", "actions"  # sizes; without them: of the encoder that VQVAEConfig has
 FORMAT = WeightsFormat(
     name="ptp-baselines",
     version=1,
@@ -92,6 +101,10 @@ def save_baselines(
     fields = {"precision": precision, "config": to_dict(config), "metrics": metrics}
     if cloned is not None:
         fields[CLONED] = to_dict(cloned)
+    for part, module in modules.items():
+        fields[LATENT] = list(module.latent)
+        if part == "gcbc":
+            fields[ACTIONS] = module.outputs
     FORMAT.write(Path(folder), contents, encoder_id, fields)
 
 
@@ -122,15 +135,18 @@ def load_baselines(
     loaded = Baselines(folder, manifest, config, cloned=cloned)
     for part in PARTS:
         if f"{part}.safetensors" in manifest["files"]:
-            module = _empty(part, config, cloned)
+            module = _empty(part, config, cloned, manifest)
             FORMAT.load_part(source, part, module, manifest)
             setattr(loaded, part, module.to(device).eval().requires_grad_(False))
     return loaded
 
 
-def _empty(part: str, config: BaselinesConfig, cloned: IQLConfig | None) -> nn.Module:
+def _empty(
+    part: str, config: BaselinesConfig, cloned: IQLConfig | None, manifest: dict[str, Any]
+) -> nn.Module:
+    latent = LatentShape(*manifest.get(LATENT, VQVAEConfig().latent))
     if part == "vae":
-        return LatentVAE(config.vae)
+        return LatentVAE(config.vae, latent)
     if part == "midpoints":
-        return MidpointGenerator(config.midpoints)
-    return IQL(cloned).policy
+        return MidpointGenerator(config.midpoints, latent)
+    return IQL(cloned, latent, manifest.get(ACTIONS, len(CARTESIAN))).policy

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Checkpoints: safetensors and a JSON manifest; never a pickle.
 
-manifest.json            format, version, encoder id, configuration, metrics, sha256 of each file
+manifest.json            format, version, encoder id, names of the actions, configuration,
+                         metrics, sha256 of each file
 vqvae.safetensors        always
 generators.safetensors   subgoal generators dt60, dt30, dt15
 iql.safetensors          policy, v, q, q_target
@@ -10,6 +11,7 @@ iql.safetensors          policy, v, q, q_target
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ import torch
 from torch import nn
 
 from ptp_core.config import TrainConfig, from_dict, to_dict
+from ptp_core.data.metadata import CARTESIAN
 from ptp_core.errors import CheckpointError, ConfigError
 from ptp_core.learning.iql import IQL
 from ptp_core.models.subgoal_generator import GeneratorHierarchy
@@ -25,6 +28,7 @@ from ptp_core.models.vqvae import VQVAE
 from ptp_core.training.weights import Precision, WeightsFormat, serialise
 
 PARTS = ("vqvae", "generators", "iql")
+ACTIONS = "actions"  # in the manifest; without it: CARTESIAN
 FORMAT = WeightsFormat(
     name="ptp-checkpoint",
     version=1,
@@ -51,6 +55,11 @@ class Checkpoint:
         """Return the sha256 of the stored VQ-VAE; codes of another encoder mean nothing here."""
         return self.manifest["encoder_id"]
 
+    @property
+    def actions(self) -> tuple[str, ...]:
+        """Names of the numbers of an action."""
+        return tuple(self.manifest.get(ACTIONS, CARTESIAN))
+
 
 def save_checkpoint(
     folder: str | Path,
@@ -59,9 +68,11 @@ def save_checkpoint(
     metrics: dict[str, Any],
     *,
     precision: Precision = "float32",
+    actions: Sequence[str] = CARTESIAN,
 ) -> str:
     """Write "vqvae", "generators" and "iql" atomically; return the encoder id.
 
+    ``actions``: names of the numbers of an action.
     ``precision`` float16 halves the files; loading always gives float32. An existing checkpoint
     is replaced; after a kill either the old or the new one is there.
     """
@@ -71,7 +82,8 @@ def save_checkpoint(
         contents[part] = serialise(modules[part], precision, encoder_id)
         # The VQ-VAE is the first part.
         encoder_id = encoder_id or hashlib.sha256(contents[part]).hexdigest()
-    fields = {"precision": precision, "config": to_dict(config), "metrics": metrics}
+    fields = {"precision": precision, ACTIONS: list(actions)}
+    fields |= {"config": to_dict(config), "metrics": metrics}
     FORMAT.write(Path(folder), contents, encoder_id, fields)
     return encoder_id
 
@@ -83,7 +95,10 @@ def save_again(folder: str | Path, checkpoint: Checkpoint, metrics: dict[str, An
     """
     modules = {part: getattr(checkpoint, part) for part in PARTS}
     precision = checkpoint.manifest["precision"]
-    return save_checkpoint(folder, modules, checkpoint.config, metrics, precision=precision)
+    actions = checkpoint.actions
+    return save_checkpoint(
+        folder, modules, checkpoint.config, metrics, precision=precision, actions=actions
+    )
 
 
 def load_checkpoint(folder: str | Path, device: str | torch.device = "cpu") -> Checkpoint:
@@ -99,10 +114,11 @@ def load_checkpoint(folder: str | Path, device: str | torch.device = "cpu") -> C
         config = from_dict(TrainConfig, manifest["config"], source=str(source / "manifest.json"))
     except ConfigError as error:
         raise CheckpointError(f"{error}; the checkpoint is of another version") from error
+    latent, actions = config.vqvae.latent, len(manifest.get(ACTIONS, CARTESIAN))
     modules: dict[str, nn.Module] = {
         "vqvae": VQVAE(config.vqvae),
-        "generators": GeneratorHierarchy(config.generators),
-        "iql": IQL(config.iql),
+        "generators": GeneratorHierarchy(config.generators, latent),
+        "iql": IQL(config.iql, latent, actions),
     }
     encoder_id = manifest["encoder_id"]
     if manifest["files"]["vqvae.safetensors"]["sha256"] != encoder_id:

@@ -46,7 +46,8 @@ def train_gcbc(
     """
     settings, imagined = checkpoint.config.iql, checkpoint.config.imagined
     torch.manual_seed(config.seed)
-    first = IQL(settings).to(checkpoint.vqvae.codebook.device)
+    sizes = checkpoint.vqvae.latent, data.actions.shape[1]
+    first = IQL(settings, *sizes).to(checkpoint.vqvae.codebook.device)
     held_out = fill_buffer(validation, settings).sample(
         VALIDATION_TRANSITIONS, np.random.default_rng(0)
     )
@@ -54,7 +55,8 @@ def train_gcbc(
     scalars = cloning.train("gcbc", first, folder / "camera", settings)
     if not imagined.steps:
         return first.policy.eval(), scalars
-    second = IQL(dataclasses.replace(settings, learning_rate=imagined.learning_rate))
+    further = dataclasses.replace(settings, learning_rate=imagined.learning_rate)
+    second = IQL(further, *sizes)
     second.to(checkpoint.vqvae.codebook.device)
     second.policy.load_state_dict(first.policy.state_dict())
     frames = len(data.codes)

@@ -22,16 +22,16 @@ AIM = 0.8  # norm of an action that a better scale gives the fastest motion
 def check_trainable(
     config: TrainConfig,
     lengths: np.ndarray,
-    actions: np.ndarray,
+    speeds: np.ndarray,
     gaps: Iterable[int],
     where: Path,
     description: dict[str, Any],
 ) -> None:
     """Raise DatasetError where the stages could not learn from these trajectories.
 
-    ``lengths`` (N,) and ``actions`` (frames, A) are those of the data set at ``where``, ``gaps``
-    the steps over which distances of moving frames are measured, ``description`` what the data
-    set says of its origin.
+    ``lengths`` (N,) and ``speeds`` (frames,), which `speed_of` gives, are of the data set at
+    ``where``, ``gaps`` the steps over which distances of moving frames are measured,
+    ``description`` what the data set says of its origin.
     """
     if (lengths < 2).any():
         number = int(np.flatnonzero(lengths < 2)[0])
@@ -40,7 +40,7 @@ def check_trainable(
             "are needed; import it again with --min-steps 2 or more"
         )
     count = split_count(len(lengths), config.data.training_fraction)
-    _check_motion(lengths[:count], actions[: lengths[:count].sum()], gaps, where, description)
+    _check_motion(lengths[:count], speeds[: lengths[:count].sum()], gaps, where, description)
     for part, some in (("trained on", lengths[:count]), ("validated with", lengths[count:])):
         for name in HORIZONS:
             needed = frames_needed(getattr(config.generators, name))
@@ -54,12 +54,11 @@ def check_trainable(
 
 def _check_motion(
     lengths: np.ndarray,
-    actions: np.ndarray,
+    speeds: np.ndarray,
     gaps: Iterable[int],
     where: Path,
     description: dict[str, Any],
 ) -> None:
-    speeds = np.linalg.norm(actions[:, :3], axis=1)
     ends = np.cumsum(lengths)
     for gap in gaps:
         fastest = _fastest(speeds, ends - lengths, ends, gap)

@@ -44,7 +44,7 @@ def train_iql(
     if config.iql.reward_epsilon == "auto":
         raise ConfigError("iql.reward_epsilon is still auto; pretrain settles it first")
     torch.manual_seed(config.seed)
-    iql = IQL(config.iql).to(device)
+    iql = IQL(config.iql, vqvae.latent, data.actions.shape[1]).to(device)
     trainer = IqlTrainer(config, vqvae, iql, data, validation, device)
     return iql.eval(), trainer.train("iql", folder, config.iql, progress=progress)
 
@@ -66,7 +66,8 @@ def train_on_imagined(
     Returns networks of their own; ``iql`` stays as it is.
     """
     settings = config.imagined
-    tuned = IQL(dataclasses.replace(config.iql, learning_rate=settings.learning_rate)).to(device)
+    further = dataclasses.replace(config.iql, learning_rate=settings.learning_rate)
+    tuned = IQL(further, vqvae.latent, data.actions.shape[1]).to(device)
     tuned.load_state_dict(iql.state_dict())
     draws = torch.Generator().manual_seed(config.seed)
     frames = len(data.codes)
@@ -148,7 +149,8 @@ class IqlTrainer:
 
 def fill_buffer(data: EncodedDataset, settings: IQLConfig) -> ReplayBuffer:
     """Return a replay buffer that holds exactly the trajectories of ``data``."""
-    buffer = ReplayBuffer(max(len(data.codes), 2), settings.relabelling)
+    codes, actions = data.codes.shape[1], data.actions.shape[1]
+    buffer = ReplayBuffer(max(len(data.codes), 2), codes, actions, settings.relabelling)
     for start, length in zip(data.starts, data.lengths, strict=True):
         buffer.add_trajectory(
             data.codes[start : start + length], data.actions[start : start + length]

@@ -26,12 +26,12 @@ from ptp_core.data.encoded import (
     latent_distances,
 )
 from ptp_core.data.files import write_atomically
+from ptp_core.data.metadata import action_names, speed_of
 from ptp_core.data.outputs import check_new_folder, reserved_folder
 from ptp_core.data.provenance import keep_inputs
 from ptp_core.errors import DatasetError
 from ptp_core.models.vqvae import VQVAE
 from ptp_core.progress import Bar
-from ptp_core.shapes import ACTION_DIM
 from ptp_core.training.checkpoint import save_checkpoint
 from ptp_core.training.curves import plot_curves
 from ptp_core.training.device import choose_device
@@ -61,24 +61,22 @@ def pretrain(
     config.yaml, inputs.json, metrics.json, curves.png and checkpoint/. Run again with the same
     folders to resume: finished stages are kept, and one goes on where its budget is longer; a
     stage begins anew where the one before it went on.
-    Raises KeyboardInterrupt after saving on Ctrl-C; DatasetError, before ``out`` is made, where
-    the data cannot be learned from; InputError where ``out`` cannot be made, is in use, or was
-    made from other data or settings, which it names.
+    Raises KeyboardInterrupt after saving on Ctrl-C; DatasetError and ConfigError, before ``out``
+    is made, where the data cannot be learned from, or their images are not of
+    ``config.vqvae.image_size``; InputError where ``out`` cannot be made, is in use, or was made
+    from other data or settings, which it names.
     """
     out = Path(out)
     check_new_folder(out)
     device = choose_device(config.device)
     dataset = Dataset(data_folder)
     arrays = _load(dataset, progress)
-    check_images(arrays.main_camera, arrays.camera())
-    if arrays.actions.shape[1] != ACTION_DIM:
-        raise DatasetError(
-            f"{data_folder}: actions have {arrays.actions.shape[1]} numbers, the method needs "
-            f"{ACTION_DIM}: collect with another environment"
-        )
+    check_images(arrays.main_camera, arrays.camera(), config.vqvae.image_size)
+    config.vqvae.latent.halved_twice("a subgoal generator")  # known before the encoder is trained
     where = Path(data_folder)
     gaps = {*_gaps(config), config.vqvae.distance_steps}
-    check_trainable(config, arrays.lengths, arrays.actions, gaps, where, dataset.description)
+    speeds = speed_of(arrays.actions, arrays.action_channels)
+    check_trainable(config, arrays.lengths, speeds, gaps, where, dataset.description)
     with reserved_folder(out):
         keep_inputs(
             out / INPUTS, _inputs(config, arrays), "name another --out, or the inputs of this one"
@@ -151,7 +149,10 @@ def _train(
     write_atomically(out / "metrics.json", lambda path: path.write_text(text))
     plot_curves(out, out / "curves.png")
     modules = {"vqvae": vqvae, "generators": generators, "iql": iql}
-    save_checkpoint(out / "checkpoint", modules, config, metrics, precision=precision)
+    actions = action_names(arrays.action_channels, arrays.actions.shape[1])
+    save_checkpoint(
+        out / "checkpoint", modules, config, metrics, precision=precision, actions=actions
+    )
     return out / "checkpoint"
 
 

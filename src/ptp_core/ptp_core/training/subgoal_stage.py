@@ -33,7 +33,7 @@ def train_generators(
 ) -> tuple[GeneratorHierarchy, dict[str, float]]:
     """Train dt60, dt30 and dt15, one after the other; return them and their last scalars."""
     torch.manual_seed(config.seed)
-    hierarchy = GeneratorHierarchy(config.generators).to(device)
+    hierarchy = GeneratorHierarchy(config.generators, vqvae.latent).to(device)
     scalars: dict[str, float] = {}
     for number, name in enumerate(HORIZONS):
         result = _train_one(

@@ -28,7 +28,7 @@ def train_vqvae(
     content: str = "",
     progress: bool = True,
 ) -> tuple[VQVAE, dict[str, float]]:
-    """Train on uint8 images (frames, 48, 48, 3); return the network and its last scalars.
+    """Train on uint8 images (frames, S, S, 3); return the network and its last scalars.
 
     ``content`` is a hash of the data that the images are of: with another one the stage starts
     again.
@@ -104,14 +104,17 @@ class _Weighting:
             self.weights = torch.from_numpy(weights / weights.mean()).to(device)
         elif config.reconstruction_weighting == "foreground":
             median = np.median(sample, axis=0).astype(np.uint8)
-            self.background = to_float(torch.from_numpy(median[None])).to(device)
+            background = to_float(torch.from_numpy(median[None]), config.image_size)
+            self.background = background.to(device)
 
     def __call__(self, batch: torch.Tensor) -> torch.Tensor | None:
         if self.config.reconstruction_weighting == "uniform":
             return None
         if self.config.reconstruction_weighting == "deviation":
             return self.weights
-        difference = (to_float(batch) - self.background).abs().amax(1, keepdim=True)
+        difference = (
+            (to_float(batch, self.config.image_size) - self.background).abs().amax(1, keepdim=True)
+        )
         weights = 1 + self.config.foreground_gain * (difference > FOREGROUND_THRESHOLD).float()
         return weights / weights.mean()
 

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable
 
 from ptp_core.errors import InputError
-from ptp_core.shapes import IMAGE_SIZE
 from ptp_nodes.cameras.health import fault_of
 from ptp_nodes.cameras.looker import Looker, nanoseconds
 from ptp_nodes.goals import Goal
@@ -40,7 +39,7 @@ def capture_goal(
             f"the picture's stamp is {age:.1f} s old: is the camera behind, are the clocks of two "
             "machines apart, or does the stack run on simulated time (mode:=lock_step)?"
         )
-    image = image_to_array(observation.image, IMAGE_SIZE)
+    image = image_to_array(observation.image)
     if (fault := fault_of(image)) is not None:
         raise InputError(f"not taken: {fault}")
     looker.wait(

@@ -32,7 +32,7 @@ class Candidate:
     """T steps of one episode. ``refused`` has a reason for each step, or None."""
 
     name: str
-    images: np.ndarray  # uint8 (N, 48, 48, 3), pictures in the order in which they were taken
+    images: np.ndarray  # uint8 (N, H, W, 3), pictures in the order in which they were taken
     actions: np.ndarray  # (T, 5)
     refused: list[str | None]
     attributes: dict[str, Any] = field(default_factory=dict)

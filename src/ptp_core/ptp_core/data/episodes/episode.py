@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from ptp_core.data.episodes import definitions
+from ptp_core.data.metadata import CARTESIAN
 from ptp_core.errors import EpisodeError
-from ptp_core.shapes import ACTION_DIM, CODE_LENGTH
 
 POLICY, TELEOP, SCRIPT = 0, 1, 2  # CartesianDelta source
+CODES = 144  # of a latent in the messages: uint16[144]
 LABELS = ("unlabelled", "success", "failure")  # numbered as in EpisodeRecord
 
 
@@ -200,9 +201,9 @@ def to_action(command: Any, info: EpisodeInfo) -> np.ndarray:
 
 def empty_codes() -> np.ndarray:
     """No latent, uint16 (0, 144)."""
-    return np.empty((0, CODE_LENGTH), np.uint16)
+    return np.empty((0, CODES), np.uint16)
 
 
 def empty_actions() -> np.ndarray:
     """No action, float32 (0, 5)."""
-    return np.empty((0, ACTION_DIM), np.float32)
+    return np.empty((0, len(CARTESIAN)), np.float32)

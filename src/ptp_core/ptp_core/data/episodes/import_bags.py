@@ -158,6 +158,12 @@ def _check_same(candidate: Candidate, first: Candidate) -> None:
             f"its actions are scaled by {scale[0]:g} m and {scale[1]:g} rad, those of "
             f"{first.name} by {other[0]:g} m and {other[1]:g} rad: import them apart"
         )
+    sizes = [one.images.shape[1:3] for one in (candidate, first)]
+    if sizes[0] != sizes[1] and len(candidate.images) and sizes[0][0]:
+        raise EpisodeError(
+            f"its images are {sizes[0][0]} x {sizes[0][1]}, those of {first.name} "
+            f"{sizes[1][0]} x {sizes[1][1]}: import them apart"
+        )
     if candidate.frame != first.frame:
         raise EpisodeError(
             f'its commands are in the frame "{candidate.frame}", those of {first.name} in '

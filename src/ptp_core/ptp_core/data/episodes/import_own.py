@@ -20,9 +20,7 @@ from ptp_core.data.episodes.candidate import Candidate
 from ptp_core.data.episodes.definitions import Definitions
 from ptp_core.data.episodes.episode import EpisodeInfo
 from ptp_core.data.episodes.store import read_json
-from ptp_core.shapes import IMAGE_SIZE
 
-SHAPE = (IMAGE_SIZE, IMAGE_SIZE, 3)
 MISSING = "an observation, state or step is missing"
 NO_PICTURE = "its picture is missing"
 
@@ -51,10 +49,14 @@ def read_own(folder: Path, definitions: Definitions, label: str) -> Candidate:
                 picture = _picture(message.image)
                 if picture is not None:
                     pictures[message.seq] = picture
-    images = np.zeros((episode.count, *SHAPE), np.uint8)
+    # One camera has one size: a picture of another one is damaged.
+    shape = next(iter(pictures.values())).shape if pictures else (0, 0, 3)
+    images = np.zeros((episode.count, *shape), np.uint8)
     refused: list[str | None] = []
     for step, seq in enumerate(episode.observation_seqs[:-1].tolist()):
         picture = pictures.get(seq)
+        if picture is not None and picture.shape != shape:
+            picture = None
         if picture is not None:
             images[step] = picture
         reason = NO_PICTURE if picture is None else None
@@ -79,10 +81,10 @@ def read_own(folder: Path, definitions: Definitions, label: str) -> Candidate:
 
 
 def _picture(image) -> np.ndarray | None:
-    fits = (image.height, image.width, image.encoding) == (*SHAPE[:2], "rgb8")
-    if not fits or len(image.data) != np.prod(SHAPE):
+    shape = (image.height, image.width, 3)
+    if image.encoding != "rgb8" or not len(image.data) or len(image.data) != np.prod(shape):
         return None
-    return image.data.reshape(SHAPE)
+    return image.data.reshape(shape)
 
 
 def _figures(folder: Path, label: str) -> dict:

@@ -17,7 +17,7 @@ from ptp_core.data.episodes.candidate import Candidate
 from ptp_core.data.episodes.mapping import BagMapping
 from ptp_core.data.episodes.plain_topics import Picture, Pictures, read_tracks
 from ptp_core.data.episodes.stamps import PAUSE, Track, check_stamps, take_starts
-from ptp_core.shapes import ACTION_DIM
+from ptp_core.data.metadata import CARTESIAN
 
 
 @dataclass
@@ -31,7 +31,7 @@ class _Steps:
 
 
 def read_plain(path: Path, mapping: BagMapping, picture: Picture) -> Candidate:
-    """Candidate of one bag; ``picture`` makes uint8 (48, 48, 3) of an image message.
+    """Candidate of one bag; ``picture`` makes uint8 (S, S, 3) of an image message.
 
     Each decision gets the newest picture that was there by then, never a later one, and what was
     said last; where nothing was said yet, the mapping's ``before``, or the step is refused. Raises
@@ -51,7 +51,7 @@ def read_plain(path: Path, mapping: BagMapping, picture: Picture) -> Candidate:
     begin, gaps = take_starts(image_times, twist_times, pause)
     steps = _decide(twist_times, twists, begin, mapping)
     scale = np.array([mapping.translation] * 3 + [mapping.rotation])
-    actions = np.empty((len(steps.times), ACTION_DIM))
+    actions = np.empty((len(steps.times), len(CARTESIAN)))
     actions[:, :4] = steps.moved / scale
     chosen = newest_before(image_times, steps.times)
     ages = steps.times - image_times[np.maximum(chosen, 0)]

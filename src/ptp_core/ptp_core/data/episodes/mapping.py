@@ -22,16 +22,18 @@ TAKEN = {"image"}  # names below obs/ that are in use
 
 @dataclass(frozen=True)
 class ImageMapping:
-    """sensor_msgs/Image or CompressedImage; cut to a square and reduced to 48 x 48."""
+    """sensor_msgs/Image or CompressedImage; cut to a square and reduced."""
 
     topic: str = "/image_raw"
     crop: int = 0  # pixels a side of the square; 0: the largest
+    size: int = 48  # pixels a side that are stored: vqvae.image_size of the training
     offset: tuple[int, ...] = (0, 0)  # of the square from the centre, pixels: right, down
     max_age: float = 0.1  # s; a decision with an older picture is refused
 
     def __post_init__(self) -> None:
         require(self, "max_age", 1e-3)
         require(self, "crop", 0)
+        require(self, "size", 1)
         if len(self.offset) != 2:
             raise ConfigError("image.offset needs two numbers, right and down")
 

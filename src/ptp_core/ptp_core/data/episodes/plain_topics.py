@@ -15,7 +15,6 @@ from ptp_core.data.episodes.episode import nanoseconds
 from ptp_core.data.episodes.mapping import BagMapping, look_up
 from ptp_core.data.episodes.stamps import Track
 from ptp_core.errors import ConfigError, EpisodeError, InputError
-from ptp_core.shapes import IMAGE_SIZE
 
 EXPECTED = {  # types
     "image": ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"),
@@ -34,10 +33,10 @@ class Pictures:
         self.reason = ""  # of the first bad one
 
     def __call__(self, message: Any) -> np.ndarray | None:
-        """Picture uint8 (48, 48, 3); None for a message that cannot be read."""
+        """Picture uint8 (S, S, 3); None for a message that cannot be read."""
         try:
             pixels = self._picture(message)
-            if pixels.dtype != np.uint8 or pixels.shape != (IMAGE_SIZE, IMAGE_SIZE, 3):
+            if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
                 raise InputError(f"a picture became {pixels.dtype} {pixels.shape}")
         except Exception as error:  # decoders raise many things for odd bytes
             return self.miss(error)

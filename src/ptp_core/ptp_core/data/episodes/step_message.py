@@ -8,13 +8,12 @@ from typing import Any
 import numpy as np
 
 from ptp_core.data.episodes.definitions import STEP_RECORD, Definitions
-from ptp_core.data.episodes.episode import Step
-from ptp_core.shapes import CODE_LENGTH
+from ptp_core.data.episodes.episode import CODES, Step
 
 
 def step_fields(episode_id: str, step: Step) -> dict[str, Any]:
     """Every field of StepRecord.msg but header, observation_stamp and command."""
-    target = np.zeros(CODE_LENGTH, np.uint16) if step.target is None else step.target
+    target = np.zeros(CODES, np.uint16) if step.target is None else step.target
     dx, dy, dz, dyaw = (float(value) for value in step.executed)
     return {
         "episode_id": episode_id,

@@ -11,8 +11,7 @@ import numpy as np
 from ptp_core.data.episodes import definitions as kinds
 from ptp_core.data.episodes.bag_writer import Topic
 from ptp_core.data.episodes.definitions import Definitions
-from ptp_core.data.episodes.episode import POLICY, TELEOP
-from ptp_core.shapes import CODE_LENGTH, IMAGE_SIZE
+from ptp_core.data.episodes.episode import CODES, POLICY, TELEOP
 
 OBSERVATION = Topic("/observation", kinds.OBSERVATION, latched=True)
 LATENT = Topic("/latent", kinds.LATENT, latched=True)
@@ -22,6 +21,7 @@ PLAN = Topic("/plan", kinds.PLAN, latched=True)
 GOAL = Topic("/goal_image", kinds.IMAGE, latched=True)
 IMAGE = Topic("/image_raw", kinds.IMAGE, reliable=False)
 STEP_RECORD = Topic("/recorder/step", kinds.STEP_RECORD, depth=500)
+SIZE = 48  # pixels a side of an observation
 TOPICS = (GOAL, PLAN, OBSERVATION, LATENT, STATE, STEP, IMAGE)
 PERIOD = 10**8  # ns between observations
 
@@ -37,11 +37,11 @@ class Senders:
     def codes(self, key: int) -> np.ndarray:
         """Codes uint16 (144,)."""
         rng = np.random.default_rng(key)
-        return rng.integers(self.codebook, size=CODE_LENGTH, dtype=np.uint16)
+        return rng.integers(self.codebook, size=CODES, dtype=np.uint16)
 
     def picture(self, key: int) -> np.ndarray:
         """Picture uint8 (48, 48, 3)."""
-        shape = (IMAGE_SIZE, IMAGE_SIZE, 3)
+        shape = (SIZE, SIZE, 3)
         return np.random.default_rng(key).integers(0, 256, shape, dtype=np.uint8)
 
     def observation(self, seq: int) -> bytes:

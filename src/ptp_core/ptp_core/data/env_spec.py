@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an environment has: tasks, protocols, goals, cameras, actions.
+
+An environment declares it in attributes of its class or instance; see ``spec_of``. Nothing here
+knows the names of any one environment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, get_args
+
+import gymnasium
+
+from ptp_core.agents.agent import AgentSpec, CameraSpec, GoalKind
+from ptp_core.data.collect import make_environment
+from ptp_core.data.metadata import Channel, action_names
+from ptp_core.data.trajectory import CAMERA
+from ptp_core.errors import InputError, SpecError
+
+UNNAMED = ""
+"""The task of an environment that has one without a name."""
+
+
+@dataclass(frozen=True)
+class EnvSpec:
+    """What an environment has. () stands for "it does not say", but for protocols: it has none."""
+
+    name: str  # as people gave it: module:factory
+    tasks: tuple[str, ...]  # the default one first
+    protocols: tuple[str, ...]  # ways in which scenes are drawn, the default one first
+    goals: tuple[GoalKind, ...]  # kinds of goals that its tasks come with
+    cameras: tuple[CameraSpec, ...]
+    actions: tuple[str, ...]  # names of an action's numbers, each in [-1, 1]
+    proprioception: tuple[str, ...]  # names of the numbers
+    names_actions: bool = True  # whether it gave the names itself
+
+    def choose_tasks(self, asked: Sequence[str] | None) -> tuple[str, ...]:
+        """``asked``; where nothing is, all that it has."""
+        return tuple(dict.fromkeys(asked)) if asked else self.tasks
+
+    def choose_task(self, asked: str | None) -> str:
+        """``asked``; None: its first."""
+        return self.tasks[0] if asked is None else asked
+
+    def choose_protocol(self, asked: str | None) -> str:
+        """``asked``; where nothing is, its first, "" where it has none. InputError for others."""
+        if not asked:
+            return self.protocols[0] if self.protocols else ""
+        if asked not in self.protocols:
+            has = ", ".join(self.protocols) or "none: name none"
+            raise InputError(f'unknown protocol "{asked}"; {self.name} has {has}')
+        return asked
+
+    def check_agent(self, agent: AgentSpec) -> None:
+        """Raise SpecError, or GoalError, where an agent cannot act here."""
+        cure = f"use an agent that was trained on {self.name}"
+        names = self.names_actions and self.actions != agent.actions
+        if names or len(self.actions) != len(agent.actions):
+            raise SpecError(
+                f"{self.name} takes {len(self.actions)} numbers as action "
+                f"({', '.join(self.actions)}); {agent.agent} gives {len(agent.actions)} "
+                f"({', '.join(agent.actions)}): {cure}"
+            )
+        cameras = {camera.name: camera for camera in self.cameras}
+        for camera in agent.cameras:
+            found = cameras.get(camera.name)
+            if found is not None and found != camera:
+                raise SpecError(
+                    f'the images of camera "{camera.name}" of {self.name} are {found.height} x '
+                    f"{found.width}; {agent.agent} needs {camera.height} x {camera.width}: {cure}"
+                )
+        known = self.proprioception and agent.proprioception
+        if known and self.proprioception != agent.proprioception:
+            raise SpecError(
+                f"the proprioception of {self.name} is {', '.join(self.proprioception)}; "
+                f"{agent.agent} needs {', '.join(agent.proprioception)}: {cure}"
+            )
+        if self.goals and not set(self.goals) & set(agent.goals):
+            raise SpecError(
+                f"{self.name} gives goals of kind {', '.join(self.goals)}; {agent.agent} takes "
+                f"{', '.join(agent.goals)}: use another agent"
+            )
+
+
+def reset_options(task: str, protocol: str) -> dict[str, str]:
+    """What ``env.reset`` gets for a task under a protocol: nothing of what has no name."""
+    named = {"task": task, "protocol": protocol}
+    return {key: value for key, value in named.items() if value}
+
+
+def spec_of(env: gymnasium.Env, name: str) -> EnvSpec:
+    """What an environment declares, and what its spaces tell of the rest.
+
+    Attributes of ``env.unwrapped``, all optional:
+
+        tasks                 names, the default first      one task without a name
+        protocols             names, the default first      none
+        goals                 "image", "language"           whatever ``info`` has
+        cameras               {name: (height, width)}       the images of the observation space
+        action_names          one for each number           those of ``dataset_attributes``
+        proprioception_names  one for each number           those of ``dataset_attributes``
+
+    Raises InputError, which names ``name``, for a declaration that cannot be meant.
+    """
+    inner = env.unwrapped
+    goals = _names(inner, "goals", name)
+    if unknown := [goal for goal in goals if goal not in get_args(GoalKind)]:
+        kinds = ", ".join(get_args(GoalKind))
+        raise InputError(f'{name}: goals has "{unknown[0]}"; there are {kinds}')
+    shape = getattr(env.action_space, "shape", None)
+    if shape is None or len(shape) != 1:
+        raise InputError(f"{name}: actions must be a vector of numbers, not {env.action_space}")
+    actions = _names(inner, "action_names", name) or _channels(inner, "action_channels")
+    if actions and len(actions) != shape[0]:
+        raise InputError(f"{name} names {len(actions)} numbers of an action; it takes {shape[0]}")
+    return EnvSpec(
+        name=name,
+        tasks=_names(inner, "tasks", name) or (UNNAMED,),
+        protocols=_names(inner, "protocols", name),
+        goals=goals,
+        cameras=_cameras(env, name),
+        actions=actions or action_names((), shape[0]),
+        proprioception=_names(inner, "proprioception_names", name)
+        or _channels(inner, "proprioception_channels"),
+        names_actions=bool(actions),
+    )
+
+
+def declared_spec(name: str, arguments: Mapping[str, Any]) -> EnvSpec:
+    """The spec of the environment that ``module:factory`` makes. Raises InputError."""
+    env = make_environment(name, dict(arguments))
+    try:
+        return spec_of(env, name)
+    finally:
+        env.close()
+
+
+def check_tasks(env: gymnasium.Env, tasks: Sequence[str], spec: EnvSpec) -> None:
+    """Raise InputError for a task that the environment has not.
+
+    One that it does not declare is tried, as a subclass may have more.
+    """
+    for task in tasks:
+        if task in spec.tasks:
+            continue
+        try:
+            env.reset(seed=0, options={"task": task})
+        except (ValueError, InputError):
+            has = ", ".join(spec.tasks) or "one without a name: name none"
+            raise InputError(f'unknown task "{task}"; {spec.name} has {has}') from None
+
+
+def _names(env: gymnasium.Env, attribute: str, name: str) -> tuple[str, ...]:
+    value = getattr(env, attribute, ())
+    fits = isinstance(value, (tuple, list)) and all(isinstance(entry, str) for entry in value)
+    if not fits or len(set(value)) < len(value):
+        raise InputError(f"{name}: {attribute} is {value!r}; it must be different names in a list")
+    return tuple(value)
+
+
+def _channels(env: gymnasium.Env, kind: str) -> tuple[str, ...]:
+    attributes = getattr(env, "dataset_attributes", dict)()
+    return tuple(Channel(**channel).name for channel in attributes.get(kind, ()))
+
+
+def _cameras(env: gymnasium.Env, name: str) -> tuple[CameraSpec, ...]:
+    declared = getattr(env.unwrapped, "cameras", None)
+    if declared is None:
+        space = env.observation_space
+        parts = space.spaces if isinstance(space, gymnasium.spaces.Dict) else {CAMERA: space}
+        shapes = {key: getattr(part, "shape", None) for key, part in parts.items()}
+        declared = {key: s[:2] for key, s in shapes.items() if s and len(s) == 3 and s[2] == 3}
+    try:
+        return tuple(CameraSpec(key, int(h), int(w)) for key, (h, w) in declared.items())
+    except (AttributeError, TypeError, ValueError) as error:
+        text = f"{name}: cameras is {declared!r}; it must be {{name: (height, width)}}"
+        raise InputError(text) from error
