@@ -168,7 +168,7 @@ def _channels(env: gymnasium.Env, kind: str) -> tuple[str, ...]:
 def _cameras(env: gymnasium.Env, name: str) -> tuple[CameraSpec, ...]:
     declared = getattr(env.unwrapped, "cameras", None)
     if declared is None:
-        space = env.observation_space
+        space = getattr(env, "observation_space", None)
         parts = space.spaces if isinstance(space, gymnasium.spaces.Dict) else {CAMERA: space}
         shapes = {key: getattr(part, "shape", None) for key, part in parts.items()}
         declared = {key: s[:2] for key, s in shapes.items() if s and len(s) == 3 and s[2] == 3}
