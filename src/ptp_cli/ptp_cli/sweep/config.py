@@ -98,21 +98,22 @@ def load_sweep(path: Path, env: str = "") -> SweepConfig:
     options = {str(key).replace("-", "_"): value for key, value in config.options.items()}
     if "env" in options:
         check_factory(options["env"], [env], str(path))
-    return _as_declared(dataclasses.replace(config, options=options))
+    return dataclasses.replace(config, options=options)
 
 
-def _as_declared(config: SweepConfig) -> SweepConfig:
-    """With the environment's tasks and protocol where none are named. Raises InputError."""
+def as_declared(config: SweepConfig) -> SweepConfig:
+    """With the environment's tasks and protocol where none are named.
+
+    Raises InputError for tasks and a protocol that it has not.
+    """
     arguments = config.options.get("env_arg", {})
     if not isinstance(arguments, dict):  # NAME=VALUE, as `ptp practice` has them
         entries = arguments if isinstance(arguments, list) else [arguments]
         arguments = env_arguments([str(entry) for entry in entries])
-    spec = declared_spec(config.options.get("env", ENV), arguments)
-    return dataclasses.replace(
-        config,
-        tasks=spec.choose_tasks(config.tasks),
-        protocol=spec.choose_protocol(config.protocol),
-    )
+    name = config.options.get("env", ENV)
+    spec = declared_spec(name, arguments, config.tasks, config.protocol)
+    tasks, protocol = spec.choose_tasks(config.tasks), spec.choose_protocol(config.protocol)
+    return dataclasses.replace(config, tasks=tasks, protocol=protocol)
 
 
 def runs_of(config: SweepConfig, out: Path) -> list[Run]:

@@ -128,13 +128,22 @@ def spec_of(env: gymnasium.Env, name: str) -> EnvSpec:
     )
 
 
-def declared_spec(name: str, arguments: Mapping[str, Any]) -> EnvSpec:
-    """The spec of the environment that ``module:factory`` makes. Raises InputError."""
+def declared_spec(
+    name: str, arguments: Mapping[str, Any], tasks: Sequence[str] = (), protocol: str = ""
+) -> EnvSpec:
+    """The spec of the environment that ``module:factory`` makes.
+
+    Raises InputError where it cannot be made, and for ``tasks`` and a ``protocol`` that it has
+    not.
+    """
     env = make_environment(name, dict(arguments))
     try:
-        return spec_of(env, name)
+        spec = spec_of(env, name)
+        check_tasks(env, tasks, spec)
     finally:
         env.close()
+    spec.choose_protocol(protocol)
+    return spec
 
 
 def check_tasks(env: gymnasium.Env, tasks: Sequence[str], spec: EnvSpec) -> None:

@@ -20,7 +20,7 @@ from typing import Any
 from ptp_core.agents.subgoal_agent import SubgoalAgent
 from ptp_core.config import FollowerConfig, to_dict
 from ptp_core.data.collect import make_environment
-from ptp_core.data.env_spec import check_tasks, reset_options, spec_of
+from ptp_core.data.env_spec import declared_spec, reset_options
 from ptp_core.data.files import write_atomically
 from ptp_core.data.outputs import check_file
 from ptp_core.errors import InputError
@@ -208,14 +208,9 @@ def evaluate(
 
 def _as_declared(config: EvaluationConfig) -> EvaluationConfig:
     """With the environment's tasks and protocol where none are named. Raises InputError."""
-    env = make_environment(config.env, config.env_kwargs)
-    try:
-        spec = spec_of(env, config.env)
-        tasks = spec.choose_tasks(config.tasks)
-        check_tasks(env, tasks, spec)
-    finally:
-        env.close()
-    return dataclasses.replace(config, tasks=tasks, protocol=spec.choose_protocol(config.protocol))
+    spec = declared_spec(config.env, config.env_kwargs, config.tasks, config.protocol)
+    tasks, protocol = spec.choose_tasks(config.tasks), spec.choose_protocol(config.protocol)
+    return dataclasses.replace(config, tasks=tasks, protocol=protocol)
 
 
 class _Runner:

@@ -21,9 +21,8 @@ import numpy as np
 import torch
 
 from ptp_core.config import to_dict
-from ptp_core.data.collect import make_environment
 from ptp_core.data.encoded import EncodedDataset
-from ptp_core.data.env_spec import check_tasks, spec_of
+from ptp_core.data.env_spec import declared_spec
 from ptp_core.data.files import write_atomically
 from ptp_core.errors import InputError, PlanCancelled
 from ptp_core.planners.hierarchy import HierarchicalPlanner
@@ -281,14 +280,10 @@ class InProcessPractice:
 
 def _as_declared(config: PracticeConfig) -> PracticeConfig:
     """With the environment's first task and protocol where none is named. Raises InputError."""
-    env = make_environment(config.env, config.env_kwargs)
-    try:
-        spec = spec_of(env, config.env)
-        task = spec.choose_task(config.task)
-        check_tasks(env, [task], spec)
-    finally:
-        env.close()
-    return dataclasses.replace(config, task=task, protocol=spec.choose_protocol(config.protocol))
+    tasks = () if config.task is None else (config.task,)
+    spec = declared_spec(config.env, config.env_kwargs, tasks, config.protocol)
+    task, protocol = spec.choose_task(config.task), spec.choose_protocol(config.protocol)
+    return dataclasses.replace(config, task=task, protocol=protocol)
 
 
 def _successes(played: list[Played]) -> dict[str, int]:
