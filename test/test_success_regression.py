@@ -42,7 +42,7 @@ def runs(subgoals):
         max_steps=400,
         subgoals=subgoals,
     )
-    return evaluate(config, workers=2, progress=False)["tasks"]["B"]["runs"]
+    return evaluate(config, num_envs=2, progress=False)["tasks"]["B"]["runs"]
 
 
 def test_a_random_plan_is_one_draw_from_the_prior():

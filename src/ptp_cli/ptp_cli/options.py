@@ -33,9 +33,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--protocol",
-        choices=("paper", "varied"),
-        default="paper",
-        help="fixed scenes, or poses that vary (default: %(default)s)",
+        default="",
+        metavar="P",
+        help="how the environment draws scenes; the table has paper, fixed scenes, and varied, "
+        "poses that vary (default: the environment's first)",
     )
     add("--seed", type=int, default=0, metavar="S", help="default: 0")
     add("--max-steps", type=int, default=400, metavar="N", help="control steps (default: 400)")
@@ -99,7 +100,7 @@ def run_settings(args: argparse.Namespace) -> dict[str, Any]:
         "planner": None if name is None else _planner(name),
         "baselines": baselines,
         "env": args.env,
-        "env_kwargs": _arguments(args.env_arg),
+        "env_kwargs": env_arguments(args.env_arg),
     }
 
 
@@ -153,7 +154,8 @@ def _planner(name: str) -> dict[str, Any]:
     return planner_settings(name if name in PRESETS else str(config_file(name)))
 
 
-def _arguments(pairs: list[str]) -> dict[str, Any]:
+def env_arguments(pairs: list[str]) -> dict[str, Any]:
+    """Arguments of an environment's factory, of NAME=VALUE. Raises InputError."""
     import yaml
 
     from ptp_core.errors import InputError

@@ -45,7 +45,7 @@ def test_quick_figures_of_the_simulator_are_flat_and_finite(out, capsys):
     figures = read(out)
     assert {type(value) for value in figures.values()} <= {str, int, float, bool}
     assert all(math.isfinite(value) for value in figures.values() if not isinstance(value, str))
-    positive = ("sim_steps_per_s", "sim_steps_per_s_2_worlds", "sim_reset_ms", "ik_median_ms")
+    positive = ("sim_steps_per_s", "sim_steps_per_s_2_envs", "sim_reset_ms", "ik_median_ms")
     positive += ("sim_reset_varied_ms", "sim_step_physics_ms", "sim_render_ms", "ik_p99_ms")
     assert all(figures[name] > 0 for name in positive)
     assert figures["sim_steps_per_s_target"] == ">= 250"

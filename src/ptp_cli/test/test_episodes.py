@@ -33,7 +33,7 @@ def ptp(*arguments):
 STEPS = 20
 TRAINING = """
 threads: 1
-data: {env: "ptp_core.toy_env:make_env", trajectories: 10, steps: 20, workers: 1}
+data: {env: "ptp_core.toy_env:make_env", trajectories: 10, steps: 20, num_envs: 1}
 vqvae:
   {codebook_size: 32, hidden_channels: 8, stem_channels: 4, residual_channels: 4,
    residual_blocks: 1, batch_size: 8, steps: 3}

@@ -47,7 +47,7 @@ def test_an_old_option_names_the_new_one(words, line, capsys):
 def test_a_run_says_which_signal_it_had(tmp_path, capsys):
     tiny_checkpoint(tmp_path / "tiny", config=tiny_config(batch_size=8))
     toy = ("--env", "ptp_core.toy_env:make_env", "--env-arg", "max_steps=4", "--max-steps", "4")
-    short = ("--epochs", "1", "--episodes", "1", "--evaluation-episodes", "1", "--worlds", "0")
+    short = ("--epochs", "1", "--episodes", "1", "--evaluation-episodes", "1", "--num-envs", "0")
     words = (*toy, *short, "--checkpoint", str(tmp_path / "tiny"), "--method", "model_free")
     run = tmp_path / "run"
     assert main(["practice", *words, "--out", str(run), "--preset", "ours"]) == 0

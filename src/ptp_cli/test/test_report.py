@@ -233,7 +233,7 @@ def evaluated(made, folder):
         episodes=2,
         max_steps=STEPS,
     )
-    evaluate(config, workers=0, output=path, progress=False)
+    evaluate(config, num_envs=0, output=path, progress=False)
     return path
 
 
@@ -302,7 +302,7 @@ def test_offline_figures_come_from_evaluations(made, tmp_path, capsys):
             seed=9,
             max_steps=STEPS,
         )
-        evaluate(config, workers=0, output=path, progress=False)
+        evaluate(config, num_envs=0, output=path, progress=False)
     run = made / "sweep" / "ptp" / "A" / "seed_0"
     found = gather([str(run), str(json_file), f"{other}@-50"])
     points = evaluation_curves(found)["A", "ptp"]

@@ -23,7 +23,7 @@ from ptp_core.training.checkpoint import load_checkpoint
 
 TRAINING = """
 threads: 1
-data: {env: "ptp_core.toy_env:make_env", trajectories: 10, steps: 20, workers: 1}
+data: {env: "ptp_core.toy_env:make_env", trajectories: 10, steps: 20, num_envs: 1}
 vqvae:
   {codebook_size: 32, hidden_channels: 8, stem_channels: 4, residual_channels: 4,
    residual_blocks: 1, batch_size: 8, steps: 3}
@@ -86,7 +86,7 @@ def test_collect_shows_several_primitives_in_one_scene_where_asked_to(tmp_path, 
 def test_from_nothing_to_figures(trained, toy, tmp_path, capsys):
     output = tmp_path / "new" / "figures.json"
     planner = trained / "tiny.yaml"
-    arguments = ("--tasks", "A", "B", "--seed", 7, "--protocol", "varied", "--workers", 1)
+    arguments = ("--tasks", "A", "B", "--seed", 7, "--protocol", "varied", "--num-envs", 1)
     assert ptp("evaluate", *toy, *arguments, "--planner", planner, "--json", output) == 0
     result = json.loads(output.read_text())
     assert list(result["tasks"]) == ["A", "B"]
@@ -103,7 +103,7 @@ def test_options_reach_the_episodes(toy, tmp_path):
     output = tmp_path / "figures.json"
     options = ("--method", "model_free", "--actions", "mean", "--env-arg", "max_steps=5")
     options += ("--subgoal-steps", 3)
-    assert ptp("evaluate", *toy, "--tasks", "A", "--workers", 1, *options, "--json", output) == 0
+    assert ptp("evaluate", *toy, "--tasks", "A", "--num-envs", 1, *options, "--json", output) == 0
     result = json.loads(output.read_text())
     assert result["method"] == "model_free"
     assert not result["follower"]["sample_actions"]
@@ -113,7 +113,7 @@ def test_options_reach_the_episodes(toy, tmp_path):
 
 def test_commands_can_be_carried_out_by_the_arm_driver(trained, tmp_path):
     checkpoint = ("--checkpoint", trained / "run" / "checkpoint", "--env-arg", "grasp=physical")
-    words = (*checkpoint, "--tasks", "A", "--episodes", 1, "--workers", 1, "--max-steps", 6)
+    words = (*checkpoint, "--tasks", "A", "--episodes", 1, "--num-envs", 1, "--max-steps", 6)
     found = {}
     for through in ("table", "arm_driver"):
         output = tmp_path / f"{through}.json"
@@ -159,11 +159,11 @@ def test_baselines_from_the_same_data_for_the_same_policy(trained, toy, tmp_path
     assert again["files"] == manifest["files"] and len(again["files"]) == 3
     output = tmp_path / "leap.json"
     words = ("--method", "leap", "--baselines", out / "baselines", "--tasks", "A")
-    assert ptp("evaluate", *toy, *words, "--workers", 1, "--json", output) == 0
+    assert ptp("evaluate", *toy, *words, "--num-envs", 1, "--json", output) == 0
     result = json.loads(output.read_text())
     assert (result["method"], result["tasks"]["A"]["episodes"]) == ("leap", 1)
     words = ("--method", "gcbc", "--baselines", out / "baselines", "--tasks", "A")
-    assert ptp("evaluate", *toy, *words, "--workers", 1, "--json", output) == 0
+    assert ptp("evaluate", *toy, *words, "--num-envs", 1, "--json", output) == 0
     result = json.loads(output.read_text())
     assert set(result["baselines_sha256"]) == {"gcbc.safetensors"}
     assert ptp("practice", *toy, *words[:4], "--out", tmp_path / "cloned") == 2
@@ -193,9 +193,9 @@ def test_the_help_lists_every_method(command, capsys):
         (("--method", "gcbc", "--subgoals", "random"), "random subgoals are for methods that pl"),
         (("--planner", config_file("paper")), 'plans with "levels" 1, but the planner settings'),
         (("--env-arg", "grasp"), "NAME=VALUE"),
-        (("--workers", 0), "--workers is 0"),
+        (("--num-envs", 0), "--num-envs is 0"),
         (("--planner", "quickest"), "neither a preset"),
-        (("--plan-buffer", "plans", "--workers", 2), "one worker"),
+        (("--plan-buffer", "plans", "--num-envs", 2), "one environment"),
         (("--env", "nowhere:env"), "nowhere:env"),
         (("--checkpoint", "nowhere"), "no checkpoint"),
         (("--through", "arm_driver"), "--through arm_driver is for the simulated table"),
@@ -251,7 +251,7 @@ def test_the_released_baselines_are_for_the_released_checkpoint():
 
 def test_ctrl_c_leaves_finished_episodes_to_go_on_from(toy, tmp_path):
     output = tmp_path / "figures.json"
-    arguments = [*toy, "--tasks", "A", "--episodes", 10_000, "--workers", 1, "--json", output]
+    arguments = [*toy, "--tasks", "A", "--episodes", 10_000, "--num-envs", 1, "--json", output]
     process = subprocess.Popen(
         [sys.executable, "-m", "ptp_cli", "evaluate", *map(str, arguments)],
         stderr=subprocess.PIPE,

@@ -46,7 +46,7 @@ def measure_here(path, out, *, redo=False):
     """What `ptp results` runs, in this process; (what failed, the lines that it said)."""
     said = []
     wanted = wanted_evaluations(load_config(path, cls=ResultsConfig), out)
-    failed = measure(wanted, workers=0, redo=redo, progress=False, say=said.append)
+    failed = measure(wanted, num_envs=0, redo=redo, progress=False, say=said.append)
     return failed, said
 
 
@@ -128,7 +128,7 @@ def test_the_command_beside_a_row_measures_it(write, out):
     before = measured(out)["varied/free"]["tasks"]["A"]["runs"]
     (out / "evaluations" / "varied" / "free.json").unlink()
     args = make_parser().parse_args(command.split())
-    evaluate(evaluation_config(args), workers=0, output=args.json, progress=False)
+    evaluate(evaluation_config(args), num_envs=0, output=args.json, progress=False)
     assert measured(out)["varied/free"]["tasks"]["A"]["runs"] == before
     assert ptp("results", write(), "--out", out, "--page-only", "--no-pictures") == 0
     assert "Not on this page yet" not in read(out)

@@ -249,7 +249,7 @@ def test_shipped_files_are_accepted(tmp_path):
     assert (paper.tasks, len(paper.seeds)) == (("A", "B", "C"), 3)
     runs = runs_of(load_sweep(folder / "quick.yaml"), tmp_path)
     assert runs[0].words[:3] == ("practice", "--task", "A")
-    assert {"--worlds", "0", "--method"} < set(runs[0].words)
+    assert {"--num-envs", "0", "--method"} < set(runs[0].words)
     with pytest.raises(ConfigError, match="cannot be read"):
         load_sweep(folder / "none.yaml")
 

@@ -52,7 +52,7 @@ def made_in(folder, steps):
 def data(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data")
     env = "ptp_core.toy_env:make_env"
-    collect(DataConfig(env=env, trajectories=6, steps=20, workers=1), folder, progress=False)
+    collect(DataConfig(env=env, trajectories=6, steps=20, num_envs=1), folder, progress=False)
     return folder
 
 

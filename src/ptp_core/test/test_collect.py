@@ -13,7 +13,7 @@ from ptp_core.data.dataset import Dataset
 from ptp_core.data.expert_rollout import read_observation
 from ptp_core.errors import ConfigError, DatasetError, InputError
 
-TOY = DataConfig(env="ptp_core.toy_env:make_env", trajectories=6, steps=12, workers=1)
+TOY = DataConfig(env="ptp_core.toy_env:make_env", trajectories=6, steps=12, num_envs=1)
 
 
 def run(config, out, **options):
@@ -30,7 +30,7 @@ def test_the_recorded_action_is_the_noisy_clipped_one_that_was_executed(tmp_path
 
 def test_trajectories_depend_on_the_seed_alone_not_on_workers_or_interruptions(tmp_path):
     run(TOY, tmp_path / "one")
-    run(dataclasses.replace(TOY, workers=2), tmp_path / "two")
+    run(dataclasses.replace(TOY, num_envs=2), tmp_path / "two")
     first = run(TOY, tmp_path / "three", limit=4)
     second = run(TOY, tmp_path / "three")
     assert (first["new"], second["new"], second["total"]) == (4, 2, 6)
@@ -112,7 +112,7 @@ def test_chains_show_their_primitives_one_after_the_other(tmp_path):
 
 def test_chains_depend_on_the_seed_alone(tmp_path):
     run(CHAINS, tmp_path / "one")
-    run(dataclasses.replace(CHAINS, workers=2), tmp_path / "two")
+    run(dataclasses.replace(CHAINS, num_envs=2), tmp_path / "two")
     run(CHAINS, tmp_path / "three", limit=5)
     run(CHAINS, tmp_path / "three")
     prints = {Dataset(tmp_path / name).fingerprint() for name in ("one", "two", "three")}

@@ -15,7 +15,7 @@ from ptp_core.data.metadata import Channel, Metadata, Segment, Target
 from ptp_core.data.trajectory import CAMERA, Trajectory
 from ptp_core.errors import DatasetError
 
-TOY = DataConfig(env="ptp_core.toy_env:make_env", trajectories=6, steps=12, workers=1)
+TOY = DataConfig(env="ptp_core.toy_env:make_env", trajectories=6, steps=12, num_envs=1)
 
 
 def run(config, out, **options):

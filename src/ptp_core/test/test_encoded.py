@@ -134,7 +134,7 @@ def test_the_content_hash_is_of_every_column():
 @pytest.fixture(scope="module")
 def arrays(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data")
-    toy = DataConfig(env="ptp_core.toy_env:make_env", trajectories=2, steps=5, workers=1)
+    toy = DataConfig(env="ptp_core.toy_env:make_env", trajectories=2, steps=5, num_envs=1)
     collect(toy, folder, progress=False)
     return Dataset(folder).load()
 

@@ -20,7 +20,7 @@ from ptp_core.errors import InputError
 from ptp_core.toy_env import ToyEnv
 
 NAME = f"{__name__}:Wrapped"
-CONFIG = DataConfig(env=NAME, trajectories=2, steps=5, workers=1)
+CONFIG = DataConfig(env=NAME, trajectories=2, steps=5, num_envs=1)
 
 
 class Wrapped(gymnasium.Wrapper):
@@ -117,7 +117,7 @@ def test_the_goal_is_looked_at_before_the_first_step(tmp_path):
         method="model_free",
     )
     with pytest.raises(InputError, match="the goal image is float64, uint8 is needed"):
-        evaluate(config, workers=0, progress=False)
+        evaluate(config, num_envs=0, progress=False)
 
 
 def test_a_wrong_task_is_named_before_the_networks_are_loaded(tmp_path):
@@ -126,7 +126,7 @@ def test_a_wrong_task_is_named_before_the_networks_are_loaded(tmp_path):
     config = EvaluationConfig(checkpoint=tmp_path / "none", env="ptp_core.toy_env:make_env")
     config = dataclasses.replace(config, tasks=("A", "D"))
     with pytest.raises(InputError, match=r'unknown task "D"; ptp_core.toy_env:make_env has A, B'):
-        evaluate(config, workers=0, progress=False)
+        evaluate(config, num_envs=0, progress=False)
 
 
 def test_a_subclass_may_have_more_tasks_than_it_says():

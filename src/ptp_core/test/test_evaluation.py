@@ -69,7 +69,7 @@ def settings(folder, **changes):
 
 
 def run(config, **options):
-    return evaluate(config, workers=0, progress=False, **options)
+    return evaluate(config, num_envs=0, progress=False, **options)
 
 
 class StagedEnv(ToyEnv):
@@ -164,7 +164,7 @@ def test_the_papers_ablations_plan_on_one_level(folder):
 
 def test_one_worker_and_two_workers_agree(folder):
     config = settings(folder)
-    results = [outcome(evaluate(config, workers=workers, progress=False)) for workers in (1, 2)]
+    results = [outcome(evaluate(config, num_envs=num_envs, progress=False)) for num_envs in (1, 2)]
     assert results[0] == results[1]
 
 
@@ -227,8 +227,8 @@ def test_a_plan_buffer_grows_over_the_episodes_and_is_kept(folder, tmp_path):
     run(config)
     buffers = evaluation._Runner(config).buffers
     assert [len(buffer) for buffer in buffers] == [4, 8, 16]
-    with pytest.raises(InputError, match="one worker"):
-        evaluate(config, workers=2, progress=False)
+    with pytest.raises(InputError, match="one environment"):
+        evaluate(config, num_envs=2, progress=False)
 
 
 def test_an_environment_that_refuses_its_options_is_named_as_the_cause(folder, monkeypatch):

@@ -74,10 +74,10 @@ def test_what_practice_leaves_acts_as_its_last_evaluation_did(folder, tmp_path, 
         **RUN, checkpoint=folder, tasks=("A",), episodes=1, seed=1_000_000, method=method
     )
     left = tmp_path / "finetuned"
-    offline = evaluate(found, workers=0, progress=False)
-    tuned = evaluate(dataclasses.replace(found, finetuned=left), workers=0, progress=False)
+    offline = evaluate(found, num_envs=0, progress=False)
+    tuned = evaluate(dataclasses.replace(found, finetuned=left), num_envs=0, progress=False)
     again = dataclasses.replace(found, checkpoint=tmp_path / "checkpoint")
-    wanted = evaluate(again, workers=0, progress=False)
+    wanted = evaluate(again, num_envs=0, progress=False)
     distance = [one["tasks"]["A"]["final_distance"] for one in (offline, tuned, wanted)]
     if method == "model_free":  # else plans are reused, too
         assert distance[1] == distance[2]
@@ -110,4 +110,4 @@ def test_one_source_of_knowledge_at_a_time(folder, tmp_path):
     PlanLibrary("x", plans).save(plans)
     config = EvaluationConfig(**RUN, checkpoint=folder, reuse_plans=plans, finetuned=tmp_path)
     with pytest.raises(InputError, match="not several"):
-        evaluate(config, workers=0, progress=False)
+        evaluate(config, num_envs=0, progress=False)

@@ -36,8 +36,8 @@ def settings(folder, **changes):
     return PracticeConfig(**{**dataclasses.asdict(preset("paper")), **values, **changes})
 
 
-def practise(config, out, worlds=0, threads=1, **options):
-    practice = InProcessPractice(config, out, worlds=worlds, threads=threads)
+def practise(config, out, num_envs=0, threads=1, **options):
+    practice = InProcessPractice(config, out, num_envs=num_envs, threads=threads)
     try:
         return practice.run(progress=False, **options)
     finally:
@@ -105,7 +105,7 @@ def test_worlds_and_threads_beside_the_learner_change_nothing(folder, tmp_path, 
     config = settings(folder, **changes)
     alone = practise(config, tmp_path / "alone")
     before = torch.get_num_threads()
-    beside = practise(config, tmp_path / "beside", worlds=2, threads=2)
+    beside = practise(config, tmp_path / "beside", num_envs=2, threads=2)
     assert torch.get_num_threads() == before
     assert without_times(beside) == without_times(alone)
     one, other = weights(tmp_path / "alone"), weights(tmp_path / "beside")
@@ -199,7 +199,7 @@ def test_what_does_not_fit_is_refused(folder, tmp_path):
     with pytest.raises(InputError, match="epochs is 0"):
         settings(folder, epochs=0)
     with pytest.raises(InputError, match=r"cannot be made.*colour"):
-        practise(settings(folder, env_kwargs={"colour": "blue"}), tmp_path / "blue", worlds=1)
+        practise(settings(folder, env_kwargs={"colour": "blue"}), tmp_path / "blue", num_envs=1)
     out = tmp_path / "out"
     practise(settings(folder, epochs=1), out)
     with pytest.raises(InputError, match="practised with other settings"):

@@ -37,12 +37,12 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     path = tmp_path_factory.mktemp("data")
-    config = DataConfig(env="ptp_core.toy_env:make_env", trajectories=4, steps=75, workers=1)
+    config = DataConfig(env="ptp_core.toy_env:make_env", trajectories=4, steps=75, num_envs=1)
     collect(config, path, progress=False)
     return path
 
 
-def practise(folder, out, *, worlds=0, demonstrations=None, cancelled=None, epochs=2):
+def practise(folder, out, *, num_envs=0, demonstrations=None, cancelled=None, epochs=2):
     config = PracticeConfig(
         checkpoint=folder,
         env="ptp_core.toy_env:make_env",
@@ -53,7 +53,7 @@ def practise(folder, out, *, worlds=0, demonstrations=None, cancelled=None, epoc
         evaluation_episodes=1,
         **dataclasses.asdict(preset("paper")),
     )
-    practice = InProcessPractice(config, out, demonstrations, worlds=worlds)
+    practice = InProcessPractice(config, out, demonstrations, num_envs=num_envs)
     try:
         return practice.run(progress=False, cancelled=cancelled)
     finally:
@@ -101,7 +101,7 @@ def test_a_world_that_is_killed_ends_the_run_with_one_line_and_it_goes_on(folder
         return False
 
     with pytest.raises(PtpError, match=r"a working process died .*repeat the command to go on"):
-        practise(folder, out, worlds=1, cancelled=kill)
+        practise(folder, out, num_envs=1, cancelled=kill)
     practise(folder, out)
     assert same(weights(tmp_path / "whole"), weights(out))
 
@@ -136,7 +136,7 @@ def test_codes_are_kept_for_the_same_data_alone(folder, data, tmp_path):
     assert kept.stat().st_mtime_ns == stamp
     # As many trajectories, as long, of another seed.
     config = DataConfig(
-        env="ptp_core.toy_env:make_env", trajectories=4, steps=75, workers=1, seed=9
+        env="ptp_core.toy_env:make_env", trajectories=4, steps=75, num_envs=1, seed=9
     )
     collect(config, tmp_path / "other", progress=False)
     other = encoded_demonstrations(tmp_path / "other", checkpoint, kept)

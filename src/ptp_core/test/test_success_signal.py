@@ -147,7 +147,7 @@ def test_an_evaluation_with_plans_that_the_latents_judged_is_not_privileged(tmp_
         max_steps=2,
         reuse_plans=path,
     )
-    result = evaluate(config, workers=0, progress=False)
+    result = evaluate(config, num_envs=0, progress=False)
     assert result["privileged"] == [LIBRARY_SIGNAL] * (signal == "simulator")
 
 

@@ -36,7 +36,7 @@ from ptp_core.training.vqvae_stage import train_vqvae
 CONFIG = TrainConfig(
     device="cpu",
     log_every=5,
-    data=DataConfig(env="ptp_core.toy_env:make_env", trajectories=10, steps=75, workers=1),
+    data=DataConfig(env="ptp_core.toy_env:make_env", trajectories=10, steps=75, num_envs=1),
     vqvae=VQVAEConfig(
         hidden_channels=16,
         residual_channels=8,

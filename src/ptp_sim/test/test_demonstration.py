@@ -19,7 +19,7 @@ from ptp_sim.primitives import KINDS, possible
 from ptp_sim.scene import DRAWER_TRAVEL
 from ptp_sim.world import PROPRIOCEPTION
 
-TABLE = DataConfig(env="ptp_sim.env:make_env", trajectories=6, steps=25, workers=1, seed=3)
+TABLE = DataConfig(env="ptp_sim.env:make_env", trajectories=6, steps=25, num_envs=1, seed=3)
 
 
 @pytest.fixture(scope="module")
@@ -171,7 +171,7 @@ def test_collected_chains_are_the_same_with_any_number_of_workers(tmp_path):
     config = dataclasses.replace(TABLE, trajectories=3, steps=75, seed=1, chain=(2, 2))
     collect(config, tmp_path / "one", progress=False)
     collect(config, tmp_path / "two", progress=False, limit=1)
-    collect(dataclasses.replace(config, workers=2), tmp_path / "two", progress=False)
+    collect(dataclasses.replace(config, num_envs=2), tmp_path / "two", progress=False)
     one, two = (Dataset(tmp_path / name) for name in ("one", "two"))
     assert one.fingerprint() == two.fingerprint()
     assert [len(t.metadata.segments) for t in one] == [2, 2, 2]

@@ -25,7 +25,6 @@ from ptp_core.planners.hierarchy import HierarchicalPlanner
 from ptp_core.progress import Bar
 from ptp_core.training.checkpoint import Checkpoint
 
-TASKS = ("A", "B", "C")
 OURS = ("fast", "descent", "best")  # presets beside the authors' arrangement
 EARLIER = 12  # plans of each pair, of other seeds, from which warm ones start
 ROUNDS = 5  # plans of a pair beside the one of the authors' arrangement
@@ -34,8 +33,10 @@ Pairs = list[tuple[torch.Tensor, torch.Tensor]]
 
 def measure(settings: BenchSettings) -> Figures:
     """Every preset with one thread; the paper's also with two, and with networks of its size."""
+    from ptp_sim.tasks import TASKS
+
     checkpoint = settings.load()
-    tasks = TASKS[: settings.pick(len(TASKS), 1)]
+    tasks = list(TASKS)[: settings.pick(len(TASKS), 1)]
     pairs = []
     with torch_threads(1), torch.inference_mode():
         for pictures in target_pictures(tasks):

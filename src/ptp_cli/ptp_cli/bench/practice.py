@@ -36,7 +36,7 @@ def measure(settings: BenchSettings) -> Figures:
     runs: dict[str, list[dict]] = {"alone": [], "graph": [], "learning": []}
     with cores(used):
         for _ in range(settings.pick(ROUNDS, 1)):
-            runs["alone"].append(evaluate(config, workers=0, progress=False)["tasks"][TASK])
+            runs["alone"].append(evaluate(config, num_envs=0, progress=False)["tasks"][TASK])
             for name, learn in (("graph", "false"), ("learning", "true")):
                 runs[name].append(run_stack("practice", settings, {**given, "learn": learn}))
     speed = {name: median(run["steps_per_second"] for run in runs[name]) for name in runs}

@@ -17,19 +17,19 @@ from ptp_core.progress import Bar
 if TYPE_CHECKING:
     from ptp_sim.env import TableEnv
 
-TASKS = ("A", "B", "C")
 DEMONSTRATION = {"task": "demonstration"}
 EPISODE_STEPS = 75  # control steps of a demonstration in the training data
-START_PATIENCE = 120.0  # s until every world must have started
+START_PATIENCE = 120.0  # s until every environment must have started
 
 
 def measure(settings: BenchSettings) -> Figures:
-    """Steps with image, their parts, resets by kind, and several worlds at once."""
+    """Steps with image, their parts, resets by kind, and several environments at once."""
     from ptp_sim.env import make_env
 
-    figures: Figures = {"sim_image_pixels": 48, "sim_cores": 1}
+    figures: Figures = {"sim_cores": 1}
     with cores(1):
         env = make_env()
+        figures["sim_image_pixels"] = env.observation_space.shape[0]
         try:
             figures |= _steps(env, settings)
             figures |= _parts(env, settings)
@@ -76,13 +76,14 @@ def _parts(env: TableEnv, settings: BenchSettings) -> Figures:
 def _resets(env: TableEnv, settings: BenchSettings) -> Figures:
     """Median time until the first image, by kind of scene."""
     count, varied_count = settings.pick(12, 1), settings.pick(5, 1)
+    tasks = env.tasks
     # The first reset of a task reads its goal pictures.
-    for task in TASKS:
+    for task in tasks:
         env.reset(seed=0, options={"task": task, "protocol": "paper"})
     plans = {
-        "demonstration": [DEMONSTRATION] * (len(TASKS) * count),
-        "paper": [{"task": task, "protocol": "paper"} for task in TASKS] * count,
-        "varied": [{"task": task, "protocol": "varied"} for task in TASKS] * varied_count,
+        "demonstration": [DEMONSTRATION] * (len(tasks) * count),
+        "paper": [{"task": task, "protocol": "paper"} for task in tasks] * count,
+        "varied": [{"task": task, "protocol": "varied"} for task in tasks] * varied_count,
     }
     times: dict[str, list[float]] = {}
     with _bar(None, "sim: resets", sum(map(len, plans.values()))) as bar:
@@ -102,34 +103,34 @@ def _resets(env: TableEnv, settings: BenchSettings) -> Figures:
 
 
 def _side_by_side(settings: BenchSettings) -> Figures:
-    """Steps a second of 2, 4, ... worlds together, up to one a core; each in its process."""
+    """Steps a second of 2, 4, ... environments together, up to one a core; each in its process."""
     most = max(2, settings.pick(available_cores(), 2))
     counts = [2**k for k in range(1, most.bit_length()) if 2**k <= most]
     counts = sorted({*counts, most})
     windows, seconds = settings.pick(3, 1), settings.pick(5.0, 0.2)
     return {
-        f"sim_steps_per_s_{worlds}_worlds": median(_together(worlds, windows, seconds))
-        for worlds in _bar(counts, "sim: worlds side by side")
+        f"sim_steps_per_s_{num_envs}_envs": median(_together(num_envs, windows, seconds))
+        for num_envs in _bar(counts, "sim: environments side by side")
     }
 
 
-def _together(worlds: int, windows: int, seconds: float) -> list[float]:
-    """Steps a second of all worlds in each window of ``seconds``."""
+def _together(num_envs: int, windows: int, seconds: float) -> list[float]:
+    """Steps a second of all environments in each window of ``seconds``."""
     context = multiprocessing.get_context("spawn")
-    barrier = context.Barrier(worlds)
+    barrier = context.Barrier(num_envs)
     readers, processes = [], []
     try:
-        for index in range(worlds):
+        for index in range(num_envs):
             reader, writer = context.Pipe(duplex=False)
             arguments = (index, windows, seconds, barrier, writer)
-            process = context.Process(target=_world, args=arguments, daemon=True)
+            process = context.Process(target=_environment, args=arguments, daemon=True)
             process.start()
             writer.close()
             readers.append(reader)
             processes.append(process)
         rates = [reader.recv() for reader in readers]
     except EOFError:
-        raise PtpError("a world of the benchmark died (out of memory?)") from None
+        raise PtpError("an environment of the benchmark died (out of memory?)") from None
     finally:
         for process in processes:
             process.terminate()
@@ -137,9 +138,9 @@ def _together(worlds: int, windows: int, seconds: float) -> list[float]:
     return [sum(window) for window in zip(*rates)]
 
 
-def _world(index: int, windows: int, seconds: float, barrier, writer: Connection) -> None:
-    """Play demonstrations; all worlds begin each window together."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its worlds
+def _environment(index: int, windows: int, seconds: float, barrier, writer: Connection) -> None:
+    """Play demonstrations; all environments begin each window together."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its environments
     from ptp_sim.env import make_env
 
     env = make_env()

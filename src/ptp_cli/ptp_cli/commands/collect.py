@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from ptp_cli.options import ENV
+from ptp_cli.renamed import add_renamed
 
 
 def add_parser(subparsers) -> None:
@@ -18,7 +19,7 @@ def add_parser(subparsers) -> None:
         help="collect demonstrations with the scripted expert",
         description="Collect demonstrations of single primitives, or of several in one scene, in "
         "parallel. Repeat the command "
-        "to go on after an interruption; the data do not depend on the number of workers.",
+        "to go on after an interruption; the data do not depend on --num-envs.",
     )
     parser.add_argument(
         "--config", required=True, metavar="FILE", help="training YAML; its data section counts"
@@ -26,7 +27,12 @@ def add_parser(subparsers) -> None:
     parser.add_argument(
         "--out", type=Path, required=True, metavar="DIR", help="folder of the data set"
     )
-    parser.add_argument("--workers", type=int, metavar="N", help="processes (from the YAML)")
+    parser.add_argument(
+        "--num-envs",
+        type=int,
+        metavar="N",
+        help="environments at once, each in a process (from the YAML)",
+    )
     parser.add_argument("--seed", type=int, metavar="S", help="seed of the data (from the YAML)")
     parser.add_argument(
         "--trajectories", type=int, metavar="N", help="demonstrations in all (from the YAML)"
@@ -43,6 +49,7 @@ def add_parser(subparsers) -> None:
         metavar="MODULE:FACTORY",
         help=f"gymnasium environment (default: the YAML's, else {ENV})",
     )
+    add_renamed(parser, {"--workers": "--num-envs"})
 
 
 def run(args: argparse.Namespace) -> int:
@@ -53,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
     from ptp_core.data.collect import collect
 
     given = {
-        "data.workers": args.workers,
+        "data.num_envs": args.num_envs,
         "data.seed": args.seed,
         "data.trajectories": args.trajectories,
         "data.env": args.env,

@@ -18,7 +18,7 @@ def add_parser(subparsers) -> None:
         "same folder are replaced.",
     )
     add = parser.add_argument
-    add("--tasks", nargs="+", default=["A", "B", "C"], metavar="T", help="default: A B C")
+    add("--tasks", nargs="+", metavar="T", help="default: all of the table")
     add("--episodes", type=int, default=1, metavar="N", help="of each task (default: 1)")
     add("--seed", type=int, default=0, metavar="S", help="of plans and actions (default: 0)")
     add(
@@ -65,7 +65,8 @@ def run(args: argparse.Namespace) -> int:
     from ptp_core.training.checkpoint import load_checkpoint
     from ptp_sim.tasks import TASKS
 
-    unknown = [task for task in args.tasks if task not in TASKS]
+    tasks = tuple(dict.fromkeys(args.tasks or TASKS))
+    unknown = [task for task in tasks if task not in TASKS]
     if unknown:
         raise InputError(f'--tasks: there is no task "{unknown[0]}"; there are {", ".join(TASKS)}')
     planner = args.planner
@@ -79,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
         released = released_finetuned()
         finetuned = released if released.is_dir() and not args.checkpoint else None
     settings = DemoSettings(
-        tasks=tuple(dict.fromkeys(args.tasks)),
+        tasks=tasks,
         episodes=args.episodes,
         seed=args.seed,
         max_steps=args.max_steps,

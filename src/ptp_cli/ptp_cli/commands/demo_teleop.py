@@ -21,7 +21,7 @@ def add_parser(subparsers) -> None:
     )
     add = parser.add_argument
     add("--episodes", type=int, default=10, metavar="N", help="to record (default: 10)")
-    add("--tasks", nargs="+", default=["A", "B", "C"], metavar="T", help="default: A B C")
+    add("--tasks", nargs="+", metavar="T", help="default: all of the table")
     add("--seed", type=int, default=0, metavar="S", help="of scenes and training (default: 0)")
     add(
         "--steps", type=int, default=100, metavar="N", help="gradient steps (default: %(default)s)"
@@ -73,12 +73,13 @@ def run(args: argparse.Namespace) -> int:
     from ptp_core.training.checkpoint import load_checkpoint
     from ptp_sim.tasks import TASKS
 
-    unknown = [task for task in args.tasks if task not in TASKS]
+    tasks = tuple(dict.fromkeys(args.tasks or TASKS))
+    unknown = [task for task in tasks if task not in TASKS]
     if unknown:
         raise InputError(f'--tasks: there is no task "{unknown[0]}"; there are {", ".join(TASKS)}')
     settings = Settings(
         episodes=args.episodes,
-        tasks=tuple(dict.fromkeys(args.tasks)),
+        tasks=tasks,
         seed=args.seed,
         steps=args.steps,
         held_out=args.held_out,

@@ -27,10 +27,10 @@ def add_parser(subparsers) -> None:
         help="measure success rates on the target tasks",
         description="Run episodes of each task and write success rates with 95 % intervals, plan "
         "seconds and control latency. With --json, finished episodes are kept in FILE.partial, "
-        "and repeating the command goes on. Figures do not depend on the number of workers.",
+        "and repeating the command goes on. Figures do not depend on --num-envs.",
     )
     add = parser.add_argument
-    add("--tasks", nargs="+", default=["A", "B", "C"], metavar="T", help="default: A B C")
+    add("--tasks", nargs="+", metavar="T", help="default: all that the environment has")
     add("--episodes", type=int, default=50, metavar="N", help="of each task (default: 50)")
     add("--json", type=Path, metavar="FILE", help="write the figures to FILE")
     add(
@@ -42,7 +42,7 @@ def add_parser(subparsers) -> None:
         "--plan-buffer",
         type=Path,
         metavar="FILE",
-        help="start plans from those in FILE and add to them; needs --workers 1",
+        help="start plans from those in FILE and add to them; needs --num-envs 1",
     )
     add(
         "--reuse-plans",
@@ -76,14 +76,14 @@ def add_parser(subparsers) -> None:
         "%(default)s)",
     )
     add(
-        "--workers",
+        "--num-envs",
         type=int,
         default=os.cpu_count() or 1,
         metavar="N",
-        help="processes (default: one a core)",
+        help="environments at once, each in a process (default: one a core)",
     )
     add_options(parser)
-    add_renamed(parser, {"--proven": "--reuse-plans"})
+    add_renamed(parser, {"--proven": "--reuse-plans", "--workers": "--num-envs"})
 
 
 def run(args: argparse.Namespace) -> int:
@@ -92,7 +92,7 @@ def run(args: argparse.Namespace) -> int:
 
     config = evaluation_config(args)
     try:
-        result = evaluate(config, workers=args.workers, output=args.json)
+        result = evaluate(config, num_envs=args.num_envs, output=args.json)
     except KeyboardInterrupt:
         print("stopped" + ("; repeat the command to go on" if args.json else ""), file=sys.stderr)
         return 130
@@ -110,8 +110,8 @@ def evaluation_config(args: argparse.Namespace) -> EvaluationConfig:
     from ptp_core.practice.methods import method_named
     from ptp_core.training.checkpoint import load_checkpoint
 
-    if args.workers < 1:
-        raise InputError(f"--workers is {args.workers}; it must be at least 1")
+    if args.num_envs < 1:
+        raise InputError(f"--num-envs is {args.num_envs}; it must be at least 1")
     settings = run_settings(args)
     if args.through == DRIVER:
         settings |= _through_the_driver(settings)
@@ -125,7 +125,7 @@ def evaluation_config(args: argparse.Namespace) -> EvaluationConfig:
         settings["follower"] = dataclasses.replace(follower, sample_actions=sampled)
     return EvaluationConfig(
         **settings,
-        tasks=tuple(dict.fromkeys(args.tasks)),
+        tasks=tuple(dict.fromkeys(args.tasks or ())),
         episodes=args.episodes,
         plan_buffer=args.plan_buffer,
         reuse_plans=args.reuse_plans,

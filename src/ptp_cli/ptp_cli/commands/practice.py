@@ -16,6 +16,7 @@ from ptp_cli.renamed import add_renamed
 RENAMED = {
     "--proven": "--reuse-plans",
     "--explore": "--actions sample",
+    "--worlds": "--num-envs",
 }
 
 if TYPE_CHECKING:
@@ -31,14 +32,14 @@ def add_parser(subparsers) -> None:
         help="practise a task without ROS",
         description="Act for an epoch while learning from those before it, again and again "
         "(Algorithm 1 of the paper); measure success before, after every tenth epoch and at the "
-        "end, with seeds that practice does not use. Under the protocol paper these are other "
-        "noise in the same scene, under varied other scenes. The simulator judges success. "
+        "end, with seeds that practice does not use. Under the table's protocol paper these are "
+        "other noise in the same scene, under varied other scenes. The simulator judges success. "
         "DIR/result.json has the figures, DIR/checkpoint the networks. "
         "Repeating an interrupted command goes on after its last epoch and ends as if it had not "
-        "been interrupted. Figures do not depend on the number of worlds.",
+        "been interrupted. Figures do not depend on --num-envs.",
     )
     add = parser.add_argument
-    add("--task", default="A", metavar="T", help="default: A")
+    add("--task", metavar="T", help="default: the environment's first")
     add("--out", type=Path, required=True, metavar="DIR", help="folder of this run")
     add("--demonstrations", type=Path, metavar="DIR", help="data set that is learned from, too")
     add("--epochs", type=int, default=150, metavar="N", help="of 5 episodes (default: 150)")
@@ -60,11 +61,12 @@ def add_parser(subparsers) -> None:
     add("--evaluate-every", type=int, default=10, metavar="N", help="epochs (default: 10)")
     add("--evaluation-episodes", type=int, default=50, metavar="N", help="default: 50")
     add(
-        "--worlds",
+        "--num-envs",
         type=int,
         default=os.cpu_count() or 1,
         metavar="N",
-        help="processes that act beside the learner; 0: in turns with it (default: one a core)",
+        help="environments at once, each in a process beside the learner; 0: in turns with it "
+        "(default: one a core)",
     )
     add(
         "--threads",
@@ -105,8 +107,8 @@ def run(args: argparse.Namespace) -> int:
     from ptp_core.errors import InputError
     from ptp_core.practice.practice_config import PracticeConfig
 
-    if args.worlds < 0:
-        raise InputError(f"--worlds is {args.worlds}; it must be at least 0")
+    if args.num_envs < 0:
+        raise InputError(f"--num-envs is {args.num_envs}; it must be at least 0")
     if args.threads < 1:
         raise InputError(f"--threads is {args.threads}; it must be at least 1")
     check_new_folder(args.out)
@@ -142,7 +144,7 @@ def _practise(config: PracticeConfig, args: argparse.Namespace) -> int:
             config,
             args.out,
             demonstrations,
-            worlds=args.worlds,
+            num_envs=args.num_envs,
             threads=args.threads,
             device=args.device,
         )

@@ -8,6 +8,8 @@ import os
 import sys
 from pathlib import Path
 
+from ptp_cli.renamed import add_renamed
+
 
 def add_parser(subparsers) -> None:
     """Add the subcommand to the ``ptp`` parser."""
@@ -39,12 +41,13 @@ def add_parser(subparsers) -> None:
     add("--redo", action="store_true", help="run those again that have other settings than FILE")
     add("--no-pictures", action="store_true", help="leave plans and films out of the page")
     add(
-        "--workers",
+        "--num-envs",
         type=int,
         default=os.cpu_count() or 1,
         metavar="N",
-        help="processes (default: one a core)",
+        help="environments at once, each in a process (default: one a core)",
     )
+    add_renamed(parser, {"--workers": "--num-envs"})
 
 
 def run(args: argparse.Namespace) -> int:
@@ -52,14 +55,14 @@ def run(args: argparse.Namespace) -> int:
     from ptp_cli.results.evaluation_files import wanted_evaluations
     from ptp_cli.results.make_results import make_results
     from ptp_cli.results.measure import measure, not_there
-    from ptp_cli.results.results_config import ResultsConfig
+    from ptp_cli.results.results_config import ResultsConfig, with_tasks
     from ptp_cli.shared import config_file
     from ptp_core.config import load_config
     from ptp_core.errors import InputError
 
-    if args.workers < 1:
-        raise InputError(f"--workers is {args.workers}; it must be at least 1")
-    config = load_config(config_file(str(args.config)), cls=ResultsConfig)
+    if args.num_envs < 1:
+        raise InputError(f"--num-envs is {args.num_envs}; it must be at least 1")
+    config = with_tasks(load_config(config_file(str(args.config)), cls=ResultsConfig))
     wanted = wanted_evaluations(config, args.out)
     try:
         args.out.mkdir(parents=True, exist_ok=True)
@@ -68,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
     failed = []
     try:
         if not args.page_only:
-            failed = measure(wanted, workers=args.workers, redo=args.redo)
+            failed = measure(wanted, num_envs=args.num_envs, redo=args.redo)
         found, lines = not_there(wanted)
         for line in lines:
             print(line, file=sys.stderr)

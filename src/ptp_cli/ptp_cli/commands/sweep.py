@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
     import signal
 
     from ptp_cli.shared import config_file
-    from ptp_cli.sweep.config import load_sweep, remember, runs_of
+    from ptp_cli.sweep.config import as_declared, load_sweep, remember, runs_of
     from ptp_cli.sweep.folder import alone_in
     from ptp_cli.sweep.schedule import carry_out, look_at
     from ptp_core.errors import InputError
@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
 
         require_ray()
     path = config_file(str(args.config))
-    config = load_sweep(path, args.env)
+    config = as_declared(load_sweep(path, args.env))
     out = args.out or Path("runs", f"sweep_{path.stem}")
     runs = runs_of(config, out)
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ptp_cli.options import ENV
 from ptp_cli.report.gather import Found
 from ptp_core.config import PlannerConfig, to_dict
 from ptp_core.config.control import STRUCTURE
@@ -18,12 +19,11 @@ from ptp_core.practice.run_folder import PracticeRun
 OWN = {"method", "task", "seed"}  # of a run: no setting of the whole
 # Settings that are options of `ptp practice` by the same name, and their defaults there.
 PLAIN = {
-    "protocol": "paper",
     "episodes": 5,
     "max_steps": 400,
     "evaluate_every": 10,
     "evaluation_episodes": 50,
-    "env": "ptp_sim.env:make_env",
+    "env": ENV,
 }
 
 
@@ -76,6 +76,8 @@ def practice_command(run: PracticeRun) -> str:
     settings = run.settings
     words = ["ptp", "practice", "--task", settings["task"], "--method", settings["method"]]
     words += ["--seed", str(settings["seed"]), "--epochs", str(len(run.epochs))]
+    if settings.get("protocol"):
+        words += ["--protocol", settings["protocol"]]
     for name, default in PLAIN.items():
         if settings.get(name, default) != default:
             words += [f"--{name.replace('_', '-')}", str(settings[name])]

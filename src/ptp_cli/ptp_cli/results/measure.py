@@ -12,7 +12,7 @@ from ptp_core.errors import PtpError
 def measure(
     wanted: Sequence[Wanted],
     *,
-    workers: int,
+    num_envs: int,
     redo: bool,
     progress: bool = True,
     say: Callable[[str], None] = print,
@@ -33,7 +33,7 @@ def measure(
             continue
         say(f"{one.name} ({number} of {len(wanted)}): {one.command}")
         try:
-            _evaluate(one, workers, redo, progress)
+            _evaluate(one, num_envs, redo, progress)
         except PtpError as error:
             say(f"{one.name} failed: {error}")
             failed.append(one.name)
@@ -54,11 +54,11 @@ def not_there(wanted: Sequence[Wanted]) -> tuple[list[Standing], list[str]]:
     return found, lines
 
 
-def _evaluate(one: Wanted, workers: int, redo: bool, progress: bool) -> None:
+def _evaluate(one: Wanted, num_envs: int, redo: bool, progress: bool) -> None:
     from ptp_core.errors import InputError
     from ptp_core.practice.evaluation import evaluate
 
-    options = {"workers": workers, "output": one.path, "progress": progress}
+    options = {"num_envs": num_envs, "output": one.path, "progress": progress}
     try:
         evaluate(one.config, **options)
     except InputError as error:

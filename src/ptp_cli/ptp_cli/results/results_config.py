@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from ptp_cli.options import ENV
 from ptp_core.config.checks import require
+from ptp_core.data.env_spec import declared_spec
 from ptp_core.errors import ConfigError
 from ptp_core.practice.methods import method_named
 
@@ -40,7 +43,7 @@ class ResultsConfig:
 
     varied: tuple[EvaluationRow, ...] = ()  # rows of this protocol, the most important first
     paper: tuple[EvaluationRow, ...] = ()
-    tasks: tuple[str, ...] = ("A", "B", "C")
+    tasks: tuple[str, ...] = ()  # (): all that the environment has, see `with_tasks`
     seed: int = 2026
     episodes: int = 50  # of each task
     subgoal_steps: int = 30  # control steps a subgoal; paper: 30
@@ -50,8 +53,6 @@ class ResultsConfig:
     def __post_init__(self) -> None:
         require(self, "episodes", 1)
         require(self, "subgoal_steps", 1)
-        if not self.tasks:
-            raise ConfigError("tasks is empty: name at least one")
         if not self.varied and not self.paper:
             raise ConfigError("no rows: list some under varied or paper")
         for protocol, rows in self.protocols.items():
@@ -66,3 +67,12 @@ class ResultsConfig:
     def protocols(self) -> dict[str, tuple[EvaluationRow, ...]]:
         """Rows by protocol, in the order of the page."""
         return {"varied": self.varied, "paper": self.paper}
+
+
+def with_tasks(config: ResultsConfig) -> ResultsConfig:
+    """With the environment's tasks where the file names none. Raises InputError."""
+    if config.tasks:
+        return config
+    given = {key.replace("-", "_"): value for key, value in config.options.items()}
+    spec = declared_spec(given.get("env", ENV), given.get("env_arg", {}))
+    return dataclasses.replace(config, tasks=spec.tasks)

@@ -7,19 +7,22 @@ import dataclasses
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from ptp_cli.factories import check_factory
+from ptp_cli.options import ENV, env_arguments
 from ptp_cli.sweep.words import check_words, option_words
 from ptp_core.config import from_dict, to_dict
 from ptp_core.config.checks import require
 from ptp_core.config.loading import read_yaml
 from ptp_core.data import json_text
+from ptp_core.data.env_spec import declared_spec
 from ptp_core.data.files import write_atomically
 from ptp_core.errors import ConfigError, InputError
 from ptp_core.practice.methods import METHODS, method_named
 
 ABOUT = "sweep.json"  # in the sweep's folder: what it is to run
+RENAMED = {"worlds": "num_envs"}  # keys of earlier versions
 MEMORY_GIB = 1.5  # of a run; 150 epochs keep 300,000 steps
 
 
@@ -28,18 +31,18 @@ class SweepConfig:
     """The file of `ptp sweep`."""
 
     methods: tuple[str, ...] = tuple(name for name, of in METHODS.items() if of.practises)
-    tasks: tuple[str, ...] = ("A", "B", "C")
+    tasks: tuple[str, ...] = ()  # (): all that the environment has
     seeds: tuple[int, ...] = (0, 1, 2)  # paper: three
-    protocol: Literal["paper", "varied"] = "paper"
+    protocol: str = ""  # of the environment's; "": its first
     threads: int = 1  # of each run's learner
-    worlds: int = 0  # processes of each run that act beside its learner; 0: it does both
+    num_envs: int = 0  # of each run, in processes beside its learner; 0: it does both
     memory_gib: float = MEMORY_GIB  # of each run: how many fit on the machine
     options: dict[str, Any] = field(default_factory=dict)  # of ptp practice, _ or - in names
 
     def __post_init__(self) -> None:
         for name in ("methods", "tasks", "seeds"):
             values = getattr(self, name)
-            if not values:
+            if not values and name != "tasks":
                 raise ConfigError(f"{name} is empty: name at least one")
             if len(set(values)) < len(values):
                 raise ConfigError(f"{name} names something twice: {', '.join(map(str, values))}")
@@ -47,13 +50,13 @@ class SweepConfig:
             if not method_named(method).practises:
                 raise ConfigError(f"{method} learns from demonstrations alone: only evaluate it")
         require(self, "threads", 1)
-        require(self, "worlds", 0)
+        require(self, "num_envs", 0)
         require(self, "memory_gib", 0.01)
 
     @property
     def cores(self) -> int:
         """Of each run."""
-        return self.threads + self.worlds
+        return self.threads + self.num_envs
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,8 @@ def load_sweep(path: Path, env: str = "") -> SweepConfig:
     values = read_yaml(path)
     known = [entry.name for entry in dataclasses.fields(SweepConfig)]
     unknown = [key for key in values if key not in known] if isinstance(values, dict) else []
+    if unknown and unknown[0] in RENAMED:
+        raise ConfigError(f"{path}: {unknown[0]} is now {RENAMED[unknown[0]]}")
     if unknown:
         raise ConfigError(f'{path}: unknown key "{unknown[0]}"; there are {", ".join(known)}')
     config = from_dict(SweepConfig, values, source=str(path))
@@ -94,6 +99,21 @@ def load_sweep(path: Path, env: str = "") -> SweepConfig:
     if "env" in options:
         check_factory(options["env"], [env], str(path))
     return dataclasses.replace(config, options=options)
+
+
+def as_declared(config: SweepConfig) -> SweepConfig:
+    """With the environment's tasks and protocol where none are named.
+
+    Raises InputError for tasks and a protocol that it has not.
+    """
+    arguments = config.options.get("env_arg", {})
+    if not isinstance(arguments, dict):  # NAME=VALUE, as `ptp practice` has them
+        entries = arguments if isinstance(arguments, list) else [arguments]
+        arguments = env_arguments([str(entry) for entry in entries])
+    name = config.options.get("env", ENV)
+    spec = declared_spec(name, arguments, config.tasks, config.protocol)
+    tasks, protocol = spec.choose_tasks(config.tasks), spec.choose_protocol(config.protocol)
+    return dataclasses.replace(config, tasks=tasks, protocol=protocol)
 
 
 def runs_of(config: SweepConfig, out: Path) -> list[Run]:
@@ -132,7 +152,7 @@ def _words(config: SweepConfig, method: str) -> list[str]:
         options.pop("reuse_plans", None)
     return [
         *("--method", method, "--protocol", config.protocol),
-        *("--threads", str(config.threads), "--worlds", str(config.worlds)),
+        *("--threads", str(config.threads), "--num-envs", str(config.num_envs)),
         *option_words(options, "options"),
     ]
 

@@ -11,7 +11,7 @@ from ptp_cli.renamed import Renamed
 from ptp_core.errors import ConfigError
 
 # What the sweep itself says.
-OURS = {"help", "task", "method", "seed", "protocol", "threads", "worlds", "out"}
+OURS = {"help", "task", "method", "seed", "protocol", "threads", "num-envs", "out"}
 KINDS = {int: "a whole number", float: "a number"}
 
 

@@ -3,9 +3,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 from ptp_core.errors import ConfigError
+
+FORMERLY = "formerly"
+
+
+def formerly(name: str, default: Any) -> Any:
+    """A field of a configuration that files of earlier versions call ``name``."""
+    return dataclasses.field(default=default, metadata={FORMERLY: name})
 
 
 def require(config: Any, field: str, minimum: float, maximum: float = float("inf")) -> None:

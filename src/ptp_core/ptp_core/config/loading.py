@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeVar
 
 import yaml
 
+from ptp_core.config.checks import FORMERLY
 from ptp_core.config.training import TrainConfig
 from ptp_core.data import yaml_text
 from ptp_core.errors import ConfigError
@@ -32,7 +33,7 @@ def load_config(
     values = read_yaml(path)
     for key, value in (overrides or {}).items():
         _set_dotted(values, key, value, path)
-    return from_dict(cls, values, source=str(path))
+    return from_dict(cls, values, source=str(path), formerly=False)
 
 
 def read_yaml(path: Path) -> Any:
@@ -61,36 +62,50 @@ def to_dict(config: Any) -> dict[str, Any]:
     return plain(config)
 
 
-def from_dict(cls: type[T], values: Any, *, source: str = "configuration", prefix: str = "") -> T:
+def from_dict(
+    cls: type[T],
+    values: Any,
+    *,
+    source: str = "configuration",
+    prefix: str = "",
+    formerly: bool = True,
+) -> T:
     """Build ``cls`` from nested dicts. Missing keys keep their defaults.
 
-    Raises ConfigError that names the dotted key, ``source``, and for an unknown key the nearest
-    valid one.
+    ``formerly``: take names of earlier versions, as checkpoints have them, for today's. Raises
+    ConfigError that names the dotted key, ``source``, and for an unknown key the nearest valid
+    one.
     """
     if not isinstance(values, dict):
         where = prefix.rstrip(".") or "the top level"
         raise ConfigError(f"{source}: {where} must be a mapping, not {_kind(values)}")
     types_of = typing.get_type_hints(cls)
     known = [f.name for f in dataclasses.fields(cls)]
+    today = {
+        f.metadata[FORMERLY]: f.name for f in dataclasses.fields(cls) if FORMERLY in f.metadata
+    }
     arguments = {}
     for key, value in values.items():
         dotted = f"{prefix}{key}"
+        if key in today and not formerly:
+            raise ConfigError(f'{source}: "{dotted}" is now "{prefix}{today[key]}"')
+        key = today.get(key, key)
         if key not in known:
             near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.0)[0]
             raise ConfigError(f'{source}: unknown key "{dotted}"; did you mean "{prefix}{near}"?')
-        arguments[key] = _convert(types_of[key], value, source, dotted)
+        arguments[key] = _convert(types_of[key], value, source, dotted, formerly)
     try:
         return cls(**arguments)
     except ConfigError as error:
         raise ConfigError(f"{source}: {error}") from None
 
 
-def _convert(hint: Any, value: Any, source: str, key: str) -> Any:
+def _convert(hint: Any, value: Any, source: str, key: str, formerly: bool) -> Any:
     origin, options = typing.get_origin(hint), typing.get_args(hint)
     if origin in (types.UnionType, typing.Union):
         for option in options:
             try:
-                return _convert(option, value, source, key)
+                return _convert(option, value, source, key, formerly)
             except ConfigError:
                 continue
         raise _wrong(hint, value, source, key)
@@ -100,7 +115,7 @@ def _convert(hint: Any, value: Any, source: str, key: str) -> Any:
         raise _wrong(hint, value, source, key)
     if origin is tuple:
         if isinstance(value, (list, tuple)):
-            return tuple(_convert(options[0], item, source, key) for item in value)
+            return tuple(_convert(options[0], item, source, key, formerly) for item in value)
         raise _wrong(hint, value, source, key)
     if origin is dict:
         if isinstance(value, dict):
@@ -113,7 +128,7 @@ def _convert(hint: Any, value: Any, source: str, key: str) -> Any:
     if dataclasses.is_dataclass(hint):
         if isinstance(value, hint):
             return value
-        return from_dict(hint, value, source=source, prefix=f"{key}.")
+        return from_dict(hint, value, source=source, prefix=f"{key}.", formerly=formerly)
     if hint is float and isinstance(value, str):  # YAML 1.1 reads 3e-4 as text
         try:
             value = float(value)

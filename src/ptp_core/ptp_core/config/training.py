@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from ptp_core.config.checks import require
+from ptp_core.config.checks import formerly, require
 from ptp_core.config.control import FollowerConfig, PlannerConfig
 from ptp_core.config.goals import RelabellingConfig
 from ptp_core.config.models import SubgoalGeneratorConfig, VQVAEConfig
@@ -26,7 +26,7 @@ class DataConfig:
     # Single primitives go on until ``steps`` (authors); a chain ends with its last primitive.
     noise_std: float = 0.05  # Gaussian noise on each number of an action
     seed: int = 0
-    workers: int = 2  # processes
+    num_envs: int = formerly("workers", 2)  # environments at once, each in a process
     training_fraction: float = 0.9  # first part of each trajectory list that IQL learns from
 
     def __post_init__(self) -> None:
@@ -34,7 +34,7 @@ class DataConfig:
         require(self, "steps", 1)
         require(self, "noise_std", 0.0)
         require(self, "seed", 0)
-        require(self, "workers", 1)
+        require(self, "num_envs", 1)
         require(self, "training_fraction", 0.0, 1.0)
         if self.chain is not None and not (
             len(self.chain) == 2 and 1 <= self.chain[0] <= self.chain[1]

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Collect demonstrations of single primitives, or chains of them, by the scripted expert.
 
-Trajectory i depends on (seed, i) alone: the number of workers, their order and interruptions do
-not change it.
+Trajectory i depends on (seed, i) alone: the number of environments at once, their order and
+interruptions do not change it.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def _collect_missing(
             if tally.count % 100 == 0:
                 writer.pack()
 
-        if config.workers == 1 or len(missing) < 2:
+        if config.num_envs == 1 or len(missing) < 2:
             _work(config, out, description, missing, finished)
         else:
             _run_workers(config, out, description, missing, finished)
@@ -204,7 +204,7 @@ def _run_workers(
 ) -> None:
     context = multiprocessing.get_context("spawn")
     results, stop = context.Queue(), context.Event()
-    count = min(config.workers, len(indices))
+    count = min(config.num_envs, len(indices))
     workers = [
         context.Process(
             target=_worker,

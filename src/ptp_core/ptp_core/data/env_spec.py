@@ -128,13 +128,22 @@ def spec_of(env: gymnasium.Env, name: str) -> EnvSpec:
     )
 
 
-def declared_spec(name: str, arguments: Mapping[str, Any]) -> EnvSpec:
-    """The spec of the environment that ``module:factory`` makes. Raises InputError."""
+def declared_spec(
+    name: str, arguments: Mapping[str, Any], tasks: Sequence[str] = (), protocol: str = ""
+) -> EnvSpec:
+    """The spec of the environment that ``module:factory`` makes.
+
+    Raises InputError where it cannot be made, and for ``tasks`` and a ``protocol`` that it has
+    not.
+    """
     env = make_environment(name, dict(arguments))
     try:
-        return spec_of(env, name)
+        spec = spec_of(env, name)
+        check_tasks(env, tasks, spec)
     finally:
         env.close()
+    spec.choose_protocol(protocol)
+    return spec
 
 
 def check_tasks(env: gymnasium.Env, tasks: Sequence[str], spec: EnvSpec) -> None:
@@ -168,7 +177,7 @@ def _channels(env: gymnasium.Env, kind: str) -> tuple[str, ...]:
 def _cameras(env: gymnasium.Env, name: str) -> tuple[CameraSpec, ...]:
     declared = getattr(env.unwrapped, "cameras", None)
     if declared is None:
-        space = env.observation_space
+        space = getattr(env, "observation_space", None)
         parts = space.spaces if isinstance(space, gymnasium.spaces.Dict) else {CAMERA: space}
         shapes = {key: getattr(part, "shape", None) for key, part in parts.items()}
         declared = {key: s[:2] for key, s in shapes.items() if s and len(s) == 3 and s[2] == 3}

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Success rates over many episodes, in parallel processes.
 
-An episode depends on the settings, the seed, its task and its number only: neither on the number
-of workers nor on interruptions. Therefore plans start without a plan buffer, unless one is named:
-then every plan enters it, and a single worker runs the episodes in order.
+An episode depends on the settings, the seed, its task and its number only: neither on how many run
+at once nor on interruptions. Therefore plans start without a plan buffer, unless one is named:
+then every plan enters it, and the episodes run in order.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 from ptp_core.agents.subgoal_agent import SubgoalAgent
 from ptp_core.config import FollowerConfig, to_dict
 from ptp_core.data.collect import make_environment
-from ptp_core.data.env_spec import check_tasks, reset_options, spec_of
+from ptp_core.data.env_spec import declared_spec, reset_options
 from ptp_core.data.files import write_atomically
 from ptp_core.data.outputs import check_file
 from ptp_core.errors import InputError
@@ -141,13 +141,14 @@ class EvaluationConfig:
 def evaluate(
     config: EvaluationConfig,
     *,
-    workers: int = 1,
+    num_envs: int = 1,
     output: Path | None = None,
     progress: bool = True,
 ) -> dict[str, Any]:
     """Run ``config.episodes`` episodes of each task; return the figures and write them as JSON.
 
-    ``workers`` processes with one torch thread each; 0 runs in this process. ``output`` names the
+    ``num_envs`` environments at once, in processes with one torch thread each; 0: one, in this
+    process. ``output`` names the
     JSON file; finished episodes are kept in ``output``.partial until all are done, and the next
     call goes on from there. Result:
 
@@ -161,8 +162,8 @@ def evaluate(
     Raises InputError and CheckpointError before the first episode where something is missing.
     """
     config.check()
-    if config.plan_buffer is not None and workers > 1:
-        raise InputError("a plan buffer orders the episodes: use it with one worker")
+    if config.plan_buffer is not None and num_envs > 1:
+        raise InputError("a plan buffer orders the episodes: use it with one environment at once")
     config = _as_declared(config)
     if output is not None:
         check_file(output)
@@ -179,7 +180,7 @@ def evaluate(
         desc="evaluate",
         disable=not progress,
     ) as bar:
-        running = Workers(min(workers, len(missing)), functools.partial(_Runner, config))
+        running = Workers(min(num_envs, len(missing)), functools.partial(_Runner, config))
         try:
             for key, result in running.start(missing):
                 results[key] = result
@@ -207,14 +208,9 @@ def evaluate(
 
 def _as_declared(config: EvaluationConfig) -> EvaluationConfig:
     """With the environment's tasks and protocol where none are named. Raises InputError."""
-    env = make_environment(config.env, config.env_kwargs)
-    try:
-        spec = spec_of(env, config.env)
-        tasks = spec.choose_tasks(config.tasks)
-        check_tasks(env, tasks, spec)
-    finally:
-        env.close()
-    return dataclasses.replace(config, tasks=tasks, protocol=spec.choose_protocol(config.protocol))
+    spec = declared_spec(config.env, config.env_kwargs, config.tasks, config.protocol)
+    tasks, protocol = spec.choose_tasks(config.tasks), spec.choose_protocol(config.protocol)
+    return dataclasses.replace(config, tasks=tasks, protocol=protocol)
 
 
 class _Runner:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Practice without ROS: worlds act for an epoch while the learner learns from those before it.
+"""Practice without ROS: agents act for an epoch while the learner learns from those before it.
 
 (Paper Alg. 1.) The learner is one epoch behind, so that acting and learning share the machine; an
 epoch depends on what the one before it left on the disk and on nothing else, so runs end the same
-with any number of worlds and after any interruption.
+with any number of environments and after any interruption.
 """
 
 from __future__ import annotations
@@ -21,9 +21,8 @@ import numpy as np
 import torch
 
 from ptp_core.config import to_dict
-from ptp_core.data.collect import make_environment
 from ptp_core.data.encoded import EncodedDataset
-from ptp_core.data.env_spec import check_tasks, spec_of
+from ptp_core.data.env_spec import declared_spec
 from ptp_core.data.files import write_atomically
 from ptp_core.errors import InputError, PlanCancelled
 from ptp_core.learning.accelerated_iql import shared_networks
@@ -51,7 +50,8 @@ Cancelled = Callable[[], bool] | None
 class InProcessPractice:
     """A run in a folder. Interrupted at any moment, the next goes on after its last epoch.
 
-    ``worlds`` processes act while this one learns; 0: this one does both in turns. A run that was
+    ``num_envs`` environments act at once, each in a process, while this one learns; 0: this one
+    does both in turns. A run that was
     interrupted ends with the same weights and figures, times apart, as one that was not.
     It learns on ``device``, on a CPU with ``threads``; acting and planning are the CPU's. Raises
     InputError and CheckpointError where something is missing or does not fit, ConfigError without
@@ -64,7 +64,7 @@ class InProcessPractice:
         folder: Path,
         demonstrations: EncodedDataset | None = None,
         *,
-        worlds: int = 0,
+        num_envs: int = 0,
         threads: int = 1,
         device: str = "auto",
     ) -> None:
@@ -88,11 +88,11 @@ class InProcessPractice:
         library = PlanLibrary(checkpoint.encoder_id, signal=config.success_signal)
         self._knowledge = Knowledge(checkpoint.iql, self._search.buffers, library)
         self._resume()
-        self._worlds = Workers(worlds, functools.partial(Actor, config))
+        self._envs = Workers(num_envs, functools.partial(Actor, config))
 
     def close(self) -> None:
-        """End the worlds."""
-        self._worlds.close()
+        """End the processes."""
+        self._envs.close()
 
     def run(self, *, progress: bool = True, cancelled: Cancelled = None) -> dict[str, Any]:
         """Practise the epochs that are left; the result, which ``result.json`` holds too.
@@ -128,7 +128,7 @@ class InProcessPractice:
         jobs = [Job(index, state=state) for index in range(first, first + config.episodes)]
         if number % config.evaluate_every == 0:
             jobs += self._evaluation(state)
-        acting = self._worlds.start(jobs, cancelled)
+        acting = self._envs.start(jobs, cancelled)
         losses = self._learn(cancelled)
         trained = time.perf_counter()
         played = {}
@@ -196,7 +196,7 @@ class InProcessPractice:
         state.mkdir(exist_ok=True)
         self._knowledge.save(state)
         jobs = self._evaluation(state)
-        played = [one for _, one in self._worlds.start(jobs, cancelled)]
+        played = [one for _, one in self._envs.start(jobs, cancelled)]
         evaluations = [epoch["evaluation"] for epoch in metrics if "evaluation" in epoch]
         evaluations.append({"epoch": len(metrics), **_successes(played)})
         result = {
@@ -280,14 +280,10 @@ class InProcessPractice:
 
 def _as_declared(config: PracticeConfig) -> PracticeConfig:
     """With the environment's first task and protocol where none is named. Raises InputError."""
-    env = make_environment(config.env, config.env_kwargs)
-    try:
-        spec = spec_of(env, config.env)
-        task = spec.choose_task(config.task)
-        check_tasks(env, [task], spec)
-    finally:
-        env.close()
-    return dataclasses.replace(config, task=task, protocol=spec.choose_protocol(config.protocol))
+    tasks = () if config.task is None else (config.task,)
+    spec = declared_spec(config.env, config.env_kwargs, tasks, config.protocol)
+    task, protocol = spec.choose_task(config.task), spec.choose_protocol(config.protocol)
+    return dataclasses.replace(config, task=task, protocol=protocol)
 
 
 def _successes(played: list[Played]) -> dict[str, int]:
