@@ -13,7 +13,7 @@ import pytest
 from ptp_interfaces.msg import ErrorCode, Latent
 from sensor_msgs.msg import Image
 
-from ptp_bringup.testing import nodes_of_this_domain
+from ptp_bringup.running_stack import nodes_of_this_domain
 from ptp_core.testing import tiny_checkpoint
 from ptp_ros.images import image_to_array
 from ptp_ros.testing import Graph

@@ -4,7 +4,7 @@
 import pytest
 import yaml
 
-from ptp_bringup.shared import shared_root
+from ptp_bringup.share_folder import shared_root
 from ptp_bringup.stacks import SIM
 from ptp_ros import topics
 
