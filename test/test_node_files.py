@@ -7,17 +7,18 @@ import numpy as np
 import pytest
 import yaml
 
-from ptp_bringup.arguments import SIM_CAMERA_POSE, TASKS
+from ptp_bringup.arguments import PLANNERS, SIM_CAMERA_POSE, TASKS
 from ptp_bringup.declarations import LaunchConfiguration
 from ptp_bringup.share_folder import shared_root
 from ptp_bringup.stacks import all_stacks
 from ptp_core.config import FollowerConfig
+from ptp_core.planners.factory import PRESETS
 from ptp_nodes.arm_driver import ArmDriverParameters
 from ptp_nodes.camera import CameraParameters
 from ptp_nodes.learner import LearnerParameters
 from ptp_nodes.networks import NetworkParameters
 from ptp_nodes.operator_parameters import OperatorParameters
-from ptp_nodes.planner import PlannerParameters
+from ptp_nodes.planner import CHECKPOINT, PlannerParameters
 from ptp_nodes.policy import PolicyParameters
 from ptp_nodes.practice import PracticeParameters
 from ptp_nodes.recorder_parameters import RecorderParameters
@@ -95,6 +96,10 @@ def test_a_number_that_an_argument_takes_is_one_that_the_node_takes(stack):
 
 def test_the_tasks_that_launch_files_take_are_those_of_the_table():
     assert set(TASKS) == set(table_tasks.TASKS)
+
+
+def test_the_planners_that_launch_files_take_are_those_that_there_are():
+    assert set(PLANNERS) == {CHECKPOINT, *PRESETS}
 
 
 def test_the_camera_transform_is_that_of_the_simulated_camera():

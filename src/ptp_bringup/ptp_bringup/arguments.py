@@ -20,6 +20,7 @@ from ptp_description import sawyer_urdf_path
 
 TRUTH = ("true", "false")
 TASKS = ("A", "B", "C")  # of the simulated table
+PLANNERS = ("checkpoint", "paper", "fast", "descent", "best")
 RELEASED = "released"
 NONE = "none"  # nothing is recorded
 
@@ -147,19 +148,37 @@ def with_defaults(arguments: Sequence[Argument], **defaults: str) -> tuple[Argum
     return tuple(by_name.values())
 
 
+def absolute(text: str) -> str:
+    """Absolute path; empty stays empty."""
+    return os.path.abspath(text) if text else ""
+
+
+def existing(text: str) -> str:
+    """Absolute path of what exists; empty stays empty. Raises ValueError."""
+    if text and not os.path.exists(text):
+        raise ValueError("a file or folder that exists")
+    return absolute(text)
+
+
 def checkpoint_folder(text: str) -> str:
-    """Absolute folder of a checkpoint; empty means the released one."""
-    return os.path.abspath(text) if text else str(released_checkpoint())
+    """Absolute folder of a checkpoint; empty means the released one. Raises ValueError."""
+    if not text:
+        return str(released_checkpoint())
+    if not Path(text, "manifest.json").is_file():
+        raise ValueError("the folder of a checkpoint, with its manifest.json")
+    return absolute(text)
 
 
 def finetuned_folder(text: str) -> str:
     """Absolute folder of fine-tuned policies; "released" means those of the project."""
-    return str(released_finetuned()) if text == RELEASED else absolute(text)
+    return str(released_finetuned()) if text == RELEASED else existing(text)
 
 
-def absolute(text: str) -> str:
-    """Absolute path; empty stays empty."""
-    return os.path.abspath(text) if text else ""
+def planner_preset(text: str) -> str:
+    """Name of a preset, or a YAML file. Raises ValueError."""
+    if text not in PLANNERS and not (text.endswith((".yaml", ".yml")) and os.path.isfile(text)):
+        raise ValueError(f"one of {', '.join(PLANNERS)}, or a YAML file that exists")
+    return text
 
 
 def inside(name: str) -> Callable[[str], str]:
@@ -188,7 +207,7 @@ def recordings_if_any(text: str) -> str:
 
 def rviz_config(text: str) -> str:
     """Absolute path of an RViz configuration; empty means the one that comes with the project."""
-    return os.path.abspath(text) if text else str(shared_root() / "config" / "rviz" / "ptp.rviz")
+    return existing(text) or str(shared_root() / "config" / "rviz" / "ptp.rviz")
 
 
 def video_device(text: str) -> str:
@@ -198,7 +217,7 @@ def video_device(text: str) -> str:
 
 def robot_file(text: str) -> str:
     """Absolute path of a robot's file, by name in config/robots or by path. ConfigError."""
-    if text.endswith((".yaml", ".yml")):
+    if text.endswith((".yaml", ".yml")) and os.path.isfile(text):
         return os.path.abspath(text)
     folder = shared_root() / "config" / "robots"
     path = folder / f"{text}.yaml"

@@ -83,8 +83,8 @@ class LaunchConfiguration:
     """The value of an argument.
 
     ``value_type``: str, int, float, bool, list[str] or list[int], as of launch_ros'
-    ParameterValue, or a function that makes the value of the text. It raises ValueError, or
-    ConfigError with a line of its own.
+    ParameterValue, or a function that makes the value of the text. It raises ValueError, which
+    says what the text must be, or ConfigError with a line of its own.
     """
 
     name: str
@@ -95,8 +95,8 @@ class LaunchConfiguration:
         convert = _CONVERSIONS.get(self.value_type, self.value_type)
         try:
             return convert(values[self.name])
-        except ValueError:
-            kind = _KINDS.get(self.value_type, "different")
+        except ValueError as error:
+            kind = _KINDS.get(self.value_type) or str(error)
             raise ConfigError(f'{self.name} is "{values[self.name]}"; it must be {kind}') from None
 
     def names(self, values: Values | None = None) -> set[str]:

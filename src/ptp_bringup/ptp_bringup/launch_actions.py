@@ -34,6 +34,9 @@ from ptp_core.errors import PtpError
 # it still imports. A node that has begun takes SIGINT however it was set before.
 DEAF_TO_CTRL_C = "env --ignore-signal=INT"
 
+# Arguments of launch itself, which `ros2 launch` passes on among ours.
+OF_LAUNCH = ("launch-prefix", "launch-prefix-filter", "sigterm_timeout", "sigkill_timeout")
+
 
 def launch_description(stack: Stack) -> LaunchDescription:
     """Launch description of a stack: its arguments, and its nodes for the values given.
@@ -91,7 +94,7 @@ def _check_names(stack: Stack, context: LaunchContext) -> None:
     if any(Path(word).name == file for word in sys.argv):
         for word in context.argv:
             name, assigned, _ = word.partition(":=")
-            if assigned:
+            if assigned and name not in OF_LAUNCH:
                 stack.check_name(name)
 
 
@@ -117,6 +120,7 @@ def node_action(process: NodeProcess, prefix: str = DEAF_TO_CTRL_C) -> NodeActio
         package=node.package,
         executable=node.executable,
         name=node.name,
+        exec_name=node.executable,
         output="screen",
         prefix=prefix,
         parameters=[entry for entry in parameters if entry],

@@ -29,6 +29,8 @@ RESPAWN_DELAY = 1.0  # s
 MOST_RESPAWNS = 5  # in a row
 POLL = 0.2  # s
 STEADY = 30.0  # s; who lived longer did not die of its start
+# A node's error: severity, time, name, then the text.
+ROS_ERROR = re.compile(r"^\[(?:ERROR|FATAL)\] \[[\d.]+\] \[[\w./]+\]: ")
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,18 @@ class _Running:
         self.process = process
         self.respawns = respawns
         self.began = time.monotonic()
-        self.last_line = ""  # of what it printed
+        self._last = self._trouble = ""  # line that it printed; line of an error
+
+    def hear(self, line: str) -> None:
+        """Remember what it printed."""
+        self._last = line or self._last
+        if ROS_ERROR.match(line):
+            self._trouble = ROS_ERROR.sub("", line)
+
+    @property
+    def why(self) -> str:
+        """Why it died, as far as it said: the last error, else the last line."""
+        return self._trouble or self._last
 
 
 class Supervisor:
@@ -122,7 +135,7 @@ class Supervisor:
     def _read(self, running: _Running) -> None:
         name = running.program.name.ljust(self._width)
         for line in running.process.stdout:
-            running.last_line = line.strip() or running.last_line
+            running.hear(line.strip())
             self._print(f"{name} | {line.rstrip()}")
 
     def _watch(self, running: _Running) -> None:
@@ -154,7 +167,7 @@ class Supervisor:
             respawns = subject.respawns if time.monotonic() - subject.began < STEADY else 0
             if program.essential and not (again and respawns < MOST_RESPAWNS):
                 self._trouble = f"{program.name} died ({describe(status)})"
-                self._dead = subject
+                self._dead = subject if status > 0 else None  # who is killed cannot say why
                 self._say(f"{self._trouble}; stopping the others")
                 return status if status > 0 else 128 - status
             if not again:
@@ -198,7 +211,7 @@ class Supervisor:
 
     def _say_why(self) -> None:
         """Say as the last line why everything ended: what others said since would hide it."""
-        said = self._dead.last_line if self._dead else ""
+        said = self._dead.why if self._dead else ""
         if self._trouble:
             self._say(f"{self._trouble}: {said}" if said else self._trouble)
 

@@ -18,11 +18,10 @@ ALWAYS = {"arm_driver", "encoder", "planner", "policy", "practice"}
 
 
 @pytest.fixture
-def start(tmp_path):
+def start():
     """The processes by name, for given arguments."""
 
     def start(**given):
-        given = {"checkpoint": str(tmp_path), **given}
         return {p.node.name: p for p in stack_named("real").processes(given)}
 
     return start

@@ -158,9 +158,9 @@ def test_an_old_argument_names_the_new_one():
 
 
 @pytest.mark.parametrize("stack", ["practice", "real"])
-def test_practice_on_the_graph_has_the_settings_of_practice_in_process(stack, tmp_path):
+def test_practice_on_the_graph_has_the_settings_of_practice_in_process(stack):
     for name in ("ours", "paper"):
-        given = {"preset": name, "checkpoint": str(tmp_path), "learn": "true"}
+        given = {"preset": name, "learn": "true"}
         processes = {p.node.name: p for p in stack_named(stack).processes(given)}
         found = {name: {**p.defaults, **p.explicit} for name, p in processes.items()}
         wanted = preset(name)
@@ -226,10 +226,9 @@ def test_flags_are_true_or_false():
         flag("yes")
 
 
-def test_lock_step_runs_on_simulated_time_and_real_time_does_not(tmp_path):
+def test_lock_step_runs_on_simulated_time_and_real_time_does_not():
     for mode, simulated in (("lock_step", True), ("real_time", False)):
-        given = {"mode": mode, "checkpoint": str(tmp_path)}
-        processes = {p.node.name: p for p in stack_named("sim").processes(given)}
+        processes = {p.node.name: p for p in stack_named("sim").processes({"mode": mode})}
         for name in ("encoder", "planner", "policy", "practice", "view"):
             process = processes[name]
             assert {**process.defaults, **process.explicit}["use_sim_time"] is simulated
@@ -264,6 +263,8 @@ def test_a_tilde_is_the_home_folder_in_every_argument(name, monkeypatch):
 def test_a_tilde_reaches_the_nodes_as_the_home_folder(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "own.yaml").write_text("{}")
+    (tmp_path / "net").mkdir()
+    (tmp_path / "net" / "manifest.json").write_text("{}")
     given = {"record": "~/demos", "params_file": "~/own.yaml", "checkpoint": "~/net"}
     words = [w for p in STACKS["teleop"].processes(given) for w in p.command_line()]
     assert not any("~" in word for word in words)
@@ -282,10 +283,32 @@ def test_a_home_of_nobody_is_named():
     [("teleop", "true"), ("teleop", "none"), ("sim", "true"), ("real", "true"), ("real", "false")],
 )
 def test_record_is_a_folder_everywhere_and_the_switch_is_answered_with_it(stack, value):
-    given = {"record": value, "checkpoint": "net"}
     with pytest.raises(
         ConfigError, match=f'record is "{value}"; it names the folder .* record:=F'
     ):
+        STACKS[stack].processes({"record": value})
+
+
+@pytest.mark.parametrize(
+    ("stack", "given", "text"),
+    [
+        ("sim", {"task": "D"}, 'task is "D"; it must be a list of A, B, C'),
+        ("sim", {"rate": "-3"}, "rate is -3; it must be from 0.1 to 60"),
+        ("sim", {"planner": "thorough"}, "it must be one of checkpoint, .*, or a YAML file that"),
+        ("teleop", {"checkpoint": "/nowhere"}, "must be the folder of a checkpoint, with its man"),
+        ("sim", {"finetuned": "/nowhere"}, 'finetuned is "/nowhere"; it must be a file or folder'),
+        ("sim", {"goal_image": "no.png"}, 'goal_image is "no.png"; it must be a file or folder t'),
+        ("sim", {"use_rviz": "true", "rviz_config": "x.rviz"}, "it must be a file or folder that"),
+        ("practice", {"demonstrations": "/nowhere"}, "it must be a file or folder that exists"),
+        ("practice", {"learning_rate": "1"}, "learning_rate is 1; it must be from 1e-07 to 0.1"),
+        ("practice", {"episodes": "many"}, 'episodes is "many"; it must be a number'),
+        ("practice", {"seed": "1.5"}, 'seed is "1.5"; it must be a whole number'),
+        ("camera", {"offset": "up"}, 'offset is "up"; it must be whole numbers like 3,-4'),
+        ("real", {"robot": "no.yaml"}, 'robot is "no.yaml"; give one of '),
+    ],
+)
+def test_what_the_nodes_would_refuse_is_refused_before_they_start(stack, given, text):
+    with pytest.raises(ConfigError, match=text):
         STACKS[stack].processes(given)
 
 
