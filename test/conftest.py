@@ -3,7 +3,7 @@
 
 import pytest
 
-from ptp_bringup.testing import Up
+from ptp_bringup.running_stack import Up
 from ptp_core.testing import tiny_checkpoint
 
 

@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from ptp_bringup.testing import nodes_of_this_domain
+from ptp_bringup.running_stack import nodes_of_this_domain
 from ptp_core.data.claimed import MARKER
 from ptp_core.data.dataset import Dataset
 from ptp_core.data.episodes.store import Session

@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ptp_bringup.stack import words
-from ptp_bringup.stacks import STACKS
+from ptp_bringup.declarations import words
+from ptp_bringup.stacks import all_stacks
 
+STACKS = all_stacks()
 ROOT = Path(__file__).resolve().parents[1]
 DOCKER = ROOT / "docker"
 DOCKERFILE = (DOCKER / "Dockerfile").read_text()
@@ -146,9 +147,9 @@ def test_the_image_has_the_packages_that_ours_depend_on():
     assert missing == set()
     # Where none of our files names them, they are started by name.
     for stack in STACKS.values():
-        for spec in stack.nodes:
-            if not spec.package.startswith("ptp_"):
-                assert f"ros-jazzy-{spec.package.replace('_', '-')}" in installed, spec.name
+        for node in stack.nodes:
+            if not node.package.startswith("ptp_"):
+                assert f"ros-jazzy-{node.package.replace('_', '-')}" in installed, node.name
 
 
 def test_what_setup_looks_for_on_the_machine_is_installed():
@@ -169,7 +170,7 @@ def test_a_service_starts_what_exists(name):
         assert package == "ptp_bringup" and (ROOT / "launch" / launch).is_file()
         given = dict(word.split(":=", 1) for word in arguments)
         stack = STACKS[launch.removesuffix(".launch.py")]
-        started = {process.spec.name for process in stack.processes(given)}
+        started = {process.node.name for process in stack.processes(given)}
         assert started
         if name == "gpu":
             assert started == set(words(example()["PTP_FAR"]))
@@ -190,11 +191,11 @@ def test_robot_and_far_side_together_are_the_whole_stack():
         _, _, _, launch, *arguments = shlex.split(filled(SERVICES[name]["command"]))
         given = dict(word.split(":=", 1) for word in arguments)
         stack = STACKS[launch.removesuffix(".launch.py")]
-        return [process.spec.name for process in stack.processes(given)], stack
+        return [process.node.name for process in stack.processes(given)], stack
 
     (robot, stack), (far, _) = started("robot"), started("gpu")
     assert not set(robot) & set(far)
-    assert sorted(robot + far) == sorted(process.spec.name for process in stack.processes({}))
+    assert sorted(robot + far) == sorted(process.node.name for process in stack.processes({}))
 
 
 @pytest.mark.parametrize("name", SERVICES)

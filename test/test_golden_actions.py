@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ptp_bringup.shared import released_checkpoint
+from ptp_bringup.share_folder import released_checkpoint
 from ptp_core.training.checkpoint import load_checkpoint
 
 ACTION_TOLERANCE = 1e-4  # of actions in [-1, 1]

@@ -7,30 +7,33 @@ import numpy as np
 import pytest
 import yaml
 
-from ptp_bringup.shared import shared_root
-from ptp_bringup.sim_stack import SIM_CAMERA_POSE
-from ptp_bringup.stack import From
-from ptp_bringup.stacks import STACKS
+from ptp_bringup.arguments import PLANNERS, SIM_CAMERA_POSE, TASKS
+from ptp_bringup.declarations import LaunchConfiguration
+from ptp_bringup.share_folder import shared_root
+from ptp_bringup.stacks import all_stacks
 from ptp_core.config import FollowerConfig
+from ptp_core.planners.factory import PRESETS
 from ptp_nodes.arm_driver import ArmDriverParameters
 from ptp_nodes.camera import CameraParameters
 from ptp_nodes.learner import LearnerParameters
 from ptp_nodes.networks import NetworkParameters
 from ptp_nodes.operator_parameters import OperatorParameters
-from ptp_nodes.planner import PlannerParameters
+from ptp_nodes.planner import CHECKPOINT, PlannerParameters
 from ptp_nodes.policy import PolicyParameters
 from ptp_nodes.practice import PracticeParameters
 from ptp_nodes.recorder_parameters import RecorderParameters
 from ptp_nodes.teleop import TeleopParameters
 from ptp_nodes.view import ViewParameters
+from ptp_sim import tasks as table_tasks
 from ptp_sim.camera import CameraConfig
 from ptp_sim.scripted_gamepad import ScriptedGamepadParameters
-from ptp_sim.sim_bridge_parameters import SimBridgeParameters
+from ptp_sim.sim_bridge_parameters import JointBridgeParameters, SimBridgeParameters
 
 PARAMETERS = {
     "arm_driver": ArmDriverParameters,
     "camera": CameraParameters,
     "encoder": NetworkParameters,
+    "joint_bridge": JointBridgeParameters,
     "learner": LearnerParameters,
     "operator": OperatorParameters,
     "planner": PlannerParameters,
@@ -42,6 +45,7 @@ PARAMETERS = {
     "teleop": TeleopParameters,
     "view": ViewParameters,
 }
+STACKS = all_stacks()
 FOLLOWER = {f"follower.{field.name}" for field in dataclasses.fields(FollowerConfig)}
 
 
@@ -63,13 +67,39 @@ def test_a_parameter_file_has_known_keys_and_the_nodes_own_defaults(path):
 
 @pytest.mark.parametrize("stack", STACKS.values(), ids=STACKS)
 def test_a_stack_sets_only_parameters_that_its_nodes_have(stack):
-    arguments = {argument.name for argument in stack.arguments}
-    for spec in stack.nodes:
-        if spec.name in PARAMETERS:
-            known = {*defaults(spec.name), *FOLLOWER, "use_sim_time"}
-            assert set(spec.parameters) <= known, spec.name
-        for value in (*spec.parameters.values(), *spec.arguments):
-            assert not isinstance(value, From) or value.argument in arguments
+    for node in stack.nodes:
+        if node.name in PARAMETERS:
+            known = {*defaults(node.name), *FOLLOWER, "use_sim_time"}
+            assert set(node.parameters) <= known, node.name
+
+
+@pytest.mark.parametrize("stack", STACKS.values(), ids=STACKS)
+def test_a_number_that_an_argument_takes_is_one_that_the_node_takes(stack):
+    """So that a wrong one is refused before anything starts."""
+    arguments = {argument.name: argument for argument in stack.arguments}
+    checked = 0
+    for node in stack.nodes:
+        if node.name not in PARAMETERS:
+            continue
+        fields = {f.name: f for f in dataclasses.fields(PARAMETERS[node.name])}
+        for name, value in node.parameters.items():
+            if isinstance(value, LaunchConfiguration) and value.value_type in (int, float):
+                argument, limits = arguments[value.name], fields[name].metadata
+                for end, inside in (("minimum", float.__ge__), ("maximum", float.__le__)):
+                    if limits[end] is not None:
+                        given = getattr(argument, end)
+                        assert given is not None, f"{argument.name} has no {end}"
+                        assert inside(float(given), float(limits[end])), argument.name
+                        checked += 1
+    assert checked
+
+
+def test_the_tasks_that_launch_files_take_are_those_of_the_table():
+    assert set(TASKS) == set(table_tasks.TASKS)
+
+
+def test_the_planners_that_launch_files_take_are_those_that_there_are():
+    assert set(PLANNERS) == {CHECKPOINT, *PRESETS}
 
 
 def test_the_camera_transform_is_that_of_the_simulated_camera():

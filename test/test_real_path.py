@@ -7,7 +7,7 @@ from ptp_interfaces.msg import ArmState, CartesianDelta, DriverState, Observatio
 from ptp_interfaces.srv import ResetScene
 from std_srvs.srv import Trigger
 
-from ptp_bringup.real_stack import robot_file
+from ptp_bringup.arguments import robot_file
 from ptp_nodes.arm_driver import ArmDriverNode
 from ptp_ros.testing import Graph, parameters
 from ptp_ros.topics import (

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from ptp_interfaces.msg import ArmState, CartesianDelta, DriverState, Latent, Observation
 
-from ptp_bringup.testing import nodes_of_this_domain
+from ptp_bringup.running_stack import nodes_of_this_domain
 from ptp_cli.main import main
 from ptp_robot.driver_report import State
 from ptp_ros.testing import Graph

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from ptp_bringup.middleware import variables
-from ptp_bringup.shared import shared_root
-from ptp_bringup.stacks import STACKS
+from ptp_bringup.node_environment import middleware_variables
+from ptp_bringup.share_folder import shared_root
+from ptp_bringup.stacks import all_stacks
 from ptp_cli.main import main
 from ptp_nodes.camera import CameraNode
 from ptp_nodes.security.graph import uses
@@ -18,15 +18,16 @@ from ptp_nodes.teleop import TeleopNode
 from ptp_ros.testing import Graph, parameters
 from ptp_sim.scripted_gamepad import ScriptedGamepadNode
 
+STACKS = all_stacks()
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = shared_root() / "config" / "sros2" / "policies"
 POLICIES = policies_in(FOLDER)
 # Nodes of other projects: no process of ours can be asked what they do where they are missing.
-OF_OTHERS = {spec.name for stack in STACKS.values() for spec in stack.nodes} - {
-    spec.name
+OF_OTHERS = {node.name for stack in STACKS.values() for node in stack.nodes} - {
+    node.name
     for stack in STACKS.values()
-    for spec in stack.nodes
-    if spec.package.startswith("ptp_")
+    for node in stack.nodes
+    if node.package.startswith("ptp_")
 }
 TOOLS = "tools"  # ptp doctor, ptp monitor: they look and touch nothing
 PERSON = "person"  # ptp arm, ptp doctor --real: they enable and stop
@@ -50,8 +51,8 @@ def test_every_node_has_a_policy_and_every_policy_a_node():
 def test_every_process_is_started_in_the_enclave_of_its_policy(stack, tmp_path):
     for process in stack.processes({}):
         line = process.command_line()
-        assert line[line.index("--enclave") + 1] == enclave(process.spec.name) == process.enclave
-        assert process.spec.name in POLICIES
+        assert line[line.index("--enclave") + 1] == enclave(process.node.name) == process.enclave
+        assert process.node.name in POLICIES
 
 
 @pytest.mark.process
@@ -126,7 +127,7 @@ def test_few_may_move_the_arm_or_change_the_policy():
 
 
 def test_discovery_stays_on_this_machine_wherever_nodes_are_started():
-    assert variables()["ROS_AUTOMATIC_DISCOVERY_RANGE"] == "LOCALHOST"
+    assert middleware_variables()["ROS_AUTOMATIC_DISCOVERY_RANGE"] == "LOCALHOST"
     environment = (ROOT / "tools" / "workspace.py").read_text()
     assert "ROS_AUTOMATIC_DISCOVERY_RANGE:-LOCALHOST" in environment
     for path in ("docker/compose.yaml", "docker/Dockerfile", ".devcontainer/devcontainer.json"):

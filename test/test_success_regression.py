@@ -14,7 +14,7 @@ positive, and a search that works finds a cheaper plan than a single draw.
 import pytest
 import torch
 
-from ptp_bringup.shared import released_checkpoint
+from ptp_bringup.share_folder import released_checkpoint
 from ptp_core.planners.factory import make_planner
 from ptp_core.planners.seeding import spawn
 from ptp_core.planners.subgoal_controls import unsearched

@@ -15,7 +15,7 @@ from ptp_interfaces.msg import ArmState, CartesianDelta, Latent, Observation
 from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import Joy
 
-from ptp_bringup.testing import nodes_of_this_domain
+from ptp_bringup.running_stack import nodes_of_this_domain
 from ptp_core.data.episodes.bag_reader import read_confirmed
 from ptp_core.data.episodes.definitions import Definitions
 from ptp_core.data.episodes.store import Session

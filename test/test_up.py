@@ -13,7 +13,7 @@ import pytest
 from ptp_interfaces.msg import ErrorCode, Latent
 from sensor_msgs.msg import Image
 
-from ptp_bringup.testing import nodes_of_this_domain
+from ptp_bringup.running_stack import nodes_of_this_domain
 from ptp_core.testing import tiny_checkpoint
 from ptp_ros.images import image_to_array
 from ptp_ros.testing import Graph
@@ -90,7 +90,7 @@ def test_a_parameter_that_does_not_exist_stops_the_stack_and_is_named(up, folder
     run = up("sim", f"checkpoint:={folder}", f"params_file:={path}")
     assert run.end() == 1
     assert 'policy: there is no parameter "stale_afer"; did you mean "stale_after"?' in run.text
-    assert "policy died (exit code 1)" in run.text
+    assert 'policy died (exit code 1): policy: there is no parameter "stale_afer"' in run.lines[-1]
 
 
 def test_the_camera_stack_shows_a_video_file(up, folder, tmp_path):
@@ -121,6 +121,9 @@ def test_the_camera_stack_shows_a_video_file(up, folder, tmp_path):
         (["sim", "tsk:=A"], 'sim has no argument "tsk"; did you mean "task"?'),
         (["sim", "mode:=slow"], 'mode is "slow"; it must be one of real_time, lock_step'),
         (["sim", "A"], '"A" is no argument; write name:=value'),
+        (["sim", "task:=D"], 'task is "D"; it must be a list of A, B, C'),
+        (["sim", "rate:=-3"], "rate is -3; it must be from 0.1 to 60"),
+        (["sim", "checkpoint:=/nowhere"], "it must be the folder of a checkpoint, with its ma"),
     ],
 )
 def test_a_wrong_argument_is_one_line(up, words, text):

@@ -27,7 +27,7 @@ def shared_files() -> list[tuple[str, list[str]]]:
 setup(
     name=PACKAGE,
     version="0.1.0",
-    description="Launch files, parameters and the description of each stack of nodes.",
+    description="Starts the nodes that the launch files declare, with launch_ros or without.",
     maintainer="PTP maintainers",
     maintainer_email="maintainers@users.noreply.r-seed-b55774bc.example",
     license="Apache-2.0",

@@ -36,7 +36,7 @@ import gymnasium
 import numpy as np
 import torch
 
-from ptp_bringup.shared import released_checkpoint
+from ptp_bringup.share_folder import released_checkpoint
 from ptp_core.agents.subgoal_agent import SubgoalAgent
 from ptp_core.config import PlannerConfig
 from ptp_core.planners.factory import make_planner

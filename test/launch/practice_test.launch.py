@@ -23,7 +23,7 @@ from launch.actions import IncludeLaunchDescription
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from ptp_interfaces.msg import PolicyUpdate, RecorderStatus
 
-from ptp_bringup.testing import nodes_of_this_domain
+from ptp_bringup.running_stack import nodes_of_this_domain
 from ptp_core.data.episodes.store import Session
 from ptp_core.testing import tiny_checkpoint
 from ptp_core.training.checkpoint import load_checkpoint

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Launch files, parameters and the description of each stack of nodes."""
+"""Starts the nodes that the launch files declare, with launch_ros or without."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import queue
+import re
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TextIO
 
 from ptp_core.processes import LEASH, die_with_parent, watch_leash
@@ -27,6 +29,8 @@ RESPAWN_DELAY = 1.0  # s
 MOST_RESPAWNS = 5  # in a row
 POLL = 0.2  # s
 STEADY = 30.0  # s; who lived longer did not die of its start
+# A node's error: severity, time, name, then the text.
+ROS_ERROR = re.compile(r"^\[(?:ERROR|FATAL)\] \[[\d.]+\] \[[\w./]+\]: ")
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,18 @@ class _Running:
         self.process = process
         self.respawns = respawns
         self.began = time.monotonic()
+        self._last = self._trouble = ""  # line that it printed; line of an error
+
+    def hear(self, line: str) -> None:
+        """Remember what it printed."""
+        self._last = line or self._last
+        if ROS_ERROR.match(line):
+            self._trouble = ROS_ERROR.sub("", line)
+
+    @property
+    def why(self) -> str:
+        """Why it died, as far as it said: the last error, else the last line."""
+        return self._trouble or self._last
 
 
 class Supervisor:
@@ -65,7 +81,8 @@ class Supervisor:
         self._running: list[_Running] = []
         self._readers: list[threading.Thread] = []
         self._width = max(len(program.name) for program in programs)
-        self._stopping = False
+        self._trouble = ""  # why everything ended, where it did not end well,
+        self._dead: _Running | None = None  # and the program that ended it by dying
 
     def run(self) -> int:
         """Run until the end; the exit status: that of the essential program that ended it.
@@ -82,6 +99,7 @@ class Supervisor:
             return self._wait()
         finally:
             self._stop()
+            self._say_why()
             for number, handler in before.items():
                 signal.signal(number, handler)
 
@@ -117,6 +135,7 @@ class Supervisor:
     def _read(self, running: _Running) -> None:
         name = running.program.name.ljust(self._width)
         for line in running.process.stdout:
+            running.hear(line.strip())
             self._print(f"{name} | {line.rstrip()}")
 
     def _watch(self, running: _Running) -> None:
@@ -135,7 +154,9 @@ class Supervisor:
                     self._start(program, respawns + 1)
                 continue
             if kind == "signal":
-                self._say(f"{signal.Signals(subject).name}: stopping")
+                name = signal.Signals(subject).name
+                self._say(f"{name}: stopping")
+                self._trouble = f"{name}: everything has stopped"
                 return 128 + subject
             program = subject.program
             self._end_group(subject)
@@ -145,7 +166,9 @@ class Supervisor:
             again = program.respawn and status != 0
             respawns = subject.respawns if time.monotonic() - subject.began < STEADY else 0
             if program.essential and not (again and respawns < MOST_RESPAWNS):
-                self._say(f"{program.name} died ({describe(status)}); stopping the others")
+                self._trouble = f"{program.name} died ({describe(status)})"
+                self._dead = subject if status > 0 else None  # who is killed cannot say why
+                self._say(f"{self._trouble}; stopping the others")
                 return status if status > 0 else 128 - status
             if not again:
                 self._say(f"{program.name} ended ({describe(status)})")
@@ -173,7 +196,9 @@ class Supervisor:
                 self._say(f"{names}: not stopped yet, sending {number.name}")
             for running in left:
                 with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.killpg(running.process.pid, number)
+                    # Python would answer SIGINT with a traceback while it still imports.
+                    begun = has_begun(running.process.pid)
+                    os.killpg(running.process.pid, number if begun else signal.SIGTERM)
             deadline = time.monotonic() + patience
             for running in left:
                 with contextlib.suppress(subprocess.TimeoutExpired):
@@ -184,12 +209,33 @@ class Supervisor:
             reader.join(0.5)
         sweep()  # what killed nodes could not take with them
 
+    def _say_why(self) -> None:
+        """Say as the last line why everything ended: what others said since would hide it."""
+        said = self._dead.why if self._dead else ""
+        if self._trouble:
+            self._say(f"{self._trouble}: {said}" if said else self._trouble)
+
     def _say(self, text: str) -> None:
         self._print(f"{'ptp'.ljust(self._width)} | {text}")
 
     def _print(self, line: str) -> None:
         with contextlib.suppress(OSError, ValueError):  # whoever read it is gone
             print(line, file=self._out, flush=True)
+
+
+def has_begun(pid: int) -> bool:
+    """Whether a process has got as far as to take SIGTERM itself, as every node does.
+
+    Before that there is nothing to close, and SIGTERM ends it at once and in silence. True where
+    the system does not say.
+    """
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return True
+    masks = re.findall(r"^Sig(?:Blk|Cgt):\s*([0-9a-f]+)", status, re.MULTILINE)
+    bit = 1 << (signal.SIGTERM - 1)
+    return not masks or any(int(mask, 16) & bit for mask in masks)
 
 
 def describe(status: int) -> str:

@@ -4,8 +4,8 @@
 import pytest
 import yaml
 
-from ptp_bringup.shared import shared_root
-from ptp_bringup.stacks import SIM
+from ptp_bringup.share_folder import shared_root
+from ptp_bringup.stacks import stack_named
 from ptp_ros import topics
 
 # rviz_default_plugins and rviz_common of ROS 2 Jazzy, as far as they concern this file.
@@ -76,7 +76,9 @@ def test_the_robot_model_comes_from_the_publisher_that_the_stack_starts(config):
     (robot,) = (d for d in displays if d["Class"] == "rviz_default_plugins/RobotModel")
     assert robot["Description Topic"]["Value"] == "robot_description"
     assert robot["Description Topic"]["Durability Policy"] == "Transient Local"
-    (publisher,) = (node for node in SIM.nodes if node.executable == "robot_state_publisher")
+    (publisher,) = (
+        node for node in stack_named("sim").nodes if node.executable == "robot_state_publisher"
+    )
     assert "<robot" in publisher.parameters["robot_description"]()
 
 

@@ -104,6 +104,52 @@ def test_a_program_that_dies_is_named_with_its_exit_code(code, status, words):
     assert words in text
 
 
+@pytest.mark.parametrize(
+    ("code", "why"),
+    [
+        ("print('no such file'); raise SystemExit(2)", "worker died (exit code 2): no such file"),
+        (
+            "print('[ERROR] [17.25] [arm.worker]: no checkpoint')\n"
+            "print('[INFO] [17.26] [worker]: finished'); raise SystemExit(1)",
+            "worker died (exit code 1): no checkpoint",
+        ),
+        (
+            "import os; print('[ERROR] [1.0] [worker]: an old one', flush=True)\n"
+            "os.kill(os.getpid(), 9)",
+            "worker died (killed by SIGKILL)",
+        ),
+    ],
+)
+def test_the_last_line_says_why_the_stack_ended(code, why):
+    late = "import signal, sys\nsignal.signal(signal.SIGINT, lambda *_: sys.exit('late words'))\n"
+    _, text, _ = run(
+        Program("server", python(late + "signal.sigwait([signal.SIGUSR1])")),
+        Program("worker", python(code)),
+    )
+    assert text.splitlines()[-1] == f"ptp    | {why}"
+
+
+def test_what_still_imports_is_ended_in_silence():
+    # Python answers SIGINT with a traceback where nobody has taken it.
+    importing = "import time\nprint('importing', flush=True)\nwhile True: time.sleep(0.01)"
+    status, text, seconds = run(
+        Program("node", python(importing)), when=("importing", 1), then=interrupt
+    )
+    assert (status, text.splitlines()[-1]) == (130, "ptp  | SIGINT: everything has stopped")
+    assert "Traceback" not in text and seconds < 3.0
+
+
+def test_what_has_begun_gets_the_time_to_close():
+    node = (
+        "import signal\n"
+        "signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT, signal.SIGTERM])\n"
+        "print('begun', flush=True)\n"
+        "print('closed by', signal.sigwait([signal.SIGINT, signal.SIGTERM]).name)"
+    )
+    _, text, _ = run(Program("node", python(node)), when=("begun", 1), then=interrupt)
+    assert "node | closed by SIGINT\n" in text
+
+
 def test_a_program_that_cannot_start_is_named():
     status, text, _ = run(Program("server", python(FOREVER)), Program("ghost", ["/no/such/file"]))
     assert status == 127

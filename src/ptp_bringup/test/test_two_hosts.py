@@ -13,8 +13,8 @@ import warnings
 import pytest
 
 from ptp_bringup import two_hosts
-from ptp_bringup.middleware import variables
-from ptp_bringup.shared import shared_root
+from ptp_bringup.node_environment import middleware_variables
+from ptp_bringup.share_folder import shared_root
 from ptp_bringup.two_hosts import Cable, NoNamespacesError
 from ptp_ros.interfaces import PROFILES, RANGE
 from ptp_ros.peers import PEERS
@@ -40,7 +40,7 @@ BEYOND = 2.5  # s: five times what a node waits between two announcements
 
 
 def start(host, peer, name, wanted, beyond=0.0):
-    env = {**os.environ, **variables()}
+    env = {**os.environ, **middleware_variables()}
     env.pop(PEERS, None)
     if peer:
         env[PEERS] = peer.address
@@ -151,7 +151,7 @@ def cable():
 
 @pytest.mark.process
 def test_by_default_nobody_beyond_this_host_is_found(cable):
-    assert variables()["ROS_AUTOMATIC_DISCOVERY_RANGE"] == "LOCALHOST"
+    assert middleware_variables()["ROS_AUTOMATIC_DISCOVERY_RANGE"] == "LOCALHOST"
     if isinstance(cable, str):
         assert "use two machines" in cable
         return
@@ -249,7 +249,7 @@ def test_a_node_that_started_without_the_cable_begins_again_if_it_may(cable, may
     if isinstance(cable, str):
         assert "use two machines" in cable or "is missing" in cable
         return
-    env = {**os.environ, **variables(), "ROS_STATIC_PEERS": cable.robot.address}
+    env = {**os.environ, **middleware_variables(), "ROS_STATIC_PEERS": cable.robot.address}
     command = [*cable.far.prefix, sys.executable, "-c", AGAIN, str(may)]
     cable.cut()
     node = subprocess.Popen(

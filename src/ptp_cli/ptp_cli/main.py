@@ -66,21 +66,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     0 is success, 2 a mistake in the arguments or the input (one line says which), 130 Ctrl-C.
     """
-    args = make_parser().parse_args(arguments)
-    env = getattr(args, "env", None) or ()
-    let_in([env] if isinstance(env, str) else env)
-    for name, value in vars(args).items():  # a shell leaves the ~ of --out=~/runs to us
-        if isinstance(value, Path):
-            setattr(args, name, value.expanduser())
+    command = "ptp"
     try:
+        args = make_parser().parse_args(arguments)
+        command = f"ptp {args.command}"
+        env = getattr(args, "env", None) or ()
+        let_in([env] if isinstance(env, str) else env)
+        for name, value in vars(args).items():  # a shell leaves the ~ of --out=~/runs to us
+            if isinstance(value, Path):
+                setattr(args, name, value.expanduser())
         status = args.run(args)
         sys.stdout.flush()
         return status
     except PtpError as error:
-        print(f"ptp {args.command}: {error}", file=sys.stderr)
+        print(f"{command}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(f"ptp {args.command}: interrupted", file=sys.stderr)
+        print(f"{command}: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:
         # The reader of a pipe, for example `head`, has gone; the exit of Python must not complain.
@@ -88,5 +90,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 141
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        print(f"ptp {args.command}: {where}{error.strerror or error}", file=sys.stderr)
+        print(f"{command}: {where}{error.strerror or error}", file=sys.stderr)
         return 2

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ptp_bringup.shared import (
+from ptp_bringup.share_folder import (
     released_baselines,
     released_checkpoint,
     released_finetuned,

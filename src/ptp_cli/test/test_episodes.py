@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from ptp_bringup.shared import shared_root
+from ptp_bringup.share_folder import shared_root
 from ptp_cli.main import main
 from ptp_core.data.dataset import Dataset
 from ptp_core.data.episodes.definitions import Definitions

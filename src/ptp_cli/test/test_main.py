@@ -75,6 +75,15 @@ def test_what_stops_a_command_is_one_line(monkeypatch, capsys, error, status, me
     assert capsys.readouterr().err == f"ptp version: {message}\n"
 
 
+def test_ctrl_c_before_a_command_is_known_is_one_line(monkeypatch, capsys):
+    def stopped(subparsers):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(version, "add_parser", stopped)
+    assert main.main(["version"]) == 130
+    assert capsys.readouterr().err == "ptp: interrupted\n"
+
+
 def test_a_closed_pipe_is_no_error():
     reader, writer = os.pipe()
     os.close(reader)

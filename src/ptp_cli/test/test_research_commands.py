@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from ptp_bringup import shared
+from ptp_bringup import share_folder
 from ptp_cli.main import main
 from ptp_cli.shared import config_file
 from ptp_core.config import BaselinesConfig, load_config
@@ -210,24 +210,24 @@ def test_wrong_arguments_are_one_clear_line(toy, arguments, message, capsys):
 
 
 def test_the_released_checkpoint_is_the_one_in_models(tmp_path, monkeypatch):
-    monkeypatch.setattr(shared, "shared_root", lambda: tmp_path)
+    monkeypatch.setattr(share_folder, "shared_root", lambda: tmp_path)
     with pytest.raises(CheckpointError, match="--checkpoint"):
-        shared.released_checkpoint()
+        share_folder.released_checkpoint()
     for name in ("first", "second"):
         folder = tmp_path / "models" / name
         folder.mkdir(parents=True)
         (folder / "manifest.json").touch()
         if name == "first":
-            baselines = shared.released_baselines()
+            baselines = share_folder.released_baselines()
             baselines.mkdir()
             (baselines / FORMAT.manifest).touch()
-            assert shared.released_checkpoint() == folder
+            assert share_folder.released_checkpoint() == folder
     with pytest.raises(CheckpointError, match="first, second"):
-        shared.released_checkpoint()
+        share_folder.released_checkpoint()
 
 
 def test_the_released_settings_are_those_of_ptp_single_subgoal_and_of_no_other_method():
-    checkpoint = load_checkpoint(shared.released_checkpoint())
+    checkpoint = load_checkpoint(share_folder.released_checkpoint())
     stored = checkpoint.manifest["config"]
     found = {name: make_search(name, checkpoint) for name in METHODS if name.startswith("ptp")}
     planners = {name: search.settings["planner"] for name, search in found.items()}
@@ -240,8 +240,8 @@ def test_the_released_settings_are_those_of_ptp_single_subgoal_and_of_no_other_m
 
 
 def test_the_released_baselines_are_for_the_released_checkpoint():
-    checkpoint = load_checkpoint(shared.released_checkpoint())
-    released = load_baselines(shared.released_baselines(), checkpoint.encoder_id)
+    checkpoint = load_checkpoint(share_folder.released_checkpoint())
+    released = load_baselines(share_folder.released_baselines(), checkpoint.encoder_id)
     assert released.config == load_config(config_file("baselines"), cls=BaselinesConfig)
     planner = make_search("gcp", checkpoint, baselines=released.folder).planner
     codes = torch.randint(512, (2, 144), generator=torch.Generator().manual_seed(0))

@@ -12,9 +12,10 @@ from typing import Any
 
 from domain_coordinator import domain_id
 
+from ptp_bringup.bring_up import programs
+from ptp_bringup.node_environment import node_environment
 from ptp_bringup.stacks import stack_named
 from ptp_bringup.supervisor import Supervisor
-from ptp_bringup.up import environment, programs
 from ptp_cli.bench.settings import BenchSettings, Figures
 from ptp_cli.bench.timing import available_cores, cores
 from ptp_core.errors import PtpError
@@ -71,7 +72,7 @@ def run_stack(name: str, settings: BenchSettings, given: dict[str, str]) -> dict
         }
         processes = stack_named(name).processes(given)
         env = {
-            **environment(),
+            **node_environment(),
             "ROS_DOMAIN_ID": str(domain),
             "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
         }

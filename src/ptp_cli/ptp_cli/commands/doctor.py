@@ -58,9 +58,8 @@ def run(args: argparse.Namespace) -> int:
     import json
     import math
 
-    from ptp_bringup.shared import shared_root
-    from ptp_bringup.stacks import STACKS, stack_named
-    from ptp_bringup.up import parse
+    from ptp_bringup.share_folder import shared_root
+    from ptp_bringup.stacks import all_stacks, parse, stack_named
     from ptp_core.errors import InputError
     from ptp_nodes.doctor.examine import examine
     from ptp_nodes.doctor.facts import Expected
@@ -76,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
     elif args.arguments:
         raise InputError(f"{args.arguments[0]} is an argument of a stack: name it with --stack")
     else:
-        expected = [Expected(stack.name, stack.names()) for stack in STACKS.values()]
+        expected = [Expected(stack.name, stack.names()) for stack in all_stacks().values()]
     root = shared_root()
     pins = tuple(sorted(root.glob("requirements*.lock")))
     if args.real:

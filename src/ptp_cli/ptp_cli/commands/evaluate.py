@@ -139,7 +139,7 @@ def _through_the_driver(settings: dict[str, Any]) -> dict[str, Any]:
 
     All limits stand in it, and so in the JSON: no path of this machine does.
     """
-    from ptp_bringup.real_stack import robot_file
+    from ptp_bringup.arguments import robot_file
     from ptp_core.config import to_dict
     from ptp_core.errors import InputError
     from ptp_robot.robot_file import load_robot

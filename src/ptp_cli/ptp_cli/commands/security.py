@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     """Check or write; return the exit status."""
     import math
 
-    from ptp_bringup.shared import shared_root
+    from ptp_bringup.share_folder import shared_root
     from ptp_core.errors import InputError
     from ptp_nodes.security.graph import watch
     from ptp_nodes.security.policy import Rules, forbidden, policies_in, read_policy, write_policy

@@ -41,6 +41,6 @@ def run(args: argparse.Namespace) -> int:
     if args.show_args:
         print(stack.show_arguments())
         return 0
-    from ptp_bringup.up import bring_up
+    from ptp_bringup.bring_up import bring_up
 
     return bring_up(stack, args.arguments)

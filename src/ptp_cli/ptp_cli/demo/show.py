@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ptp_bringup.stack import Process
-from ptp_bringup.stacks import stack_named
+from ptp_bringup.bring_up import programs
+from ptp_bringup.node_environment import node_environment
+from ptp_bringup.stacks import NodeProcess, stack_named
 from ptp_bringup.supervisor import Supervisor
-from ptp_bringup.up import environment, programs
 from ptp_cli import __version__
 from ptp_cli.bench.machine import git_commit, machine
 from ptp_cli.demo import page, results
@@ -70,7 +70,7 @@ def show(settings: DemoSettings) -> int:
         nodes = {program.name for program in started}
         watcher = Stage(film, progress, list(settings.tasks), settings.max_steps, nodes)
         with watching(watcher, domain):
-            status = Supervisor(started, environment(), log).run()
+            status = Supervisor(started, node_environment(), log).run()
         progress.stage("write the films")
         if film.running is not None:  # the news of its end was lost
             found = results.gather(settings.out, settings.tasks, settings.episodes, {})
@@ -85,7 +85,7 @@ def show(settings: DemoSettings) -> int:
     return status
 
 
-def _processes(settings: DemoSettings) -> list[Process]:
+def _processes(settings: DemoSettings) -> list[NodeProcess]:
     words = {
         "task": ",".join(settings.tasks),
         "episodes": str(settings.episodes),

@@ -7,9 +7,10 @@ import contextlib
 from collections.abc import Callable
 from pathlib import Path
 
+from ptp_bringup.bring_up import programs
+from ptp_bringup.node_environment import node_environment
 from ptp_bringup.stacks import stack_named
 from ptp_bringup.supervisor import Supervisor
-from ptp_bringup.up import environment, programs
 from ptp_cli.demo.node_log import NodeLog
 from ptp_cli.domain import own_domain
 from ptp_core.progress import Bar
@@ -52,7 +53,7 @@ def record(
         domain = stack.enter_context(own_domain())
         Bar.write(f"to look in with ROS 2 tools: export ROS_DOMAIN_ID={domain}")
         stack.enter_context(watching_recorder(_shower(bar), domain))
-        return Supervisor(started, environment(), lines).run()
+        return Supervisor(started, node_environment(), lines).run()
 
 
 def _shower(bar: Bar) -> Callable[[int, int], None]:

@@ -7,8 +7,10 @@ import tempfile
 
 import pytest
 
-from ptp_bringup.log_folder import log_folder
-from ptp_bringup.up import environment
+from ptp_bringup.bring_up import bring_up
+from ptp_bringup.declarations import Node
+from ptp_bringup.node_environment import log_folder, node_environment
+from ptp_bringup.stacks import Stack
 from ptp_core.errors import ConfigError
 
 
@@ -49,17 +51,19 @@ def test_nowhere_to_log_is_one_line(tmp_path, monkeypatch):
 def test_nodes_get_the_folder(tmp_path, monkeypatch):
     for name in ("HOME", "ROS_LOG_DIR", "ROS_HOME"):
         monkeypatch.delenv(name, raising=False)
-    assert environment()["ROS_LOG_DIR"].startswith(str(tmp_path / "tmp"))
+    assert node_environment()["ROS_LOG_DIR"].startswith(str(tmp_path / "tmp"))
 
 
 def test_a_stack_that_starts_says_it(tmp_path, monkeypatch):
-    from ptp_bringup.stack import NodeSpec, Stack
-    from ptp_bringup.up import bring_up
-
     for name in ("HOME", "ROS_LOG_DIR", "ROS_HOME"):
         monkeypatch.delenv(name, raising=False)
     out = io.StringIO()
-    stack = Stack("toy", "a toy", (), (NodeSpec("no_package", "n", "n"),))
+    stack = Stack(
+        name="toy",
+        description="a toy",
+        arguments=(),
+        nodes=(Node(package="no_package", executable="n", name="n"),),
+    )
     with pytest.raises(ConfigError, match="no_package is not installed"):
         bring_up(stack, [], out)
     assert out.getvalue().startswith("HOME is not set: logs go to ")

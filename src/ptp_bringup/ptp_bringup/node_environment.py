@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where nodes log. ROS 2 logs below HOME, and no node starts where that cannot be."""
+"""Environment of a stack's nodes: where they log, how they find each other, how they compute."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ptp_core.errors import ConfigError
+from ptp_ros.interfaces import PROFILES, RANGE, limit
 
 
 class LogFolder(NamedTuple):
@@ -20,7 +21,7 @@ class LogFolder(NamedTuple):
 
 
 def log_folder(environment: Mapping[str, str]) -> LogFolder:
-    """What nodes in this environment need to log.
+    """What nodes in this environment need to log. ROS 2 logs below HOME; no node starts otherwise.
 
     Nothing where HOME is a folder that can be written to, or the user names another one. Else a
     folder of this user's below the temporary folder. Raises ConfigError where that cannot be made.
@@ -44,3 +45,26 @@ def _can_be_made(folder: Path) -> bool:
     except OSError:
         return False
     return os.access(folder, os.W_OK | os.X_OK)
+
+
+def middleware_variables(environment: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Variables of the middleware, where the user's are ``environment`` (os.environ).
+
+    Nodes stay on this machine and the networks of their peers, and Fast DDS announces them often
+    (`config/dds/fastdds.xml`), unless the user has set otherwise.
+    """
+    chosen = dict(os.environ if environment is None else environment)
+    limit(chosen)
+    return {name: chosen[name] for name in (RANGE, PROFILES)}
+
+
+def node_environment() -> dict[str, str]:
+    """Every variable of the nodes: this process's own, and what is missing there.
+
+    Raises ConfigError and StorageError.
+    """
+    env = {**log_folder(os.environ).variables, **os.environ, **middleware_variables()}
+    # Nodes say themselves how many threads their networks use; other pools would only compete.
+    env.setdefault("OMP_NUM_THREADS", "1")
+    env["PYTHONUNBUFFERED"] = "1"
+    return env

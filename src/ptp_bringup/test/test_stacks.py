@@ -3,36 +3,59 @@
 
 import pytest
 
-from ptp_bringup.shared import shared_root
-from ptp_bringup.stack import Argument, From, NodeSpec, Stack, flag, words
-from ptp_bringup.stacks import STACKS, stack_named
-from ptp_bringup.up import parse
+from ptp_bringup.declarations import (
+    And,
+    Argument,
+    Equals,
+    IfCondition,
+    IfElse,
+    LaunchConfiguration,
+    Node,
+    NotEquals,
+    flag,
+)
+from ptp_bringup.share_folder import shared_root
+from ptp_bringup.stacks import STACK_NAMES, Stack, all_stacks, parse, stack_named
 from ptp_core.errors import ConfigError
 from ptp_core.practice.practice_settings import preset
 
-STACK = Stack(
-    "toy",
-    "a toy",
-    (
+STACKS = all_stacks()
+
+
+def toy(*nodes, arguments, **more):
+    """A stack of these nodes."""
+    more = {"name": "toy", "description": "a toy", **more}
+    return Stack(arguments=arguments, nodes=nodes, **more)
+
+
+def node(name, executable="worker", **more):
+    """A node that nobody starts."""
+    return Node(package="p", executable=executable, name=name, **more)
+
+
+STACK = toy(
+    node(
+        "hand",
+        parameters={
+            "tasks": LaunchConfiguration("task", list[str]),
+            "speed": LaunchConfiguration("speed", float),
+            "fixed": "1",
+        },
+        remappings=(("a", "b"),),
+    ),
+    node("eye", arguments=("-d", LaunchConfiguration("kind")), condition=IfCondition("look")),
+    node("crane", condition=Equals("kind", "large")),
+    node("finger", condition=And(IfCondition("look"), NotEquals("kind", "large"))),
+    arguments=(
         Argument("task", "A", "what to do"),
-        Argument("speed", "1.0", "how fast"),
+        Argument("speed", "1.0", "how fast", minimum=0.1, maximum=2.0),
+        Argument("parts", "P", "of what", ("P", "Q"), several=True),
+        Argument("count", "1", "how many", minimum=1),
         Argument("kind", "small", "which", ("small", "large")),
         Argument("look", "false", "whether to look", ("true", "false")),
         Argument("params_file", "", "YAML"),
         Argument("only", "", "here"),
         Argument("without", "", "elsewhere"),
-    ),
-    (
-        NodeSpec(
-            "p",
-            "worker",
-            "hand",
-            {"tasks": From("task", words), "speed": From("speed", float), "fixed": "1"},
-            remap=(("a", "b"),),
-        ),
-        NodeSpec("p", "viewer", "eye", arguments=("-d", From("kind")), when="look"),
-        NodeSpec("p", "crane", "crane", when="kind=large"),
-        NodeSpec("p", "finger", "finger", when="look,kind!=large"),
     ),
 )
 
@@ -69,7 +92,7 @@ def test_given_arguments_come_after_the_file_and_so_win_over_it(tmp_path):
 
 def test_a_node_can_be_asked_for_and_its_arguments_filled_in():
     _, eye, crane = STACK.processes({"look": "true", "kind": "large"})
-    assert crane.spec.name == "crane"
+    assert crane.node.name == "crane"
     assert eye.command_line()[:3] == ["-d", "large", "--ros-args"]
 
 
@@ -77,7 +100,7 @@ def test_nodes_can_be_shared_out_between_machines():
     given = {"look": "true", "kind": "large"}
 
     def started(**more):
-        return [process.spec.name for process in STACK.processes({**given, **more})]
+        return [process.node.name for process in STACK.processes({**given, **more})]
 
     assert started(only="eye, crane") == ["eye", "crane"]
     assert started(without="eye,crane") == ["hand"]
@@ -90,17 +113,22 @@ def test_every_stack_can_be_shared_out(stack):
 
 
 PRESETS = {"ours": {"rate": "2.0", "mode": "mean"}, "paper": {"rate": "1.0", "mode": "sample"}}
-CHOSEN = Stack(
-    "chosen",
-    "a toy with presets",
-    (
+CHOSEN = toy(
+    node(
+        "hand",
+        parameters={
+            "rate": LaunchConfiguration("rate", float),
+            "mode": LaunchConfiguration("mode"),
+        },
+    ),
+    name="chosen",
+    arguments=(
         Argument("preset", "ours", "which", ("ours", "paper")),
-        Argument("rate", "preset", "how fast"),
+        Argument("rate", "preset", "how fast", minimum=0.5),
         Argument("mode", "preset", "how", ("preset", "mean", "sample")),
     ),
-    (NodeSpec("p", "worker", "hand", {"rate": From("rate", float), "mode": From("mode")}),),
-    PRESETS,
-    {"explore": "mode:=sample"},
+    presets=PRESETS,
+    renamed={"explore": "mode:=sample"},
 )
 
 
@@ -130,10 +158,10 @@ def test_an_old_argument_names_the_new_one():
 
 
 @pytest.mark.parametrize("stack", ["practice", "real"])
-def test_practice_on_the_graph_has_the_settings_of_practice_in_process(stack, tmp_path):
+def test_practice_on_the_graph_has_the_settings_of_practice_in_process(stack):
     for name in ("ours", "paper"):
-        given = {"preset": name, "checkpoint": str(tmp_path), "learn": "true"}
-        processes = {p.spec.name: p for p in stack_named(stack).processes(given)}
+        given = {"preset": name, "learn": "true"}
+        processes = {p.node.name: p for p in stack_named(stack).processes(given)}
         found = {name: {**p.defaults, **p.explicit} for name, p in processes.items()}
         wanted = preset(name)
         learner = {key: found["learner"][key] for key in ("learn_from", "success_signal")}
@@ -154,6 +182,11 @@ def test_practice_on_the_graph_has_the_settings_of_practice_in_process(stack, tm
         ({"taks": "A"}, 'toy has no argument "taks"; did you mean "task"'),
         ({"kind": "huge"}, 'kind is "huge"; it must be one of small, large'),
         ({"speed": "fast"}, 'speed is "fast"; it must be a number'),
+        ({"speed": "-3"}, "speed is -3; it must be from 0.1 to 2"),
+        ({"speed": "nan"}, "speed is nan; it must be from 0.1 to 2"),
+        ({"count": "0"}, "count is 0; it must be 1 or more"),
+        ({"parts": "P,R"}, 'parts is "P,R"; it must be a list of P, Q'),
+        ({"parts": ""}, 'parts is ""; it must be a list of P, Q'),
         ({"task": " , "}, "it must be a list like A,B"),
         ({"only": "arm"}, "only names arm; with these arguments toy has hand"),
         ({"without": "ear,hand"}, "without names ear; with"),
@@ -178,6 +211,7 @@ def test_the_explanation_has_every_argument_with_choices_and_default():
     for argument in STACK.arguments:
         assert f"'{argument.name}':\n        {argument.description}" in text
     assert "one of: small, large\n        (default: 'small')" in text
+    assert "a list of: P, Q\n" in text and "from 0.1 to 2\n" in text and "1 or more\n" in text
 
 
 def test_words_of_the_command_line_become_arguments():
@@ -192,10 +226,9 @@ def test_flags_are_true_or_false():
         flag("yes")
 
 
-def test_lock_step_runs_on_simulated_time_and_real_time_does_not(tmp_path):
+def test_lock_step_runs_on_simulated_time_and_real_time_does_not():
     for mode, simulated in (("lock_step", True), ("real_time", False)):
-        given = {"mode": mode, "checkpoint": str(tmp_path)}
-        processes = {p.spec.name: p for p in stack_named("sim").processes(given)}
+        processes = {p.node.name: p for p in stack_named("sim").processes({"mode": mode})}
         for name in ("encoder", "planner", "policy", "practice", "view"):
             process = processes[name]
             assert {**process.defaults, **process.explicit}["use_sim_time"] is simulated
@@ -206,9 +239,8 @@ def test_lock_step_runs_on_simulated_time_and_real_time_does_not(tmp_path):
 def test_every_stack_has_its_launch_file_and_the_other_way_round():
     launch = shared_root() / "launch"
     names = {path.name.removesuffix(".launch.py") for path in launch.glob("*.launch.py")}
-    assert names == set(STACKS)
-    for name in names:
-        assert f"describe({name.upper()})" in (launch / f"{name}.launch.py").read_text()
+    assert names == set(STACK_NAMES)
+    assert {name: stack.name for name, stack in STACKS.items()} == {name: name for name in names}
 
 
 def test_an_unknown_stack_is_named():
@@ -222,7 +254,7 @@ def test_an_unknown_stack_is_named():
 def test_a_tilde_is_the_home_folder_in_every_argument(name, monkeypatch):
     monkeypatch.setenv("HOME", "/people/me")
     for argument in STACKS[name].arguments:
-        if not argument.choices:
+        if not argument.limits():  # any text
             values = STACKS[name].values({argument.name: "~/demos"})
             assert values[argument.name] == "/people/me/demos"
     assert STACKS[name].values({"checkpoint": "a/~b"})["checkpoint"] == "a/~b"
@@ -231,6 +263,8 @@ def test_a_tilde_is_the_home_folder_in_every_argument(name, monkeypatch):
 def test_a_tilde_reaches_the_nodes_as_the_home_folder(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "own.yaml").write_text("{}")
+    (tmp_path / "net").mkdir()
+    (tmp_path / "net" / "manifest.json").write_text("{}")
     given = {"record": "~/demos", "params_file": "~/own.yaml", "checkpoint": "~/net"}
     words = [w for p in STACKS["teleop"].processes(given) for w in p.command_line()]
     assert not any("~" in word for word in words)
@@ -249,19 +283,49 @@ def test_a_home_of_nobody_is_named():
     [("teleop", "true"), ("teleop", "none"), ("sim", "true"), ("real", "true"), ("real", "false")],
 )
 def test_record_is_a_folder_everywhere_and_the_switch_is_answered_with_it(stack, value):
-    given = {"record": value, "checkpoint": "net"}
     with pytest.raises(
         ConfigError, match=f'record is "{value}"; it names the folder .* record:=F'
     ):
+        STACKS[stack].processes({"record": value})
+
+
+@pytest.mark.parametrize(
+    ("stack", "given", "text"),
+    [
+        ("sim", {"task": "D"}, 'task is "D"; it must be a list of A, B, C'),
+        ("sim", {"rate": "-3"}, "rate is -3; it must be from 0.1 to 60"),
+        ("sim", {"planner": "thorough"}, "it must be one of checkpoint, .*, or a YAML file that"),
+        ("teleop", {"checkpoint": "/nowhere"}, "must be the folder of a checkpoint, with its man"),
+        ("sim", {"finetuned": "/nowhere"}, 'finetuned is "/nowhere"; it must be a file or folder'),
+        ("sim", {"goal_image": "no.png"}, 'goal_image is "no.png"; it must be a file or folder t'),
+        ("sim", {"use_rviz": "true", "rviz_config": "x.rviz"}, "it must be a file or folder that"),
+        ("practice", {"demonstrations": "/nowhere"}, "it must be a file or folder that exists"),
+        ("practice", {"learning_rate": "1"}, "learning_rate is 1; it must be from 1e-07 to 0.1"),
+        ("practice", {"episodes": "many"}, 'episodes is "many"; it must be a number'),
+        ("practice", {"seed": "1.5"}, 'seed is "1.5"; it must be a whole number'),
+        ("camera", {"offset": "up"}, 'offset is "up"; it must be whole numbers like 3,-4'),
+        ("real", {"robot": "no.yaml"}, 'robot is "no.yaml"; give one of '),
+    ],
+)
+def test_what_the_nodes_would_refuse_is_refused_before_they_start(stack, given, text):
+    with pytest.raises(ConfigError, match=text):
         STACKS[stack].processes(given)
 
 
-def test_what_an_empty_argument_falls_back_to():
-    stack = Stack(
-        "toy",
-        "a toy",
-        (Argument("out", "o", "all"), Argument("part", "", "a part")),
-        (NodeSpec("p", "w", "w", {"folder": From("part", str.upper, From("out", str.title))}),),
+def test_a_node_cannot_depend_on_what_no_argument_declares():
+    with pytest.raises(ConfigError, match="toy: hand depends on size, which no Argument declares"):
+        toy(node("hand", parameters={"x": LaunchConfiguration("size")}), arguments=())
+
+
+def test_one_of_two_values_is_as_explicit_as_what_decided():
+    folder = IfElse(
+        Equals("part", ""),
+        LaunchConfiguration("out", str.title),
+        LaunchConfiguration("part", str.upper),
+    )
+    stack = toy(
+        node("w", parameters={"folder": folder}),
+        arguments=(Argument("out", "o", "all"), Argument("part", "", "a part")),
     )
     assert stack.processes({})[0].defaults == {"folder": "O"}
     assert stack.processes({"out": "x"})[0].explicit == {"folder": "X"}

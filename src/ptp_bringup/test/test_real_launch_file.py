@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The stack for an arm: which nodes each robot gets, and where its file is."""
+"""launch/real.launch.py: which nodes each robot gets, and where its file is."""
 
+import os
+import pty
+import sys
 from pathlib import Path
 
 import pytest
 
-from ptp_bringup import real_stack
-from ptp_bringup.real_stack import REAL, robot_file
-from ptp_bringup.shared import shared_root
+from ptp_bringup.arguments import robot_file
+from ptp_bringup.share_folder import shared_root
+from ptp_bringup.stacks import stack_named
 from ptp_core.errors import ConfigError
 
 ROBOTS = sorted(path.stem for path in (shared_root() / "config" / "robots").glob("*.yaml"))
@@ -15,12 +18,11 @@ ALWAYS = {"arm_driver", "encoder", "planner", "policy", "practice"}
 
 
 @pytest.fixture
-def start(tmp_path):
+def start():
     """The processes by name, for given arguments."""
 
     def start(**given):
-        given = {"checkpoint": str(tmp_path), **given}
-        return {p.spec.name: p for p in REAL.processes(given)}
+        return {p.node.name: p for p in stack_named("real").processes(given)}
 
     return start
 
@@ -69,14 +71,18 @@ def test_a_persons_device_comes_with_its_driver(start):
 
 
 def test_a_person_answers_with_the_device_at_hand(start, monkeypatch):
-    monkeypatch.setattr(real_stack, "terminal", lambda: "/dev/pts/7")
-    for teleop, tty, gamepad in (
-        ("none", "/dev/pts/7", False),
-        ("joy", "/dev/pts/7", True),
-        ("keyboard", "", False),  # its keys drive the arm
-    ):
-        operator = start(robot="sawyer", teleop=teleop)["operator"]
-        assert (value(operator, "tty"), value(operator, "gamepad")) == (tty, gamepad)
+    leader, follower = pty.openpty()
+    path = os.ttyname(follower)
+    with os.fdopen(follower) as terminal:
+        monkeypatch.setattr(sys, "__stdin__", terminal)
+        for teleop, tty, gamepad in (
+            ("none", path, False),
+            ("joy", path, True),
+            ("keyboard", "", False),  # its keys drive the arm
+        ):
+            operator = start(robot="sawyer", teleop=teleop)["operator"]
+            assert (value(operator, "tty"), value(operator, "gamepad")) == (tty, gamepad)
+    os.close(leader)
 
 
 def test_nothing_that_moves_an_arm_begins_again_by_itself(start):
@@ -84,7 +90,7 @@ def test_nothing_that_moves_an_arm_begins_again_by_itself(start):
         found = start(robot=robot)
         for name in ("arm_driver", "practice", "joint_bridge"):
             if name in found:
-                assert (found[name].spec.respawn, found[name].spec.essential) == (False, True)
+                assert (found[name].node.respawn, found[name].node.essential) == (False, True)
 
 
 def test_nothing_runs_on_simulated_time(start):

@@ -1,0 +1,249 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Arguments that several launch files share, and how an argument's text becomes a parameter."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ptp_bringup.declarations import AS_PRESET, Argument, Values
+from ptp_bringup.share_folder import released_checkpoint, released_finetuned, shared_root
+from ptp_core.errors import ConfigError
+from ptp_core.practice.methods import DEFAULT_METHOD, ON_THE_GRAPH
+from ptp_core.practice.practice_settings import ABOUT, SettingAbout
+from ptp_core.practice.practice_settings import PRESETS as PRESET_NAMES
+from ptp_description import sawyer_urdf_path
+
+TRUTH = ("true", "false")
+TASKS = ("A", "B", "C")  # of the simulated table
+PLANNERS = ("checkpoint", "paper", "fast", "descent", "best")
+RELEASED = "released"
+NONE = "none"  # nothing is recorded
+
+# Pose of the simulated camera's optical frame: 0.5 m from (0.7, 0, -0.25), looking along -x and
+# 27 degrees down (ptp_sim.camera.CameraConfig).
+SIM_CAMERA_POSE = (
+    *("--x", "1.145503", "--y", "0", "--z", "-0.023005"),
+    *("--qx", "0.602908", "--qy", "0.602908", "--qz", "-0.369462", "--qw", "-0.369462"),
+    *("--frame-id", "base", "--child-frame-id", "camera_optical"),
+)
+
+COMMON = (
+    Argument("checkpoint", "", "folder of the checkpoint; empty: the released one, in models/"),
+    Argument("params_file", "", "YAML with parameters of single nodes, over the stack's own"),
+    Argument(
+        "log_level",
+        "info",
+        "least severe messages that are shown",
+        ("debug", "info", "warn", "error", "fatal"),
+    ),
+    Argument("use_rviz", "false", "start RViz with the configuration below", TRUTH),
+    Argument("rviz_config", "", "RViz configuration; empty: config/rviz/ptp.rviz"),
+    Argument("only", "", "nodes to start on this machine, as learner,planner; empty: all"),
+    Argument("without", "", "nodes that run on another machine, as learner,planner; empty: none"),
+)
+"""Of every stack."""
+
+TABLE = (
+    Argument(
+        "protocol",
+        "paper",
+        "paper: the authors' fixed scenes; varied: everything moved a little",
+        ("paper", "varied"),
+    ),
+    Argument(
+        "mode",
+        "real_time",
+        "real_time: a picture every 1/rate s; lock_step: the table waits for each command, "
+        "as fast as the machine can and repeatable",
+        ("real_time", "lock_step"),
+    ),
+    Argument(
+        "grasp",
+        "assisted",
+        "how the gripper takes the block: as the authors did, or by friction",
+        ("assisted", "physical"),
+    ),
+)
+"""Of stacks with the simulated table."""
+
+PLANNING = (
+    Argument(
+        "method",
+        DEFAULT_METHOD,
+        "how subgoals come about. ptp_single_subgoal: one of the coarsest generator, then the "
+        "goal; ptp: the paper's three levels and eight subgoals; model_free: none, the policy "
+        "pursues the goal picture. The graph keeps no plan buffer",
+        ON_THE_GRAPH,
+    ),
+    Argument(
+        "planner",
+        "checkpoint",
+        "how hard is searched for plans: checkpoint (as its own settings say), fast, descent, "
+        "best, paper or a YAML file whose levels and subgoals are the method's",
+    ),
+)
+"""Of stacks that plan."""
+
+EPISODES = (
+    Argument("episodes", "1", "episodes of each task", minimum=1),
+    Argument("seed", "0", "of scenes, plans and actions", minimum=0),
+    Argument("max_steps", "400", "control steps an episode", minimum=1),
+)
+"""Of stacks that practise."""
+
+RANGES = {"updates_per_step": (0.0, 100.0), "learning_rate": (1e-7, 0.1)}  # as the learner's
+
+
+def _setting(about: SettingAbout) -> Argument:
+    """An argument for a setting of practice."""
+    choices = TRUTH if about.kind is bool else about.choices
+    low, high = RANGES.get(about.name, (None, None))
+    return Argument(
+        about.name,
+        AS_PRESET,
+        about.help,
+        (AS_PRESET, *choices) if choices else (),
+        minimum=low,
+        maximum=high,
+    )
+
+
+def _text(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+LEARNING = (
+    Argument(
+        "demonstrations",
+        "",
+        "data set of ptp collect or ptp import-bag that part of each batch comes from",
+    ),
+    Argument(
+        "preset", PRESET_NAMES[0], "values of the settings that stand at preset", PRESET_NAMES
+    ),
+    *(_setting(about) for about in ABOUT),
+    Argument("record_images", "true", "record the large pictures, too", TRUTH),
+)
+"""Of stacks that learn. The settings are those of `ptp practice`."""
+
+PRESETS: dict[str, Values] = {
+    name: {about.name: _text(about.value(name)) for about in ABOUT} for name in PRESET_NAMES
+}
+"""What a setting at "preset" stands for."""
+
+RENAMED = {"explore": "actions:=sample or actions:=mean", "proven": "reuse_plans"}
+"""Arguments of earlier releases of stacks that learn."""
+
+
+def with_defaults(arguments: Sequence[Argument], **defaults: str) -> tuple[Argument, ...]:
+    """The same arguments with other defaults. Raises KeyError for a name that none has."""
+    by_name = {argument.name: argument for argument in arguments}
+    for name, default in defaults.items():
+        by_name[name] = replace(by_name[name], default=default)
+    return tuple(by_name.values())
+
+
+def absolute(text: str) -> str:
+    """Absolute path; empty stays empty."""
+    return os.path.abspath(text) if text else ""
+
+
+def existing(text: str) -> str:
+    """Absolute path of what exists; empty stays empty. Raises ValueError."""
+    if text and not os.path.exists(text):
+        raise ValueError("a file or folder that exists")
+    return absolute(text)
+
+
+def checkpoint_folder(text: str) -> str:
+    """Absolute folder of a checkpoint; empty means the released one. Raises ValueError."""
+    if not text:
+        return str(released_checkpoint())
+    if not Path(text, "manifest.json").is_file():
+        raise ValueError("the folder of a checkpoint, with its manifest.json")
+    return absolute(text)
+
+
+def finetuned_folder(text: str) -> str:
+    """Absolute folder of fine-tuned policies; "released" means those of the project."""
+    return str(released_finetuned()) if text == RELEASED else existing(text)
+
+
+def planner_preset(text: str) -> str:
+    """Name of a preset, or a YAML file. Raises ValueError."""
+    if text not in PLANNERS and not (text.endswith((".yaml", ".yml")) and os.path.isfile(text)):
+        raise ValueError(f"one of {', '.join(PLANNERS)}, or a YAML file that exists")
+    return text
+
+
+def inside(name: str) -> Callable[[str], str]:
+    """Function from a folder to one inside it, or a file there."""
+    return lambda text: os.path.join(absolute(text), name)
+
+
+def recordings(text: str) -> str:
+    """Absolute folder that is recorded into. ConfigError for the switch that it was in places."""
+    if text in (*TRUTH, NONE):
+        raise ConfigError(
+            f'record is "{text}"; it names the folder that is recorded into: record:=FOLDER'
+        )
+    return absolute(text)
+
+
+def recordings_if_any(text: str) -> str:
+    """Like `recordings`; "none" is empty."""
+    if text in TRUTH:
+        raise ConfigError(
+            f'record is "{text}"; it names the folder that is recorded into: record:=FOLDER, or '
+            f"record:={NONE}"
+        )
+    return "" if text == NONE else absolute(text)
+
+
+def rviz_config(text: str) -> str:
+    """Absolute path of an RViz configuration; empty means the one that comes with the project."""
+    return existing(text) or str(shared_root() / "config" / "rviz" / "ptp.rviz")
+
+
+def video_device(text: str) -> str:
+    """A camera's number or name stays; a file that exists becomes absolute."""
+    return os.path.abspath(text) if os.path.exists(text) else text
+
+
+def robot_file(text: str) -> str:
+    """Absolute path of a robot's file, by name in config/robots or by path. ConfigError."""
+    if text.endswith((".yaml", ".yml")) and os.path.isfile(text):
+        return os.path.abspath(text)
+    folder = shared_root() / "config" / "robots"
+    path = folder / f"{text}.yaml"
+    if not path.is_file():
+        known = ", ".join(sorted(p.stem for p in folder.glob("*.yaml")))
+        raise ConfigError(f'robot is "{text}"; give one of {known}, or a YAML file like those')
+    return str(path)
+
+
+def robot_urdf(text: str) -> str:
+    """URDF, as text, of the robot of `robot_file`. Raises ConfigError."""
+    from ptp_robot.robot_file import load_robot
+
+    urdf = load_robot(robot_file(text)).urdf or sawyer_urdf_path()
+    try:
+        return Path(urdf).read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"the robot's urdf {urdf} cannot be read ({error.strerror})") from error
+
+
+def sawyer_urdf() -> str:
+    """URDF of the simulated arm, as text."""
+    return Path(sawyer_urdf_path()).read_text(encoding="utf-8")
+
+
+def terminal() -> str:
+    """Path of the terminal that the stack is started in; empty: none."""
+    stdin = sys.__stdin__
+    return os.ttyname(stdin.fileno()) if stdin is not None and stdin.isatty() else ""
