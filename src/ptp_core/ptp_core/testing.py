@@ -117,11 +117,14 @@ def tiny_checkpoint(
     seed: int = 0,
     config: TrainConfig | None = None,
     precision: Literal["float32", "float16"] = "float32",
+    actions: Sequence[str] = CARTESIAN,
 ) -> str:
     """Write `tiny_networks` to a folder; their encoder id."""
-    made = tiny_networks(config, seed)
+    made = tiny_networks(config, seed, actions)
     modules = {"vqvae": made.vqvae, "generators": made.generators, "iql": made.iql}
-    return save_checkpoint(folder, modules, made.config, metrics={}, precision=precision)
+    return save_checkpoint(
+        folder, modules, made.config, metrics={}, precision=precision, actions=actions
+    )
 
 
 def tiny_baselines_config(**changes: Any) -> BaselinesConfig:
