@@ -294,6 +294,14 @@ def test_follower_settings_are_parameters(start):
     assert [s.subgoal_index for s in robot.steps] == [0, 0, 1, 1]
 
 
+def test_a_checkpoint_for_another_kind_of_arm_is_refused_with_its_actions(start, tmp_path):
+    tiny_checkpoint(tmp_path / "seven", actions=[f"joint_{number}" for number in range(7)])
+    _, robot = start(checkpoint=str(tmp_path / "seven"))
+    answer = robot.graph.result(robot.send(robot.request()))
+    assert answer.result.error_code == ErrorCode.BAD_CHECKPOINT
+    assert "joint_6; the arm takes dx, dy" in answer.result.error_msg
+
+
 def test_without_a_checkpoint_the_reason_is_told(start, tmp_path):
     _, robot = start(checkpoint=str(tmp_path / "none"))
     answer = robot.graph.result(robot.send(robot.request()))
