@@ -130,5 +130,5 @@ def test_a_key_of_an_earlier_version_is_taken_from_checkpoints_and_named_in_file
     assert from_dict(TrainConfig, values).data.num_envs == 3
     path = tmp_path / "old.yaml"
     path.write_text("data: {workers: 3}")
-    with pytest.raises(ConfigError, match='"data.workers" is now "data.num_envs"'):
+    with pytest.raises(ConfigError, match=r'"data\.workers" is now "data\.num_envs"'):
         load_config(path)

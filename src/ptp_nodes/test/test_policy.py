@@ -19,7 +19,7 @@ from ptp_core.agents.agent import AgentSeeds, LatentGoal, Observation
 from ptp_core.agents.subgoal_agent import SubgoalAgent
 from ptp_core.config import FollowerConfig
 from ptp_core.practice.finetuned import FineTunedPolicies
-from ptp_core.testing import tiny_finetuned
+from ptp_core.testing import tiny_checkpoint, tiny_finetuned
 from ptp_core.training.checkpoint import load_checkpoint
 from ptp_nodes.networks import weights_version
 from ptp_nodes.policy import SCALARS
