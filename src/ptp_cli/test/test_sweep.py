@@ -94,12 +94,15 @@ def test_every_method_runs_once_and_a_longer_sweep_goes_on(write, tmp_path, caps
 
 def test_a_run_that_fails_stops_no_other(write, tmp_path, capsys):
     out = tmp_path / "out"
-    config = write(methods=["model_free"], tasks=["Z", "A"])
+    config = write(methods=["model_free"], tasks=["B", "A"])
+    other = out / "model_free" / "B" / "seed_3" / "settings.json"
+    other.parent.mkdir(parents=True)
+    other.write_text('{"task": "C"}')
     assert ptp("sweep", config, "--out", out, "--jobs", 1, *RAY) == 1
     printed = capsys.readouterr()
-    assert "model_free/Z/seed_3 failed:" in printed.out
-    assert 'unknown task "Z"' in printed.out
-    assert "failed: model_free/Z/seed_3 (exit status 2)" in printed.err
+    assert "model_free/B/seed_3 failed:" in printed.out
+    assert "other settings" in printed.out
+    assert "failed: model_free/B/seed_3 (exit status 2)" in printed.err
     assert list(results(out)) == ["model_free/A/seed_3"]
 
 
