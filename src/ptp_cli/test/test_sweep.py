@@ -94,12 +94,15 @@ def test_every_method_runs_once_and_a_longer_sweep_goes_on(write, tmp_path, caps
 
 def test_a_run_that_fails_stops_no_other(write, tmp_path, capsys):
     out = tmp_path / "out"
-    config = write(methods=["model_free"], tasks=["Z", "A"])
+    config = write(methods=["model_free"], tasks=["B", "A"])
+    other = out / "model_free" / "B" / "seed_3" / "settings.json"
+    other.parent.mkdir(parents=True)
+    other.write_text('{"task": "C"}')
     assert ptp("sweep", config, "--out", out, "--jobs", 1, *RAY) == 1
     printed = capsys.readouterr()
-    assert "model_free/Z/seed_3 failed:" in printed.out
-    assert 'unknown task "Z"' in printed.out
-    assert "failed: model_free/Z/seed_3 (exit status 2)" in printed.err
+    assert "model_free/B/seed_3 failed:" in printed.out
+    assert "other settings" in printed.out
+    assert "failed: model_free/B/seed_3 (exit status 2)" in printed.err
     assert list(results(out)) == ["model_free/A/seed_3"]
 
 
@@ -190,6 +193,9 @@ def test_terminal_and_file_show_how_runs_stand(write, tmp_path):
         ({"options": {"epochs": "many"}}, "options.epochs is 'many'; it must be a whole number"),
         ({"options": {"learn_from": "none"}}, "must be one of all, successes"),
         ({"options": {"reuse_plans": 1}}, "options.reuse_plans is 1; it must be true or false"),
+        ({"worlds": 2}, "worlds is now num_envs"),
+        ({"tasks": ["A", "D"]}, 'unknown task "D"; ptp_core.toy_env:make_env has A, B, C'),
+        ({"protocol": "wild"}, 'unknown protocol "wild"; ptp_core.toy_env:make_env has paper'),
         ({"options": {"proven": True}}, "options.proven is now reuse_plans"),
         ({"options": {"preset": "best"}}, "options.preset is 'best'; it must be one of ours"),
         ({"options": {"updates_per_step": -1.0}}, "updates_per_step is -1.0"),

@@ -61,7 +61,7 @@ def rng(seed: int = 0) -> torch.Generator:
 
 
 def distance_value(latents: Tensor, goals: Tensor) -> Tensor:
-    """The nearer the better: minus the distance of latents (..., 720) to goals, (...)."""
+    """The nearer the better: minus the distance of latents (..., D) to goals, (...)."""
     return -torch.linalg.vector_norm(latents - goals, dim=-1)
 
 
@@ -117,11 +117,14 @@ def tiny_checkpoint(
     seed: int = 0,
     config: TrainConfig | None = None,
     precision: Literal["float32", "float16"] = "float32",
+    actions: Sequence[str] = CARTESIAN,
 ) -> str:
     """Write `tiny_networks` to a folder; their encoder id."""
-    made = tiny_networks(config, seed)
+    made = tiny_networks(config, seed, actions)
     modules = {"vqvae": made.vqvae, "generators": made.generators, "iql": made.iql}
-    return save_checkpoint(folder, modules, made.config, metrics={}, precision=precision)
+    return save_checkpoint(
+        folder, modules, made.config, metrics={}, precision=precision, actions=actions
+    )
 
 
 def tiny_baselines_config(**changes: Any) -> BaselinesConfig:
@@ -157,7 +160,7 @@ def tiny_baselines(
 def tiny_finetuned(
     path: Path, checkpoint: Checkpoint, goal: torch.Tensor, add: float
 ) -> dict[str, torch.Tensor]:
-    """Write a fine-tuned policy for a goal (720,), all weights higher by ``add``; return these."""
+    """Write a fine-tuned policy for a goal (D,), all weights higher by ``add``; return these."""
     path.parent.mkdir(exist_ok=True)
     iql = copy.deepcopy(checkpoint.iql)
     iql.load_state_dict({name: value + add for name, value in iql.state_dict().items()})

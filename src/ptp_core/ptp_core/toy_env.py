@@ -62,7 +62,7 @@ class ToyEnv(gymnasium.Env):
         """Start an episode; see the class for ``options``."""
         super().reset(seed=seed)
         options = options or {}
-        task = options.get("task", self.tasks[0])
+        task = options.get("task", next(iter(GOALS)))
         low, high = MARGIN + 2, SIZE - MARGIN - 2
         self._steps = 0
         self._primitive = ""

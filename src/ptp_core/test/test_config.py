@@ -123,3 +123,12 @@ def test_the_quick_file_leaves_time_for_collection_within_half_an_hour():
     assert config.side_by_side
     assert min(config.vqvae.max_minutes, *side_by_side) > 0
     assert config.vqvae.max_minutes + max(side_by_side) <= 23
+
+
+def test_a_key_of_an_earlier_version_is_taken_from_checkpoints_and_named_in_files(tmp_path):
+    values = {"data": {"workers": 3}}
+    assert from_dict(TrainConfig, values).data.num_envs == 3
+    path = tmp_path / "old.yaml"
+    path.write_text("data: {workers: 3}")
+    with pytest.raises(ConfigError, match=r'"data\.workers" is now "data\.num_envs"'):
+        load_config(path)

@@ -123,7 +123,12 @@ def test_one_task_without_a_name_is_evaluated_and_practised(tmp_path):
     result = evaluate(config, num_envs=0, progress=False)
     assert (list(result["tasks"]), result["protocol"]) == ([""], "")
     asked = PracticeConfig(
-        **common, method="model_free", epochs=1, episodes=1, evaluation_episodes=1
+        **common,
+        method="model_free",
+        epochs=1,
+        episodes=1,
+        evaluation_episodes=1,
+        reuse_plans=False,
     )
     practice = InProcessPractice(asked, tmp_path / "run")
     practice.run(progress=False)

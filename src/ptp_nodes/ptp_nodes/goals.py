@@ -28,14 +28,17 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 class Goal:
     """A wished state of the table, as a picture."""
 
-    image: np.ndarray  # RGB uint8 (H, W, 3), as the policy sees it
+    image: np.ndarray  # RGB uint8 (S, S, 3), as the policy sees it
     picture: np.ndarray | None = None  # the camera's whole picture, RGB uint8 (H, W, 3)
     facts: dict[str, Any] = field(default_factory=dict)  # plain values: when, observation, note
 
     def __post_init__(self) -> None:
         image = self.image
-        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
-            raise InputError(f"a goal is uint8 (H, W, 3) RGB, not {image.dtype} {image.shape}")
+        square = image.ndim == 3 and image.shape == (len(image), len(image), 3) and image.size
+        if image.dtype != np.uint8 or not square:
+            raise InputError(
+                f"a goal is square, uint8 (S, S, 3) RGB, not {image.dtype} {image.shape}"
+            )
 
     @property
     def note(self) -> str:

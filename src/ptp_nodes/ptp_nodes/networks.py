@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from ptp_interfaces.msg import ErrorCode
 
+from ptp_core.data.metadata import CARTESIAN
 from ptp_core.errors import CheckpointError
 from ptp_core.practice.finetuned import FineTunedPolicies
 from ptp_core.practice.methods import DEFAULT_METHOD, ON_THE_GRAPH
@@ -64,6 +65,15 @@ def load_networks(parameters: NetworkParameters) -> Checkpoint:
                     "take an earlier checkpoint"
                 )
     return checkpoint
+
+
+def check_actions(checkpoint: Checkpoint) -> None:
+    """Raise CheckpointError unless its actions are those that the arm takes."""
+    if checkpoint.actions != CARTESIAN:
+        raise CheckpointError(
+            f"{checkpoint.folder}: its actions are {', '.join(checkpoint.actions)}; the arm takes "
+            f"{', '.join(CARTESIAN)}: take a checkpoint that was trained on such an arm"
+        )
 
 
 def weights_version(checkpoint: Checkpoint) -> str:

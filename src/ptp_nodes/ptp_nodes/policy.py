@@ -23,6 +23,7 @@ from ptp_nodes.keep_alive import KeepAlive, wait_for_reader
 from ptp_nodes.live import LiveNetworks
 from ptp_nodes.networks import (
     PolicyNetworkParameters,
+    check_actions,
     check_codes,
     check_encoder,
     finetuned_policies,
@@ -141,6 +142,7 @@ class PolicyNode(ManagedNode):
 
     def _configure(self) -> None:
         self._checkpoint = load_networks(self.parameters)
+        check_actions(self._checkpoint)
         stored = method_named(self.parameters.method).follower(self._checkpoint.config.follower)
         config = apply_overrides(self, stored, self._overrides)
         policies = finetuned_policies(self.parameters, self._checkpoint)

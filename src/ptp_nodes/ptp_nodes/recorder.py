@@ -189,7 +189,7 @@ class RecorderNode(ManagedNode):
         if not (image.data or image.width or image.height):
             return None
         try:
-            image_to_array(image, self.parameters.image_size)
+            image_to_array(image, self.parameters.observation_size)
         except InputError as error:
             raise RequestError(ErrorCode.BAD_IMAGE, f"goal picture: {error}") from None
         return self._goal_image, serialize_message(image)

@@ -50,7 +50,7 @@ class RecorderParameters(ManagedParameters):
     patience: float = parameter(
         10.0, "s that the last latent and arm state of an episode may take", minimum=0.0
     )
-    image_size: int = parameter(
+    observation_size: int = parameter(
         48, "pixels a side of a goal image: those of the observations", minimum=4
     )
     translation: float = parameter(

@@ -19,7 +19,7 @@ from ptp_core.agents.agent import AgentSeeds, LatentGoal, Observation
 from ptp_core.agents.subgoal_agent import SubgoalAgent
 from ptp_core.config import FollowerConfig
 from ptp_core.practice.finetuned import FineTunedPolicies
-from ptp_core.testing import tiny_finetuned
+from ptp_core.testing import tiny_checkpoint, tiny_finetuned
 from ptp_core.training.checkpoint import load_checkpoint
 from ptp_nodes.networks import weights_version
 from ptp_nodes.policy import SCALARS
@@ -292,6 +292,14 @@ def test_follower_settings_are_parameters(start):
     robot.graph.result(handle)
     robot.graph.wait(lambda: len(robot.steps) == 4, "the steps")
     assert [s.subgoal_index for s in robot.steps] == [0, 0, 1, 1]
+
+
+def test_a_checkpoint_for_another_kind_of_arm_is_refused_with_its_actions(start, tmp_path):
+    tiny_checkpoint(tmp_path / "seven", actions=[f"joint_{number}" for number in range(7)])
+    _, robot = start(checkpoint=str(tmp_path / "seven"))
+    answer = robot.graph.result(robot.send(robot.request()))
+    assert answer.result.error_code == ErrorCode.BAD_CHECKPOINT
+    assert "joint_6; the arm takes dx, dy" in answer.result.error_msg
 
 
 def test_without_a_checkpoint_the_reason_is_told(start, tmp_path):

@@ -18,7 +18,7 @@ def benchmark_planners(
     *,
     seed: int = 0,
 ) -> dict[str, dict[str, Any]]:
-    """Plan every pair of (start, goal) latents (720,) with every planner.
+    """Plan every pair of (start, goal) latents (D,) with every planner.
 
     For each planner: "seconds" (median, wall clock), "cost" (mean) with its terms, and "plans"
     (one {"seconds", "cost"} a pair). Pair i uses the same seed with every planner. The first pair

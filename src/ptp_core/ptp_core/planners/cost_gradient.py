@@ -21,7 +21,7 @@ LEAST, MOST = 4, 16  # candidates in a block: enough blocks for some threads, fe
 
 
 class CostGradient:
-    """Predicts and differentiates candidates of segments that start at ``start`` (S, 720).
+    """Predicts and differentiates candidates of segments that start at ``start`` (S, D).
 
     What the generator makes of the starts is computed once, as all rounds of a search share it.
     ``run`` maps a function over blocks of candidates, as in `unroll`; what one block computes is

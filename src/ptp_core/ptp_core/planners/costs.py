@@ -14,7 +14,7 @@ from ptp_core.config import PlannerConfig
 PAIRS_AT_ONCE = 4096  # pairs in one call of the value network: bounds the memory
 
 Value = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-"""V(latents (B, 720), goals (B, 720)) -> (B,)."""
+"""V(latents (B, D), goals (B, D)) -> (B,)."""
 
 
 @dataclass(frozen=True)

@@ -127,7 +127,7 @@ class LeapPlanner:
         )
 
     def _reproject(self, z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Decode z (N, K, Z) and quantise: codes (N, K, 144), latents (N, K, 720).
+        """Decode z (N, K, Z) and quantise: codes (N, K, L), latents (N, K, D).
 
         V is wrong, and too high, where no training latent is; the codebook keeps candidates near.
         """

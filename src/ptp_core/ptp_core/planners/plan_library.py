@@ -38,9 +38,9 @@ UNNAMED = "simulator"  # the signal of files that name none: the one of earlier 
 class StoredPlan:
     """A plan with its record."""
 
-    ends: np.ndarray  # float32 (2, 720): latents of start and goal
-    codes: np.ndarray  # uint16 (K, 144)
-    latents: np.ndarray  # float32 (K, 720), the codes looked up
+    ends: np.ndarray  # float32 (2, D): latents of start and goal
+    codes: np.ndarray  # uint16 (K, N)
+    latents: np.ndarray  # float32 (K, D), the codes looked up
     cost: float
     trials: int = 0
     successes: int = 0
@@ -72,7 +72,7 @@ class PlanLibrary:
     def choose(
         self, start: torch.Tensor, goal: torch.Tensor, rng: np.random.Generator, explore: bool
     ) -> StoredPlan | None:
-        """A plan to do again between latents (720,), or None: plan anew.
+        """A plan to do again between latents (D,), or None: plan anew.
 
         ``explore``: draw success rates from their posteriors; else take the highest mean.
         """
@@ -88,7 +88,7 @@ class PlanLibrary:
         return known[best] if rates[best] >= new else None
 
     def add(self, plan: Plan, start: torch.Tensor, goal: torch.Tensor) -> StoredPlan:
-        """Keep a new plan between latents (720,); it counts once it was tried."""
+        """Keep a new plan between latents (D,); it counts once it was tried."""
         ends = torch.stack([start, goal]).detach().cpu().numpy().astype(np.float32)
         codes, latents = plan.codes.numpy().astype(np.uint16), plan.latents.numpy()
         stored = StoredPlan(ends, codes, latents.astype(np.float32), plan.cost)

@@ -23,7 +23,7 @@ def unroll(
     z: torch.Tensor,
     run: Callable[..., Iterable] = map,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Predict (codes (S, N, K, 144), latents (S, N, K, 720)) from start (S, 720), z (S, N, K, Z).
+    """Predict (codes (S, N, K, L), latents (S, N, K, D)) from start (S, D), z (S, N, K, Z).
 
     All samples of a segment share their first context, so its features are computed once.
     ``run`` maps a function over blocks of samples; an executor's ``map`` does it in parallel,

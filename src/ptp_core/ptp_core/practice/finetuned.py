@@ -40,7 +40,7 @@ class FineTuned:
     name: str  # the file's, without its ending
     sha256: str
     weights: dict[str, torch.Tensor]  # of `IQL`, float32
-    goals: torch.Tensor  # float32 (n, 720): latents of the goal pictures that it practised
+    goals: torch.Tensor  # float32 (n, D): latents of the goal pictures that it practised
     library: PlanLibrary
     figures: dict[str, Any]  # how it was practised
 
@@ -55,7 +55,7 @@ def save_finetuned(
 ) -> None:
     """Write policy and plans of one practised task, atomically, in the checkpoint's precision.
 
-    ``goals`` (n, 720), float32: latents of the goal pictures that were practised, n > 0.
+    ``goals`` (n, D), float32: latents of the goal pictures that were practised, n > 0.
     """
     precision: Precision = checkpoint.manifest["precision"]
     dtype = np.float16 if precision == "float16" else np.float32
@@ -136,7 +136,7 @@ class FineTunedPolicies:
         return {member.name: member.sha256 for member in self.members}
 
     def use_for(self, goal: torch.Tensor) -> FineTuned | None:
-        """Let the networks be those that practised this goal, latent (720,); None: no one did."""
+        """Let the networks be those that practised this goal, latent (D,); None: no one did."""
         found = min(self.members, key=lambda member: _away(member, goal))
         chosen = found if _away(found, goal) <= NEAR else None
         if chosen is not self.current:

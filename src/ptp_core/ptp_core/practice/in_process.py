@@ -227,7 +227,7 @@ class InProcessPractice:
         return result
 
     def _goals(self) -> np.ndarray:
-        """Latents (n, 720) of the goals that were practised."""
+        """Latents (n, D) of the goals that were practised."""
         if plans := self._knowledge.library.plans:
             return np.stack([plan.ends[1] for plan in plans])
         # Without a plan the goal itself is pursued from the first step.
@@ -235,7 +235,7 @@ class InProcessPractice:
         return self._latents(codes).numpy()
 
     def _latents(self, codes: np.ndarray) -> torch.Tensor:
-        """Latents (..., 720) of codes (..., 144), on the CPU."""
+        """Latents (..., D) of codes (..., N), on the CPU."""
         on_device = torch.from_numpy(codes.astype(np.int64)).to(self._device)
         return self._checkpoint.vqvae.lookup(on_device).cpu()
 

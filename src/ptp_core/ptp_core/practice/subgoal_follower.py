@@ -15,7 +15,7 @@ from ptp_core.errors import ConfigError
 class FollowerState:
     """What to pursue now."""
 
-    goal: torch.Tensor  # latent (720,) that the policy gets in this step
+    goal: torch.Tensor  # latent (D,) that the policy gets in this step
     index: int  # its number in the plan; the plan's length stands for the goal itself
     switched: bool  # the pursuit moved on in this step
     timed_out: bool  # it did because the time was over, not because the subgoal was near
@@ -40,13 +40,13 @@ class SubgoalFollower:
         self._timer: int | None = None
 
     def reset(self, plan: torch.Tensor | None, goal: torch.Tensor) -> None:
-        """Start on ``plan`` (K, 720), or with None directly on ``goal`` (720,)."""
+        """Start on ``plan`` (K, D), or with None directly on ``goal`` (D,)."""
         self._targets = [*(plan if plan is not None else ()), goal]
         self._index = 0
         self._timer = None
 
     def step(self, latent: torch.Tensor) -> FollowerState:
-        """Look at the current latent (720,) once a control step, before acting.
+        """Look at the current latent (D,) once a control step, before acting.
 
         With ``switch_delay`` the policy still gets the old subgoal in the step of the switch.
         The first step after ``reset`` never switches.

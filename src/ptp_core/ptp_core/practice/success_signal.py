@@ -34,7 +34,7 @@ def counts_as_success(
 
 
 def latent_success(last: np.ndarray, goal: np.ndarray, checkpoint: Checkpoint) -> bool:
-    """The signal "latent" for an episode's last observation and goal, both codes (144,)."""
+    """The signal "latent" for an episode's last observation and goal, both codes (N,)."""
     pair = torch.from_numpy(np.stack([last, goal]).astype(np.int64))
     with torch.no_grad():
         end, target = checkpoint.vqvae.lookup(pair.to(checkpoint.vqvae.codebook.device))

@@ -23,7 +23,7 @@ VALIDATION_LATENTS = 1024
 VALIDATION_TRIPLES = 256
 
 Lookup = Callable[[EncodedDataset, np.ndarray], torch.Tensor]
-"""Latents (..., 720) of frames (...)."""
+"""Latents (..., D) of frames (...)."""
 Loss = Callable[[EncodedDataset, int, np.random.Generator, torch.Generator], tuple]
 """Loss and metrics of so many examples that the first generator picks; the second draws z."""
 

@@ -29,7 +29,7 @@ def imagine(
     generator: torch.Generator,
     progress: Callable[[int], None] = lambda count: None,
 ) -> np.ndarray:
-    """Codes of every frame of ``data``, imagined: uint16 (frames, 144).
+    """Codes of every frame of ``data``, imagined: uint16 (frames, N).
 
     The generator is drawn among those whose gap reaches back into the trajectory; a frame before
     the smallest gap keeps its own codes. ``generator``, on the CPU, draws gaps and z.
