@@ -37,7 +37,7 @@ def without(messages, topic, *numbers):
 def test_the_command_that_the_arm_accepted_is_the_action(senders):
     episode, steps = put_together(senders, senders.episode(4))
     assert episode.observation_seqs.tolist() == [0, 1, 2, 3, 4]
-    assert np.array_equal(episode.codes, [senders.codes(k) for k in range(5)])
+    assert np.array_equal(episode.latents, [senders.codes(k) for k in range(5)])
     assert episode.actions[:, 0] == pytest.approx(np.array([1, 2, 3, 4]) * 0.001 / 0.05)
     assert episode.actions.dtype == np.float32
     assert episode.weights_versions == ["w1"] * 4
@@ -63,29 +63,29 @@ def test_the_reward_is_that_of_the_next_observation_under_the_same_target(sender
     ]
     episode, steps = put_together(senders, messages)
     assert episode.rewards == pytest.approx([0.0, np.nan, np.nan], nan_ok=True)
-    assert np.array_equal(episode.target_codes[1], senders.codes(1000))
-    assert np.array_equal(episode.target_codes[2], senders.codes(1001))
+    assert np.array_equal(episode.targets[1], senders.codes(1000))
+    assert np.array_equal(episode.targets[2], senders.codes(1001))
     assert [step.subgoal_index for step in steps] == [0, 0, 1]
 
 
 def test_the_goal_is_that_of_the_plan_or_of_the_step_that_pursues_it(senders):
     messages = list(senders.episode(12))  # the steps pursue subgoals 0, 1 and the goal
     episode, _ = put_together(senders, messages)
-    assert np.array_equal(episode.goal_codes, senders.codes(1002))
+    assert np.array_equal(episode.goal, senders.codes(1002))
     plan = (PLAN, senders.plan("e", goal=77))
     assert np.array_equal(
-        put_together(senders, [plan, *messages])[0].goal_codes, senders.codes(77)
+        put_together(senders, [plan, *messages])[0].goal, senders.codes(77)
     )
     other = (PLAN, senders.plan("another episode", goal=77))
     assert np.array_equal(
-        put_together(senders, [other, *messages])[0].goal_codes, senders.codes(1002)
+        put_together(senders, [other, *messages])[0].goal, senders.codes(1002)
     )
 
 
 def test_a_demonstration_has_no_target_no_goal_and_no_reward(senders):
     episode, steps = put_together(senders, senders.episode(3, source=TELEOP))
-    assert episode.target_codes.shape == (0, 144)
-    assert episode.goal_codes is None
+    assert episode.targets.shape == (0,)
+    assert episode.goal.shape == (0,)
     assert np.isnan(episode.rewards).all()
     assert episode.sources.tolist() == [TELEOP] * 3
     assert not any(step.intervention for step in steps)
@@ -153,7 +153,7 @@ def test_what_is_missing_breaks_the_step_and_no_other(senders, topic, numbers, c
     episode, _ = put_together(senders, without(list(senders.episode(4)), topic, *numbers))
     assert episode.observation_seqs.tolist() == chain
     assert episode.breaks.tolist() == breaks
-    assert len(episode.rewards) == len(episode.target_codes) == len(breaks)
+    assert len(episode.rewards) == len(episode.targets) == len(breaks)
 
 
 def test_a_latent_that_says_nothing_counts_as_missing_until_it_comes_right(senders):
@@ -187,7 +187,7 @@ def test_what_a_sender_that_was_restarted_since_had_said_is_left_out(senders):
     episode, _ = put_together(senders, stale + list(senders.episode(8)))
     fresh, _ = put_together(senders, senders.episode(8))
     assert episode.observation_seqs.tolist() == list(range(9))
-    assert np.array_equal(episode.codes, fresh.codes)
+    assert np.array_equal(episode.latents, fresh.latents)
     assert not episode.breaks.any()
 
 
@@ -195,9 +195,9 @@ def test_the_order_between_topics_changes_nothing(senders):
     messages = list(senders.episode(20))
     one, steps = put_together(senders, messages)
     other, _ = put_together(senders, sorted(messages, key=lambda m: m[0].name))
-    assert np.array_equal(one.codes, other.codes)
+    assert np.array_equal(one.latents, other.latents)
     assert np.array_equal(one.rewards, other.rewards, equal_nan=True)
-    assert np.array_equal(one.target_codes, other.target_codes)
+    assert np.array_equal(one.targets, other.targets)
     assert len(steps) == 20
 
 
@@ -219,6 +219,6 @@ def test_steps_are_known_live_one_state_later(senders):
 
 def test_nothing_at_all_is_an_episode_without_steps(senders):
     episode, steps = put_together(senders, [])
-    assert (episode.count, steps, len(episode.codes)) == (0, [], 0)
+    assert (episode.count, steps, len(episode.latents)) == (0, [], 0)
     one, _ = put_together(senders, senders.episode(0))
-    assert (one.count, len(one.codes)) == (0, 1)
+    assert (one.count, len(one.latents)) == (0, 1)

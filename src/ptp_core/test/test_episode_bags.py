@@ -59,7 +59,7 @@ def test_rosbags_reads_every_message_with_the_definitions_in_the_bag(bag, sender
         for number, (connection, _, data) in enumerate(reader.messages(latents)):
             latent = reader.deserialize(data, connection.msgtype)
             assert latent.seq == number
-            assert np.array_equal(latent.codes, senders.codes(number))
+            assert np.array_equal(latent.latent.indices, senders.codes(number))
 
 
 def test_transitions_stand_in_the_bag(bag):

@@ -186,7 +186,7 @@ def candidate(actions, **options):
     actions = np.asarray(actions, float)
     images = np.arange(len(actions), dtype=np.uint8)[:, None, None, None]
     images = np.broadcast_to(images, (len(actions), 48, 48, 3)).copy()
-    return Candidate("c", images, actions, [None] * len(actions), **options)
+    return Candidate("c", {CAMERA: images}, actions, [None] * len(actions), **options)
 
 
 @pytest.mark.parametrize(
@@ -228,7 +228,7 @@ def test_a_single_step_is_no_piece_because_it_has_no_next_picture():
 
 
 def test_frozen_pictures_are_counted():
-    images = candidate(np.zeros((5, 5))).images
+    images = candidate(np.zeros((5, 5))).images[CAMERA]
     images[3] = images[2]
     assert duplicates(images) == 1 and duplicates(images[:1]) == 0
 

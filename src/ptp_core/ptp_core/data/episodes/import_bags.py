@@ -122,7 +122,7 @@ class _Taken:
         for piece in pieces:
             piece.check()
         if pieces and self._first is None:
-            self._first = dataclasses.replace(candidate, images=candidate.images[:0])
+            self._first = candidate.without_images()
         return pieces, figures
 
     def description(self, reports: list[dict[str, Any]]) -> dict[str, Any]:
@@ -157,6 +157,18 @@ def _check_same(candidate: Candidate, first: Candidate) -> None:
         raise EpisodeError(
             f"its actions are scaled by {scale[0]:g} m and {scale[1]:g} rad, those of "
             f"{first.name} by {other[0]:g} m and {other[1]:g} rad: import them apart"
+        )
+    for what in ("action_names", "proprioception_names"):
+        mine, others = getattr(candidate, what), getattr(first, what)
+        if mine != others:
+            raise EpisodeError(
+                f"its {what.replace('_', ' ')} are {', '.join(mine) or 'none'}, those of "
+                f"{first.name} {', '.join(others) or 'none'}: import them apart"
+            )
+    if list(candidate.images) != list(first.images):
+        raise EpisodeError(
+            f"its cameras are {', '.join(candidate.images)}, those of {first.name} "
+            f"{', '.join(first.images)}: import them apart"
         )
     if candidate.frame != first.frame:
         raise EpisodeError(

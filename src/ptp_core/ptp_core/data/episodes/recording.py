@@ -82,6 +82,7 @@ class Recording:
         observed = message.observation_seq if topic.kind == kinds.STEP_INFO else seq
         if observed is not None and observed < self.info.first_observation_seq:
             return []
+        row = make_row(topic.kind, message)  # raises for what could not be read again
         self.writer.add(topic, data, received)
         audit = self._audits.setdefault(topic.name, TopicAudit(topic.kind))
         aging = topic.kind == kinds.OBSERVATION or (
@@ -91,7 +92,7 @@ class Recording:
         audit.add(received, stamp, seq)
         if topic.kind == kinds.ARM_STATE:
             self._times[seq] = received
-        self.assembler.add(make_row(topic.kind, message))
+        self.assembler.add(row)
         return self.assembler.advance()
 
     def finish(
