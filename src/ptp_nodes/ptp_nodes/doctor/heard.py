@@ -57,9 +57,10 @@ class Heard:
         if self._is_old(left):
             return  # latched: it says what was, not how fast things come
         self._count += 1
-        picture = message.image if isinstance(message, Observation) else message
-        if isinstance(picture, Image):
-            self._see(picture)
+        pictures = message.images if isinstance(message, Observation) else [message]
+        for picture in pictures[:1]:  # a camera that stands still
+            if isinstance(picture, Image):
+                self._see(picture)
         self._transfers.append((arrived - left) * NS)
         header = getattr(message, "header", None)
         if header is not None and (header.stamp.sec or header.stamp.nanosec):
