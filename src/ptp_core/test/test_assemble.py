@@ -6,7 +6,8 @@ import pytest
 
 from ptp_core.data.episodes.assemble import Assembler, assemble
 from ptp_core.data.episodes.episode import SCRIPT, TELEOP, EpisodeInfo, make_row
-from ptp_core.data.episodes.testing import LATENT, OBSERVATION, PLAN, STATE, STEP
+from ptp_core.data.episodes.testing import LATENT, OBSERVATION, PLAN, STATE, STEP, Senders
+from ptp_core.errors import EpisodeError
 
 INFO = EpisodeInfo(episode_id="e")
 
@@ -73,13 +74,9 @@ def test_the_goal_is_that_of_the_plan_or_of_the_step_that_pursues_it(senders):
     episode, _ = put_together(senders, messages)
     assert np.array_equal(episode.goal, senders.codes(1002))
     plan = (PLAN, senders.plan("e", goal=77))
-    assert np.array_equal(
-        put_together(senders, [plan, *messages])[0].goal, senders.codes(77)
-    )
+    assert np.array_equal(put_together(senders, [plan, *messages])[0].goal, senders.codes(77))
     other = (PLAN, senders.plan("another episode", goal=77))
-    assert np.array_equal(
-        put_together(senders, [other, *messages])[0].goal, senders.codes(1002)
-    )
+    assert np.array_equal(put_together(senders, [other, *messages])[0].goal, senders.codes(1002))
 
 
 def test_a_demonstration_has_no_target_no_goal_and_no_reward(senders):
@@ -222,3 +219,59 @@ def test_nothing_at_all_is_an_episode_without_steps(senders):
     assert (episode.count, steps, len(episode.latents)) == (0, [], 0)
     one, _ = put_together(senders, senders.episode(0))
     assert (one.count, len(one.latents)) == (0, 1)
+
+
+def test_an_agent_without_an_encoder_is_recorded_by_its_observations(senders):
+    names = tuple(f"joint_{number}" for number in range(1, 8))
+    other = Senders(
+        senders.definitions,
+        cameras=("front", "wrist"),
+        proprioception=("x [m]", "yaw [rad]"),
+        actions=names,
+    )
+    episode, steps = put_together(other, other.episode(6, encoded=False))
+    assert episode.observation_seqs.tolist() == list(range(7))
+    assert episode.action_names == names
+    assert np.array_equal(episode.actions, [other.action(k) for k in range(6)])
+    assert episode.proprioception_names == ("x [m]", "yaw [rad]")
+    assert np.array_equal(episode.proprioception, [other.numbers(k) for k in range(7)])
+    assert [a.shape for a in (episode.latents, episode.targets, episode.goal)] == [(0,)] * 3
+    assert not episode.breaks.any() and all(step.pursued for step in steps)
+    # The same while it is recorded.
+    assembler, live = Assembler(INFO), []
+    for row in rows(other, other.episode(6, encoded=False)):
+        assembler.add(row)
+        live += assembler.advance()
+    assert [step.observation_seq for step in live] == list(range(5))
+
+
+def test_what_a_person_does_in_an_episode_of_other_actions_is_not_learned_from(senders):
+    other = Senders(senders.definitions, actions=("left", "right"))
+    messages = list(other.episode(3))
+    messages += [(LATENT, other.latent(4)), (STATE, other.state(4, source=TELEOP))]
+    episode, _ = put_together(other, messages)
+    assert episode.breaks.tolist() == [False, False, False, True]
+    assert episode.actions.shape == (4, 2) and not episode.actions[3].any()
+
+
+def test_a_demonstration_without_an_encoder_keeps_what_the_robot_felt(senders):
+    other = Senders(senders.definitions, proprioception=("x [m]",))
+    episode, _ = put_together(other, other.episode(3, source=TELEOP, encoded=False))
+    assert episode.observation_seqs.tolist() == [0, 1, 2, 3]
+    assert np.array_equal(episode.proprioception, [other.numbers(k) for k in range(4)])
+    assert episode.latents.shape == (0,)
+
+
+def test_fields_that_contradict_each_other_are_no_row(senders):
+    step = senders.definitions.decode(STEP.kind, senders.step(0))
+    step.action_names = ["left"]
+    with pytest.raises(EpisodeError, match="1 names for 5 actions"):
+        make_row(STEP.kind, step)
+    latent = senders.definitions.decode(LATENT.kind, senders.latent(0))
+    latent.latent.shape = np.array([143], np.uint32)
+    with pytest.raises(EpisodeError, match=r"shape \[143\] has 144 numbers"):
+        make_row(LATENT.kind, latent)
+    observation = senders.definitions.decode(OBSERVATION.kind, senders.observation(0))
+    observation.proprioception = np.zeros(2, np.float32)
+    with pytest.raises(EpisodeError, match="0 names for 2 numbers"):
+        make_row(OBSERVATION.kind, observation)

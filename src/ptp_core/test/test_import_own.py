@@ -13,7 +13,7 @@ from ptp_core.data.episodes.episode import TELEOP, EpisodeInfo
 from ptp_core.data.episodes.import_bags import import_bags, report_lines
 from ptp_core.data.episodes.sources import find_sources
 from ptp_core.data.episodes.states import Verdict
-from ptp_core.data.episodes.testing import LATENT, OBSERVATION, STATE
+from ptp_core.data.episodes.testing import LATENT, OBSERVATION, STATE, Senders
 from ptp_core.data.trajectory import CAMERA
 from ptp_core.errors import DatasetError, EpisodeError
 
@@ -65,6 +65,34 @@ def test_an_imported_episode_equals_the_live_one_step_for_step(
         float(stop == live.count)
     ]
     assert (trajectory.metadata.primitive, trajectory.metadata.success) == ("A", True)
+
+
+def test_every_camera_what_the_robot_felt_and_the_words_are_imported(
+    record, senders, recording_session, tmp_path
+):
+    names = tuple(f"joint_{number}" for number in range(1, 8))
+    other = Senders(
+        senders.definitions, cameras=("front", "wrist"), proprioception=("x",), actions=names
+    )
+    info = EpisodeInfo(episode_id="e", task="A", instruction="open the drawer")
+    record(other.episode(20, encoded=False), 20, info=info)
+    out = tmp_path / "data.h5"
+    import_bags(find_sources([recording_session.folder]), out, selection=SHORT)
+    (trajectory,) = Dataset(out)
+    first = trajectory.metadata.extra["first_step"]
+    steps = range(first, first + len(trajectory.actions))
+    for number, camera in enumerate(("front", "wrist")):
+        shown = [other.picture(k, number) for k in steps]
+        assert np.array_equal(trajectory.images[camera], shown)
+    assert np.array_equal(trajectory.proprioception, [other.numbers(k) for k in steps])
+    assert np.array_equal(trajectory.actions, [other.action(k) for k in steps])
+    assert [channel.name for channel in trajectory.action_channels] == list(names)
+    assert [channel.name for channel in trajectory.proprioception_channels] == ["x"]
+    assert trajectory.metadata.instruction == "open the drawer"
+    # What an arm did cannot stand beside it.
+    record(senders.episode(20, first=100), 120)
+    summary = import_bags(find_sources([recording_session.folder]), tmp_path / "b.h5")
+    assert "its action names are dx, dy" in summary.reports[1]["reason"]
 
 
 def test_only_what_is_labelled_as_asked_for_and_not_dropped_is_taken(

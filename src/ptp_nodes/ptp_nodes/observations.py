@@ -35,9 +35,10 @@ class Arrival:
 class ObservationGate:
     """Hands out each usable observation once, and says what is wrong while there is none.
 
-    They come from an encoder, as latents, or with images; they are put in by a subscription and waited for in another thread. ``now`` gives ROS time
-    in nanoseconds; periods without news, and the age of what arrived, are measured on the steady
-    clock: what arrived longer than ``fresh_for`` s ago is not acted on.
+    They come from an encoder, as latents, or with images; a subscription puts them in, another
+    thread waits for them. ``now`` gives ROS time in nanoseconds; periods without news, and the age
+    of what arrived, are measured on the steady clock: what arrived longer than ``fresh_for`` s ago
+    is not acted on.
     """
 
     def __init__(

@@ -26,7 +26,7 @@ from ptp_core.agents.subgoal_agent import SubgoalAgent
 from ptp_core.config import FollowerConfig
 from ptp_core.data.episodes.episode import ARM_ACTIONS
 from ptp_core.errors import ConfigError, PtpError
-from ptp_core.practice.finetuned import FineTunedPlanner
+from ptp_core.practice.finetuned import FineTunedPlanner, FineTunedPolicies
 from ptp_core.practice.result import MAX_STEPS
 from ptp_core.practice.search import make_search
 from ptp_core.training.checkpoint import Checkpoint
@@ -169,21 +169,25 @@ class PolicyNode(ManagedNode):
         self._live.stop()
 
     def _configure(self) -> None:
-        self._checkpoint = checkpoint = load_networks(self.parameters)
-        search = make_search(self.parameters.method, checkpoint)
-        config = apply_overrides(self, search.follower, self._overrides)
-        policies = finetuned_policies(self.parameters, checkpoint)
-        planner = search.planner
-        if policies is not None and planner is not None:
-            planner = FineTunedPlanner(planner, policies)
-        self._agent = SubgoalAgent(checkpoint, planner, config, policies=policies)
+        self._checkpoint = load_networks(self.parameters)
+        policies = finetuned_policies(self.parameters, self._checkpoint)
+        self._agent = self._make_agent(policies)
         self._look()
         self._live.use(self._checkpoint, policies)
         self._epsilon = self._checkpoint.config.iql.reward_epsilon
-        # The first call of a network pays for set-up; nobody should wait for it later.
-        nothing = np.zeros(self._agent.spec.latent.shape, np.int64)
-        self._agent.reset(Observation(), LatentGoal(nothing), AgentSeeds(0, 0), subgoals=[])
-        self._agent.act(Observation(latent=nothing))
+        if self._agent.spec.latent is not None:
+            # The first call of a network pays for set-up; nobody should wait for it later.
+            nothing = np.zeros(self._agent.spec.latent.shape, np.int64)
+            self._agent.reset(Observation(), LatentGoal(nothing), AgentSeeds(0, 0), subgoals=[])
+            self._agent.act(Observation(latent=nothing))
+
+    def _make_agent(self, policies: FineTunedPolicies | None) -> Agent:
+        search = make_search(self.parameters.method, self._checkpoint)
+        config = apply_overrides(self, search.follower, self._overrides)
+        planner = search.planner
+        if policies is not None and planner is not None:
+            planner = FineTunedPlanner(planner, policies)
+        return SubgoalAgent(self._checkpoint, planner, config, policies=policies)
 
     def _look(self) -> None:
         """Check the agent's actions, and subscribe to what it looks at."""
@@ -200,7 +204,9 @@ class PolicyNode(ManagedNode):
             self._sees = sees
             self.streams.subscribe(kind, sees, self._gate.put, LATCHED)
         elif self._sees != sees:
-            raise ConfigError(f"{spec.agent} looks at {sees}, not at {self._sees}: restart the node")
+            raise ConfigError(
+                f"{spec.agent} looks at {sees}, not at {self._sees}: restart the node"
+            )
 
     def _read(self, message: Message) -> Observation:
         spec = self._agent.spec
@@ -256,7 +262,9 @@ class PolicyNode(ManagedNode):
             elif not plan.count:
                 problem = "the plan is empty: leave planning out, or set it to PURSUE_GOAL"
         elif plan.count or len(plan.subgoals.shape):
-            problem = "there is a plan, which only PURSUE_PLAN pursues: set planning, or leave it out"
+            problem = (
+                "there is a plan, which only PURSUE_PLAN pursues: set planning, or leave it out"
+            )
         if problem:
             raise RequestError(ErrorCode.BAD_REQUEST, problem)
         if request.planning == ReachGoal.Goal.PLAN_ITSELF:
@@ -383,6 +391,29 @@ class PolicyNode(ManagedNode):
         message.episode_id = request.episode_id
         message.weights_version = self._live.version
         self._plans.publish(message)
+
+    def _state_arrived(self, state: ArmState) -> None:
+        with self._arm_news:
+            self._taken_over, self._heard = state.taken_over, True
+            mine = state.moved and state.command.source == CartesianDelta.POLICY
+            mine = mine and state.command.seq == self._commands_sent
+            stale = state.error_code == ErrorCode.STALE_OBSERVATION and not state.moved
+            if mine or stale:
+                self._refused, self._pending = stale, False
+                self._next = state.observation_seq
+            self._arm_news.notify_all()
+
+    def _last_was_refused(self) -> bool:
+        """Whether the arm refused the last command.
+
+        In lock-step the next observation's state says what became of it; observations from before
+        that are not answered.
+        """
+        with self._arm_news:
+            if self._lock_step and self._heard:
+                self._arm_news.wait_for(lambda: not self._pending, self.parameters.stale_after)
+                self._gate.begin(self._next)
+            return self._refused
 
     def _command(self, seen: Message, action: np.ndarray) -> CartesianDelta:
         self._commands_sent += 1

@@ -53,7 +53,7 @@ def latent_message(latent: np.ndarray | None, encoder_id: str) -> LatentArray:
 
 
 def flat(values: np.ndarray) -> array.array:
-    """uint32 or float32 numbers in row-major order, as messages take them without a look at each."""
+    """uint32 or float32 numbers in row-major order; messages take them without looking at each."""
     return array.array(_TYPECODES[values.dtype], np.ascontiguousarray(values).tobytes())
 
 
@@ -89,7 +89,8 @@ def read_latent(
         )
     if (latent.dtype == np.uint32) != (spec.kind == "indices"):
         raise RequestError(
-            ErrorCode.BAD_LATENT, f"the {what} has no {spec.kind}, which this encoder's latents are"
+            ErrorCode.BAD_LATENT,
+            f"the {what} has no {spec.kind}, which this encoder gives",
         )
     if spec.kind == "indices" and int(latent.max()) >= spec.codes:
         raise RequestError(
@@ -193,8 +194,10 @@ def observation_message(
     frames: Mapping[str, str] | None = None,
     proprioception: tuple[Sequence[str], np.ndarray] | None = None,
 ) -> ObservationMessage:
-    """Observation.msg. ``images``: RGB uint8 (H, W, 3) by camera; ``frames``: theirs, where
-    another than the header's; ``proprioception``: names and float32 (P,).
+    """Observation.msg of RGB uint8 (H, W, 3) ``images`` by camera.
+
+    ``frames``: theirs, where another than the header's. ``proprioception``: names and float32
+    (P,). Raises InputError where these do not fit together.
     """
     message = ObservationMessage(header=header, seq=seq, cameras=list(images))
     message.images = [

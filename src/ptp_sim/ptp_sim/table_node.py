@@ -187,7 +187,7 @@ class TableNode(Node):
         observation = observation_message(
             self._gate.observation_seq,
             Header(stamp=stamp, frame_id=CAMERA_FRAME),
-            {CAMERA: pixels},
+            pixels if isinstance(pixels, dict) else {CAMERA: pixels},
             proprioception=None if felt is None else (self._felt, felt),
         )
         self._observations.publish(observation)

@@ -109,9 +109,11 @@ class Reports:
 
     def add(self, topic: str, message: Any) -> None:
         """Take a message in."""
+        if encoder := _encoder(message):
+            self._encoders[topic] = encoder
         if isinstance(message, (Latent, StepInfo, SubgoalPlan, PolicyUpdate)):
-            self._encoders[topic] = message.encoder_id
-        elif isinstance(message, ArmState):
+            return
+        if isinstance(message, ArmState):
             self._travelled += math.hypot(
                 message.executed_dx, message.executed_dy, message.executed_dz
             )
@@ -149,3 +151,14 @@ class Reports:
             "driver": self._driver,
             "errors": tuple(sorted((n, text) for n, text in self._errors.items() if text)),
         }
+
+
+def _encoder(message: Any) -> str:
+    """Identity of the encoder whose latents a message has; empty for none."""
+    if isinstance(message, PolicyUpdate):
+        return message.encoder_id
+    if isinstance(message, (Latent, StepInfo)):
+        return message.latent.encoder_id
+    if isinstance(message, SubgoalPlan):
+        return message.goal.encoder_id
+    return ""

@@ -22,10 +22,10 @@ from rosbags.rosbag2.storage_mcap import zstd  # the one of this Python
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
 from ptp_core.data import yaml_text
+from ptp_core.data.episodes import format_1
 from ptp_core.data.episodes.assemble import assemble
 from ptp_core.data.episodes.bag_budget import check_bag, check_mcap
 from ptp_core.data.episodes.bag_writer import BAG_FILE, FOOTER, HEADER, METADATA_FILE, Topic
-from ptp_core.data.episodes import format_1
 from ptp_core.data.episodes.definitions import (
     LATENT,
     OBSERVATION,
@@ -213,9 +213,7 @@ class Salvage:
         topic, data = self._topics[message.channel_id], message.data
         if topic.kind in self._earlier and topic.kind != STEP_RECORD:  # those are made again
             old = self._earlier[topic.kind].deserialize_cdr(data, topic.kind)
-            data = self._definitions.encode(
-                format_1.upgrade(topic.kind, old, self._definitions)
-            )
+            data = self._definitions.encode(format_1.upgrade(topic.kind, old, self._definitions))
         return Record(topic, message.log_time, data)
 
     def _note(self, record: Any) -> None:

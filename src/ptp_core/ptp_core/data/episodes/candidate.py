@@ -144,9 +144,7 @@ def _piece(candidate: Candidate, actions: np.ndarray, a: int, b: int, index: int
             {**candidate.attributes, "recording": candidate.name, "first_step": a}
         ),
         action_channels=_channels(candidate),
-        proprioception=None
-        if candidate.proprioception is None
-        else candidate.proprioception[a:b],
+        proprioception=None if candidate.proprioception is None else candidate.proprioception[a:b],
         proprioception_channels=tuple(map(Channel, candidate.proprioception_names)),
         observations={name: values[a:b] for name, values in candidate.observations.items()},
     )

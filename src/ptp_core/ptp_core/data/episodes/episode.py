@@ -47,8 +47,8 @@ class EpisodeInfo:
             raise EpisodeError(f"{where}: not an episode of ours ({error!r})") from None
         if not 1 <= info.format <= FORMAT:
             raise EpisodeError(
-                f"{where}: a recording of format {info.format}, this program reads up to {FORMAT}: "
-                "use the program that wrote it"
+                f"{where}: a recording of format {info.format}, this program reads up to "
+                f"{FORMAT}: use the program that wrote it"
             )
         return info
 
