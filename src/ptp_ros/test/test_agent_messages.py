@@ -134,6 +134,7 @@ def test_whatever_a_latent_says_it_is_of_the_encoder_or_refused_in_one_line(mess
         (latent_message(np.full((2, 3), 16), "e" * 64), ErrorCode.BAD_LATENT, "index 16"),
         (LatentArray(shape=[2, 3], indices=[1]), ErrorCode.BAD_LATENT, "[2, 3] has 1 numbers"),
         (LatentArray(indices=[1]), ErrorCode.BAD_LATENT, "the shape is []"),
+        (LatentArray(shape=[0, 3]), ErrorCode.BAD_LATENT, "shape [0, 3] has 0 numbers"),
         (LatentArray(shape=[2**31] * 9, indices=[1]), ErrorCode.BAD_LATENT, "1 to 8 axes"),
         (
             LatentArray(shape=[1], indices=[1], values=[1.0]),

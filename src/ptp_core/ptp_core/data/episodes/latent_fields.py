@@ -33,7 +33,7 @@ def latent_array(message: Any) -> np.ndarray:
     if not shape or len(shape) > MOST_AXES:
         raise InputError(f"a latent has 1 to {MOST_AXES} axes; the shape is {_short(shape)}")
     count = indices or values
-    if math.prod(shape) != count:
+    if math.prod(shape) != count or not count:
         raise InputError(f"a latent of shape {_short(shape)} has {count} numbers")
     if values:
         array = np.asarray(message.values, np.float32)
