@@ -171,6 +171,18 @@ def test_the_age_of_pictures_is_told_unless_the_clocks_differ(senders, tmp_path)
     assert far.finish("", {}).audit["topics"]["/observation"]["age_s"] is None
 
 
+def test_an_encoder_is_missed_unless_the_policy_has_none(senders, tmp_path):
+    for encoded, silent in ((True, ["/latent"]), (False, [])):
+        folder = tmp_path / f"bag_{encoded}"
+        recording = Recording(folder, INFO, senders.definitions, TOPICS, STEP_RECORD)
+        for time, (topic, data) in enumerate(senders.episode(4, encoded=encoded)):
+            if topic != LATENT:
+                recording.add(topic, data, 10**18 + time * 10**7)
+        done = recording.finish("judged", {})
+        assert done.audit["silent"] == silent
+        assert done.audit["steps"] == (0 if encoded else 4)
+
+
 def cut(bag, tmp_path, part):
     """A folder with the first ``part`` of the bag's file and nothing else."""
     folder = tmp_path / "cut"

@@ -281,20 +281,15 @@ class PolicyNode(ManagedNode):
 
     def _begin(
         self, goal: ActionGoal, episode: Pursuit, target: Goal, subgoals: list[Goal] | None
-    ) -> Arrival | None:
-        """Give the agent its goal. The observation that it planned from, to be acted on first."""
-        request = goal.request
-        seeds = AgentSeeds(request.seed % 2**32, request.seed % 2**32)
-        if subgoals is not None and self._agent.spec.latent is not None:
-            # Nothing is planned, so nothing need be seen yet.
-            self._agent.reset(Observation(), target, seeds, subgoals=subgoals)
-            return None
+    ) -> Arrival:
+        """Give the agent its goal, at the first observation; it is to be acted on."""
+        seed = goal.request.seed % 2**32
         arrival = self._wait(goal, episode)
         self._live.swap()
         self._agent.reset(
             arrival.observation,
             target,
-            seeds,
+            AgentSeeds(seed, seed),
             subgoals=subgoals,
             cancelled=lambda: goal.canceled,
         )
@@ -334,7 +329,6 @@ class PolicyNode(ManagedNode):
         arrival: Arrival | None,
     ) -> None:
         """Act on the next observation, or on ``arrival`` where it is still fresh."""
-        dropped = self._gate.dropped
         if arrival is not None and time.monotonic() - arrival.time > self.parameters.fresh_for:
             self._hold(episode)  # planning took so long
             arrival = None
@@ -358,7 +352,7 @@ class PolicyNode(ManagedNode):
         episode.answered(arrival.observation, decision, command, self._latency)
         info = self._info(episode, arrival, decision, command, inference)
         info.step = result.steps
-        info.dropped = self._gate.dropped - dropped
+        info.dropped, episode.dropped = self._gate.dropped - episode.dropped, self._gate.dropped
         self._steps.publish(info)
         if goal.request.planning == ReachGoal.Goal.PLAN_ITSELF:
             self._show_plan(goal.request, decision, command)

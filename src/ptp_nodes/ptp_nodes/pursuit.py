@@ -20,6 +20,7 @@ class Pursuit:
     def __init__(self, name: str, number: int) -> None:
         self.name, self.number = name, number
         self.count = 0  # subgoals of the newest plan
+        self.dropped = 0  # observations skipped until the newest step
         self.last: Observation | None = None
         self.last_command: CartesianDelta | None = None
         self.decision: Decision | None = None  # that made it

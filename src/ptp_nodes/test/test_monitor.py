@@ -214,7 +214,7 @@ def test_a_real_graph_reaches_the_board(graph, sheet):
     Scalars(learner).publish({"q/loss": 0.5})
     play, pictures = Stage(graph).play, sheet.pictures
     picture = partial(array_to_image, stamp=Time(), frame_id="camera_optical")
-    seen = Observation(image=picture(plain(RED)))
+    seen = Observation(images=[picture(plain(RED))])
     play(topics.OBSERVATION, [seen], topics.STREAM, lambda: "observation" in pictures, "it")
     goal = picture(plain(BLUE))
     play(topics.GOAL_IMAGE, [goal], topics.LATCHED, lambda: "goal" in pictures, "the goal")

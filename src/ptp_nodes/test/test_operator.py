@@ -301,6 +301,6 @@ def test_practice_waits_for_the_person_longer_than_for_a_node(graph, tmp_path):
     lab.asked("arrange the scene: task A")
     lab.logs.expect("waiting for a person for 2 s: arrange the scene", Log.INFO)
     assert lab.say("confirm").success
-    lab.logs.expect("encoding the goal picture")
+    lab.logs.expect("encoding the goal")
     # No encoder here: that is said after the patience for a node.
     lab.logs.expect("encode_image did not come within 1 s", Log.ERROR)

@@ -11,6 +11,7 @@ from ptp_interfaces.action import PlanSubgoals
 from ptp_interfaces.msg import EpisodeStatus, ErrorCode, Goal, LatentArray, SubgoalPlan
 from safetensors.numpy import load_file
 
+from ptp_core.agents.agent import ImageGoal, LatentGoal
 from ptp_core.config import PlannerConfig
 from ptp_core.planners.factory import make_planner
 from ptp_core.planners.plan_library import PlanLibrary
@@ -18,7 +19,7 @@ from ptp_core.practice.finetuned import save_finetuned
 from ptp_core.testing import tiny_finetuned
 from ptp_core.training.checkpoint import load_checkpoint
 from ptp_nodes.planner import PlannerNode
-from ptp_ros.agent_messages import latent_message
+from ptp_ros.agent_messages import goal_message, latent_message
 from ptp_ros.images import image_to_array
 from ptp_ros.testing import parameters
 from ptp_ros.topics import LATCHED, PLAN, PLAN_OUTCOME
@@ -81,6 +82,20 @@ def test_the_plan_is_that_of_the_library_to_the_bit(graph, start, folder, reques
     graph.wait(lambda: len(feedback) == 6, "feedback of 3 levels, 2 evaluations each")
     assert [f.level for f in feedback] == [0, 0, 1, 1, 2, 2]
     assert all(np.isfinite(f.best_cost) for f in feedback)
+
+
+def test_a_goal_that_is_shown_is_encoded_first(graph, start, folder, request_):
+    start()
+    checkpoint = load_checkpoint(folder)
+    pixels = np.random.default_rng(5).integers(0, 256, (48, 48, 3), np.uint8)
+    with torch.no_grad():
+        codes = checkpoint.vqvae.encode(torch.from_numpy(pixels)[None])[0].numpy()
+    request_.goal = goal_message(LatentGoal(codes), checkpoint.encoder_id)
+    encoded = plan(graph, request_).result.plan
+    request_.goal = goal_message(ImageGoal({"camera": pixels}))
+    shown = plan(graph, request_).result.plan
+    assert (shown.goal, shown.subgoals) == (encoded.goal, encoded.subgoals)
+    assert shown.cost == encoded.cost
 
 
 def test_another_seed_gives_another_plan(graph, start, request_):

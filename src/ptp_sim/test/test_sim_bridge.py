@@ -83,9 +83,18 @@ def test_lock_step_shows_the_same_pictures_as_the_environment(graph, actions):
     env = make_env()
     image, info = env.reset(seed=SEED, options={"task": "A", "protocol": "paper"})
     assert np.array_equal(image_to_array(response.goal.images[0]), info["goal_image"])
-    expected = [image] + [env.step(action)[0] for action in actions]
-    for message, picture in zip(seen, expected, strict=True):
+    assert (response.goal.cameras, response.goal.instruction) == (["camera"], "")
+    assert response.instruction == info["instruction"] != ""
+    expected = [(image, info)]
+    for action in actions:
+        image, *_, info = env.step(action)
+        expected.append((image, info))
+    names = [channel["name"] for channel in env.dataset_attributes()["proprioception_channels"]]
+    for message, (picture, info) in zip(seen, expected, strict=True):
+        assert message.cameras == ["camera"]
         assert np.array_equal(image_to_array(message.images[0]), picture)
+        assert message.proprioception_names == names
+        assert np.array_equal(message.proprioception, info["proprioception"])
     assert [m.seq for m in seen] == list(range(first, first + len(seen)))
     graph.wait(lambda: states[-1].observation_seq == seen[-1].seq, "the last state")
     tcp = env.world.state().tcp
