@@ -89,10 +89,14 @@ def test_every_camera_what_the_robot_felt_and_the_words_are_imported(
     assert [channel.name for channel in trajectory.action_channels] == list(names)
     assert [channel.name for channel in trajectory.proprioception_channels] == ["x"]
     assert trajectory.metadata.instruction == "open the drawer"
-    # What an arm did cannot stand beside it.
+    # Another camera, or what an arm did, cannot stand beside it.
+    alone = Senders(senders.definitions, cameras=("front",), proprioception=("x",), actions=names)
+    record(alone.episode(20, first=200, encoded=False), 220)
     record(senders.episode(20, first=100), 120)
     summary = import_bags(find_sources([recording_session.folder]), tmp_path / "b.h5")
-    assert "its action names are dx, dy" in summary.reports[1]["reason"]
+    reasons = [report["reason"] for report in summary.reports]
+    assert "its cameras are front (48 x 48), those of episode_000000 front (" in reasons[1]
+    assert "its action names are dx, dy" in reasons[2]
 
 
 def test_only_what_is_labelled_as_asked_for_and_not_dropped_is_taken(

@@ -165,16 +165,22 @@ def _check_same(candidate: Candidate, first: Candidate) -> None:
                 f"its {what.replace('_', ' ')} are {', '.join(mine) or 'none'}, those of "
                 f"{first.name} {', '.join(others) or 'none'}: import them apart"
             )
-    if list(candidate.images) != list(first.images):
+    sizes, others = _cameras(candidate), _cameras(first)
+    if sizes and sizes != others:  # none: no image of it can be read
         raise EpisodeError(
-            f"its cameras are {', '.join(candidate.images)}, those of {first.name} "
-            f"{', '.join(first.images)}: import them apart"
+            f"its cameras are {sizes}, those of {first.name} {others}: import them apart"
         )
     if candidate.frame != first.frame:
         raise EpisodeError(
             f'its commands are in the frame "{candidate.frame}", those of {first.name} in '
             f'"{first.frame}": import them apart, or name the frame in twist.frame'
         )
+
+
+def _cameras(candidate: Candidate) -> str:
+    """Cameras with their sizes in pixels."""
+    sizes = {camera: images.shape[1:3] for camera, images in sorted(candidate.images.items())}
+    return ", ".join(f"{camera} ({width} x {height})" for camera, (height, width) in sizes.items())
 
 
 def _refusal(source: Source, reason: str) -> dict[str, Any]:
