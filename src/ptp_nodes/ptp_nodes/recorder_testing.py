@@ -10,9 +10,7 @@ from ptp_interfaces.msg import ArmState, CartesianDelta, Latent, Observation, St
 from ptp_interfaces.srv import FinishEpisode, GetEpisode
 from std_msgs.msg import Header
 
-from ptp_core.data.episodes.episode import ARM_ACTIONS
 from ptp_core.data.episodes.testing import Senders
-from ptp_core.data.trajectory import CAMERA
 from ptp_ros import topics
 from ptp_ros.agent_messages import latent_message, observation_message
 from ptp_ros.testing import Graph
@@ -21,10 +19,15 @@ ASK = FinishEpisode.Request
 
 
 class Table:
-    """Publishes what camera, encoder, arm and policy would."""
+    """Publishes what cameras, encoder, arm and policy would.
 
-    def __init__(self, graph: Graph) -> None:
-        self.senders = Senders()
+    ``senders``: what cameras, proprioception and actions there are. Without ``encoded`` there is
+    no encoder, and the policy has no latents.
+    """
+
+    def __init__(self, graph: Graph, senders: Senders | None = None, encoded: bool = True) -> None:
+        self.senders = senders or Senders()
+        self._encoded = encoded
         self.stamp = graph.client.get_clock().now
         make = graph.publisher
         self.publishers = {
@@ -44,19 +47,25 @@ class Table:
     ) -> None:
         """All messages of one observation; ``step``: a policy acts on it."""
         header = Header(stamp=self.stamp().to_msg())
-        observation = observation_message(seq, header, {CAMERA: self.senders.picture(seq)})
+        senders = self.senders
+        pixels = {c: senders.picture(seq, number) for number, c in enumerate(senders.cameras)}
+        felt = (senders.proprioception, senders.numbers(seq)) if senders.proprioception else None
+        observation = observation_message(seq, header, pixels, proprioception=felt)
         self.publishers["observation"].publish(observation)
         state = ArmState(observation_seq=seq, moved=moved)
         state.command.observation_seq = max(seq - 1, 0)
         state.command.source, state.command.dx = source, dx
         state.command.weights_version = "w1"
         self.publishers["state"].publish(state)
-        latent = Latent(seq=seq, latent=latent_message(self.senders.codes(seq), "encoder"))
-        self.publishers["latent"].publish(latent)
+        if self._encoded:
+            latent = Latent(seq=seq, latent=latent_message(senders.codes(seq), "encoder"))
+            self.publishers["latent"].publish(latent)
         if step:
             info = StepInfo(seq=seq, observation_seq=seq, reward=-1.0)
-            info.target = latent_message(self.senders.codes(1000), "encoder")
-            info.action_names, info.action = list(ARM_ACTIONS), [0.0] * 5
+            if self._encoded:
+                info.target = latent_message(senders.codes(1000), "encoder")
+            info.action_names = list(senders.actions)
+            info.action = senders.action(seq).tolist()
             info.subgoal_index, info.subgoal_count = 0, 2
             self.publishers["step"].publish(info)
 

@@ -30,6 +30,7 @@ from sensor_msgs.msg import Image
 from ptp_core.data.episodes.bag_reader import read_confirmed
 from ptp_core.data.episodes.definitions import Definitions
 from ptp_core.data.episodes.store import Session
+from ptp_core.data.episodes.testing import Senders
 from ptp_nodes.episode_messages import episode_record
 from ptp_nodes.recorder import RecorderNode
 from ptp_nodes.recorder_testing import ASK, Table, finish, get, record
@@ -98,6 +99,29 @@ def test_the_learner_gets_the_same_episode_from_memory_and_from_the_bag(graph, s
     again = [get(graph, number).episode for number in range(2)]
     assert [str(episode) for episode in again] == [str(episode) for episode in live]
     assert len(live[1].targets.indices) == 0
+
+
+def test_an_agent_without_latents_is_recorded_with_its_own_actions(graph, start, folder):
+    start()
+    names = tuple(f"joint_{number}" for number in range(1, 8))
+    senders = Senders(cameras=("front", "wrist"), proprioception=("x", "yaw"), actions=names)
+    table = Table(graph, senders, encoded=False)
+    record(graph, instruction="open the drawer")
+    table.run(6)
+    finish(graph, ASK.SAVE_SUCCESS, last_observation_seq=6)
+    episode = get(graph, 0).episode
+    assert (episode.count, episode.instruction) == (6, "open the drawer")
+    assert (list(episode.action_names), list(episode.breaks)) == (list(names), [False] * 6)
+    actions = np.reshape(episode.actions, (6, 7))
+    assert np.array_equal(actions, [senders.action(k) for k in range(6)])
+    felt = np.reshape(episode.proprioception, (7, 2))
+    assert np.array_equal(felt, [senders.numbers(k) for k in range(7)])
+    assert list(episode.proprioception_names) == ["x", "yaw"]
+    assert not episode.latents.shape and not episode.targets.shape and not episode.goal.shape
+    session = Session(folder)
+    read = read_confirmed(session, session.entry(0), Definitions())
+    assert str(episode_record(read)) == str(episode)
+    assert session.audit(session.entry(0))["silent"] == []
 
 
 def test_the_bag_has_what_was_sent_and_the_transitions(graph, start):
