@@ -1,14 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every service and action with each field wrong, in each state: refused, and nothing changed."""
 
-import array
-
 import numpy as np
 import pytest
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 from ptp_interfaces.action import PlanSubgoals, ReachGoal, RecordEpisode
-from ptp_interfaces.msg import ErrorCode, SubgoalPlan
+from ptp_interfaces.msg import ErrorCode, Goal, LatentArray, SubgoalPlan
 from ptp_interfaces.srv import (
     DecodeLatent,
     EncodeImage,
@@ -25,6 +23,7 @@ from ptp_nodes.encoder import EncoderNode
 from ptp_nodes.planner import PlannerNode
 from ptp_nodes.policy import PolicyNode
 from ptp_nodes.recorder import RecorderNode
+from ptp_ros.agent_messages import latent_message
 from ptp_ros.testing import Graph, parameters
 from ptp_sim.sim_bridge import SimBridgeNode
 
@@ -42,6 +41,7 @@ FREE = {
     (RecordEpisode, "episode_id"),
     (RecordEpisode, "task"),
     (RecordEpisode, "protocol"),
+    (RecordEpisode, "instruction"),
     (RecordEpisode, "first_observation_seq"),
     (FinishEpisode, "end_reason"),
     (LabelEpisode, "drop"),
@@ -71,19 +71,38 @@ def wrong(message):
             yield field, MOST[kind]
         elif kind == "string":
             yield from ((field, value) for value in ("nonsense", "../../x", "", "x" * 10_000))
-        elif kind == "sequence<uint16>":
-            yield from ((field, array.array("H", [65535] * n)) for n in (1, 144))
-        elif kind == "uint16[144]":
-            yield field, np.full(144, 65535, np.uint16)
-        elif kind == "sensor_msgs/Image":
-            yield field, Image(width=1, height=1)
-            yield field, Image(width=2**32 - 1, height=2**32 - 1, encoding="rgb8", step=1)
-            yield field, Image(width=48, height=48, encoding="32FC1", step=1)
+        elif kind == "sequence<string>":
+            yield from ((field, names) for names in (["nonsense"], ["camera"] * 2, ["x"] * 1000))
+        elif kind == "sequence<sensor_msgs/Image>":
+            yield from ((field, images) for images in ([], *([image] for image in no_images())))
+        elif kind == "ptp_interfaces/LatentArray":
+            yield from ((field, latent) for latent in no_latents())
+        elif kind == "ptp_interfaces/Goal":
+            yield from ((field, Goal(images=[image])) for image in no_images())
+            yield from ((field, Goal(latent=latent)) for latent in no_latents())
+            yield field, Goal(instruction="x", images=[Image()])
+            yield field, Goal(cameras=["camera"])
         elif kind == "ptp_interfaces/SubgoalPlan":
             yield field, SubgoalPlan(count=2**32 - 1)
         else:
             assert kind == "boolean", f"{field}: no wrong values for {kind}"
             yield field, True
+
+
+def no_images():
+    yield Image(width=1, height=1)
+    yield Image(width=2**32 - 1, height=2**32 - 1, encoding="rgb8", step=1)
+    yield Image(width=48, height=48, encoding="32FC1", step=1)
+
+
+def no_latents():
+    yield LatentArray(shape=[144], indices=[65535])
+    yield LatentArray(shape=[2**32 - 1] * 8, indices=[1])
+    yield LatentArray(shape=[1] * 1000, values=[1.0])
+    yield LatentArray(shape=[0, 144])
+    yield LatentArray(shape=[1], values=[float("nan")])
+    yield LatentArray(shape=[1], values=[1.0], indices=[1])
+    yield LatentArray(indices=[1] * 144)
 
 
 class Robot:
@@ -110,22 +129,19 @@ class Robot:
 
     def good(self, kind):
         """A request that is right, but for states that do not allow it."""
-        codes, encoder = np.zeros(144, np.uint16), self.encoder_id
+        latent = latent_message(np.zeros(144, int), self.encoder_id)
+        latents = latent_message(np.zeros((1, 144), int), self.encoder_id)
         image = Image(width=48, height=48, encoding="rgb8", step=144, data=bytes(48 * 48 * 3))
         return {
             ResetScene: lambda: kind.Request(task="A", protocol="paper", seed=3),
             JudgeEpisode: lambda: kind.Request(observation_seq=self.first),
-            EncodeImage: lambda: kind.Request(image=image),
-            DecodeLatent: lambda: kind.Request(codes=codes.tolist(), encoder_id=encoder),
+            EncodeImage: lambda: kind.Request(images=[image]),
+            DecodeLatent: lambda: kind.Request(latents=latents),
             FinishEpisode: lambda: kind.Request(verdict=FinishEpisode.Request.DISCARD),
             LabelEpisode: kind.Request if hasattr(kind, "Request") else None,
             GetEpisode: kind.Request if hasattr(kind, "Request") else None,
-            PlanSubgoals: lambda: kind.Goal(
-                start_codes=codes, goal_codes=codes, encoder_id=encoder
-            ),
-            ReachGoal: lambda: kind.Goal(
-                plan=SubgoalPlan(encoder_id=encoder), goal_codes=codes, encoder_id=encoder
-            ),
+            PlanSubgoals: lambda: kind.Goal(start=latent, goal=Goal(latent=latent)),
+            ReachGoal: lambda: kind.Goal(goal=Goal(latent=latent)),
             RecordEpisode: lambda: kind.Goal(task="A"),
         }[kind]()
 

@@ -115,10 +115,10 @@ def test_the_graph_acts_as_the_loop_in_process(folder, method, tmp_path):
         assert len(np.unique(actions, axis=0)) == STEPS
         for step in steps:  # also when it is repeated
             if step.episode == number + 1:
-                assert np.array_equal(step.codes, codes[step.step])
+                assert np.array_equal(step.latent.indices, codes[step.step])
                 assert np.array_equal(step.action, actions[step.step])
         mine = [step for step in newest(steps) if step.episode == number + 1]
-        assert np.array_equal([step.codes for step in mine], codes)
+        assert np.array_equal([step.latent.indices for step in mine], codes)
         assert np.array_equal([step.action for step in mine], actions)
         for step, action in zip(mine, actions, strict=True):
             delta, command = scale.to_delta(action), answers[step.observation_seq]

@@ -128,3 +128,24 @@ def test_a_task_that_does_not_exist_fails_and_the_next_one_is_done(setting):
     assert [(f.task, f.error_code) for f in failed] == [("Z", ErrorCode.BAD_REQUEST)]
     assert list(summary["tasks"]) == ["B"]
     assert summary["tasks"]["B"]["episodes"] == 1
+
+
+def test_an_agent_that_is_shown_the_goal_plans_for_itself(setting):
+    plans = setting.graph.collect(SubgoalPlan, PLAN, LATCHED)
+    setting.add(EncoderNode, checkpoint=str(setting.model))
+    setting.add(PolicyNode, checkpoint=str(setting.model))  # and nobody else who plans
+    failed, summary = setting.practise(goal_kind="image")
+    assert [f.error_msg for f in failed] == []
+    (run,) = summary["tasks"]["A"]["runs"]
+    assert run["steps"] == 3
+    setting.graph.wait(lambda: plans, "its plan")
+    assert plans[0].episode_id.endswith("task_A_episode_0") and plans[0].count > 0
+    assert setting.moved()
+
+
+def test_an_agent_without_language_says_so_and_nothing_moves(setting):
+    setting.networks()
+    failed, _ = setting.practise(goal_kind="language", max_failures=1)
+    assert failed[0].error_code == ErrorCode.BAD_REQUEST
+    assert "not a goal of kind language" in failed[0].error_msg
+    assert not setting.moved()

@@ -58,7 +58,7 @@ def test_the_scripted_gamepad_demonstrates_records_and_ends_the_stack(up, checkp
     for entry, episode in found:
         assert entry.breaks <= 1  # a busy machine may lose a latent; it is marked
         assert 20 <= episode.count <= 150
-        assert len(episode.codes) == episode.count + 1
+        assert episode.latents.shape[0] == episode.count + 1
         assert set(episode.sources) == {CartesianDelta.TELEOP}
         assert np.abs(episode.actions[:, :3]).max() == 1.0
 

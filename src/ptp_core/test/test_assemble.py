@@ -6,7 +6,8 @@ import pytest
 
 from ptp_core.data.episodes.assemble import Assembler, assemble
 from ptp_core.data.episodes.episode import SCRIPT, TELEOP, EpisodeInfo, make_row
-from ptp_core.data.episodes.testing import LATENT, OBSERVATION, PLAN, STATE, STEP
+from ptp_core.data.episodes.testing import LATENT, OBSERVATION, PLAN, STATE, STEP, Senders
+from ptp_core.errors import EpisodeError
 
 INFO = EpisodeInfo(episode_id="e")
 
@@ -37,7 +38,7 @@ def without(messages, topic, *numbers):
 def test_the_command_that_the_arm_accepted_is_the_action(senders):
     episode, steps = put_together(senders, senders.episode(4))
     assert episode.observation_seqs.tolist() == [0, 1, 2, 3, 4]
-    assert np.array_equal(episode.codes, [senders.codes(k) for k in range(5)])
+    assert np.array_equal(episode.latents, [senders.codes(k) for k in range(5)])
     assert episode.actions[:, 0] == pytest.approx(np.array([1, 2, 3, 4]) * 0.001 / 0.05)
     assert episode.actions.dtype == np.float32
     assert episode.weights_versions == ["w1"] * 4
@@ -63,29 +64,25 @@ def test_the_reward_is_that_of_the_next_observation_under_the_same_target(sender
     ]
     episode, steps = put_together(senders, messages)
     assert episode.rewards == pytest.approx([0.0, np.nan, np.nan], nan_ok=True)
-    assert np.array_equal(episode.target_codes[1], senders.codes(1000))
-    assert np.array_equal(episode.target_codes[2], senders.codes(1001))
+    assert np.array_equal(episode.targets[1], senders.codes(1000))
+    assert np.array_equal(episode.targets[2], senders.codes(1001))
     assert [step.subgoal_index for step in steps] == [0, 0, 1]
 
 
 def test_the_goal_is_that_of_the_plan_or_of_the_step_that_pursues_it(senders):
     messages = list(senders.episode(12))  # the steps pursue subgoals 0, 1 and the goal
     episode, _ = put_together(senders, messages)
-    assert np.array_equal(episode.goal_codes, senders.codes(1002))
+    assert np.array_equal(episode.goal, senders.codes(1002))
     plan = (PLAN, senders.plan("e", goal=77))
-    assert np.array_equal(
-        put_together(senders, [plan, *messages])[0].goal_codes, senders.codes(77)
-    )
+    assert np.array_equal(put_together(senders, [plan, *messages])[0].goal, senders.codes(77))
     other = (PLAN, senders.plan("another episode", goal=77))
-    assert np.array_equal(
-        put_together(senders, [other, *messages])[0].goal_codes, senders.codes(1002)
-    )
+    assert np.array_equal(put_together(senders, [other, *messages])[0].goal, senders.codes(1002))
 
 
 def test_a_demonstration_has_no_target_no_goal_and_no_reward(senders):
     episode, steps = put_together(senders, senders.episode(3, source=TELEOP))
-    assert episode.target_codes.shape == (0, 144)
-    assert episode.goal_codes is None
+    assert episode.targets.shape == (0,)
+    assert episode.goal.shape == (0,)
     assert np.isnan(episode.rewards).all()
     assert episode.sources.tolist() == [TELEOP] * 3
     assert not any(step.intervention for step in steps)
@@ -153,7 +150,7 @@ def test_what_is_missing_breaks_the_step_and_no_other(senders, topic, numbers, c
     episode, _ = put_together(senders, without(list(senders.episode(4)), topic, *numbers))
     assert episode.observation_seqs.tolist() == chain
     assert episode.breaks.tolist() == breaks
-    assert len(episode.rewards) == len(episode.target_codes) == len(breaks)
+    assert len(episode.rewards) == len(episode.targets) == len(breaks)
 
 
 def test_a_latent_that_says_nothing_counts_as_missing_until_it_comes_right(senders):
@@ -187,7 +184,7 @@ def test_what_a_sender_that_was_restarted_since_had_said_is_left_out(senders):
     episode, _ = put_together(senders, stale + list(senders.episode(8)))
     fresh, _ = put_together(senders, senders.episode(8))
     assert episode.observation_seqs.tolist() == list(range(9))
-    assert np.array_equal(episode.codes, fresh.codes)
+    assert np.array_equal(episode.latents, fresh.latents)
     assert not episode.breaks.any()
 
 
@@ -195,9 +192,9 @@ def test_the_order_between_topics_changes_nothing(senders):
     messages = list(senders.episode(20))
     one, steps = put_together(senders, messages)
     other, _ = put_together(senders, sorted(messages, key=lambda m: m[0].name))
-    assert np.array_equal(one.codes, other.codes)
+    assert np.array_equal(one.latents, other.latents)
     assert np.array_equal(one.rewards, other.rewards, equal_nan=True)
-    assert np.array_equal(one.target_codes, other.target_codes)
+    assert np.array_equal(one.targets, other.targets)
     assert len(steps) == 20
 
 
@@ -219,6 +216,62 @@ def test_steps_are_known_live_one_state_later(senders):
 
 def test_nothing_at_all_is_an_episode_without_steps(senders):
     episode, steps = put_together(senders, [])
-    assert (episode.count, steps, len(episode.codes)) == (0, [], 0)
+    assert (episode.count, steps, len(episode.latents)) == (0, [], 0)
     one, _ = put_together(senders, senders.episode(0))
-    assert (one.count, len(one.codes)) == (0, 1)
+    assert (one.count, len(one.latents)) == (0, 1)
+
+
+def test_an_agent_without_an_encoder_is_recorded_by_its_observations(senders):
+    names = tuple(f"joint_{number}" for number in range(1, 8))
+    other = Senders(
+        senders.definitions,
+        cameras=("front", "wrist"),
+        proprioception=("x [m]", "yaw [rad]"),
+        actions=names,
+    )
+    episode, steps = put_together(other, other.episode(6, encoded=False))
+    assert episode.observation_seqs.tolist() == list(range(7))
+    assert episode.action_names == names
+    assert np.array_equal(episode.actions, [other.action(k) for k in range(6)])
+    assert episode.proprioception_names == ("x [m]", "yaw [rad]")
+    assert np.array_equal(episode.proprioception, [other.numbers(k) for k in range(7)])
+    assert [a.shape for a in (episode.latents, episode.targets, episode.goal)] == [(0,)] * 3
+    assert not episode.breaks.any() and all(step.pursued for step in steps)
+    # The same while it is recorded.
+    assembler, live = Assembler(INFO), []
+    for row in rows(other, other.episode(6, encoded=False)):
+        assembler.add(row)
+        live += assembler.advance()
+    assert [step.observation_seq for step in live] == list(range(5))
+
+
+def test_what_a_person_does_in_an_episode_of_other_actions_is_not_learned_from(senders):
+    other = Senders(senders.definitions, actions=("left", "right"))
+    messages = list(other.episode(3))
+    messages += [(LATENT, other.latent(4)), (STATE, other.state(4, source=TELEOP))]
+    episode, _ = put_together(other, messages)
+    assert episode.breaks.tolist() == [False, False, False, True]
+    assert episode.actions.shape == (4, 2) and not episode.actions[3].any()
+
+
+def test_a_demonstration_without_an_encoder_keeps_what_the_robot_felt(senders):
+    other = Senders(senders.definitions, proprioception=("x [m]",))
+    episode, _ = put_together(other, other.episode(3, source=TELEOP, encoded=False))
+    assert episode.observation_seqs.tolist() == [0, 1, 2, 3]
+    assert np.array_equal(episode.proprioception, [other.numbers(k) for k in range(4)])
+    assert episode.latents.shape == (0,)
+
+
+def test_fields_that_contradict_each_other_are_no_row(senders):
+    step = senders.definitions.decode(STEP.kind, senders.step(0))
+    step.action_names = ["left"]
+    with pytest.raises(EpisodeError, match="1 names for 5 actions"):
+        make_row(STEP.kind, step)
+    latent = senders.definitions.decode(LATENT.kind, senders.latent(0))
+    latent.latent.shape = np.array([143], np.uint32)
+    with pytest.raises(EpisodeError, match=r"shape \[143\] has 144 numbers"):
+        make_row(LATENT.kind, latent)
+    observation = senders.definitions.decode(OBSERVATION.kind, senders.observation(0))
+    observation.proprioception = np.zeros(2, np.float32)
+    with pytest.raises(EpisodeError, match="0 names for 2 numbers"):
+        make_row(OBSERVATION.kind, observation)

@@ -59,7 +59,7 @@ def test_rosbags_reads_every_message_with_the_definitions_in_the_bag(bag, sender
         for number, (connection, _, data) in enumerate(reader.messages(latents)):
             latent = reader.deserialize(data, connection.msgtype)
             assert latent.seq == number
-            assert np.array_equal(latent.codes, senders.codes(number))
+            assert np.array_equal(latent.latent.indices, senders.codes(number))
 
 
 def test_transitions_stand_in_the_bag(bag):
@@ -169,6 +169,18 @@ def test_the_age_of_pictures_is_told_unless_the_clocks_differ(senders, tmp_path)
     far = Recording(tmp_path / "far", INFO, senders.definitions, TOPICS, STEP_RECORD)
     far.add(TOPICS[2], senders.observation(0), 10**18)
     assert far.finish("", {}).audit["topics"]["/observation"]["age_s"] is None
+
+
+def test_an_encoder_is_missed_unless_the_policy_has_none(senders, tmp_path):
+    for encoded, silent in ((True, ["/latent"]), (False, [])):
+        folder = tmp_path / f"bag_{encoded}"
+        recording = Recording(folder, INFO, senders.definitions, TOPICS, STEP_RECORD)
+        for time, (topic, data) in enumerate(senders.episode(4, encoded=encoded)):
+            if topic != LATENT:
+                recording.add(topic, data, 10**18 + time * 10**7)
+        done = recording.finish("judged", {})
+        assert done.audit["silent"] == silent
+        assert done.audit["steps"] == (0 if encoded else 4)
 
 
 def cut(bag, tmp_path, part):

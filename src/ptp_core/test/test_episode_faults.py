@@ -190,7 +190,7 @@ def test_kill_9_loses_only_the_episode_being_written_and_repair_gets_most_of_it_
     recorder = EpisodeRecorder(session, senders.definitions, TOPICS, STEP_RECORD)
     episode = recorder.episode(2)[0]
     assert episode.count == back.entry.steps
-    assert np.array_equal(episode.codes[7], senders.codes(7))
+    assert np.array_equal(episode.latents[7], senders.codes(7))
     assert recorder.status().episodes == 3
     recorder.close()
 

@@ -77,7 +77,7 @@ def test_the_newest_of_each_topic_begins_the_episode(make, recording_session, se
     recorder = make()
     send(recorder, senders, 5)
     recorder.put(GOAL, senders.image(1, 48))
-    recorder.start(INFO, (GOAL, senders.image(2, 48)))
+    recorder.start(INFO, [(GOAL, senders.image(2, 48))])
     recorder.put(OBSERVATION, senders.observation(6))
     recorder.put(STATE, senders.state(6))
     recorder.put(LATENT, senders.latent(6))

@@ -13,7 +13,7 @@ from ptp_core.data.episodes.episode import TELEOP, EpisodeInfo
 from ptp_core.data.episodes.import_bags import import_bags, report_lines
 from ptp_core.data.episodes.sources import find_sources
 from ptp_core.data.episodes.states import Verdict
-from ptp_core.data.episodes.testing import LATENT, OBSERVATION, STATE
+from ptp_core.data.episodes.testing import LATENT, OBSERVATION, STATE, Senders
 from ptp_core.data.trajectory import CAMERA
 from ptp_core.errors import DatasetError, EpisodeError
 
@@ -65,6 +65,38 @@ def test_an_imported_episode_equals_the_live_one_step_for_step(
         float(stop == live.count)
     ]
     assert (trajectory.metadata.primitive, trajectory.metadata.success) == ("A", True)
+
+
+def test_every_camera_what_the_robot_felt_and_the_words_are_imported(
+    record, senders, recording_session, tmp_path
+):
+    names = tuple(f"joint_{number}" for number in range(1, 8))
+    other = Senders(
+        senders.definitions, cameras=("front", "wrist"), proprioception=("x",), actions=names
+    )
+    info = EpisodeInfo(episode_id="e", task="A", instruction="open the drawer")
+    record(other.episode(20, encoded=False), 20, info=info)
+    out = tmp_path / "data.h5"
+    import_bags(find_sources([recording_session.folder]), out, selection=SHORT)
+    (trajectory,) = Dataset(out)
+    first = trajectory.metadata.extra["first_step"]
+    steps = range(first, first + len(trajectory.actions))
+    for number, camera in enumerate(("front", "wrist")):
+        shown = [other.picture(k, number) for k in steps]
+        assert np.array_equal(trajectory.images[camera], shown)
+    assert np.array_equal(trajectory.proprioception, [other.numbers(k) for k in steps])
+    assert np.array_equal(trajectory.actions, [other.action(k) for k in steps])
+    assert [channel.name for channel in trajectory.action_channels] == list(names)
+    assert [channel.name for channel in trajectory.proprioception_channels] == ["x"]
+    assert trajectory.metadata.instruction == "open the drawer"
+    # Another camera, or what an arm did, cannot stand beside it.
+    alone = Senders(senders.definitions, cameras=("front",), proprioception=("x",), actions=names)
+    record(alone.episode(20, first=200, encoded=False), 220)
+    record(senders.episode(20, first=100), 120)
+    summary = import_bags(find_sources([recording_session.folder]), tmp_path / "b.h5")
+    reasons = [report["reason"] for report in summary.reports]
+    assert "its cameras are front (48 x 48), those of episode_000000 front (" in reasons[1]
+    assert "its action names are dx, dy" in reasons[2]
 
 
 def test_only_what_is_labelled_as_asked_for_and_not_dropped_is_taken(
@@ -186,7 +218,7 @@ def candidate(actions, **options):
     actions = np.asarray(actions, float)
     images = np.arange(len(actions), dtype=np.uint8)[:, None, None, None]
     images = np.broadcast_to(images, (len(actions), 48, 48, 3)).copy()
-    return Candidate("c", images, actions, [None] * len(actions), **options)
+    return Candidate("c", {CAMERA: images}, actions, [None] * len(actions), **options)
 
 
 @pytest.mark.parametrize(
@@ -228,7 +260,7 @@ def test_a_single_step_is_no_piece_because_it_has_no_next_picture():
 
 
 def test_frozen_pictures_are_counted():
-    images = candidate(np.zeros((5, 5))).images
+    images = candidate(np.zeros((5, 5))).images[CAMERA]
     images[3] = images[2]
     assert duplicates(images) == 1 and duplicates(images[:1]) == 0
 

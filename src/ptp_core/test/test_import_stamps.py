@@ -85,7 +85,7 @@ def test_a_clock_that_is_set_forward_cuts_and_costs_nothing(tmp_path, jump, mapp
 
     candidate = read(tmp_path, clocked(script(), late, late), mapping)
     assert candidate.figures["gaps_s"] == [pytest.approx(jump, abs=0.1)]
-    assert len(candidate.actions) < 20 and len(candidate.images) == 60
+    assert len(candidate.actions) < 20 and len(candidate.images["camera"]) == 60
     assert len(candidate.starts) == 2 and candidate.figures["seconds"] < 2.0
     assert candidate.actions[:, 0].max() <= 0.4 + 1e-6
     assert candidate.figures["longest_image_gap_s"] < 0.1

@@ -14,7 +14,9 @@ from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
 from rclpy.time import Time
 from sensor_msgs.msg import CompressedImage, Image
+from std_msgs.msg import Header
 
+from ptp_core.data.trajectory import CAMERA
 from ptp_core.errors import InputError
 from ptp_core.numbering import first_number
 from ptp_nodes.camera_parameters import CameraParameters
@@ -22,6 +24,7 @@ from ptp_nodes.cameras.device import Device, Frame
 from ptp_nodes.cameras.health import Health
 from ptp_nodes.cameras.make_device import make_device
 from ptp_nodes.frames import FrameSource
+from ptp_ros.agent_messages import observation_message
 from ptp_ros.diagnostics import ERROR, OK, WARN, Diagnostics
 from ptp_ros.images import array_to_image, crop_and_resize
 from ptp_ros.lifecycle import ManagedNode
@@ -153,8 +156,8 @@ class CameraNode(ManagedNode):
         now = self.get_clock().now()
         stamp = Time(nanoseconds=now.nanoseconds - age, clock_type=now.clock_type).to_msg()
         self._seq += 1
-        observation = Observation(seq=self._seq, image=array_to_image(small, stamp, CAMERA_FRAME))
-        observation.header = observation.image.header
+        header = Header(stamp=stamp, frame_id=CAMERA_FRAME)
+        observation = observation_message(self._seq, header, {CAMERA: small})
         self._observations.publish(observation)
         if self._images.get_subscription_count():
             self._images.publish(array_to_image(frame.pixels, stamp, CAMERA_FRAME))

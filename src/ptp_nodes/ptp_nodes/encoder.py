@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Node: pictures to code indices of the VQ-VAE, and codes back to pictures."""
+"""Node: images to latents, and latents back to images."""
 
 from __future__ import annotations
 
@@ -14,12 +14,20 @@ from ptp_interfaces.msg import ErrorCode, Latent, Observation
 from ptp_interfaces.srv import DecodeLatent, EncodeImage
 from rclpy.callback_groups import ReentrantCallbackGroup
 
+from ptp_core.agents.agent import AgentSpec
+from ptp_core.agents.agent import Observation as AgentObservation
 from ptp_core.errors import InputError, PtpError
 from ptp_core.training.checkpoint import Checkpoint
-from ptp_nodes.networks import NetworkParameters, check_codes, check_encoder, load_networks
+from ptp_nodes.networks import NetworkParameters, agent_spec, load_networks
+from ptp_ros.agent_messages import (
+    latent_message,
+    read_images,
+    read_latent,
+    read_observation,
+)
 from ptp_ros.diagnostics import ERROR, OK, Diagnostics
 from ptp_ros.errors import RequestError, fill_error
-from ptp_ros.images import array_to_image, crop_and_resize, image_to_array
+from ptp_ros.images import array_to_image, crop_and_resize
 from ptp_ros.lifecycle import ManagedNode
 from ptp_ros.run import run
 from ptp_ros.topics import DECODE_LATENT, ENCODE_IMAGE, LATCHED, LATENT, OBSERVATION, STREAM
@@ -29,7 +37,7 @@ from ptp_ros.worker import NewestFirst, in_executor
 class EncoderNode(ManagedNode):
     """Publishes a `Latent` for each `Observation`, newest first.
 
-    A picture that cannot be encoded gives a Latent with error_code and error_msg, so that the
+    What cannot be encoded gives a Latent with error_code and error_msg, so that the
     policy knows why it sees nothing.
     """
 
@@ -38,6 +46,7 @@ class EncoderNode(ManagedNode):
     def __init__(self, **options: Any) -> None:
         super().__init__("encoder", **options)
         self._checkpoint: Checkpoint | None = None
+        self._spec: AgentSpec | None = None
         self._last: Observation | None = None
         self._encoded = self._refused = 0
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="encoder")
@@ -61,6 +70,7 @@ class EncoderNode(ManagedNode):
 
     def _configure(self) -> None:
         self._checkpoint = load_networks(self.parameters)
+        self._spec = agent_spec(self._checkpoint)
 
     @property
     def _size(self) -> int:
@@ -78,7 +88,7 @@ class EncoderNode(ManagedNode):
     def _encode_observation(self, message: Observation) -> None:
         try:
             self.require_active()
-            latent = self._encode(image_to_array(message.image, self._size))
+            latent = self._encode(read_observation(message, self._spec).images)
             self._encoded += 1
         except InputError as error:
             latent = self._refuse(RequestError(ErrorCode.BAD_IMAGE, str(error)))
@@ -91,6 +101,8 @@ class EncoderNode(ManagedNode):
             latent = self._refuse(error)
         latent.header = message.header
         latent.seq = message.seq
+        latent.proprioception_names = message.proprioception_names
+        latent.proprioception = message.proprioception
         self._latents.publish(latent)
 
     def _refuse(self, error: Exception) -> Latent:
@@ -98,10 +110,10 @@ class EncoderNode(ManagedNode):
         self.get_logger().error(f"observation refused: {error}", throttle_duration_sec=1.0)
         return fill_error(Latent(), error)
 
-    def _encode(self, pixels: np.ndarray) -> Latent:
-        """Codes of a picture, uint8 (size, size, 3)."""
-        self.require_active()
+    def _encode(self, images: dict[str, np.ndarray]) -> Latent:
+        """Latent of uint8 (H, W, 3) by camera."""
         vqvae = self._checkpoint.vqvae
+        (pixels,) = images.values()
         with torch.inference_mode():
             raw = vqvae.raw(torch.from_numpy(pixels)[None])
             if not torch.isfinite(raw).all():
@@ -109,9 +121,7 @@ class EncoderNode(ManagedNode):
                     ErrorCode.BAD_LATENT, "the encoder gave a latent that is not finite"
                 )
             codes = vqvae.quantise(raw)[0][0]
-        return Latent(
-            codes=codes.numpy().astype(np.uint16), encoder_id=self._checkpoint.encoder_id
-        )
+        return Latent(latent=latent_message(codes.numpy(), self._checkpoint.encoder_id))
 
     def _serve(self, work: Callable) -> Callable:
         async def serve(request: Any, response: Any) -> Any:
@@ -134,27 +144,31 @@ class EncoderNode(ManagedNode):
 
     def _encode_image(self, request: EncodeImage.Request, response: EncodeImage.Response):
         self.require_active()
-        pixels = image_to_array(request.image, None if request.resize else self._size)
+        images = read_images(request.cameras, request.images, self._spec, "request")
         if request.resize:
-            pixels = crop_and_resize(pixels, self._size)
-        response.latent = self._encode(pixels)
-        response.latent.header = request.image.header
-        response.reconstruction = self._decode(response.latent.codes, request.image.header)[0]
+            sizes = {camera.name: camera.height for camera in self._spec.cameras}
+            images = {c: crop_and_resize(pixels, size=sizes[c]) for c, pixels in images.items()}
+        self._spec.check_observation(AgentObservation(images))
+        response.latent = self._encode(images)
+        response.latent.header = header = request.images[0].header
+        codes = read_latent(response.latent.latent, self._spec.latent, "latent")
+        response.reconstructions = self._decode(codes[None], header)
         return response
 
     def _decode_latent(self, request: DecodeLatent.Request, response: DecodeLatent.Response):
         self.require_active()
-        check_encoder(request.encoder_id, self._checkpoint, "requested")
+        latents = read_latent(request.latents, self._spec.latent, "request", stacked=True)
         header = Latent().header
         header.stamp = self.get_clock().now().to_msg()
-        response.images = self._decode(request.codes, header)
+        response.images = self._decode(latents, header)
         return response
 
-    def _decode(self, codes, header) -> list:
-        array = check_codes(codes, self._checkpoint, "request")
+    def _decode(self, codes: np.ndarray, header) -> list:
+        """Images of codes (N, 144)."""
         vqvae = self._checkpoint.vqvae
         with torch.inference_mode():
-            pictures = vqvae.decode(vqvae.lookup(torch.from_numpy(array))).numpy()
+            latents = vqvae.lookup(torch.from_numpy(codes.astype(np.int64)))
+            pictures = vqvae.decode(latents).numpy()
         return [array_to_image(p, header.stamp, header.frame_id) for p in pictures]
 
     def _status(self):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ptp_interfaces.action import RecordEpisode
-from ptp_interfaces.msg import ArmState, ErrorCode, Latent, RecorderStatus
+from ptp_interfaces.msg import ArmState, ErrorCode, Goal, Latent, RecorderStatus
 from ptp_interfaces.srv import FinishEpisode, ResetScene
 from rclpy.action import ActionClient
 from rclpy.clock import Clock
@@ -71,7 +71,7 @@ class EpisodeButtons:
         self._settings = settings
         self._log = node.get_logger()
         self._scene = 0  # number of the scene that is set up, from 0
-        self._goal_image = Image()
+        self._goal, self._instruction = Goal(), ""
         self._starting = ""  # episode that was asked for
         self._episode = ""  # one of ours that is recorded, or waits to be saved or discarded
         self._heard_of = ""  # whatever is recorded
@@ -121,7 +121,8 @@ class EpisodeButtons:
             return
         name = f"{PREFIX}{time.strftime('%Y%m%dT%H%M%S')}"
         goal = RecordEpisode.Goal(episode_id=name, task=self._task(self._scene))
-        goal.protocol, goal.goal_image = self._settings.protocol, self._goal_image
+        goal.protocol = self._settings.protocol
+        goal.goal, goal.instruction = self._goal, self._instruction
         self._starting = name
         self._wait_for("the start of an episode")
 
@@ -210,9 +211,11 @@ class EpisodeButtons:
             if answer.error_code != ErrorCode.NONE:
                 self._log.error(f"the scene is not set up: {answer.error_msg}")
                 return
-            self._scene, self._goal_image = scene, answer.goal_image
+            self._scene = scene
+            self._goal, self._instruction = answer.goal, answer.instruction
             self._newest = answer.observation_seq
-            self._goals.publish(answer.goal_image)
+            if self._goal.images:
+                self._goals.publish(self._goal.images[0])
             self._log.info(f"scene: task {task} ({protocol}), seed {seed}")
             if then is not None:
                 then()

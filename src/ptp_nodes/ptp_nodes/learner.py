@@ -28,8 +28,9 @@ from ptp_core.practice.learning_run import LearningRun
 from ptp_core.practice.online_learner import OnlineLearner, PracticeEpisode
 from ptp_core.practice.success_signal import latent_success
 from ptp_core.training.checkpoint import Checkpoint
-from ptp_nodes.networks import NetworkParameters, check_codes, check_encoder, load_networks
+from ptp_nodes.networks import NetworkParameters, agent_spec, load_networks
 from ptp_nodes.practice_setting import practice_setting
+from ptp_ros.agent_messages import read_latent
 from ptp_ros.client import Caller
 from ptp_ros.diagnostics import ERROR, OK, WARN, Diagnostics
 from ptp_ros.errors import RequestError
@@ -231,9 +232,12 @@ class LearnerNode(ManagedNode):
             return True
         if self.parameters.success_signal == "simulator":
             return episode.label == EpisodeRecord.SUCCESS
-        goal = check_codes(episode.goal_codes, self._checkpoint, "episode's goal")[0]
-        last = np.asarray(episode.codes[-len(goal) :])
-        return episode.has_goal and latent_success(last, goal, self._checkpoint)
+        if not episode.goal.shape:
+            return False
+        spec = agent_spec(self._checkpoint).latent
+        goal = read_latent(episode.goal, spec, "episode's goal")
+        last = read_latent(episode.latents, spec, "episode", stacked=True)[-1]
+        return latent_success(last, goal, self._checkpoint)
 
     def _leave_out(self, run: LearningRun, number: int, error: PtpError) -> None:
         self.get_logger().error(f"episode {number} is left out: {error}")
@@ -312,17 +316,25 @@ class LearnerNode(ManagedNode):
 def segments(record: EpisodeRecord, checkpoint: Checkpoint) -> list[PracticeEpisode]:
     """What can be learned from of a recorded episode: its parts between missing steps.
 
-    Raises RequestError and InputError for codes of another encoder and numbers that do not fit
+    Raises RequestError and InputError for latents of another encoder and numbers that do not fit
     together.
     """
-    check_encoder(record.encoder_id, checkpoint, "episode's")
-    codes = check_codes(record.codes, checkpoint, "episode").astype(np.uint16)
+    spec = agent_spec(checkpoint)
+    codes = read_latent(record.latents, spec.latent, "episode", stacked=True).astype(np.uint16)
+    targets = read_latent(record.targets, spec.latent, "episode's targets", stacked=True)
+    targets = targets.astype(np.uint16)
     n = record.count
-    actions = np.asarray(record.actions, np.float32).reshape(-1, len(checkpoint.actions))
-    targets = check_codes(record.target_codes, checkpoint, "episode's targets").astype(np.uint16)
-    sizes = (len(codes), len(actions), len(record.breaks))
-    if sizes != (n + 1, n, n) or len(targets) not in (0, n):
-        raise InputError(f"the episode says {n} steps; its codes, actions and breaks say {sizes}")
+    if tuple(record.action_names) != spec.actions:
+        raise InputError(
+            f"the episode's actions are {', '.join(record.action_names)}; {spec.agent} gives "
+            f"{', '.join(spec.actions)}"
+        )
+    if len(record.actions) != n * len(spec.actions):
+        raise InputError(f"the episode says {n} steps and has {len(record.actions)} numbers")
+    actions = np.asarray(record.actions, np.float32).reshape(n, len(spec.actions))
+    sizes = (len(codes), len(record.breaks))
+    if sizes != (n + 1, n) or len(targets) not in (0, n):
+        raise InputError(f"the episode says {n} steps; its latents and breaks say {sizes}")
     if not np.isfinite(actions).all():
         raise InputError("the episode has actions that are not finite")
     found, start = [], 0

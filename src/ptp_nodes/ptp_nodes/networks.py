@@ -1,22 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the nodes with networks share: the checkpoint, its identity, and checks of codes."""
+"""What the nodes with networks share: the checkpoint, its identity and its agent's spec."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
-from ptp_interfaces.msg import ErrorCode
 
-from ptp_core.data.metadata import CARTESIAN
+from ptp_core.agents.agent import AgentSpec
+from ptp_core.agents.subgoal_agent import SubgoalAgent
 from ptp_core.errors import CheckpointError
 from ptp_core.practice.finetuned import FineTunedPolicies
 from ptp_core.practice.methods import DEFAULT_METHOD, ON_THE_GRAPH
 from ptp_core.training.checkpoint import Checkpoint, load_checkpoint
 from ptp_nodes.practice_setting import METHOD
-from ptp_ros.errors import RequestError
 from ptp_ros.lifecycle import ManagedParameters
 from ptp_ros.parameters import parameter
 
@@ -67,43 +65,11 @@ def load_networks(parameters: NetworkParameters) -> Checkpoint:
     return checkpoint
 
 
-def check_actions(checkpoint: Checkpoint) -> None:
-    """Raise CheckpointError unless its actions are those that the arm takes."""
-    if checkpoint.actions != CARTESIAN:
-        raise CheckpointError(
-            f"{checkpoint.folder}: its actions are {', '.join(checkpoint.actions)}; the arm takes "
-            f"{', '.join(CARTESIAN)}: take a checkpoint that was trained on such an arm"
-        )
-
-
 def weights_version(checkpoint: Checkpoint) -> str:
     """Short identity of the policy's weights, as commands carry it."""
     return checkpoint.manifest["files"]["iql.safetensors"]["sha256"][:12]
 
 
-def check_encoder(encoder_id: str, checkpoint: Checkpoint, what: str) -> None:
-    """Raise RequestError unless codes of ``encoder_id`` mean something to ``checkpoint``."""
-    if encoder_id != checkpoint.encoder_id:
-        raise RequestError(
-            ErrorCode.WRONG_ENCODER,
-            f"the {what} codes are of encoder {encoder_id[:12] or '(unnamed)'}, this node has "
-            f"{checkpoint.encoder_id[:12]}: start all nodes with the same checkpoint",
-        )
-
-
-def check_codes(codes, checkpoint: Checkpoint, what: str) -> np.ndarray:
-    """Codes as int64 (n, those of a latent), or RequestError for a wrong length or value."""
-    array = np.asarray(codes, dtype=np.int64)
-    length = checkpoint.vqvae.latent.codes
-    if array.size % length:
-        raise RequestError(
-            ErrorCode.BAD_LATENT,
-            f"the {what} has {array.size} codes; a latent has {length}",
-        )
-    size = len(checkpoint.vqvae.codebook)
-    if array.size and not 0 <= array.min() <= array.max() < size:
-        raise RequestError(
-            ErrorCode.BAD_LATENT,
-            f"the {what} has code {int(array.max())}; the codebook ends at {size - 1}",
-        )
-    return array.reshape(-1, length)
+def agent_spec(checkpoint: Checkpoint) -> AgentSpec:
+    """What the agent of a checkpoint needs and gives."""
+    return SubgoalAgent(checkpoint).spec

@@ -1,36 +1,44 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which latent may be acted on: fresh, of the right encoder, not seen before."""
+"""Which observation may be acted on: fresh, of the right encoder, not seen before."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ptp_interfaces.msg import ErrorCode, Latent
+from ptp_interfaces.msg import Observation as ObservationMessage
 
-from ptp_core.training.checkpoint import Checkpoint
-from ptp_nodes.networks import check_codes, check_encoder
-from ptp_ros.errors import RequestError
+from ptp_core.agents.agent import Observation
+from ptp_core.errors import PtpError
+from ptp_ros.errors import RequestError, error_code
 from ptp_ros.worker import NewestSlot
 
+NOTHING = Observation()
 POLL = 0.05  # s between looks at whether the goal was canceled
+
+
+Message = Latent | ObservationMessage
+Read = Callable[[Message], Observation]
 
 
 @dataclass(frozen=True)
 class Arrival:
-    """A latent and when it came, on the steady clock [s]."""
+    """A message and when it came, on the steady clock [s]; what the agent sees of it."""
 
-    latent: Latent
+    message: Message
     time: float
+    observation: Observation = NOTHING
 
 
 class ObservationGate:
-    """Hands out each usable latent once, and says what is wrong while there is none.
+    """Hands out each usable observation once, and says what is wrong while there is none.
 
-    Latents are put in by a subscription and waited for in another thread. ``now`` gives ROS time
-    in nanoseconds; periods without news, and the age of what arrived, are measured on the steady
-    clock: what arrived longer than ``fresh_for`` s ago is not acted on.
+    They come from an encoder, as latents, or with images; a subscription puts them in, another
+    thread waits for them. ``now`` gives ROS time in nanoseconds; periods without news, and the age
+    of what arrived, are measured on the steady clock: what arrived longer than ``fresh_for`` s ago
+    is not acted on.
     """
 
     def __init__(
@@ -50,9 +58,9 @@ class ObservationGate:
         self._looked_at = 0
         self.dropped = 0
 
-    def put(self, latent: Latent) -> None:
-        """Take the newest latent; called by the subscription."""
-        self._slot.put(Arrival(latent, time.monotonic()))
+    def put(self, message: Message) -> None:
+        """Take the newest one; called by the subscription."""
+        self._slot.put(Arrival(message, time.monotonic()))
 
     def close(self) -> None:
         """Wake whoever waits, for good."""
@@ -62,7 +70,7 @@ class ObservationGate:
         """Begin with the observation numbered ``first``; older ones are not acted on."""
         self._first = first
         self._last = None
-        self._looked_at = 0  # the newest latent may have come before the goal
+        self._looked_at = 0  # the newest one may have come before the goal
         self.dropped = 0
 
     def begin(self, first: int) -> None:
@@ -72,19 +80,20 @@ class ObservationGate:
     def skip(self) -> None:
         """Act on nothing that has come so far: a newer one was asked for."""
         arrival, _ = self._slot.read()
-        if arrival is not None and self._is_new(arrival.latent):
-            self._last = arrival.latent.seq
+        if arrival is not None and self._is_new(arrival.message):
+            self._last = arrival.message.seq
 
     def next(
         self,
-        checkpoint: Checkpoint,
+        read: Read,
         on_problem: Callable[[RequestError], None],
         check: Callable[[], None],
         excused: Callable[[], bool] = lambda: False,
         on_old: Callable[[], None] = lambda: None,
     ) -> Arrival:
-        """Wait for the next usable latent.
+        """Wait for the next usable observation.
 
+        ``read`` makes it of a message, and raises PtpError where it cannot be used.
         ``on_problem`` hears why there is none, each time the reason is new. ``on_old`` hears
         that a usable one came too long ago: a plan, or a busy machine, took so long, and in
         lock-step no other comes unless it is asked for. ``check`` is called every few hundredths
@@ -101,10 +110,14 @@ class ObservationGate:
             found: RequestError | None = None
             if count > self._looked_at:
                 self._looked_at = count
-                if self._is_new(arrival.latent):
-                    found = self._fault(arrival.latent, checkpoint)
-                    if found is None:
-                        self._count_lost(arrival.latent.seq)
+                if self._is_new(arrival.message):
+                    try:
+                        self._check_age(arrival.message)
+                        arrival = replace(arrival, observation=read(arrival.message))
+                    except PtpError as error:
+                        found = RequestError(error_code(error), str(error))
+                    else:
+                        self._count_lost(arrival.message.seq)
                         if time.monotonic() - arrival.time <= self._fresh_for:
                             return arrival
                         on_old()
@@ -124,26 +137,20 @@ class ObservationGate:
                     f"nothing usable seen for {self._give_up_after:g} s, gave up: {problem}",
                 )
 
-    def _is_new(self, latent: Latent) -> bool:
-        return latent.seq >= self._first and (self._last is None or latent.seq > self._last)
+    def _is_new(self, message: Message) -> bool:
+        return message.seq >= self._first and (self._last is None or message.seq > self._last)
 
-    def _fault(self, latent: Latent, checkpoint: Checkpoint) -> RequestError | None:
-        if latent.error_code != ErrorCode.NONE:
-            return RequestError(latent.error_code, latent.error_msg)
-        stamp = latent.header.stamp.sec * 10**9 + latent.header.stamp.nanosec
-        age = (self._now() - stamp) * 1e-9
-        if age > self._stale_after:
-            return RequestError(
+    def _check_age(self, message: Message) -> None:
+        stamp = message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
+        # What an encoder could not encode has a reason of its own.
+        if (self._now() - stamp) * 1e-9 > self._stale_after and not getattr(
+            message, "error_code", ErrorCode.NONE
+        ):
+            raise RequestError(
                 ErrorCode.STALE_OBSERVATION,
                 f"the observation is older than {self._stale_after:g} s: is the camera frozen, "
                 "or are the clocks of two machines apart?",
             )
-        try:
-            check_encoder(latent.encoder_id, checkpoint, "observation's")
-            check_codes(latent.codes, checkpoint, "observation")
-        except RequestError as error:
-            return error
-        return None
 
     def _count_lost(self, seq: int) -> None:
         previous = self._first - 1 if self._last is None else self._last

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ptp_interfaces.msg import ArmState, DriverState, ErrorCode, Observation
+from ptp_interfaces.msg import Goal as GoalMessage
 from ptp_interfaces.srv import JudgeEpisode, ResetScene
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.clock import Clock
@@ -18,6 +19,7 @@ from rclpy.node import Node
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
+from ptp_core.data.trajectory import CAMERA
 from ptp_core.errors import InputError, PtpError
 from ptp_nodes.answering import AnswerButtons, AnswerKeys, AnswerServices
 from ptp_nodes.goals import Goal, find_goal
@@ -157,7 +159,10 @@ class OperatorNode(Node):
         )
         stamp = self.get_clock().now().to_msg()
         return ResetScene.Response(
-            goal_image=array_to_image(goal.image, stamp, CAMERA_FRAME),
+            goal=GoalMessage(
+                cameras=[CAMERA], images=[array_to_image(goal.image, stamp, CAMERA_FRAME)]
+            ),
+            instruction=goal.note,
             observation_seq=seq,
             control_rate=rate,
         )

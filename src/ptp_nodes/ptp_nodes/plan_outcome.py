@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import numpy as np
 from ptp_interfaces.msg import EpisodeStatus, ErrorCode, Latent
 from rclpy.node import Node
 
 from ptp_core.errors import ConfigError
+from ptp_ros.agent_messages import read_latent
 from ptp_ros.errors import RequestError
 from ptp_ros.topics import LATCHED, PLAN_OUTCOME
 
@@ -47,7 +47,7 @@ class PlanOutcome:
         """Publish the outcome of an episode.
 
         ``judged``: the scene's verdict, read for the signal "simulator" alone. ``last``, ``goal``:
-        latents of the last observation and of the goal picture, asked for "latent" alone. Where
+        latents of the last observation and of the goal, asked for "latent" alone. Where
         these cannot be compared the plan stays without a verdict, and the log says why. Raises
         RequestError when the node stops.
         """
@@ -66,14 +66,13 @@ class PlanOutcome:
 
     def _near(self, last: Latent, goal: Latent) -> bool:
         from ptp_core.practice.success_signal import latent_success
+        from ptp_nodes.networks import agent_spec  # torch, as above
 
         if last.error_code != ErrorCode.NONE:
             raise RequestError(last.error_code, last.error_msg)
-        for latent in (last, goal):
-            if latent.encoder_id != self._checkpoint.encoder_id:
-                raise RequestError(
-                    ErrorCode.WRONG_ENCODER,
-                    f"the codes are of encoder {latent.encoder_id[:12]}, practice has "
-                    f"{self._checkpoint.encoder_id[:12]}: start all with the same checkpoint",
-                )
-        return latent_success(np.array(last.codes), np.array(goal.codes), self._checkpoint)
+        spec = agent_spec(self._checkpoint).latent
+        return latent_success(
+            read_latent(last.latent, spec, "last latent"),
+            read_latent(goal.latent, spec, "goal's latent"),
+            self._checkpoint,
+        )

@@ -1,17 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Node: subgoals between two pictures, as an action with feedback that can be canceled."""
+"""Node: subgoals that lead to a goal, as an action with feedback that can be canceled."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from ptp_interfaces.action import PlanSubgoals
 from ptp_interfaces.msg import EpisodeStatus, SubgoalPlan
 
+from ptp_core.agents.agent import AgentSpec, LatentGoal
 from ptp_core.config import PlannerConfig
 from ptp_core.errors import ConfigError
 from ptp_core.planners.base import Plan, PlanFeedback, Planner
@@ -23,13 +26,14 @@ from ptp_core.training.checkpoint import Checkpoint
 from ptp_nodes.live import LiveNetworks
 from ptp_nodes.networks import (
     PolicyNetworkParameters,
-    check_codes,
-    check_encoder,
+    agent_spec,
     finetuned_policies,
     load_networks,
 )
+from ptp_nodes.policy_messages import plan_message
 from ptp_nodes.practice_setting import practice_setting
 from ptp_ros.actions import Goal, SingleGoalServer
+from ptp_ros.agent_messages import read_goal, read_latent
 from ptp_ros.diagnostics import ERROR, OK, Diagnostics
 from ptp_ros.images import array_to_image
 from ptp_ros.lifecycle import ManagedNode
@@ -71,6 +75,7 @@ class PlannerNode(ManagedNode):
     def __init__(self, **options: Any) -> None:
         super().__init__("planner", **options)
         self._checkpoint: Checkpoint | None = None
+        self._spec: AgentSpec | None = None
         self._planners: dict[str, Planner] = {}
         self._library: PlanLibrary | None = None
         self._policies: FineTunedPolicies | None = None
@@ -95,6 +100,7 @@ class PlannerNode(ManagedNode):
 
     def _configure(self) -> None:
         self._checkpoint = load_networks(self.parameters)
+        self._spec = agent_spec(self._checkpoint)
         self._policies = finetuned_policies(self.parameters, self._checkpoint)
         self._live.use(self._checkpoint, self._policies)
         self._planners, self._tried = {}, None
@@ -144,9 +150,10 @@ class PlannerNode(ManagedNode):
     def _plan(self, goal: Goal) -> PlanSubgoals.Result:
         self.require_active()
         request, checkpoint = goal.request, self._checkpoint
-        check_encoder(request.encoder_id, checkpoint, "start and goal")
-        start = check_codes(request.start_codes, checkpoint, "start")
-        target = check_codes(request.goal_codes, checkpoint, "goal picture")
+        start = read_latent(request.start, self._spec.latent, "start")
+        wanted = read_goal(request.goal, self._spec)
+        target = wanted.latent if isinstance(wanted, LatentGoal) else self._encode(wanted.images)
+        pair = np.stack([start, target]).astype(np.int64)
         preset = request.preset or self.parameters.preset
         planner = self._planner(preset)
         self._live.swap()
@@ -165,9 +172,8 @@ class PlannerNode(ManagedNode):
             )
 
         with torch.no_grad():
-            codes = torch.from_numpy(start), torch.from_numpy(target)
             plan = planner.plan(
-                *checkpoint.vqvae.lookup(torch.cat(codes)),
+                *checkpoint.vqvae.lookup(torch.from_numpy(pair)),
                 torch.Generator().manual_seed(request.seed),
                 on_iteration=report,
                 cancelled=lambda: goal.canceled,
@@ -175,7 +181,7 @@ class PlannerNode(ManagedNode):
         goal.raise_if_canceled()
         if isinstance(planner, PlanLibraryPlanner):
             self._tried = request.episode_id, planner.newest
-        message = self._message(plan, request, preset)
+        message = self._message(plan, pair, request, preset)
         self._publisher.publish(message)
         self._last_seconds = plan.seconds
         self.get_logger().info(
@@ -184,31 +190,28 @@ class PlannerNode(ManagedNode):
         )
         return PlanSubgoals.Result(plan=message)
 
-    def _message(self, plan: Plan, request: PlanSubgoals.Goal, preset: str) -> SubgoalPlan:
+    def _encode(self, images: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Codes (144,) of a goal that came as images."""
+        (pixels,) = images.values()
+        with torch.inference_mode():
+            return self._checkpoint.vqvae.encode(torch.from_numpy(pixels)[None])[0].numpy()
+
+    def _message(
+        self, plan: Plan, pair: np.ndarray, request: PlanSubgoals.Goal, preset: str
+    ) -> SubgoalPlan:
         checkpoint = self._checkpoint
         self._plans += 1
-        message = SubgoalPlan(
-            episode_id=request.episode_id,
-            plan_id=self._plans,
-            start_codes=request.start_codes,
-            goal_codes=request.goal_codes,
-            count=len(plan.codes),
-            encoder_id=checkpoint.encoder_id,
-            cost=plan.cost,
-            cost_names=list(plan.costs),
-            cost_values=list(plan.costs.values()),
-            seconds=plan.seconds,
-            seed=request.seed,
-            preset=preset,
-            weights_version=self._live.version,
+        message = plan_message(
+            plan, self._spec.latent, start=pair[0], goal=pair[1], seed=request.seed
         )
-        message.codes.extend(plan.codes.flatten().tolist())
+        message.episode_id, message.plan_id = request.episode_id, self._plans
+        message.preset, message.weights_version = preset, self._live.version
         stamp = self.get_clock().now().to_msg()
         message.header.stamp = stamp
         message.header.frame_id = CAMERA_FRAME
         with torch.no_grad():
             pictures = checkpoint.vqvae.decode(plan.latents).numpy()
-        message.pictures = [array_to_image(p, stamp, CAMERA_FRAME) for p in pictures]
+        message.images = [array_to_image(p, stamp, CAMERA_FRAME) for p in pictures]
         return message
 
     def _status(self):

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import rclpy
 from ptp_interfaces.action import PlanSubgoals, ReachGoal
-from ptp_interfaces.msg import ArmState, EpisodeStatus, ErrorCode, Latent, SubgoalPlan
+from ptp_interfaces.msg import ArmState, EpisodeStatus, ErrorCode, Goal, Latent, SubgoalPlan
 from ptp_interfaces.srv import EncodeImage, JudgeEpisode, ResetScene
 from rclpy.action import ActionClient
 from rclpy.client import Client
@@ -29,7 +29,8 @@ from ptp_nodes.goals import goal_picture
 from ptp_nodes.keep_alive import SignsOfLife
 from ptp_nodes.pace import Pace
 from ptp_nodes.plan_outcome import PlanOutcome
-from ptp_nodes.practice_parameters import PracticeParameters
+from ptp_nodes.practice_parameters import IMAGE, LANGUAGE, PracticeParameters
+from ptp_nodes.practice_parameters import LATENT as LATENT_KIND
 from ptp_nodes.practice_run import STATES, Acted, Episode, PracticeRun, Verdict
 from ptp_nodes.recording import Recording
 from ptp_nodes.tally import NAMES, Tally
@@ -86,7 +87,7 @@ class PracticeNode(Node):
         self.await_active = ActiveNodes(self, self._caller).wait
         self._arm_ready = ArmReady(self, self._caller, settings.await_arm)
         self._lock = threading.Lock()
-        self._latent = Latent()
+        self._latent, self._goal_latent = Latent(), Latent()
         self._arm_seq = 0
         self._awaited: float = 0  # the observation whose news somebody waits for
         self._latencies: list[float] = []
@@ -135,28 +136,38 @@ class PracticeNode(Node):
     # What PracticeRun asks for.
 
     def reset(self, task: str, protocol: str, seed: int) -> None:
-        """Set up the scene and show the goal picture."""
+        """Set up the scene and show the goal."""
         self._pace.wait()
         self._arm_ready.wait()
         request = ResetScene.Request(task=task, protocol=protocol, seed=seed)
         response = self._ask_scene(self._reset_client, request)
         self._first_seq = self._last_seq = self._awaited = response.observation_seq
-        self._goal_image = response.goal_image
+        self._wanted, self._instruction = response.goal, response.instruction
         if self._settings.goal_image:
             try:
                 pixels = goal_picture(self._settings.goal_image)
             except InputError as error:
                 raise RequestError(ErrorCode.BAD_IMAGE, str(error)) from error
-            stamp = response.goal_image.header.stamp
-            self._goal_image = array_to_image(pixels, stamp, CAMERA_FRAME)
-        self._goals.publish(self._goal_image)
+            now = self.get_clock().now().to_msg()
+            self._wanted = Goal(images=[array_to_image(pixels, now, CAMERA_FRAME)])
+        if self._wanted.images:
+            self._goals.publish(self._wanted.images[0])
 
     def encode(self) -> None:
-        """Encode goal picture and first observation."""
-        request = EncodeImage.Request(image=self._goal_image)
+        """Encode goal and first observation, where the agent is asked by latents."""
+        kind = self._settings.goal_kind
+        if kind == LANGUAGE:
+            self._goal = Goal(instruction=self._instruction)
+        elif kind == IMAGE:
+            self._goal = self._wanted
+        if kind != LATENT_KIND:
+            self._awaited = math.inf
+            return
+        request = EncodeImage.Request(cameras=self._wanted.cameras, images=self._wanted.images)
         request.resize = bool(self._settings.goal_image)
         response = self._caller.service(self._encode_client, request, self._settings.patience)
-        self._goal = response.latent
+        self._goal_latent = response.latent
+        self._goal = Goal(latent=response.latent.latent)
         self._start = self._latent_of(self._first_seq)
         self._awaited = math.inf  # what comes while the arm acts wakes nobody
         if self._start.error_code != ErrorCode.NONE:
@@ -166,9 +177,8 @@ class PracticeNode(Node):
         """Find subgoals; seconds and cost."""
         goal = PlanSubgoals.Goal(
             episode_id=self._episode_id,
-            start_codes=self._start.codes,
-            goal_codes=self._goal.codes,
-            encoder_id=self._goal.encoder_id,
+            start=self._start.latent,
+            goal=self._goal,
             seed=seed,
             preset=self._settings.preset,
         )
@@ -196,7 +206,8 @@ class PracticeNode(Node):
                 self._episode_id,
                 episode.task,
                 self._settings.protocol,
-                self._goal_image,
+                self._wanted,
+                self._instruction,
                 self._first_seq,
             )
 
@@ -209,16 +220,21 @@ class PracticeNode(Node):
     def tell(self, judged: bool) -> None:
         """Tell the planner how its plan ended, by the success signal."""
         last = partial(self._latent_of, self._last_seq)
-        self._outcome.tell(self._episode_id, judged, last, self._goal)
+        self._outcome.tell(self._episode_id, judged, last, self._goal_latent)
 
     def act(self, seed: int, max_steps: int, planned: bool) -> Acted:
-        """Follow the plan, or pursue the goal itself, to the last step."""
+        """Follow the plan, or let the agent go about it by itself, to the last step."""
         self._tally.begin()
+        alone = (
+            ReachGoal.Goal.PURSUE_GOAL
+            if self._settings.goal_kind == LATENT_KIND
+            else ReachGoal.Goal.PLAN_ITSELF
+        )
         goal = ReachGoal.Goal(
             episode_id=self._episode_id,
-            plan=self._plan if planned else SubgoalPlan(encoder_id=self._goal.encoder_id),
-            goal_codes=self._goal.codes,
-            encoder_id=self._goal.encoder_id,
+            goal=self._goal,
+            planning=ReachGoal.Goal.PURSUE_PLAN if planned else alone,
+            plan=self._plan if planned else SubgoalPlan(),
             seed=seed,
             max_steps=max_steps,
             first_observation_seq=self._first_seq,

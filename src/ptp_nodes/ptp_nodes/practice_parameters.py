@@ -12,6 +12,8 @@ from ptp_nodes.practice_run import RunSettings
 from ptp_nodes.practice_setting import METHOD
 from ptp_ros.parameters import parameter
 
+LATENT, IMAGE, LANGUAGE = "latent", "image", "language"  # how the agent is told the goal
+
 
 @dataclass(frozen=True)
 class PracticeParameters:
@@ -32,6 +34,12 @@ class PracticeParameters:
         "",
         "goal file (ptp goal capture), PNG or JPEG of the goal instead of the scene's own "
         "picture; success is still judged by the scene's",
+    )
+    goal_kind: str = parameter(
+        LATENT,
+        "how the agent is told the goal; latent: encoded, and planned by the planner node; image, "
+        "language: as it is, and the agent plans for itself",
+        choices=(LATENT, IMAGE, LANGUAGE),
     )
     output: str = parameter("", "folder for summary.json; empty: none is written")
     resume: bool = parameter(False, "go on with what an earlier run left over in output")

@@ -27,7 +27,7 @@ VERDICT = "success signal: the simulator's verdict on the scene, or a person's"
 KEPT = "episodes.jsonl"  # finished episodes, for a run that goes on
 STATES = {  # on the way to a verdict
     EpisodeStatus.RESETTING: "resetting the scene",
-    EpisodeStatus.ENCODING: "encoding the goal picture",
+    EpisodeStatus.ENCODING: "encoding the goal",
     EpisodeStatus.PLANNING: "planning",
     EpisodeStatus.ACTING: "acting",
 }
@@ -45,6 +45,7 @@ class RunSettings:
     max_steps: int  # control steps an episode
     max_failures: int  # in a row, before the run is given up
     success_signal: str = "none"  # what the plan library is told: none, simulator or latent
+    goal_kind: str = "latent"  # or image, language: the agent plans for itself
     resume: bool = False  # go on with the episodes that an earlier run in this folder left over
 
 
@@ -67,10 +68,10 @@ class Table(Protocol):
     """What the run needs of the graph. Every method raises RequestError."""
 
     def reset(self, task: str, protocol: str, seed: int) -> None:
-        """Set up the scene and show the goal picture."""
+        """Set up the scene and show the goal."""
 
     def encode(self) -> None:
-        """Encode goal picture and first observation."""
+        """Encode goal and first observation, where the agent is told latents."""
 
     def plan(self, seed: int) -> tuple[float, float]:
         """Find subgoals; seconds and cost."""
@@ -224,7 +225,7 @@ class PracticeRun:
         self._report(EpisodeStatus.ENCODING, episode)
         table.encode()
         seconds = cost = None
-        if method_named(settings.method).plans:
+        if method_named(settings.method).plans and settings.goal_kind == "latent":
             self._report(EpisodeStatus.PLANNING, episode)
             seconds, cost = table.plan(seeds.plan)
         table.record(episode)
@@ -271,6 +272,8 @@ class PracticeRun:
         settings = dataclasses.asdict(self._settings)
         for name in ("episodes", "max_failures", "resume"):
             del settings[name]
+        if settings["goal_kind"] == "latent":
+            del settings["goal_kind"]  # as runs have it that began before there were others
         self._kept = PartialResults(output / KEPT, settings)
         for (task, index), result in self._kept.results.items():
             self._count(task, index, result)

@@ -9,22 +9,22 @@ import numpy as np
 from ptp_interfaces.action import ReachGoal
 from ptp_interfaces.msg import CartesianDelta
 
-from ptp_core.agents.agent import Decision
+from ptp_core.agents.agent import Decision, Observation
 
 NEWS = 0.1  # s between words to the client, and between figures
 
 
 class Pursuit:
-    """One goal's targets, newest observation and command, and when its client last heard."""
+    """One goal's newest observation, decision and command, and when its client last heard."""
 
-    def __init__(self, name: str, number: int, plan: np.ndarray, goal: np.ndarray) -> None:
+    def __init__(self, name: str, number: int) -> None:
         self.name, self.number = name, number
-        self.count = len(plan)
-        self._targets = np.concatenate([plan, goal[None]]).astype(np.uint16)
-        self.last_codes: np.ndarray | None = None
+        self.count = 0  # subgoals of the newest plan
+        self.dropped = 0  # observations skipped until the newest step
+        self.last: Observation | None = None
         self.last_command: CartesianDelta | None = None
         self.decision: Decision | None = None  # that made it
-        self.asked = False  # for a picture that has not come yet
+        self.asked = False  # for an observation that has not come yet
         self.latencies: list[float] = []
         self.feedback = ReachGoal.Feedback()
         self._told = time.monotonic() - NEWS
@@ -37,18 +37,32 @@ class Pursuit:
         self._told = now
         return True
 
-    def target(self, index: int) -> np.ndarray:
-        """Codes (144,) of subgoal ``index``; the number of subgoals is the goal's."""
-        return self._targets[index]
-
-    def same(self, codes: np.ndarray) -> bool:
-        """Whether these codes (144,) were seen at the newest observation, too."""
-        return self.last_codes is not None and np.array_equal(codes, self.last_codes)
+    def same(self, observation: Observation) -> bool:
+        """Whether the newest observation showed just this."""
+        last = self.last
+        if last is None or not _equal(last.latent, observation.latent):
+            return False
+        images, before = observation.images, last.images
+        return (
+            _equal(last.proprioception, observation.proprioception)
+            and images.keys() == before.keys()
+            and all(np.array_equal(images[camera], before[camera]) for camera in images)
+        )
 
     def answered(
-        self, codes: np.ndarray, decision: Decision, command: CartesianDelta, latency: float
+        self,
+        observation: Observation,
+        decision: Decision,
+        command: CartesianDelta,
+        latency: float,
     ) -> None:
         """Remember the newest observation and command."""
         self.asked = False
-        self.last_codes, self.decision, self.last_command = codes, decision, command
+        self.last, self.decision, self.last_command = observation, decision, command
         self.latencies.append(latency)
+        if decision.plan is not None:
+            self.count = len(decision.plan.latents)
+
+
+def _equal(one: np.ndarray | None, other: np.ndarray | None) -> bool:
+    return one is other or (one is not None and other is not None and np.array_equal(one, other))

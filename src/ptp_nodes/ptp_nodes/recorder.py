@@ -11,6 +11,7 @@ from typing import Any
 
 from ptp_interfaces.action import RecordEpisode
 from ptp_interfaces.msg import ErrorCode, RecorderStatus, StepRecord
+from ptp_interfaces.msg import Goal as GoalMessage
 from ptp_interfaces.srv import FinishEpisode, GetEpisode, LabelEpisode
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
@@ -20,6 +21,7 @@ from sensor_msgs.msg import Image
 from ptp_core.data.episodes.bag_writer import Topic
 from ptp_core.data.episodes.definitions import Definitions
 from ptp_core.data.episodes.episode import LABELS, EpisodeInfo, Step
+from ptp_core.data.episodes.latent_fields import latent_array
 from ptp_core.data.episodes.recorder import EpisodeRecorder
 from ptp_core.data.episodes.states import Limits, Outcome, State, Verdict
 from ptp_core.data.episodes.step_message import step_message
@@ -29,6 +31,7 @@ from ptp_nodes.episode_messages import episode_record
 from ptp_nodes.recorder_parameters import BACKLOG, RECORDED, RecorderParameters, versions
 from ptp_ros import topics
 from ptp_ros.actions import Goal, SingleGoalServer
+from ptp_ros.agent_messages import goal_kind
 from ptp_ros.diagnostics import ERROR, OK, WARN, Diagnostics
 from ptp_ros.errors import RequestError, fill_error
 from ptp_ros.images import image_to_array
@@ -59,6 +62,7 @@ class RecorderNode(ManagedNode):
         self._steps = self.create_publisher(StepRecord, topics.STEP_RECORD, topics.RECORDS)
         self._scalars = Scalars(self, "episodes", "steps", "interventions", "success", "dropped")
         self._goal_image = self._topic(Image, topics.GOAL_IMAGE, topics.LATCHED)
+        self._goal_topic = self._topic(GoalMessage, topics.GOAL, topics.LATCHED)
         self._step_topic = self._topic(StepRecord, topics.STEP_RECORD, topics.RECORDS)
         self._topics = [self._subscribe(*entry) for entry in RECORDED]
         self._images = self._topic(Image, topics.IMAGE_RAW, topics.SENSOR)
@@ -160,8 +164,9 @@ class RecorderNode(ManagedNode):
             first_observation_seq=request.first_observation_seq,
             translation=self.parameters.translation,
             rotation=self.parameters.rotation,
+            instruction=request.instruction or request.goal.instruction,
         )
-        recorder.start(info, self._checked_goal(request.goal_image))
+        recorder.start(info, self._checked_goal(request.goal))
         goal.feedback(RecordEpisode.Feedback())
         while (outcome := recorder.wait(POLL)) is None:
             if goal.interruption is not None:
@@ -185,14 +190,31 @@ class RecorderNode(ManagedNode):
         except PtpError as error:  # finished at the same moment, or a fault
             self.get_logger().info(f"nothing to discard: {error}")
 
-    def _checked_goal(self, image: Image) -> tuple[Topic, bytes] | None:
-        if not (image.data or image.width or image.height):
-            return None
-        try:
-            image_to_array(image, self.parameters.observation_size)
-        except InputError as error:
-            raise RequestError(ErrorCode.BAD_IMAGE, f"goal picture: {error}") from None
-        return self._goal_image, serialize_message(image)
+    def _checked_goal(self, goal: GoalMessage) -> list[tuple[Topic, bytes]]:
+        """The goal as messages of the recording: whole, and its first image for people."""
+        if goal == GoalMessage():
+            return []
+        kind = goal_kind(goal)
+        messages = [(self._goal_topic, serialize_message(goal))]
+        if kind == "image":
+            for image in goal.images:
+                try:
+                    image_to_array(image)
+                except InputError as error:
+                    raise RequestError(ErrorCode.BAD_IMAGE, f"the goal's {error}") from None
+            if len(goal.cameras) not in (len(goal.images), 0) or not goal.images:
+                raise RequestError(
+                    ErrorCode.BAD_IMAGE,
+                    f"the goal has {len(goal.images)} images and {len(goal.cameras)} names of "
+                    "cameras: one name an image",
+                )
+            messages.append((self._goal_image, serialize_message(goal.images[0])))
+        elif kind == "latent":
+            try:
+                latent_array(goal.latent)
+            except InputError as error:
+                raise RequestError(ErrorCode.BAD_LATENT, f"the goal: {error}") from None
+        return messages
 
     def _serve(self, work: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
         async def serve(request: Any, response: Any) -> Any:

@@ -3,25 +3,31 @@
 
 from __future__ import annotations
 
-import array
 from typing import Any
 
 from ptp_interfaces.action import RecordEpisode
 from ptp_interfaces.msg import ArmState, CartesianDelta, Latent, Observation, StepInfo
 from ptp_interfaces.srv import FinishEpisode, GetEpisode
+from std_msgs.msg import Header
 
 from ptp_core.data.episodes.testing import Senders
 from ptp_ros import topics
+from ptp_ros.agent_messages import latent_message, observation_message
 from ptp_ros.testing import Graph
 
 ASK = FinishEpisode.Request
 
 
 class Table:
-    """Publishes what camera, encoder, arm and policy would."""
+    """Publishes what cameras, encoder, arm and policy would.
 
-    def __init__(self, graph: Graph) -> None:
-        self.senders = Senders()
+    ``senders``: what cameras, proprioception and actions there are. Without ``encoded`` there is
+    no encoder, and the policy has no latents.
+    """
+
+    def __init__(self, graph: Graph, senders: Senders | None = None, encoded: bool = True) -> None:
+        self.senders = senders or Senders()
+        self._encoded = encoded
         self.stamp = graph.client.get_clock().now
         make = graph.publisher
         self.publishers = {
@@ -40,22 +46,26 @@ class Table:
         dx: float = 0.01,
     ) -> None:
         """All messages of one observation; ``step``: a policy acts on it."""
-        observation = Observation(seq=seq)
-        observation.header.stamp = observation.image.header.stamp = self.stamp().to_msg()
-        observation.image.height = observation.image.width = 48
-        observation.image.encoding, observation.image.step = "rgb8", 144
-        observation.image.data = array.array("B", self.senders.picture(seq).tobytes())
+        header = Header(stamp=self.stamp().to_msg())
+        senders = self.senders
+        pixels = {c: senders.picture(seq, number) for number, c in enumerate(senders.cameras)}
+        felt = (senders.proprioception, senders.numbers(seq)) if senders.proprioception else None
+        observation = observation_message(seq, header, pixels, proprioception=felt)
         self.publishers["observation"].publish(observation)
         state = ArmState(observation_seq=seq, moved=moved)
         state.command.observation_seq = max(seq - 1, 0)
         state.command.source, state.command.dx = source, dx
         state.command.weights_version = "w1"
         self.publishers["state"].publish(state)
-        latent = Latent(seq=seq, codes=self.senders.codes(seq), encoder_id="encoder")
-        self.publishers["latent"].publish(latent)
+        if self._encoded:
+            latent = Latent(seq=seq, latent=latent_message(senders.codes(seq), "encoder"))
+            self.publishers["latent"].publish(latent)
         if step:
-            info = StepInfo(seq=seq, observation_seq=seq, reward=-1.0, encoder_id="encoder")
-            info.target_codes = self.senders.codes(1000)
+            info = StepInfo(seq=seq, observation_seq=seq, reward=-1.0)
+            if self._encoded:
+                info.target = latent_message(senders.codes(1000), "encoder")
+            info.action_names = list(senders.actions)
+            info.action = senders.action(seq).tolist()
             info.subgoal_index, info.subgoal_count = 0, 2
             self.publishers["step"].publish(info)
 

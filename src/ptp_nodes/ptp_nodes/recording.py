@@ -6,11 +6,10 @@ from __future__ import annotations
 import threading
 
 from ptp_interfaces.action import RecordEpisode
-from ptp_interfaces.msg import ErrorCode, RecorderStatus
+from ptp_interfaces.msg import ErrorCode, Goal, RecorderStatus
 from ptp_interfaces.srv import FinishEpisode
 from rclpy.action import ActionClient
 from rclpy.node import Node
-from sensor_msgs.msg import Image
 
 from ptp_ros.client import Caller
 from ptp_ros.errors import RequestError
@@ -42,26 +41,33 @@ class Recording:
         self._status = status
 
     def begin(
-        self, episode_id: str, task: str, protocol: str, goal_image: Image, first_seq: int
+        self,
+        episode_id: str,
+        task: str,
+        protocol: str,
+        goal: Goal,
+        instruction: str,
+        first_seq: int,
     ) -> None:
         """Return once every message from observation ``first_seq`` on is kept.
 
         An episode that a practice left behind when it died is saved first, without a label.
         """
-        goal = RecordEpisode.Goal(
+        request = RecordEpisode.Goal(
             episode_id=episode_id,
             task=task,
             protocol=protocol,
-            goal_image=goal_image,
+            instruction=instruction,
+            goal=goal,
             first_observation_seq=first_seq,
         )
         try:
-            self._begin(goal)
+            self._begin(request)
         except RequestError as error:
             if error.code != ErrorCode.BUSY or not _of_practice(self._status.episode_id):
                 raise
             self._end_abandoned()
-            self._begin(goal)
+            self._begin(request)
         self._episode_id = episode_id
 
     def _begin(self, goal: RecordEpisode.Goal) -> None:

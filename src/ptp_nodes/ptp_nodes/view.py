@@ -112,8 +112,9 @@ class ViewNode(Node):
         self._news = True
 
     def _observed(self, message: Observation) -> None:
-        self._now = self._read(message.image)
-        self._news = True
+        if message.images:
+            self._now = self._read(message.images[0])
+            self._news = True
 
     def _goal_arrived(self, message: Image) -> None:
         self._goal = self._read(message)
@@ -121,7 +122,7 @@ class ViewNode(Node):
 
     def _planned(self, message: SubgoalPlan) -> None:
         self._start = self._now
-        self._subgoals = [self._read(picture) for picture in message.pictures]
+        self._subgoals = [self._read(picture) for picture in message.images]
         self._pursued = None
         self._planned_for = _name(message.episode_id)
         self._news = True

@@ -116,7 +116,8 @@ class WatchNode(Node):
         self._show(self._watcher.camera, message)
 
     def _observed(self, message: Observation) -> None:
-        self._show(self._watcher.observed, message.image)
+        for image in message.images[:1]:
+            self._show(self._watcher.observed, image)
 
     def _goal(self, message: Image) -> None:
         self._show(self._watcher.goal, message)
@@ -128,7 +129,7 @@ class WatchNode(Node):
 
     def _planned(self, message: SubgoalPlan) -> None:
         try:
-            pictures = [image_to_array(picture) for picture in message.pictures]
+            pictures = [image_to_array(picture) for picture in message.images]
         except InputError as error:
             self.get_logger().error(f"plan not shown: {error}", throttle_duration_sec=1.0)
             return

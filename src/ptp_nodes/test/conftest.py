@@ -4,11 +4,12 @@
 import numpy as np
 import pytest
 from ptp_interfaces.action import ReachGoal
-from ptp_interfaces.msg import CartesianDelta, Latent, StepInfo, SubgoalPlan
+from ptp_interfaces.msg import CartesianDelta, Goal, Latent, StepInfo, SubgoalPlan
 
 from ptp_core.testing import tiny_checkpoint
 from ptp_core.training.checkpoint import load_checkpoint
 from ptp_nodes.policy import PolicyNode
+from ptp_ros.agent_messages import latent_message
 from ptp_ros.testing import Graph, parameters
 from ptp_ros.topics import COMMANDS, LATCHED, LATENT, POLICY_COMMAND, RECORDS, STEP
 
@@ -32,14 +33,14 @@ class Robot:
     FIRST = 20  # number of the first observation
     SEED = 77
 
-    def __init__(self, graph, checkpoint):
+    def __init__(self, graph, checkpoint, readers=1):
         self.graph = graph
         self.checkpoint = checkpoint
         self.rng = np.random.default_rng(4)
         self.goal = self.draw()
         self.commands = graph.collect(CartesianDelta, POLICY_COMMAND, COMMANDS)
         self.steps = graph.collect(StepInfo, STEP, RECORDS)
-        self.latents = graph.publisher(Latent, LATENT, LATCHED)
+        self.latents = graph.publisher(Latent, LATENT, LATCHED, readers)
 
     def draw(self, count=None):
         shape = 144 if count is None else (count, 144)
@@ -48,23 +49,25 @@ class Robot:
     def show(self, seq, codes=None, **changes):
         """Publish a latent; returns its codes."""
         codes = self.draw() if codes is None else codes
-        latent = Latent(seq=seq, codes=codes, encoder_id=self.checkpoint.encoder_id)
+        latent = Latent(seq=seq, latent=self.latent(codes))
         latent.header.stamp = self.graph.client.get_clock().now().to_msg()
         for name, value in changes.items():
             setattr(latent, name, value)
         self.latents.publish(latent)
         return codes
 
+    def latent(self, codes):
+        return latent_message(codes, self.checkpoint.encoder_id)
+
     def request(self, max_steps=3, plan=None):
-        encoder = self.checkpoint.encoder_id
-        message = SubgoalPlan(encoder_id=encoder)
+        wanted = ReachGoal.Goal
+        message = SubgoalPlan()
         if plan is not None:
-            message.count = len(plan)
-            message.codes.extend(plan.flatten().tolist())
-        return ReachGoal.Goal(
+            message.count, message.subgoals = len(plan), self.latent(plan)
+        return wanted(
+            goal=Goal(latent=self.latent(self.goal)),
+            planning=wanted.PURSUE_GOAL if plan is None else wanted.PURSUE_PLAN,
             plan=message,
-            goal_codes=self.goal,
-            encoder_id=encoder,
             seed=self.SEED,
             max_steps=max_steps,
             first_observation_seq=self.FIRST,
@@ -95,7 +98,8 @@ def start_policy(graph, folder):
         values = {"fresh_for": 60.0, "keep_alive": 0.0, **values}
         options = parameters({"checkpoint": str(folder), **values})
         node = graph.add(PolicyNode(context=graph.context, parameter_overrides=options))
-        robot = Robot(graph, load_checkpoint(folder))
+        # A node that is not configured does not know what its agent looks at.
+        robot = Robot(graph, load_checkpoint(folder), readers=int(node.active))
         robot.node = node
         return node, robot
 

@@ -58,7 +58,7 @@ def test_frames_are_cropped_and_area_reduced(graph, start, video, pictures):
     graph.wait(lambda: len(seen) >= 4 and len(raw) >= 2, "pictures")
     expected = [crop_and_resize(p, 48, 96, (10, -5)).astype(int) for p in pictures]
     for message in seen:
-        pixels = image_to_array(message.image, 48).astype(int)
+        pixels = image_to_array(message.images[0], 48).astype(int)
         assert min(np.abs(pixels - e).mean() for e in expected) < 2.0
     numbers = [m.seq for m in seen]
     assert numbers == sorted(set(numbers))
@@ -80,8 +80,8 @@ def test_a_picture_that_freezes_is_no_news_and_one_that_moves_again_is(
     logs.expect("every frame of the last 0.3 s is the same: nothing is published", Log.ERROR)
     count = len(seen)
     graph.wait(lambda: len(seen) > count, "pictures that move again")
-    still = image_to_array(seen[count - 1].image, 48)
-    assert (image_to_array(seen[count].image, 48) != still).any()
+    still = image_to_array(seen[count - 1].images[0], 48)
+    assert (image_to_array(seen[count].images[0], 48) != still).any()
 
 
 def test_a_video_that_ended_counts_as_stale_and_nothing_is_published(graph, start, video):

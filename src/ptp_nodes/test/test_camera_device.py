@@ -146,7 +146,7 @@ def test_the_cameras_own_jpeg_the_picture_and_the_observation_have_one_stamp(gra
     decoded = cv2.imdecode(np.frombuffer(jpeg.data, np.uint8), cv2.IMREAD_COLOR)[:, :, ::-1]
     pixels = image_to_array(picture)
     assert np.array_equal(decoded, pixels)
-    assert np.array_equal(image_to_array(observation.image, 48), crop_and_resize(pixels, 48))
+    assert np.array_equal(image_to_array(observation.images[0], 48), crop_and_resize(pixels, 48))
     assert jpeg.format == "rgb8; jpeg compressed bgr8"
     assert jpeg.header.frame_id == observation.header.frame_id == "camera_optical"
 
@@ -166,7 +166,7 @@ def test_a_picture_that_shows_nothing_is_named_and_not_published(
     logs.expect(text, Log.ERROR)
     assert seen
     for message in seen:
-        assert fault_of(image_to_array(message.image, 48)) is None
+        assert fault_of(image_to_array(message.images[0], 48)) is None
     logs.expect("no new frame", Log.ERROR)
     assert logs.count(text) == 1
 

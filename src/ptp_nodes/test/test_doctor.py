@@ -17,6 +17,7 @@ from ptp_interfaces.msg import (
     ArmState,
     EpisodeStatus,
     Latent,
+    LatentArray,
     Observation,
     RecorderStatus,
     SubgoalPlan,
@@ -61,7 +62,7 @@ class Faulty(Node):
         self.create_timer(2.0 / RATE, self.send, clock=steady)
 
     def send(self):
-        message = Observation(image=self.picture)
+        message = Observation(images=[self.picture])
         message.header.stamp.sec = int(time.time()) - 60
         self.observations.publish(message)
 
@@ -75,13 +76,19 @@ def test_faults_of_a_real_graph_are_found(graph, ros_domain, tmp_path):
         )
         for name in ("planner", "planner", "policy"):
             graph.add(Node(name, context=graph.context))
-        encoder.create_publisher(Latent, topics.LATENT, volatile).publish(Latent(encoder_id="e1"))
+        encoder.create_publisher(Latent, topics.LATENT, volatile).publish(
+            Latent(latent=LatentArray(encoder_id="e1"))
+        )
         other.create_subscription(Latent, topics.LATENT, print, latched)
         other.create_publisher(SubgoalPlan, topics.PLAN, latched).publish(
-            SubgoalPlan(encoder_id="e2")
+            SubgoalPlan(goal=LatentArray(encoder_id="e2"))
         )
-        other.create_publisher(Latent, "again", latched).publish(Latent(encoder_id="e1"))
-        other.create_publisher(Latent, "more", latched).publish(Latent(encoder_id="e1"))
+        other.create_publisher(Latent, "again", latched).publish(
+            Latent(latent=LatentArray(encoder_id="e1"))
+        )
+        other.create_publisher(Latent, "more", latched).publish(
+            Latent(latent=LatentArray(encoder_id="e1"))
+        )
         other.create_subscription(String, "/a/words", print, 1)
         other.create_publisher(String, "/b/words", 1)
         other.create_publisher(ArmState, topics.ARM_STATE, latched).publish(
@@ -173,7 +180,7 @@ def test_types_are_those_of_this_build(graph):
 
 def test_a_latched_message_from_before_is_not_news(graph):
     writer = graph.client.create_publisher(Latent, topics.LATENT, topics.LATCHED)
-    writer.publish(Latent(encoder_id="e1"))
+    writer.publish(Latent(latent=LatentArray(encoder_id="e1")))
     with node_aside(lambda context: Listener(context=context)) as listener:
 
         def seen():
@@ -183,7 +190,7 @@ def test_a_latched_message_from_before_is_not_news(graph):
         assert seen().stream("/latent").count == 0
         assert seen().stream("/latent").newest_age > 0.0
         assert seen().encoders == (("/latent", "e1"),)
-        writer.publish(Latent(encoder_id="e1"))
+        writer.publish(Latent(latent=LatentArray(encoder_id="e1")))
         graph.wait(lambda: seen().stream("/latent").count == 1, "the next")
 
 

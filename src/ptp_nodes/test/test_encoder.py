@@ -12,9 +12,13 @@ from lifecycle_msgs.srv import ChangeState
 from ptp_interfaces.msg import ErrorCode, Latent, Observation
 from ptp_interfaces.srv import DecodeLatent, EncodeImage
 from rcl_interfaces.msg import Log
+from sensor_msgs.msg import Image
+from std_msgs.msg import Header
 
+from ptp_core.data.trajectory import CAMERA
 from ptp_core.training.checkpoint import load_checkpoint
 from ptp_nodes.encoder import EncoderNode
+from ptp_ros.agent_messages import latent_message, observation_message
 from ptp_ros.images import array_to_image, image_to_array
 from ptp_ros.testing import parameters
 from ptp_ros.topics import LATCHED, LATENT, OBSERVATION
@@ -35,10 +39,11 @@ def picture():
 
 
 def observation(pixels, seq, encoding=None):
-    message = Observation(seq=seq, image=array_to_image(pixels, Time(sec=5), "camera_optical"))
-    message.header = message.image.header
+    header = Header(stamp=Time(sec=5), frame_id="camera_optical")
+    felt = ["x", "y"], np.array([0.5, 1.5])
+    message = observation_message(seq, header, {CAMERA: pixels}, proprioception=felt)
     if encoding:
-        message.image.encoding = encoding
+        message.images[0].encoding = encoding
     return message
 
 
@@ -50,17 +55,18 @@ def test_an_observation_becomes_the_codes_of_the_vqvae(graph, start, folder, pic
     graph.wait(lambda: latents, "a latent")
     checkpoint = load_checkpoint(folder)
     codes = checkpoint.vqvae.encode(torch.from_numpy(picture)[None])[0]
-    assert latents[0].codes.tolist() == codes.tolist()
-    assert len(set(latents[0].codes.tolist())) > 3
+    assert latents[0].latent == latent_message(codes.numpy(), checkpoint.encoder_id)
+    assert len(set(latents[0].latent.indices)) > 3
+    assert latents[0].proprioception_names == ["x", "y"]
+    assert latents[0].proprioception.tolist() == [0.5, 1.5]
     assert (latents[0].seq, latents[0].header.stamp.sec) == (7, 5)
-    assert latents[0].encoder_id == checkpoint.encoder_id
     assert latents[0].error_code == ErrorCode.NONE
 
 
 @pytest.mark.parametrize(
     ("pixels", "encoding", "text"),
     [
-        (np.zeros((48, 64, 3), np.uint8), None, "64 x 48; 48 x 48 pixels are expected"),
+        (np.zeros((48, 64, 3), np.uint8), None, "(48, 64, 3); ptp needs uint8 (48, 48, 3)"),
         (np.zeros((48, 48, 3), np.uint8), "bayer_rggb8", '"bayer_rggb8" is not known'),
         (np.zeros((48, 48, 3), np.uint8), "rgba8", "step is 144 bytes"),
     ],
@@ -84,17 +90,18 @@ def test_a_bad_observation_is_named_and_the_next_good_one_is_encoded(
 
 def test_pictures_are_encoded_and_decoded_on_request(graph, start, folder, picture):
     start()
-    request = EncodeImage.Request(image=array_to_image(picture, Time(), "c"))
+    request = EncodeImage.Request(images=[array_to_image(picture, Time(), "c")])
     answer = graph.call(EncodeImage, "encode_image", request)
     assert answer.error_code == ErrorCode.NONE
-    request = DecodeLatent.Request(encoder_id=answer.latent.encoder_id)
-    request.codes.extend(answer.latent.codes.tolist() * 2)
+    codes = np.array(answer.latent.latent.indices)
+    twice = latent_message(np.stack([codes] * 2), answer.latent.latent.encoder_id)
+    request = DecodeLatent.Request(latents=twice)
     decoded = graph.call(DecodeLatent, "decode_latent", request)
     vqvae = load_checkpoint(folder).vqvae
     with torch.no_grad():
         codes = vqvae.encode(torch.from_numpy(picture)[None])
         expected = vqvae.decode(vqvae.lookup(codes))[0].numpy()
-    for image in [answer.reconstruction, *decoded.images]:
+    for image in [*answer.reconstructions, *decoded.images]:
         assert np.array_equal(image_to_array(image), expected)
     assert len(decoded.images) == 2
 
@@ -103,35 +110,39 @@ def test_a_goal_picture_of_any_size_is_cropped_and_reduced_when_asked(graph, sta
     start()
     large = np.zeros((96, 120, 3), np.uint8)
     large[:, 12:108] = picture.repeat(2, axis=0).repeat(2, axis=1)
-    small = EncodeImage.Request(image=array_to_image(picture, Time(), "c"))
-    request = EncodeImage.Request(image=array_to_image(large, Time(), "c"), resize=True)
-    codes = [graph.call(EncodeImage, "encode_image", r).latent.codes for r in (small, request)]
-    assert codes[0].tolist() == codes[1].tolist()
+    small = EncodeImage.Request(images=[array_to_image(picture, Time(), "c")])
+    request = EncodeImage.Request(images=[array_to_image(large, Time(), "c")], resize=True)
+    found = [graph.call(EncodeImage, "encode_image", r).latent.latent for r in (small, request)]
+    assert found[0] == found[1] and len(found[0].indices) == 144
     request.resize = False
     answer = graph.call(EncodeImage, "encode_image", request)
     assert answer.error_code == ErrorCode.BAD_IMAGE
-    assert "120 x 96" in answer.error_msg
+    assert "(96, 120, 3)" in answer.error_msg
 
 
 def test_a_goal_picture_that_is_no_picture_is_refused(graph, start):
     start()
-    answer = graph.call(EncodeImage, "encode_image", EncodeImage.Request(resize=True))
+    request = EncodeImage.Request(images=[Image()], resize=True)
+    answer = graph.call(EncodeImage, "encode_image", request)
     assert answer.error_code == ErrorCode.BAD_IMAGE
     assert "no picture" in answer.error_msg
+    answer = graph.call(EncodeImage, "encode_image", EncodeImage.Request(resize=True))
+    assert answer.error_code == ErrorCode.BAD_IMAGE
+    assert 'no image of camera "camera"' in answer.error_msg
 
 
 @pytest.mark.parametrize(
     ("codes", "encoder", "code", "text"),
     [
-        ([999] * 144, None, ErrorCode.BAD_LATENT, "code 999; the codebook ends at 31"),
-        ([1] * 100, None, ErrorCode.BAD_LATENT, "100 codes; a latent has 144"),
+        ([999] * 144, None, ErrorCode.BAD_LATENT, "index 999; the codebook ends at 31"),
+        ([1] * 100, None, ErrorCode.BAD_LATENT, "[1, 100]; a latent of this encoder has [144]"),
         ([1] * 144, "another", ErrorCode.WRONG_ENCODER, "encoder another"),
     ],
 )
 def test_codes_that_mean_nothing_are_refused(graph, start, folder, codes, encoder, code, text):
     start()
-    request = DecodeLatent.Request(encoder_id=encoder or load_checkpoint(folder).encoder_id)
-    request.codes.extend(codes)
+    encoder = encoder or load_checkpoint(folder).encoder_id
+    request = DecodeLatent.Request(latents=latent_message(np.array([codes]), encoder))
     answer = graph.call(DecodeLatent, "decode_latent", request)
     assert (answer.error_code, list(answer.images)) == (code, [])
     assert text in answer.error_msg
@@ -153,7 +164,7 @@ def test_a_truncated_checkpoint_is_named_until_it_is_repaired(
     logs.expect("truncated", Log.ERROR)
     graph.wait(lambda: latents, "the refusal")
     assert latents[0].error_code == ErrorCode.BAD_CHECKPOINT
-    request = EncodeImage.Request(image=array_to_image(picture, Time(), "c"))
+    request = EncodeImage.Request(images=[array_to_image(picture, Time(), "c")])
     answer = graph.call(EncodeImage, "encode_image", request)
     assert answer.error_code == ErrorCode.BAD_CHECKPOINT
     assert "truncated" in answer.error_msg

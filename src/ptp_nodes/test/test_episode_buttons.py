@@ -5,7 +5,7 @@ import queue
 
 import pytest
 from ptp_interfaces.action import RecordEpisode
-from ptp_interfaces.msg import ArmState, ErrorCode, Latent, RecorderStatus
+from ptp_interfaces.msg import ArmState, ErrorCode, Goal, Latent, RecorderStatus
 from ptp_interfaces.srv import FinishEpisode, ResetScene
 from rcl_interfaces.msg import Log
 from rclpy.node import Node
@@ -80,7 +80,7 @@ class Counterpart(Node):
     def _reset(self, request, response):
         self.scenes.append(request)
         response.observation_seq = 200 + len(self.scenes)
-        response.goal_image = Image(width=len(self.scenes))
+        response.goal = Goal(images=[Image(width=len(self.scenes))])
         return response
 
 
@@ -202,12 +202,12 @@ def test_scenes_are_set_up_at_the_start_with_the_next_seed_and_again_for_the_sam
     person.encode(200)
     person.ask(BACK, "scene: task C (paper), seed 5")
     person.ask(Y, "recording")
-    assert person.other.goals[0].goal_image.width == 2
+    assert person.other.goals[0].goal.images[0].width == 2
     person.ask(BACK, "save or discard it before the next scene")
     person.ask(RB, "recording", count=2)  # discarded, set up again, and recorded again
     assert [scene.seed for scene in person.other.scenes] == [4, 5, 5]
     assert [request.verdict for request in person.other.finished] == [ASKED.DISCARD]
-    assert person.other.goals[1].goal_image.width == 3
+    assert person.other.goals[1].goal.images[0].width == 3
     person.ask(A, "saved as success")
     graph.wait(lambda: len(person.goal_images) == 3, "the goal pictures")
     assert [scene.task for scene in person.other.scenes] == ["B", "C", "C"]

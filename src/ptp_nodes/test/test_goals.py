@@ -97,7 +97,8 @@ class Table:
         self.seq += 1
         small = array_to_image(crop_and_resize(pixels, 48), stamp, "camera_optical")
         self.pictures.publish(array_to_image(pixels, stamp, "camera_optical"))
-        self.observations.publish(Observation(header=small.header, seq=self.seq, image=small))
+        message = Observation(header=small.header, seq=self.seq, images=[small])
+        self.observations.publish(message)
 
 
 @pytest.fixture

@@ -7,16 +7,20 @@ from ptp_interfaces.msg import (
     CartesianDelta,
     EpisodeRecord,
     ErrorCode,
+    LatentArray,
     PolicyUpdate,
     RecorderStatus,
 )
 from ptp_interfaces.srv import GetEpisode
 from rclpy.node import Node
 
+from ptp_core.data.metadata import CARTESIAN
+from ptp_core.errors import InputError
 from ptp_core.practice.live_weights import LiveWeights, WeightsUpdate
 from ptp_core.testing import tiny_checkpoint, tiny_config
 from ptp_core.training.checkpoint import load_checkpoint
 from ptp_nodes.learner import LearnerNode, segments
+from ptp_ros.agent_messages import latent_message
 from ptp_ros.errors import RequestError
 from ptp_ros.testing import parameters
 from ptp_ros.topics import GET_EPISODE, LATCHED, POLICY_UPDATE, RECORDER_STATUS
@@ -28,11 +32,11 @@ def record(encoder_id, number=0, steps=STEPS, **changes):
     rng = np.random.default_rng(number)
     message = EpisodeRecord(
         number=number,
-        encoder_id=encoder_id,
         count=steps,
-        codes=rng.integers(0, 32, (steps + 1) * 144).astype(np.uint16),
+        latents=latent_message(rng.integers(0, 32, (steps + 1, 144)), encoder_id),
+        action_names=list(CARTESIAN),
         actions=rng.uniform(-1, 1, steps * 5).astype(np.float32),
-        target_codes=rng.integers(0, 32, steps * 144).astype(np.uint16),
+        targets=latent_message(rng.integers(0, 32, (steps, 144)), encoder_id),
         breaks=[False] * steps,
     )
     for name, value in changes.items():
@@ -149,7 +153,7 @@ def test_bad_episodes_are_left_out_with_a_reason(graph, recorder, start, checkpo
     )
     start()
     graph.wait(lambda: updates and updates[-1].step == STEPS, "updates of the good one")
-    logs.expect("episode 0 is left out: the episode's codes are of encoder 000000000000")
+    logs.expect("episode 0 is left out: the episode is of encoder 000000000000")
     logs.expect("episode 1 is left out: the episode has actions that are not finite")
     logs.expect("episode 2 is left out: the episode says 12 steps")
     logs.expect("episode 3 is left out: the bag is truncated")
@@ -178,11 +182,11 @@ def test_the_latent_signal_does_not_see_the_label(graph, recorder, tmp_path, sta
     node = start(
         checkpoint=str(tmp_path / "strict"), learn_from="successes", success_signal="latent"
     )
-    reached = record(encoder, 0, label=label, has_goal=True)
-    reached.goal_codes = np.array(reached.codes[-144:])
-    elsewhere = record(encoder, 1, label=label, has_goal=True, goal_codes=reached.goal_codes)
-    aimless = record(encoder, 2, label=label, goal_codes=reached.goal_codes)
-    aimless.codes = np.array(reached.codes)
+    reached = record(encoder, 0, label=label)
+    reached.goal = latent_message(np.array(reached.latents.indices[-144:]), encoder)
+    elsewhere = record(encoder, 1, label=label, goal=reached.goal)
+    aimless = record(encoder, 2, label=label)
+    aimless.latents = reached.latents
     recorder.give(reached, elsewhere, aimless)
     graph.wait(lambda: updates and updates[-1].step == 3 * STEPS, "updates for every step")
     assert len(node._run.learner.online) == STEPS
@@ -223,19 +227,28 @@ def test_a_gap_splits_an_episode(checkpoint):
     breaks[0] = breaks[5] = True
     whole = record(checkpoint.encoder_id, breaks=breaks)
     parts = segments(whole, checkpoint)
-    codes = np.array(whole.codes).reshape(-1, 144)
+    codes = np.array(whole.latents.indices).reshape(-1, 144)
     assert [part.steps for part in parts] == [4, STEPS - 6]
     assert (parts[0].codes == codes[1:6]).all() and (parts[1].codes == codes[6:]).all()
     assert (parts[1].actions == np.array(whole.actions).reshape(-1, 5)[6:]).all()
-    assert (parts[1].targets == np.array(whole.target_codes).reshape(-1, 144)[6:]).all()
+    assert (parts[1].targets == np.array(whole.targets.indices).reshape(-1, 144)[6:]).all()
 
 
 def test_a_demonstration_has_no_targets(checkpoint):
-    (part,) = segments(record(checkpoint.encoder_id, target_codes=[]), checkpoint)
+    (part,) = segments(record(checkpoint.encoder_id, targets=LatentArray()), checkpoint)
     assert part.targets is None
 
 
 def test_codes_beyond_the_codebook_are_refused(checkpoint):
-    codes = np.full((STEPS + 1) * 144, 600, np.uint16)
-    with pytest.raises(RequestError, match="code 600"):
-        segments(record(checkpoint.encoder_id, codes=codes), checkpoint)
+    codes = latent_message(np.full((STEPS + 1, 144), 600), checkpoint.encoder_id)
+    with pytest.raises(RequestError, match="index 600"):
+        segments(record(checkpoint.encoder_id, latents=codes), checkpoint)
+
+
+def test_actions_of_another_layout_are_refused(checkpoint):
+    other = record(checkpoint.encoder_id, action_names=["left", "right"])
+    with pytest.raises(InputError, match="actions are left, right; ptp gives dx, dy"):
+        segments(other, checkpoint)
+    short = record(checkpoint.encoder_id, actions=np.zeros(7, np.float32))
+    with pytest.raises(InputError, match="12 steps and has 7 numbers"):
+        segments(short, checkpoint)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 from ptp_interfaces.action import PlanSubgoals, ReachGoal
-from ptp_interfaces.msg import CartesianDelta, Latent, PolicyUpdate
+from ptp_interfaces.msg import CartesianDelta, Goal, Latent, PolicyUpdate
 from rcl_interfaces.msg import Log
 
 from ptp_core.practice.live_weights import WeightsUpdate
@@ -15,6 +15,7 @@ from ptp_nodes.networks import weights_version
 from ptp_nodes.planner import PlannerNode
 from ptp_nodes.policy import PolicyNode
 from ptp_robot.action import ActionScale
+from ptp_ros.agent_messages import latent_message
 from ptp_ros.testing import parameters
 from ptp_ros.topics import COMMANDS, LATCHED, LATENT, POLICY_COMMAND, POLICY_UPDATE
 
@@ -66,17 +67,21 @@ class Walk(Learner):
         self.codes, self.goal = rng.integers(0, 32, (2, 144)).astype(np.uint16)
         self.commands = graph.collect(CartesianDelta, POLICY_COMMAND, COMMANDS)
         self.latents = graph.publisher(Latent, LATENT, LATCHED)
-        encoder = self.checkpoint.encoder_id
         request = ReachGoal.Goal(
-            goal_codes=self.goal, encoder_id=encoder, max_steps=50, first_observation_seq=FIRST
+            goal=Goal(latent=self.latent(self.goal)),
+            planning=ReachGoal.Goal.PURSUE_GOAL,
+            max_steps=50,
+            first_observation_seq=FIRST,
         )
-        request.plan.encoder_id = encoder
         graph.send_goal(ReachGoal, "reach_goal", request)
+
+    def latent(self, codes):
+        return latent_message(codes, self.checkpoint.encoder_id)
 
     def step(self):
         """The command that answers one more observation."""
         count = len(self.commands)
-        latent = Latent(seq=FIRST + count, codes=self.codes, encoder_id=self.checkpoint.encoder_id)
+        latent = Latent(seq=FIRST + count, latent=self.latent(self.codes))
         latent.header.stamp = self.graph.client.get_clock().now().to_msg()
         self.latents.publish(latent)
         self.graph.wait(lambda: len(self.commands) > count, "a command")
@@ -134,9 +139,9 @@ def test_weights_that_are_not_finite_or_damaged_are_refused_and_the_last_good_st
 def test_the_planner_plans_with_the_new_values(graph, folder, other):
     learner = Learner(graph, folder, PlannerNode)
     rng = np.random.default_rng(1)
-    start, goal = rng.integers(0, 32, (2, 144)).astype(np.uint16)
     encoder = learner.checkpoint.encoder_id
-    request = PlanSubgoals.Goal(start_codes=start, goal_codes=goal, encoder_id=encoder, seed=3)
+    start, goal = (latent_message(c, encoder) for c in rng.integers(0, 32, (2, 144)))
+    request = PlanSubgoals.Goal(start=start, goal=Goal(latent=goal), seed=3)
 
     def plan():
         handle = graph.send_goal(PlanSubgoals, "plan_subgoals", request)

@@ -214,11 +214,11 @@ def test_a_real_graph_reaches_the_board(graph, sheet):
     Scalars(learner).publish({"q/loss": 0.5})
     play, pictures = Stage(graph).play, sheet.pictures
     picture = partial(array_to_image, stamp=Time(), frame_id="camera_optical")
-    seen = Observation(image=picture(plain(RED)))
+    seen = Observation(images=[picture(plain(RED))])
     play(topics.OBSERVATION, [seen], topics.STREAM, lambda: "observation" in pictures, "it")
     goal = picture(plain(BLUE))
     play(topics.GOAL_IMAGE, [goal], topics.LATCHED, lambda: "goal" in pictures, "the goal")
-    plan = SubgoalPlan(count=1, pictures=[picture(plain(GREY))])
+    plan = SubgoalPlan(count=1, images=[picture(plain(GREY))])
     play(topics.PLAN, [plan], topics.LATCHED, lambda: len(sheet.strip()[0]) == 3, "the plan")
     play(topics.STEP, [StepInfo(subgoal_index=1)], topics.RECORDS, lambda: sheet.strip()[1][2], "")
     assert sheet.strip() == ([RED, GREY, BLUE], [False, False, True])

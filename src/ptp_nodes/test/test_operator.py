@@ -68,7 +68,9 @@ class Lab(Node):
             self.seq += 1
             stamp = Time(sec=1000 + int(self.seq / RATE), nanosec=int(self.seq % RATE * 5e7))
             image = array_to_image(np.full((48, 48, 3), 90, np.uint8), stamp, "camera_optical")
-            self.observations.publish(Observation(header=image.header, seq=self.seq, image=image))
+            self.observations.publish(
+                Observation(header=image.header, seq=self.seq, images=[image])
+            )
 
 
 class Setting:
@@ -147,7 +149,7 @@ def test_the_arm_goes_home_the_person_arranges_and_the_newest_picture_is_the_fir
     assert (answer.error_code, answer.error_msg) == (ErrorCode.NONE, "")
     assert before <= answer.observation_seq <= lab.lab.seq
     assert answer.control_rate == pytest.approx(RATE, rel=0.01)
-    assert np.array_equal(image_to_array(answer.goal_image, 48), lab.image)
+    assert np.array_equal(image_to_array(answer.goal.images[0], 48), lab.image)
     lab.graph.wait(lambda: lab.prompts[-1].data == "", "an empty prompt")
 
 
@@ -299,6 +301,6 @@ def test_practice_waits_for_the_person_longer_than_for_a_node(graph, tmp_path):
     lab.asked("arrange the scene: task A")
     lab.logs.expect("waiting for a person for 2 s: arrange the scene", Log.INFO)
     assert lab.say("confirm").success
-    lab.logs.expect("encoding the goal picture")
+    lab.logs.expect("encoding the goal")
     # No encoder here: that is said after the patience for a node.
     lab.logs.expect("encode_image did not come within 1 s", Log.ERROR)

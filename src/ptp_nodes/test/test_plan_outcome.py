@@ -10,11 +10,16 @@ from ptp_core.errors import ConfigError
 from ptp_core.testing import tiny_checkpoint, tiny_config
 from ptp_core.training.checkpoint import load_checkpoint
 from ptp_nodes.plan_outcome import PlanOutcome
+from ptp_ros.agent_messages import latent_message
 from ptp_ros.errors import RequestError
 from ptp_ros.topics import LATCHED, PLAN_OUTCOME
 
 GOAL = np.random.default_rng(0).integers(0, 32, 144).astype(np.uint16)
 ELSEWHERE = (GOAL + 7) % 32
+
+
+def latent(codes, encoder):
+    return Latent(latent=latent_message(codes, encoder))
 
 
 @pytest.fixture
@@ -51,23 +56,23 @@ def test_the_simulators_signal_is_its_verdict(graph, outcome, judged):
 def test_the_latent_signal_does_not_see_the_verdict(graph, outcome, strict, judged):
     told = graph.collect(EpisodeStatus, PLAN_OUTCOME, LATCHED)
     encoder = load_checkpoint(strict).encoder_id
-    goal = Latent(codes=GOAL, encoder_id=encoder)
+    goal = latent(GOAL, encoder)
     teller = outcome("latent", strict)
     for codes, near in ((GOAL, True), (ELSEWHERE, False)):
-        teller.tell("run/1", judged, lambda c=codes: Latent(codes=c, encoder_id=encoder), goal)
+        teller.tell("run/1", judged, lambda c=codes: latent(c, encoder), goal)
         graph.wait(lambda wanted=near: told and told[-1].success is wanted, "the outcome")
 
 
 def test_what_cannot_be_compared_leaves_the_plan_without_a_verdict(graph, outcome, strict):
     told, logs = graph.collect(EpisodeStatus, PLAN_OUTCOME, LATCHED), graph.logs()
     encoder = load_checkpoint(strict).encoder_id
-    goal = Latent(codes=GOAL, encoder_id=encoder)
+    goal = latent(GOAL, encoder)
     teller = outcome("latent", strict)
     blind = Latent(error_code=ErrorCode.BAD_IMAGE, error_msg="the picture is black")
     teller.tell("run/1", True, lambda: blind, goal)
     logs.expect("run/1: its plan has no verdict: the picture is black")
-    teller.tell("run/2", True, lambda: Latent(codes=GOAL, encoder_id="0" * 64), goal)
-    logs.expect("run/2: its plan has no verdict: the codes are of encoder 000000000000")
+    teller.tell("run/2", True, lambda: latent(GOAL, "0" * 64), goal)
+    logs.expect("run/2: its plan has no verdict: the last latent is of encoder 000000000000")
     teller.tell("run/3", True, lambda: goal, goal)
     graph.wait(lambda: told, "the outcome")
     assert [status.episode_id for status in told] == ["run/3"]

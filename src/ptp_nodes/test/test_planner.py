@@ -8,9 +8,10 @@ import pytest
 import torch
 from action_msgs.msg import GoalStatus
 from ptp_interfaces.action import PlanSubgoals
-from ptp_interfaces.msg import EpisodeStatus, ErrorCode, SubgoalPlan
+from ptp_interfaces.msg import EpisodeStatus, ErrorCode, Goal, LatentArray, SubgoalPlan
 from safetensors.numpy import load_file
 
+from ptp_core.agents.agent import ImageGoal, LatentGoal
 from ptp_core.config import PlannerConfig
 from ptp_core.planners.factory import make_planner
 from ptp_core.planners.plan_library import PlanLibrary
@@ -18,6 +19,7 @@ from ptp_core.practice.finetuned import save_finetuned
 from ptp_core.testing import tiny_finetuned
 from ptp_core.training.checkpoint import load_checkpoint
 from ptp_nodes.planner import PlannerNode
+from ptp_ros.agent_messages import goal_message, latent_message
 from ptp_ros.images import image_to_array
 from ptp_ros.testing import parameters
 from ptp_ros.topics import LATCHED, PLAN, PLAN_OUTCOME
@@ -35,12 +37,19 @@ def start(graph, folder):
 @pytest.fixture
 def request_(folder):
     rng = np.random.default_rng(2)
-    return PlanSubgoals.Goal(
-        start_codes=rng.integers(0, 32, 144).astype(np.uint16),
-        goal_codes=rng.integers(0, 32, 144).astype(np.uint16),
-        encoder_id=load_checkpoint(folder).encoder_id,
-        seed=41,
-    )
+    encoder = load_checkpoint(folder).encoder_id
+    start, goal = (latent_message(rng.integers(0, 32, 144), encoder) for _ in range(2))
+    return PlanSubgoals.Goal(start=start, goal=Goal(latent=goal), seed=41)
+
+
+def ends_of(request):
+    """Codes of start and goal, int64 (2, 144)."""
+    return np.array([request.start.indices, request.goal.latent.indices], np.int64)
+
+
+def subgoals_of(message):
+    """Codes (K, 144)."""
+    return np.reshape(message.subgoals.indices, tuple(message.subgoals.shape))
 
 
 def plan(graph, goal, feedback=None):
@@ -54,23 +63,39 @@ def test_the_plan_is_that_of_the_library_to_the_bit(graph, start, folder, reques
     answer = plan(graph, request_, feedback)
     assert answer.status == GoalStatus.STATUS_SUCCEEDED
     checkpoint = load_checkpoint(folder)
-    codes = np.stack([request_.start_codes, request_.goal_codes]).astype(np.int64)
+    codes = ends_of(request_)
     expected = make_planner(checkpoint).plan(
         *checkpoint.vqvae.lookup(torch.from_numpy(codes)), torch.Generator().manual_seed(41)
     )
     message = answer.result.plan
-    assert np.array_equal(np.reshape(message.codes, (message.count, 144)), expected.codes)
+    assert np.array_equal(subgoals_of(message), expected.codes)
+    assert (message.start, message.goal) == (request_.start, request_.goal.latent)
+    assert message.count == len(expected.codes)
     assert message.cost == expected.cost
     assert dict(zip(message.cost_names, message.cost_values, strict=True)) == expected.costs
     assert (message.seed, message.preset, message.plan_id) == (41, "checkpoint", 1)
     with torch.no_grad():
         pictures = checkpoint.vqvae.decode(expected.latents).numpy()
-    assert np.array_equal([image_to_array(p) for p in message.pictures], pictures)
+    assert np.array_equal([image_to_array(p) for p in message.images], pictures)
     graph.wait(lambda: plans, "the latched plan")
     assert plans[0] == message
     graph.wait(lambda: len(feedback) == 6, "feedback of 3 levels, 2 evaluations each")
     assert [f.level for f in feedback] == [0, 0, 1, 1, 2, 2]
     assert all(np.isfinite(f.best_cost) for f in feedback)
+
+
+def test_a_goal_that_is_shown_is_encoded_first(graph, start, folder, request_):
+    start()
+    checkpoint = load_checkpoint(folder)
+    pixels = np.random.default_rng(5).integers(0, 256, (48, 48, 3), np.uint8)
+    with torch.no_grad():
+        codes = checkpoint.vqvae.encode(torch.from_numpy(pixels)[None])[0].numpy()
+    request_.goal = goal_message(LatentGoal(codes), checkpoint.encoder_id)
+    encoded = plan(graph, request_).result.plan
+    request_.goal = goal_message(ImageGoal({"camera": pixels}))
+    shown = plan(graph, request_).result.plan
+    assert (shown.goal, shown.subgoals) == (encoded.goal, encoded.subgoals)
+    assert shown.cost == encoded.cost
 
 
 def test_another_seed_gives_another_plan(graph, start, request_):
@@ -94,7 +119,7 @@ def test_the_method_says_what_a_plan_is_made_up_of(graph, start, request_, prese
     feedback = []
     message = plan(graph, request_, feedback).result.plan
     assert message.count == 2  # the second is the goal
-    assert np.array_equal(message.codes[144:], request_.goal_codes)
+    assert np.array_equal(subgoals_of(message)[1], request_.goal.latent.indices)
     graph.wait(lambda: feedback, "feedback")
     assert {entry.levels for entry in feedback} == {1}
 
@@ -150,8 +175,18 @@ def test_a_second_goal_is_refused_while_one_runs(graph, start, request_):
 def test_nonsense_is_refused_with_its_reason_and_the_node_lives_on(graph, start, request_):
     start()
     for change, code, text in [
-        ({"goal_codes": np.full(144, 500, np.uint16)}, ErrorCode.BAD_LATENT, "goal picture has"),
-        ({"encoder_id": "other"}, ErrorCode.WRONG_ENCODER, "same checkpoint"),
+        (
+            {"goal": Goal(latent=latent_message(np.full(144, 500), request_.start.encoder_id))},
+            ErrorCode.BAD_LATENT,
+            "goal's latent has index 500",
+        ),
+        ({"goal": Goal(instruction="tidy up")}, ErrorCode.BAD_REQUEST, "not a goal of kind lang"),
+        (
+            {"start": latent_message(np.zeros(144, int), "other")},
+            ErrorCode.WRONG_ENCODER,
+            "same checkpoint",
+        ),
+        ({"start": LatentArray()}, ErrorCode.BAD_LATENT, "the start is empty"),
         ({"preset": "quickest"}, ErrorCode.BAD_REQUEST, '"quickest" is neither a preset'),
     ]:
         good = {name: getattr(request_, name) for name in change}
@@ -208,7 +243,7 @@ def test_a_goal_that_was_practised_is_planned_for_with_its_networks_and_plans(
     graph, start, folder, request_, tmp_path
 ):
     checkpoint = load_checkpoint(folder)
-    ends = np.stack([request_.start_codes, request_.goal_codes]).astype(np.int64)
+    ends = ends_of(request_)
     latents = checkpoint.vqvae.lookup(torch.from_numpy(ends))
     planned = make_planner(checkpoint).plan(*latents, torch.Generator().manual_seed(9))
     library = PlanLibrary(checkpoint.encoder_id)
@@ -217,7 +252,7 @@ def test_a_goal_that_was_practised_is_planned_for_with_its_networks_and_plans(
     save_finetuned(path, checkpoint.iql, latents[1:].numpy(), library, checkpoint, {})
     start(finetuned=str(tmp_path))
     found = plan(graph, request_).result.plan
-    assert np.array_equal(np.reshape(found.codes, (found.count, 144)), planned.codes)
+    assert np.array_equal(subgoals_of(found), planned.codes)
     version = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
     assert found.weights_version == version
 

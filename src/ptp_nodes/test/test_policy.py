@@ -7,23 +7,21 @@ import torch
 from action_msgs.msg import GoalStatus
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
-from ptp_interfaces.msg import (
-    ErrorCode,
-    Latent,
-    SubgoalPlan,
-)
+from ptp_interfaces.msg import ErrorCode, Goal, Latent, SubgoalPlan
 from rcl_interfaces.msg import Log
 from std_msgs.msg import Float64
 
 from ptp_core.agents.agent import AgentSeeds, LatentGoal, Observation
 from ptp_core.agents.subgoal_agent import SubgoalAgent
 from ptp_core.config import FollowerConfig
+from ptp_core.data.metadata import CARTESIAN
 from ptp_core.practice.finetuned import FineTunedPolicies
 from ptp_core.testing import tiny_checkpoint, tiny_finetuned
 from ptp_core.training.checkpoint import load_checkpoint
 from ptp_nodes.networks import weights_version
 from ptp_nodes.policy import SCALARS
 from ptp_robot.action import ActionScale
+from ptp_ros.agent_messages import latent_message
 from ptp_ros.topics import LATCHED
 
 FIRST = 20  # number of the first observation
@@ -107,8 +105,9 @@ def test_every_step_is_reported_with_what_was_seen_pursued_and_done(start):
     assert [s.subgoal_index for s in robot.steps] == [0] * 4 + [1] * 4
     for step, codes, command in zip(robot.steps, shown, robot.commands, strict=True):
         target = [plan[0], robot.goal][step.subgoal_index]
-        assert step.codes.tolist() == codes.tolist()
-        assert step.target_codes.tolist() == target.tolist()
+        assert step.latent == robot.latent(codes)
+        assert step.target == robot.latent(target)
+        assert step.action_names == list(CARTESIAN)
         assert step.command == command
         assert ActionScale().to_delta(step.action).dx == command.dx
         assert (step.subgoal_count, step.dropped) == (1, 0)
@@ -180,8 +179,21 @@ def fault_old(robot):
 
 
 FAULTS = [
-    (lambda r: {"codes": np.full(144, 400, np.uint16)}, ErrorCode.BAD_LATENT, "code 400"),
-    (lambda r: {"encoder_id": "other"}, ErrorCode.WRONG_ENCODER, "encoder other"),
+    (
+        lambda r: {"latent": r.latent(np.full(144, 400))},
+        ErrorCode.BAD_LATENT,
+        "index 400; the codebook ends at 31",
+    ),
+    (
+        lambda r: {"latent": r.latent(np.zeros((12, 12), int))},
+        ErrorCode.BAD_LATENT,
+        "shape [12, 12]; a latent of this encoder has [144]",
+    ),
+    (
+        lambda r: {"latent": latent_message(np.zeros(144, int), "other")},
+        ErrorCode.WRONG_ENCODER,
+        "encoder other",
+    ),
     (fault_old, ErrorCode.STALE_OBSERVATION, "older than 0.1 s"),
     (
         lambda r: {"error_code": ErrorCode.BAD_IMAGE, "error_msg": "image is 5 x 5"},
@@ -218,18 +230,49 @@ def test_a_goal_that_makes_no_sense_is_refused_and_nothing_moves(start):
     _, robot = start()
     robot.show(FIRST)
     bad = [
-        ("goal_codes", np.full(144, 400, np.uint16), ErrorCode.BAD_LATENT, "goal picture has"),
-        ("encoder_id", "other", ErrorCode.WRONG_ENCODER, "goal's codes are of encoder other"),
-        ("plan", SubgoalPlan(count=2), ErrorCode.WRONG_ENCODER, "plan's codes"),
+        (
+            "goal",
+            Goal(latent=robot.latent(np.full(144, 400))),
+            ErrorCode.BAD_LATENT,
+            "goal's latent has index 400",
+        ),
+        (
+            "goal",
+            Goal(latent=latent_message(robot.goal, "other")),
+            ErrorCode.WRONG_ENCODER,
+            "goal's latent is of encoder other",
+        ),
+        ("goal", Goal(), ErrorCode.BAD_REQUEST, "the goal is empty"),
+        (
+            "goal",
+            Goal(instruction="open the drawer"),
+            ErrorCode.BAD_REQUEST,
+            "takes image or latent goals, not a goal of kind language",
+        ),
+        (
+            "goal",
+            Goal(instruction="open the drawer", latent=robot.latent(robot.goal)),
+            ErrorCode.BAD_REQUEST,
+            "the goal is given as language and as latent",
+        ),
+        ("plan", SubgoalPlan(), ErrorCode.BAD_REQUEST, "the plan is empty"),
         (
             "plan",
-            SubgoalPlan(count=2, encoder_id=robot.checkpoint.encoder_id),
-            ErrorCode.BAD_REQUEST,
-            "2 subgoals and has codes of 0",
+            SubgoalPlan(count=2, subgoals=latent_message(robot.draw(2), "other")),
+            ErrorCode.WRONG_ENCODER,
+            "the plan is of encoder other",
         ),
+        (
+            "plan",
+            SubgoalPlan(count=2),
+            ErrorCode.BAD_REQUEST,
+            "2 subgoals and has latents of 0",
+        ),
+        ("planning", 3, ErrorCode.BAD_REQUEST, "planning 3: see ReachGoal"),
+        ("planning", 0, ErrorCode.BAD_REQUEST, "which only PURSUE_PLAN pursues"),
     ]
     for name, value, code, text in bad:
-        request = robot.request()
+        request = robot.request(plan=robot.draw(2))
         setattr(request, name, value)
         answer = robot.graph.result(robot.send(request))
         assert (answer.status, answer.result.error_code) == (GoalStatus.STATUS_ABORTED, code)

@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """The policy node waits: for a person who has the arm, and for pictures of the present."""
 
+import numpy as np
 from builtin_interfaces.msg import Time
 from ptp_interfaces.action import ReachGoal
-from ptp_interfaces.msg import ArmState, ErrorCode
+from ptp_interfaces.msg import ArmState, ErrorCode, Goal
 from rcl_interfaces.msg import Log
 from rosgraph_msgs.msg import Clock
 from std_msgs.msg import Header
 
 from ptp_core.training.checkpoint import load_checkpoint
 from ptp_nodes.policy import PolicyNode
+from ptp_ros.agent_messages import latent_message
 from ptp_ros.testing import parameters
 from ptp_ros.topics import ARM_STATE, COMMANDS, REACH_GOAL, RECORDS
 
@@ -30,7 +32,8 @@ def test_while_a_person_has_the_arm_it_waits_and_says_that_it_lives(start_policy
 def test_no_step_is_taken_before_an_arm_is_there(graph, start_policy, folder):
     options = parameters({"checkpoint": str(folder), "give_up_after": 0.3, "keep_alive": 0.0})
     graph.add(PolicyNode(context=graph.context, parameter_overrides=options))
-    goal = ReachGoal.Goal(encoder_id=load_checkpoint(folder).encoder_id, max_steps=1)
+    latent = latent_message(np.zeros(144, int), load_checkpoint(folder).encoder_id)
+    goal = ReachGoal.Goal(goal=Goal(latent=latent), max_steps=1)
     answer = graph.result(graph.send_goal(ReachGoal, REACH_GOAL, goal)).result
     assert (answer.steps, answer.error_code) == (0, ErrorCode.UNAVAILABLE)
     assert "nobody takes commands" in answer.error_msg

@@ -8,7 +8,7 @@ import math
 import cv2
 import numpy as np
 import pytest
-from ptp_interfaces.msg import ArmState, DriverState, Latent, Observation
+from ptp_interfaces.msg import ArmState, DriverState, Latent, LatentArray, Observation
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
 from rclpy.node import Node
@@ -169,10 +169,10 @@ class Robotics(Node):
         state.loop_rate, state.loop_worst = 99.0, 0.012
         self.states.publish(state)
         noisy = self.pixels[:48, :48] ^ self.rng.integers(0, 2, (48, 48, 3), np.uint8)
-        observation = Observation(image=array_to_image(noisy, now, "camera"))
+        observation = Observation(images=[array_to_image(noisy, now, "camera")])
         observation.header.stamp = now
         self.observations.publish(observation)
-        latent = Latent(encoder_id="e1")
+        latent = Latent(latent=LatentArray(encoder_id="e1"))
         latent.header.stamp = now
         self.latents.publish(latent)
         self.images.publish(array_to_image(self.pixels, now, "camera"))

@@ -17,6 +17,8 @@ from ptp_interfaces.msg import (
     CartesianDelta,
     EpisodeRecord,
     ErrorCode,
+    Goal,
+    LatentArray,
     RecorderStatus,
     StepRecord,
 )
@@ -28,6 +30,7 @@ from sensor_msgs.msg import Image
 from ptp_core.data.episodes.bag_reader import read_confirmed
 from ptp_core.data.episodes.definitions import Definitions
 from ptp_core.data.episodes.store import Session
+from ptp_core.data.episodes.testing import Senders
 from ptp_nodes.episode_messages import episode_record
 from ptp_nodes.recorder import RecorderNode
 from ptp_nodes.recorder_testing import ASK, Table, finish, get, record
@@ -70,7 +73,7 @@ def test_an_episode_is_recorded_saved_and_served(graph, start, folder):
     episode = served.episode
     assert (served.episodes, episode.count, episode.label) == (1, 12, EpisodeRecord.SUCCESS)
     assert (episode.episode_id, episode.task, episode.protocol) == ("run/0", "A", "paper")
-    codes = np.array(episode.codes).reshape(13, 144)
+    codes = np.array(episode.latents.indices).reshape(13, 144)
     assert np.array_equal(codes, [table.senders.codes(k) for k in range(13)])
     actions = np.array(episode.actions).reshape(12, 5)
     assert actions[:, 0] == pytest.approx(np.full(12, 0.2))
@@ -95,7 +98,30 @@ def test_the_learner_gets_the_same_episode_from_memory_and_from_the_bag(graph, s
     start()
     again = [get(graph, number).episode for number in range(2)]
     assert [str(episode) for episode in again] == [str(episode) for episode in live]
-    assert len(live[1].target_codes) == 0
+    assert len(live[1].targets.indices) == 0
+
+
+def test_an_agent_without_latents_is_recorded_with_its_own_actions(graph, start, folder):
+    start()
+    names = tuple(f"joint_{number}" for number in range(1, 8))
+    senders = Senders(cameras=("front", "wrist"), proprioception=("x", "yaw"), actions=names)
+    table = Table(graph, senders, encoded=False)
+    record(graph, instruction="open the drawer")
+    table.run(6)
+    finish(graph, ASK.SAVE_SUCCESS, last_observation_seq=6)
+    episode = get(graph, 0).episode
+    assert (episode.count, episode.instruction) == (6, "open the drawer")
+    assert (list(episode.action_names), list(episode.breaks)) == (list(names), [False] * 6)
+    actions = np.reshape(episode.actions, (6, 7))
+    assert np.array_equal(actions, [senders.action(k) for k in range(6)])
+    felt = np.reshape(episode.proprioception, (7, 2))
+    assert np.array_equal(felt, [senders.numbers(k) for k in range(7)])
+    assert list(episode.proprioception_names) == ["x", "yaw"]
+    assert not episode.latents.shape and not episode.targets.shape and not episode.goal.shape
+    session = Session(folder)
+    read = read_confirmed(session, session.entry(0), Definitions())
+    assert str(episode_record(read)) == str(episode)
+    assert session.audit(session.entry(0))["silent"] == []
 
 
 def test_the_bag_has_what_was_sent_and_the_transitions(graph, start):
@@ -105,7 +131,7 @@ def test_the_bag_has_what_was_sent_and_the_transitions(graph, start):
     goal = Image(height=48, width=48, encoding="rgb8", step=144)
     goal.data = array.array("B", bytes(48 * 48 * 3))
     images = graph.publisher(Image, topics.IMAGE_RAW, topics.SENSOR)
-    record(graph, episode_id="e", goal_image=goal)
+    record(graph, episode_id="e", goal=Goal(images=[goal]), instruction="tidy up")
     images.publish(goal)
     table.run(6)
     answer = finish(graph, ASK.SAVE_UNLABELLED, last_observation_seq=6)
@@ -118,6 +144,7 @@ def test_the_bag_has_what_was_sent_and_the_transitions(graph, start):
     images_kept = counts.pop("/image_raw", 0)
     assert images_kept <= 1  # best effort
     assert counts == {
+        "/goal": 1,
         "/goal_image": 1,
         "/observation": 7,
         "/latent": 7,
@@ -139,7 +166,7 @@ def test_a_person_who_takes_over_is_marked(graph, start):
     episode = get(graph, 0).episode
     assert list(episode.sources) == [0, 0, 0, 1, 1]
     assert list(episode.breaks) == [False] * 5
-    assert len(episode.target_codes) == 5 * 144
+    assert list(episode.targets.shape) == [5, 144]
     graph.wait(lambda: len(steps) >= 4, "transitions")
     assert [step.intervention for step in steps[:4]] == [False, False, False, True]
 
@@ -247,13 +274,21 @@ def test_a_finish_that_makes_no_sense_is_refused(graph, start, request_, text):
     assert finish(graph, ASK.DISCARD).error_code == ErrorCode.NONE
 
 
-def test_a_goal_picture_of_a_wrong_size_is_refused(graph, start):
+@pytest.mark.parametrize(
+    ("goal", "code", "text"),
+    [
+        (Goal(images=[Image(height=1, width=2, encoding="rgb8", step=3)]), 1, "2 pixels of rgb8"),
+        (Goal(cameras=["front"]), 1, "0 images and 1 names"),
+        (Goal(latent=LatentArray(shape=[3], indices=[1])), 2, "shape [3] has 1 numbers"),
+        (Goal(instruction="tidy up", cameras=["front"]), 4, "as image and as language"),
+    ],
+)
+def test_a_goal_that_is_none_is_refused(graph, start, goal, code, text):
     start()
-    goal = RecordEpisode.Goal(goal_image=Image(height=1, width=1, encoding="rgb8", step=3))
-    goal.goal_image.data = array.array("B", bytes(3))
-    handle = graph.send_goal(RecordEpisode, topics.RECORD_EPISODE, goal)
+    request = RecordEpisode.Goal(goal=goal)
+    handle = graph.send_goal(RecordEpisode, topics.RECORD_EPISODE, request)
     result = graph.result(handle).result
-    assert result.error_code == ErrorCode.BAD_IMAGE and "48 x 48" in result.error_msg
+    assert (result.error_code, text in result.error_msg) == (code, True)
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,8 @@
 """Practice and recorder, where another practice died before."""
 
 import pytest
-from ptp_interfaces.msg import ErrorCode, RecorderStatus
+from ptp_interfaces.msg import ErrorCode, Goal, RecorderStatus
 from rclpy.node import Node
-from sensor_msgs.msg import Image
 
 from ptp_core.data.episodes.store import Session
 from ptp_nodes.recorder import RecorderNode
@@ -37,7 +36,7 @@ def practice(graph, recorder):
 
 
 def begin(practice, name):
-    practice.begin(name, "A", "paper", Image(), 0)
+    practice.begin(name, "A", "paper", Goal(), "", 0)
 
 
 def test_what_a_dead_practice_left_is_kept_and_the_next_episode_begins(graph, practice, tmp_path):

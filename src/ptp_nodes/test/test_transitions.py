@@ -7,7 +7,7 @@ from action_msgs.msg import GoalStatus
 from lifecycle_msgs.msg import State, Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 from ptp_interfaces.action import PlanSubgoals, RecordEpisode
-from ptp_interfaces.msg import DriverState, ErrorCode
+from ptp_interfaces.msg import DriverState, ErrorCode, Goal
 
 from ptp_core.training.checkpoint import load_checkpoint
 from ptp_nodes.arm_driver import ArmDriverNode
@@ -15,6 +15,7 @@ from ptp_nodes.encoder import EncoderNode
 from ptp_nodes.planner import PlannerNode
 from ptp_nodes.policy import PolicyNode
 from ptp_nodes.recorder import RecorderNode
+from ptp_ros.agent_messages import latent_message
 from ptp_ros.testing import parameters
 from ptp_ros.topics import DRIVER_STATE, LATCHED
 
@@ -100,9 +101,10 @@ def test_it_can_be_shut_down_in_every_state(graph, folder, tmp_path, name, steps
 def test_a_planner_that_is_deactivated_ends_its_plan(graph, folder, tmp_path):
     values = {"planner.iterations": 500, "planner.sigmas": [0.1] * 500}
     managed, feedback = Managed(graph, "planner", folder, tmp_path, **values), []
-    start, goal = np.random.default_rng(2).integers(0, 32, (2, 144)).astype(np.uint16)
     encoder = load_checkpoint(folder).encoder_id
-    request = PlanSubgoals.Goal(start_codes=start, goal_codes=goal, encoder_id=encoder)
+    codes = np.random.default_rng(2).integers(0, 32, (2, 144))
+    start, goal = (latent_message(c, encoder) for c in codes)
+    request = PlanSubgoals.Goal(start=start, goal=Goal(latent=goal))
     handle = graph.send_goal(PlanSubgoals, "plan_subgoals", request, feedback)
     graph.wait(lambda: feedback, "the first feedback")
     assert managed.change(DEACTIVATE)

@@ -86,9 +86,9 @@ class Stage:
         self.paths = graph.collect(Path, topics.ARM_PATH, latched)
 
     def show(self):
-        self.observation.publish(Observation(seq=1, image=picture(RED)))
+        self.observation.publish(Observation(seq=1, images=[picture(RED)]))
         self.goal.publish(picture(BLUE))
-        self.plan.publish(SubgoalPlan(count=2, pictures=[picture(GREEN), picture(GREEN)]))
+        self.plan.publish(SubgoalPlan(count=2, images=[picture(GREEN), picture(GREEN)]))
 
 
 def picture(color):
@@ -169,7 +169,7 @@ def test_every_step_lands_in_the_video_of_its_episode_even_when_topics_overtake(
     ids = [f"run/task_C_episode_{number}" for number in (4, 5)]
     for number, name in enumerate(ids):
         judged = EpisodeStatus(state=EpisodeStatus.JUDGED, episode_id=name, steps=8)
-        stage.plan.publish(SubgoalPlan(count=1, pictures=[picture(GREEN)], episode_id=name))
+        stage.plan.publish(SubgoalPlan(count=1, images=[picture(GREEN)], episode_id=name))
         graph.wait(
             lambda n=number: (tmp_path / f"task_C_episode_{4 + n}_plan.png").exists(), "the strip"
         )

@@ -13,9 +13,10 @@ from rclpy.qos import (
 
 IMAGE_RAW = "image_raw"  # sensor_msgs/Image, any size, for people
 IMAGE_COMPRESSED = "image_raw/compressed"  # sensor_msgs/CompressedImage, as the camera gives it
-OBSERVATION = "observation"  # Observation, 48 x 48
+OBSERVATION = "observation"  # Observation
 LATENT = "latent"  # Latent
-GOAL_IMAGE = "goal_image"  # sensor_msgs/Image, 48 x 48
+GOAL_IMAGE = "goal_image"  # sensor_msgs/Image: how the scene should look, for people
+GOAL = "goal"  # Goal: in recordings alone, what the episode was to bring about
 PLAN = "plan"  # SubgoalPlan
 # CartesianDelta. One topic a source: who may write it (SROS2) says who speaks, not the message.
 POLICY_COMMAND = "arm/command/policy"

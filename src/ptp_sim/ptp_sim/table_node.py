@@ -12,12 +12,16 @@ from typing import Any
 
 import numpy as np
 from builtin_interfaces.msg import Time
-from ptp_interfaces.msg import ErrorCode, Observation, TableState
+from ptp_interfaces.msg import ErrorCode, Goal, Observation, TableState
 from ptp_interfaces.srv import JudgeEpisode, ResetScene
 from rclpy.node import Node
 from sensor_msgs.msg import Image
+from std_msgs.msg import Header
 
+from ptp_core.agents.agent import ImageGoal
+from ptp_core.data.trajectory import CAMERA
 from ptp_core.errors import InputError, PtpError
+from ptp_ros.agent_messages import goal_message, observation_message
 from ptp_ros.errors import RequestError, fill_error
 from ptp_ros.images import array_to_image
 from ptp_ros.parameters import declare
@@ -58,6 +62,8 @@ class TableNode(Node):
             age=getattr(settings, "age_limit", 0.3),
         )
         self._env = make_env(grasp=settings.grasp)
+        channels = self._env.dataset_attributes().get("proprioception_channels", ())
+        self._felt = [channel["name"] for channel in channels]  # what its numbers are called
         self._lock = threading.Lock()  # on the table
         self._steps, self._first_success = 0, -1
         self._info: dict = {}
@@ -120,14 +126,13 @@ class TableNode(Node):
             self._task = ""  # nobody knows what stands on the table
             self._gate.close()
             return fill_error(response, RequestError(ErrorCode.UNAVAILABLE, str(error)))
-        goal = self._info["goal_image"]
         self._task, self._steps, self._first_success = request.task, 0, -1
         self._scene.task, self._scene.protocol = request.task, request.protocol
         self._scene.seed = request.seed
         self._scene.resets += 1
         response.observation_seq = self._gate.reset(time.monotonic())
         response.control_rate = self._control_rate()
-        response.goal_image = array_to_image(goal, self._stamp(), CAMERA_FRAME)
+        response.goal, response.instruction = self._goal(), self._info.get("instruction", "")
         self._begin()
         self._publish(image)
         self._publish_image()
@@ -136,6 +141,15 @@ class TableNode(Node):
             f"observation {response.observation_seq}"
         )
         return response
+
+    def _goal(self) -> Goal:
+        """The goal of the scene as images, by camera."""
+        shown = self._info.get("goal_image")
+        if shown is None:
+            return Goal()
+        images = shown if isinstance(shown, dict) else {CAMERA: shown}
+        header = Header(stamp=self._stamp(), frame_id=CAMERA_FRAME)
+        return goal_message(ImageGoal(images), header=header)
 
     def _judge(self, request: JudgeEpisode.Request, response: JudgeEpisode.Response):
         newest = self._gate.observation_seq
@@ -169,9 +183,13 @@ class TableNode(Node):
         self._publish_observation(pixels, self._stamp())
 
     def _publish_observation(self, pixels: np.ndarray, stamp: Time) -> None:
-        observation = Observation(seq=self._gate.observation_seq)
-        observation.image = array_to_image(pixels, stamp, CAMERA_FRAME)
-        observation.header = observation.image.header
+        felt = self._info.get("proprioception")
+        observation = observation_message(
+            self._gate.observation_seq,
+            Header(stamp=stamp, frame_id=CAMERA_FRAME),
+            pixels if isinstance(pixels, dict) else {CAMERA: pixels},
+            proprioception=None if felt is None else (self._felt, felt),
+        )
         self._observations.publish(observation)
         if self._settings.truth:
             self._publish_truth(observation)

@@ -82,10 +82,19 @@ def test_lock_step_shows_the_same_pictures_as_the_environment(graph, actions):
 
     env = make_env()
     image, info = env.reset(seed=SEED, options={"task": "A", "protocol": "paper"})
-    assert np.array_equal(image_to_array(response.goal_image), info["goal_image"])
-    expected = [image] + [env.step(action)[0] for action in actions]
-    for message, picture in zip(seen, expected, strict=True):
-        assert np.array_equal(image_to_array(message.image), picture)
+    assert np.array_equal(image_to_array(response.goal.images[0]), info["goal_image"])
+    assert (response.goal.cameras, response.goal.instruction) == (["camera"], "")
+    assert response.instruction == info["instruction"] != ""
+    expected = [(image, info)]
+    for action in actions:
+        image, *_, info = env.step(action)
+        expected.append((image, info))
+    names = [channel["name"] for channel in env.dataset_attributes()["proprioception_channels"]]
+    for message, (picture, info) in zip(seen, expected, strict=True):
+        assert message.cameras == ["camera"]
+        assert np.array_equal(image_to_array(message.images[0]), picture)
+        assert message.proprioception_names == names
+        assert np.array_equal(message.proprioception, info["proprioception"])
     assert [m.seq for m in seen] == list(range(first, first + len(seen)))
     graph.wait(lambda: states[-1].observation_seq == seen[-1].seq, "the last state")
     tcp = env.world.state().tcp
@@ -231,7 +240,7 @@ def test_an_answer_that_is_too_old_moves_nothing_and_another_picture_of_the_scen
     assert "s old, at most 0.05 s is allowed" in states[1].error_msg
     assert (states[1].moved, states[1].observation_seq) == (False, first + 1)
     assert states[1].pose == states[0].pose
-    assert np.array_equal(*(image_to_array(message.image) for message in seen))
+    assert np.array_equal(*(image_to_array(message.images[0]) for message in seen))
     assert judge(graph, first).steps == 0
 
 

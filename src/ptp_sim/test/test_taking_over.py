@@ -186,7 +186,7 @@ def test_in_real_time_a_person_moves_the_arm_with_the_next_picture_and_the_newes
     # together, to the bit.
     graph.wait(lambda: len(table.seen) == len(pictures), "all pictures")
     for message, picture in zip(table.seen, pictures, strict=True):
-        assert np.array_equal(image_to_array(message.image), picture)
+        assert np.array_equal(image_to_array(message.images[0]), picture)
 
 
 def test_in_real_time_a_person_waits_one_picture_for_the_policy_that_was_faster(graph):

@@ -39,7 +39,9 @@ def capture_goal(
             f"the picture's stamp is {age:.1f} s old: is the camera behind, are the clocks of two "
             "machines apart, or does the stack run on simulated time (mode:=lock_step)?"
         )
-    image = image_to_array(observation.image)
+    if not observation.images:
+        raise InputError("the observation has no image: is this the topic of a camera?")
+    image = image_to_array(observation.images[0])
     if (fault := fault_of(image)) is not None:
         raise InputError(f"not taken: {fault}")
     looker.wait(

@@ -57,9 +57,10 @@ class Heard:
         if self._is_old(left):
             return  # latched: it says what was, not how fast things come
         self._count += 1
-        picture = message.image if isinstance(message, Observation) else message
-        if isinstance(picture, Image):
-            self._see(picture)
+        pictures = message.images if isinstance(message, Observation) else [message]
+        for picture in pictures[:1]:  # a camera that stands still
+            if isinstance(picture, Image):
+                self._see(picture)
         self._transfers.append((arrived - left) * NS)
         header = getattr(message, "header", None)
         if header is not None and (header.stamp.sec or header.stamp.nanosec):
@@ -108,9 +109,11 @@ class Reports:
 
     def add(self, topic: str, message: Any) -> None:
         """Take a message in."""
+        if encoder := _encoder(message):
+            self._encoders[topic] = encoder
         if isinstance(message, (Latent, StepInfo, SubgoalPlan, PolicyUpdate)):
-            self._encoders[topic] = message.encoder_id
-        elif isinstance(message, ArmState):
+            return
+        if isinstance(message, ArmState):
             self._travelled += math.hypot(
                 message.executed_dx, message.executed_dy, message.executed_dz
             )
@@ -148,3 +151,14 @@ class Reports:
             "driver": self._driver,
             "errors": tuple(sorted((n, text) for n, text in self._errors.items() if text)),
         }
+
+
+def _encoder(message: Any) -> str:
+    """Identity of the encoder whose latents a message has; empty for none."""
+    if isinstance(message, PolicyUpdate):
+        return message.encoder_id
+    if isinstance(message, (Latent, StepInfo)):
+        return message.latent.encoder_id
+    if isinstance(message, SubgoalPlan):
+        return message.goal.encoder_id
+    return ""

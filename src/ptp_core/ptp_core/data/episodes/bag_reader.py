@@ -19,13 +19,20 @@ from rosbags.highlevel import AnyReader, AnyReaderError
 from rosbags.interfaces import Connection
 from rosbags.rosbag2 import ReaderError
 from rosbags.rosbag2.storage_mcap import zstd  # the one of this Python
-from rosbags.typesys import Stores, get_typestore
+from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
 from ptp_core.data import yaml_text
+from ptp_core.data.episodes import format_1
 from ptp_core.data.episodes.assemble import assemble
 from ptp_core.data.episodes.bag_budget import check_bag, check_mcap
 from ptp_core.data.episodes.bag_writer import BAG_FILE, FOOTER, HEADER, METADATA_FILE, Topic
-from ptp_core.data.episodes.definitions import PACKAGE, Definitions
+from ptp_core.data.episodes.definitions import (
+    LATENT,
+    OBSERVATION,
+    PACKAGE,
+    STEP_RECORD,
+    Definitions,
+)
 from ptp_core.data.episodes.episode import (
     LABELS,
     ROW_KINDS,
@@ -98,30 +105,62 @@ def custom_data(folder: Path) -> dict[str, str]:
     return found if isinstance(found, dict) and "episode_id" in found else {}
 
 
-def check_definitions(reader: AnyReader, definitions: Definitions, where: Path) -> None:
-    """Raise EpisodeError where the bag has another definition of one of our types."""
-    for connection in reader.connections:
-        kind = connection.msgtype
-        ours = kind.startswith(f"{PACKAGE}/") and kind in definitions.store.fielddefs
-        if ours and reader.typestore.hash_rihs01(kind) != definitions.hash(kind):
-            raise EpisodeError(
-                f"{where}: {kind} was recorded with another definition than the one that is "
-                "installed: read it with the version that session.json names"
-            )
+def is_format_1(kind: str, type_hash: str | None, definitions: Definitions, where: Path) -> bool:
+    """Whether messages of ``kind`` with this hash are those of the format before.
+
+    Raises EpisodeError where the hash is of one of our types, and neither the installed nor that
+    format has it.
+    """
+    if not kind.startswith(f"{PACKAGE}/") or kind not in definitions.store.fielddefs:
+        return False
+    if type_hash == definitions.hash(kind):
+        return False
+    if type_hash != format_1.HASHES.get(kind):
+        raise EpisodeError(
+            f"{where}: {kind} was recorded with another definition than the one that is "
+            "installed: read it with the version that session.json names"
+        )
+    return True
 
 
-def read_rows(reader: AnyReader) -> Iterator[Row]:
-    """Rows of everything that an episode is put together from."""
-    wanted = [c for c in reader.connections if c.msgtype in ROW_KINDS]
+def messages(
+    reader: AnyReader, wanted: Iterable[str], definitions: Definitions
+) -> Iterator[tuple[str, Any]]:
+    """Type and content of the messages of the types ``wanted``, as the newest format has them.
+
+    Raises EpisodeError where the bag has another definition of any of our types.
+    """
+    where = reader.paths[0]
+    earlier = {
+        c.msgtype: is_format_1(
+            c.msgtype, reader.typestore.hash_rihs01(c.msgtype), definitions, where
+        )
+        for c in reader.connections
+        if c.msgtype in reader.typestore.fielddefs
+    }
+    chosen = [c for c in reader.connections if c.msgtype in wanted]
     try:
-        for connection, _, data in reader.messages(wanted):
-            row = make_row(connection.msgtype, reader.deserialize(data, connection.msgtype))
-            if row is not None:
-                yield row
+        for connection, _, data in reader.messages(chosen) if chosen else ():
+            kind = connection.msgtype
+            message = reader.deserialize(data, kind)
+            if earlier[kind]:
+                message = format_1.upgrade(kind, message, definitions)
+            yield kind, message
     except PtpError:
         raise
     except Exception as error:  # chunks and messages that are damaged: each layer has its own
-        raise unreadable(reader.paths[0], error) from error
+        raise unreadable(where, error) from error
+
+
+def read_rows(reader: AnyReader, definitions: Definitions) -> Iterator[Row]:
+    """Rows of everything that an episode is put together from; see `messages`."""
+    wanted = set(ROW_KINDS)
+    if any(c.msgtype == LATENT and c.msgcount for c in reader.connections):
+        wanted.remove(OBSERVATION)  # images are not needed where there are latents
+    for kind, message in messages(reader, wanted, definitions):
+        row = make_row(kind, message)
+        if row is not None:
+            yield row
 
 
 def read_episode(folder: Path, definitions: Definitions) -> Episode:
@@ -129,8 +168,7 @@ def read_episode(folder: Path, definitions: Definitions) -> Episode:
     text = custom_data(folder)
     info = EpisodeInfo.from_text(text, str(folder))
     with open_bag(folder) as reader:
-        check_definitions(reader, definitions, folder)
-        return assemble(info, read_rows(reader), text.get("end_reason", ""))[0]
+        return assemble(info, read_rows(reader, definitions), text.get("end_reason", ""))[0]
 
 
 def read_confirmed(session: Session, entry: Entry, definitions: Definitions) -> Episode:
@@ -151,16 +189,19 @@ class Salvage:
         self._definitions = definitions
         self._topics: dict[int, Topic] = {}
         self._schemas: dict[int, Schema] = {}
+        self._earlier: dict[str, Any] = {}  # types of format 1 and how they are decoded
 
     def __iter__(self) -> Iterator[Record]:
-        """Yield the messages; EpisodeError where a type was recorded with another definition."""
+        """Yield the messages as the newest format has them.
+
+        EpisodeError where a type was recorded with a definition that neither format has.
+        """
         check_mcap(self.path)
         try:
             with open(self.path, "rb") as file:
                 for record in StreamReader(file, validate_crcs=True).records:
                     if isinstance(record, Message):
-                        topic = self._topics[record.channel_id]
-                        yield Record(topic, record.log_time, record.data)
+                        yield self._record(record)
                     else:
                         self._note(record)
         except EpisodeError:
@@ -168,16 +209,26 @@ class Salvage:
         except Exception as error:  # mcap and zstd raise many things for bytes that end early
             self.problem = f"{type(error).__name__} {error}".strip()
 
+    def _record(self, message: Message) -> Record:
+        topic, data = self._topics[message.channel_id], message.data
+        if topic.kind in self._earlier and topic.kind != STEP_RECORD:  # those are made again
+            old = self._earlier[topic.kind].deserialize_cdr(data, topic.kind)
+            data = self._definitions.encode(format_1.upgrade(topic.kind, old, self._definitions))
+        return Record(topic, message.log_time, data)
+
     def _note(self, record: Any) -> None:
         if isinstance(record, Schema):
             self._schemas[record.id] = record
         elif isinstance(record, Channel):
-            kind = self._schemas[record.schema_id].name
-            if record.metadata.get("topic_type_hash") != self._definitions.hash(kind):
-                raise EpisodeError(
-                    f"{self.path}: {kind} was recorded with another definition than the one that "
-                    "is installed: repair it with the version that session.json names"
-                )
+            schema = self._schemas[record.schema_id]
+            kind = schema.name
+            if is_format_1(
+                kind, record.metadata.get("topic_type_hash"), self._definitions, self.path
+            ):
+                store = get_typestore(Stores.ROS2_JAZZY)
+                found = get_types_from_msg(schema.data.decode(), kind)
+                store.register({n: f for n, f in found.items() if n not in store.fielddefs})
+                self._earlier[kind] = store
             qos = yaml_text.parse(record.metadata["offered_qos_profiles"])[0]
             self._topics[record.id] = replace(
                 Topic(record.topic, kind),

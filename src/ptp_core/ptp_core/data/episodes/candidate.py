@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections import Counter
 from dataclasses import dataclass, field
@@ -11,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from ptp_core.data.episodes.align import busy_range, runs
-from ptp_core.data.metadata import Metadata, cartesian_channels
-from ptp_core.data.trajectory import CAMERA, Trajectory
+from ptp_core.data.metadata import CARTESIAN, Channel, Metadata, cartesian_channels
+from ptp_core.data.trajectory import Trajectory
 
 LEAST_STEPS = 2  # of a piece: a step without a next picture is no transition
 OVERSHOOT = 0.01  # beyond 1, by rounding
@@ -32,8 +33,8 @@ class Candidate:
     """T steps of one episode. ``refused`` has a reason for each step, or None."""
 
     name: str
-    images: np.ndarray  # uint8 (N, H, W, 3), pictures in the order in which they were taken
-    actions: np.ndarray  # (T, 5)
+    images: dict[str, np.ndarray]  # by camera: uint8 (N, H, W, 3) in the order they were taken
+    actions: np.ndarray  # (T, A)
     refused: list[str | None]
     attributes: dict[str, Any] = field(default_factory=dict)
     observations: dict[str, np.ndarray] = field(default_factory=dict)
@@ -43,10 +44,18 @@ class Candidate:
     shown: np.ndarray | None = None  # int (T,), picture of each step; None: step t has picture t
     starts: tuple[int, ...] = ()  # steps at which a new take begins; no piece goes across one
     frame: str = ""  # of the commands
+    proprioception: np.ndarray | None = None  # float32 (T, P)
+    proprioception_names: tuple[str, ...] = ()
+    action_names: tuple[str, ...] = CARTESIAN
 
     def __post_init__(self) -> None:
         if self.shown is None:
             self.shown = np.arange(len(self.actions))
+
+    def without_images(self) -> Candidate:
+        """The same, small enough to keep."""
+        images = {camera: images[:0] for camera, images in self.images.items()}
+        return dataclasses.replace(self, images=images)
 
 
 def select(
@@ -82,7 +91,11 @@ def select(
         "trimmed_idle": len(actions) - (stop - start),
         "too_short": short,
         "refused": dict(refusals),
-        "duplicate_images": duplicates(candidate.images, candidate.shown),
+        # Of the camera that froze most.
+        "duplicate_images": max(
+            (duplicates(images, candidate.shown) for images in candidate.images.values()),
+            default=0,
+        ),
         "action_range": _action_range(candidate.actions),
         **candidate.figures,
     }
@@ -106,7 +119,10 @@ def _check_values(candidate: Candidate) -> None:
         elif np.abs(action).max() > 1.0 + OVERSHOOT:
             reason = "the action is outside [-1, 1]"
         else:
-            for name, values in candidate.observations.items():
+            numbers = dict(candidate.observations)
+            if candidate.proprioception is not None:
+                numbers["proprioception"] = candidate.proprioception
+            for name, values in numbers.items():
                 if not np.isfinite(values[step]).all():
                     reason = f"{name} is not finite"
         candidate.refused[step] = candidate.refused[step] or reason
@@ -118,15 +134,25 @@ def _piece(candidate: Candidate, actions: np.ndarray, a: int, b: int, index: int
         rewards[-1] = 1.0
     return Trajectory(
         index=index,
-        images={CAMERA: candidate.images[candidate.shown[a:b]]},
+        images={
+            camera: images[candidate.shown[a:b]] for camera, images in candidate.images.items()
+        },
         actions=actions[a:b],
         rewards=rewards,
         metadata=Metadata.from_attributes(
             {**candidate.attributes, "recording": candidate.name, "first_step": a}
         ),
-        action_channels=cartesian_channels(candidate.translation, candidate.rotation),
+        action_channels=_channels(candidate),
+        proprioception=None if candidate.proprioception is None else candidate.proprioception[a:b],
+        proprioception_channels=tuple(map(Channel, candidate.proprioception_names)),
         observations={name: values[a:b] for name, values in candidate.observations.items()},
     )
+
+
+def _channels(candidate: Candidate) -> tuple[Channel, ...]:
+    if candidate.action_names == CARTESIAN:
+        return cartesian_channels(candidate.translation, candidate.rotation)
+    return tuple(map(Channel, candidate.action_names))
 
 
 def _why(

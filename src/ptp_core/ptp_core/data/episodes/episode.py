@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from ptp_core.data.episodes import definitions
-from ptp_core.data.metadata import CARTESIAN
-from ptp_core.errors import EpisodeError
+from ptp_core.data.episodes.latent_fields import NO_LATENT, latent_array
+from ptp_core.errors import EpisodeError, InputError
 
 POLICY, TELEOP, SCRIPT = 0, 1, 2  # CartesianDelta source
-CODES = 144  # of a latent in the messages: uint16[144]
+FORMAT = 2  # of the bags that are written; format_1.py has the one before
 LABELS = ("unlabelled", "success", "failure")  # numbered as in EpisodeRecord
 
 
@@ -28,6 +28,8 @@ class EpisodeInfo:
     first_observation_seq: int = 0  # what came before is left out
     translation: float = 0.05  # m that an action of 1 asks for
     rotation: float = np.radians(5.0)  # rad that an action of 1 asks for
+    instruction: str = ""  # the task in words; since format 2
+    format: int = FORMAT  # of the bag
 
     def to_text(self) -> dict[str, str]:
         """Key and text of each field."""
@@ -36,21 +38,38 @@ class EpisodeInfo:
     @classmethod
     def from_text(cls, text: dict[str, str], where: str) -> EpisodeInfo:
         """Inverse of ``to_text``; EpisodeError names ``where`` a field is missing or broken."""
+        text = {"instruction": "", "format": "1", **text}
         try:
-            return cls(**{f.name: type(f.default)(text[f.name]) for f in fields(cls)})
+            info = cls(**{f.name: type(f.default)(text[f.name]) for f in fields(cls)})
         except (KeyError, ValueError, TypeError) as error:
             raise EpisodeError(f"{where}: not an episode of ours ({error!r})") from None
+        if not 1 <= info.format <= FORMAT:
+            raise EpisodeError(
+                f"{where}: a recording of format {info.format}, this program reads up to "
+                f"{FORMAT}: use the program that wrote it"
+            )
+        return info
 
 
 @dataclass(frozen=True)
-class LatentRow:
-    """An encoded observation; ``codes`` is uint16 (144,)."""
+class SightRow:
+    """An observation: its latent where an encoder made one, and the robot's own state."""
 
     seq: int
     stamp: int  # ns
-    codes: np.ndarray
+    latent: np.ndarray  # uint32 or float32 of any shape
     encoder_id: str
     usable: bool  # it could be encoded
+    proprioception: np.ndarray  # float32 (P,)
+    proprioception_names: tuple[str, ...] = ()
+
+
+class LatentRow(SightRow):
+    """From the encoder."""
+
+
+class ObservationRow(SightRow):
+    """From the cameras: counts where an agent has no encoder. Its latent is empty."""
 
 
 @dataclass(frozen=True)
@@ -68,19 +87,20 @@ class StateRow:
 
 @dataclass(frozen=True)
 class StepInfoRow:
-    """What the policy pursued at observation ``seq``; ``target`` is uint16 (144,)."""
+    """What the policy pursued and did at observation ``seq``."""
 
     seq: int
     subgoal_index: int
     subgoal_count: int
-    target: np.ndarray
+    target: np.ndarray  # a latent; empty where the agent has none
     reward: float
-    encoder_id: str
+    action: np.ndarray  # float32 (A,)
+    action_names: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class PlanRow:
-    """Goal of a plan, uint16 (144,)."""
+    """Goal of a plan, a latent."""
 
     episode_id: str
     goal: np.ndarray
@@ -97,11 +117,14 @@ class Step:
     observation_stamp: int  # ns
     next_seq: int
     command: Any  # CartesianDelta message
-    action: np.ndarray  # float32 (5,)
+    action_names: tuple[str, ...]
+    action: np.ndarray  # float32 (A,)
     intervention: bool
     executed: np.ndarray  # float64 (4,): m, m, m, rad
     executed_gripper: float
-    target: np.ndarray | None  # uint16 (144,)
+    pursued: bool  # by a policy
+    target: np.ndarray  # a latent; empty where nothing is pursued, or the agent has none
+    encoder_id: str = ""  # of the target
     subgoal_index: int = 0
     subgoal_count: int = 0
     reward: float = float("nan")
@@ -111,19 +134,26 @@ class Step:
 
 @dataclass
 class Episode:
-    """A finished episode; the fields are those of EpisodeRecord.msg, n + 1 observations."""
+    """A finished episode; the fields are those of EpisodeRecord.msg, n + 1 observations.
+
+    Latents are uint32 indices or float32 values of the encoder's shape, (...).
+    """
 
     info: EpisodeInfo
     encoder_id: str
-    codes: np.ndarray  # uint16 (n + 1, 144)
+    latents: np.ndarray  # (n + 1, ...), or (0,) where nothing was encoded
     observation_seqs: np.ndarray  # uint32 (n + 1,)
-    actions: np.ndarray  # float32 (n, 5)
+    proprioception_names: tuple[str, ...]
+    proprioception: np.ndarray  # float32 (n + 1, P)
+    action_names: tuple[str, ...]
+    actions: np.ndarray  # float32 (n, A)
     sources: np.ndarray  # uint8 (n,)
     breaks: np.ndarray  # bool (n,)
     weights_versions: list[str]
-    goal_codes: np.ndarray | None  # uint16 (144,)
-    target_codes: np.ndarray  # uint16 (n, 144), or (0, 144) for a demonstration
+    goal: np.ndarray  # (...), or (0,) where it is not known
+    targets: np.ndarray  # (n, ...), or (0,) for a demonstration
     rewards: np.ndarray  # float32 (n,)
+    interventions: int  # steps that a person did while a policy was running
     end_reason: str = ""
     number: int = 0
     label: int = 0  # index into LABELS
@@ -133,16 +163,14 @@ class Episode:
         """Transitions, n."""
         return len(self.actions)
 
-    @property
-    def interventions(self) -> int:
-        """Steps that a person did while a policy was running."""
-        return int((self.sources == TELEOP).sum()) if len(self.target_codes) else 0
+
+Row = SightRow | StateRow | StepInfoRow | PlanRow
 
 
-Row = LatentRow | StateRow | StepInfoRow | PlanRow
-
-
-ROW_KINDS = (definitions.LATENT, definitions.ARM_STATE, definitions.STEP_INFO, definitions.PLAN)
+ROW_KINDS = (
+    *(definitions.OBSERVATION, definitions.LATENT),
+    *(definitions.ARM_STATE, definitions.STEP_INFO, definitions.PLAN),
+)
 
 
 def nanoseconds(time: Any) -> int:
@@ -151,11 +179,35 @@ def nanoseconds(time: Any) -> int:
 
 
 def make_row(kind: str, message: Any) -> Row | None:
-    """Row of a decoded message; None for a type that no step is made of."""
+    """Row of a decoded message; None for a type that no step is made of.
+
+    Raises EpisodeError for fields that contradict each other.
+    """
+    try:
+        return _row(kind, message)
+    except InputError as error:
+        raise EpisodeError(f"{kind}: {error}") from None
+
+
+def _row(kind: str, message: Any) -> Row | None:
+    if kind == definitions.OBSERVATION:
+        return ObservationRow(
+            message.seq,
+            nanoseconds(message.header.stamp),
+            NO_LATENT,
+            "",
+            True,
+            *_proprioception(message),
+        )
     if kind == definitions.LATENT:
-        stamp = nanoseconds(message.header.stamp)
-        usable = message.error_code == 0
-        return LatentRow(message.seq, stamp, message.codes, message.encoder_id, usable)
+        return LatentRow(
+            message.seq,
+            nanoseconds(message.header.stamp),
+            latent_array(message.latent),
+            message.latent.encoder_id,
+            message.error_code == 0,
+            *_proprioception(message),
+        )
     if kind == definitions.ARM_STATE:
         executed = (
             *(message.executed_dx, message.executed_dy),
@@ -172,17 +224,30 @@ def make_row(kind: str, message: Any) -> Row | None:
             np.array([point.x, point.y, point.z]),
         )
     if kind == definitions.STEP_INFO:
+        action = np.asarray(message.action, np.float32)
+        if len(action) != len(message.action_names):
+            raise InputError(f"{len(message.action_names)} names for {len(action)} actions")
         return StepInfoRow(
             message.observation_seq,
             message.subgoal_index,
             message.subgoal_count,
-            message.target_codes,
+            latent_array(message.target),
             message.reward,
-            message.encoder_id,
+            action,
+            tuple(message.action_names),
         )
     if kind == definitions.PLAN:
-        return PlanRow(message.episode_id, message.goal_codes, message.encoder_id)
+        goal = latent_array(message.goal)
+        return PlanRow(message.episode_id, goal, message.goal.encoder_id)
     return None
+
+
+def _proprioception(message: Any) -> tuple[np.ndarray, tuple[str, ...]]:
+    values = np.asarray(message.proprioception, np.float32)
+    names = tuple(message.proprioception_names)
+    if len(values) != len(names):
+        raise InputError(f"{len(names)} names for {len(values)} numbers of proprioception")
+    return values, names
 
 
 def to_action(command: Any, info: EpisodeInfo) -> np.ndarray:
@@ -197,13 +262,3 @@ def to_action(command: Any, info: EpisodeInfo) -> np.ndarray:
         ]
     )
     return np.clip(values, -1.0, 1.0).astype(np.float32)
-
-
-def empty_codes() -> np.ndarray:
-    """No latent, uint16 (0, 144)."""
-    return np.empty((0, CODES), np.uint16)
-
-
-def empty_actions() -> np.ndarray:
-    """No action, float32 (0, 5)."""
-    return np.empty((0, len(CARTESIAN)), np.float32)

@@ -122,7 +122,7 @@ class _Taken:
         for piece in pieces:
             piece.check()
         if pieces and self._first is None:
-            self._first = dataclasses.replace(candidate, images=candidate.images[:0])
+            self._first = candidate.without_images()
         return pieces, figures
 
     def description(self, reports: list[dict[str, Any]]) -> dict[str, Any]:
@@ -158,17 +158,29 @@ def _check_same(candidate: Candidate, first: Candidate) -> None:
             f"its actions are scaled by {scale[0]:g} m and {scale[1]:g} rad, those of "
             f"{first.name} by {other[0]:g} m and {other[1]:g} rad: import them apart"
         )
-    sizes = [one.images.shape[1:3] for one in (candidate, first)]
-    if sizes[0] != sizes[1] and len(candidate.images) and sizes[0][0]:
+    for what in ("action_names", "proprioception_names"):
+        mine, others = getattr(candidate, what), getattr(first, what)
+        if mine != others:
+            raise EpisodeError(
+                f"its {what.replace('_', ' ')} are {', '.join(mine) or 'none'}, those of "
+                f"{first.name} {', '.join(others) or 'none'}: import them apart"
+            )
+    sizes, others = _cameras(candidate), _cameras(first)
+    if sizes and sizes != others:  # none: no image of it can be read
         raise EpisodeError(
-            f"its images are {sizes[0][0]} x {sizes[0][1]}, those of {first.name} "
-            f"{sizes[1][0]} x {sizes[1][1]}: import them apart"
+            f"its cameras are {sizes}, those of {first.name} {others}: import them apart"
         )
     if candidate.frame != first.frame:
         raise EpisodeError(
             f'its commands are in the frame "{candidate.frame}", those of {first.name} in '
             f'"{first.frame}": import them apart, or name the frame in twist.frame'
         )
+
+
+def _cameras(candidate: Candidate) -> str:
+    """Cameras with their sizes in pixels."""
+    sizes = {camera: images.shape[1:3] for camera, images in sorted(candidate.images.items())}
+    return ", ".join(f"{camera} ({width} x {height})" for camera, (height, width) in sizes.items())
 
 
 def _refusal(source: Source, reason: str) -> dict[str, Any]:

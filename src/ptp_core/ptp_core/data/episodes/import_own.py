@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +12,7 @@ import numpy as np
 from ptp_core.data.episodes import definitions as kinds
 from ptp_core.data.episodes.assemble import assemble
 from ptp_core.data.episodes.audit import AUDIT_FILE
-from ptp_core.data.episodes.bag_reader import (
-    check_definitions,
-    custom_data,
-    open_bag,
-    read_rows,
-)
+from ptp_core.data.episodes.bag_reader import custom_data, messages, open_bag, read_rows
 from ptp_core.data.episodes.candidate import Candidate
 from ptp_core.data.episodes.definitions import Definitions
 from ptp_core.data.episodes.episode import EpisodeInfo
@@ -37,30 +34,33 @@ def read_own(folder: Path, definitions: Definitions, label: str) -> Candidate:
     """
     text = custom_data(folder)
     info = EpisodeInfo.from_text(text, str(folder))
-    pictures: dict[int, np.ndarray] = {}
+    seen: dict[int, dict[str, np.ndarray]] = {}  # by number and camera
     with open_bag(folder) as reader:
-        check_definitions(reader, definitions, folder)
-        episode, _ = assemble(info, read_rows(reader), text.get("end_reason", ""))
+        rows = read_rows(reader, definitions)
+        episode, _ = assemble(info, rows, text.get("end_reason", ""))
         wanted = set(episode.observation_seqs[:-1].tolist())
-        observations = [c for c in reader.connections if c.msgtype == kinds.OBSERVATION]
-        for connection, _, data in reader.messages(observations):
-            message = reader.deserialize(data, connection.msgtype)
+        for _, message in messages(reader, [kinds.OBSERVATION], definitions):
             if message.seq in wanted:
-                picture = _picture(message.image)
-                if picture is not None:
-                    pictures[message.seq] = picture
-    # One camera has one size: a picture of another one is damaged.
-    shape = next(iter(pictures.values())).shape if pictures else (0, 0, 3)
-    images = np.zeros((episode.count, *shape), np.uint8)
+                named = zip(message.cameras, message.images, strict=False)
+                found = {camera: _picture(image) for camera, image in named}
+                seen[message.seq] = {c: image for c, image in found.items() if image is not None}
+    # What most observations have; one that lacks any of it is refused.
+    shapes = Counter(
+        tuple((camera, image.shape) for camera, image in sorted(images.items()))
+        for images in seen.values()
+    )
+    common = dict(shapes.most_common(1)[0][0]) if shapes else {}
+    images = {
+        camera: np.zeros((episode.count, *shape), np.uint8) for camera, shape in common.items()
+    }
     refused: list[str | None] = []
     for step, seq in enumerate(episode.observation_seqs[:-1].tolist()):
-        picture = pictures.get(seq)
-        if picture is not None and picture.shape != shape:
-            picture = None
-        if picture is not None:
-            images[step] = picture
-        reason = NO_PICTURE if picture is None else None
-        refused.append(MISSING if episode.breaks[step] else reason)
+        shown = seen.get(seq, {})
+        whole = common and {camera: image.shape for camera, image in shown.items()} == common
+        if whole:
+            for camera, image in shown.items():
+                images[camera][step] = image
+        refused.append(MISSING if episode.breaks[step] else None if whole else NO_PICTURE)
     return Candidate(
         name=folder.name,
         images=images,
@@ -68,6 +68,7 @@ def read_own(folder: Path, definitions: Definitions, label: str) -> Candidate:
         refused=refused,
         attributes={
             "primitive": info.task or "demonstration",
+            "instruction": info.instruction,
             "success": label == "success",
             "label": label,
             "episode_id": info.episode_id,
@@ -77,12 +78,16 @@ def read_own(folder: Path, definitions: Definitions, label: str) -> Candidate:
         figures=_figures(folder, label),
         translation=info.translation,
         rotation=info.rotation,
+        proprioception=episode.proprioception[:-1] if episode.proprioception_names else None,
+        proprioception_names=episode.proprioception_names,
+        action_names=episode.action_names,
     )
 
 
 def _picture(image) -> np.ndarray | None:
+    """RGB uint8 (H, W, 3); None where its header and its bytes do not fit together."""
     shape = (image.height, image.width, 3)
-    if image.encoding != "rgb8" or not len(image.data) or len(image.data) != np.prod(shape):
+    if image.encoding != "rgb8" or not 0 < len(image.data) == math.prod(shape):
         return None
     return image.data.reshape(shape)
 

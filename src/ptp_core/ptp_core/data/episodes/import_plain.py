@@ -18,6 +18,7 @@ from ptp_core.data.episodes.mapping import BagMapping
 from ptp_core.data.episodes.plain_topics import Picture, Pictures, read_tracks
 from ptp_core.data.episodes.stamps import PAUSE, Track, check_stamps, take_starts
 from ptp_core.data.metadata import CARTESIAN
+from ptp_core.data.trajectory import CAMERA
 
 
 @dataclass
@@ -74,7 +75,7 @@ def read_plain(path: Path, mapping: BagMapping, picture: Picture) -> Candidate:
             observations[state.name][index < 0] = state.before
     return Candidate(
         name=path.name,
-        images=images,
+        images={CAMERA: images},
         shown=np.maximum(chosen, 0),
         starts=tuple(steps.starts),
         actions=actions,

@@ -29,18 +29,18 @@ class Newest:
         """Take a message in place of the one before."""
         self._newest[topic.name] = data
 
-    def beginning(self, goal: tuple[Topic, bytes] | None) -> Iterator[tuple[Topic, bytes]]:
-        """Messages in the order of the topics; ``goal`` replaces its topic's.
+    def beginning(self, goal: Sequence[tuple[Topic, bytes]]) -> Iterator[tuple[Topic, bytes]]:
+        """Those of ``goal``, then the others in the order of the topics.
 
         Latent and arm state that are older than the newest observation are left out (the newer
         ones are under way), and so are steps of the policy, which answer something older.
         """
         seen = [t for t in self._topics if t.kind == OBSERVATION and t.name in self._newest]
         first = max((self._number(topic) for topic in seen), default=0)
+        yield from goal
+        given = {topic.name for topic, _ in goal}
         for topic in self._topics:
-            if goal is not None and topic == goal[0]:
-                yield goal
-            elif topic.name not in self._newest or topic.kind == STEP_INFO:
+            if topic.name in given or topic.name not in self._newest or topic.kind == STEP_INFO:
                 continue
             elif topic.kind not in (LATENT, ARM_STATE) or self._number(topic) >= first:
                 yield topic, self._newest[topic.name]

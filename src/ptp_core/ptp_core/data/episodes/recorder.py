@@ -99,8 +99,8 @@ class EpisodeRecorder:
             if self._state == State.RECORDING:
                 self._queue.put(Item(topic, received, data, topic.name in self._spare))
 
-    def start(self, info: EpisodeInfo, goal_image: tuple[Topic, bytes] | None = None) -> None:
-        """Begin an episode with the newest of every topic; ``goal_image`` replaces that topic's.
+    def start(self, info: EpisodeInfo, goal: Sequence[tuple[Topic, bytes]] = ()) -> None:
+        """Begin an episode with the newest of every topic; ``goal`` replaces its topics'.
 
         Raises InputError while another one is recorded or waits, EpisodeError for a full disk.
         """
@@ -110,7 +110,7 @@ class EpisodeRecorder:
                     f"episode {self._info.episode_id} is not finished: save or discard it first"
                 )
             info = replace(info, session_id=self.session.session_id)
-            self._info, self._goal_image = info, goal_image
+            self._info, self._goal = info, goal
             self._begin()
 
     def _begin(self) -> None:
@@ -131,7 +131,7 @@ class EpisodeRecorder:
             self._clock = (time.time_ns(), time.monotonic_ns())
             self._recording, self._finished, self._outcome = recording, None, None
             self._error = ""
-            for topic, data in self._newest.beginning(self._goal_image):
+            for topic, data in self._newest.beginning(self._goal):
                 self._queue.put(Item(topic, self._clock[0], data, False))
             self._state = State.RECORDING
         self._changed()

@@ -62,6 +62,7 @@ class Recording:
         self._definitions = definitions
         self._step_topic = step_topic
         self._expected = [t.name for t in topics if t.kind in EXPECTED]
+        self._latents = {t.name for t in topics if t.kind == kinds.LATENT}
         self._audits: dict[str, TopicAudit] = {}
         self._times: dict[int, int] = {}  # observation number -> when its arm state came
         self._began = time.monotonic()
@@ -82,6 +83,7 @@ class Recording:
         observed = message.observation_seq if topic.kind == kinds.STEP_INFO else seq
         if observed is not None and observed < self.info.first_observation_seq:
             return []
+        row = make_row(topic.kind, message)  # raises for what could not be read again
         self.writer.add(topic, data, received)
         audit = self._audits.setdefault(topic.name, TopicAudit(topic.kind))
         aging = topic.kind == kinds.OBSERVATION or (
@@ -91,7 +93,7 @@ class Recording:
         audit.add(received, stamp, seq)
         if topic.kind == kinds.ARM_STATE:
             self._times[seq] = received
-        self.assembler.add(make_row(topic.kind, message))
+        self.assembler.add(row)
         return self.assembler.advance()
 
     def finish(
@@ -121,6 +123,11 @@ class Recording:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _audit(self, episode: Episode, dropped: Mapping[str, int], salvaged: bool):
+        expected = self._expected
+        agent = next(iter(self.assembler.pursued.values()), None)
+        if agent is not None and not agent.target.size:
+            # The policy has no latents: an encoder need not be there.
+            expected = [name for name in expected if name not in self._latents]
         topics = {name: audit.figures() for name, audit in sorted(self._audits.items())}
         began = self.writer.first or 0
         started = datetime.fromtimestamp(began * 1e-9, timezone.utc)
@@ -139,7 +146,7 @@ class Recording:
             "weights_versions": sorted(set(episode.weights_versions) - {""}),
             "encoder_id": episode.encoder_id,
             "dropped_messages": dict(dropped),
-            "silent": silent(self._audits, self._expected),
+            "silent": silent(self._audits, expected),
             "topics": topics,
             "salvaged": salvaged,
             "bytes": self.writer.path.stat().st_size,

@@ -6,13 +6,13 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ptp_core.data.episodes.bag_reader import Salvage
 from ptp_core.data.episodes.bag_writer import Topic
 from ptp_core.data.episodes.definitions import STEP_RECORD, Definitions
-from ptp_core.data.episodes.episode import EpisodeInfo
+from ptp_core.data.episodes.episode import FORMAT, EpisodeInfo
 from ptp_core.data.episodes.recording import STEP_TOPIC, Recording
 from ptp_core.data.episodes.store import Entry, Session
 from ptp_core.data.files import flush_folder
@@ -73,6 +73,7 @@ def _repair(session: Session, folder: Path, new: Path, definitions: Definitions)
                 continue
             if recording is None:
                 info = EpisodeInfo.from_text(salvage.header, str(salvage.path))
+                info = replace(info, format=FORMAT)  # the messages come in the newest
                 step_topic = Topic(salvage.header[STEP_TOPIC], STEP_RECORD)
                 recording = Recording(new, info, definitions, (), step_topic)
             recording.add(topic, data, time)

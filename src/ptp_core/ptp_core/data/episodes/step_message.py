@@ -5,20 +5,19 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
-from ptp_core.data.episodes.definitions import STEP_RECORD, Definitions
-from ptp_core.data.episodes.episode import CODES, Step
+from ptp_core.data.episodes.definitions import LATENT_ARRAY, STEP_RECORD, Definitions
+from ptp_core.data.episodes.episode import Step
+from ptp_core.data.episodes.latent_fields import latent_lists
 
 
 def step_fields(episode_id: str, step: Step) -> dict[str, Any]:
-    """Every field of StepRecord.msg but header, observation_stamp and command."""
-    target = np.zeros(CODES, np.uint16) if step.target is None else step.target
+    """Every field of StepRecord.msg but header, observation_stamp, command and target."""
     dx, dy, dz, dyaw = (float(value) for value in step.executed)
     return {
         "episode_id": episode_id,
         "step": step.step,
         "observation_seq": step.observation_seq,
+        "action_names": list(step.action_names),
         "action": step.action,
         "intervention": step.intervention,
         "executed_dx": dx,
@@ -26,10 +25,9 @@ def step_fields(episode_id: str, step: Step) -> dict[str, Any]:
         "executed_dz": dz,
         "executed_dyaw": dyaw,
         "executed_gripper": float(step.executed_gripper),
-        "has_target": step.target is not None,
+        "has_target": step.pursued,
         "subgoal_index": step.subgoal_index,
         "subgoal_count": step.subgoal_count,
-        "target_codes": target,
         "reward": float(step.reward),
         "end_reason": step.end_reason,
     }
@@ -48,5 +46,6 @@ def step_message(definitions: Definitions, episode_id: str, step: Step) -> Any:
         header=types["std_msgs/msg/Header"](stamp=time(step.stamp), frame_id=frame),
         observation_stamp=time(step.observation_stamp),
         command=step.command,
+        target=types[LATENT_ARRAY](encoder_id=step.encoder_id, **latent_lists(step.target)),
         **step_fields(episode_id, step),
     )

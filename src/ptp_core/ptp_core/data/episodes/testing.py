@@ -11,7 +11,10 @@ import numpy as np
 from ptp_core.data.episodes import definitions as kinds
 from ptp_core.data.episodes.bag_writer import Topic
 from ptp_core.data.episodes.definitions import Definitions
-from ptp_core.data.episodes.episode import CODES, POLICY, TELEOP
+from ptp_core.data.episodes.episode import POLICY, TELEOP
+from ptp_core.data.episodes.latent_fields import latent_lists
+from ptp_core.data.metadata import CARTESIAN
+from ptp_core.data.trajectory import CAMERA
 
 OBSERVATION = Topic("/observation", kinds.OBSERVATION, latched=True)
 LATENT = Topic("/latent", kinds.LATENT, latched=True)
@@ -22,16 +25,29 @@ GOAL = Topic("/goal_image", kinds.IMAGE, latched=True)
 IMAGE = Topic("/image_raw", kinds.IMAGE, reliable=False)
 STEP_RECORD = Topic("/recorder/step", kinds.STEP_RECORD, depth=500)
 SIZE = 48  # pixels a side of an observation
+CODES = 144  # of a latent
 TOPICS = (GOAL, PLAN, OBSERVATION, LATENT, STATE, STEP, IMAGE)
 PERIOD = 10**8  # ns between observations
 
 
 class Senders:
-    """Messages of an episode. Observation k is at k * PERIOD; its codes depend on k alone."""
+    """Messages of an episode. Observation k is at k * PERIOD; its codes depend on k alone.
 
-    def __init__(self, definitions: Definitions | None = None, codebook: int = 32) -> None:
+    ``cameras``: names of those of an observation. ``proprioception``: what its numbers are called;
+    ``actions``: what those of the policy are.
+    """
+
+    def __init__(
+        self,
+        definitions: Definitions | None = None,
+        codebook: int = 32,
+        cameras: tuple[str, ...] = (CAMERA,),
+        proprioception: tuple[str, ...] = (),
+        actions: tuple[str, ...] = CARTESIAN,
+    ) -> None:
         self.definitions = definitions or Definitions()
         self.codebook = codebook
+        self.cameras, self.proprioception, self.actions = cameras, proprioception, actions
         self._types = self.definitions.store.types
 
     def codes(self, key: int) -> np.ndarray:
@@ -39,15 +55,36 @@ class Senders:
         rng = np.random.default_rng(key)
         return rng.integers(self.codebook, size=CODES, dtype=np.uint16)
 
-    def picture(self, key: int) -> np.ndarray:
-        """Picture uint8 (48, 48, 3)."""
+    def picture(self, key: int, camera: int = 0) -> np.ndarray:
+        """Picture uint8 (48, 48, 3) of the camera of that number."""
         shape = (SIZE, SIZE, 3)
-        return np.random.default_rng(key).integers(0, 256, shape, dtype=np.uint8)
+        seed = [key, camera] if camera else key
+        return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+
+    def numbers(self, key: int) -> np.ndarray:
+        """Proprioception float32 (P,)."""
+        size = len(self.proprioception)
+        return np.random.default_rng(key).normal(size=size).astype(np.float32)
+
+    def action(self, key: int) -> np.ndarray:
+        """Action float32 (A,) of the policy; zeros where its actions are the arm's."""
+        if self.actions == CARTESIAN:
+            return np.zeros(len(CARTESIAN), np.float32)
+        rng = np.random.default_rng(key)
+        return rng.uniform(-1, 1, len(self.actions)).astype(np.float32)
 
     def observation(self, seq: int) -> bytes:
         """Observation ``seq``."""
-        image = self._image(self.picture(seq), seq)
-        return self._encode(kinds.OBSERVATION, header=self._header(seq), seq=seq, image=image)
+        images = [self._image(self.picture(seq, k), seq) for k in range(len(self.cameras))]
+        return self._encode(
+            kinds.OBSERVATION,
+            header=self._header(seq),
+            seq=seq,
+            cameras=list(self.cameras),
+            images=images,
+            proprioception_names=list(self.proprioception),
+            proprioception=self.numbers(seq),
+        )
 
     def image(self, seq: int, size: int = 240) -> bytes:
         """Picture for people at the time of observation ``seq``."""
@@ -60,8 +97,9 @@ class Senders:
             kinds.LATENT,
             header=self._header(seq),
             seq=seq,
-            codes=self.codes(seq),
-            encoder_id=encoder_id,
+            latent=self._latent(self.codes(seq)[: 0 if error_code else None], encoder_id),
+            proprioception_names=list(self.proprioception),
+            proprioception=self.numbers(seq),
             error_code=error_code,
             error_msg="",
         )
@@ -101,8 +139,19 @@ class Senders:
             error_msg="",
         )
 
-    def step(self, seq: int, subgoal: int = 0, count: int = 2, reward: float = -1.0) -> bytes:
-        """StepInfo of observation ``seq``; subgoal i has codes(1000 + i)."""
+    def step(
+        self,
+        seq: int,
+        subgoal: int = 0,
+        count: int = 2,
+        reward: float = -1.0,
+        encoded: bool = True,
+    ) -> bytes:
+        """StepInfo of observation ``seq``; subgoal i has codes(1000 + i).
+
+        ``encoded``: the agent has latents.
+        """
+        size = None if encoded else 0
         return self._encode(
             kinds.STEP_INFO,
             header=self._header(seq),
@@ -112,15 +161,15 @@ class Senders:
             step=seq,
             observation_seq=seq,
             observation_stamp=self._time(seq),
-            codes=self.codes(seq),
-            encoder_id="encoder",
+            latent=self._latent(self.codes(seq)[:size]),
             subgoal_index=subgoal,
             subgoal_count=count,
-            target_codes=self.codes(1000 + subgoal),
+            target=self._latent(self.codes(1000 + subgoal)[:size]),
             distance=1.0,
             switched=False,
             reward=reward,
-            action=np.zeros(5, np.float32),
+            action_names=list(self.actions),
+            action=self.action(seq),
             command=self._command(seq, POLICY, {}),
             inference_seconds=0.0,
             latency=0.0,
@@ -134,11 +183,10 @@ class Senders:
             header=self._header(0),
             episode_id=episode_id,
             plan_id=0,
-            start_codes=self.codes(0),
-            goal_codes=self.codes(goal),
+            start=self._latent(self.codes(0)),
+            goal=self._latent(self.codes(goal)),
             count=0,
-            codes=np.zeros(0, np.uint16),
-            encoder_id="encoder",
+            subgoals=self._latent(self.codes(0)[:0]),
             cost=0.0,
             cost_names=[],
             cost_values=np.zeros(0),
@@ -146,19 +194,24 @@ class Senders:
             seed=0,
             preset="fast",
             weights_version="w",
-            pictures=[],
+            images=[],
         )
 
     def episode(
-        self, steps: int, first: int = 0, source: int = POLICY
+        self, steps: int, first: int = 0, source: int = POLICY, encoded: bool = True
     ) -> Iterator[tuple[Topic, bytes]]:
-        """An episode of ``steps`` transitions as the graph would send it."""
+        """An episode of ``steps`` transitions as the graph would send it.
+
+        ``encoded``: there is an encoder, and the agent has latents.
+        """
         for seq in range(first, first + steps + 1):
             yield OBSERVATION, self.observation(seq)
             yield STATE, self.state(seq, moved=seq > first, source=source, dx=0.001 * (seq % 40))
-            yield LATENT, self.latent(seq)
+            if encoded:
+                yield LATENT, self.latent(seq)
             if source == POLICY and seq < first + steps:
-                yield STEP, self.step(seq, subgoal=(seq - first) // 5 % 3)
+                subgoal = (seq - first) // 5 % 3
+                yield STEP, self.step(seq, subgoal=subgoal, encoded=encoded)
 
     def _command(self, answers: int, source: int, delta: dict[str, float]) -> Any:
         names = ("dx", "dy", "dz", "dyaw", "gripper")
@@ -176,6 +229,10 @@ class Senders:
 
     def _encode(self, kind: str, **fields: Any) -> bytes:
         return self.definitions.encode(self._types[kind](**fields))
+
+    def _latent(self, codes: np.ndarray, encoder_id: str = "encoder") -> Any:
+        encoder_id = encoder_id if codes.size else ""
+        return self._types[kinds.LATENT_ARRAY](encoder_id=encoder_id, **latent_lists(codes))
 
     def _image(self, pixels: np.ndarray, seq: int) -> Any:
         return self._types[kinds.IMAGE](

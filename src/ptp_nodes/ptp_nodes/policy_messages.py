@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Plans and decisions of an agent as messages; who sends them adds names, numbers and times."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from ptp_interfaces.msg import Latent, LatentArray, Observation, StepInfo, SubgoalPlan
+
+from ptp_core.agents.agent import AgentSpec, Decision, LatentSpec
+from ptp_core.planners.base import Plan
+from ptp_ros.agent_messages import latent_message
+
+
+def plan_message(
+    plan: Plan, spec: LatentSpec, *, start: np.ndarray, goal: np.ndarray, seed: int
+) -> SubgoalPlan:
+    """SubgoalPlan from the latent ``start`` to the latent ``goal``, without images."""
+    subgoals = plan.codes if spec.kind == "indices" else plan.latents
+    return SubgoalPlan(
+        start=latent_message(start, spec.encoder_id),
+        goal=latent_message(goal, spec.encoder_id),
+        count=len(subgoals),
+        subgoals=latent_message(subgoals.numpy(), spec.encoder_id),
+        cost=plan.cost,
+        cost_names=list(plan.costs),
+        cost_values=list(plan.costs.values()),
+        seconds=plan.seconds,
+        seed=seed,
+    )
+
+
+def step_info(
+    spec: AgentSpec, decision: Decision, seen: Latent | Observation, epsilon: float
+) -> StepInfo:
+    """StepInfo of a decision on the message ``seen``. ``epsilon``: distance that earns 0."""
+    latent, distance = spec.latent, number(decision.distance)
+    info = StepInfo(
+        observation_seq=seen.seq,
+        observation_stamp=seen.header.stamp,
+        latent=LatentArray() if latent is None else seen.latent,
+        subgoal_index=decision.subgoal_index,
+        distance=distance,
+        switched=bool(decision.switched),
+        reward=math.nan if math.isnan(distance) else float(distance < epsilon) - 1.0,
+        action_names=list(spec.actions),
+        action=decision.action.tolist(),
+    )
+    if latent is not None:
+        info.target = latent_message(decision.target, latent.encoder_id)
+    return info
+
+
+def number(distance: float | None) -> float:
+    """The distance, NaN for none."""
+    return math.nan if distance is None else float(distance)
