@@ -96,6 +96,14 @@ def other_sizes(folder):
     edit(folder, config={"vae": {"z_dim": 5}})
 
 
+def latent_of_no_size(folder):
+    edit(folder, latent=[5, 12])
+
+
+def other_latent(folder):
+    edit(folder, latent=[5, 8, 8])
+
+
 def other_encoder(folder):
     tiny_baselines(folder, OTHER)
 
@@ -120,6 +128,8 @@ def part_of_another_encoder(folder):
         (a_checkpoint, "not a set of baselines of this project"),
         (unknown_setting, 'unknown key "leap.sample".*another version'),
         (other_sizes, "vae.safetensors: does not fit its configuration"),
+        (latent_of_no_size, r"baselines.json: latent or actions are no sizes"),
+        (other_latent, "vae.safetensors: does not fit its configuration"),
         (other_encoder, r"another encoder \(ffffffff instead of eeeeeeee\); train baselines"),
         (part_of_another_encoder, "vae.safetensors: trained on another encoder"),
     ],

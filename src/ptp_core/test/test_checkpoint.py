@@ -101,6 +101,14 @@ def edit(folder, **values):
     path.write_text(json.dumps(json.loads(path.read_text()) | values))
 
 
+def actions_without_names(folder):
+    edit(folder, actions=5)
+
+
+def more_actions(folder):
+    edit(folder, actions=[f"joint_{number}" for number in range(7)])
+
+
 def other_version(folder):
     edit(folder, format_version=2)
 
@@ -140,6 +148,8 @@ def part_of_another_encoder(folder):
         (other_format, "not a checkpoint of this project"),
         (other_config, "iql.safetensors: does not fit its configuration"),
         (unknown_setting, 'unknown key "iql.expectil"'),
+        (actions_without_names, "manifest.json: actions must be a list of names"),
+        (more_actions, "iql.safetensors: does not fit its configuration"),
         (part_of_another_encoder, "trained on another encoder"),
     ],
 )

@@ -135,7 +135,12 @@ def load_baselines(
     loaded = Baselines(folder, manifest, config, cloned=cloned)
     for part in PARTS:
         if f"{part}.safetensors" in manifest["files"]:
-            module = _empty(part, config, cloned, manifest)
+            try:
+                module = _empty(part, config, cloned, manifest)
+            except (TypeError, ValueError, RuntimeError) as error:
+                raise CheckpointError(
+                    f"{name}: {LATENT} or {ACTIONS} are no sizes ({error}); restore the folder"
+                ) from error
             FORMAT.load_part(source, part, module, manifest)
             setattr(loaded, part, module.to(device).eval().requires_grad_(False))
     return loaded
@@ -144,9 +149,10 @@ def load_baselines(
 def _empty(
     part: str, config: BaselinesConfig, cloned: IQLConfig | None, manifest: dict[str, Any]
 ) -> nn.Module:
-    latent = LatentShape(*manifest.get(LATENT, VQVAEConfig().latent))
+    sizes = [*manifest.get(LATENT, VQVAEConfig().latent), manifest.get(ACTIONS, len(CARTESIAN))]
+    latent, actions = LatentShape(*sizes[:-1]), sizes[-1]
     if part == "vae":
         return LatentVAE(config.vae, latent)
     if part == "midpoints":
         return MidpointGenerator(config.midpoints, latent)
-    return IQL(cloned, latent, manifest.get(ACTIONS, len(CARTESIAN))).policy
+    return IQL(cloned, latent, actions).policy

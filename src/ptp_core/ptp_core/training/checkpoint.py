@@ -114,7 +114,12 @@ def load_checkpoint(folder: str | Path, device: str | torch.device = "cpu") -> C
         config = from_dict(TrainConfig, manifest["config"], source=str(source / "manifest.json"))
     except ConfigError as error:
         raise CheckpointError(f"{error}; the checkpoint is of another version") from error
-    latent, actions = config.vqvae.latent, len(manifest.get(ACTIONS, CARTESIAN))
+    names = manifest.get(ACTIONS, list(CARTESIAN))
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise CheckpointError(
+            f"{source / 'manifest.json'}: {ACTIONS} must be a list of names; restore the folder"
+        )
+    latent, actions = config.vqvae.latent, len(names)
     modules: dict[str, nn.Module] = {
         "vqvae": VQVAE(config.vqvae),
         "generators": GeneratorHierarchy(config.generators, latent),
