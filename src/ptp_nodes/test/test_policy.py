@@ -341,8 +341,8 @@ def test_a_checkpoint_for_another_kind_of_arm_is_refused_with_its_actions(start,
     tiny_checkpoint(tmp_path / "seven", actions=[f"joint_{number}" for number in range(7)])
     _, robot = start(checkpoint=str(tmp_path / "seven"))
     answer = robot.graph.result(robot.send(robot.request()))
-    assert answer.result.error_code == ErrorCode.BAD_CHECKPOINT
-    assert "joint_6; the arm takes dx, dy" in answer.result.error_msg
+    assert answer.result.error_code == ErrorCode.BAD_REQUEST
+    assert "joint_6, an arm takes dx, dy" in answer.result.error_msg
 
 
 def test_without_a_checkpoint_the_reason_is_told(start, tmp_path):
