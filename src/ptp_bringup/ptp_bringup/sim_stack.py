@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from ptp_core.agents.registry import DEFAULT_METHOD, on_the_graph
+
 from ptp_bringup.pieces import (
     COMMON,
     FINETUNED,
@@ -15,7 +17,6 @@ from ptp_bringup.pieces import (
     robot_description,
 )
 from ptp_bringup.stack import Argument, From, NodeSpec, Stack, words
-from ptp_core.practice.methods import DEFAULT_METHOD, ON_THE_GRAPH
 
 # Pose of the simulated camera's optical frame: 0.5 m from (0.7, 0, -0.25), looking along -x and
 # 27 degrees down (ptp_sim.camera.CameraConfig).
@@ -44,7 +45,7 @@ SIM = Stack(
             "how subgoals come about. ptp_single_subgoal: one of the coarsest generator, then the "
             "goal; ptp: the paper's three levels and eight subgoals; model_free: none, the policy "
             "pursues the goal picture. The graph keeps no plan buffer",
-            ON_THE_GRAPH,
+            on_the_graph(),
         ),
         Argument(
             "planner",

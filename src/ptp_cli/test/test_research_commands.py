@@ -8,6 +8,9 @@ import sys
 
 import pytest
 import torch
+from ptp_core.practice.methods import METHODS
+from ptp_core.practice.search import make_search
+from ptp_core.training.baselines import FORMAT, load_baselines
 from safetensors.torch import load_file
 
 from ptp_bringup import shared
@@ -16,9 +19,6 @@ from ptp_cli.shared import config_file
 from ptp_core.config import BaselinesConfig, load_config
 from ptp_core.data.dataset import Dataset
 from ptp_core.errors import CheckpointError
-from ptp_core.practice.methods import METHODS
-from ptp_core.practice.search import make_search
-from ptp_core.training.baselines import FORMAT, load_baselines
 from ptp_core.training.checkpoint import load_checkpoint
 
 TRAINING = """

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from ptp_core.practice.methods import METHODS
 
 from ptp_cli.main import main
 from ptp_cli.sweep.capacity import free_memory, places
@@ -25,7 +26,6 @@ from ptp_cli.sweep.executor import LOG
 from ptp_cli.sweep.folder import alone_in
 from ptp_cli.sweep.schedule import look_at
 from ptp_core.errors import ConfigError
-from ptp_core.practice.methods import METHODS
 from ptp_core.testing import tiny_checkpoint, tiny_config
 
 RAY = ["--ray", os.environ["PTP_TEST_RAY"]] if "PTP_TEST_RAY" in os.environ else []

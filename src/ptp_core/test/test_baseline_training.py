@@ -8,6 +8,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from ptp_core.training.baselines import load_baselines
 
 from ptp_core.config import (
     BaselinesConfig,
@@ -26,7 +27,6 @@ from ptp_core.testing import (
     tiny_networks,
 )
 from ptp_core.training.baseline_stages import train_latent_vae
-from ptp_core.training.baselines import load_baselines
 from ptp_core.training.checkpoint import load_checkpoint
 from ptp_core.training.cloning_stage import train_gcbc
 from ptp_core.training.pretrain_baselines import pretrain_baselines

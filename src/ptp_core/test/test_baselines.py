@@ -6,10 +6,10 @@ import shutil
 
 import pytest
 import torch
+from ptp_core.training.baselines import PARTS, load_baselines, save_baselines
 
 from ptp_core.errors import CheckpointError
 from ptp_core.testing import ENCODER, tiny_baselines, tiny_baselines_config
-from ptp_core.training.baselines import PARTS, load_baselines, save_baselines
 
 OTHER = "f" * 64
 

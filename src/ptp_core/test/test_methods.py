@@ -4,12 +4,12 @@
 import dataclasses
 
 import pytest
+from ptp_core.planners.presets import PRESETS, planner_settings
+from ptp_core.practice.methods import DEFAULT_METHOD, METHODS, method_named, planner_of
+from ptp_core.practice.search import make_search
 
 from ptp_core.config import FollowerConfig, PlannerConfig, to_dict
 from ptp_core.errors import ConfigError
-from ptp_core.planners.factory import PRESETS, planner_settings
-from ptp_core.practice.methods import DEFAULT_METHOD, METHODS, method_named, planner_of
-from ptp_core.practice.search import make_search
 from ptp_core.testing import tiny_config, tiny_networks
 
 PTP = [name for name, method in METHODS.items() if method.search == "ptp"]

@@ -5,13 +5,13 @@ import math
 
 import pytest
 import torch
+from ptp_core.planners.presets import planner_config
 
 from ptp_core.config import PlannerConfig, SubgoalGeneratorConfig
 from ptp_core.errors import CheckpointError, ConfigError, InputError, PlanCancelled
 from ptp_core.models.subgoal_generator import GeneratorHierarchy, SubgoalGenerator
 from ptp_core.planners.benchmark import benchmark_planners
 from ptp_core.planners.costs import plan_cost
-from ptp_core.planners.factory import planner_config
 from ptp_core.planners.hierarchy import HierarchicalPlanner
 from ptp_core.planners.mppi import MPPI
 from ptp_core.planners.plan_buffer import PlanBuffer, load_buffers, save_buffers

@@ -3,15 +3,15 @@
 
 import pytest
 import torch
+from ptp_core.agents.ptp import make_planner
+from ptp_core.practice.methods import METHODS
+from ptp_core.practice.search import make_search
 
 from ptp_core.config import PlannerConfig
 from ptp_core.errors import CheckpointError, ConfigError
-from ptp_core.planners.factory import make_planner
 from ptp_core.planners.gcp import GcpPlanner
 from ptp_core.planners.hierarchy import HierarchicalPlanner
 from ptp_core.planners.leap import LeapPlanner
-from ptp_core.practice.methods import METHODS
-from ptp_core.practice.search import make_search
 from ptp_core.testing import (
     ENCODER,
     rng,

@@ -4,6 +4,7 @@
 import numpy as np
 import pytest
 import torch
+from ptp_core.practice.search import make_search
 
 from ptp_core.agents.subgoal_agent import SubgoalAgent
 from ptp_core.config import GcpConfig, LeapConfig, PlannerConfig
@@ -13,7 +14,6 @@ from ptp_core.planners.rollout import unroll
 from ptp_core.planners.seeding import spawn
 from ptp_core.planners.subgoal_controls import unsearched
 from ptp_core.practice.episode import run_episode
-from ptp_core.practice.search import make_search
 from ptp_core.practice.seeds import EpisodeSeeds
 from ptp_core.testing import ENCODER, rng, tiny_baselines, tiny_networks
 from ptp_core.toy_env import ToyEnv

@@ -100,6 +100,11 @@ class LearnerNode(ManagedNode):
         if not self.parameters.folder:
             raise CheckpointError("no folder given: set the parameter folder to where to save")
         self._checkpoint = load_networks(self.parameters)
+        self._method = method_named(self._checkpoint.agent)
+        if self._method.learner is None:
+            raise CheckpointError(
+                f"{self._checkpoint.folder}: {self._method.name} learns from demonstrations alone"
+            )
         torch.set_num_threads(self.parameters.threads)
 
     def _activate(self) -> None:
@@ -176,7 +181,7 @@ class LearnerNode(ManagedNode):
                     throttle_duration_sec=5.0,
                 ),
             )
-        learner = OnlineLearner(
+        learner = self._method.learner(
             self._checkpoint,
             demonstrations,
             successes_only=settings.learn_from == "successes",

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from ptp_interfaces.msg import ErrorCode
 
+from ptp_core.agents.registry import DEFAULT_METHOD, method_named, on_the_graph
 from ptp_core.errors import CheckpointError
 from ptp_core.practice.finetuned import FineTunedPolicies
-from ptp_core.practice.methods import DEFAULT_METHOD, ON_THE_GRAPH
 from ptp_core.shapes import CODE_LENGTH
 from ptp_core.training.checkpoint import Checkpoint, load_checkpoint
 from ptp_nodes.practice_setting import METHOD
@@ -32,7 +32,7 @@ class NetworkParameters(ManagedParameters):
 class PolicyNetworkParameters(NetworkParameters):
     """Parameters of a node that runs the networks which practice changes."""
 
-    method: str = parameter(DEFAULT_METHOD, METHOD, choices=ON_THE_GRAPH)
+    method: str = parameter(DEFAULT_METHOD, METHOD, choices=on_the_graph())
     finetuned: str = parameter(
         "", "folder of policies that practised one task each, taken for its goals; empty: none"
     )
@@ -43,7 +43,9 @@ def finetuned_policies(
 ) -> FineTunedPolicies | None:
     """The policies that the parameters name. Raises CheckpointError where they do not fit."""
     folder = parameters.finetuned
-    return FineTunedPolicies(checkpoint, Path(folder)) if folder else None
+    if not folder:
+        return None
+    return FineTunedPolicies(checkpoint, Path(folder), method_named(parameters.method).learned)
 
 
 def load_networks(parameters: NetworkParameters) -> Checkpoint:
@@ -57,8 +59,8 @@ def load_networks(parameters: NetworkParameters) -> Checkpoint:
         raise CheckpointError("no checkpoint given: set the parameter checkpoint to its folder")
     torch.set_num_threads(1)
     checkpoint = load_checkpoint(parameters.checkpoint)
-    for part in ("vqvae", "generators", "iql"):
-        for name, tensor in getattr(checkpoint, part).state_dict().items():
+    for part, module in checkpoint.modules().items():
+        for name, tensor in module.state_dict().items():
             if not torch.isfinite(tensor).all():
                 raise CheckpointError(
                     f"{checkpoint.folder}: {part}.{name} has values that are not finite; "
@@ -67,9 +69,11 @@ def load_networks(parameters: NetworkParameters) -> Checkpoint:
     return checkpoint
 
 
-def weights_version(checkpoint: Checkpoint) -> str:
-    """Short identity of the policy's weights, as commands carry it."""
-    return checkpoint.manifest["files"]["iql.safetensors"]["sha256"][:12]
+def weights_version(checkpoint: Checkpoint, part: str | None) -> str:
+    """Short identity of the weights that act, as commands carry it; ``part``: what is learned."""
+    parts = checkpoint.parts if part is None else {part: checkpoint.parts[part]}
+    stored = next((one.stored for one in parts.values()), None)
+    return "" if stored is None else stored.sha256[:12]
 
 
 def check_encoder(encoder_id: str, checkpoint: Checkpoint, what: str) -> None:

@@ -14,9 +14,9 @@ from ptp_interfaces.action import ReachGoal
 from ptp_interfaces.msg import ArmState, CartesianDelta, ErrorCode, Latent, StepInfo
 
 from ptp_core.agents.agent import Agent, AgentSeeds, Decision, LatentGoal, Observation
-from ptp_core.agents.subgoal_agent import SubgoalAgent
+from ptp_core.agents.method import AgentOptions
+from ptp_core.agents.registry import build_agent, method_named
 from ptp_core.config import FollowerConfig
-from ptp_core.practice.methods import method_named
 from ptp_core.training.checkpoint import Checkpoint
 from ptp_nodes.arm_able import ArmAble
 from ptp_nodes.keep_alive import KeepAlive, wait_for_reader
@@ -141,11 +141,13 @@ class PolicyNode(ManagedNode):
 
     def _configure(self) -> None:
         self._checkpoint = load_networks(self.parameters)
-        stored = method_named(self.parameters.method).follower(self._checkpoint.config.follower)
+        method = method_named(self.parameters.method)
+        stored = method.follower(self._checkpoint.config.follower)
         config = apply_overrides(self, stored, self._overrides)
         policies = finetuned_policies(self.parameters, self._checkpoint)
-        self._agent = SubgoalAgent(self._checkpoint, follower=config, policies=policies)
-        self._live.use(self._checkpoint, policies)
+        options = AgentOptions(follower=config, policies=policies)
+        self._agent = build_agent(method.name, self._checkpoint, options)
+        self._live.use(self._checkpoint, method.learned, policies)
         self._epsilon = self._checkpoint.config.iql.reward_epsilon
         # The first call of a network pays for set-up; nobody should wait for it later.
         nothing = np.zeros(self._agent.spec.latent.shape, np.int64)

@@ -209,8 +209,8 @@ def states(graph: Graph) -> Iterator[Finding]:
 def _encoder_of(folder: str) -> str:
     """Encoder of a checkpoint in a folder of this machine; empty where it cannot be read."""
     try:
-        return json.loads((Path(folder) / "manifest.json").read_text())["encoder_id"]
-    except (OSError, ValueError, KeyError, TypeError):
+        return read_contents(folder).encoder_id
+    except CheckpointError:
         return ""
 
 

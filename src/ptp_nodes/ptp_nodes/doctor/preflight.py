@@ -301,8 +301,8 @@ def report(facts: Facts, others: tuple[Finding, ...], now: float) -> str:
 def encoder_of(folder: str) -> str:
     """The encoder that a checkpoint's manifest names; empty: none can be read."""
     try:
-        return str(json.loads((Path(folder) / "manifest.json").read_text())["encoder_id"])
-    except (OSError, ValueError, KeyError, TypeError):
+        return read_contents(folder).encoder_id
+    except CheckpointError:
         return ""
 
 
