@@ -5,11 +5,11 @@ import json
 
 import numpy as np
 import pytest
+from ptp_core.practice.search import make_search
 from ptp_interfaces.msg import ArmState, EpisodeStatus, StepInfo
 
 from ptp_core.agents.subgoal_agent import SubgoalAgent
 from ptp_core.practice.episode import run_episode
-from ptp_core.practice.search import make_search
 from ptp_core.practice.seeds import episode_seeds
 from ptp_core.testing import tiny_checkpoint
 from ptp_core.training.checkpoint import load_checkpoint

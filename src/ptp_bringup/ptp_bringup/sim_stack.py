@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from ptp_core.agents.registry import DEFAULT_METHOD, on_the_graph
-
 from ptp_bringup.pieces import (
     COMMON,
     FINETUNED,
@@ -17,6 +15,7 @@ from ptp_bringup.pieces import (
     robot_description,
 )
 from ptp_bringup.stack import Argument, From, NodeSpec, Stack, words
+from ptp_core.agents.registry import DEFAULT_METHOD, on_the_graph
 
 # Pose of the simulated camera's optical frame: 0.5 m from (0.7, 0, -0.25), looking along -x and
 # 27 degrees down (ptp_sim.camera.CameraConfig).

@@ -5,7 +5,6 @@ import math
 
 import pytest
 import torch
-from ptp_core.planners.presets import planner_config
 
 from ptp_core.config import PlannerConfig, SubgoalGeneratorConfig
 from ptp_core.errors import CheckpointError, ConfigError, InputError, PlanCancelled
@@ -15,6 +14,7 @@ from ptp_core.planners.costs import plan_cost
 from ptp_core.planners.hierarchy import HierarchicalPlanner
 from ptp_core.planners.mppi import MPPI
 from ptp_core.planners.plan_buffer import PlanBuffer, load_buffers, save_buffers
+from ptp_core.planners.presets import planner_config
 from ptp_core.planners.rollout import unroll
 from ptp_core.testing import distance_value, rng, tiny_vqvae
 

@@ -7,7 +7,6 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from ptp_core.agents.ptp import make_planner
 
 from ptp_core.agents.agent import (
     AgentSeeds,
@@ -17,6 +16,7 @@ from ptp_core.agents.agent import (
     LatentGoal,
     Observation,
 )
+from ptp_core.agents.ptp import make_planner
 from ptp_core.agents.subgoal_agent import SubgoalAgent
 from ptp_core.config import FollowerConfig
 from ptp_core.data.trajectory import CAMERA

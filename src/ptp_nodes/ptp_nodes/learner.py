@@ -22,10 +22,11 @@ from ptp_interfaces.msg import (
 )
 from ptp_interfaces.srv import GetEpisode
 
+from ptp_core.agents.registry import method_named
 from ptp_core.data.demonstrations import encoded_demonstrations
 from ptp_core.errors import CheckpointError, InputError, PtpError
 from ptp_core.practice.learning_run import LearningRun
-from ptp_core.practice.online_learner import OnlineLearner, PracticeEpisode
+from ptp_core.practice.online_learner import PracticeEpisode
 from ptp_core.practice.success_signal import latent_success
 from ptp_core.shapes import ACTION_DIM
 from ptp_core.training.checkpoint import Checkpoint

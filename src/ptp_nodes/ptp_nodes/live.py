@@ -61,7 +61,9 @@ class LiveNetworks:
         """Identity of the weights in use: of the file they are from, and "+n" after update n."""
         live = self._weights.version
         tuned = None if self._policies is None else self._policies.current
-        base = weights_version(self._checkpoint, self._part) if tuned is None else tuned.sha256[:12]
+        base = (
+            weights_version(self._checkpoint, self._part) if tuned is None else tuned.sha256[:12]
+        )
         return base + (f"+{live}" if live else "")
 
     @property

@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from ptp_core.planners.presets import planner_settings
-from ptp_core.practice.methods import method_named, planner_of
 from ptp_interfaces.action import PlanSubgoals
 from ptp_interfaces.msg import EpisodeStatus, SubgoalPlan
 
@@ -20,8 +18,9 @@ from ptp_core.agents.registry import build_agent, method_named
 from ptp_core.config import PlannerConfig
 from ptp_core.errors import ConfigError
 from ptp_core.planners.base import Plan, PlanFeedback, Planner
-from ptp_core.planners.plan_library import PlanLibrary, StoredPlan
-from ptp_core.practice.finetuned import FineTunedPlanner, FineTunedPolicies
+from ptp_core.planners.plan_library import PlanLibrary, PlanLibraryPlanner, StoredPlan
+from ptp_core.planners.presets import planner_settings
+from ptp_core.practice.finetuned import FineTunedPolicies
 from ptp_core.training.checkpoint import Checkpoint
 from ptp_nodes.live import LiveNetworks
 from ptp_nodes.networks import (

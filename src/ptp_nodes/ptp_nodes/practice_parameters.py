@@ -6,7 +6,6 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 
 from ptp_core.agents.registry import DEFAULT_METHOD, on_the_graph
-
 from ptp_core.practice.result import MAX_STEPS
 from ptp_nodes.plan_outcome import NONE, SIGNALS
 from ptp_nodes.practice_run import RunSettings

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from ptp_core.agents.registry import method_named
 from ptp_interfaces.msg import EpisodeStatus, ErrorCode
 
+from ptp_core.agents.registry import method_named
 from ptp_core.data.files import write_atomically
 from ptp_core.practice.partial_results import PartialResults
 from ptp_core.practice.result import EpisodeResult

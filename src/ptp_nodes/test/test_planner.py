@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 from action_msgs.msg import GoalStatus
-from ptp_core.agents.ptp import make_planner
 from ptp_interfaces.action import PlanSubgoals
 from ptp_interfaces.msg import EpisodeStatus, ErrorCode, SubgoalPlan
 from safetensors.numpy import load_file
 
+from ptp_core.agents.ptp import make_planner
 from ptp_core.config import PlannerConfig
 from ptp_core.planners.plan_library import PlanLibrary
 from ptp_core.practice.finetuned import save_finetuned

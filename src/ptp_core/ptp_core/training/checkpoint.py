@@ -194,37 +194,14 @@ def load_checkpoint(folder: str | Path, device: str | torch.device = "cpu") -> C
     source, manifest = CHECKPOINT.read(folder)
     path = str(source / MANIFEST)
     try:
-        spec = AgentSpec.from_dict(manifest["spec"], path)
-        encoder, encoder_id = _load_encoder(source, manifest, spec)
-        parts: dict[str, Part] = {}
-        for name, entry in manifest["parts"].items():
-            stored = StoredFile(
-                inside(source, entry["file"]),
-                entry["sha256"],
-                entry["bytes"],
-                encoder_id,
-                CHECKPOINT.again,
-            )
-            where = f"{path}: parts.{name}"
-            parts[name] = _load_part(entry, stored, where, spec, encoder)
+        found = _load(folder, source, manifest)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise CheckpointError(f"{path}: damaged ({error!r}); {CHECKPOINT.again}") from error
-    try:
-        config_type = method_named(manifest["agent"]).config
-        values = dict(manifest["config"])
-        known = {one.name for one in dataclasses.fields(config_type)}
-        made_with = {name: part.config for name, part in parts.items()}
-        if encoder is not None:
-            made_with[encoder.type] = encoder.config
-        values |= {name: made for name, made in made_with.items() if name in known}
-        config = from_dict(config_type, values, source=path)
-    except ConfigError as error:
-        raise CheckpointError(f"{error}; the checkpoint is of another version") from error
-    for part in (*parts.values(), *([encoder] if encoder else [])):
+    for part in (*found.parts.values(), *([found.encoder] if found.encoder else [])):
         part.module.to(device).eval()
         if not part_type(part.type, path).learns:
             part.module.requires_grad_(False)
-    return Checkpoint(folder, spec, config, encoder, parts, encoder_id, manifest["metrics"])
+    return found
 
 
 def manifest_of(
@@ -271,6 +248,34 @@ def encoder_files(encoder: Part, content: bytes, below: str = "") -> dict[str, b
 def as_json(manifest: Mapping[str, Any]) -> bytes:
     """A manifest as it is written."""
     return (json.dumps(manifest, indent=2) + "\n").encode()
+
+
+def _load(folder: Path, source: Path, manifest: Mapping[str, Any]) -> Checkpoint:
+    """The checkpoint of a manifest; whatever a damaged one may raise leaves here."""
+    path = str(source / MANIFEST)
+    spec = AgentSpec.from_dict({**manifest["spec"], "agent": str(manifest["agent"])}, path)
+    encoder, encoder_id = _load_encoder(source, manifest, spec)
+    if spec.latent is not None:
+        latent = dataclasses.replace(spec.latent, encoder_id=encoder_id)
+        spec = dataclasses.replace(spec, latent=latent)
+    parts: dict[str, Part] = {}
+    for name, entry in manifest["parts"].items():
+        file = inside(source, entry["file"])
+        stored = StoredFile(file, entry["sha256"], entry["bytes"], encoder_id, CHECKPOINT.again)
+        parts[name] = _load_part(entry, stored, f"{path}: parts.{name}", spec, encoder)
+    try:
+        config_type = method_named(spec.agent).config
+        values = dict(manifest["config"])
+        known = {one.name for one in dataclasses.fields(config_type)}
+        made_with = {name: part.config for name, part in parts.items()}
+        if encoder is not None:
+            made_with[encoder.type] = encoder.config
+        values |= {name: made for name, made in made_with.items() if name in known}
+        config = from_dict(config_type, values, source=path)
+    except ConfigError as error:
+        raise CheckpointError(f"{error}; the checkpoint is of another version") from error
+    metrics = dict(manifest["metrics"])
+    return Checkpoint(folder, spec, config, encoder, parts, encoder_id, metrics)
 
 
 def _load_encoder(

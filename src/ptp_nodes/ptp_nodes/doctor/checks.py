@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 
+from ptp_core.errors import CheckpointError
+from ptp_core.training.manifest import read_contents
 from ptp_nodes.doctor.facts import Endpoint, Expected, Finding, Graph, Machine, Topic
 from ptp_nodes.doctor.roles import MAY_LACK_A_WRITER, NEED_A_READER, ROLES, resolve, short
 

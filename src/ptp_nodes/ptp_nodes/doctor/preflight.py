@@ -7,8 +7,9 @@ import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
+from ptp_core.errors import CheckpointError
+from ptp_core.training.manifest import read_contents
 from ptp_nodes.doctor.facts import Finding, Graph
 from ptp_nodes.doctor.flow import LEAST_FREE
 from ptp_nodes.doctor.roles import short

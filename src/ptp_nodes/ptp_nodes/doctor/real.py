@@ -15,7 +15,8 @@ from rclpy.duration import Duration
 from rclpy.node import Node
 from std_msgs.msg import String
 
-from ptp_core.errors import ConfigError, InputError
+from ptp_core.errors import CheckpointError, ConfigError, InputError
+from ptp_core.training.manifest import read_contents
 from ptp_nodes.cameras.alignment import read_reference, shift_between
 from ptp_nodes.cameras.looker import looker
 from ptp_nodes.doctor.examine import Report, examine
