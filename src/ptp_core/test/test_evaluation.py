@@ -139,7 +139,7 @@ def test_without_a_planner_there_is_no_plan(folder):
 @pytest.mark.parametrize(("method", "reached"), [("leap", 3), ("gcp", 3)])
 def test_baselines_plan_with_their_own_settings_and_no_buffer(folder, tmp_path, method, reached):
     own = tiny_baseline_folders(folder)[method]
-    config = settings(own, tasks=("A",))
+    config = settings(own, method="", tasks=("A",))
     result = json.loads(json.dumps(run(config), allow_nan=False))
     assert result["method"] == method
     network = {"leap": "latent_vae", "gcp": "midpoints"}[method]
@@ -316,7 +316,7 @@ def test_gcbc_acts_with_its_own_policy(folder, tmp_path):
     assert distances[0] != distances[1]
     assert results[1]["planner"] is None and results[1]["tasks"]["A"]["plan_costs"] is None
     with pytest.raises(InputError, match="gcbc has its own policy"):
-        run(settings(own, finetuned=tmp_path))
+        run(settings(own, method="gcbc", finetuned=tmp_path))
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -176,7 +177,7 @@ def test_methods_remember_plans_and_divide_them_as_they_say(folder, tmp_path):
 @pytest.mark.parametrize("method", ["leap", "gcp"])
 def test_baselines_practise_the_same_policy_and_go_on(folder, tmp_path, method):
     models = shutil.copytree(folder, tmp_path / "models" / "table").parent
-    config = settings(tiny_baseline_folders(models / "table")[method])
+    config = settings(tiny_baseline_folders(models / "table")[method], method="")
     whole = practise(config, tmp_path / "whole")
     out = tmp_path / "parts"
     with pytest.raises(PlanCancelled):
