@@ -114,7 +114,7 @@ def test_a_resumed_training_equals_an_uninterrupted_one(checkpoint, data, tmp_pa
 
 
 def files(folder):
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    return {path.name: path.read_bytes() for path in folder.rglob("*.*")}
 
 
 def test_one_method_is_trained_for_and_the_other_checkpoints_stay(checkpoint, data, tmp_path):

@@ -225,7 +225,7 @@ def test_a_plan_buffer_grows_over_the_episodes_and_is_kept(folder, tmp_path):
     path = tmp_path / "plans.safetensors"
     config = settings(folder, plan_buffer=path)
     run(config)
-    buffers = evaluation._Runner(config).buffers
+    buffers = evaluation._Runner(config).agent.buffers
     assert [len(buffer) for buffer in buffers] == [4, 8, 16]
     with pytest.raises(InputError, match="one worker"):
         evaluate(config, workers=2, progress=False)

@@ -14,7 +14,6 @@ from safetensors.torch import load_file, save
 from torch import nn
 
 from ptp_core.agents.method import AgentOptions
-from ptp_core.agents.own_names import OwnNames
 from ptp_core.agents.registry import build_agent, method_named
 from ptp_core.agents.subgoal_agent import SubgoalAgent
 from ptp_core.data.collect import make_environment
@@ -89,8 +88,7 @@ class Knowledge:
 class Actor:
     """Environment and agents of one process: a worker for `Job`."""
 
-    def __init__(self, config: PracticeConfig, own: OwnNames) -> None:
-        own.register()
+    def __init__(self, config: PracticeConfig) -> None:
         self._config = config
         self._checkpoint = checkpoint = load_checkpoint(config.checkpoint)
         library = PlanLibrary(checkpoint.encoder_id, signal=config.success_signal)

@@ -18,7 +18,6 @@ from typing import Any, Literal
 
 from ptp_core.agents.agent import Agent
 from ptp_core.agents.method import AgentOptions, Method, PlannerSettings
-from ptp_core.agents.own_names import OwnNames, known
 from ptp_core.agents.registry import build_agent, method_named
 from ptp_core.config import FollowerConfig
 from ptp_core.data.collect import make_environment
@@ -186,7 +185,7 @@ def evaluate(
         desc="evaluate",
         disable=not progress,
     ) as bar:
-        running = Workers(min(workers, len(missing)), functools.partial(_Runner, config, known()))
+        running = Workers(min(workers, len(missing)), functools.partial(_Runner, config))
         try:
             for key, result in running.start(missing):
                 results[key] = result
@@ -215,8 +214,7 @@ def evaluate(
 class _Runner:
     """Environment, networks and planner of one process: a worker."""
 
-    def __init__(self, config: EvaluationConfig, own: OwnNames) -> None:
-        own.register()
+    def __init__(self, config: EvaluationConfig) -> None:
         self.config = config
         checkpoint = load_checkpoint(config.checkpoint)
         library = None

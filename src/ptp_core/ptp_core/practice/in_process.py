@@ -21,7 +21,6 @@ import numpy as np
 import torch
 
 from ptp_core.agents.method import AgentOptions
-from ptp_core.agents.own_names import known
 from ptp_core.agents.registry import build_agent, method_named
 from ptp_core.data.collect import make_environment
 from ptp_core.data.encoded import EncodedDataset
@@ -89,7 +88,7 @@ class InProcessPractice:
         library = PlanLibrary(checkpoint.encoder_id, signal=config.success_signal)
         self._knowledge = Knowledge(self._agent.learned, [self._agent.buffers], library)
         self._resume()
-        self._worlds = Workers(worlds, functools.partial(Actor, config, known()))
+        self._worlds = Workers(worlds, functools.partial(Actor, config))
 
     def close(self) -> None:
         """End the worlds."""
