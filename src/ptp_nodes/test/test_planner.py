@@ -214,7 +214,7 @@ def test_a_goal_that_was_practised_is_planned_for_with_its_networks_and_plans(
     library = PlanLibrary(checkpoint.encoder_id)
     library.judge(library.add(planned, *latents), success=True)
     path = tmp_path / "A.safetensors"
-    save_finetuned(path, checkpoint.iql, latents[1:].numpy(), library, checkpoint, {})
+    save_finetuned(path, checkpoint, "iql", latents[1:].numpy(), library, {})
     start(finetuned=str(tmp_path))
     found = plan(graph, request_).result.plan
     assert np.array_equal(np.reshape(found.codes, (found.count, 144)), planned.codes)
