@@ -83,7 +83,7 @@ def run_settings(args: argparse.Namespace) -> dict[str, Any]:
     from ptp_core.agents.registry import method_named
 
     name = None if args.planner == CHECKPOINT else args.planner
-    checkpoint, method = _checkpoint_and_method(args.checkpoint, args.method)
+    checkpoint, method = checkpoint_and_method(args)
 
     return {
         "protocol": args.protocol,
@@ -98,18 +98,18 @@ def run_settings(args: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _checkpoint_and_method(checkpoint: Path | None, method: str | None) -> tuple[Path, str]:
-    """What is meant by those that were given. Raises CheckpointError."""
+def checkpoint_and_method(args: argparse.Namespace) -> tuple[Path, str]:
+    """What these options mean by --checkpoint and --method. Raises CheckpointError."""
     from ptp_cli.shared import released_checkpoint
     from ptp_core.agents.registry import checkpoint_for
     from ptp_core.training.manifest import read_contents
 
-    if checkpoint is not None:
-        return checkpoint, method or read_contents(checkpoint).agent
+    if args.checkpoint is not None:
+        return args.checkpoint, args.method or read_contents(args.checkpoint).agent
     released = released_checkpoint()
-    if method is None:
+    if args.method is None:
         return released, read_contents(released).agent
-    return checkpoint_for(method, released), method
+    return checkpoint_for(args.method, released), args.method
 
 
 def add_training_options(parser: argparse.ArgumentParser, precision: str) -> None:

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ptp_cli.options import add_options, run_settings
+from ptp_cli.options import add_options, checkpoint_and_method, run_settings
 from ptp_cli.renamed import BASELINES, add_renamed
 
 RENAMED = {
@@ -84,16 +84,16 @@ def add_parser(subparsers) -> None:
     add_renamed(parser, RENAMED)
 
 
-def practice_settings(args: argparse.Namespace, method: str) -> dict[str, Any]:
+def practice_settings(args: argparse.Namespace) -> dict[str, Any]:
     """The preset's settings with the given ones on top, by the names of PracticeConfig.
 
-    Raises ConfigError for what cannot be meant.
+    Raises ConfigError and CheckpointError for what cannot be meant.
     """
     from ptp_core.agents.registry import method_named
     from ptp_core.practice.practice_settings import ABOUT, preset
 
     given = {about.name: getattr(args, about.name) for about in ABOUT}
-    if given["reuse_plans"] is None and not method_named(method).plans:
+    if given["reuse_plans"] is None and not method_named(checkpoint_and_method(args)[1]).plans:
         given["reuse_plans"] = False  # the preset speaks of methods that plan
     return dataclasses.asdict(preset(args.preset, **given))
 
@@ -112,10 +112,9 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(f"--threads is {args.threads}; it must be at least 1")
     check_new_folder(args.out)
     torch.set_num_threads(1)  # of what acts here; the learner shares its networks out
-    settings = run_settings(args)
     config = PracticeConfig(
-        **settings,
-        **practice_settings(args, settings["method"]),
+        **run_settings(args),
+        **practice_settings(args),
         task=args.task,
         epochs=args.epochs,
         episodes=args.episodes,

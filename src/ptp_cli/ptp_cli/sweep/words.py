@@ -60,7 +60,7 @@ def check_words(words: list[str]) -> int:
 
     args = make_parser().parse_args(words)
     settings = run_settings(args)
-    practice_settings(args, settings["method"])
+    practice_settings(args)
     folder = settings["checkpoint"]
     method_named(settings["method"]).check_parts(read_contents(folder).parts, folder)
     if args.demonstrations is not None and not args.demonstrations.exists():

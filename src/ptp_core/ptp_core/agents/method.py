@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ptp_core.agents.agent import Agent, GoalKind
 from ptp_core.config import FollowerConfig, PlannerConfig, TrainConfig
 from ptp_core.errors import CheckpointError, ConfigError
 from ptp_core.planners.subgoal_controls import Subgoals
 
 if TYPE_CHECKING:
+    from ptp_core.agents.agent import Agent, GoalKind
     from ptp_core.planners.plan_library import PlanLibrary
     from ptp_core.practice.finetuned import FineTunedPolicies
     from ptp_core.practice.online_learner import OnlineLearner
@@ -45,7 +45,7 @@ class AgentOptions:
     threads: int = 1  # that share a plan; plans do not depend on their number
 
 
-Build = Callable[["Checkpoint", AgentOptions], Agent]
+Build = Callable[["Checkpoint", AgentOptions], "Agent"]
 
 
 @dataclass(frozen=True, kw_only=True)
