@@ -69,11 +69,13 @@ def load_networks(parameters: NetworkParameters) -> Checkpoint:
     return checkpoint
 
 
-def weights_version(checkpoint: Checkpoint, part: str | None) -> str:
-    """Short identity of the weights that act, as commands carry it; ``part``: what is learned."""
-    parts = checkpoint.parts if part is None else {part: checkpoint.parts[part]}
-    stored = next((one.stored for one in parts.values()), None)
-    return "" if stored is None else stored.sha256[:12]
+def weights_version(checkpoint: Checkpoint, part: str | None = None) -> str:
+    """Short identity of the weights that act, as commands carry it.
+
+    ``part``: what the agent learns; None: what that of the checkpoint's own method does.
+    """
+    name = part or method_named(checkpoint.agent).learned
+    return "" if name is None else checkpoint.parts[name].stored.sha256[:12]
 
 
 def check_encoder(encoder_id: str, checkpoint: Checkpoint, what: str) -> None:

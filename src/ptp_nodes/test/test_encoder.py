@@ -142,7 +142,7 @@ def test_a_truncated_checkpoint_is_named_until_it_is_repaired(
 ):
     broken = tmp_path / "broken"
     shutil.copytree(folder, broken)
-    weights = broken / "vqvae.safetensors"
+    weights = broken / "encoder" / "vqvae.safetensors"
     content = weights.read_bytes()
     weights.write_bytes(content[: len(content) // 2])
     logs = graph.logs()
