@@ -12,7 +12,7 @@ from ptp_bringup.declarations import LaunchConfiguration
 from ptp_bringup.share_folder import shared_root
 from ptp_bringup.stacks import all_stacks
 from ptp_core.config import FollowerConfig
-from ptp_core.planners.factory import PRESETS
+from ptp_core.planners.presets import PRESETS
 from ptp_nodes.arm_driver import ArmDriverParameters
 from ptp_nodes.camera import CameraParameters
 from ptp_nodes.learner import LearnerParameters

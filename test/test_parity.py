@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 from ptp_interfaces.msg import ArmState, EpisodeStatus, StepInfo
 
-from ptp_core.agents.subgoal_agent import SubgoalAgent
+from ptp_core.agents.registry import build_agent
 from ptp_core.practice.episode import run_episode
-from ptp_core.practice.search import make_search
 from ptp_core.practice.seeds import episode_seeds
 from ptp_core.testing import tiny_checkpoint
 from ptp_core.training.checkpoint import load_checkpoint
@@ -38,7 +37,6 @@ def folder(tmp_path_factory):
 def in_process(folder, task, method):
     """Codes (N, 144), actions (N, 5) and result of one episode of the library's own loop."""
     checkpoint = load_checkpoint(folder)
-    search = make_search(method, checkpoint)
     codes, actions = [], []
 
     def note(decision):
@@ -48,7 +46,7 @@ def in_process(folder, task, method):
     env = make_env()
     result = run_episode(
         env,
-        SubgoalAgent(checkpoint, search.planner, search.follower),
+        build_agent(method, checkpoint),
         options={"task": task, "protocol": "varied"},
         seeds=episode_seeds(SEED, task, 0),
         max_steps=STEPS,

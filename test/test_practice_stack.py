@@ -54,7 +54,7 @@ def test_it_records_learns_and_goes_on_where_it_ended(start, checkpoint, tmp_pat
     assert EPISODES + 3 - 2 <= sum(int(record[1]) for record in records) <= EPISODES + 3
     entries = session.entries()
     assert len(entries) == EPISODES + 3
-    learned = load_checkpoint(out / "learner" / "checkpoint").manifest["metrics"]
+    learned = load_checkpoint(out / "learner" / "checkpoint").metrics
     assert 0 < learned["updates"] <= (EPISODES + 3) * STEPS
     # Which weights moved the arm stands in the recordings, and changed on the way.
     definitions = Definitions()

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from ptp_bringup.share_folder import released_checkpoint
-from ptp_core.planners.factory import make_planner
+from ptp_core.agents.ptp import make_planner
 from ptp_core.planners.seeding import spawn
 from ptp_core.planners.subgoal_controls import unsearched
 from ptp_core.practice.evaluation import EvaluationConfig, evaluate

@@ -37,9 +37,9 @@ import numpy as np
 import torch
 
 from ptp_bringup.share_folder import released_checkpoint
+from ptp_core.agents.ptp import make_planner
 from ptp_core.agents.subgoal_agent import SubgoalAgent
 from ptp_core.config import PlannerConfig
-from ptp_core.planners.factory import make_planner
 from ptp_core.practice.episode import run_episode
 from ptp_core.practice.seeds import episode_seeds
 from ptp_core.training.checkpoint import Checkpoint, load_checkpoint

@@ -108,5 +108,5 @@ class TestEnd(unittest.TestCase):
         entries = Session(folder / "out" / "recordings").entries()
         assert sum(entry.end_reason == "judged" for entry in entries) == done
         learned = load_checkpoint(folder / "out" / "learner" / "checkpoint")
-        assert learned.manifest["metrics"]["updates"] > 0
+        assert learned.metrics["updates"] > 0
         shutil.rmtree(folder)

@@ -12,8 +12,8 @@ from typing import Any
 
 from ptp_bringup.declarations import AS_PRESET, Argument, Values
 from ptp_bringup.share_folder import released_checkpoint, released_finetuned, shared_root
+from ptp_core.agents.registry import DEFAULT_METHOD, on_the_graph
 from ptp_core.errors import ConfigError
-from ptp_core.practice.methods import DEFAULT_METHOD, ON_THE_GRAPH
 from ptp_core.practice.practice_settings import ABOUT, SettingAbout
 from ptp_core.practice.practice_settings import PRESETS as PRESET_NAMES
 from ptp_description import sawyer_urdf_path
@@ -78,7 +78,7 @@ PLANNING = (
         "how subgoals come about. ptp_single_subgoal: one of the coarsest generator, then the "
         "goal; ptp: the paper's three levels and eight subgoals; model_free: none, the policy "
         "pursues the goal picture. The graph keeps no plan buffer",
-        ON_THE_GRAPH,
+        on_the_graph(),
     ),
     Argument(
         "planner",

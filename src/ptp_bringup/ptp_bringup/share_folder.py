@@ -7,6 +7,8 @@ from pathlib import Path
 
 from ptp_core.errors import CheckpointError, ConfigError
 
+RELEASED = "table"  # folder in models/
+
 
 def shared_root() -> Path:
     """Folder that holds config/, launch/ and models/: the repository, or the installed package.
@@ -26,27 +28,19 @@ def shared_root() -> Path:
         ) from None
 
 
-def released_baselines() -> Path:
-    """Networks of the methods that are compared with, for the released checkpoint."""
-    return shared_root() / "models" / "baselines"
-
-
 def released_finetuned() -> Path:
     """Policies that practised one task each, from the released checkpoint."""
     return shared_root() / "models" / "finetuned"
 
 
 def released_checkpoint() -> Path:
-    """The checkpoint that comes with the project, in models/. Raises CheckpointError."""
-    models = shared_root() / "models"
-    found = sorted(manifest.parent for manifest in models.rglob("manifest.json"))
-    if len(found) == 1:
-        return found[0]
-    if not found:
+    """The checkpoint that comes with the project. Raises CheckpointError.
+
+    Those of the methods that it is compared with lie beside it, by the methods' names.
+    """
+    folder = shared_root() / "models" / RELEASED
+    if not (folder / "manifest.json").is_file():
         raise CheckpointError(
-            f"{models} holds no checkpoint; name one (checkpoint:= or --checkpoint)"
+            f"{folder} holds no checkpoint; name one (checkpoint:= or --checkpoint)"
         )
-    names = ", ".join(str(folder.relative_to(models)) for folder in found)
-    raise CheckpointError(
-        f"{models} holds several checkpoints ({names}); name one (checkpoint:= or --checkpoint)"
-    )
+    return folder

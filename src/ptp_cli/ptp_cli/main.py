@@ -23,7 +23,7 @@ ORDER = (
     *("demo", "demo-teleop", "up", "doctor", "arm", "monitor", "camera", "goal", "episodes"),
     "import-bag",
     *("collect", "pretrain", "pretrain-baselines", "practice", "evaluate", "sweep", "report"),
-    "results",
+    *("results", "convert-checkpoint"),
     *("fake-sawyer", "fake-controllers", "bench", "soak", "two-machines", "security"),
 )
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ptp_core.agents.method import Method
     from ptp_core.config import FollowerConfig
-    from ptp_core.practice.methods import Method
 
 ENV = "ptp_sim.env:make_env"  # the simulated table
 CHECKPOINT = "checkpoint"  # planner settings: those that the checkpoint was made with
@@ -18,18 +18,17 @@ CHECKPOINT = "checkpoint"  # planner settings: those that the checkpoint was mad
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add those of a run of episodes in process."""
-    from ptp_core.practice.methods import DEFAULT_METHOD, METHODS
+    from ptp_core.agents.registry import methods
 
+    known = methods()
     add = parser.add_argument
     add(
         "--method",
-        choices=tuple(METHODS),
-        default=DEFAULT_METHOD,
+        choices=tuple(known),
         metavar="M",
-        help=f"how subgoals come about: {', '.join(METHODS)}; ptp is the paper's, three levels "
-        "and 8 subgoals; ptp_single_subgoal is what the released checkpoint is made for, one "
-        "subgoal of the coarsest generator, then the goal; model_free and gcbc have none, the "
-        "policy pursues the goal itself; gcbc's learned without values (default: %(default)s)",
+        help="what acts: "
+        + "; ".join(f"{name}: {method.summary}" for name, method in known.items())
+        + " (default: the checkpoint's own)",
     )
     add(
         "--protocol",
@@ -47,20 +46,20 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="control steps after which the next subgoal is pursued, reached or not (default: 30, "
         "the paper's; ptp_single_subgoal: as the checkpoint says)",
     )
-    add("--checkpoint", type=Path, metavar="DIR", help="default: the released one, in models/")
+    add(
+        "--checkpoint",
+        type=Path,
+        metavar="DIR",
+        help="with the parts that the method needs (default: the released one of the method, in "
+        "models/)",
+    )
     add(
         "--planner",
         metavar="NAME",
         help="how hard the ptp methods search: checkpoint (as its own settings say), fast, "
         "descent, best, paper, or a YAML file with a planner section, whose levels and subgoals "
-        "must be the method's (default: checkpoint); gcp and leap have theirs in --baselines",
-    )
-    add(
-        "--baselines",
-        type=Path,
-        metavar="DIR",
-        help="networks and settings of gcp, leap and gcbc, of ptp pretrain-baselines (default: "
-        "the released ones, in models/)",
+        "must be the method's (default: checkpoint); gcp and leap have theirs in their "
+        "checkpoints",
     )
     add(
         "--env",
@@ -82,26 +81,36 @@ def run_settings(args: argparse.Namespace) -> dict[str, Any]:
 
     Raises InputError and ConfigError for what cannot be meant.
     """
-    from ptp_cli.shared import released_baselines, released_checkpoint
-    from ptp_core.practice.methods import method_named
+    from ptp_core.agents.registry import method_named
 
-    method = method_named(args.method)
     name = None if args.planner == CHECKPOINT else args.planner
-    baselines = args.baselines or (released_baselines() if method.needs_baselines else None)
-    checkpoint = args.checkpoint or released_checkpoint()
+    checkpoint, method = checkpoint_and_method(args)
 
     return {
         "protocol": args.protocol,
         "seed": args.seed,
         "max_steps": args.max_steps,
         "checkpoint": checkpoint,
-        "follower": _follower(checkpoint, method, args.subgoal_steps),
-        "method": args.method,
+        "follower": _follower(checkpoint, method_named(method), args.subgoal_steps),
+        "method": method,
         "planner": None if name is None else _planner(name),
-        "baselines": baselines,
         "env": args.env,
         "env_kwargs": env_arguments(args.env_arg),
     }
+
+
+def checkpoint_and_method(args: argparse.Namespace) -> tuple[Path, str]:
+    """What these options mean by --checkpoint and --method. Raises CheckpointError."""
+    from ptp_cli.shared import released_checkpoint
+    from ptp_core.agents.registry import checkpoint_for
+    from ptp_core.training.manifest import read_contents
+
+    if args.checkpoint is not None:
+        return args.checkpoint, args.method or read_contents(args.checkpoint).agent
+    released = released_checkpoint()
+    if args.method is None:
+        return released, read_contents(released).agent
+    return checkpoint_for(args.method, released), args.method
 
 
 def add_training_options(parser: argparse.ArgumentParser, precision: str) -> None:
@@ -149,7 +158,7 @@ def _follower(checkpoint: Path, method: Method, steps: int | None) -> FollowerCo
 
 def _planner(name: str) -> dict[str, Any]:
     from ptp_cli.shared import config_file
-    from ptp_core.planners.factory import PRESETS, planner_settings
+    from ptp_core.planners.presets import PRESETS, planner_settings
 
     return planner_settings(name if name in PRESETS else str(config_file(name)))
 

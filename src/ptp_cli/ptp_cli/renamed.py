@@ -6,6 +6,8 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping
 
+BASELINES = {"--baselines": "--checkpoint, the folder of the method's own checkpoint"}
+
 
 class Renamed(argparse.Action):
     """Ends the program with one line that names the option to give instead."""

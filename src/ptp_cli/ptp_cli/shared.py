@@ -6,7 +6,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from ptp_bringup.share_folder import (
-    released_baselines,
     released_checkpoint,
     released_finetuned,
     shared_root,
@@ -14,7 +13,6 @@ from ptp_bringup.share_folder import (
 
 __all__ = [
     "config_file",
-    "released_baselines",
     "released_checkpoint",
     "released_finetuned",
     "shared_root",

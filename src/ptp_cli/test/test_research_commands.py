@@ -13,12 +13,11 @@ from safetensors.torch import load_file
 from ptp_bringup import share_folder
 from ptp_cli.main import main
 from ptp_cli.shared import config_file
-from ptp_core.config import BaselinesConfig, load_config
+from ptp_core.agents.registry import agent_names, build_agent, checkpoint_for, methods
+from ptp_core.config import BaselinesConfig, load_config, to_dict
 from ptp_core.data.dataset import Dataset
 from ptp_core.errors import CheckpointError
-from ptp_core.practice.methods import METHODS
-from ptp_core.practice.search import make_search
-from ptp_core.training.baselines import FORMAT, load_baselines
+from ptp_core.toy_agent import register_toy, save_toy
 from ptp_core.training.checkpoint import load_checkpoint
 
 TRAINING = """
@@ -136,43 +135,57 @@ def test_a_run_is_not_overwritten_but_resumed(trained, capsys):
     assert ptp("pretrain", *arguments) == 2
     assert "go on with --resume" in capsys.readouterr().err
     manifest = out / "checkpoint" / "manifest.json"
-    before = json.loads(manifest.read_text())["files"]
+    before = json.loads(manifest.read_text())["parts"]
     assert ptp("pretrain", *arguments, "--resume") == 0
-    assert json.loads(manifest.read_text())["files"] == before
+    assert json.loads(manifest.read_text())["parts"] == before
 
 
 def test_baselines_from_the_same_data_for_the_same_policy(trained, toy, tmp_path, capsys):
-    config, out = tmp_path / "tiny.yaml", tmp_path / "run"
+    config, out = tmp_path / "tiny.yaml", trained / "baselines"
     config.write_text(BASELINES)
     words = ("--checkpoint", trained / "run" / "checkpoint", "--data", trained / "data")
     words = ("pretrain-baselines", "--config", config, *words, "--out", out)
     assert ptp(*words) == 0
-    manifest = json.loads((out / "baselines" / "baselines.json").read_text())
-    assert manifest["precision"] == "float16"
+    leap = json.loads((out / "leap" / "manifest.json").read_text())["parts"]
+    assert leap["latent_vae"]["precision"] == "float16"
+    assert leap["iql"]["file"].endswith("run/checkpoint/iql.safetensors")
     assert ptp(*words) == 2
     assert "go on with --resume" in capsys.readouterr().err
     assert ptp(*words, "--resume") == 0
-    again = json.loads((out / "baselines" / "baselines.json").read_text())
-    assert again["files"] == manifest["files"]
+    assert json.loads((out / "leap" / "manifest.json").read_text())["parts"] == leap
+    gcp = (out / "gcp" / "manifest.json").read_text()
     assert ptp(*words, "--resume", "--only", "gcbc") == 0
-    again = json.loads((out / "baselines" / "baselines.json").read_text())
-    assert again["files"] == manifest["files"] and len(again["files"]) == 3
-    output = tmp_path / "leap.json"
-    words = ("--method", "leap", "--baselines", out / "baselines", "--tasks", "A")
-    assert ptp("evaluate", *toy, *words, "--num-envs", 1, "--json", output) == 0
-    result = json.loads(output.read_text())
-    assert (result["method"], result["tasks"]["A"]["episodes"]) == ("leap", 1)
-    words = ("--method", "gcbc", "--baselines", out / "baselines", "--tasks", "A")
-    assert ptp("evaluate", *toy, *words, "--num-envs", 1, "--json", output) == 0
-    result = json.loads(output.read_text())
-    assert set(result["baselines_sha256"]) == {"gcbc.safetensors"}
-    assert ptp("practice", *toy, *words[:4], "--out", tmp_path / "cloned") == 2
+    assert (out / "gcp" / "manifest.json").read_text() == gcp
+    output, toy = tmp_path / "figures.json", toy[: toy.index("--checkpoint")]
+    for name, part in (("leap", "latent_vae"), ("gcbc", "policy")):
+        words = ("--checkpoint", out / name, "--tasks", "A", "--num-envs", 1, "--json", output)
+        assert ptp("evaluate", *toy, *words) == 0
+        result = json.loads(output.read_text())
+        assert (result["method"], result["tasks"]["A"]["episodes"]) == (name, 1)
+        assert f"{part}.safetensors" in result["checkpoint_sha256"]
+        output.unlink()
+    own = ("--checkpoint", out / "gcbc")
+    assert ptp("practice", *toy, *own, "--out", tmp_path / "cloned") == 2
     assert "gcbc learns from demonstrations alone" in capsys.readouterr().err
-    words = ("--method", "gcp", "--baselines", out / "baselines", "--epochs", 1)
+    words = ("--checkpoint", out / "gcp", "--epochs", 1)
     words = (*words, "--evaluation-episodes", 1, "--out", tmp_path / "practice")
     assert ptp("practice", *toy, *words) == 0
     found = json.loads((tmp_path / "practice" / "result.json").read_text())["evaluations"]
     assert [entry["epoch"] for entry in found] == [0, 1]
+    assert load_checkpoint(tmp_path / "practice" / "checkpoint").agent == "gcp"
+
+
+def test_a_method_of_ones_own_is_evaluated_by_its_checkpoint(tmp_path, capsys):
+    register_toy()
+    save_toy(tmp_path / "toy")
+    output = tmp_path / "figures.json"
+    words = ("--checkpoint", tmp_path / "toy", "--env", "ptp_core.toy_arm:make_env")
+    words = (*words, "--tasks", "up", "down", "--episodes", 2, "--max-steps", 5, "--num-envs", 1)
+    assert ptp("evaluate", *words, "--json", output) == 0
+    result = json.loads(output.read_text())
+    assert (result["method"], result["mean_success_rate"]) == ("toy", 1.0)
+    assert ptp("evaluate", *words, "--method", "model_free") == 2
+    assert "no iql, which model_free needs; it has toy_layer" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", ["evaluate", "practice"])
@@ -180,18 +193,20 @@ def test_the_help_lists_every_method(command, capsys):
     with pytest.raises(SystemExit):
         ptp(command, "--help")
     printed = " ".join(capsys.readouterr().out.split())
-    assert all(name in printed for name in METHODS)
-    assert "gcp and leap have theirs in --baselines" in printed
+    assert all(f"{name}: {method.summary}" in printed for name, method in methods().items())
+    assert "gcp and leap have theirs in their checkpoints" in printed
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (("--method", "leap", "--planner", "fast"), "for the ptp methods; leap takes its own"),
-        (("--method", "gcp", "--baselines", "nowhere"), "train one with ptp pretrain-baselines"),
-        (("--method", "gcp"), "models/baselines: trained on another encoder"),
+        (("--method", "gcp"), "run/checkpoint: no midpoints, which gcp needs; it has generators"),
         (("--method", "gcbc", "--subgoals", "random"), "random subgoals are for methods that pl"),
-        (("--planner", config_file("paper")), 'plans with "levels" 1, but the planner settings'),
+        (
+            ("--method", "ptp_no_hierarchy", "--planner", config_file("paper")),
+            'plans with "levels" 1, but the planner settings',
+        ),
         (("--env-arg", "grasp"), "NAME=VALUE"),
         (("--num-envs", 0), "--num-envs is 0"),
         (("--planner", "quickest"), "neither a preset"),
@@ -209,44 +224,56 @@ def test_wrong_arguments_are_one_clear_line(toy, arguments, message, capsys):
     assert line.count("\n") == 1
 
 
+def test_the_option_for_baselines_names_the_one_of_today(toy, capsys):
+    with pytest.raises(SystemExit):
+        ptp("evaluate", *toy, "--method", "leap", "--baselines", "models/baselines")
+    assert "--baselines is now --checkpoint, the folder" in capsys.readouterr().err
+
+
 def test_the_released_checkpoint_is_the_one_in_models(tmp_path, monkeypatch):
     monkeypatch.setattr(share_folder, "shared_root", lambda: tmp_path)
     with pytest.raises(CheckpointError, match="--checkpoint"):
         share_folder.released_checkpoint()
-    for name in ("first", "second"):
+    for name in ("another", "table"):
         folder = tmp_path / "models" / name
         folder.mkdir(parents=True)
         (folder / "manifest.json").touch()
-        if name == "first":
-            baselines = share_folder.released_baselines()
-            baselines.mkdir()
-            (baselines / FORMAT.manifest).touch()
-            assert share_folder.released_checkpoint() == folder
-    with pytest.raises(CheckpointError, match="first, second"):
-        share_folder.released_checkpoint()
+    assert share_folder.released_checkpoint() == folder
 
 
 def test_the_released_settings_are_those_of_ptp_single_subgoal_and_of_no_other_method():
     checkpoint = load_checkpoint(share_folder.released_checkpoint())
-    stored = checkpoint.manifest["config"]
-    found = {name: make_search(name, checkpoint) for name in METHODS if name.startswith("ptp")}
-    planners = {name: search.settings["planner"] for name, search in found.items()}
-    single = planners["ptp_single_subgoal"]
+    assert checkpoint.agent == "ptp_single_subgoal"
+    stored = to_dict(checkpoint.config)
+    found = {
+        name: build_agent(name, checkpoint).settings
+        for name in agent_names()
+        if name.startswith("ptp")
+    }
+    single, ptp_ = (found[name]["planner"] for name in ("ptp_single_subgoal", "ptp"))
     assert {key: single[key] for key in stored["planner"]} == stored["planner"]
-    assert found["ptp_single_subgoal"].follower.timeout == stored["follower"]["timeout"] == 150
-    ptp_ = planners["ptp"]
-    assert (ptp_["levels"], ptp_["subgoals"], found["ptp"].follower.timeout) == (3, 8, 30)
-    assert ptp_["levels"] > planners["ptp_no_hierarchy"]["levels"]
+    timeouts = [found[name]["follower"]["timeout"] for name in ("ptp_single_subgoal", "ptp")]
+    assert timeouts == [stored["follower"]["timeout"], 30] == [150, 30]
+    assert (ptp_["levels"], ptp_["subgoals"]) == (3, 8)
+    assert ptp_["levels"] > found["ptp_no_hierarchy"]["planner"]["levels"]
 
 
-def test_the_released_baselines_are_for_the_released_checkpoint():
-    checkpoint = load_checkpoint(share_folder.released_checkpoint())
-    released = load_baselines(share_folder.released_baselines(), checkpoint.encoder_id)
-    assert released.config == load_config(config_file("baselines"), cls=BaselinesConfig)
-    planner = make_search("gcp", checkpoint, baselines=released.folder).planner
+@pytest.mark.parametrize("name", ["leap", "gcp", "gcbc"])
+def test_the_released_baselines_share_the_released_encoder_and_policy(name):
+    base = load_checkpoint(share_folder.released_checkpoint())
+    released = load_checkpoint(checkpoint_for(name, share_folder.released_checkpoint()))
+    assert (released.agent, released.encoder_id) == (name, base.encoder_id)
+    assert released.encoder.stored.path == base.encoder.stored.path
+    config = load_config(config_file("baselines"), cls=BaselinesConfig)
+    agent = build_agent(name, released)
+    if name == "gcbc":
+        assert agent.planner is None
+        return
+    assert released.parts["iql"].stored.path == base.parts["iql"].stored.path
+    assert getattr(released.config, name) == getattr(config, name)
     codes = torch.randint(512, (2, 144), generator=torch.Generator().manual_seed(0))
-    plan = planner.plan(*checkpoint.vqvae.lookup(codes), torch.Generator().manual_seed(0))
-    assert plan.codes.shape == (8, 144)
+    plan = agent.planner.plan(*base.vqvae.lookup(codes), torch.Generator().manual_seed(0))
+    assert plan.codes.shape == ({"leap": 4, "gcp": 8}[name], 144)
 
 
 def test_ctrl_c_leaves_finished_episodes_to_go_on_from(toy, tmp_path):

@@ -24,8 +24,8 @@ from ptp_cli.sweep.display import LiveTable, PlainLines
 from ptp_cli.sweep.executor import LOG
 from ptp_cli.sweep.folder import alone_in
 from ptp_cli.sweep.schedule import look_at
+from ptp_core.agents.registry import agent_names
 from ptp_core.errors import ConfigError
-from ptp_core.practice.methods import METHODS
 from ptp_core.testing import tiny_checkpoint, tiny_config
 
 RAY = ["--ray", os.environ["PTP_TEST_RAY"]] if "PTP_TEST_RAY" in os.environ else []
@@ -185,7 +185,7 @@ def test_terminal_and_file_show_how_runs_stand(write, tmp_path):
     [
         ({"method": ["ptp"]}, 'unknown key "method"; there are methods, tasks, seeds, protocol'),
         ({"methods": ["gcbc"]}, "gcbc learns from demonstrations alone: only evaluate it"),
-        ({"methods": ["dreams"]}, f'no method "dreams"; there are {", ".join(METHODS)}'),
+        ({"methods": ["dreams"]}, f'no method "dreams"; there are {", ".join(agent_names())}'),
         ({"seeds": []}, "seeds is empty"),
         ({"tasks": ["A", "A"]}, "tasks names something twice"),
         ({"options": {"epoch": 3}}, 'unknown key "options.epoch"; there are demonstrations'),
@@ -201,7 +201,10 @@ def test_terminal_and_file_show_how_runs_stand(write, tmp_path):
         ({"options": {"updates_per_step": -1.0}}, "updates_per_step is -1.0"),
         ({"options": {"epochs": 0}}, "epochs is 0"),
         ({"options": {"checkpoint": "nowhere"}}, "nowhere: no checkpoint"),
-        ({"methods": ["gcp"], "options": {"baselines": "nowhere"}}, "nowhere: no baselines for"),
+        ({"options": {"baselines": "nowhere"}}, "options.baselines is now checkpoint"),
+        ({"methods": ["gcp"]}, "no midpoints, which gcp needs, and"),
+        ({"methods": ["gcp"], "checkpoints": {"gcp": "nowhere"}}, "nowhere: no checkpoint"),
+        ({"checkpoints": {"dreams": "nowhere"}}, 'no method "dreams"'),
     ],
 )
 def test_mistakes_are_one_line_before_anything_runs(write, tmp_path, changes, message, capsys):
@@ -251,7 +254,7 @@ def test_as_many_runs_at_once_as_cores_and_memory_allow():
 def test_shipped_files_are_accepted(tmp_path):
     folder = Path(__file__).resolve().parents[3] / "config" / "sweep"
     paper = load_sweep(folder / "paper.yaml")
-    assert set(paper.methods) == set(METHODS) - {"gcbc"}
+    assert set(paper.methods) == set(agent_names()) - {"gcbc"}
     assert (paper.tasks, len(paper.seeds)) == (("A", "B", "C"), 3)
     runs = runs_of(load_sweep(folder / "quick.yaml"), tmp_path)
     assert runs[0].words[:3] == ("practice", "--task", "A")

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -11,6 +12,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from ptp_core.agents.registry import DEFAULT_METHOD
+from ptp_core.agents.subgoal_agent import subgoal_spec
 from ptp_core.config import (
     BaselinesConfig,
     FollowerConfig,
@@ -32,9 +35,15 @@ from ptp_core.models.midpoint_generator import MidpointGenerator
 from ptp_core.models.subgoal_generator import GeneratorHierarchy
 from ptp_core.models.vqvae import VQVAE
 from ptp_core.planners.plan_library import PlanLibrary
+from ptp_core.policies.cloned_policy import ClonedPolicy
 from ptp_core.practice.finetuned import save_finetuned
-from ptp_core.training.baselines import save_baselines
-from ptp_core.training.checkpoint import Checkpoint, save_checkpoint
+from ptp_core.training.baseline_checkpoint import baseline, save_baseline
+from ptp_core.training.checkpoint import (
+    Checkpoint,
+    Part,
+    load_checkpoint,
+    save_checkpoint,
+)
 
 __all__ = [
     "ACTIONS",
@@ -42,6 +51,7 @@ __all__ = [
     "LATENT",
     "distance_value",
     "rng",
+    "tiny_baseline_folders",
     "tiny_baselines",
     "tiny_baselines_config",
     "tiny_checkpoint",
@@ -105,11 +115,19 @@ def tiny_networks(
     with torch.no_grad():  # motions that can be seen
         for parameter in iql.parameters():
             parameter.mul_(3.0)
-    manifest = {"encoder_id": ENCODER, "precision": "float32", "actions": list(actions)}
     for fixed in (vqvae, generators):
         fixed.requires_grad_(False)
-    networks = vqvae.eval(), generators.eval(), iql.eval()
-    return Checkpoint(Path("nowhere"), manifest, config, *networks)
+    return Checkpoint(
+        Path("nowhere"),
+        subgoal_spec(DEFAULT_METHOD, vqvae, actions, ENCODER),
+        config,
+        Part("vqvae", vqvae.eval(), config.vqvae),
+        {
+            "generators": Part("generators", generators.eval(), config.generators),
+            "iql": Part("iql", iql.eval(), config.iql),
+        },
+        ENCODER,
+    )
 
 
 def tiny_checkpoint(
@@ -121,9 +139,10 @@ def tiny_checkpoint(
 ) -> str:
     """Write `tiny_networks` to a folder; their encoder id."""
     made = tiny_networks(config, seed, actions)
-    modules = {"vqvae": made.vqvae, "generators": made.generators, "iql": made.iql}
+    for part in (made.encoder, *made.parts.values()):
+        part.precision = precision
     return save_checkpoint(
-        folder, modules, made.config, metrics={}, precision=precision, actions=actions
+        folder, made.parts, made.config, metrics={}, spec=made.spec, encoder=made.encoder
     )
 
 
@@ -143,18 +162,37 @@ def tiny_baselines_config(**changes: Any) -> BaselinesConfig:
 
 
 def tiny_baselines(
-    folder: str | Path, encoder_id: str, seed: int = 0, config: BaselinesConfig | None = None
-) -> None:
-    """Write networks of LEAP, GCP and GCBC with weights drawn from ``seed``."""
+    checkpoint: Checkpoint, seed: int = 0, config: BaselinesConfig | None = None
+) -> dict[str, Checkpoint]:
+    """Checkpoints in memory of LEAP, GCP and GCBC, with weights drawn from ``seed``.
+
+    Policy, value and encoder are those of ``checkpoint``.
+    """
     config, cloned = config or tiny_baselines_config(), tiny_config().iql
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        modules = {
-            "vae": LatentVAE(config.vae, LATENT),
-            "midpoints": MidpointGenerator(config.midpoints, LATENT),
-            "gcbc": IQL(cloned, LATENT, ACTIONS).policy,
+        own = {
+            "leap": Part("latent_vae", LatentVAE(config.vae, LATENT), config.vae),
+            "gcp": Part(
+                "midpoints", MidpointGenerator(config.midpoints, LATENT), config.midpoints
+            ),
+            "gcbc": Part("policy", ClonedPolicy(cloned, LATENT, ACTIONS), cloned),
         }
-    save_baselines(folder, modules, config, {"vae": {"loss": 1.0}}, encoder_id, cloned=cloned)
+    for part in own.values():
+        part.module.eval().requires_grad_(False)
+    return {name: baseline(name, part, config, checkpoint) for name, part in own.items()}
+
+
+def tiny_baseline_folders(
+    checkpoint: str | Path, seed: int = 0, config: BaselinesConfig | None = None
+) -> dict[str, Path]:
+    """Write `tiny_baselines` beside a checkpoint's folder; each folder by its method."""
+    loaded = load_checkpoint(checkpoint)
+    folders = {}
+    for name, made in tiny_baselines(loaded, seed, config).items():
+        folders[name] = Path(checkpoint).parent / name
+        save_baseline(folders[name], made)
+    return folders
 
 
 def tiny_finetuned(
@@ -165,7 +203,9 @@ def tiny_finetuned(
     iql = copy.deepcopy(checkpoint.iql)
     iql.load_state_dict({name: value + add for name, value in iql.state_dict().items()})
     library = PlanLibrary(checkpoint.encoder_id)
-    save_finetuned(path, iql, goal[None].numpy(), library, checkpoint, {"added": add})
+    parts = {**checkpoint.parts, "iql": dataclasses.replace(checkpoint.parts["iql"], module=iql)}
+    tuned = dataclasses.replace(checkpoint, parts=parts)
+    save_finetuned(path, tuned, "iql", goal[None].numpy(), library, {"added": add})
     return iql.state_dict()
 
 

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import torch
 
+from ptp_core.agents.own_names import OwnNames, known
 from ptp_core.errors import PlanCancelled, PtpError
 from ptp_core.processes import follow_parent
 
@@ -32,7 +33,8 @@ class Worker(Protocol):
 class Workers:
     """``count`` processes with a worker each; 0: the jobs are done here, when they are asked for.
 
-    ``make()`` gives a worker and must be picklable. Each process has one torch thread.
+    ``make()`` gives a worker and must be picklable. Each process has one torch thread, and
+    knows the methods that this one has registered.
     """
 
     def __init__(self, count: int, make: Callable[[], Worker]) -> None:
@@ -43,7 +45,7 @@ class Workers:
             context = multiprocessing.get_context("spawn")
             self._stop = context.Event()
             self._pool = concurrent.futures.ProcessPoolExecutor(
-                count, context, initializer=_start, initargs=(make, self._stop)
+                count, context, initializer=_start, initargs=(make, self._stop, known())
             )
 
     def start(
@@ -108,9 +110,10 @@ def _died() -> PtpError:
 _own: dict[str, Any] = {}  # of a spawned process: how to make its worker, and what stops it
 
 
-def _start(make: Callable[[], Worker], stop) -> None:
+def _start(make: Callable[[], Worker], stop, own: OwnNames) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent asks through the event
     follow_parent()
+    own.register()
     torch.set_num_threads(1)
     _own.update(make=make, stop=stop, worker=None)
 

@@ -25,8 +25,8 @@ from ptp_core.testing import (
     tiny_config,
     tiny_networks,
 )
+from ptp_core.training.baseline_checkpoint import OWN_PART
 from ptp_core.training.baseline_stages import train_latent_vae
-from ptp_core.training.baselines import load_baselines
 from ptp_core.training.checkpoint import load_checkpoint
 from ptp_core.training.cloning_stage import train_gcbc
 from ptp_core.training.pretrain_baselines import pretrain_baselines
@@ -69,27 +69,33 @@ def steps(config, count):
     return dataclasses.replace(config, **parts)
 
 
-def weights(folder, checkpoint):
-    loaded = load_baselines(folder, load_checkpoint(checkpoint).encoder_id)
+def weights(folders):
+    loaded = {name: load_checkpoint(each) for name, each in folders.items()}
     return {
         f"{part}.{key}": value
-        for part, module in loaded.modules().items()
-        for key, value in module.state_dict().items()
+        for name, part in OWN_PART.items()
+        for key, value in loaded[name].part(part).state_dict().items()
     }
 
 
 def test_training_ends_with_networks_for_the_checkpoints_encoder(checkpoint, data, tmp_path):
-    folder = train(checkpoint, data, tmp_path)
-    loaded = load_baselines(folder, load_checkpoint(checkpoint).encoder_id)
-    assert loaded.config == CONFIG == load_config(tmp_path / "config.yaml", cls=BaselinesConfig)
+    folders = train(checkpoint, data, tmp_path)
+    assert folders == {name: tmp_path / name for name in OWN_PART}
+    loaded = {name: load_checkpoint(folder) for name, folder in folders.items()}
+    base = load_checkpoint(checkpoint)
+    assert {(each.agent, each.encoder_id) for each in loaded.values()} == {
+        (name, base.encoder_id) for name in OWN_PART
+    }
+    assert load_config(tmp_path / "config.yaml", cls=BaselinesConfig) == CONFIG
+    assert (loaded["leap"].config.leap, loaded["gcp"].config.gcp) == (CONFIG.leap, CONFIG.gcp)
     metrics = json.loads((tmp_path / "metrics.json").read_text())
-    assert loaded.manifest["metrics"] == metrics
     assert metrics["trajectories"] == 6
-    assert all(metrics[part]["steps"] == 10 for part in ("vae", "midpoints", "gcbc"))
-    assert metrics["gcbc"]["imagined/steps"] == 10
-    assert metrics["gcbc"]["imagined/validation/action_mse"] > 0
-    assert loaded.cloned == load_checkpoint(checkpoint).config.iql
-    for name, loss in (("vae", "reconstruction_mse"), ("midpoints", "smooth_l1")):
+    for name, part in OWN_PART.items():
+        assert loaded[name].metrics[part] == metrics[part] and metrics[part]["steps"] == 10
+    assert metrics["policy"]["imagined/steps"] == 10
+    assert metrics["policy"]["imagined/validation/action_mse"] > 0
+    assert loaded["gcbc"].parts["policy"].config == base.config.iql
+    for name, loss in (("latent_vae", "reconstruction_mse"), ("midpoints", "smooth_l1")):
         with (tmp_path / name / "scalars.csv").open() as file:
             rows = list(csv.DictReader(file))
         assert [row["step"] for row in rows] == ["5", "10", "10"]
@@ -100,29 +106,29 @@ def test_training_ends_with_networks_for_the_checkpoints_encoder(checkpoint, dat
 def test_a_resumed_training_equals_an_uninterrupted_one(checkpoint, data, tmp_path):
     parts = tmp_path / "parts"
     shorter = made_in(tmp_path / "shorter", 4)
-    first = weights(train(shorter, data, parts, steps(CONFIG, 4)), checkpoint)
-    resumed = weights(train(checkpoint, data, parts), checkpoint)
-    whole = weights(train(checkpoint, data, tmp_path / "whole"), checkpoint)
+    first = weights(train(shorter, data, parts, steps(CONFIG, 4)))
+    resumed = weights(train(checkpoint, data, parts))
+    whole = weights(train(checkpoint, data, tmp_path / "whole"))
     assert all(torch.equal(value, whole[key]) for key, value in resumed.items())
     assert not all(torch.equal(value, whole[key]) for key, value in first.items())
 
 
-def test_one_method_is_trained_for_and_the_other_networks_stay(checkpoint, data, tmp_path):
-    encoder_id = load_checkpoint(checkpoint).encoder_id
-    train(checkpoint, data, tmp_path / "one", only=["leap", "gcp"])
-    folder = tmp_path / "one" / "baselines"
-    before = load_baselines(folder, encoder_id)
-    assert list(before.modules()) == ["vae", "midpoints"]
-    leap = dataclasses.replace(CONFIG.leap, samples=99)
-    other = dataclasses.replace(CONFIG, leap=leap, vae=LatentVAEConfig(z_dim=3))
-    train(checkpoint, data, tmp_path / "one", other, only=["gcbc"])
-    after = load_baselines(folder, encoder_id)
-    assert after.sha256("vae", "midpoints") == before.sha256()
-    assert (after.config.vae, after.config.leap) == (CONFIG.vae, leap)
-    metrics = after.manifest["metrics"]
-    assert metrics["vae"] == before.manifest["metrics"]["vae"] and metrics["gcbc"]["steps"] == 10
+def files(folder):
+    return {path.name: path.read_bytes() for path in folder.rglob("*.*")}
+
+
+def test_one_method_is_trained_for_and_the_other_checkpoints_stay(checkpoint, data, tmp_path):
+    before = train(checkpoint, data, tmp_path / "one", only=["leap", "gcp"])
+    assert list(before) == ["leap", "gcp"]
+    kept = {name: files(folder) for name, folder in before.items()}
+    other = dataclasses.replace(CONFIG, vae=LatentVAEConfig(z_dim=3))
+    after = train(checkpoint, data, tmp_path / "one", other, only=["gcbc"])
+    assert list(after) == ["gcbc"]
+    assert {name: files(folder) for name, folder in before.items()} == kept
+    metrics = json.loads((tmp_path / "one" / "metrics.json").read_text())
+    assert {"latent_vae", "midpoints", "policy"} <= metrics.keys()
     alone = train(checkpoint, data, tmp_path / "alone", only=["gcbc"])
-    assert load_baselines(alone, encoder_id).sha256() == after.sha256("gcbc")
+    assert files(alone["gcbc"])["policy.safetensors"] == files(after["gcbc"])["policy.safetensors"]
     with pytest.raises(ConfigError, match='no baseline "ptp"; there are leap, gcp, gcbc'):
         train(checkpoint, data, tmp_path / "alone", only=["ptp"])
 
@@ -144,27 +150,25 @@ def test_cloning_learns_the_recorded_actions_whatever_they_are_worth(tmp_path):
 
 
 def test_other_settings_of_a_planner_train_nothing_again(checkpoint, data, tmp_path):
-    encoder_id = load_checkpoint(checkpoint).encoder_id
-    first = load_baselines(train(checkpoint, data, tmp_path), encoder_id)
+    first = load_checkpoint(train(checkpoint, data, tmp_path)["leap"])
     leap = dataclasses.replace(CONFIG.leap, samples=99)
-    folder = train(checkpoint, data, tmp_path, dataclasses.replace(CONFIG, leap=leap))
-    second = load_baselines(folder, encoder_id)
-    assert second.config.leap.samples == 99
-    assert second.sha256() == first.sha256()
-    for name in ("vae", "midpoints", "gcbc"):
-        metrics = (each.manifest["metrics"][name] for each in (first, second))
-        assert next(metrics) == pytest.approx(next(metrics), rel=1e-4)
+    folders = train(checkpoint, data, tmp_path, dataclasses.replace(CONFIG, leap=leap))
+    second = load_checkpoint(folders["leap"])
+    assert (first.config.leap.samples, second.config.leap.samples) == (CONFIG.leap.samples, 99)
+    assert second.sha256 == first.sha256
+    metrics = (each.metrics["latent_vae"] for each in (first, second))
+    assert next(metrics) == pytest.approx(next(metrics), rel=1e-4)
 
 
 def test_codes_are_made_once_and_those_of_another_encoder_refused(checkpoint, data, tmp_path):
-    made = weights(train(checkpoint, data, tmp_path / "one"), checkpoint)
+    made = weights(train(checkpoint, data, tmp_path / "one"))
     codes = tmp_path / "one" / "codes.safetensors"
     encoded = EncodedDataset.load(codes)
     assert encoded.encoder_id == load_checkpoint(checkpoint).encoder_id
     time = codes.stat().st_mtime_ns
     train(checkpoint, data, tmp_path / "one")
     assert codes.stat().st_mtime_ns == time
-    same = weights(train(checkpoint, codes, tmp_path / "two"), checkpoint)
+    same = weights(train(checkpoint, codes, tmp_path / "two"))
     assert all(torch.equal(value, same[key]) for key, value in made.items())
     assert not (tmp_path / "two" / "codes.safetensors").exists()
     other = tmp_path / "other.safetensors"

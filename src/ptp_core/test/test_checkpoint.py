@@ -7,13 +7,20 @@ import shutil
 import pytest
 import torch
 
+from ptp_core.agents.subgoal_agent import subgoal_spec
 from ptp_core.config import IQLConfig, SubgoalGeneratorConfig, TrainConfig, VQVAEConfig
 from ptp_core.errors import CheckpointError
 from ptp_core.learning.iql import IQL
 from ptp_core.models.subgoal_generator import GeneratorHierarchy
 from ptp_core.models.vqvae import VQVAE
-from ptp_core.testing import ACTIONS, LATENT
-from ptp_core.training.checkpoint import load_checkpoint, save_checkpoint
+from ptp_core.testing import ACTIONS, LATENT, tiny_baseline_folders, tiny_checkpoint
+from ptp_core.training.checkpoint import (
+    Part,
+    load_checkpoint,
+    save_again,
+    save_checkpoint,
+)
+from ptp_core.training.manifest import read_contents
 
 CONFIG = TrainConfig(
     vqvae=VQVAEConfig(hidden_channels=8, stem_channels=8, residual_channels=4, residual_blocks=1),
@@ -31,9 +38,19 @@ def networks(seed: int = 0) -> dict[str, torch.nn.Module]:
     }
 
 
+def save(folder, metrics, seed=0, precision="float32"):
+    made = {
+        name: Part(name, module, getattr(CONFIG, name), precision)
+        for name, module in networks(seed).items()
+    }
+    encoder = made.pop("vqvae")
+    spec = subgoal_spec("ptp", encoder.module)
+    return save_checkpoint(folder, made, CONFIG, metrics, spec=spec, encoder=encoder)
+
+
 @pytest.fixture
 def folder(tmp_path):
-    save_checkpoint(tmp_path / "checkpoint", networks(), CONFIG, {"iql": {"loss": 1.0}})
+    save(tmp_path / "checkpoint", {"iql": {"loss": 1.0}})
     return tmp_path / "checkpoint"
 
 
@@ -45,12 +62,14 @@ def test_loading_gives_back_weights_configuration_and_metrics(folder):
         assert all(torch.equal(state[key], expected[key]) for key in expected)
         assert not getattr(loaded, name).training
     assert loaded.config == CONFIG
-    assert loaded.manifest["metrics"] == {"iql": {"loss": 1.0}}
+    assert loaded.metrics == {"iql": {"loss": 1.0}}
     assert len(loaded.encoder_id) == 64
+    assert loaded.spec == subgoal_spec("ptp", loaded.vqvae, encoder_id=loaded.encoder_id)
+    assert loaded.spec.agent == loaded.agent == "ptp"
 
 
 def test_half_precision_halves_the_file_and_stays_consistent(folder, tmp_path):
-    encoder_id = save_checkpoint(tmp_path / "half", networks(), CONFIG, {}, precision="float16")
+    encoder_id = save(tmp_path / "half", {}, precision="float16")
     full, half = (path / "iql.safetensors" for path in (folder, tmp_path / "half"))
     assert half.stat().st_size < 0.6 * full.stat().st_size
     loaded = load_checkpoint(tmp_path / "half")
@@ -62,8 +81,8 @@ def test_half_precision_halves_the_file_and_stays_consistent(folder, tmp_path):
 
 
 def test_saving_again_replaces_the_checkpoint(folder):
-    save_checkpoint(folder, networks(seed=1), CONFIG, {"round": 2})
-    assert load_checkpoint(folder).manifest["metrics"] == {"round": 2}
+    save(folder, {"round": 2}, seed=1)
+    assert load_checkpoint(folder).metrics == {"round": 2}
     assert [path.name for path in folder.parent.iterdir()] == ["checkpoint"]
 
 
@@ -85,7 +104,7 @@ def alter(folder):
 
 
 def remove_part(folder):
-    (folder / "vqvae.safetensors").unlink()
+    (folder / "encoder" / "vqvae.safetensors").unlink()
 
 
 def remove_manifest(folder):
@@ -96,21 +115,31 @@ def break_manifest(folder):
     (folder / "manifest.json").write_text("{")
 
 
+def manifest_of(folder):
+    return json.loads((folder / "manifest.json").read_text())
+
+
 def edit(folder, **values):
-    path = folder / "manifest.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+    (folder / "manifest.json").write_text(json.dumps(manifest_of(folder) | values))
+
+
+def edit_part(folder, name, **values):
+    parts = manifest_of(folder)["parts"]
+    parts[name] |= values
+    edit(folder, parts=parts)
 
 
 def actions_without_names(folder):
-    edit(folder, actions=5)
+    edit(folder, spec=manifest_of(folder)["spec"] | {"actions": 5})
 
 
 def more_actions(folder):
-    edit(folder, actions=[f"joint_{number}" for number in range(7)])
+    names = [f"joint_{number}" for number in range(7)]
+    edit(folder, spec=manifest_of(folder)["spec"] | {"actions": names})
 
 
 def other_version(folder):
-    edit(folder, format_version=2)
+    edit(folder, version=3)
 
 
 def other_format(folder):
@@ -118,22 +147,50 @@ def other_format(folder):
 
 
 def other_config(folder):
-    config = json.loads((folder / "manifest.json").read_text())["config"]
-    config["iql"]["q_hidden"] = [16]
-    edit(folder, config=config)
+    config = manifest_of(folder)["parts"]["iql"]["config"]
+    edit_part(folder, "iql", config=config | {"q_hidden": [16]})
 
 
 def unknown_setting(folder):
-    edit(folder, config={"iql": {"expectil": 0.9}})
+    edit_part(folder, "iql", config={"expectil": 0.9})
+
+
+def unknown_section(folder):
+    edit(folder, config={"planer": {}})
+
+
+def unknown_part(folder):
+    edit_part(folder, "iql", type="sarsa")
+
+
+def unknown_agent(folder):
+    edit(folder, agent="dreams")
 
 
 def part_of_another_encoder(folder):
     other = folder.with_name("other")
-    save_checkpoint(other, networks(seed=5), CONFIG, {})
+    save(other, {}, seed=5)
     shutil.copy(other / "iql.safetensors", folder)
-    manifest = json.loads((folder / "manifest.json").read_text())
-    files = json.loads((other / "manifest.json").read_text())["files"]
-    edit(folder, files=manifest["files"] | {"iql.safetensors": files["iql.safetensors"]})
+    edit_part(folder, "iql", **manifest_of(other)["parts"]["iql"])
+
+
+def another_encoder(folder):
+    other = folder.with_name("other")
+    save(other, {}, seed=5)
+    shutil.rmtree(folder / "encoder")
+    shutil.copytree(other / "encoder", folder / "encoder")
+
+
+def no_encoder(folder):
+    shutil.rmtree(folder / "encoder")
+
+
+def absolute_file(folder):
+    edit_part(folder, "iql", file=str(folder / "iql.safetensors"))
+
+
+def file_far_away(folder):
+    edit_part(folder, "iql", file="../../../elsewhere/iql.safetensors")
 
 
 @pytest.mark.parametrize(
@@ -144,12 +201,19 @@ def part_of_another_encoder(folder):
         (remove_part, "vqvae.safetensors: cannot be read"),
         (remove_manifest, "manifest.json is missing"),
         (break_manifest, "manifest.json: unreadable"),
-        (other_version, "format version 2, this program reads 1"),
+        (other_version, "version 3, this program reads 2"),
         (other_format, "not a checkpoint of this project"),
         (other_config, "iql.safetensors: does not fit its configuration"),
-        (unknown_setting, 'unknown key "iql.expectil"'),
-        (actions_without_names, "manifest.json: actions must be a list of names"),
+        (actions_without_names, "the agent's spec is damaged"),
         (more_actions, "iql.safetensors: does not fit its configuration"),
+        (unknown_setting, r'parts\.iql: unknown key "expectil"'),
+        (unknown_section, 'unknown key "planer"'),
+        (unknown_part, 'a part of type "sarsa"; this program knows vqvae'),
+        (unknown_agent, 'no method "dreams"'),
+        (another_encoder, "made for encoder .* holds .* restore the folders from one source"),
+        (no_encoder, "its encoder is neither in .*encoder nor in .*: copy it"),
+        (absolute_file, "names /.*, which is not below"),
+        (file_far_away, "names ../../../elsewhere/iql.safetensors, which is not below"),
         (part_of_another_encoder, "trained on another encoder"),
     ],
 )
@@ -158,3 +222,48 @@ def test_damage_gives_one_line_with_cause_and_cure(folder, damage, message):
     with pytest.raises(CheckpointError, match=message) as raised:
         load_checkpoint(folder)
     assert "\n" not in str(raised.value)
+
+
+def test_a_checkpoint_of_the_first_version_names_the_converter(folder):
+    for values in ({"format_version": 1}, {"format_version": 1, "format": "ptp-checkpoint"}):
+        edit(folder, **values)
+        with pytest.raises(CheckpointError, match=f"ptp convert-checkpoint {folder} NEW"):
+            load_checkpoint(folder)
+    (folder / "manifest.json").rename(folder / "baselines.json")
+    with pytest.raises(CheckpointError, match=f"ptp convert-checkpoint {folder} NEW"):
+        load_checkpoint(folder)
+
+
+@pytest.fixture
+def shared(tmp_path):
+    """A checkpoint and those of the baselines beside it, which share its files."""
+    tiny_checkpoint(tmp_path / "models" / "table")
+    return tmp_path / "models" / "table", tiny_baseline_folders(tmp_path / "models" / "table")
+
+
+def test_checkpoints_share_encoder_and_policy_and_move_together(shared, tmp_path):
+    table, folders = shared
+    base = load_checkpoint(table)
+    written = sorted(path.name for path in folders["leap"].iterdir())
+    assert written == ["latent_vae.safetensors", "manifest.json"]
+    leap = load_checkpoint(folders["leap"])
+    assert leap.encoder_id == base.encoder_id and leap.agent == "leap"
+    assert leap.sha256["iql.safetensors"] == base.sha256["iql.safetensors"]
+    assert read_contents(folders["leap"]).sha256 == leap.sha256
+    assert set(load_checkpoint(folders["gcbc"]).sha256) == {
+        "policy.safetensors",
+        "vqvae.safetensors",
+    }
+    moved = (tmp_path / "models").rename(tmp_path / "elsewhere")
+    assert load_checkpoint(moved / "leap").sha256 == leap.sha256
+    save(moved / "table", {}, seed=3)  # trained again: what was shared is gone
+    with pytest.raises(CheckpointError, match="leap: made for encoder"):
+        load_checkpoint(moved / "leap")
+
+
+def test_what_cannot_be_shared_is_written_again(shared, tmp_path):
+    _, folders = shared
+    leap = load_checkpoint(folders["leap"])
+    save_again(tmp_path / "far" / "off" / "leap", leap, {"round": 2})
+    alone = load_checkpoint((tmp_path / "far").rename(tmp_path / "moved") / "off" / "leap")
+    assert (alone.sha256, alone.agent, alone.metrics) == (leap.sha256, "leap", {"round": 2})

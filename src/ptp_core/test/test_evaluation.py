@@ -17,7 +17,7 @@ from ptp_core.practice.evaluation import EvaluationConfig, evaluate
 from ptp_core.practice.result import EpisodeResult, is_idle
 from ptp_core.practice.seeds import episode_seeds
 from ptp_core.practice.summary import summarise
-from ptp_core.testing import tiny_baselines, tiny_checkpoint
+from ptp_core.testing import tiny_baseline_folders, tiny_checkpoint
 from ptp_core.toy_env import ToyEnv
 from ptp_core.training.checkpoint import load_checkpoint
 
@@ -138,26 +138,26 @@ def test_without_a_planner_there_is_no_plan(folder):
 
 @pytest.mark.parametrize(("method", "reached"), [("leap", 3), ("gcp", 3)])
 def test_baselines_plan_with_their_own_settings_and_no_buffer(folder, tmp_path, method, reached):
-    baselines = tmp_path / "baselines"
-    tiny_baselines(baselines, load_checkpoint(folder).encoder_id)
-    config = settings(folder, method=method, baselines=baselines, tasks=("A",))
+    own = tiny_baseline_folders(folder)[method]
+    config = settings(own, method="", tasks=("A",))
     result = json.loads(json.dumps(run(config), allow_nan=False))
     assert result["method"] == method
-    network = {"leap": "vae", "gcp": "midpoints"}[method]
-    assert set(result["baselines_sha256"]) == {f"{network}.safetensors"}
+    network = {"leap": "latent_vae", "gcp": "midpoints"}[method]
+    files = {f"{name}.safetensors" for name in (network, "iql", "vqvae")}
+    assert set(result["checkpoint_sha256"]) == files
     assert ("iterations" in result["planner"]) == (method == "leap")
     figures = result["tasks"]["A"]
     assert figures["plan_seconds"] > 0 and np.isfinite(figures["final_cost"])
     assert moved_past(figures["runs"][0]) == reached
     with pytest.raises(InputError, match=f"{method} has no plan buffer"):
         run(dataclasses.replace(config, plan_buffer=tmp_path / "plans"))
-    with pytest.raises(ConfigError, match=f"{method} needs a folder"):
-        run(dataclasses.replace(config, baselines=None))
+    with pytest.raises(CheckpointError, match=f"no {network}, which {method} needs; it has gener"):
+        run(dataclasses.replace(config, checkpoint=folder))
 
 
 def test_the_papers_ablations_plan_on_one_level(folder):
     result = run(settings(folder, method="ptp_no_hierarchy", tasks=("A",), episodes=1))
-    assert result["planner"]["levels"] == 1 and "baselines_sha256" not in result
+    assert result["planner"]["levels"] == 1
     with pytest.raises(ConfigError, match="no method"):
         run(settings(folder, method="dreams"))
 
@@ -225,7 +225,7 @@ def test_a_plan_buffer_grows_over_the_episodes_and_is_kept(folder, tmp_path):
     path = tmp_path / "plans.safetensors"
     config = settings(folder, plan_buffer=path)
     run(config)
-    buffers = evaluation._Runner(config).buffers
+    buffers = evaluation._Runner(config).agent.buffers
     assert [len(buffer) for buffer in buffers] == [4, 8, 16]
     with pytest.raises(InputError, match="one environment"):
         evaluate(config, num_envs=2, progress=False)
@@ -279,16 +279,15 @@ def test_plans_of_a_library_are_reused_and_the_file_stays_as_it_is(folder, tmp_p
 
 
 def test_a_plan_library_is_for_every_method_that_plans(folder, tmp_path):
-    baselines, path = tmp_path / "baselines", tmp_path / "plans.safetensors"
-    tiny_baselines(baselines, load_checkpoint(folder).encoder_id)
+    own, path = tiny_baseline_folders(folder), tmp_path / "plans.safetensors"
     PlanLibrary(load_checkpoint(folder).encoder_id).save(path)
     for name in ("ptp", "ptp_single_subgoal", "ptp_no_hierarchy", "leap", "gcp"):
-        config = settings(folder, method=name, baselines=baselines, reuse_plans=path)
+        config = settings(own.get(name, folder), method=name, reuse_plans=path)
         result = run(dataclasses.replace(config, tasks=("A",), episodes=1, max_steps=2))
         assert result["privileged"] == [evaluation.LIBRARY_SIGNAL]
     for name in ("model_free", "gcbc"):
         with pytest.raises(InputError, match=f"{name} does not plan, so there are no plans"):
-            run(settings(folder, method=name, baselines=baselines, reuse_plans=path))
+            run(settings(own.get(name, folder), method=name, reuse_plans=path))
 
 
 def test_the_controls_are_recorded_and_refuse_what_only_plans_have(folder, tmp_path):
@@ -308,17 +307,16 @@ def test_the_controls_are_recorded_and_refuse_what_only_plans_have(folder, tmp_p
 
 
 def test_gcbc_acts_with_its_own_policy(folder, tmp_path):
-    baselines = tmp_path / "baselines"
-    tiny_baselines(baselines, load_checkpoint(folder).encoder_id, seed=4)
+    own = tiny_baseline_folders(folder, seed=4)["gcbc"]
     results = [
-        run(settings(folder, method=name, baselines=baselines, tasks=("A",), episodes=1))
-        for name in ("model_free", "gcbc")
+        run(settings(where, method=name, tasks=("A",), episodes=1))
+        for name, where in (("model_free", folder), ("gcbc", own))
     ]
     distances = [each["tasks"]["A"]["final_distance"] for each in results]
     assert distances[0] != distances[1]
     assert results[1]["planner"] is None and results[1]["tasks"]["A"]["plan_costs"] is None
     with pytest.raises(InputError, match="gcbc has its own policy"):
-        run(settings(folder, method="gcbc", baselines=baselines, finetuned=tmp_path))
+        run(settings(own, method="gcbc", finetuned=tmp_path))
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ each reader. A content that one failed on belongs into fuzz_finds/, as READER_WH
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -123,10 +124,12 @@ def test_npz_files(tmp_path):
     fuzz(put(tmp_path / "c.npz", then), contents, FINDS, "npz", DAMAGED)
 
 
-@pytest.mark.parametrize("part", ["manifest.json", "iql.safetensors", "vqvae.safetensors"])
+@pytest.mark.parametrize(
+    "part",
+    ["manifest.json", "iql.safetensors", "encoder/manifest.json", "encoder/vqvae.safetensors"],
+)
 def test_checkpoints(checkpoint, tmp_path, part):
-    for path in checkpoint.iterdir():
-        (tmp_path / path.name).write_bytes(path.read_bytes())
+    shutil.copytree(checkpoint, tmp_path, dirs_exist_ok=True)
     read = put(tmp_path / part, lambda path: load_checkpoint(tmp_path))
     fuzz(read, [(checkpoint / part).read_bytes()], FINDS, "checkpoint")
 

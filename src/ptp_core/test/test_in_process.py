@@ -3,6 +3,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from ptp_core.errors import CheckpointError, ConfigError, InputError, PlanCancel
 from ptp_core.practice.in_process import InProcessPractice
 from ptp_core.practice.practice_config import PracticeConfig
 from ptp_core.practice.practice_settings import preset
-from ptp_core.testing import tiny_baselines, tiny_checkpoint, tiny_config
+from ptp_core.testing import tiny_baseline_folders, tiny_checkpoint, tiny_config
 from ptp_core.training.checkpoint import load_checkpoint
 
 EPISODES, STEPS = 2, 8
@@ -76,9 +77,8 @@ def test_what_a_method_has_no_use_for_is_refused_before_work(folder):
 
 @pytest.mark.parametrize("name", ["leap", "gcp", "ptp_no_buffer", "ptp_single_subgoal"])
 def test_a_plan_library_is_kept_for_every_method_that_plans(folder, tmp_path, name):
-    baselines = tmp_path / "baselines"
-    tiny_baselines(baselines, load_checkpoint(folder).encoder_id)
-    config = settings(folder, method=name, baselines=baselines, reuse_plans=True, epochs=1)
+    own = tiny_baseline_folders(folder)
+    config = settings(own.get(name, folder), method=name, reuse_plans=True, epochs=1)
     practise(config, tmp_path / "run")
     plans = load_file(tmp_path / "run" / "epochs" / "000000" / "state" / "plans.safetensors")
     assert sum(int(plans[key][1]) for key in plans if key.endswith("record")) == EPISODES
@@ -176,21 +176,22 @@ def test_methods_remember_plans_and_divide_them_as_they_say(folder, tmp_path):
 
 @pytest.mark.parametrize("method", ["leap", "gcp"])
 def test_baselines_practise_the_same_policy_and_go_on(folder, tmp_path, method):
-    baselines = tmp_path / "baselines"
-    tiny_baselines(baselines, load_checkpoint(folder).encoder_id)
-    config = settings(folder, method=method, baselines=baselines)
+    models = shutil.copytree(folder, tmp_path / "models" / "table").parent
+    config = settings(tiny_baseline_folders(models / "table")[method], method="")
     whole = practise(config, tmp_path / "whole")
     out = tmp_path / "parts"
     with pytest.raises(PlanCancelled):
         practise(config, out, cancelled=after(80))  # in the second epoch
-    baselines = baselines.rename(tmp_path / "elsewhere")
-    parts = practise(dataclasses.replace(config, baselines=baselines), out)
+    own = models.rename(tmp_path / "elsewhere") / method
+    parts = practise(dataclasses.replace(config, checkpoint=own), out)
     assert without_times(parts) == without_times(whole)
     state = out / "epochs" / "000002" / "state"
     assert not (state / "buffers.safetensors").exists()
-    tiny_baselines(baselines, load_checkpoint(folder).encoder_id, seed=1)
+    learned = load_checkpoint(tmp_path / "whole" / "checkpoint")
+    assert learned.agent == method and learned.encoder_id == load_checkpoint(own).encoder_id
+    tiny_baseline_folders(own.parent / "table", seed=1)
     with pytest.raises(InputError, match="practised with other settings"):
-        practise(dataclasses.replace(config, baselines=baselines), out)
+        practise(dataclasses.replace(config, checkpoint=own), out)
 
 
 def test_what_does_not_fit_is_refused(folder, tmp_path):

@@ -88,7 +88,7 @@ def test_what_is_saved_is_a_checkpoint_of_the_same_encoder(tmp_path, source):
     saved = load_checkpoint(tmp_path / "learner" / "checkpoint")
     original = load_checkpoint(source)
     assert saved.encoder_id == original.encoder_id
-    assert saved.manifest["metrics"]["updates"] == 3
+    assert saved.metrics["updates"] == 3
     learned = dict(saved.iql.named_parameters())
     changed = [
         name for name, value in original.iql.named_parameters() if (value != learned[name]).any()

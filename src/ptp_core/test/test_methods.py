@@ -5,14 +5,15 @@ import dataclasses
 
 import pytest
 
+from ptp_core.agents.method import AgentOptions
+from ptp_core.agents.ptp import PtpMethod, planner_of
+from ptp_core.agents.registry import DEFAULT_METHOD, build_agent, methods
 from ptp_core.config import FollowerConfig, PlannerConfig, to_dict
 from ptp_core.errors import ConfigError
-from ptp_core.planners.factory import PRESETS, planner_settings
-from ptp_core.practice.methods import DEFAULT_METHOD, METHODS, method_named, planner_of
-from ptp_core.practice.search import make_search
+from ptp_core.planners.presets import PRESETS, planner_settings
 from ptp_core.testing import tiny_config, tiny_networks
 
-PTP = [name for name, method in METHODS.items() if method.search == "ptp"]
+PTP = {name: method for name, method in methods().items() if isinstance(method, PtpMethod)}
 RELEASED = PlannerConfig(
     samples=256,
     levels=1,
@@ -33,9 +34,8 @@ def checkpoint():
 
 def resolved(name, checkpoint, **given):
     """Everything that a method's episodes depend on beside the checkpoint."""
-    search = make_search(name, checkpoint, **given)
-    planner = search.settings["planner"]
-    return {**planner, "buffer": search.settings["plan_buffer"], **to_dict(search.follower)}
+    settings = build_agent(name, checkpoint, AgentOptions(**given)).settings
+    return {**settings["planner"], "buffer": settings["plan_buffer"], **settings["follower"]}
 
 
 def difference(one, other):
@@ -70,8 +70,8 @@ def test_a_preset_says_how_hard_to_search_and_leaves_the_method_what_it_is(
     checkpoint, name, preset
 ):
     given = resolved(name, checkpoint, planner=planner_settings(preset))
-    structure = {key: given[key] for key in METHODS[name].structure}
-    assert structure == METHODS[name].structure
+    structure = {key: given[key] for key in PTP[name].structure}
+    assert structure == PTP[name].structure
     assert given["samples"] == PRESETS[preset]().samples
 
 
@@ -90,15 +90,16 @@ def test_settings_that_contradict_the_name_are_refused_with_the_method_that_fits
     checkpoint, name, given, message
 ):
     with pytest.raises(ConfigError, match=message) as raised:
-        make_search(name, checkpoint, given)
+        build_agent(name, checkpoint, AgentOptions(planner=given))
     assert "\n" not in str(raised.value)
 
 
 def test_settings_that_agree_with_the_name_are_taken():
-    assert planner_of("ptp", RELEASED, PlannerConfig.fast()) == PlannerConfig.fast()
-    given = planner_of("ptp_single_subgoal", PlannerConfig(), {"subgoals": 2, "samples": 5})
+    assert planner_of(PTP["ptp"], RELEASED, PlannerConfig.fast()) == PlannerConfig.fast()
+    single = PTP["ptp_single_subgoal"]
+    given = planner_of(single, PlannerConfig(), {"subgoals": 2, "samples": 5})
     assert (given.levels, given.subgoals, given.samples) == (1, 2, 5)
-    assert planner_of("ptp_single_subgoal", PlannerConfig(), RELEASED) == RELEASED
+    assert planner_of(single, PlannerConfig(), RELEASED) == RELEASED
 
 
 def test_a_yaml_file_is_explicit_in_what_it_says_and_in_nothing_else(tmp_path):
@@ -114,9 +115,7 @@ def test_a_yaml_file_is_explicit_in_what_it_says_and_in_nothing_else(tmp_path):
 
 def test_every_method_but_the_single_subgoal_has_the_papers_timeout():
     stored = FollowerConfig(timeout=150, sample_actions=False)
-    timeouts = {name: method.follower(stored).timeout for name, method in METHODS.items()}
+    timeouts = {name: method.follower(stored).timeout for name, method in methods().items()}
     assert timeouts.pop("ptp_single_subgoal") == 150
     assert set(timeouts.values()) == {30}
-    assert not METHODS["ptp"].follower(stored).sample_actions
-    with pytest.raises(ConfigError, match='no method "dreams"; there are ptp'):
-        method_named("dreams")
+    assert not PTP["ptp"].follower(stored).sample_actions

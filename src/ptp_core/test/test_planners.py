@@ -12,10 +12,10 @@ from ptp_core.models.shared_context import context_features, decode_from_feature
 from ptp_core.models.subgoal_generator import GeneratorHierarchy, SubgoalGenerator
 from ptp_core.planners.benchmark import benchmark_planners
 from ptp_core.planners.costs import plan_cost
-from ptp_core.planners.factory import planner_config
 from ptp_core.planners.hierarchy import HierarchicalPlanner
 from ptp_core.planners.mppi import MPPI
 from ptp_core.planners.plan_buffer import PlanBuffer, load_buffers, save_buffers
+from ptp_core.planners.presets import planner_config
 from ptp_core.planners.rollout import unroll
 from ptp_core.testing import LATENT, distance_value, rng, tiny_vqvae
 

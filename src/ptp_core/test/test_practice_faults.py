@@ -147,9 +147,7 @@ def test_codes_are_kept_for_the_same_data_alone(folder, data, tmp_path):
 
 def test_demonstrations_of_another_action_scale_are_refused(folder, data, tmp_path):
     checkpoint = load_checkpoint(folder)
-    checkpoint.manifest["metrics"]["data"] = {
-        "action_scale": {"translation": 0.05, "rotation": 0.1}
-    }
+    checkpoint.metrics["data"] = {"action_scale": {"translation": 0.05, "rotation": 0.1}}
     manifest = data / "dataset.json"
     content = json.loads(manifest.read_text())
     content["description"]["action_scale"] = {"translation": 0.02, "rotation": 0.1}

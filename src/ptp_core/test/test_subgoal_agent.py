@@ -16,11 +16,11 @@ from ptp_core.agents.agent import (
     LatentGoal,
     Observation,
 )
+from ptp_core.agents.ptp import make_planner
 from ptp_core.agents.subgoal_agent import SubgoalAgent
 from ptp_core.config import FollowerConfig
 from ptp_core.data.trajectory import CAMERA
 from ptp_core.errors import ConfigError, GoalError, InputError, ObservationError
-from ptp_core.planners.factory import make_planner
 from ptp_core.testing import tiny_config, tiny_networks
 
 SEEDS = AgentSeeds(plan=3, policy=4)

@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 import torch
 
+from ptp_core.agents.method import AgentOptions
+from ptp_core.agents.registry import build_agent
 from ptp_core.agents.subgoal_agent import SubgoalAgent
 from ptp_core.config import GcpConfig, LeapConfig, PlannerConfig
 from ptp_core.errors import ConfigError, InputError
@@ -13,9 +15,8 @@ from ptp_core.planners.rollout import unroll
 from ptp_core.planners.seeding import spawn
 from ptp_core.planners.subgoal_controls import unsearched
 from ptp_core.practice.episode import run_episode
-from ptp_core.practice.search import make_search
 from ptp_core.practice.seeds import EpisodeSeeds
-from ptp_core.testing import ENCODER, rng, tiny_baselines, tiny_networks
+from ptp_core.testing import rng, tiny_baselines, tiny_networks
 from ptp_core.toy_env import ToyEnv
 
 
@@ -25,22 +26,18 @@ def checkpoint():
 
 
 @pytest.fixture
-def baselines(tmp_path):
-    tiny_baselines(tmp_path / "baselines", ENCODER)
-    return tmp_path / "baselines"
-
-
-@pytest.fixture
 def pair(checkpoint):
     return checkpoint.vqvae.lookup(torch.randint(32, (2, 144), generator=rng(2)))
 
 
-def random_search(name, checkpoint, baselines=None):
-    return make_search(name, checkpoint, baselines=baselines, subgoals="random")
+def agent_of(name, checkpoint, subgoals="planned"):
+    """On the checkpoint's networks, and for a baseline on random ones of its own."""
+    own = tiny_baselines(checkpoint)
+    return build_agent(name, own.get(name, checkpoint), AgentOptions(subgoals=subgoals))
 
 
 def test_a_random_subgoal_is_one_draw_of_the_prior_through_the_generator(checkpoint, pair):
-    plan = random_search("ptp_single_subgoal", checkpoint).planner.plan(*pair, rng(5))
+    plan = agent_of("ptp_single_subgoal", checkpoint, "random").planner.plan(*pair, rng(5))
     generator = checkpoint.generators.level(0)
     z = torch.randn((1, 2, generator.z_dim), generator=spawn(rng(5), 1)[0])
     codes, _ = unroll(generator, checkpoint.vqvae, pair[:1], z[None])
@@ -50,9 +47,9 @@ def test_a_random_subgoal_is_one_draw_of_the_prior_through_the_generator(checkpo
 
 
 @pytest.mark.parametrize("name", ["ptp", "ptp_no_hierarchy", "ptp_single_subgoal", "leap", "gcp"])
-def test_the_cost_chooses_nothing_of_a_random_plan(checkpoint, baselines, pair, name):
+def test_the_cost_chooses_nothing_of_a_random_plan(pair, name):
     learner = tiny_networks()
-    planner = random_search(name, learner, baselines).planner
+    planner = agent_of(name, learner, "random").planner
     before = planner.plan(*pair, rng())
     with torch.no_grad():
         for parameter in learner.iql.v.parameters():
@@ -65,18 +62,18 @@ def test_the_cost_chooses_nothing_of_a_random_plan(checkpoint, baselines, pair, 
 
 
 def test_random_plans_are_as_long_as_planned_ones_and_make_no_use_of_earlier_plans(
-    checkpoint, baselines, pair
+    checkpoint, pair
 ):
     for name in ("ptp", "leap", "gcp"):
-        planned = make_search(name, checkpoint, baselines=baselines).planner.plan(*pair, rng())
-        drawn = random_search(name, checkpoint, baselines).planner.plan(*pair, rng())
+        planned = agent_of(name, checkpoint).planner.plan(*pair, rng())
+        drawn = agent_of(name, checkpoint, "random").planner.plan(*pair, rng())
         assert drawn.codes.shape == planned.codes.shape
-    search = random_search("ptp", checkpoint)
-    first = search.planner.plan(*pair, rng())
+    agent = agent_of("ptp", checkpoint, "random")
+    first = agent.planner.plan(*pair, rng())
     for seed in range(40):
-        search.planner.plan(*pair, rng(seed), remember=True)
-    assert all(len(buffer) >= 32 for buffer in search.buffers) and len(HORIZONS) == 3
-    again = search.planner.plan(*pair, rng())
+        agent.planner.plan(*pair, rng(seed), remember=True)
+    assert all(len(buffer) >= 32 for buffer in agent.buffers) and len(HORIZONS) == 3
+    again = agent.planner.plan(*pair, rng())
     assert all(torch.equal(one, other) for one, other in zip(again.z, first.z, strict=True))
 
 
@@ -91,11 +88,12 @@ def test_only_the_search_is_taken_away():
 def test_controls_are_for_methods_that_plan(checkpoint):
     for subgoals in ("random", "oracle"):
         with pytest.raises(ConfigError, match=f"{subgoals} subgoals are for methods that plan"):
-            make_search("model_free", checkpoint, subgoals=subgoals)
+            agent_of("model_free", checkpoint, subgoals)
+    options = AgentOptions(planner={"samples": 3}, subgoals="oracle")
     with pytest.raises(ConfigError, match="leave the planner out"):
-        make_search("ptp", checkpoint, {"samples": 3}, subgoals="oracle")
-    search = make_search("leap", checkpoint, subgoals="oracle")  # no baselines: it does not plan
-    assert search.planner is None and search.settings == {"planner": None}
+        build_agent("ptp", checkpoint, options)
+    agent = agent_of("leap", checkpoint, "oracle")  # the environment gives the subgoals
+    assert agent.planner is None and agent.settings["planner"] is None
 
 
 class StagedEnv(ToyEnv):

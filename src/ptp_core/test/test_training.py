@@ -97,7 +97,7 @@ def whole(data, tmp_path_factory):
 
 def test_pretraining_ends_with_a_checkpoint_whose_distances_are_settled(whole):
     checkpoint = load_checkpoint(whole / "checkpoint")
-    metrics = checkpoint.manifest["metrics"]
+    metrics = checkpoint.metrics
     assert checkpoint.config.iql.reward_epsilon == metrics["reward_epsilon"]
     # distance_scale puts the median of frames 3 steps apart at 2.0; epsilon "auto" is that median.
     assert metrics["reward_epsilon"] == pytest.approx(2.0, abs=0.1)

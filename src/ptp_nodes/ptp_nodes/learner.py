@@ -22,10 +22,11 @@ from ptp_interfaces.msg import (
 )
 from ptp_interfaces.srv import GetEpisode
 
+from ptp_core.agents.registry import method_named
 from ptp_core.data.demonstrations import encoded_demonstrations
 from ptp_core.errors import CheckpointError, InputError, PtpError
 from ptp_core.practice.learning_run import LearningRun
-from ptp_core.practice.online_learner import OnlineLearner, PracticeEpisode
+from ptp_core.practice.online_learner import PracticeEpisode
 from ptp_core.practice.success_signal import latent_success
 from ptp_core.training.checkpoint import Checkpoint
 from ptp_nodes.networks import NetworkParameters, agent_spec, load_networks
@@ -100,6 +101,11 @@ class LearnerNode(ManagedNode):
         if not self.parameters.folder:
             raise CheckpointError("no folder given: set the parameter folder to where to save")
         self._checkpoint = load_networks(self.parameters)
+        self._method = method_named(self._checkpoint.agent)
+        if self._method.learner is None:
+            raise CheckpointError(
+                f"{self._checkpoint.folder}: {self._method.name} learns from demonstrations alone"
+            )
         torch.set_num_threads(self.parameters.threads)
 
     def _activate(self) -> None:
@@ -176,7 +182,7 @@ class LearnerNode(ManagedNode):
                     throttle_duration_sec=5.0,
                 ),
             )
-        learner = OnlineLearner(
+        learner = self._method.learner(
             self._checkpoint,
             demonstrations,
             successes_only=settings.learn_from == "successes",

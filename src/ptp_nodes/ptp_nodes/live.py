@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from ptp_interfaces.msg import PolicyUpdate
 from rclpy.node import Node
+from torch import nn
 
 from ptp_core.practice.finetuned import FineTunedPolicies
 from ptp_core.practice.live_weights import LiveWeights, RefusedUpdate, WeightsUpdate
@@ -18,9 +19,9 @@ from ptp_ros.worker import NewestFirst
 
 
 class LiveNetworks:
-    """Keeps a node's policy and value networks up to date.
+    """Keeps the weights up to date that a node's agent learns.
 
-    ``use`` names the checkpoint whose networks are meant; ``swap`` is called by the thread that
+    ``use`` names the checkpoint and the part that is meant; ``swap`` is called by the thread that
     runs them, before it does. A refused update is counted, and logged at most once a second for
     each kind of reason.
     """
@@ -28,6 +29,7 @@ class LiveNetworks:
     def __init__(self, node: Node) -> None:
         self._node = node
         self._checkpoint: Checkpoint | None = None
+        self._part: str | None = None
         self._policies: FineTunedPolicies | None = None
         self._weights: LiveWeights | None = None
         self._newest: PolicyUpdate | None = None
@@ -37,13 +39,20 @@ class LiveNetworks:
         self._updates = NewestFirst(self._pool, self._stage)
         node.create_subscription(PolicyUpdate, POLICY_UPDATE, self._updates.put, LATCHED)
 
-    def use(self, checkpoint: Checkpoint, policies: FineTunedPolicies | None = None) -> None:
-        """Update these networks from now on, with an update that came earlier too.
+    def use(
+        self,
+        checkpoint: Checkpoint,
+        learned: str | None,
+        policies: FineTunedPolicies | None = None,
+    ) -> None:
+        """Update the part ``learned`` from now on, with an update that came earlier too.
 
-        ``policies``: who may have changed them to fine-tuned ones.
+        None: an agent without weights to update, for which every update is refused. ``policies``:
+        who may have changed the part to a fine-tuned one.
         """
-        self._checkpoint, self._policies = checkpoint, policies
-        self._weights = LiveWeights(checkpoint.iql, checkpoint.encoder_id)
+        self._checkpoint, self._part, self._policies = checkpoint, learned, policies
+        module = nn.Module() if learned is None else checkpoint.part(learned)
+        self._weights = LiveWeights(module, checkpoint.encoder_id)
         if self._newest is not None:
             self._updates.put(self._newest)
 
@@ -52,7 +61,9 @@ class LiveNetworks:
         """Identity of the weights in use: of the file they are from, and "+n" after update n."""
         live = self._weights.version
         tuned = None if self._policies is None else self._policies.current
-        base = weights_version(self._checkpoint) if tuned is None else tuned.sha256[:12]
+        base = (
+            weights_version(self._checkpoint, self._part) if tuned is None else tuned.sha256[:12]
+        )
         return base + (f"+{live}" if live else "")
 
     @property

@@ -9,10 +9,9 @@ from pathlib import Path
 import torch
 
 from ptp_core.agents.agent import AgentSpec
-from ptp_core.agents.subgoal_agent import SubgoalAgent
+from ptp_core.agents.registry import DEFAULT_METHOD, method_named, on_the_graph
 from ptp_core.errors import CheckpointError
 from ptp_core.practice.finetuned import FineTunedPolicies
-from ptp_core.practice.methods import DEFAULT_METHOD, ON_THE_GRAPH
 from ptp_core.training.checkpoint import Checkpoint, load_checkpoint
 from ptp_nodes.practice_setting import METHOD
 from ptp_ros.lifecycle import ManagedParameters
@@ -30,7 +29,7 @@ class NetworkParameters(ManagedParameters):
 class PolicyNetworkParameters(NetworkParameters):
     """Parameters of a node that runs the networks which practice changes."""
 
-    method: str = parameter(DEFAULT_METHOD, METHOD, choices=ON_THE_GRAPH)
+    method: str = parameter(DEFAULT_METHOD, METHOD, choices=on_the_graph())
     finetuned: str = parameter(
         "", "folder of policies that practised one task each, taken for its goals; empty: none"
     )
@@ -41,7 +40,9 @@ def finetuned_policies(
 ) -> FineTunedPolicies | None:
     """The policies that the parameters name. Raises CheckpointError where they do not fit."""
     folder = parameters.finetuned
-    return FineTunedPolicies(checkpoint, Path(folder)) if folder else None
+    if not folder:
+        return None
+    return FineTunedPolicies(checkpoint, Path(folder), method_named(parameters.method).learned)
 
 
 def load_networks(parameters: NetworkParameters) -> Checkpoint:
@@ -55,8 +56,8 @@ def load_networks(parameters: NetworkParameters) -> Checkpoint:
         raise CheckpointError("no checkpoint given: set the parameter checkpoint to its folder")
     torch.set_num_threads(1)
     checkpoint = load_checkpoint(parameters.checkpoint)
-    for part in ("vqvae", "generators", "iql"):
-        for name, tensor in getattr(checkpoint, part).state_dict().items():
+    for part, module in checkpoint.modules().items():
+        for name, tensor in module.state_dict().items():
             if not torch.isfinite(tensor).all():
                 raise CheckpointError(
                     f"{checkpoint.folder}: {part}.{name} has values that are not finite; "
@@ -65,11 +66,15 @@ def load_networks(parameters: NetworkParameters) -> Checkpoint:
     return checkpoint
 
 
-def weights_version(checkpoint: Checkpoint) -> str:
-    """Short identity of the policy's weights, as commands carry it."""
-    return checkpoint.manifest["files"]["iql.safetensors"]["sha256"][:12]
+def weights_version(checkpoint: Checkpoint, part: str | None = None) -> str:
+    """Short identity of the weights that act, as commands carry it.
+
+    ``part``: what the agent learns; None: what that of the checkpoint's own method does.
+    """
+    name = part or method_named(checkpoint.agent).learned
+    return "" if name is None else checkpoint.parts[name].stored.sha256[:12]
 
 
 def agent_spec(checkpoint: Checkpoint) -> AgentSpec:
     """What the agent of a checkpoint needs and gives."""
-    return SubgoalAgent(checkpoint).spec
+    return checkpoint.spec

@@ -15,13 +15,15 @@ from ptp_interfaces.action import PlanSubgoals
 from ptp_interfaces.msg import EpisodeStatus, SubgoalPlan
 
 from ptp_core.agents.agent import AgentSpec, LatentGoal
+from ptp_core.agents.method import AgentOptions
+from ptp_core.agents.ptp import planner_of
+from ptp_core.agents.registry import build_agent, method_named
 from ptp_core.config import PlannerConfig
 from ptp_core.errors import ConfigError
 from ptp_core.planners.base import Plan, PlanFeedback, Planner
-from ptp_core.planners.factory import make_planner, planner_settings
 from ptp_core.planners.plan_library import PlanLibrary, PlanLibraryPlanner, StoredPlan
-from ptp_core.practice.finetuned import FineTunedPlanner, FineTunedPolicies
-from ptp_core.practice.methods import method_named, planner_of
+from ptp_core.planners.presets import planner_settings
+from ptp_core.practice.finetuned import FineTunedPolicies
 from ptp_core.training.checkpoint import Checkpoint
 from ptp_nodes.live import LiveNetworks
 from ptp_nodes.networks import (
@@ -102,7 +104,8 @@ class PlannerNode(ManagedNode):
         self._checkpoint = load_networks(self.parameters)
         self._spec = agent_spec(self._checkpoint)
         self._policies = finetuned_policies(self.parameters, self._checkpoint)
-        self._live.use(self._checkpoint, self._policies)
+        learned = method_named(self.parameters.method).learned
+        self._live.use(self._checkpoint, learned, self._policies)
         self._planners, self._tried = {}, None
         path = self.parameters.plan_library
         self._library = None
@@ -125,19 +128,21 @@ class PlannerNode(ManagedNode):
         Raises ConfigError for a preset or settings that contradict the method.
         """
         if preset not in self._planners:
-            name, stored = self.parameters.method, self._checkpoint.config.planner
-            if not method_named(name).plans:
-                raise ConfigError(f"method {name} pursues the goal itself: it has no plans")
+            method = method_named(self.parameters.method)
+            if not method.plans:
+                raise ConfigError(f"method {method.name} pursues the goal itself: it has no plans")
             given = None if preset == CHECKPOINT else planner_settings(preset)
-            config = planner_of(name, stored, given)
-            if self._overrides:
-                config = apply_overrides(self, config, self._overrides)
-                config = planner_of(name, stored, config)  # refuses another structure
-            planner = make_planner(self._checkpoint, config, threads=self.parameters.threads)
-            if self._library is not None:
-                planner = PlanLibraryPlanner(planner, self._library, explore=True)
-            if self._policies is not None:
-                planner = FineTunedPlanner(planner, self._policies)
+            if method.takes_planner and self._overrides:
+                config = planner_of(method, self._checkpoint.config.planner, given)
+                given = apply_overrides(self, config, self._overrides)
+            options = AgentOptions(
+                planner=given,
+                library=self._library,
+                explore=True,
+                policies=self._policies,
+                threads=self.parameters.threads,
+            )
+            planner = build_agent(method.name, self._checkpoint, options).planner
             self._planners[preset] = planner
         return self._planners[preset]
 

@@ -22,13 +22,13 @@ from ptp_interfaces.msg import (
 from ptp_interfaces.msg import Observation as ObservationMessage
 
 from ptp_core.agents.agent import Agent, AgentSeeds, Decision, Goal, LatentGoal, Observation
-from ptp_core.agents.subgoal_agent import SubgoalAgent
+from ptp_core.agents.method import AgentOptions, Method
+from ptp_core.agents.registry import build_agent, method_named
 from ptp_core.config import FollowerConfig
 from ptp_core.data.metadata import CARTESIAN
 from ptp_core.errors import ConfigError, PtpError
-from ptp_core.practice.finetuned import FineTunedPlanner, FineTunedPolicies
+from ptp_core.practice.finetuned import FineTunedPolicies
 from ptp_core.practice.result import MAX_STEPS
-from ptp_core.practice.search import make_search
 from ptp_core.training.checkpoint import Checkpoint
 from ptp_nodes.arm_able import ArmAble
 from ptp_nodes.keep_alive import KeepAlive, wait_for_reader
@@ -171,9 +171,10 @@ class PolicyNode(ManagedNode):
     def _configure(self) -> None:
         self._checkpoint = load_networks(self.parameters)
         policies = finetuned_policies(self.parameters, self._checkpoint)
-        self._agent = self._make_agent(policies)
+        method = method_named(self.parameters.method)
+        self._agent = self._make_agent(method, policies)
         self._look()
-        self._live.use(self._checkpoint, policies)
+        self._live.use(self._checkpoint, method.learned, policies)
         self._epsilon = self._checkpoint.config.iql.reward_epsilon
         if self._agent.spec.latent is not None:
             # The first call of a network pays for set-up; nobody should wait for it later.
@@ -181,13 +182,11 @@ class PolicyNode(ManagedNode):
             self._agent.reset(Observation(), LatentGoal(nothing), AgentSeeds(0, 0), subgoals=[])
             self._agent.act(Observation(latent=nothing))
 
-    def _make_agent(self, policies: FineTunedPolicies | None) -> Agent:
-        search = make_search(self.parameters.method, self._checkpoint)
-        config = apply_overrides(self, search.follower, self._overrides)
-        planner = search.planner
-        if policies is not None and planner is not None:
-            planner = FineTunedPlanner(planner, policies)
-        return SubgoalAgent(self._checkpoint, planner, config, policies=policies)
+    def _make_agent(self, method: Method, policies: FineTunedPolicies | None) -> Agent:
+        follower = method.follower(self._checkpoint.config.follower)
+        follower = apply_overrides(self, follower, self._overrides)
+        options = AgentOptions(follower=follower, policies=policies)
+        return build_agent(method.name, self._checkpoint, options)
 
     def _look(self) -> None:
         """Check the agent's actions, and subscribe to what it looks at."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
-from ptp_core.practice.methods import DEFAULT_METHOD, ON_THE_GRAPH
+from ptp_core.agents.registry import DEFAULT_METHOD, on_the_graph
 from ptp_core.practice.result import MAX_STEPS
 from ptp_nodes.plan_outcome import NONE, SIGNALS
 from ptp_nodes.practice_run import RunSettings
@@ -25,7 +25,7 @@ class PracticeParameters:
         "paper: the authors' fixed scenes; varied: everything moved a little",
         choices=("paper", "varied"),
     )
-    method: str = parameter(DEFAULT_METHOD, METHOD, choices=ON_THE_GRAPH)
+    method: str = parameter(DEFAULT_METHOD, METHOD, choices=on_the_graph())
     episodes: int = parameter(1, "episodes of each task", minimum=1)
     seed: int = parameter(0, "of scenes, plans and actions", minimum=0)
     max_steps: int = parameter(MAX_STEPS, "control steps an episode", minimum=1)

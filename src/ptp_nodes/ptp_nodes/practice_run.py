@@ -15,8 +15,8 @@ from typing import Any, Protocol
 import numpy as np
 from ptp_interfaces.msg import EpisodeStatus, ErrorCode
 
+from ptp_core.agents.registry import method_named
 from ptp_core.data.files import write_atomically
-from ptp_core.practice.methods import method_named
 from ptp_core.practice.partial_results import PartialResults
 from ptp_core.practice.result import EpisodeResult
 from ptp_core.practice.seeds import EpisodeSeeds, episode_seeds
@@ -39,7 +39,7 @@ class RunSettings:
 
     tasks: tuple[str, ...]
     protocol: str
-    method: str  # one of METHODS
+    method: str  # a name of the registry
     episodes: int  # of each task
     seed: int
     max_steps: int  # control steps an episode

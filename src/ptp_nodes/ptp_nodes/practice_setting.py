@@ -8,7 +8,7 @@ from typing import Any
 from ptp_core.practice.practice_settings import ABOUT
 from ptp_ros.parameters import parameter
 
-METHOD = "how subgoals come about: a name of ptp_core.practice.methods; the same for all nodes"
+METHOD = "how subgoals come about: a name of ptp_core.agents.registry; the same for all nodes"
 
 
 def practice_setting(name: str, minimum: float | None = None, maximum: float | None = None) -> Any:

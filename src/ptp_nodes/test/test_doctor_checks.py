@@ -2,10 +2,10 @@
 """What the doctor makes of facts: each fault gives its finding, and health gives none."""
 
 import dataclasses
-import json
 
 import pytest
 
+from ptp_core.testing import tiny_checkpoint
 from ptp_nodes.doctor.examine import findings, guess
 from ptp_nodes.doctor.facts import (
     Endpoint,
@@ -297,10 +297,9 @@ def test_what_only_looks_like_a_fault_is_none(changes):
 
 def test_checkpoints_of_different_encoders_are_seen_before_anything_is_sent(tmp_path):
     parameters = {}
-    for node, encoder in (("/encoder", "e1"), ("/planner", "e1"), ("/policy", "e2")):
+    for node, seed in (("/encoder", 1), ("/planner", 1), ("/policy", 2)):
         folder = tmp_path / node[1:]
-        folder.mkdir()
-        (folder / "manifest.json").write_text(json.dumps({"encoder_id": encoder}))
+        tiny_checkpoint(folder, seed)
         parameters[node] = {"checkpoint": str(folder)}
     parameters["/other"] = {"checkpoint": str(tmp_path / "gone")}
     finding = the_one(graph(parameters=parameters))

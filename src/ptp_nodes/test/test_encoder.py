@@ -16,7 +16,7 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
 from ptp_core.data.trajectory import CAMERA
-from ptp_core.training.checkpoint import load_checkpoint
+from ptp_core.training.checkpoint import load_checkpoint, save_again
 from ptp_nodes.encoder import EncoderNode
 from ptp_ros.agent_messages import latent_message, observation_message
 from ptp_ros.images import array_to_image, image_to_array
@@ -153,7 +153,7 @@ def test_a_truncated_checkpoint_is_named_until_it_is_repaired(
 ):
     broken = tmp_path / "broken"
     shutil.copytree(folder, broken)
-    weights = broken / "vqvae.safetensors"
+    weights = broken / "encoder" / "vqvae.safetensors"
     content = weights.read_bytes()
     weights.write_bytes(content[: len(content) // 2])
     logs = graph.logs()
@@ -179,13 +179,10 @@ def test_a_truncated_checkpoint_is_named_until_it_is_repaired(
 
 
 def test_weights_that_are_not_finite_are_refused(graph, start, folder, tmp_path):
-    from ptp_core.training.checkpoint import save_checkpoint
-
     loaded = load_checkpoint(folder)
     with torch.no_grad():
         loaded.vqvae.codebook[3, 2] = torch.nan
-    modules = {"vqvae": loaded.vqvae, "generators": loaded.generators, "iql": loaded.iql}
-    save_checkpoint(tmp_path / "nan", modules, loaded.config, {})
+    save_again(tmp_path / "nan", loaded, {})
     start(tmp_path / "nan")
     answer = graph.call(EncodeImage, "encode_image", EncodeImage.Request())
     assert answer.error_code == ErrorCode.BAD_CHECKPOINT

@@ -12,8 +12,8 @@ from ptp_interfaces.msg import EpisodeStatus, ErrorCode, Goal, LatentArray, Subg
 from safetensors.numpy import load_file
 
 from ptp_core.agents.agent import ImageGoal, LatentGoal
+from ptp_core.agents.ptp import make_planner
 from ptp_core.config import PlannerConfig
-from ptp_core.planners.factory import make_planner
 from ptp_core.planners.plan_library import PlanLibrary
 from ptp_core.practice.finetuned import save_finetuned
 from ptp_core.testing import tiny_finetuned
@@ -249,7 +249,7 @@ def test_a_goal_that_was_practised_is_planned_for_with_its_networks_and_plans(
     library = PlanLibrary(checkpoint.encoder_id)
     library.judge(library.add(planned, *latents), success=True)
     path = tmp_path / "A.safetensors"
-    save_finetuned(path, checkpoint.iql, latents[1:].numpy(), library, checkpoint, {})
+    save_finetuned(path, checkpoint, "iql", latents[1:].numpy(), library, {})
     start(finetuned=str(tmp_path))
     found = plan(graph, request_).result.plan
     assert np.array_equal(subgoals_of(found), planned.codes)

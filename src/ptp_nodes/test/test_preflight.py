@@ -4,6 +4,7 @@
 import dataclasses
 import json
 import math
+import shutil
 
 import cv2
 import numpy as np
@@ -129,16 +130,13 @@ def test_a_robot_file_is_read_with_the_digest_of_its_limits(tmp_path):
 
 def test_a_checkpoint_of_which_a_byte_changed_is_found(folder, tmp_path):
     assert check_weights(str(folder)).problem == ""
-    copy = tmp_path / "copy"
-    copy.mkdir()
-    for path in folder.iterdir():
-        (copy / path.name).write_bytes(path.read_bytes())
+    copy = shutil.copytree(folder, tmp_path / "copy")
     content = bytearray((copy / "iql.safetensors").read_bytes())
     content[-1] ^= 1
     (copy / "iql.safetensors").write_bytes(bytes(content))
     assert "iql.safetensors is not the file" in check_weights(str(copy)).problem
     (copy / "manifest.json").unlink()
-    assert "cannot be read" in check_weights(str(copy)).problem
+    assert "no checkpoint (manifest.json is missing)" in check_weights(str(copy)).problem
 
 
 class Robotics(Node):

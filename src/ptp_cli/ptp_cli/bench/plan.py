@@ -13,6 +13,7 @@ from ptp_cli.bench.authors_planner import AuthorsPlanner
 from ptp_cli.bench.pairs import target_pictures
 from ptp_cli.bench.settings import BenchSettings, Figures
 from ptp_cli.bench.timing import available_cores, median, torch_threads
+from ptp_core.agents.ptp import make_planner
 from ptp_core.config import PlannerConfig, TrainConfig
 from ptp_core.data.metadata import CARTESIAN
 from ptp_core.learning.iql import IQL
@@ -20,8 +21,8 @@ from ptp_core.models.subgoal_generator import GeneratorHierarchy
 from ptp_core.models.vqvae import VQVAE
 from ptp_core.planners.base import Plan, Planner
 from ptp_core.planners.benchmark import benchmark_planners
-from ptp_core.planners.factory import PRESETS, make_planner, planner_config
 from ptp_core.planners.hierarchy import HierarchicalPlanner
+from ptp_core.planners.presets import PRESETS, planner_config
 from ptp_core.progress import Bar
 from ptp_core.training.checkpoint import Checkpoint
 

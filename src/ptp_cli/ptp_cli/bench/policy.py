@@ -9,9 +9,10 @@ from ptp_cli.bench.pairs import target_pictures
 from ptp_cli.bench.settings import BenchSettings, Figures
 from ptp_cli.bench.timing import median, milliseconds, torch_threads
 from ptp_core.agents.agent import AgentSeeds, LatentGoal, Observation
-from ptp_core.agents.subgoal_agent import SubgoalAgent
+from ptp_core.agents.registry import build_agent
 
 THREADS = 1  # as in the nodes
+METHOD = "model_free"  # one subgoal is as good as another here
 
 
 def measure(settings: BenchSettings) -> Figures:
@@ -19,7 +20,7 @@ def measure(settings: BenchSettings) -> Figures:
     checkpoint = settings.load()
     repeats = settings.pick(400, 5)
     start, goal = target_pictures(("A",))[0]
-    agent = SubgoalAgent(checkpoint)
+    agent = build_agent(METHOD, checkpoint)
     with torch_threads(THREADS), torch.inference_mode():
         picture = torch.from_numpy(start)[None]
         encode = milliseconds(lambda: checkpoint.vqvae.encode(picture), repeats)

@@ -9,7 +9,7 @@ from ptp_cli.bench.control import CORES, TASK, run_stack
 from ptp_cli.bench.settings import BenchSettings, Figures
 from ptp_cli.bench.timing import available_cores, cores
 from ptp_cli.options import ENV
-from ptp_core.planners.factory import planner_settings
+from ptp_core.planners.presets import planner_settings
 from ptp_core.practice.evaluation import EvaluationConfig, evaluate
 
 ROUNDS = 3

@@ -60,8 +60,9 @@ def run(args: argparse.Namespace) -> int:
 
     from ptp_cli.demo.show import DemoSettings, show
     from ptp_cli.shared import config_file, released_checkpoint, released_finetuned
-    from ptp_core.planners.factory import PRESETS, planner_settings
-    from ptp_core.practice.methods import DEFAULT_METHOD, planner_of
+    from ptp_core.agents.ptp import planner_of
+    from ptp_core.agents.registry import DEFAULT_METHOD, method_named
+    from ptp_core.planners.presets import PRESETS, planner_settings
     from ptp_core.training.checkpoint import load_checkpoint
     from ptp_sim.tasks import TASKS
 
@@ -74,7 +75,8 @@ def run(args: argparse.Namespace) -> int:
         planner = str(config_file(planner))
     checkpoint = load_checkpoint(args.checkpoint or released_checkpoint())
     if planner != "checkpoint":  # what the nodes would refuse is an error now
-        planner_of(DEFAULT_METHOD, checkpoint.config.planner, planner_settings(planner))
+        method = method_named(DEFAULT_METHOD)
+        planner_of(method, checkpoint.config.planner, planner_settings(planner))
     finetuned = None if args.finetuned == "none" else Path(args.finetuned)
     if args.finetuned == "released":
         released = released_finetuned()

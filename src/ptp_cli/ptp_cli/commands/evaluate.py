@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ptp_cli.options import ENV, add_options, run_settings
-from ptp_cli.renamed import add_renamed
+from ptp_cli.renamed import BASELINES, add_renamed
 
 if TYPE_CHECKING:
     from ptp_core.practice.evaluation import EvaluationConfig
@@ -83,7 +83,7 @@ def add_parser(subparsers) -> None:
         help="environments at once, each in a process (default: one a core)",
     )
     add_options(parser)
-    add_renamed(parser, {"--proven": "--reuse-plans", "--workers": "--num-envs"})
+    add_renamed(parser, {"--proven": "--reuse-plans", "--workers": "--num-envs", **BASELINES})
 
 
 def run(args: argparse.Namespace) -> int:
@@ -105,9 +105,9 @@ def evaluation_config(args: argparse.Namespace) -> EvaluationConfig:
     import dataclasses
 
     from ptp_cli.shared import released_finetuned
+    from ptp_core.agents.registry import method_named
     from ptp_core.errors import InputError
     from ptp_core.practice.evaluation import EvaluationConfig
-    from ptp_core.practice.methods import method_named
     from ptp_core.training.checkpoint import load_checkpoint
 
     if args.num_envs < 1:
@@ -120,7 +120,7 @@ def evaluation_config(args: argparse.Namespace) -> EvaluationConfig:
         finetuned = released_finetuned() if finetuned == "released" else Path(finetuned)
     if args.actions is not None:
         stored = load_checkpoint(settings["checkpoint"]).config.follower
-        follower = settings["follower"] or method_named(args.method).follower(stored)
+        follower = settings["follower"] or method_named(settings["method"]).follower(stored)
         sampled = args.actions == "sample"
         settings["follower"] = dataclasses.replace(follower, sample_actions=sampled)
     return EvaluationConfig(

@@ -10,13 +10,14 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ptp_cli.options import add_options, run_settings
-from ptp_cli.renamed import add_renamed
+from ptp_cli.options import add_options, checkpoint_and_method, run_settings
+from ptp_cli.renamed import BASELINES, add_renamed
 
 RENAMED = {
     "--proven": "--reuse-plans",
     "--explore": "--actions sample",
     "--worlds": "--num-envs",
+    **BASELINES,
 }
 
 if TYPE_CHECKING:
@@ -88,13 +89,13 @@ def add_parser(subparsers) -> None:
 def practice_settings(args: argparse.Namespace) -> dict[str, Any]:
     """The preset's settings with the given ones on top, by the names of PracticeConfig.
 
-    Raises ConfigError for what cannot be meant.
+    Raises ConfigError and CheckpointError for what cannot be meant.
     """
-    from ptp_core.practice.methods import method_named
+    from ptp_core.agents.registry import method_named
     from ptp_core.practice.practice_settings import ABOUT, preset
 
     given = {about.name: getattr(args, about.name) for about in ABOUT}
-    if given["reuse_plans"] is None and not method_named(args.method).plans:
+    if given["reuse_plans"] is None and not method_named(checkpoint_and_method(args)[1]).plans:
         given["reuse_plans"] = False  # the preset speaks of methods that plan
     return dataclasses.asdict(preset(args.preset, **given))
 

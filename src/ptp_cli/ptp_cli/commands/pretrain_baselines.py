@@ -19,8 +19,9 @@ def add_parser(subparsers) -> None:
         help="train the networks of LEAP, GCP and GCBC for a checkpoint",
         description="Train LEAP's VAE of latents, GCP's midpoint generator and GCBC's policy with "
         "a checkpoint's encoder, on the data that the checkpoint was trained on. GCBC's policy is "
-        "trained as the checkpoint's own, with all weights 1. --out/baselines is what --baselines "
-        "of ptp practice and ptp evaluate takes.",
+        "trained as the checkpoint's own, with all weights 1. --out has a checkpoint of each "
+        "method, which shares encoder and policy with --checkpoint: --out/leap is what "
+        "--checkpoint of ptp practice and ptp evaluate takes.",
     )
     add = parser.add_argument
     add(
@@ -44,8 +45,8 @@ def add_parser(subparsers) -> None:
         choices=METHODS,
         default=METHODS,
         metavar="M",
-        help=f"methods to train for, of {', '.join(METHODS)}; networks of the others in "
-        "--out/baselines stay as they are (default: all)",
+        help=f"methods to train for, of {', '.join(METHODS)}; checkpoints of the others in "
+        "--out stay as they are (default: all)",
     )
     add_training_options(parser, precision="float16")
 
@@ -73,5 +74,6 @@ def run(args: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         print("stopped; go on with --resume", file=sys.stderr)
         return 130
-    print(f"{made}: finished; metrics in {args.out / 'metrics.json'}")
+    for folder in made.values():
+        print(f"{folder}: finished; metrics in {args.out / 'metrics.json'}")
     return 0

@@ -7,6 +7,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from ptp_cli.renamed import add_renamed
+
 
 def add_parser(subparsers) -> None:
     """Add the subcommand to the ``ptp`` parser."""
@@ -45,21 +47,17 @@ def add_parser(subparsers) -> None:
         "--checkpoint",
         type=Path,
         metavar="DIR",
-        help="networks that files of ptp evaluate are about (default: the released ones)",
+        help="networks that files of ptp evaluate are about; those of gcp, leap and gcbc are in "
+        "the folders of their names beside it (default: the released ones)",
     )
-    add(
-        "--baselines",
-        type=Path,
-        metavar="DIR",
-        help="networks that gcp and leap practised with (default: the released ones, in models/)",
-    )
+    add_renamed(parser, {"--baselines": "unnecessary: their checkpoints lie beside --checkpoint"})
 
 
 def run(args: argparse.Namespace) -> int:
     """Make the report; return the exit status."""
     from ptp_cli.report.gather import gather
     from ptp_cli.report.make import make
-    from ptp_cli.shared import released_baselines, released_checkpoint
+    from ptp_cli.shared import released_checkpoint
     from ptp_core.errors import InputError
 
     found = gather(args.runs)
@@ -77,7 +75,6 @@ def run(args: argparse.Namespace) -> int:
             args.out,
             pictures=not args.no_pictures,
             networks=args.checkpoint or released_checkpoint(),
-            baselines=args.baselines or released_baselines(),
         )
     except KeyboardInterrupt:
         print("stopped; repeat the command to go on", file=sys.stderr)

@@ -125,7 +125,7 @@ def _stopped(status: int, summary: dict[str, Any]) -> str:
 
 
 def _about(settings: DemoSettings) -> dict[str, Any]:
-    files = settings.checkpoint.manifest["files"]
+    files = settings.checkpoint.sha256
     return {
         "episodes_asked": settings.episodes,
         "seed": settings.seed,
@@ -133,7 +133,7 @@ def _about(settings: DemoSettings) -> dict[str, Any]:
         "planner": settings.planner,
         "checkpoint": {
             "folder": _short(settings.checkpoint.folder),
-            "policy": files["iql.safetensors"]["sha256"][:12],
+            "policy": files["iql.safetensors"][:12],
             "encoder": settings.checkpoint.encoder_id[:12],
         },
         "finetuned": _finetuned(settings),

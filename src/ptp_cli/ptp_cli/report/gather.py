@@ -28,7 +28,7 @@ class Offline:
     epoch: int  # offline epochs end at 0
     episodes: int
     successes: int
-    networks: str  # sha256 of the policy
+    networks: str | None  # sha256 of the policy that practises; None: it has one of its own
     values: dict[str, Any] = field(repr=False, compare=False)  # all that the file says
 
 
@@ -148,7 +148,7 @@ def _add_file(found: Found, source: str) -> None:
                 number,
                 int(figures["episodes"]),
                 int(figures["successes"]),
-                values["checkpoint_sha256"]["iql.safetensors"],
+                values["checkpoint_sha256"].get("iql.safetensors"),
                 values,
             )
             for task, figures in values["tasks"].items()
@@ -180,13 +180,16 @@ def _same_protocol(found: Found) -> None:
 
 
 def _same_networks(found: Found) -> None:
-    """Figures at epoch 0 must be of the networks that practice began with."""
+    """Figures at epoch 0 must be of the networks that practice began with.
+
+    Methods with a policy of their own, which does not practise, are let through.
+    """
     begun = {
         run.settings.get("checkpoint_sha256", {}).get("iql.safetensors") for run in found.runs
     }
     kept = []
     for entry in found.offline:
-        if begun and entry.epoch == 0 and entry.networks not in begun:
+        if begun and entry.epoch == 0 and entry.networks not in (None, *begun):
             line = f"{entry.source}: other networks than practice began with: name their epoch, "
             line += f"{entry.source}@-50 for example, or leave it out"
             if line not in found.complaints:

@@ -17,7 +17,8 @@ from ptp_cli.report.figures import evaluation_curves, practice_curves, table
 from ptp_cli.report.gather import Found
 from ptp_cli.report.pictures import Pictures, picture
 from ptp_cli.terminal import libraries_into
-from ptp_core.errors import InputError
+from ptp_core.agents.registry import checkpoint_for
+from ptp_core.errors import PtpError
 from ptp_core.practice.past_evaluation import PastEvaluation
 from ptp_core.progress import Bar
 
@@ -31,13 +32,12 @@ def make(
     *,
     pictures: bool,
     networks: Path,
-    baselines: Path | None = None,
 ) -> Path:
     """Write curves, tables and page into the folder ``out``; the page's path.
 
     ``pictures``: also strips and films, for which evaluation episodes are done again; those of
     an earlier report stay. Interrupted, the next goes on. ``networks``: the checkpoint that files
-    of `ptp evaluate` are about. ``baselines``: networks of leap and gcp, where they are shown.
+    of `ptp evaluate` are about; see `checkpoint_for` for methods with another.
     """
     curves = {"evaluation": evaluation_curves(found), "practice": practice_curves(found)}
     rows = table(found, curves["evaluation"])
@@ -52,7 +52,7 @@ def make(
     draw(out / CURVES, curves["evaluation"], *shown, "Success of evaluations", papers)
     if curves["practice"]:
         draw(out / PRACTICE, curves["practice"], *shown, "Success while practising", papers)
-    made = _pictures(found, out, networks, baselines) if pictures else []
+    made = _pictures(found, out, networks) if pictures else []
     figures = machine()
     about = {
         "commands": repeat.commands(found, sources, out),
@@ -69,7 +69,7 @@ def make(
     return page.write(out, found, rows, drawn, made, _titles(found) if pictures else {}, about)
 
 
-def _pictures(found: Found, out: Path, networks: Path, baselines: Path | None) -> list[Pictures]:
+def _pictures(found: Found, out: Path, networks: Path) -> list[Pictures]:
     """Of one evaluation a task and method: of a run if there is one, else of a file."""
     made = []
     shown = [(task, method) for task in found.tasks for method in found.methods]
@@ -79,13 +79,11 @@ def _pictures(found: Found, out: Path, networks: Path, baselines: Path | None) -
     ):
         for task, method in bar:
             bar.set_postfix_str(f"{method} {task}")
-            made += _picture(found, task, method, out, networks, baselines)
+            made += _picture(found, task, method, out, networks)
     return made
 
 
-def _picture(
-    found: Found, task: str, method: str, out: Path, networks: Path, baselines: Path | None
-) -> list[Pictures]:
+def _picture(found: Found, task: str, method: str, out: Path, networks: Path) -> list[Pictures]:
     """The finished run of the lowest seed, or the first file; neither: none."""
     runs = [r for r in found.runs if (r.settings["task"], r.settings["method"]) == (task, method)]
     files = [entry for entry in found.offline if (entry.task, entry.method) == (task, method)]
@@ -95,13 +93,13 @@ def _picture(
             seed, past = run.settings["seed"], PastEvaluation.of_run(run)
         elif files:
             entry = max(files, key=lambda entry: entry.epoch)
-            seed = entry.seed
-            past = PastEvaluation.of_figures(entry.source, entry.values, task, networks)
+            seed, own = entry.seed, checkpoint_for(method, networks)
+            past = PastEvaluation.of_figures(entry.source, entry.values, task, own)
         else:
             return []
-    except InputError as error:
+    except PtpError as error:
         return [Pictures(task, method, seed, why_not=str(error))]
-    return [picture(past, out, baselines, named=found.named)]
+    return [picture(past, out, named=found.named)]
 
 
 def _titles(found: Found) -> dict[str, str]:

@@ -49,7 +49,6 @@ class Pictures:
 def picture(
     past: PastEvaluation,
     out: Path,
-    baselines: Path | None = None,
     cancelled: Callable[[], bool] | None = None,
     *,
     tries: int = TRIES,
@@ -58,9 +57,8 @@ def picture(
     """Do an evaluation again until an episode fails, ``tries`` at most; keep its pictures.
 
     What is there from an earlier report on the same networks stays. An evaluation without
-    networks, or with networks that cannot be used here, gives the reason instead. ``baselines``:
-    networks of leap and gcp. ``named``: environments that may be run beside the shipped ones.
-    Raises PlanCancelled.
+    networks, or with networks that cannot be used here, gives the reason instead. ``named``:
+    environments that may be run beside the shipped ones. Raises PlanCancelled.
     """
     from ptp_core.practice.again import EvaluationAgain
 
@@ -72,7 +70,7 @@ def picture(
         key = _key(past, tries)
         if (kept := _kept(about, key, out)) is not None:
             return kept
-        found = _make(EvaluationAgain(past, baselines), folder, out, cancelled, tries)
+        found = _make(EvaluationAgain(past), folder, out, cancelled, tries)
     except (PtpError, OSError) as error:
         if cancelled is not None and cancelled():
             raise

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ptp_cli.results.results_config import EvaluationRow, ResultsConfig
+from ptp_core.agents.registry import checkpoint_for
 from ptp_core.errors import ConfigError, PtpError
 
 if TYPE_CHECKING:
@@ -126,7 +127,13 @@ def _words(config: ResultsConfig, protocol: str, row: EvaluationRow, path: Path)
     words += ["--subgoal-steps", str(steps)]
     if row.subgoals != "planned":
         words += ["--subgoals", row.subgoals]
-    for key, value in {**config.options, **row.options}.items():
+    options = {**config.options, **row.options}
+    if "checkpoint" not in row.options:
+        if row.method in config.checkpoints:
+            options["checkpoint"] = config.checkpoints[row.method]
+        elif "checkpoint" in options:
+            options["checkpoint"] = checkpoint_for(row.method, Path(options["checkpoint"]))
+    for key, value in options.items():
         if key in OURS:
             raise ConfigError(f"options.{key} is not an option but a key of its own")
         entries = value if isinstance(value, dict) else None

@@ -32,7 +32,7 @@ from ptp_cli.shared import shared_root
 from ptp_core.data.files import write_atomically
 from ptp_core.errors import InputError
 from ptp_core.practice.run_folder import PracticeRun
-from ptp_core.training.checkpoint import FORMAT
+from ptp_core.training.manifest import MANIFEST
 
 PAGE, README = "index.html", "README.md"
 EVALUATIONS, PRACTICE = "evaluations.csv", "practice.csv"
@@ -156,9 +156,7 @@ def _manifest(found: Sequence[Standing]) -> dict[str, Any]:
     """Of the networks that the first row has."""
     if not found:
         return {}
-    return json.loads(
-        (found[0].wanted.config.checkpoint / FORMAT.manifest).read_text(encoding="utf-8")
-    )
+    return json.loads((found[0].wanted.config.checkpoint / MANIFEST).read_text(encoding="utf-8"))
 
 
 def _folder(name: str) -> Path:

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ptp_cli.results.results_tables import NO_SIGNAL, NONE, Table, success
+from ptp_core.agents.registry import method_named
 from ptp_core.errors import InputError
-from ptp_core.practice.methods import method_named
 from ptp_core.practice.run_folder import SETTINGS, PracticeRun, read_run
 from ptp_core.practice.summary import pooled_interval
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from ptp_cli.options import ENV
+from ptp_core.agents.registry import method_named
 from ptp_core.config.checks import require
 from ptp_core.data.env_spec import declared_spec
 from ptp_core.errors import ConfigError
-from ptp_core.practice.methods import method_named
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +20,7 @@ class EvaluationRow:
     """A row of the table: a method on all tasks of one protocol."""
 
     name: str  # of the row and of its JSON file
-    method: str  # one of METHODS
+    method: str  # a name of the registry
     subgoals: Literal["planned", "random", "oracle"] = "planned"  # the latter two are controls
     subgoal_steps: int | None = None  # control steps a subgoal; None: of the whole table
     episodes: int | None = None  # of each task; None: of the whole table
@@ -48,11 +48,16 @@ class ResultsConfig:
     episodes: int = 50  # of each task
     subgoal_steps: int = 30  # control steps a subgoal; paper: 30
     options: dict[str, Any] = field(default_factory=dict)  # of every ptp evaluate: env, ...
+    checkpoints: dict[str, str] = field(default_factory=dict)  # of methods, by name
+    # None is needed where the options' checkpoint has a method's parts, or the folder of the
+    # method's name beside it is one.
     practice: str | None = None  # folder with runs of practice to tell of
 
     def __post_init__(self) -> None:
         require(self, "episodes", 1)
         require(self, "subgoal_steps", 1)
+        for method in self.checkpoints:
+            method_named(method)
         if not self.varied and not self.paper:
             raise ConfigError("no rows: list some under varied or paper")
         for protocol, rows in self.protocols.items():

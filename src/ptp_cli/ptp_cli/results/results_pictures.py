@@ -65,7 +65,7 @@ def _of_row(standing: Standing, task: str, out: Path) -> RowPictures:
             str(wanted.path), standing.values, task, config.checkpoint
         )
         tries = TRIES if wanted.row.pictures == "film" else 1
-        shown = picture(past, out / below, config.baselines, tries=tries)
+        shown = picture(past, out / below, tries=tries)
     except InputError as error:
         shown = Pictures(task, wanted.row.method, config.seed, why_not=str(error))
     film = None if wanted.row.pictures != "film" or shown.film is None else below / shown.film

@@ -11,7 +11,7 @@ from typing import Any
 
 from ptp_cli.results.evaluation_files import Standing
 from ptp_cli.results.results_config import EvaluationRow, ResultsConfig
-from ptp_core.practice.methods import method_named
+from ptp_core.agents.registry import method_named
 from ptp_core.practice.result import COST_TERMS
 from ptp_core.practice.summary import wilson_interval
 

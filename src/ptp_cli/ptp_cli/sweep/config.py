@@ -12,6 +12,7 @@ from typing import Any
 from ptp_cli.factories import check_factory
 from ptp_cli.options import ENV, env_arguments
 from ptp_cli.sweep.words import check_words, option_words
+from ptp_core.agents.registry import checkpoint_for, method_named, methods
 from ptp_core.config import from_dict, to_dict
 from ptp_core.config.checks import require
 from ptp_core.config.loading import read_yaml
@@ -19,24 +20,30 @@ from ptp_core.data import json_text
 from ptp_core.data.env_spec import declared_spec
 from ptp_core.data.files import write_atomically
 from ptp_core.errors import ConfigError, InputError
-from ptp_core.practice.methods import METHODS, method_named
 
 ABOUT = "sweep.json"  # in the sweep's folder: what it is to run
 RENAMED = {"worlds": "num_envs"}  # keys of earlier versions
 MEMORY_GIB = 1.5  # of a run; 150 epochs keep 300,000 steps
 
 
+def _practising() -> tuple[str, ...]:
+    return tuple(name for name, method in methods().items() if method.practises)
+
+
 @dataclass(frozen=True, kw_only=True)
 class SweepConfig:
     """The file of `ptp sweep`."""
 
-    methods: tuple[str, ...] = tuple(name for name, of in METHODS.items() if of.practises)
+    methods: tuple[str, ...] = field(default_factory=_practising)
     tasks: tuple[str, ...] = ()  # (): all that the environment has
     seeds: tuple[int, ...] = (0, 1, 2)  # paper: three
     protocol: str = ""  # of the environment's; "": its first
     threads: int = 1  # of each run's learner
     num_envs: int = 0  # of each run, in processes beside its learner; 0: it does both
     memory_gib: float = MEMORY_GIB  # of each run: how many fit on the machine
+    checkpoints: dict[str, str] = field(default_factory=dict)  # of methods, by name
+    # None is needed where the options' checkpoint has a method's parts, or the folder of the
+    # method's name beside it is one.
     options: dict[str, Any] = field(default_factory=dict)  # of ptp practice, _ or - in names
 
     def __post_init__(self) -> None:
@@ -46,6 +53,8 @@ class SweepConfig:
                 raise ConfigError(f"{name} is empty: name at least one")
             if len(set(values)) < len(values):
                 raise ConfigError(f"{name} names something twice: {', '.join(map(str, values))}")
+        for method in self.checkpoints:
+            method_named(method)
         for method in self.methods:
             if not method_named(method).practises:
                 raise ConfigError(f"{method} learns from demonstrations alone: only evaluate it")
@@ -145,10 +154,14 @@ def runs_of(config: SweepConfig, out: Path) -> list[Run]:
 
 def _words(config: SweepConfig, method: str) -> list[str]:
     """What all runs of a method have in common."""
-    options = dict(config.options)
-    if METHODS[method].search != "ptp":
+    options, found = dict(config.options), method_named(method)
+    if not found.takes_planner:
         options.pop("planner", None)  # settings of the ptp methods, which others refuse
-    if not METHODS[method].plans:
+    if method in config.checkpoints:
+        options["checkpoint"] = config.checkpoints[method]
+    elif "checkpoint" in options:
+        options["checkpoint"] = str(checkpoint_for(method, Path(options["checkpoint"])))
+    if not found.plans:
         options.pop("reuse_plans", None)
     return [
         *("--method", method, "--protocol", config.protocol),

@@ -54,21 +54,15 @@ def check_words(words: list[str]) -> int:
     from ptp_cli.commands.practice import practice_settings
     from ptp_cli.main import make_parser
     from ptp_cli.options import run_settings
-    from ptp_core.errors import CheckpointError, InputError
-    from ptp_core.training.baselines import FORMAT as BASELINES_FORMAT
-    from ptp_core.training.checkpoint import FORMAT as CHECKPOINT_FORMAT
+    from ptp_core.agents.registry import method_named
+    from ptp_core.errors import InputError
+    from ptp_core.training.manifest import read_contents
 
     args = make_parser().parse_args(words)
     settings = run_settings(args)
     practice_settings(args)
-    if not (settings["checkpoint"] / CHECKPOINT_FORMAT.manifest).is_file():
-        raise CheckpointError(f"{settings['checkpoint']}: no checkpoint there")
-    baselines = settings["baselines"]
-    if baselines is not None and not (baselines / BASELINES_FORMAT.manifest).is_file():
-        raise CheckpointError(
-            f"{baselines}: no baselines for {args.method} there: run ptp pretrain-baselines, name "
-            "them as baselines under options, or name the methods to run"
-        )
+    folder = settings["checkpoint"]
+    method_named(settings["method"]).check_parts(read_contents(folder).parts, folder)
     if args.demonstrations is not None and not args.demonstrations.exists():
         raise InputError(f"{args.demonstrations}: there is no such data set")
     if args.epochs < 1:

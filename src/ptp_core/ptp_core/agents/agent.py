@@ -18,6 +18,8 @@ import numpy as np
 from ptp_core.errors import CheckpointError, GoalError, ObservationError
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from ptp_core.planners.base import Plan
 
 GoalKind = Literal["image", "language", "latent"]
@@ -231,6 +233,8 @@ class Agent(Protocol):
     """
 
     spec: AgentSpec
+    settings: Mapping[str, Any]  # that its decisions depend on beside the checkpoint; plain values
+    learned: nn.Module | None  # whose weights an update replaces; None: there are none
 
     def reset(
         self,

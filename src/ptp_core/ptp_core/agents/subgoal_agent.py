@@ -7,11 +7,13 @@ it plans. Without a planner the policy pursues the goal itself.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
+from torch import nn
 
 from ptp_core.agents.agent import (
     AgentSeeds,
@@ -25,13 +27,18 @@ from ptp_core.agents.agent import (
     LatentSpec,
     Observation,
 )
-from ptp_core.config import FollowerConfig
+from ptp_core.config import FollowerConfig, to_dict
+from ptp_core.data.metadata import CARTESIAN
 from ptp_core.data.trajectory import CAMERA
 from ptp_core.errors import ConfigError, InputError
 from ptp_core.planners.base import Plan, Planner
+from ptp_core.planners.plan_buffer import PlanBuffer
+from ptp_core.planners.plan_library import PlanLibraryPlanner
 from ptp_core.practice.subgoal_follower import SubgoalFollower
 
 if TYPE_CHECKING:
+    from ptp_core.agents.method import AgentOptions, Method
+    from ptp_core.models.vqvae import VQVAE
     from ptp_core.practice.finetuned import FineTunedPolicies
     from ptp_core.training.checkpoint import Checkpoint
 
@@ -39,11 +46,69 @@ Replan = Literal["once", "on_reach"] | int
 """When plans are made: once, also each time the pursuit moves on, or every so many steps."""
 
 
+def subgoal_spec(
+    agent: str, vqvae: VQVAE, actions: Sequence[str] = CARTESIAN, encoder_id: str = ""
+) -> AgentSpec:
+    """What a `SubgoalAgent` of this name and encoder needs and gives.
+
+    ``actions``: names of the numbers of an action.
+    """
+    size = vqvae.config.image_size
+    return AgentSpec(
+        agent=agent,
+        cameras=(CameraSpec(CAMERA, size, size),),
+        actions=tuple(actions),
+        goals=("image", "latent"),
+        latent=LatentSpec("indices", (vqvae.latent.codes,), encoder_id, len(vqvae.codebook)),
+    )
+
+
+def subgoal_agent(
+    method: Method,
+    checkpoint: Checkpoint,
+    options: AgentOptions,
+    planner: Planner | None = None,
+    config: Any = None,
+    settings: Mapping[str, Any] | None = None,
+    *,
+    buffers: Sequence[PlanBuffer] = (),
+) -> SubgoalAgent:
+    """A method's agent with the planner that it made, as the options say.
+
+    ``config``: the planner's dataclass. ``settings``: what plans depend on beside it.
+    ``buffers``: the planner's earlier plans. The policy is the part that the method learns.
+    """
+    from ptp_core.practice.finetuned import FineTunedPlanner
+
+    follower = options.follower or method.follower(checkpoint.config.follower)
+    if planner is not None and options.library is not None:
+        planner = PlanLibraryPlanner(planner, options.library, explore=options.explore)
+    if planner is not None and options.policies is not None:
+        planner = FineTunedPlanner(planner, options.policies)
+    agent = SubgoalAgent(
+        checkpoint,
+        planner,
+        follower,
+        name=method.name,
+        policy=checkpoint.part(method.learned),
+        policies=options.policies,
+        remember=options.remember,
+    )
+    agent.settings = {
+        "planner": None if config is None else to_dict(config),
+        **(settings or {}),
+        "follower": to_dict(follower),
+    }
+    agent.buffers = list(buffers)
+    return agent
+
+
 class SubgoalAgent:
-    """Follows a plan with the checkpoint's policy. Weights are read at every call.
+    """Follows a plan with a policy. Weights are read at every call.
 
     Observations and goals come as images, or as code indices that another process encoded, and
     give the same decisions to the bit. ``follower`` defaults to the checkpoint's settings.
+    ``policy``: with ``act`` as `IQL` has it, which is the default.
     ``policies``: fine-tuned ones, in place of the checkpoint's for the goals that they practised.
     ``remember`` lets the planner's later plans start from those of this agent, where it can.
     """
@@ -55,6 +120,7 @@ class SubgoalAgent:
         follower: FollowerConfig | None = None,
         *,
         name: str = "ptp",
+        policy: nn.Module | None = None,
         replan: Replan = "once",
         policies: FineTunedPolicies | None = None,
         remember: bool = False,
@@ -62,18 +128,12 @@ class SubgoalAgent:
         if isinstance(replan, int) and replan < 1:
             raise ConfigError(f"replan is {replan}; it must be once, on_reach, or 1 step or more")
         self.config = follower or checkpoint.config.follower
-        self.vqvae, self.iql = checkpoint.vqvae, checkpoint.iql
+        self.vqvae = checkpoint.vqvae
+        self.learned = checkpoint.iql if policy is None else policy
         self.planner = planner
-        size, codes = self.vqvae.config.image_size, self.vqvae.latent.codes
-        self.spec = AgentSpec(
-            agent=name,
-            cameras=(CameraSpec(CAMERA, size, size),),
-            actions=checkpoint.actions,
-            goals=("image", "latent"),
-            latent=LatentSpec(
-                "indices", (codes,), checkpoint.encoder_id, len(self.vqvae.codebook)
-            ),
-        )
+        self.buffers: list[PlanBuffer] = []  # of the planner's search: where plans start from
+        self.settings: dict[str, Any] = {"follower": to_dict(self.config)}
+        self.spec = dataclasses.replace(checkpoint.spec, agent=name)
         self._replan = replan
         self._policies = policies
         self._remember = remember
@@ -81,7 +141,7 @@ class SubgoalAgent:
         self._noise: torch.Generator | None = None  # of the policy
         self._draws = torch.Generator()  # of the planner
         self._goal: torch.Tensor | None = None  # codes (144,)
-        self._targets = np.zeros((0, codes), np.uint16)  # of the plan, then of the goal
+        self._targets = np.zeros((0,), np.uint16)  # of the plan, then of the goal
         self._plan: Plan | None = None  # that no decision has told of yet
         self._since = 0  # steps since the newest plan
 
@@ -127,7 +187,7 @@ class SubgoalAgent:
         latent = self._lookup(codes)
         state = self._follower.step(latent)
         with torch.no_grad():
-            action = self.iql.act(latent[None], state.goal[None], self._noise)[0]
+            action = self.learned.act(latent[None], state.goal[None], self._noise)[0]
         plan, self._plan = self._plan, None
         decision = Decision(
             action=action.cpu().numpy(),

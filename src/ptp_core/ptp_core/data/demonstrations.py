@@ -60,7 +60,7 @@ def encoded_demonstrations(
 
 def _check_scale(data: Dataset, checkpoint: Checkpoint) -> None:
     """Both say how far an action of 1 goes, unless they are older or of a foreign environment."""
-    learned = checkpoint.manifest["metrics"].get("data", {}).get("action_scale")
+    learned = checkpoint.metrics.get("data", {}).get("action_scale")
     found = data.description.get("action_scale")
     if learned and found and learned != found:
         raise DatasetError(

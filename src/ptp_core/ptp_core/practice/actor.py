@@ -4,26 +4,27 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
+from torch import nn
 
+from ptp_core.agents.method import AgentOptions
+from ptp_core.agents.registry import build_agent, method_named
 from ptp_core.agents.subgoal_agent import SubgoalAgent
 from ptp_core.data.collect import make_environment
 from ptp_core.data.env_spec import reset_options
 from ptp_core.errors import CheckpointError
-from ptp_core.learning.iql import IQL
 from ptp_core.planners.base import Plan
 from ptp_core.planners.plan_buffer import PlanBuffer, load_buffers, save_buffers
 from ptp_core.planners.plan_library import PlanLibrary, PlanLibraryPlanner
 from ptp_core.practice.episode import Trace, run_episode
 from ptp_core.practice.online_learner import PracticeEpisode
 from ptp_core.practice.practice_config import PracticeConfig
-from ptp_core.practice.search import make_search
 from ptp_core.practice.seeds import APART, episode_seeds
 from ptp_core.practice.success_signal import counts_as_success
 from ptp_core.training.checkpoint import load_checkpoint
@@ -53,49 +54,51 @@ class Played:
 
 
 class Knowledge:
-    """What practice changes: weights, plans to start from, plans that worked. Kept in a folder."""
+    """What practice changes: weights, plans to start from, plans that worked. Kept in a folder.
 
-    def __init__(self, iql: IQL, buffers: list[PlanBuffer], library: PlanLibrary) -> None:
-        self.iql = iql
-        self.buffers = buffers
+    ``learned``: the networks that practice changes. ``buffers``: of each planner that is to start
+    from the same plans; those of the first are kept.
+    """
+
+    def __init__(
+        self, learned: nn.Module, buffers: Sequence[list[PlanBuffer]], library: PlanLibrary
+    ) -> None:
+        self.learned = learned
+        self.buffers = [each for each in buffers if each]
         self.library = library
 
     def save(self, folder: Path) -> None:
         """Write all into ``folder``."""
-        (folder / WEIGHTS).write_bytes(save(self.iql.state_dict()))
+        (folder / WEIGHTS).write_bytes(save(self.learned.state_dict()))
         if self.buffers:
-            save_buffers(folder / BUFFERS, self.buffers)
+            save_buffers(folder / BUFFERS, self.buffers[0])
         self.library.save(folder / PLANS)
 
     def load(self, folder: Path) -> None:
         """Take over what ``save`` wrote. Raises CheckpointError where a file does not fit."""
         try:
-            self.iql.load_state_dict(load_file(folder / WEIGHTS))
+            self.learned.load_state_dict(load_file(folder / WEIGHTS))
         except (OSError, SafetensorError, RuntimeError) as error:
             raise CheckpointError(f"{folder / WEIGHTS}: cannot be used ({error})") from error
-        if self.buffers:
-            load_buffers(folder / BUFFERS, self.buffers)
+        for buffers in self.buffers:
+            load_buffers(folder / BUFFERS, buffers)
         self.library.plans.clear()
         self.library.load(folder / PLANS)
 
 
 class Actor:
-    """Environment, networks and planner of one process: a worker for `Job`."""
+    """Environment and agents of one process: a worker for `Job`."""
 
     def __init__(self, config: PracticeConfig) -> None:
         self._config = config
         self._checkpoint = checkpoint = load_checkpoint(config.checkpoint)
-        search = make_search(
-            config.method, checkpoint, config.planner, config.baselines, config.follower
-        )
-        follower = search.follower
-        sampled = dataclasses.replace(follower, sample_actions=config.actions == "sample")
-        mean = dataclasses.replace(follower, sample_actions=False)
-        self._practiser = SubgoalAgent(checkpoint, follower=sampled, name=config.method)
-        self._evaluator = SubgoalAgent(checkpoint, follower=mean, name=config.method)
-        self._planner = search.planner
         library = PlanLibrary(checkpoint.encoder_id, signal=config.success_signal)
-        self._knowledge = Knowledge(checkpoint.iql, search.buffers, library)
+        self._practiser = self._agent(config.actions == "sample", library, explore=True)
+        self._evaluator = self._agent(False, library, explore=False)
+        agents = self._practiser, self._evaluator
+        self._knowledge = Knowledge(
+            self._practiser.learned, [agent.buffers for agent in agents], library
+        )
         self._state: Path | None = None
         self._env = make_environment(config.env, config.env_kwargs)
 
@@ -104,14 +107,9 @@ class Actor:
         if job.state is not None and job.state != self._state:
             self._knowledge.load(job.state)
             self._state = job.state
-        config, planner = self._config, self._planner
-        if planner is not None and config.reuse_plans:
-            planner = PlanLibraryPlanner(
-                planner, self._knowledge.library, explore=not job.evaluate
-            )
+        config = self._config
         trace = None if job.evaluate else Trace()
         agent = self._evaluator if job.evaluate else self._practiser
-        agent.planner = planner
         result = run_episode(
             self._env,
             agent,
@@ -123,11 +121,24 @@ class Actor:
         )
         if trace is None:
             return Played(result.success)
-        again = planner.again if isinstance(planner, PlanLibraryPlanner) else None
+        again = agent.planner.again if isinstance(agent.planner, PlanLibraryPlanner) else None
         counts = counts_as_success(
             config.success_signal, result.success, result.final_distance, self._checkpoint
         )
         return Played(result.success, counts, trace.episode(), trace.goal, trace.plan, again)
+
+    def _agent(self, sample: bool, library: PlanLibrary, explore: bool) -> SubgoalAgent:
+        """The method's; ``sample``: it draws its actions, else they are the mean ones."""
+        config = self._config
+        stored = self._checkpoint.config.follower
+        follower = config.follower or method_named(config.method).follower(stored)
+        options = AgentOptions(
+            planner=config.planner,
+            follower=dataclasses.replace(follower, sample_actions=sample),
+            library=library if config.reuse_plans else None,
+            explore=explore,
+        )
+        return build_agent(config.method, self._checkpoint, options)
 
     def close(self) -> None:
         """Free the environment."""

@@ -4,24 +4,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import gymnasium
 
 from ptp_core.agents.agent import Decision
-from ptp_core.agents.subgoal_agent import SubgoalAgent
+from ptp_core.agents.method import AgentOptions
+from ptp_core.agents.registry import build_agent, method_named
 from ptp_core.config import FollowerConfig, PlannerConfig, from_dict
 from ptp_core.data.env_spec import reset_options
 from ptp_core.errors import InputError
-from ptp_core.planners.base import Plan, Planner
+from ptp_core.planners.base import Plan
 from ptp_core.planners.plan_buffer import load_buffers
-from ptp_core.planners.plan_library import PlanLibrary, PlanLibraryPlanner
+from ptp_core.planners.plan_library import PlanLibrary
 from ptp_core.practice.actor import BUFFERS, PLANS
 from ptp_core.practice.episode import run_episode
-from ptp_core.practice.methods import method_named
 from ptp_core.practice.past_evaluation import PastEvaluation
 from ptp_core.practice.result import EpisodeResult
-from ptp_core.practice.search import Search, make_search
 from ptp_core.practice.seeds import episode_seeds
 from ptp_core.training.checkpoint import Checkpoint, load_checkpoint
 
@@ -29,38 +27,40 @@ from ptp_core.training.checkpoint import Checkpoint, load_checkpoint
 class EvaluationAgain:
     """Networks, planner and settings of a past evaluation.
 
-    ``baselines``: folder that it was made with, where its method needs one. The same episode gives
-    the same result as then. Raises InputError, ConfigError and CheckpointError where networks or
-    settings do not fit.
+    The same episode gives the same result as then. Raises InputError, ConfigError and
+    CheckpointError where networks or settings do not fit.
     """
 
-    def __init__(self, past: PastEvaluation, baselines: Path | None = None) -> None:
+    def __init__(self, past: PastEvaluation) -> None:
         self.past = past
         self.checkpoint: Checkpoint = load_checkpoint(past.checkpoint)
         settings, source = past.settings, past.source
-        files = self.checkpoint.manifest["files"]
+        files = self.checkpoint.sha256
         for name, sha in (past.networks or {}).items():
-            if name not in files or files[name]["sha256"] != sha:
+            if files.get(name) != sha:
                 raise InputError(f"{source}: made with another {name} than {past.checkpoint} has")
         follower = from_dict(FollowerConfig, settings.get("follower", {}), source=source)
         method, subgoals = settings["method"], settings.get("subgoals", "planned")
-        config = None
-        if method_named(method).search == "ptp" and subgoals != "oracle":
-            config = from_dict(PlannerConfig, settings.get("planner", {}), source=source)
-        search = make_search(method, self.checkpoint, config, baselines, follower, subgoals)
-        recorded = settings.get("baselines_sha256", {})
-        used = search.settings.get("baselines_sha256", {})
-        if any(recorded.get(name) != sha for name, sha in used.items()):
-            raise InputError(f"{source}: made with other baselines than {baselines}")
-        search.install_policy(self.checkpoint)
+        planner = None
+        if method_named(method).takes_planner and subgoals != "oracle":
+            planner = from_dict(PlannerConfig, settings.get("planner", {}), source=source)
+        library = None
+        if past.state is not None and settings.get("reuse_plans"):
+            library = PlanLibrary(self.checkpoint.encoder_id)
+            library.load(past.state / PLANS)
         self._oracle = subgoals == "oracle"
-        planner = self._restored(search)
-        self._agent = SubgoalAgent(self.checkpoint, planner, search.follower, name=method)
+        self._agent = build_agent(
+            method,
+            self.checkpoint,
+            AgentOptions(planner=planner, follower=follower, subgoals=subgoals, library=library),
+        )
+        if past.state is not None and self._agent.buffers:
+            load_buffers(past.state / BUFFERS, self._agent.buffers)
 
     @property
     def plans(self) -> bool:
         """Whether the method plans; else the policy pursues the goal itself."""
-        return self._agent.planner is not None or self._oracle
+        return method_named(self.past.settings["method"]).plans
 
     def episode(
         self,
@@ -84,16 +84,3 @@ class EvaluationAgain:
             on_step=on_step,
             cancelled=cancelled,
         )
-
-    def _restored(self, search: Search) -> Planner | None:
-        """The planner with the plans that practice remembers."""
-        state = self.past.state
-        if state is None:
-            return search.planner
-        if search.buffers:
-            load_buffers(state / BUFFERS, search.buffers)
-        if search.planner is None or not self.past.settings.get("reuse_plans"):
-            return search.planner
-        library = PlanLibrary(self.checkpoint.encoder_id)
-        library.load(state / PLANS)
-        return PlanLibraryPlanner(search.planner, library, explore=False)

@@ -17,26 +17,27 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ptp_core.agents.subgoal_agent import SubgoalAgent
-from ptp_core.config import FollowerConfig, to_dict
+from ptp_core.agents.agent import Agent
+from ptp_core.agents.method import AgentOptions, Method, PlannerSettings
+from ptp_core.agents.registry import build_agent, method_named
+from ptp_core.config import FollowerConfig
 from ptp_core.data.collect import make_environment
 from ptp_core.data.env_spec import declared_spec, reset_options
 from ptp_core.data.files import write_atomically
 from ptp_core.data.outputs import check_file
 from ptp_core.errors import InputError
 from ptp_core.planners.plan_buffer import load_buffers, save_buffers
-from ptp_core.planners.plan_library import PlanLibrary, PlanLibraryPlanner, signal_of
+from ptp_core.planners.plan_library import PlanLibrary, signal_of
 from ptp_core.planners.subgoal_controls import Subgoals
 from ptp_core.practice.episode import run_episode
-from ptp_core.practice.finetuned import FineTunedPlanner, FineTunedPolicies
-from ptp_core.practice.methods import DEFAULT_METHOD, PlannerSettings, method_named
+from ptp_core.practice.finetuned import FineTunedPolicies
 from ptp_core.practice.partial_results import Key, PartialResults
 from ptp_core.practice.result import MAX_STEPS, EpisodeResult
-from ptp_core.practice.search import Search, make_search
 from ptp_core.practice.seeds import episode_seeds
 from ptp_core.practice.summary import summarise
 from ptp_core.progress import Bar
 from ptp_core.training.checkpoint import Checkpoint, load_checkpoint
+from ptp_core.training.manifest import read_contents
 from ptp_core.workers import Workers
 
 ORACLE_SIGNAL = "oracle subgoals: pictures of the scripted plan's stages in the same scene"
@@ -46,35 +47,39 @@ FINETUNED_SIGNAL = "fine-tuned files: their practice was judged by the simulator
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationConfig:
-    """What to evaluate. Everything that an episode's result depends on stands here."""
+    """What to evaluate. Everything that an episode's result depends on stands here.
+
+    Without a ``method`` it is the checkpoint's own. Raises CheckpointError where that is asked of
+    a folder that is none.
+    """
 
     checkpoint: Path
     env: str  # module:factory of a gymnasium environment
     env_kwargs: dict[str, Any] = field(default_factory=dict)
     tasks: tuple[str, ...] = ()  # (): all that the environment has
-    method: str = DEFAULT_METHOD  # one of METHODS
+    method: str = ""  # a name of the registry
     protocol: str = ""  # of the environment's; "": its first
     episodes: int = 50  # of each task
     seed: int = 0
     max_steps: int = MAX_STEPS
     planner: PlannerSettings | None = None  # None: the checkpoint's; of the ptp methods alone
     subgoals: Subgoals = "planned"  # or a control: drawn without a search, or true pictures
-    baselines: Path | None = None  # folder of ptp pretrain-baselines; leap, gcp, gcbc need it
     follower: FollowerConfig | None = None  # None: the checkpoint's with the method's timeout
     plan_buffer: Path | None = None  # earlier plans; read, extended and written back
     reuse_plans: Path | None = None  # plans and how often they worked, as practice leaves them
     finetuned: Path | None = None  # folder of what practice left, one file a task
 
+    def __post_init__(self) -> None:
+        if not self.method:
+            object.__setattr__(self, "method", read_contents(self.checkpoint).agent)
+
     def settings(self) -> dict[str, Any]:
         """What makes two results comparable, as plain values."""
         checkpoint = load_checkpoint(self.checkpoint)
-        files = checkpoint.manifest["files"]
-        search = self.search(checkpoint)
-        finetuned = None
-        if self.finetuned is not None:
-            finetuned = FineTunedPolicies(checkpoint, self.finetuned)
+        agent = build_agent(self.method, checkpoint, self.options())
+        finetuned = self.finetuned_policies(checkpoint)
         return {
-            "checkpoint_sha256": {name: files[name]["sha256"] for name in sorted(files)},
+            "checkpoint_sha256": checkpoint.sha256,
             "env": self.env,
             "env_kwargs": self.env_kwargs,
             "method": self.method,
@@ -82,24 +87,24 @@ class EvaluationConfig:
             "seed": self.seed,
             "max_steps": self.max_steps,
             "subgoals": self.subgoals,
-            **search.settings,
-            "follower": to_dict(search.follower),
+            **agent.settings,
             "plan_buffer": self.plan_buffer is not None,
             "reuse_plans_sha256": _sha256(self.reuse_plans),
             "finetuned_sha256": None if finetuned is None else finetuned.sha256,
             "privileged": self._privileged(finetuned),
         }
 
-    def search(self, checkpoint: Checkpoint) -> Search:
-        """The method's planner on these networks; raises as `make_search`."""
-        return make_search(
-            self.method,
-            checkpoint,
-            self.planner,
-            self.baselines,
-            follower=self.follower,
-            subgoals=self.subgoals,
+    def options(self, **others: Any) -> AgentOptions:
+        """How the agent is built; ``others``: what episodes depend on beside the settings."""
+        return AgentOptions(
+            planner=self.planner, follower=self.follower, subgoals=self.subgoals, **others
         )
+
+    def finetuned_policies(self, checkpoint: Checkpoint) -> FineTunedPolicies | None:
+        """Those of the folder that is named. Raises CheckpointError where they do not fit."""
+        if self.finetuned is None:
+            return None
+        return FineTunedPolicies(checkpoint, self.finetuned, method_named(self.method).learned)
 
     def _privileged(self, finetuned: FineTunedPolicies | None) -> list[str]:
         """Each signal that had a part in it and that no robot has; all are the simulator's."""
@@ -115,7 +120,7 @@ class EvaluationConfig:
 
     def check(self) -> None:
         """Raise InputError and ConfigError for what cannot be meant, before any work."""
-        method = method_named(self.method)
+        method: Method = method_named(self.method)
         if self.episodes < 1:
             raise InputError(f"episodes is {self.episodes}; it must be at least 1")
         if self.plan_buffer is not None and not method.buffer:
@@ -132,7 +137,7 @@ class EvaluationConfig:
             )
         if self.reuse_plans is not None and not method.plans:
             raise InputError(f"{self.method} does not plan, so there are no plans to reuse")
-        if self.finetuned is not None and method.cloned:
+        if self.finetuned is not None and not method.practises:
             raise InputError(f"{self.method} has its own policy: use it without fine-tuned ones")
         if self.reuse_plans is not None and not self.reuse_plans.is_file():
             raise InputError(f"{self.reuse_plans}: no such file; practice leaves one")
@@ -219,28 +224,18 @@ class _Runner:
     def __init__(self, config: EvaluationConfig) -> None:
         self.config = config
         checkpoint = load_checkpoint(config.checkpoint)
-        policies = None
-        if config.finetuned is not None:
-            policies = FineTunedPolicies(checkpoint, config.finetuned)
-        search = config.search(checkpoint)
-        search.install_policy(checkpoint)
-        planner, self.buffers = search.planner, search.buffers
-        if config.plan_buffer is not None and config.plan_buffer.exists():
-            load_buffers(config.plan_buffer, self.buffers)
-        if config.reuse_plans is not None and planner is not None:
+        library = None
+        if config.reuse_plans is not None:
             # Nothing is judged here, so the file stays as it is.
             library = PlanLibrary(checkpoint.encoder_id, config.reuse_plans)
-            planner = PlanLibraryPlanner(planner, library, explore=False)
-        if policies is not None and planner is not None:
-            planner = FineTunedPlanner(planner, policies)
-        self.agent = SubgoalAgent(
-            checkpoint,
-            planner,
-            search.follower,
-            name=config.method,
-            policies=policies,
+        options = config.options(
+            library=library,
+            policies=config.finetuned_policies(checkpoint),
             remember=config.plan_buffer is not None,
         )
+        self.agent: Agent = build_agent(config.method, checkpoint, options)
+        if config.plan_buffer is not None and config.plan_buffer.exists():
+            load_buffers(config.plan_buffer, self.agent.buffers)
         self.env = make_environment(config.env, config.env_kwargs)
 
     def run(self, key: Key, cancelled: Callable[[], bool] | None) -> EpisodeResult:
@@ -256,7 +251,7 @@ class _Runner:
             cancelled=cancelled,
         )
         if config.plan_buffer is not None:
-            save_buffers(config.plan_buffer, self.buffers)
+            save_buffers(config.plan_buffer, self.agent.buffers)
         return result
 
     def close(self) -> None:

@@ -23,11 +23,9 @@ from ptp_core.data import json_text
 from ptp_core.data.budget import MOST_WEIGHTS, read_bytes
 from ptp_core.data.files import write_atomically
 from ptp_core.errors import CheckpointError
-from ptp_core.learning.iql import IQL
 from ptp_core.planners.base import Plan, PlanFeedback, Planner
 from ptp_core.planners.plan_library import NEAR, PlanLibrary, PlanLibraryPlanner
 from ptp_core.training.checkpoint import Checkpoint
-from ptp_core.training.weights import Precision
 
 FORMAT = "ptp-finetuned-1"
 AGAIN = "take the file from one source with its checkpoint, or practise again"
@@ -39,7 +37,7 @@ class FineTuned:
 
     name: str  # the file's, without its ending
     sha256: str
-    weights: dict[str, torch.Tensor]  # of `IQL`, float32
+    weights: dict[str, torch.Tensor]  # of the part that was practised, float32
     goals: torch.Tensor  # float32 (n, D): latents of the goal pictures that it practised
     library: PlanLibrary
     figures: dict[str, Any]  # how it was practised
@@ -47,24 +45,25 @@ class FineTuned:
 
 def save_finetuned(
     path: Path,
-    iql: IQL,
+    checkpoint: Checkpoint,
+    part: str,
     goals: np.ndarray,
     library: PlanLibrary,
-    checkpoint: Checkpoint,
     figures: dict[str, Any],
 ) -> None:
-    """Write policy and plans of one practised task, atomically, in the checkpoint's precision.
+    """Write a part and the plans of one practised task, atomically, in the part's precision.
 
-    ``goals`` (n, D), float32: latents of the goal pictures that were practised, n > 0.
+    ``part``: the one that practice changed, as it is now. ``goals`` (n, D), float32: latents of
+    the goal pictures that were practised, n > 0.
     """
-    precision: Precision = checkpoint.manifest["precision"]
-    dtype = np.float16 if precision == "float16" else np.float32
+    learned = checkpoint.parts[part]
+    dtype = np.float16 if learned.precision == "float16" else np.float32
     tensors = {f"plans/{name}": value for name, value in library.tensors().items()}
     tensors["goals"] = np.unique(goals, axis=0)
-    for name, value in iql.state_dict().items():
+    for name, value in learned.module.state_dict().items():
         array = value.detach().cpu().numpy()
         whole = array.astype(dtype) if array.dtype.kind == "f" else array
-        tensors[f"iql/{name}"] = np.ascontiguousarray(whole)
+        tensors[f"{part}/{name}"] = np.ascontiguousarray(whole)
     metadata = {
         "format": FORMAT,
         "encoder_id": checkpoint.encoder_id,
@@ -74,8 +73,8 @@ def save_finetuned(
     write_atomically(path, lambda partial: partial.write_bytes(content))
 
 
-def load_finetuned(path: Path, checkpoint: Checkpoint) -> FineTuned:
-    """Read and check a file of `save_finetuned`.
+def load_finetuned(path: Path, checkpoint: Checkpoint, part: str = "iql") -> FineTuned:
+    """Read and check a file of `save_finetuned` with this part.
 
     Raises CheckpointError where it is missing, damaged, of another encoder or of networks with
     other sizes, or has values that are not finite.
@@ -96,8 +95,8 @@ def load_finetuned(path: Path, checkpoint: Checkpoint) -> FineTuned:
             f"{path}: practised with another encoder than {checkpoint.folder} has; {AGAIN}"
         )
     weights = {}
-    for name, wanted in checkpoint.iql.state_dict().items():
-        array = tensors.get(f"iql/{name}")
+    for name, wanted in checkpoint.part(part).state_dict().items():
+        array = tensors.get(f"{part}/{name}")
         if array is None or array.shape != tuple(wanted.shape):
             raise CheckpointError(f"{path}: {name} does not fit the checkpoint's policy; {AGAIN}")
         weights[name] = torch.from_numpy(array).to(wanted.dtype)
@@ -116,18 +115,19 @@ def load_finetuned(path: Path, checkpoint: Checkpoint) -> FineTuned:
 
 
 class FineTunedPolicies:
-    """The files of a folder; puts the right policy into the checkpoint's networks.
+    """The files of a folder; puts the right weights into a part of the checkpoint.
 
-    Raises CheckpointError where the folder has none, or one does not fit.
+    ``part``: what the agent learns. Raises CheckpointError where the folder has none, or one does
+    not fit.
     """
 
-    def __init__(self, checkpoint: Checkpoint, folder: Path) -> None:
+    def __init__(self, checkpoint: Checkpoint, folder: Path, part: str = "iql") -> None:
         paths = sorted(folder.glob("*.safetensors"))
         if not paths:
             raise CheckpointError(f"{folder}: no fine-tuned policy; ptp practice leaves one")
-        self._iql = checkpoint.iql
-        self._offline = {name: value.clone() for name, value in self._iql.state_dict().items()}
-        self.members = [load_finetuned(path, checkpoint) for path in paths]
+        self._learned = checkpoint.part(part)
+        self._offline = {name: value.clone() for name, value in self._learned.state_dict().items()}
+        self.members = [load_finetuned(path, checkpoint, part) for path in paths]
         self.current: FineTuned | None = None
 
     @property
@@ -140,7 +140,7 @@ class FineTunedPolicies:
         found = min(self.members, key=lambda member: _away(member, goal))
         chosen = found if _away(found, goal) <= NEAR else None
         if chosen is not self.current:
-            self._iql.load_state_dict(self._offline if chosen is None else chosen.weights)
+            self._learned.load_state_dict(self._offline if chosen is None else chosen.weights)
             self.current = chosen
         return chosen
 

@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from ptp_core.config import to_dict
+from ptp_core.agents.method import AgentOptions
+from ptp_core.agents.registry import build_agent, method_named
 from ptp_core.data.encoded import EncodedDataset
 from ptp_core.data.env_spec import declared_spec
 from ptp_core.data.files import write_atomically
@@ -31,11 +32,8 @@ from ptp_core.planners.plan_library import PlanLibrary
 from ptp_core.practice.actor import Actor, Job, Knowledge, Played
 from ptp_core.practice.epochs import Epochs
 from ptp_core.practice.finetuned import save_finetuned
-from ptp_core.practice.methods import method_named
-from ptp_core.practice.online_learner import OnlineLearner
 from ptp_core.practice.practice_config import PracticeConfig
 from ptp_core.practice.run_folder import CHECKPOINT, FINETUNED, RESULT
-from ptp_core.practice.search import make_search
 from ptp_core.progress import Bar
 from ptp_core.training.checkpoint import load_checkpoint, save_again
 from ptp_core.training.device import choose_device
@@ -73,11 +71,10 @@ class InProcessPractice:
         self._device, self._threads = choose_device(device), threads
         self._checkpoint = checkpoint = load_checkpoint(config.checkpoint, self._device)
         self._method = method_named(config.method)
-        self._search = make_search(
-            config.method, checkpoint, config.planner, config.baselines, config.follower
-        )
+        options = AgentOptions(planner=config.planner, follower=config.follower)
+        self._agent = build_agent(config.method, checkpoint, options)
         self._epochs = Epochs(folder, self._settings(demonstrations))
-        self._learner = OnlineLearner(
+        self._learner = self._method.learner(
             checkpoint,
             demonstrations,
             successes_only=config.learn_from == "successes",
@@ -86,7 +83,7 @@ class InProcessPractice:
             seed=config.seed,
         )
         library = PlanLibrary(checkpoint.encoder_id, signal=config.success_signal)
-        self._knowledge = Knowledge(checkpoint.iql, self._search.buffers, library)
+        self._knowledge = Knowledge(self._agent.learned, [self._agent.buffers], library)
         self._resume()
         self._envs = Workers(num_envs, functools.partial(Actor, config))
 
@@ -173,8 +170,8 @@ class InProcessPractice:
             return
         library = self._knowledge.library
         if played.again is None:
-            if self._method.buffer and isinstance(self._search.planner, HierarchicalPlanner):
-                self._search.planner.remember(played.plan)
+            if self._method.buffer and isinstance(self._agent.planner, HierarchicalPlanner):
+                self._agent.planner.remember(played.plan)
             start, goal = (
                 self._latents(codes) for codes in (played.episode.codes[0], played.goal)
             )
@@ -191,7 +188,8 @@ class InProcessPractice:
         """Learn what is still due, evaluate the end, write the result."""
         losses = self._learn(cancelled)
         # What is evaluated is what the checkpoint will hold: rounding alone changes episodes.
-        round_to(self._checkpoint.iql, self._checkpoint.manifest["precision"])
+        part = self._checkpoint.parts[self._method.learned]
+        round_to(part.module, part.precision)
         state = self._folder / FINAL
         state.mkdir(exist_ok=True)
         self._knowledge.save(state)
@@ -214,13 +212,15 @@ class InProcessPractice:
             "updates": self._learner.updates,
             "evaluations": evaluations,
         }
-        save_again(self._folder / CHECKPOINT, self._checkpoint, figures)
+        agent = self.config.method
+        save_again(self._folder / CHECKPOINT, self._checkpoint, figures, agent)
         finetuned = self._folder / FINETUNED / f"{self.config.task or 'task'}.safetensors"
         finetuned.parent.mkdir(exist_ok=True)
         library, goals = self._knowledge.library, self._goals()
         if not self.config.reuse_plans:
             library = PlanLibrary(self._checkpoint.encoder_id)  # the policy alone was practised
-        save_finetuned(finetuned, self._knowledge.iql, goals, library, self._checkpoint, figures)
+        learned = self._method.learned
+        save_finetuned(finetuned, self._checkpoint, learned, goals, library, figures)
         text = json.dumps(result, indent=2) + "\n"
         write_atomically(self._folder / RESULT, lambda path: path.write_text(text, "utf-8"))
         shutil.rmtree(state)
@@ -250,14 +250,12 @@ class InProcessPractice:
     def _settings(self, demonstrations: EncodedDataset | None) -> dict[str, Any]:
         """What a run that goes on must share with the one before; more epochs are welcome."""
         values = dataclasses.asdict(self.config)
-        for name in ("checkpoint", "baselines", "epochs"):
+        for name in ("checkpoint", "epochs"):
             del values[name]
-        files = self._checkpoint.manifest["files"]
         values |= {
             "privileged": self.config.privileged,
-            **self._search.settings,
-            "follower": to_dict(self._search.follower),
-            "checkpoint_sha256": {name: files[name]["sha256"] for name in sorted(files)},
+            **self._agent.settings,
+            "checkpoint_sha256": self._checkpoint.sha256,
             "demonstrations": None if demonstrations is None else demonstrations.content_hash(),
         }
         return json.loads(json.dumps(values))

@@ -123,7 +123,7 @@ class LearningRun:
             "practised_steps": self.learner.steps,
             "updates": self.learner.updates,
             "version": self.version,
-            "from": source.manifest["files"]["iql.safetensors"]["sha256"],
+            "from": source.parts["iql"].stored.sha256,
         }
         save_again(self._folder / CHECKPOINT, source, metrics)
 

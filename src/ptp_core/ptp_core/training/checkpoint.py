@@ -1,103 +1,190 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checkpoints: safetensors and a JSON manifest; never a pickle.
+"""Checkpoints: an agent's parts as safetensors, its encoder, and a JSON manifest.
 
-manifest.json            format, version, encoder id, names of the actions, configuration,
-                         metrics, sha256 of each file
-vqvae.safetensors        always
-generators.safetensors   subgoal generators dt60, dt30, dt15
-iql.safetensors          policy, v, q, q_target
+`ptp_core.training.manifest` has the layout of the folders, `part_types` what parts there can be.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
-from ptp_core.config import TrainConfig, from_dict, to_dict
-from ptp_core.data.metadata import CARTESIAN
+from ptp_core.agents.agent import AgentSpec
+from ptp_core.agents.registry import method_named
+from ptp_core.config import from_dict, to_dict
 from ptp_core.errors import CheckpointError, ConfigError
-from ptp_core.learning.iql import IQL
-from ptp_core.models.subgoal_generator import GeneratorHierarchy
-from ptp_core.models.vqvae import VQVAE
-from ptp_core.training.weights import Precision, WeightsFormat, serialise
-
-PARTS = ("vqvae", "generators", "iql")
-ACTIONS = "actions"  # in the manifest; without it: CARTESIAN
-FORMAT = WeightsFormat(
-    name="ptp-checkpoint",
-    version=1,
-    parts=PARTS,
-    manifest="manifest.json",
-    noun="checkpoint",
-    command="ptp pretrain",
+from ptp_core.training.manifest import (
+    CHECKPOINT,
+    ENCODER,
+    ENCODER_FOLDER,
+    MANIFEST,
+    encoder_folder,
+    inside,
+    listed,
 )
+from ptp_core.training.part_types import part_type
+from ptp_core.training.weights import Precision, StoredFile, serialise, write_folder
+
+if TYPE_CHECKING:
+    from ptp_core.learning.iql import IQL
+    from ptp_core.models.subgoal_generator import GeneratorHierarchy
+    from ptp_core.models.vqvae import VQVAE
+
+
+@dataclass
+class Part:
+    """A network of an agent, or its encoder."""
+
+    type: str  # a name of `part_types`
+    module: nn.Module
+    config: Any  # dataclass of the type
+    precision: Precision = "float32"  # of its file; in memory it is float32
+    stored: StoredFile | None = None  # None: it was never written
 
 
 @dataclass
 class Checkpoint:
-    """A loaded checkpoint; networks are float32, in evaluation mode."""
+    """A loaded checkpoint; networks are float32, in evaluation mode.
+
+    ``config``: the agent's settings. A section of a part's name, or of the encoder's type, is what
+    that part was made with.
+    """
 
     folder: Path
-    manifest: dict[str, Any]
-    config: TrainConfig
-    vqvae: VQVAE
-    generators: GeneratorHierarchy
-    iql: IQL
+    spec: AgentSpec
+    config: Any  # dataclass, `Method.config` of the spec's agent
+    encoder: Part | None
+    parts: dict[str, Part]
+    encoder_id: str = ""  # sha256 of the encoder's file; latents of another mean nothing here
+    metrics: dict[str, Any] = field(default_factory=dict)  # of the training
 
     @property
-    def encoder_id(self) -> str:
-        """Return the sha256 of the stored VQ-VAE; codes of another encoder mean nothing here."""
-        return self.manifest["encoder_id"]
+    def agent(self) -> str:
+        """Name of the method that acts with it where none is asked for."""
+        return self.spec.agent
+
+    @property
+    def sha256(self) -> dict[str, str]:
+        """Of the files of parts and encoder, by the file's name."""
+        everything = [*self.parts.values(), *([self.encoder] if self.encoder else [])]
+        files = [part.stored for part in everything if part.stored is not None]
+        return dict(sorted((stored.path.name, stored.sha256) for stored in files))
+
+    def modules(self) -> dict[str, nn.Module]:
+        """Every network by name: the encoder by its type, then the parts."""
+        first = {} if self.encoder is None else {self.encoder.type: self.encoder.module}
+        return first | {name: part.module for name, part in self.parts.items()}
+
+    def part(self, name: str) -> nn.Module:
+        """A part's network. Raises CheckpointError where there is none of this name."""
+        if name not in self.parts:
+            raise CheckpointError(
+                f"{self.folder}: no part {name}; this checkpoint of {self.agent} has "
+                f"{listed(self.parts)}"
+            )
+        return self.parts[name].module
+
+    @property
+    def vqvae(self) -> VQVAE:
+        """The encoder, for agents whose latents are codes. Raises CheckpointError for others."""
+        if self.encoder is None or self.encoder.type != "vqvae":
+            raise CheckpointError(f"{self.folder}: {self.agent} has no VQ-VAE")
+        return self.encoder.module
+
+    @property
+    def generators(self) -> GeneratorHierarchy:
+        """The part of this name. Raises CheckpointError without one."""
+        return self.part("generators")
+
+    @property
+    def iql(self) -> IQL:
+        """The part of this name. Raises CheckpointError without one."""
+        return self.part("iql")
 
     @property
     def actions(self) -> tuple[str, ...]:
         """Names of the numbers of an action."""
-        return tuple(self.manifest.get(ACTIONS, CARTESIAN))
+        return self.spec.actions
 
 
 def save_checkpoint(
     folder: str | Path,
-    modules: dict[str, nn.Module],
-    config: TrainConfig,
+    parts: Mapping[str, Part],
+    config: Any,
     metrics: dict[str, Any],
     *,
-    precision: Precision = "float32",
-    actions: Sequence[str] = CARTESIAN,
+    spec: AgentSpec,
+    encoder: Part | None = None,
+    encoder_at: Path | None = None,
+    shared: Mapping[str, StoredFile] | None = None,
 ) -> str:
-    """Write "vqvae", "generators" and "iql" atomically; return the encoder id.
+    """Write a checkpoint of ``spec.agent`` atomically; return the encoder's id, "" without one.
 
-    ``actions``: names of the numbers of an action.
-    ``precision`` float16 halves the files; loading always gives float32. An existing checkpoint
-    is replaced; after a kill either the old or the new one is there.
+    Each part is written in its own precision: float16 halves the file; loading always gives
+    float32. An existing checkpoint is replaced; after a kill either the old or the new one is
+    there. ``encoder_at``: folder of the encoder, which is there already; None: it is written into
+    the checkpoint's. ``shared``: files of other checkpoints that parts have in common with this
+    one; they are named and not written. Files that `inside` does not allow are written all the
+    same.
     """
-    contents: dict[str, bytes] = {}
-    encoder_id = ""
-    for part in PARTS:
-        contents[part] = serialise(modules[part], precision, encoder_id)
-        # The VQ-VAE is the first part.
-        encoder_id = encoder_id or hashlib.sha256(contents[part]).hexdigest()
-    fields = {"precision": precision, ACTIONS: list(actions)}
-    fields |= {"config": to_dict(config), "metrics": metrics}
-    FORMAT.write(Path(folder), contents, encoder_id, fields)
+    folder = Path(folder)
+    files: dict[str, bytes] = {}
+    encoder_id, about = "", None
+    if encoder is not None:
+        content = serialise(encoder.module, encoder.precision)
+        encoder_id = hashlib.sha256(content).hexdigest()
+        place = None if encoder_at is None else _relative(folder, encoder_at)
+        if place is None:
+            place = ENCODER_FOLDER
+            files |= encoder_files(encoder, content, f"{place}/")
+        about = {"type": encoder.type, "id": encoder_id, "folder": place}
+    if spec.latent is not None:
+        spec = dataclasses.replace(
+            spec, latent=dataclasses.replace(spec.latent, encoder_id=encoder_id)
+        )
+    entries: dict[str, Any] = {}
+    for name, part in parts.items():
+        stored = (shared or {}).get(name)
+        place = None if stored is None else _relative(folder, stored.path)
+        if place is None:
+            place = f"{name}.safetensors"
+            files[place] = serialise(part.module, part.precision, encoder_id)
+            digest, size = hashlib.sha256(files[place]).hexdigest(), len(files[place])
+        else:
+            digest, size = stored.sha256, stored.size
+        entries[name] = {
+            "type": part.type,
+            "file": place,
+            "sha256": digest,
+            "bytes": size,
+            "precision": part.precision,
+            "config": to_dict(part.config),
+        }
+    manifest = manifest_of(spec, config, about, entries, metrics)
+    write_folder(folder, {**files, MANIFEST: as_json(manifest)}, CHECKPOINT)
     return encoder_id
 
 
-def save_again(folder: str | Path, checkpoint: Checkpoint, metrics: dict[str, Any]) -> str:
+def save_again(
+    folder: str | Path, checkpoint: Checkpoint, metrics: dict[str, Any], agent: str = ""
+) -> str:
     """Write a loaded checkpoint with its networks as they are now; return the encoder id.
 
-    The precision stays, so an encoder that was not trained keeps its identity.
+    It shares no file with another. Precisions stay, so an encoder that was not trained keeps its
+    identity. ``agent``: the method that it is for from now on.
     """
-    modules = {part: getattr(checkpoint, part) for part in PARTS}
-    precision = checkpoint.manifest["precision"]
-    actions = checkpoint.actions
+    spec = dataclasses.replace(checkpoint.spec, agent=agent or checkpoint.agent)
     return save_checkpoint(
-        folder, modules, checkpoint.config, metrics, precision=precision, actions=actions
+        folder, checkpoint.parts, checkpoint.config, metrics, spec=spec, encoder=checkpoint.encoder
     )
 
 
@@ -105,35 +192,133 @@ def load_checkpoint(folder: str | Path, device: str | torch.device = "cpu") -> C
     """Read and verify a checkpoint.
 
     Raises CheckpointError, one line with cause and cure, for a missing or truncated file, a wrong
-    sha256, parts of different encoders, another format version, or weights that do not fit the
-    configuration.
+    sha256, parts of different encoders, another format version, an agent or a part that this
+    program does not know, or weights that do not fit the configuration.
     """
     folder = Path(folder)
-    source, manifest = FORMAT.read_manifest(folder)
+    source, manifest = CHECKPOINT.read(folder)
+    path = str(source / MANIFEST)
     try:
-        config = from_dict(TrainConfig, manifest["config"], source=str(source / "manifest.json"))
+        found = _load(folder, source, manifest)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise CheckpointError(f"{path}: damaged ({error!r}); {CHECKPOINT.again}") from error
+    for part in (*found.parts.values(), *([found.encoder] if found.encoder else [])):
+        part.module.to(device).eval()
+        if not part_type(part.type, path).learns:
+            part.module.requires_grad_(False)
+    return found
+
+
+def manifest_of(
+    spec: AgentSpec,
+    config: Any,
+    encoder: Mapping[str, Any] | None,
+    parts: Mapping[str, Any],
+    metrics: Mapping[str, Any],
+) -> dict[str, Any]:
+    """The manifest of a checkpoint; ``config`` may be plain values.
+
+    What parts and encoder were made with stands with them, and not in ``config``.
+    """
+    values = config if isinstance(config, Mapping) else to_dict(config)
+    elsewhere = {*parts, *([encoder["type"]] if encoder else [])}
+    return {
+        "format": CHECKPOINT.name,
+        "version": CHECKPOINT.version,
+        "agent": spec.agent,
+        "spec": spec.to_dict(),
+        "config": {name: value for name, value in values.items() if name not in elsewhere},
+        "encoder": encoder,
+        "parts": parts,
+        "metrics": metrics,
+    }
+
+
+def encoder_files(encoder: Part, content: bytes, below: str = "") -> dict[str, bytes]:
+    """The files of an encoder's folder; ``content``: its weights. ``below``: goes before names."""
+    name = f"{encoder.type}.safetensors"
+    manifest = {
+        "format": ENCODER.name,
+        "version": ENCODER.version,
+        "type": encoder.type,
+        "id": hashlib.sha256(content).hexdigest(),
+        "file": name,
+        "bytes": len(content),
+        "precision": encoder.precision,
+        "config": to_dict(encoder.config),
+    }
+    return {f"{below}{name}": content, f"{below}{MANIFEST}": as_json(manifest)}
+
+
+def as_json(manifest: Mapping[str, Any]) -> bytes:
+    """A manifest as it is written."""
+    return (json.dumps(manifest, indent=2) + "\n").encode()
+
+
+def _load(folder: Path, source: Path, manifest: Mapping[str, Any]) -> Checkpoint:
+    """The checkpoint of a manifest; whatever a damaged one may raise leaves here."""
+    path = str(source / MANIFEST)
+    spec = AgentSpec.from_dict({**manifest["spec"], "agent": str(manifest["agent"])}, path)
+    encoder, encoder_id = _load_encoder(source, manifest, spec)
+    if spec.latent is not None:
+        latent = dataclasses.replace(spec.latent, encoder_id=encoder_id)
+        spec = dataclasses.replace(spec, latent=latent)
+    parts: dict[str, Part] = {}
+    for name, entry in manifest["parts"].items():
+        file = inside(source, entry["file"])
+        stored = StoredFile(file, entry["sha256"], entry["bytes"], encoder_id, CHECKPOINT.again)
+        parts[name] = _load_part(entry, stored, f"{path}: parts.{name}", spec, encoder)
+    try:
+        config_type = method_named(spec.agent).config
+        values = dict(manifest["config"])
+        known = {one.name for one in dataclasses.fields(config_type)}
+        made_with = {name: part.config for name, part in parts.items()}
+        if encoder is not None:
+            made_with[encoder.type] = encoder.config
+        values |= {name: made for name, made in made_with.items() if name in known}
+        config = from_dict(config_type, values, source=path)
     except ConfigError as error:
         raise CheckpointError(f"{error}; the checkpoint is of another version") from error
-    names = manifest.get(ACTIONS, list(CARTESIAN))
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+    metrics = dict(manifest["metrics"])
+    return Checkpoint(folder, spec, config, encoder, parts, encoder_id, metrics)
+
+
+def _load_encoder(
+    folder: Path, manifest: Mapping[str, Any], spec: AgentSpec
+) -> tuple[Part | None, str]:
+    """The encoder, None for an agent without one, and its id."""
+    where = encoder_folder(folder, manifest)
+    if where is None:
+        return None, ""
+    where, about = ENCODER.read(where)
+    encoder_id = manifest["encoder"]["id"]
+    if about["id"] != encoder_id:
         raise CheckpointError(
-            f"{source / 'manifest.json'}: {ACTIONS} must be a list of names; restore the folder"
+            f"{folder}: made for encoder {encoder_id[:8]}, but {where} holds {about['id'][:8]}; "
+            "restore the folders from one source"
         )
-    latent, actions = config.vqvae.latent, len(names)
-    modules: dict[str, nn.Module] = {
-        "vqvae": VQVAE(config.vqvae),
-        "generators": GeneratorHierarchy(config.generators, latent),
-        "iql": IQL(config.iql, latent, actions),
-    }
-    encoder_id = manifest["encoder_id"]
-    if manifest["files"]["vqvae.safetensors"]["sha256"] != encoder_id:
-        raise CheckpointError(
-            f"{source}: vqvae.safetensors is not the encoder that the manifest names; "
-            "restore the whole folder from one source"
-        )
-    for part, module in modules.items():
-        FORMAT.load_part(source, part, module, manifest)
-        module.to(device).eval()
-    modules["vqvae"].requires_grad_(False)
-    modules["generators"].requires_grad_(False)
-    return Checkpoint(folder=folder, manifest=manifest, config=config, **modules)
+    stored = StoredFile(
+        inside(where, about["file"]), encoder_id, about["bytes"], encoder_id, ENCODER.again
+    )
+    return _load_part(about, stored, str(where / MANIFEST), spec, None), encoder_id
+
+
+def _load_part(
+    entry: Mapping[str, Any], stored: StoredFile, where: str, spec: AgentSpec, encoder: Part | None
+) -> Part:
+    kind = part_type(entry["type"], where)
+    try:
+        config = from_dict(kind.config, entry["config"], source=where)
+    except ConfigError as error:
+        raise CheckpointError(f"{error}; the checkpoint is of another version") from error
+    module = kind.make(config, spec, None if encoder is None else encoder.module)
+    stored.load_into(module)
+    return Part(kind.name, module, config, entry["precision"], stored)
+
+
+def _relative(folder: Path, path: Path) -> str | None:
+    """How the manifest in ``folder`` names ``path``; None where it may not."""
+    folder, path = folder.resolve(), path.resolve()
+    if path.is_relative_to(folder) or not path.is_relative_to(folder.parent.parent):
+        return None
+    return Path(os.path.relpath(path, folder)).as_posix()

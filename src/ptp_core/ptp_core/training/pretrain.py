@@ -15,6 +15,8 @@ import numpy as np
 import torch
 import yaml
 
+from ptp_core.agents.ptp import fitting_method
+from ptp_core.agents.subgoal_agent import subgoal_spec
 from ptp_core.config import TrainConfig, to_dict
 from ptp_core.data.arrays import DatasetArrays
 from ptp_core.data.dataset import Dataset
@@ -32,7 +34,7 @@ from ptp_core.data.provenance import keep_inputs
 from ptp_core.errors import DatasetError
 from ptp_core.models.vqvae import VQVAE
 from ptp_core.progress import Bar
-from ptp_core.training.checkpoint import save_checkpoint
+from ptp_core.training.checkpoint import Part, save_checkpoint
 from ptp_core.training.curves import plot_curves
 from ptp_core.training.device import choose_device
 from ptp_core.training.feasible import check_trainable
@@ -61,6 +63,7 @@ def pretrain(
     config.yaml, inputs.json, metrics.json, curves.png and checkpoint/. Run again with the same
     folders to resume: finished stages are kept, and one goes on where its budget is longer; a
     stage begins anew where the one before it went on.
+    The checkpoint's agent is the method whose plans the planner's settings describe, else ptp.
     Raises KeyboardInterrupt after saving on Ctrl-C; DatasetError and ConfigError, before ``out``
     is made, where the data cannot be learned from, or their images are not of
     ``config.vqvae.image_size``; InputError where ``out`` cannot be made, is in use, or was made
@@ -148,10 +151,17 @@ def _train(
     text = json.dumps(metrics, indent=2) + "\n"
     write_atomically(out / "metrics.json", lambda path: path.write_text(text))
     plot_curves(out, out / "curves.png")
-    modules = {"vqvae": vqvae, "generators": generators, "iql": iql}
     actions = action_names(arrays.action_channels, arrays.actions.shape[1])
     save_checkpoint(
-        out / "checkpoint", modules, config, metrics, precision=precision, actions=actions
+        out / "checkpoint",
+        {
+            "generators": Part("generators", generators, config.generators, precision),
+            "iql": Part("iql", iql, config.iql, precision),
+        },
+        config,
+        metrics,
+        spec=subgoal_spec(fitting_method(config.planner) or "ptp", vqvae, actions),
+        encoder=Part("vqvae", vqvae, config.vqvae, precision),
     )
     return out / "checkpoint"
 

@@ -3,14 +3,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
-from torch import nn
 
 from ptp_core.config import BaselinesConfig, to_dict
 from ptp_core.data.dataset import Dataset
@@ -20,22 +18,17 @@ from ptp_core.data.files import write_atomically
 from ptp_core.data.outputs import check_new_folder, reserved_folder
 from ptp_core.data.provenance import keep_inputs
 from ptp_core.errors import ConfigError, DatasetError
+from ptp_core.policies.cloned_policy import ClonedPolicy
 from ptp_core.progress import Bar
+from ptp_core.training.baseline_checkpoint import OWN_PART, baseline, save_baseline
 from ptp_core.training.baseline_stages import train_latent_vae, train_midpoints
-from ptp_core.training.baselines import (
-    FORMAT,
-    PART_OF,
-    PARTS,
-    Baselines,
-    load_baselines,
-    save_baselines,
-)
-from ptp_core.training.checkpoint import Checkpoint, load_checkpoint
+from ptp_core.training.checkpoint import Checkpoint, Part, load_checkpoint
 from ptp_core.training.cloning_stage import train_gcbc
 from ptp_core.training.device import choose_device
 from ptp_core.training.weights import Precision
 
 CODES = "codes.safetensors"
+METRICS = "metrics.json"
 INPUTS = "inputs.json"  # what the run in a folder was made from
 
 
@@ -45,15 +38,15 @@ def pretrain_baselines(
     data: str | Path,
     out: str | Path,
     *,
-    only: Collection[str] = tuple(PART_OF),
+    only: Collection[str] = tuple(OWN_PART),
     precision: Precision = "float16",
     progress: bool = True,
-) -> Path:
-    """Train LEAP's VAE, GCP's midpoint generator, GCBC's policy; the folder ``out``/baselines.
+) -> dict[str, Path]:
+    """Train LEAP's VAE, GCP's midpoint generator, GCBC's policy; each method's checkpoint.
 
-    ``only``: methods ("leap", "gcp", "gcbc") to train for; networks of the others that are in
-    ``out``/baselines stay as they are. ``data`` is a data set, whose codes are kept in ``out``, or
-    the codes.safetensors of the same encoder. The checkpoint's fraction of the trajectories is
+    ``only``: methods ("leap", "gcp", "gcbc") to train for; the checkpoints are ``out``/METHOD, and
+    those of the others stay as they are. ``data`` is a data set, whose codes are kept in ``out``,
+    or the codes.safetensors of the same encoder. The checkpoint's fraction of the trajectories is
     trained on, the rest validates. ``out`` also holds one folder a network (state, scalars.csv,
     TensorBoard events), config.yaml, inputs.json and metrics.json. Run again with the same folders
     to resume: finished networks are kept, and one goes on where its budget is longer.
@@ -61,9 +54,9 @@ def pretrain_baselines(
     DatasetError, CheckpointError, also for a network of other settings, which it names, and
     InputError where ``out`` cannot be made, is in use, or was made from other data.
     """
-    if unknown := [name for name in only if name not in PART_OF]:
-        raise ConfigError(f'no baseline "{unknown[0]}"; there are {", ".join(PART_OF)}')
-    wanted = {PART_OF[name] for name in only}
+    if unknown := [name for name in only if name not in OWN_PART]:
+        raise ConfigError(f'no baseline "{unknown[0]}"; there are {", ".join(OWN_PART)}')
+    wanted = [name for name in OWN_PART if name in only]
     out, data = Path(out), Path(data)
     check_new_folder(out)
     loaded = load_checkpoint(checkpoint, choose_device(config.device))
@@ -78,15 +71,11 @@ def _train(
     loaded: Checkpoint,
     data: Path,
     out: Path,
-    wanted: set[str],
+    wanted: Sequence[str],
     precision: Precision,
     progress: bool,
-) -> Path:
-    """The ``wanted`` networks one after the other; the folder ``out``/baselines."""
-    folder = out / "baselines"
-    kept = _kept(folder, loaded, wanted)
-    if kept is not None:
-        config = _with_sizes_of(kept, config, wanted)
+) -> dict[str, Path]:
+    """The networks of the ``wanted`` methods one after the other; their checkpoints' folders."""
     encoded = _encoded(data, loaded, out / CODES, progress)
     inputs = {
         "seed": config.seed,
@@ -99,46 +88,48 @@ def _train(
     write_atomically(out / "config.yaml", lambda path: path.write_text(text))
     training, validation = encoded.split(loaded.config.data.training_fraction)
     common: dict[str, Any] = {"validation": validation, "progress": progress}
-    modules: dict[str, nn.Module] = {}
-    metrics: dict[str, Any] = {}
-    if kept is not None:
-        modules = {part: net for part, net in kept.modules().items() if part not in wanted}
-        metrics = {part: kept.manifest["metrics"].get(part, {}) for part in modules}
-    if "vae" in wanted:
-        modules["vae"], metrics["vae"] = train_latent_vae(
-            config, loaded.vqvae, training, out / "vae", **common
-        )
-    if "midpoints" in wanted:
-        modules["midpoints"], metrics["midpoints"] = train_midpoints(
-            config, loaded.vqvae, training, out / "midpoints", **common
-        )
-    cloned = kept.cloned if kept is not None and "gcbc" in modules else None
-    if "gcbc" in wanted:
-        cloned = loaded.config.iql
-        modules["gcbc"], metrics["gcbc"] = train_gcbc(
-            config, loaded, training, out / "gcbc", **common
-        )
-    metrics = {part: metrics[part] for part in PARTS if part in metrics}
-    metrics |= {"trajectories": len(encoded.lengths), "frames": len(encoded.codes)}
-    text = json.dumps(metrics, indent=2) + "\n"
-    write_atomically(out / "metrics.json", lambda path: path.write_text(text))
-    save_baselines(
-        folder, modules, config, metrics, loaded.encoder_id, precision=precision, cloned=cloned
-    )
-    return folder
+    counts = {"trajectories": len(encoded.lengths), "frames": len(encoded.codes)}
+    folders: dict[str, Path] = {}
+    for name in wanted:
+        own, metrics = _own_part(name, config, loaded, training, out, common)
+        own.precision = precision
+        made = baseline(name, own, config, loaded)
+        made.metrics = {OWN_PART[name]: metrics, **counts}
+        folders[name] = out / name
+        save_baseline(folders[name], made)
+        _note(out / METRICS, made.metrics)
+    return folders
 
 
-def _kept(folder: Path, checkpoint: Checkpoint, wanted: set[str]) -> Baselines | None:
-    """Networks of an earlier training, None where all are trained now. Raises CheckpointError."""
-    if wanted == set(PARTS) or not (folder / FORMAT.manifest).is_file():
-        return None
-    return load_baselines(folder, checkpoint.encoder_id, choose_device("cpu"))
+def _own_part(
+    name: str,
+    config: BaselinesConfig,
+    loaded: Checkpoint,
+    training: EncodedDataset,
+    out: Path,
+    common: dict[str, Any],
+) -> tuple[Part, dict[str, float]]:
+    """The network that a method has for itself, trained in ``out``/PART; its last scalars."""
+    part = OWN_PART[name]
+    folder = out / part
+    if part == "latent_vae":
+        network, metrics = train_latent_vae(config, loaded.vqvae, training, folder, **common)
+        return Part(part, network, config.vae), metrics
+    if part == "midpoints":
+        network, metrics = train_midpoints(config, loaded.vqvae, training, folder, **common)
+        return Part(part, network, config.midpoints), metrics
+    settings = loaded.config.iql
+    learned, metrics = train_gcbc(config, loaded, training, folder, **common)
+    cloned = ClonedPolicy(settings, loaded.vqvae.latent, len(loaded.actions))
+    cloned.load_state_dict(learned.state_dict())
+    return Part(part, cloned, settings), metrics
 
 
-def _with_sizes_of(kept: Baselines, config: BaselinesConfig, wanted: set[str]) -> BaselinesConfig:
-    """``config``, but with the settings of the networks that stay as they are."""
-    stay = {part for part in ("vae", "midpoints") if part in kept.modules()} - wanted
-    return dataclasses.replace(config, **{part: getattr(kept.config, part) for part in stay})
+def _note(path: Path, metrics: dict[str, Any]) -> None:
+    """Add a network's figures to those of the folder's others."""
+    earlier = json.loads(path.read_text("utf-8")) if path.exists() else {}
+    text = json.dumps({**earlier, **metrics}, indent=2) + "\n"
+    write_atomically(path, lambda partial: partial.write_text(text, encoding="utf-8"))
 
 
 def _encoded(source: Path, checkpoint: Checkpoint, kept: Path, progress: bool) -> EncodedDataset:

@@ -1,21 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Learned weights on the disk: a folder of safetensors and a JSON manifest; never a pickle.
-
-The manifest names format, version and encoder, and has the sha256 of every file.
-"""
+"""Learned weights on the disk: safetensors whose sha256 a manifest names; never a pickle."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
 import itertools
-import json
 import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from safetensors import SafetensorError
@@ -25,132 +21,84 @@ from torch import nn
 from ptp_core.data import json_text
 from ptp_core.data.budget import MOST_WEIGHTS, OverBudget, read_bytes
 from ptp_core.errors import CheckpointError
+from ptp_core.training.manifest import MANIFEST, FolderFormat, previous
 
 Precision = Literal["float32", "float16"]
 
 
 @dataclass(frozen=True)
-class WeightsFormat:
-    """One kind of folder. ``noun`` and ``command``, which makes one, stand in its errors."""
+class StoredFile:
+    """A file of weights, as a manifest tells of it."""
 
-    name: str
-    version: int
-    parts: tuple[str, ...]
-    manifest: str  # file name
-    noun: str
-    command: str
+    path: Path
+    sha256: str
+    size: int  # bytes
+    encoder_id: str  # that it was trained on; "" for none
+    again: str  # for errors: the cure of a damaged file
 
-    def write(
-        self, folder: Path, contents: Mapping[str, bytes], encoder_id: str, fields: dict[str, Any]
-    ) -> None:
-        """Write the parts' ``contents`` and a manifest with ``fields`` atomically.
-
-        An existing folder of weights is replaced; after a kill either the old or the new one is
-        there. Raises CheckpointError where the folder holds something else.
-        """
-        previous = _previous(folder)
-        for there in (folder, previous):
-            if there.exists() and not self._is_ours(there):
-                raise CheckpointError(
-                    f"{there} exists and holds no {self.noun}: name another folder, or move it "
-                    "away"
-                )
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        partial = _new_folder(folder)
-        files = {}
-        for part, content in contents.items():
-            digest = hashlib.sha256(content).hexdigest()
-            files[f"{part}.safetensors"] = {"sha256": digest, "bytes": len(content)}
-            _write_synced(partial / f"{part}.safetensors", content)
-        manifest = {
-            "format": self.name,
-            "format_version": self.version,
-            "encoder_id": encoder_id,
-            "files": files,
-            **fields,
-        }
-        _write_synced(partial / self.manifest, (json.dumps(manifest, indent=2) + "\n").encode())
-        if folder.exists():
-            shutil.rmtree(previous, ignore_errors=True)
-            os.rename(folder, previous)
-        os.rename(partial, folder)
-        shutil.rmtree(previous, ignore_errors=True)
-
-    def read_manifest(self, folder: Path) -> tuple[Path, dict[str, Any]]:
-        """Manifest, and the folder to read from. Raises CheckpointError, one line with the cure.
-
-        That is another folder where a kill came between the two renames of ``write``.
-        """
-        if not folder.exists() and _previous(folder).exists():
-            folder = _previous(folder)
-        path = folder / self.manifest
-        try:
-            manifest = json_text.read(path)
-        except FileNotFoundError:
+    def load_into(self, module: nn.Module) -> None:
+        """Verify the file and put it into ``module``, as float32. Raises CheckpointError."""
+        content = self.verified()
+        if self.encoder_id not in (self.sha256, found := _encoder_id(content)):
             raise CheckpointError(
-                f"{folder}: no {self.noun} ({self.manifest} is missing); "
-                f"train one with {self.command}"
-            ) from None
-        except (OSError, ValueError) as error:
-            raise CheckpointError(f"{path}: unreadable ({error}); {self._again}") from error
-        if not isinstance(manifest, dict) or manifest.get("format") != self.name:
-            raise CheckpointError(f"{path}: not a {self.noun} of this project")
-        if manifest.get("format_version") != self.version:
-            raise CheckpointError(
-                f"{path}: format version {manifest.get('format_version')}, this program reads "
-                f"{self.version}; use the program version that wrote it, or train again"
-            )
-        names = {f"{part}.safetensors" for part in self.parts}
-        if (
-            not {"encoder_id", "config", "files"} <= manifest.keys()
-            or names - manifest["files"].keys()
-        ):
-            raise CheckpointError(f"{path}: incomplete; {self._again}")
-        return folder, manifest
-
-    def load_part(
-        self, folder: Path, part: str, module: nn.Module, manifest: dict[str, Any]
-    ) -> None:
-        """Verify a part and put it into ``module``, as float32. Raises CheckpointError."""
-        path = folder / f"{part}.safetensors"
-        try:
-            content = read_bytes(path, MOST_WEIGHTS)
-        except OverBudget as error:
-            raise CheckpointError(f"{path}: refused as weights ({error})") from error
-        except OSError as error:
-            raise CheckpointError(
-                f"{path}: cannot be read ({error.strerror}); {self._again}"
-            ) from error
-        expected = manifest["files"][path.name]
-        if len(content) != expected["bytes"]:
-            raise CheckpointError(
-                f"{path}: truncated, {len(content)} of {expected['bytes']} bytes; {self._again}"
-            )
-        digest = hashlib.sha256(content).hexdigest()
-        if digest != expected["sha256"]:
-            raise CheckpointError(f"{path}: contents altered (sha256); {self._again}")
-        encoder_id = manifest["encoder_id"]
-        if encoder_id not in (digest, found := _encoder_id(content)):
-            raise CheckpointError(
-                f"{path}: trained on another encoder ({found[:8]} instead of "
-                f"{encoder_id[:8]}); take all parts from one training"
+                f"{self.path}: trained on another encoder ({found[:8]} instead of "
+                f"{self.encoder_id[:8]}); take all parts from one training"
             )
         try:
             tensors = {name: value.float() for name, value in load(content).items()}
             module.load_state_dict(tensors)
         except (SafetensorError, RuntimeError) as error:
             reason = " ".join(str(error).split())[:200]
-            raise CheckpointError(f"{path}: does not fit its configuration ({reason})") from error
+            raise CheckpointError(
+                f"{self.path}: does not fit its configuration ({reason})"
+            ) from error
 
-    def _is_ours(self, folder: Path) -> bool:
-        """Whether it may be replaced: weights, whole or damaged, or nothing at all."""
-        return folder.is_dir() and (
-            (folder / self.manifest).is_file() or not any(folder.iterdir())
-        )
+    def verified(self) -> bytes:
+        """The file's bytes. Raises CheckpointError where they are not those of the manifest."""
+        try:
+            content = read_bytes(self.path, MOST_WEIGHTS)
+        except OverBudget as error:
+            raise CheckpointError(f"{self.path}: refused as weights ({error})") from error
+        except OSError as error:
+            raise CheckpointError(
+                f"{self.path}: cannot be read ({error.strerror}); {self.again}"
+            ) from error
+        if len(content) != self.size:
+            raise CheckpointError(
+                f"{self.path}: truncated, {len(content)} of {self.size} bytes; {self.again}"
+            )
+        if hashlib.sha256(content).hexdigest() != self.sha256:
+            raise CheckpointError(f"{self.path}: contents altered (sha256); {self.again}")
+        return content
 
-    @property
-    def _again(self) -> str:
-        return f"copy the {self.noun} again"
+
+def write_folder(folder: Path, files: Mapping[str, bytes], kind: FolderFormat) -> None:
+    """Write ``files``, by their paths in ``folder``, atomically.
+
+    An existing folder of this kind is replaced; after a kill either the old or the new one is
+    there. Raises CheckpointError where the folder holds something else.
+    """
+    before = previous(folder)
+    for there in (folder, before):
+        if there.exists() and not _may_be_replaced(there):
+            raise CheckpointError(
+                f"{there} exists and holds no {kind.noun}: name another folder, or move it away"
+            )
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = _new_folder(folder)
+    for name, content in files.items():
+        (partial / name).parent.mkdir(exist_ok=True)
+        _write_synced(partial / name, content)
+    if folder.exists():
+        shutil.rmtree(before, ignore_errors=True)
+        os.rename(folder, before)
+    os.rename(partial, folder)
+    shutil.rmtree(before, ignore_errors=True)
+
+
+def _may_be_replaced(folder: Path) -> bool:
+    """Weights, whole or damaged, or nothing at all."""
+    return folder.is_dir() and ((folder / MANIFEST).is_file() or not any(folder.iterdir()))
 
 
 def serialise(module: nn.Module, precision: str = "float32", encoder_id: str = "") -> bytes:
@@ -176,10 +124,6 @@ def _encoder_id(content: bytes) -> str:
         return json_text.parse(content[8 : 8 + size]).get("__metadata__", {}).get("encoder_id", "")
     except ValueError:
         return ""
-
-
-def _previous(folder: Path) -> Path:
-    return folder.with_name(f"{folder.name}.previous")
 
 
 def _new_folder(folder: Path) -> Path:

@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 
+from ptp_core.errors import CheckpointError
+from ptp_core.training.manifest import read_contents
 from ptp_nodes.doctor.facts import Endpoint, Expected, Finding, Graph, Machine, Topic
 from ptp_nodes.doctor.roles import MAY_LACK_A_WRITER, NEED_A_READER, ROLES, resolve, short
 
@@ -209,8 +209,8 @@ def states(graph: Graph) -> Iterator[Finding]:
 def _encoder_of(folder: str) -> str:
     """Encoder of a checkpoint in a folder of this machine; empty where it cannot be read."""
     try:
-        return json.loads((Path(folder) / "manifest.json").read_text())["encoder_id"]
-    except (OSError, ValueError, KeyError, TypeError):
+        return read_contents(folder).encoder_id
+    except CheckpointError:
         return ""
 
 

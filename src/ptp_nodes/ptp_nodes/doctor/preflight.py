@@ -7,8 +7,9 @@ import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
+from ptp_core.errors import CheckpointError
+from ptp_core.training.manifest import read_contents
 from ptp_nodes.doctor.facts import Finding, Graph
 from ptp_nodes.doctor.flow import LEAST_FREE
 from ptp_nodes.doctor.roles import short
@@ -301,8 +302,8 @@ def report(facts: Facts, others: tuple[Finding, ...], now: float) -> str:
 def encoder_of(folder: str) -> str:
     """The encoder that a checkpoint's manifest names; empty: none can be read."""
     try:
-        return str(json.loads((Path(folder) / "manifest.json").read_text())["encoder_id"])
-    except (OSError, ValueError, KeyError, TypeError):
+        return read_contents(folder).encoder_id
+    except CheckpointError:
         return ""
 
 

@@ -15,7 +15,8 @@ from rclpy.duration import Duration
 from rclpy.node import Node
 from std_msgs.msg import String
 
-from ptp_core.errors import ConfigError, InputError
+from ptp_core.errors import CheckpointError, ConfigError, InputError
+from ptp_core.training.manifest import read_contents
 from ptp_nodes.cameras.alignment import read_reference, shift_between
 from ptp_nodes.cameras.looker import looker
 from ptp_nodes.doctor.examine import Report, examine
@@ -99,12 +100,10 @@ def check_weights(folder: str) -> Weights:
     """Whether every file of a checkpoint is the one that its manifest names."""
     encoder, problem = encoder_of(folder), ""
     try:
-        files = json.loads((Path(folder) / "manifest.json").read_text(encoding="utf-8"))["files"]
-        for name, entry in files.items():
-            content = (Path(folder) / name).read_bytes()
-            if hashlib.sha256(content).hexdigest() != entry["sha256"]:
-                problem = f"{name} is not the file that manifest.json names (sha256 differs)"
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        for path, sha256 in read_contents(folder).files.items():
+            if hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
+                problem = f"{path.name} is not the file that manifest.json names (sha256 differs)"
+    except (OSError, CheckpointError) as error:
         problem = f"it cannot be read ({type(error).__name__}: {error})"
     return Weights(folder, encoder, problem)
 

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a method says of itself: enough to list it, to check what is asked of it, to build it.
+
+Loads nothing heavy, so that commands can list the methods; ``build`` loads the networks' library.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ptp_core.config import FollowerConfig, PlannerConfig, TrainConfig
+from ptp_core.errors import CheckpointError, ConfigError
+from ptp_core.planners.subgoal_controls import Subgoals
+
+if TYPE_CHECKING:
+    from ptp_core.agents.agent import Agent, GoalKind
+    from ptp_core.planners.plan_library import PlanLibrary
+    from ptp_core.practice.finetuned import FineTunedPolicies
+    from ptp_core.practice.online_learner import OnlineLearner
+    from ptp_core.training.checkpoint import Checkpoint
+
+SUBGOAL_STEPS = 30  # control steps on one subgoal, of every method but one (paper)
+
+PlannerSettings = PlannerConfig | Mapping[str, Any]
+"""All settings of PTP's planner, or some by name; the others have PlannerConfig's defaults."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgentOptions:
+    """How an agent is built, beside its checkpoint. A method refuses what it cannot use."""
+
+    planner: PlannerSettings | None = None  # of PTP's planner; None: the checkpoint's
+    follower: FollowerConfig | None = None  # None: the checkpoint's with the method's timeout
+    subgoals: Subgoals = "planned"
+    # "random": one plan of the method's planner that nothing was searched for. "oracle": they are
+    # given in `Agent.reset`, so that there is no planner.
+    library: PlanLibrary | None = None  # plans that are done again
+    explore: bool = False  # try plans of the library of which little is known
+    policies: FineTunedPolicies | None = None  # in place of the checkpoint's for their goals
+    remember: bool = False  # later plans start from those of this agent, where the planner can
+    threads: int = 1  # that share a plan; plans do not depend on their number
+
+
+Build = Callable[["Checkpoint", AgentOptions], "Agent"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """A method: its name says how its agent comes to act.
+
+    How hard a plan is searched for is no part of it: that is the checkpoint's or the caller's. A
+    plan library, which reuses plans, is an option for every method that plans.
+    """
+
+    name: str
+    summary: str  # half a sentence for help and documents
+    build: Build
+    parts: tuple[str, ...]  # of a checkpoint, that it needs beside the encoder
+    config: type = TrainConfig  # dataclass: the settings of a checkpoint of this agent
+    goals: tuple[GoalKind, ...] = ("image", "latent")
+    learned: str | None = None  # part whose weights an update replaces; None: there is none
+    learner: Callable[..., OnlineLearner] | None = None  # None: practice does not improve it
+    plans: bool = False  # whether there are subgoals
+    buffer: bool = False  # searches start from earlier plans while practising
+    takes_planner: bool = False  # settings of PTP's planner, `AgentOptions.planner`
+    subgoal_steps: int | None = SUBGOAL_STEPS  # timeout of a subgoal; None: the checkpoint's
+    on_the_graph: bool = False  # whether the nodes run it
+
+    @property
+    def practises(self) -> bool:
+        """Whether online practice improves it."""
+        return self.learner is not None
+
+    def follower(self, stored: FollowerConfig) -> FollowerConfig:
+        """The checkpoint's settings with this method's timeout."""
+        if self.subgoal_steps is None:
+            return stored
+        return dataclasses.replace(stored, timeout=self.subgoal_steps)
+
+    def check_parts(self, there: Collection[str], folder: Path) -> None:
+        """Raise CheckpointError unless the checkpoint in ``folder`` has the parts it needs."""
+        if missing := [name for name in self.parts if name not in there]:
+            raise CheckpointError(
+                f"{folder}: no {missing[0]}, which {self.name} needs; it has "
+                f"{', '.join(there) or 'no parts'}: name a checkpoint of {self.name}"
+            )
+
+    def check_options(self, options: AgentOptions) -> None:
+        """Raise ConfigError for what this method cannot use."""
+        if options.planner is not None and not self.takes_planner:
+            raise ConfigError(
+                f"planner settings are for the ptp methods; {self.name} "
+                + ("takes its own from its checkpoint" if self.plans else "does not plan")
+            )
+        if options.subgoals != "planned" and not self.plans:
+            raise ConfigError(
+                f"{options.subgoals} subgoals are for methods that plan; {self.name} pursues the "
+                "goal itself"
+            )
+        if options.subgoals == "oracle" and options.planner is not None:
+            raise ConfigError("oracle subgoals come from the environment: leave the planner out")
+
+
+def iql_learner(checkpoint: Checkpoint, *args: Any, **options: Any) -> OnlineLearner:
+    """Fine-tune policy and value functions by IQL (paper Alg. 1); see `OnlineLearner`."""
+    from ptp_core.practice.online_learner import OnlineLearner
+
+    return OnlineLearner(checkpoint, *args, **options)

@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: Apache-2.0
+"""No plan: the goal-conditioned policy of IQL pursues the goal itself (paper Fig. 3)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ptp_core.agents.method import AgentOptions, Method, iql_learner
+
+if TYPE_CHECKING:
+    from ptp_core.agents.subgoal_agent import SubgoalAgent
+    from ptp_core.training.checkpoint import Checkpoint
+
+
+def build(checkpoint: Checkpoint, options: AgentOptions) -> SubgoalAgent:
+    """The checkpoint's policy, pursuing the goal."""
+    from ptp_core.agents.subgoal_agent import subgoal_agent
+
+    return subgoal_agent(MODEL_FREE, checkpoint, options)
+
+
+MODEL_FREE = Method(
+    name="model_free",
+    summary="no subgoals, the policy pursues the goal itself",
+    build=build,
+    parts=("iql",),
+    learned="iql",
+    learner=iql_learner,
+    on_the_graph=True,
+)
+METHODS = (MODEL_FREE,)

@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Methods and part types that a program registered, on their way to its worker processes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ptp_core.agents.method import Method
+from ptp_core.agents.registry import register, registered
+from ptp_core.training.part_types import PartType, register_part, registered_parts
+
+
+@dataclass(frozen=True)
+class OwnNames:
+    """What a worker registers before anything else; picklable where the functions are."""
+
+    methods: tuple[Method, ...]
+    parts: tuple[PartType, ...]
+
+    def register(self) -> None:
+        """Make them known in this process."""
+        for part in self.parts:
+            register_part(part)
+        for method in self.methods:
+            register(method)
+
+
+def known() -> OwnNames:
+    """Those of this process."""
+    return OwnNames(registered(), registered_parts())

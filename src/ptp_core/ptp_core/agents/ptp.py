@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Planning to Practice and its ablations: hierarchical MPPI over conditional subgoal generators.
+
+(Fang et al. 2022, arXiv 2205.08129, Alg. 2; the ablations are those of its Fig. 3.) A method's
+``structure`` says how plans are made up: generators, levels, number of subgoals.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from ptp_core.agents.method import AgentOptions, Method, PlannerSettings, iql_learner
+from ptp_core.config import PlannerConfig, to_dict
+from ptp_core.errors import ConfigError
+from ptp_core.planners.subgoal_controls import unsearched
+
+if TYPE_CHECKING:
+    from ptp_core.agents.subgoal_agent import SubgoalAgent
+    from ptp_core.planners.hierarchy import HierarchicalPlanner
+    from ptp_core.training.checkpoint import Checkpoint
+
+# Values of PlannerConfig. Three levels: dt60, dt30, dt15 make 2, 4, 8 subgoals.
+HIERARCHY = {"levels": 3, "horizons": "finest", "subgoals": 8, "subgoal_count": "total"}
+FLAT = {**HIERARCHY, "levels": 1}  # all 8 at once, with dt15
+
+
+@dataclass(frozen=True, kw_only=True)
+class PtpMethod(Method):
+    """A method with PTP's planner."""
+
+    structure: Mapping[str, Any] = field(hash=False)  # of PlannerConfig, whatever is asked for
+
+
+def ptp_method(name: str, summary: str, structure: Mapping[str, Any], **others: Any) -> PtpMethod:
+    """A method with PTP's planner; ``others``: fields of `Method` that differ from ptp's."""
+
+    def build(checkpoint: Checkpoint, options: AgentOptions) -> SubgoalAgent:
+        return _build(method, checkpoint, options)
+
+    values: dict[str, Any] = {
+        "parts": ("generators", "iql"),
+        "learned": "iql",
+        "learner": iql_learner,
+        "plans": True,
+        "buffer": True,
+        "takes_planner": True,
+        "on_the_graph": True,
+    }
+    method = PtpMethod(
+        name=name, summary=summary, structure=structure, build=build, **(values | others)
+    )
+    return method
+
+
+def make_planner(
+    checkpoint: Checkpoint, config: PlannerConfig | None = None, *, threads: int = 1
+) -> HierarchicalPlanner:
+    """PTP's planner on the checkpoint's networks; ``config`` defaults to the checkpoint's.
+
+    ``threads`` share the work; the plans do not depend on their number.
+    """
+    from ptp_core.planners.hierarchy import HierarchicalPlanner
+
+    return HierarchicalPlanner(
+        checkpoint.vqvae,
+        checkpoint.generators,
+        checkpoint.iql.value,
+        config or checkpoint.config.planner,
+        threads=threads,
+    )
+
+
+def planner_of(
+    method: PtpMethod, stored: PlannerConfig, given: PlannerSettings | None = None
+) -> PlannerConfig:
+    """Settings of PTP's planner for ``method``.
+
+    The method decides the structure; the rest is that of ``given``, None: that of ``stored``, the
+    checkpoint's. Raises ConfigError where ``given`` names another structure than the method's.
+    """
+    structure = method.structure
+    if given is None:
+        return dataclasses.replace(stored, **structure)
+    if isinstance(given, PlannerConfig):
+        entries = dataclasses.fields(PlannerConfig)
+        given = {entry.name: getattr(given, entry.name) for entry in entries}
+    for key, value in structure.items():
+        if given.get(key, value) != value:
+            fitting = fitting_method(given)
+            cure = f"use --method {fitting}" if fitting else f'leave "{key}" out'
+            raise ConfigError(
+                f'method {method.name} plans with "{key}" {value}, but the planner settings say '
+                f"{given[key]}: {cure}"
+            )
+    return PlannerConfig(**{**given, **structure})
+
+
+def fitting_method(given: PlannerSettings) -> str | None:
+    """The first method with the structure of ``given``; what it lacks has its default."""
+    from ptp_core.agents.registry import methods
+
+    if isinstance(given, PlannerConfig):
+        given = to_dict(given)
+    for name, method in methods().items():
+        if isinstance(method, PtpMethod) and all(
+            given.get(key, getattr(PlannerConfig, key)) == value
+            for key, value in method.structure.items()
+        ):
+            return name
+    return None
+
+
+def _build(method: PtpMethod, checkpoint: Checkpoint, options: AgentOptions) -> SubgoalAgent:
+    from ptp_core.agents.subgoal_agent import subgoal_agent
+
+    if options.subgoals == "oracle":
+        return subgoal_agent(method, checkpoint, options)
+    config = planner_of(method, checkpoint.config.planner, options.planner)
+    if options.subgoals == "random":
+        config = unsearched(config)
+    planner = make_planner(checkpoint, config, threads=options.threads)
+    settings = {"plan_buffer": method.buffer}
+    return subgoal_agent(
+        method, checkpoint, options, planner, config, settings, buffers=planner.buffers
+    )
+
+
+METHODS = (
+    ptp_method("ptp", "the paper's, three levels of generators and 8 subgoals", HIERARCHY),
+    ptp_method("ptp_no_buffer", "ptp without a plan buffer", HIERARCHY, buffer=False),
+    ptp_method("ptp_no_hierarchy", "ptp with all 8 subgoals at once, of dt15", FLAT),
+    ptp_method("ptp_no_buffer_no_hierarchy", "ptp with neither", FLAT, buffer=False),
+)

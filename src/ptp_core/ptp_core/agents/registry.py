@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every method by name. Loads no networks: commands list the methods.
+
+A method of this project is one module of `ptp_core.agents` and a line here. A program registers
+its own with `register`; an installed package names its methods as entry points of the group
+``ptp.agents``. No name of code is ever read from a file.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ptp_core.agents.method import AgentOptions, Method
+from ptp_core.errors import CheckpointError, ConfigError
+from ptp_core.training.manifest import read_contents
+
+if TYPE_CHECKING:
+    from ptp_core.agents.agent import Agent
+    from ptp_core.training.checkpoint import Checkpoint
+
+GROUP = "ptp.agents"
+# Method -> the module whose METHODS have it, in the order of help and documents.
+_MODULES = {
+    "ptp": "ptp",
+    "ptp_single_subgoal": "ptp_single_subgoal",
+    "ptp_no_buffer": "ptp",
+    "ptp_no_hierarchy": "ptp",
+    "ptp_no_buffer_no_hierarchy": "ptp",
+    "gcbc": "gcbc",
+    "model_free": "model_free",
+    "gcp": "gcp",
+    "leap": "leap",
+}
+DEFAULT_METHOD = (
+    "ptp_single_subgoal"  # of nodes, which cannot ask a checkpoint: the released one's
+)
+_registered: dict[str, Method] = {}
+
+
+def agent_names() -> tuple[str, ...]:
+    """Names of all methods: this project's, installed packages', the program's own."""
+    return tuple(dict.fromkeys([*_MODULES, *_installed(), *_registered]))
+
+
+def method_named(name: str) -> Method:
+    """The method of this name. Raises ConfigError, with the names there are."""
+    if name in _MODULES:
+        return _own(name)
+    found = _registered.get(name) or _installed().get(name)
+    if found is None:
+        raise ConfigError(f'no method "{name}"; there are {", ".join(agent_names())}')
+    return found
+
+
+def methods() -> dict[str, Method]:
+    """All methods by name."""
+    return {name: method_named(name) for name in agent_names()}
+
+
+def on_the_graph() -> tuple[str, ...]:
+    """Names of the methods that the nodes run."""
+    return tuple(name for name, method in methods().items() if method.on_the_graph)
+
+
+def register(method: Method) -> None:
+    """Let this program use a method of its own. Raises ConfigError where the name is taken."""
+    if method.name in agent_names() and method_named(method.name) != method:
+        raise ConfigError(f'there is a method "{method.name}" already: choose another name')
+    _registered[method.name] = method
+
+
+def registered() -> tuple[Method, ...]:
+    """Those of `register`, for another process to register too."""
+    return tuple(_registered.values())
+
+
+def build_agent(name: str, checkpoint: Checkpoint, options: AgentOptions | None = None) -> Agent:
+    """The agent of the method ``name`` on a checkpoint's networks.
+
+    Weights are read at every call, so that an update of ``agent.learned`` takes effect at once.
+    Raises ConfigError for options that the method cannot use, CheckpointError where the
+    checkpoint has not what it needs.
+    """
+    method, options = method_named(name), options or AgentOptions()
+    method.check_options(options)
+    method.check_parts(checkpoint.parts, checkpoint.folder)
+    if not isinstance(checkpoint.config, method.config):
+        raise CheckpointError(
+            f"{checkpoint.folder}: a checkpoint of {checkpoint.agent}, without the settings of "
+            f"{name}: name a checkpoint of {name}"
+        )
+    return method.build(checkpoint, options)
+
+
+def checkpoint_for(name: str, base: Path) -> Path:
+    """The checkpoint of a method where several are compared on ``base``.
+
+    That is ``base`` where it has the method's parts, else the folder beside it that has the
+    method's name. Raises CheckpointError where neither fits.
+    """
+    method = method_named(name)
+    found = read_contents(base)
+    if set(method.parts) <= found.parts.keys():
+        return base
+    beside = base.parent / name
+    if not (beside / "manifest.json").is_file():
+        lacks = next(part for part in method.parts if part not in found.parts)
+        raise CheckpointError(
+            f"{base}: no {lacks}, which {name} needs, and {beside} is no checkpoint: train one "
+            "with ptp pretrain-baselines, and name it"
+        )
+    method.check_parts(read_contents(beside).parts, beside)
+    return beside
+
+
+def _own(name: str) -> Method:
+    module = importlib.import_module(f"ptp_core.agents.{_MODULES[name]}")
+    return next(method for method in module.METHODS if method.name == name)
+
+
+@functools.cache
+def _installed() -> dict[str, Method]:
+    found = (entry.load() for entry in entry_points(group=GROUP))
+    return {method.name: method for method in found if method.name not in _MODULES}

@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Settings of PTP's planner by name: how hard a plan is searched for."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from ptp_core.config import PlannerConfig, load_config
+from ptp_core.config.control import STRUCTURE
+from ptp_core.config.loading import read_yaml
+from ptp_core.errors import ConfigError
+
+PRESETS = {
+    "paper": PlannerConfig.paper,
+    "fast": PlannerConfig.fast,
+    "descent": PlannerConfig.descent,
+    "best": PlannerConfig.best,
+}
+
+
+def planner_config(name: str) -> PlannerConfig:
+    """Settings by preset ("paper", "fast") or from the ``planner`` section of a training YAML.
+
+    Where no method decides the structure: a preset's is the paper's, three levels, 8 subgoals.
+    Raises ConfigError for a name that is neither.
+    """
+    if name in PRESETS:
+        return PRESETS[name]()
+    if Path(name).suffix not in (".yaml", ".yml"):
+        raise ConfigError(
+            f'planner "{name}" is neither a preset ({", ".join(PRESETS)}) nor a YAML file'
+        )
+    return load_config(name).planner
+
+
+def planner_settings(name: str) -> dict[str, Any]:
+    """What a preset or a training YAML says of the planner, for a method to complete.
+
+    A preset says how hard to search and nothing of a plan's structure. A YAML file says what
+    stands in its ``planner`` section. Raises ConfigError as `planner_config`.
+    """
+    config = planner_config(name)
+    if name in PRESETS:
+        names = {entry.name for entry in dataclasses.fields(config)} - set(STRUCTURE)
+    else:
+        names = read_yaml(Path(name)).get("planner", {}).keys()
+    return {key: getattr(config, key) for key in sorted(names)}

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A method of one's own: registered, stored, loaded, run and updated like those of the project."""
+
+import inspect
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from ptp_core import toy_agent
+from ptp_core.agents.agent import ImageGoal, Observation
+from ptp_core.agents.registry import agent_names, build_agent, checkpoint_for
+from ptp_core.errors import CheckpointError, GoalError, InputError, ObservationError
+from ptp_core.practice.episode import run_episode
+from ptp_core.practice.evaluation import EvaluationConfig, evaluate
+from ptp_core.practice.live_weights import LiveWeights, WeightsUpdate
+from ptp_core.practice.seeds import EpisodeSeeds
+from ptp_core.testing import tiny_checkpoint
+from ptp_core.toy_agent import register_toy, save_toy
+from ptp_core.toy_arm import ToyArm
+from ptp_core.toy_env import ToyEnv
+from ptp_core.training.checkpoint import load_checkpoint, save_again
+
+SEEDS = EpisodeSeeds(env=1, plan=2, policy=3)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    register_toy()
+    save_toy(tmp_path / "toy")
+    return tmp_path / "toy"
+
+
+def play(agent, task, env=None):
+    env = env or ToyArm(max_steps=5)
+    return run_episode(env, agent, options={"task": task}, seeds=SEEDS)
+
+
+def test_a_method_is_short():
+    whole = inspect.getsource(toy_agent)
+    method = whole[whole.index("class ToyAgent") : whole.index("def register_toy")]
+    lines = [line for line in method.splitlines() if line.strip()]
+    assert len(lines) < 40
+
+
+def test_it_runs_from_its_checkpoint_and_follows_the_instruction(folder):
+    assert "toy" in agent_names()
+    checkpoint = load_checkpoint(folder)
+    assert (checkpoint.agent, checkpoint.encoder, checkpoint.encoder_id) == ("toy", None, "")
+    assert checkpoint.spec == toy_agent.SPEC
+    agent = build_agent("toy", checkpoint)
+    results = [play(agent, task) for task in ("up", "down")]
+    assert [(one.success, one.first_success) for one in results] == [(True, 3)] * 2
+    assert results[0].final_distance is None and results[0].plan_seconds is None
+
+
+def test_it_is_evaluated_in_processes_of_their_own(folder):
+    config = EvaluationConfig(
+        checkpoint=folder,
+        env="ptp_core.toy_arm:make_env",
+        env_kwargs={"max_steps": 5},
+        tasks=("up", "down"),
+        episodes=2,
+    )
+    results = [evaluate(config, workers=workers, progress=False) for workers in (0, 1)]
+    for result in results:
+        assert result["method"] == "toy" and result["mean_success_rate"] == 1.0
+        assert set(result["checkpoint_sha256"]) == {"toy_layer.safetensors"}
+
+
+def test_its_weights_are_updated_while_it_acts(folder, tmp_path):
+    checkpoint = load_checkpoint(folder)
+    agent = build_agent(checkpoint.agent, checkpoint)
+    live = LiveWeights(agent.learned, checkpoint.encoder_id)
+    save_toy(tmp_path / "lazy", gain=0.1)
+    lazy = load_checkpoint(tmp_path / "lazy").part("toy_layer")
+    assert live.stage(WeightsUpdate.of(lazy, 1, checkpoint.encoder_id)) and live.swap()
+    assert not play(agent, "up").success
+    save_again(tmp_path / "learned", checkpoint, {})
+    again = load_checkpoint(tmp_path / "learned")
+    assert again.sha256 == load_checkpoint(tmp_path / "lazy").sha256
+
+
+def test_what_does_not_fit_is_one_clear_error(folder, tmp_path):
+    agent = build_agent("toy", load_checkpoint(folder))
+    with pytest.raises(InputError, match=r"ToyEnv takes actions of shape \(5,\); toy gives 7"):
+        play(agent, "A", ToyEnv())
+    with pytest.raises(GoalError, match="toy takes language goals, not a goal of kind image"):
+        agent.reset(Observation(), ImageGoal({}), None)
+    blind = Observation({"front": np.zeros((32, 48, 3), np.uint8)})
+    with pytest.raises(ObservationError, match='no image of camera "wrist"'):
+        agent.act(blind)
+    with pytest.raises(CheckpointError, match="no generators, which ptp needs; it has toy_layer"):
+        build_agent("ptp", load_checkpoint(folder))
+    tiny_checkpoint(tmp_path / "table")
+    assert checkpoint_for("toy", tmp_path / "table") == folder
+    for name in ("vqvae", "iql"):
+        with pytest.raises(CheckpointError):
+            getattr(load_checkpoint(folder), name)
+
+
+def test_an_installed_package_brings_methods_and_parts_by_its_entry_points(folder, tmp_path):
+    about = tmp_path / "toys" / "toys-1.dist-info"
+    about.mkdir(parents=True)
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: toys\nVersion: 1\n")
+    (about / "entry_points.txt").write_text(
+        "[ptp.agents]\ntoy = ptp_core.toy_agent:TOY\n"
+        "[ptp.parts]\ntoy_layer = ptp_core.toy_agent:TOY_LAYER\n"
+    )
+    code = (
+        "import sys; from ptp_core.training.checkpoint import load_checkpoint; "
+        "from ptp_core.agents.registry import build_agent; found = load_checkpoint(sys.argv[1]); "
+        "print(type(build_agent(found.agent, found)).__name__)"
+    )
+    command = [sys.executable, "-c", code, str(folder)]
+    path = os.pathsep.join([str(about.parent), *sys.path])
+    done = subprocess.run(
+        command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path}
+    )
+    assert done.stdout == "ToyAgent\n", done.stderr
+    path = os.pathsep.join(sys.path)
+    done = subprocess.run(
+        command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path}
+    )
+    assert 'a part of type "toy_layer"' in done.stderr
