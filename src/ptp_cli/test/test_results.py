@@ -19,7 +19,7 @@ from ptp_cli.results.results_tables import cost_shares, success
 from ptp_cli.results.results_text import as_html
 from ptp_core.config import load_config
 from ptp_core.practice.evaluation import evaluate
-from ptp_core.testing import tiny_checkpoint
+from ptp_core.testing import tiny_baseline_folders, tiny_checkpoint
 from ptp_core.toy_env import ToyEnv
 
 FILE = """
@@ -94,6 +94,21 @@ def measured(out):
     """Evaluations in a folder, by protocol and row."""
     files = sorted(out.glob("evaluations/*/*.json"))
     return {f"{path.parent.name}/{path.stem}": json.loads(path.read_text()) for path in files}
+
+
+def test_each_row_has_the_checkpoint_of_its_method(checkpoint, write, tmp_path):
+    base = shutil.copytree(checkpoint, tmp_path / "models" / "tiny")
+    folders = tiny_baseline_folders(base)
+    changes = (str(checkpoint), str(base)), ("free, method: model_free", "free, method: leap")
+
+    def asked(*more):
+        config = load_config(write(*changes, *more), cls=ResultsConfig)
+        wanted = wanted_evaluations(config, tmp_path)
+        return {each.row.name: each.config.checkpoint for each in wanted}
+
+    assert asked() == {"whole": base, "free": folders["leap"]}
+    other = folders["leap"].rename(tmp_path / "models" / "mine")
+    assert asked(("tasks: [A]", f"tasks: [A]\ncheckpoints: {{leap: {other}}}"))["free"] == other
 
 
 def test_every_row_is_measured_and_shown(write, out):

@@ -8,6 +8,7 @@ import importlib.util
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,14 +20,14 @@ import yaml
 
 from ptp_cli.main import main
 from ptp_cli.sweep.capacity import free_memory, places
-from ptp_cli.sweep.config import load_sweep, runs_of
+from ptp_cli.sweep.config import load_sweep, remember, runs_of
 from ptp_cli.sweep.display import LiveTable, PlainLines
 from ptp_cli.sweep.executor import LOG
 from ptp_cli.sweep.folder import alone_in
 from ptp_cli.sweep.schedule import look_at
 from ptp_core.agents.registry import agent_names
-from ptp_core.errors import ConfigError
-from ptp_core.testing import tiny_checkpoint, tiny_config
+from ptp_core.errors import ConfigError, InputError
+from ptp_core.testing import tiny_baseline_folders, tiny_checkpoint, tiny_config
 
 RAY = ["--ray", os.environ["PTP_TEST_RAY"]] if "PTP_TEST_RAY" in os.environ else []
 
@@ -236,6 +237,29 @@ def test_settings_of_ptps_planner_go_to_the_ptp_methods_alone(write, tmp_path):
     words = {run.method: run.words for run in runs_of(config, tmp_path)}
     assert "--planner=paper" in words["ptp"]
     assert "--planner=paper" not in words["model_free"]
+
+
+def test_each_method_has_a_checkpoint_of_its_own(checkpoint, write, tmp_path, capsys):
+    base = shutil.copytree(checkpoint, tmp_path / "models" / "tiny")
+    folders = tiny_baseline_folders(base)
+
+    def checkpoints_of(config):
+        words = {run.method: run.words for run in runs_of(config, tmp_path / "out")}
+        return {
+            method: next(word for word in found if word.startswith("--checkpoint="))
+            for method, found in words.items()
+        }
+
+    both = {"methods": ["ptp", "leap"], "options": {"checkpoint": str(base)}}
+    beside = checkpoints_of(load_sweep(write(**both)))
+    assert beside == {"ptp": f"--checkpoint={base}", "leap": f"--checkpoint={folders['leap']}"}
+    elsewhere = folders["leap"].rename(tmp_path / "models" / "mine")
+    named = write(**both, checkpoints={"leap": str(elsewhere)})
+    assert checkpoints_of(load_sweep(named))["leap"] == f"--checkpoint={elsewhere}"
+    remember(load_sweep(named), tmp_path / "out", "tiny.yaml", 2)
+    other = load_sweep(write(**both, checkpoints={"leap": str(base)}))
+    with pytest.raises(InputError, match=r"mine for leap, not .*tiny: name another folder"):
+        remember(other, tmp_path / "out", "tiny.yaml", 2)
 
 
 def test_two_sweeps_do_not_share_a_folder(write, tmp_path, capsys):

@@ -190,6 +190,13 @@ def remember(config: SweepConfig, out: Path, source: str, epochs: int) -> None:
                     f"{out} holds a sweep with {key} {_said(was)}, not {_said(is_now)}: name "
                     "another folder with --out"
                 )
+        for method in sorted(earlier["checkpoints"].keys() & config.checkpoints.keys()):
+            was, is_now = (entry["checkpoints"][method] for entry in (earlier, values))
+            if was != is_now:
+                raise InputError(
+                    f"{out} holds a sweep with the checkpoint {was} for {method}, not {is_now}: "
+                    "name another folder with --out"
+                )
     out.mkdir(parents=True, exist_ok=True)
     text = json.dumps(values, indent=2) + "\n"
     write_atomically(path, lambda partial: partial.write_text(text, encoding="utf-8"))
@@ -201,7 +208,8 @@ def read_about(out: Path) -> dict[str, Any]:
     try:
         values = json_text.read(path)
         names = ("methods", "tasks", "seeds", "options", "protocol", "epochs", "source")
-        return {name: values[name] for name in names}
+        checkpoints = dict(values.get("checkpoints", {}))  # sweeps of earlier versions have none
+        return {name: values[name] for name in names} | {"checkpoints": checkpoints}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: damaged ({error!r}): delete it to go on") from error
 
