@@ -134,10 +134,9 @@ def test_a_checkpoint_has_the_sizes_and_names_of_its_data(trained):
 )
 def test_every_method_acts_with_these_sizes(trained, method):
     asked = EvaluationConfig(
-        checkpoint=trained.checkpoint,
+        checkpoint=trained.baselines.get(method, trained.checkpoint),
         env=trained.env,
         method=method,
-        baselines=trained.baselines,
         tasks=("A",),
         episodes=1,
         max_steps=3,
