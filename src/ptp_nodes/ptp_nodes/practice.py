@@ -29,8 +29,12 @@ from ptp_nodes.goals import goal_picture
 from ptp_nodes.keep_alive import SignsOfLife
 from ptp_nodes.pace import Pace
 from ptp_nodes.plan_outcome import PlanOutcome
-from ptp_nodes.practice_parameters import IMAGE, LANGUAGE, PracticeParameters
-from ptp_nodes.practice_parameters import LATENT as LATENT_KIND
+from ptp_nodes.practice_parameters import (
+    IMAGE_KIND,
+    LANGUAGE_KIND,
+    LATENT_KIND,
+    PracticeParameters,
+)
 from ptp_nodes.practice_run import STATES, Acted, Episode, PracticeRun, Verdict
 from ptp_nodes.recording import Recording
 from ptp_nodes.tally import NAMES, Tally
@@ -156,9 +160,9 @@ class PracticeNode(Node):
     def encode(self) -> None:
         """Encode goal and first observation, where the agent is asked by latents."""
         kind = self._settings.goal_kind
-        if kind == LANGUAGE:
+        if kind == LANGUAGE_KIND:
             self._goal = Goal(instruction=self._instruction)
-        elif kind == IMAGE:
+        elif kind == IMAGE_KIND:
             self._goal = self._wanted
         if kind != LATENT_KIND:
             self._awaited = math.inf

@@ -12,7 +12,11 @@ from ptp_nodes.practice_run import RunSettings
 from ptp_nodes.practice_setting import METHOD
 from ptp_ros.parameters import parameter
 
-LATENT, IMAGE, LANGUAGE = "latent", "image", "language"  # how the agent is told the goal
+LATENT_KIND, IMAGE_KIND, LANGUAGE_KIND = (
+    "latent",
+    "image",
+    "language",
+)  # how the agent is told the goal
 
 
 @dataclass(frozen=True)
@@ -36,10 +40,10 @@ class PracticeParameters:
         "picture; success is still judged by the scene's",
     )
     goal_kind: str = parameter(
-        LATENT,
+        LATENT_KIND,
         "how the agent is told the goal; latent: encoded, and planned by the planner node; image, "
         "language: as it is, and the agent plans for itself",
-        choices=(LATENT, IMAGE, LANGUAGE),
+        choices=(LATENT_KIND, IMAGE_KIND, LANGUAGE_KIND),
     )
     output: str = parameter("", "folder for summary.json; empty: none is written")
     resume: bool = parameter(False, "go on with what an earlier run left over in output")
