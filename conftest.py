@@ -16,7 +16,7 @@ import pytest
 from domain_coordinator import domain_id
 
 # Its tests say what they saw when they fail, as those in test files do.
-pytest.register_assert_rewrite("ptp_robot.testing", "ptp_robot.testing_driver")
+pytest.register_assert_rewrite("ptp_robot.backend_contract", "ptp_robot.driver_testing")
 
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
 

@@ -4,7 +4,7 @@
 import pytest
 
 from ptp_bringup.running_stack import Up
-from ptp_core.testing import tiny_checkpoint
+from ptp_core.tiny_networks import tiny_checkpoint
 
 
 @pytest.fixture(scope="session")

@@ -19,13 +19,13 @@ from ptp_interfaces.srv import (
 from sensor_msgs.msg import Image
 
 from ptp_core.training.checkpoint import load_checkpoint
-from ptp_nodes.encoder import EncoderNode
-from ptp_nodes.planner import PlannerNode
-from ptp_nodes.policy import PolicyNode
-from ptp_nodes.recorder import RecorderNode
+from ptp_nodes.nodes.encoder_node import EncoderNode
+from ptp_nodes.nodes.planner_node import PlannerNode
+from ptp_nodes.nodes.policy_node import PolicyNode
+from ptp_nodes.nodes.recorder_node import RecorderNode
 from ptp_ros.agent_messages import latent_message
-from ptp_ros.testing import Graph, parameters
-from ptp_sim.sim_bridge import SimBridgeNode
+from ptp_ros.graph_testing import Graph, parameters
+from ptp_sim.sim_bridge_node import SimBridgeNode
 
 MANAGED = ("encoder", "planner", "policy", "recorder")
 MOST = {"uint8": 2**8 - 1, "uint16": 2**16 - 1, "uint32": 2**32 - 1, "uint64": 2**64 - 1}

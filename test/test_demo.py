@@ -11,7 +11,7 @@ from pathlib import Path
 import cv2
 import pytest
 
-from ptp_core.testing import tiny_checkpoint
+from ptp_core.tiny_networks import tiny_checkpoint
 
 STEPS = 24
 

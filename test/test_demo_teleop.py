@@ -11,9 +11,9 @@ import sys
 import pytest
 
 from ptp_bringup.running_stack import nodes_of_this_domain
-from ptp_core.data.claimed import MARKER
 from ptp_core.data.dataset import Dataset
-from ptp_core.data.episodes.store import Session
+from ptp_core.data.files import MARKER
+from ptp_core.episodes.session_store import Session
 from ptp_core.training.checkpoint import load_checkpoint
 
 

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from ptp_core.testing import tiny_checkpoint
+from ptp_core.tiny_networks import tiny_checkpoint
 
 pytestmark = pytest.mark.process
 

@@ -10,11 +10,11 @@ import time
 import pytest
 
 from ptp_cli.main import main
-from ptp_core.data.episodes.store import Session
-from ptp_nodes.soak.faults import FAULTS, NODES, kill, stop_kill_continue
-from ptp_nodes.soak.observer import observing
-from ptp_nodes.soak.soak import lost_episodes
-from ptp_nodes.soak.stack import RunningStack
+from ptp_core.episodes.session_store import Session
+from ptp_nodes.tools.soak.soak_faults import FAULTS, NODES, kill, stop_kill_continue
+from ptp_nodes.tools.soak.soak_observer import observing
+from ptp_nodes.tools.soak.soak_run import lost_episodes
+from ptp_nodes.tools.soak.soak_stack import RunningStack
 from ptp_robot.observation_window import LONGEST
 from ptp_ros.shared_memory import left_behind
 

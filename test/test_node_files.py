@@ -13,21 +13,21 @@ from ptp_bringup.share_folder import shared_root
 from ptp_bringup.stacks import all_stacks
 from ptp_core.config import FollowerConfig
 from ptp_core.planners.presets import PRESETS
-from ptp_nodes.arm_driver import ArmDriverParameters
-from ptp_nodes.camera import CameraParameters
-from ptp_nodes.learner import LearnerParameters
-from ptp_nodes.networks import NetworkParameters
-from ptp_nodes.operator_parameters import OperatorParameters
-from ptp_nodes.planner import CHECKPOINT, PlannerParameters
-from ptp_nodes.policy import PolicyParameters
-from ptp_nodes.practice import PracticeParameters
-from ptp_nodes.recorder_parameters import RecorderParameters
-from ptp_nodes.teleop import TeleopParameters
-from ptp_nodes.view import ViewParameters
+from ptp_nodes.nodes.arm_driver_node import ArmDriverParameters
+from ptp_nodes.nodes.camera_node import CameraParameters
+from ptp_nodes.nodes.learner_node import LearnerParameters
+from ptp_nodes.nodes.operator_node import OperatorParameters
+from ptp_nodes.nodes.planner_node import CHECKPOINT, PlannerParameters
+from ptp_nodes.nodes.policy_node import PolicyParameters
+from ptp_nodes.nodes.practice_node import PracticeParameters
+from ptp_nodes.nodes.recorder_node import RecorderParameters
+from ptp_nodes.nodes.teleop_node import TeleopParameters
+from ptp_nodes.nodes.view_node import ViewParameters
+from ptp_nodes.policy.agent_networks import NetworkParameters
 from ptp_sim import tasks as table_tasks
-from ptp_sim.camera import CameraConfig
-from ptp_sim.scripted_gamepad import ScriptedGamepadParameters
-from ptp_sim.sim_bridge_parameters import JointBridgeParameters, SimBridgeParameters
+from ptp_sim.scripted_gamepad_node import ScriptedGamepadParameters
+from ptp_sim.sim_camera import CameraConfig
+from ptp_sim.table_node import JointBridgeParameters, SimBridgeParameters
 
 PARAMETERS = {
     "arm_driver": ArmDriverParameters,

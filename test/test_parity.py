@@ -8,19 +8,19 @@ import pytest
 from ptp_interfaces.msg import ArmState, EpisodeStatus, StepInfo
 
 from ptp_core.agents.registry import build_agent
-from ptp_core.practice.episode import run_episode
-from ptp_core.practice.seeds import episode_seeds
-from ptp_core.testing import tiny_checkpoint
+from ptp_core.rollout.episode_results import episode_seeds
+from ptp_core.rollout.run_episode import run_episode
+from ptp_core.tiny_networks import tiny_checkpoint
 from ptp_core.training.checkpoint import load_checkpoint
-from ptp_nodes.encoder import EncoderNode
-from ptp_nodes.planner import PlannerNode
-from ptp_nodes.policy import PolicyNode
-from ptp_nodes.practice import PracticeNode
+from ptp_nodes.nodes.encoder_node import EncoderNode
+from ptp_nodes.nodes.planner_node import PlannerNode
+from ptp_nodes.nodes.policy_node import PolicyNode
+from ptp_nodes.nodes.practice_node import PracticeNode
 from ptp_robot.action import ActionScale
-from ptp_ros.testing import Graph, parameters
+from ptp_ros.graph_testing import Graph, parameters
 from ptp_ros.topics import ARM_STATE, EPISODE, LATCHED, RECORDS, STEP
-from ptp_sim.env import make_env
-from ptp_sim.sim_bridge import SimBridgeNode
+from ptp_sim.sim_bridge_node import SimBridgeNode
+from ptp_sim.table_env import make_env
 
 SEED = 3
 STEPS = 30

@@ -10,15 +10,15 @@ from ptp_interfaces.msg import ArmState, EpisodeStatus, ErrorCode, SubgoalPlan
 from rcl_interfaces.msg import Log
 from sensor_msgs.msg import Image
 
-from ptp_core.testing import tiny_checkpoint
-from ptp_nodes.encoder import EncoderNode
-from ptp_nodes.planner import PlannerNode
-from ptp_nodes.policy import PolicyNode
-from ptp_nodes.practice import PracticeNode
-from ptp_ros.images import image_to_array
-from ptp_ros.testing import Graph, parameters
+from ptp_core.tiny_networks import tiny_checkpoint
+from ptp_nodes.nodes.encoder_node import EncoderNode
+from ptp_nodes.nodes.planner_node import PlannerNode
+from ptp_nodes.nodes.policy_node import PolicyNode
+from ptp_nodes.nodes.practice_node import PracticeNode
+from ptp_ros.graph_testing import Graph, parameters
+from ptp_ros.image_messages import image_to_array
 from ptp_ros.topics import ARM_STATE, EPISODE, GOAL_IMAGE, LATCHED, PLAN, RECORDS
-from ptp_sim.sim_bridge import SimBridgeNode
+from ptp_sim.sim_bridge_node import SimBridgeNode
 
 
 class Setting:

@@ -6,9 +6,9 @@ import json
 import pytest
 from safetensors.numpy import load_file
 
-from ptp_core.data.episodes.bag_reader import read_confirmed
-from ptp_core.data.episodes.definitions import Definitions
-from ptp_core.data.episodes.store import Session
+from ptp_core.episodes.bag_reader import read_confirmed
+from ptp_core.episodes.message_definitions import Definitions
+from ptp_core.episodes.session_store import Session
 from ptp_core.training.checkpoint import load_checkpoint
 
 EPISODES, STEPS = 3, 25

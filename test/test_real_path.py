@@ -8,8 +8,8 @@ from ptp_interfaces.srv import ResetScene
 from std_srvs.srv import Trigger
 
 from ptp_bringup.arguments import robot_file
-from ptp_nodes.arm_driver import ArmDriverNode
-from ptp_ros.testing import Graph, parameters
+from ptp_nodes.nodes.arm_driver_node import ArmDriverNode
+from ptp_ros.graph_testing import Graph, parameters
 from ptp_ros.topics import (
     ARM_STATE,
     COMMANDS,
@@ -20,7 +20,7 @@ from ptp_ros.topics import (
     RECORDS,
     RESET_SCENE,
 )
-from ptp_sim.joint_bridge import JointBridgeNode
+from ptp_sim.joint_bridge_node import JointBridgeNode
 
 pytestmark = pytest.mark.process
 

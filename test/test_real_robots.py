@@ -19,8 +19,8 @@ from ptp_interfaces.msg import ArmState, CartesianDelta, DriverState, Latent, Ob
 
 from ptp_bringup.running_stack import nodes_of_this_domain
 from ptp_cli.main import main
-from ptp_robot.driver_report import State
-from ptp_ros.testing import Graph
+from ptp_robot.driver_core import ArmDriverState
+from ptp_ros.graph_testing import Graph
 from ptp_ros.topics import (
     ARM_STATE,
     COMMANDS,
@@ -32,7 +32,12 @@ from ptp_ros.topics import (
     TELEOP_COMMAND,
 )
 
-ENABLED = (State.READY, State.ACTIVE, State.HOLD, State.INTERVENTION)
+ENABLED = (
+    ArmDriverState.READY,
+    ArmDriverState.ACTIVE,
+    ArmDriverState.HOLD,
+    ArmDriverState.INTERVENTION,
+)
 PATIENCE = 60.0  # s; only a failing test waits this long
 TRIES = 10
 FLOOR = -0.3  # m, the lower end of the box in these tests
@@ -98,7 +103,7 @@ class Person:
 
     @property
     def state(self):
-        return State(self.driver[-1].state)
+        return ArmDriverState(self.driver[-1].state)
 
     @property
     def place(self):
@@ -143,7 +148,7 @@ class Person:
         deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline:
             # Refused while the link to a robot that was lost comes back.
-            cleared = self.state is not State.FAULT or ask("clear-fault") == 0
+            cleared = self.state is not ArmDriverState.FAULT or ask("clear-fault") == 0
             if cleared and ask("enable") == 0:
                 return
         raise AssertionError(f"not enabled: {self.state.name}, {self.driver[-1].reason}")
@@ -151,11 +156,13 @@ class Person:
     def drive(self, condition, **motion):
         """Push until ``condition``, again where the driver was late."""
         for _ in range(TRIES):
-            self.push_until(lambda: condition() or self.state is State.FAULT, "a motion", **motion)
+            self.push_until(
+                lambda: condition() or self.state is ArmDriverState.FAULT, "a motion", **motion
+            )
             if condition():
                 return
             self.enable()
-        faults = {state.reason for state in self.driver if state.state == State.FAULT}
+        faults = {state.reason for state in self.driver if state.state == ArmDriverState.FAULT}
         raise AssertionError(f"{motion} does not move the arm: {faults}")
 
     def aside(self):
@@ -216,7 +223,7 @@ def walk(up, checkpoint, video, tmp_path):
         )
         person = Person(held.enter_context(Graph()))
         person.run = run
-        person.graph.wait(lambda: person.state is State.DISABLED, "the robot to be heard")
+        person.graph.wait(lambda: person.state is ArmDriverState.DISABLED, "the robot to be heard")
         assert ask("enable") == 1  # no preflight was made
         person.graph.wait(lambda: person.states, "the arm's state")
         start = person.place
@@ -309,7 +316,7 @@ def test_an_arm_in_memory_and_a_camera_that_unplugs(walk, video, tmp_path):
     person.graph.wait(lambda: len(person.pictures) > seen + 3, "pictures again")
     person.moves()
     assert ask("stop") == 0
-    assert person.state is State.FAULT
+    assert person.state is ArmDriverState.FAULT
     person.enable()
     person.moves()
     person.run.process.send_signal(signal.SIGINT)
@@ -330,13 +337,13 @@ def test_the_simulated_table_driven_at_its_joints(up, checkpoint, tmp_path):
         moved = person.moved_by_policies
         graph.wait(lambda: moved() > 3, "the policy to move the arm")
         assert ask("stop") == 0
-        graph.wait(lambda: person.state is State.FAULT, "FAULT")
+        graph.wait(lambda: person.state is ArmDriverState.FAULT, "FAULT")
         person.push_in_vain(dx=0.02)
         stopped = moved()
         person.push_in_vain(dx=0.02)
         assert moved() == stopped
         person.enable()
-        assert person.state is State.INTERVENTION  # a person pushed: policies wait
+        assert person.state is ArmDriverState.INTERVENTION  # a person pushed: policies wait
         graph.wait(lambda: ask("rearm") == 0, "the dead-man switch to count as let go")
         graph.wait(lambda: moved() > stopped + 3, "the policy to go on")
         (table,) = (p for p, name in nodes_of_this_domain().items() if name == "joint_bridge")

@@ -11,12 +11,12 @@ from ptp_bringup.node_environment import middleware_variables
 from ptp_bringup.share_folder import shared_root
 from ptp_bringup.stacks import all_stacks
 from ptp_cli.main import main
-from ptp_nodes.camera import CameraNode
-from ptp_nodes.security.graph import uses
-from ptp_nodes.security.policy import Rules, enclave, forbidden, policies_in
-from ptp_nodes.teleop import TeleopNode
-from ptp_ros.testing import Graph, parameters
-from ptp_sim.scripted_gamepad import ScriptedGamepadNode
+from ptp_nodes.nodes.camera_node import CameraNode
+from ptp_nodes.nodes.teleop_node import TeleopNode
+from ptp_nodes.tools.security.graph_uses import uses
+from ptp_nodes.tools.security.sros2_policies import Rules, enclave, forbidden, policies_in
+from ptp_ros.graph_testing import Graph, parameters
+from ptp_sim.scripted_gamepad_node import ScriptedGamepadNode
 
 STACKS = all_stacks()
 ROOT = Path(__file__).resolve().parents[1]

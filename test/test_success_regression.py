@@ -16,9 +16,9 @@ import torch
 
 from ptp_bringup.share_folder import released_checkpoint
 from ptp_core.agents.ptp import make_planner
-from ptp_core.planners.seeding import spawn
-from ptp_core.planners.subgoal_controls import unsearched
-from ptp_core.practice.evaluation import EvaluationConfig, evaluate
+from ptp_core.planners.mppi import spawn
+from ptp_core.planners.planner import unsearched
+from ptp_core.rollout.evaluation import EvaluationConfig, evaluate
 from ptp_core.training.checkpoint import load_checkpoint
 
 SEED = 2
@@ -34,7 +34,7 @@ def runs(subgoals):
     """What became of the 8 episodes."""
     config = EvaluationConfig(
         checkpoint=released_checkpoint(),
-        env="ptp_sim.env:make_env",
+        env="ptp_sim.table_env:make_env",
         tasks=("B",),
         protocol="paper",
         episodes=EPISODES,

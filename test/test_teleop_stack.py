@@ -16,11 +16,11 @@ from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import Joy
 
 from ptp_bringup.running_stack import nodes_of_this_domain
-from ptp_core.data.episodes.bag_reader import read_confirmed
-from ptp_core.data.episodes.definitions import Definitions
-from ptp_core.data.episodes.store import Session
+from ptp_core.episodes.bag_reader import read_confirmed
+from ptp_core.episodes.message_definitions import Definitions
+from ptp_core.episodes.session_store import Session
 from ptp_robot.action import ActionScale
-from ptp_ros.testing import Graph
+from ptp_ros.graph_testing import Graph
 from ptp_ros.topics import (
     ARM_STATE,
     COMMANDS,

@@ -11,7 +11,7 @@ import pytest
 
 from ptp_bringup.two_hosts import Cable, NoNamespacesError
 from ptp_cli.main import main
-from ptp_cli.two_machines.trial import Report
+from ptp_cli.two_machines_trial import TrialReport
 
 pytestmark = pytest.mark.timeout(300)  # two stacks, and a link that is away for a while
 
@@ -64,8 +64,8 @@ def test_a_cut_link_costs_nothing_and_the_learner_catches_up(checkpoint, tmp_pat
 )
 def test_any_fault_fails_the_trial(fault):
     good = {"recorded_in_cut": 3, "in_use": 2.0}
-    assert Report(**good).passed
-    assert not Report(**{**good, **fault}).passed
+    assert TrialReport(**good).passed
+    assert not TrialReport(**{**good, **fault}).passed
 
 
 @pytest.mark.parametrize("words", [["--cut", "0"], ["--patience", "-1"], ["--max-steps", "0"]])

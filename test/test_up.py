@@ -14,9 +14,9 @@ from ptp_interfaces.msg import ErrorCode, Latent
 from sensor_msgs.msg import Image
 
 from ptp_bringup.running_stack import nodes_of_this_domain
-from ptp_core.testing import tiny_checkpoint
-from ptp_ros.images import image_to_array
-from ptp_ros.testing import Graph
+from ptp_core.tiny_networks import tiny_checkpoint
+from ptp_ros.graph_testing import Graph
+from ptp_ros.image_messages import image_to_array
 from ptp_ros.topics import LATCHED, LATENT, VIEW_IMAGE
 
 pytestmark = pytest.mark.process

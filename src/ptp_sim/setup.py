@@ -20,9 +20,9 @@ setup(
     zip_safe=False,
     entry_points={
         "console_scripts": [
-            "joint_bridge = ptp_sim.joint_bridge:main",
-            "scripted_gamepad = ptp_sim.scripted_gamepad:main",
-            "sim_bridge = ptp_sim.sim_bridge:main",
+            "joint_bridge = ptp_sim.joint_bridge_node:main",
+            "scripted_gamepad = ptp_sim.scripted_gamepad_node:main",
+            "sim_bridge = ptp_sim.sim_bridge_node:main",
         ],
     },
 )

@@ -40,8 +40,8 @@ from ptp_bringup.share_folder import released_checkpoint
 from ptp_core.agents.ptp import make_planner
 from ptp_core.agents.subgoal_agent import SubgoalAgent
 from ptp_core.config import PlannerConfig
-from ptp_core.practice.episode import run_episode
-from ptp_core.practice.seeds import episode_seeds
+from ptp_core.rollout.episode_results import episode_seeds
+from ptp_core.rollout.run_episode import run_episode
 from ptp_core.training.checkpoint import Checkpoint, load_checkpoint
 
 FILE = Path(__file__).with_name("released.npz")
@@ -181,7 +181,7 @@ def arithmetic() -> str:
 
 def main() -> None:
     """Write the file."""
-    from ptp_sim.env import make_env
+    from ptp_sim.table_env import make_env
 
     checkpoint = load_checkpoint(released_checkpoint())
     others = [shaken(checkpoint, seed) for seed in range(3)]

@@ -24,8 +24,8 @@ from launch.launch_description_sources import PythonLaunchDescriptionSource
 from ptp_interfaces.msg import PolicyUpdate, RecorderStatus
 
 from ptp_bringup.running_stack import nodes_of_this_domain
-from ptp_core.data.episodes.store import Session
-from ptp_core.testing import tiny_checkpoint
+from ptp_core.episodes.session_store import Session
+from ptp_core.tiny_networks import tiny_checkpoint
 from ptp_core.training.checkpoint import load_checkpoint
 from ptp_ros.topics import LATCHED, POLICY_UPDATE, RECORDER_STATUS
 

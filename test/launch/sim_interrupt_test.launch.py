@@ -15,7 +15,7 @@ from ament_index_python.packages import get_package_share_directory
 from launch.actions import IncludeLaunchDescription
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 
-from ptp_core.testing import tiny_checkpoint
+from ptp_core.tiny_networks import tiny_checkpoint
 
 
 @pytest.mark.launch_test

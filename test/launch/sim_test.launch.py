@@ -22,7 +22,7 @@ from launch.launch_description_sources import PythonLaunchDescriptionSource
 from ptp_interfaces.msg import EpisodeStatus, Latent, SubgoalPlan
 from sensor_msgs.msg import Image
 
-from ptp_core.testing import tiny_checkpoint
+from ptp_core.tiny_networks import tiny_checkpoint
 from ptp_ros.topics import EPISODE, LATCHED, LATENT, PLAN, VIEW_IMAGE
 
 NODES = ("sim_bridge", "encoder", "planner", "policy", "practice", "view")

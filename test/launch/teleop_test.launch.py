@@ -21,8 +21,8 @@ from launch.launch_description_sources import PythonLaunchDescriptionSource
 from ptp_interfaces.msg import ArmState, Latent, RecorderStatus, StepRecord
 from sensor_msgs.msg import Image
 
-from ptp_core.data.episodes.store import Session
-from ptp_core.testing import tiny_checkpoint
+from ptp_core.episodes.session_store import Session
+from ptp_core.tiny_networks import tiny_checkpoint
 from ptp_ros.topics import (
     ARM_STATE,
     LATCHED,

@@ -25,7 +25,7 @@ RELEASED = "released"
 NONE = "none"  # nothing is recorded
 
 # Pose of the simulated camera's optical frame: 0.5 m from (0.7, 0, -0.25), looking along -x and
-# 27 degrees down (ptp_sim.camera.CameraConfig).
+# 27 degrees down (ptp_sim.sim_camera.CameraConfig).
 SIM_CAMERA_POSE = (
     *("--x", "1.145503", "--y", "0", "--z", "-0.023005"),
     *("--qx", "0.602908", "--qy", "0.602908", "--qz", "-0.369462", "--qw", "-0.369462"),

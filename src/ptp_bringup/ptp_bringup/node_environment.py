@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ptp_core.errors import ConfigError
-from ptp_ros.interfaces import PROFILES, RANGE, limit
+from ptp_ros.network_interfaces import PROFILES, RANGE, limit
 
 
 class LogFolder(NamedTuple):

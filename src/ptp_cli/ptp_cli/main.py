@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ptp_cli import __version__, commands
-from ptp_cli.factories import let_in
+from ptp_cli.options import let_in
 from ptp_core.errors import PtpError
 
 # Order of the list in `ptp --help`: what a newcomer needs first. Others follow by name.

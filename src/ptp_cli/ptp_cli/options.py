@@ -1,18 +1,91 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Options that commands have in common: the scene, the networks, the planner, the environment."""
+"""Options that commands share.
+
+Scene, networks, planner, environment; old names, and files that ship with us.
+"""
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
+import sys
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from ptp_bringup.share_folder import (
+    released_checkpoint,
+    released_finetuned,
+    shared_root,
+)
+from ptp_core.errors import InputError
 
 if TYPE_CHECKING:
     from ptp_core.agents.method import Method
     from ptp_core.config import FollowerConfig
 
-ENV = "ptp_sim.env:make_env"  # the simulated table
+__all__ = ["config_file", "released_checkpoint", "released_finetuned", "shared_root"]
+
+BASELINES = {"--baselines": "--checkpoint, the folder of the method's own checkpoint"}
+
+
+class Renamed(argparse.Action):
+    """Ends the program with one line that names the option to give instead."""
+
+    def __init__(self, option_strings, dest, *, now: str) -> None:
+        super().__init__(option_strings, argparse.SUPPRESS, nargs="?", help=argparse.SUPPRESS)
+        self.now = now
+
+    def __call__(self, parser, namespace, values, option_string=None) -> None:
+        """Exit with status 2."""
+        parser.exit(2, f"{parser.prog}: {option_string} is now {self.now}\n")
+
+
+def add_renamed(parser: argparse.ArgumentParser, names: Mapping[str, str]) -> None:
+    """Let ``parser`` answer each old name with what ``names`` says of it."""
+    for old, now in names.items():
+        parser.add_argument(old, action=Renamed, now=now)
+
+
+def config_file(name: str) -> Path:
+    """Path of a configuration file: as given, below the shared folder, or "quick" for a preset."""
+    path = Path(name)
+    if path.exists() or path.is_absolute():
+        return path
+    root = shared_root()
+    for candidate in (root / path, root / "config" / "train" / f"{name}.yaml"):
+        if candidate.is_file():
+            return candidate
+    return path
+
+
+SHIPPED = (
+    "ptp_sim.table_env:make_env",
+    "ptp_sim.driven_env:make_env",
+    "ptp_core.toy_env:make_env",
+)
+
+
+def check_factory(name: object, named: Collection[str], source: str) -> None:
+    """Raise InputError unless ``name``, of the file ``source``, is shipped or ``named``."""
+    if name not in (*SHIPPED, *named):
+        raise InputError(
+            f"{source} names the environment {str(name)[:100]!r}, which would be run as a "
+            "program: if you trust it, name it with --env, too"
+        )
+
+
+def let_in(named: Collection[str]) -> None:
+    """Let modules of the current folder be imported, where the user has named one.
+
+    They come last: they shadow nothing.
+    """
+    if any(name not in SHIPPED for name in named):
+        sys.path.append(os.getcwd())
+
+
+ENV = "ptp_sim.table_env:make_env"  # the simulated table
 CHECKPOINT = "checkpoint"  # planner settings: those that the checkpoint was made with
 
 
@@ -101,7 +174,7 @@ def run_settings(args: argparse.Namespace) -> dict[str, Any]:
 
 def checkpoint_and_method(args: argparse.Namespace) -> tuple[Path, str]:
     """What these options mean by --checkpoint and --method. Raises CheckpointError."""
-    from ptp_cli.shared import released_checkpoint
+    pass  # HOUSE
     from ptp_core.agents.registry import checkpoint_for
     from ptp_core.training.manifest import read_contents
 
@@ -134,7 +207,7 @@ def training_overrides(args: argparse.Namespace) -> dict[str, Any]:
 
     Raises InputError where --out holds a run that is not to be resumed, or none that could be.
     """
-    from ptp_core.data.outputs import LOCK
+    from ptp_core.data.files import LOCK
     from ptp_core.errors import InputError
 
     holds = args.out.is_dir() and any(path.name != LOCK for path in args.out.iterdir())
@@ -157,7 +230,7 @@ def _follower(checkpoint: Path, method: Method, steps: int | None) -> FollowerCo
 
 
 def _planner(name: str) -> dict[str, Any]:
-    from ptp_cli.shared import config_file
+    pass  # HOUSE
     from ptp_core.planners.presets import PRESETS, planner_settings
 
     return planner_settings(name if name in PRESETS else str(config_file(name)))

@@ -8,9 +8,9 @@ from ptp_interfaces.msg import CartesianDelta, DriverState
 
 from ptp_cli.commands import arm
 from ptp_cli.main import main
-from ptp_nodes.arm_driver import ArmDriverNode
-from ptp_nodes.ask_arm import REQUESTS, arm_person, is_on_its_way, line, reached
-from ptp_ros.testing import Graph, parameters
+from ptp_nodes.nodes.arm_driver_node import ArmDriverNode
+from ptp_nodes.robot.arm_client import REQUESTS, arm_person, is_on_its_way, line, reached
+from ptp_ros.graph_testing import Graph, parameters
 from ptp_ros.topics import COMMANDS, TELEOP_COMMAND
 
 PATIENT = ("--patience", "50")  # s; only a failing test waits this long

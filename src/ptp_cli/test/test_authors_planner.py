@@ -5,8 +5,8 @@ import torch
 
 from ptp_cli.bench.authors_planner import AuthorsPlanner, one_hot_quantise
 from ptp_core.config import PlannerConfig
-from ptp_core.planners.hierarchy import HierarchicalPlanner
-from ptp_core.testing import rng, tiny_networks, tiny_vqvae
+from ptp_core.planners.hierarchical_planner import HierarchicalPlanner
+from ptp_core.tiny_networks import rng, tiny_networks, tiny_vqvae
 
 
 def test_one_hot_rows_give_the_nearest_codes():

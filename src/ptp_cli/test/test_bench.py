@@ -8,13 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from ptp_cli.bench import ik, sim
-from ptp_cli.bench.machine import machine
-from ptp_cli.bench.report import Report
-from ptp_cli.bench.targets import AUTHORS, TARGETS
+from ptp_cli.bench import bench_ik, bench_sim
+from ptp_cli.bench.bench_report import AUTHORS, TARGETS, BenchReport
+from ptp_cli.bench.measuring import machine
 from ptp_cli.main import main
 from ptp_core.errors import InputError, PtpError
-from ptp_core.testing import tiny_checkpoint
+from ptp_core.tiny_networks import tiny_checkpoint
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -68,7 +67,7 @@ def test_an_interruption_keeps_finished_groups(out, monkeypatch, capsys):
     def interrupted(settings):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(sim, "measure", interrupted)
+    monkeypatch.setattr(bench_sim, "measure", interrupted)
     assert run("--only", "ik", "sim", "--out", out) == 130
     assert read(out)["ik_solves"] > 0
     assert "sim_date" not in read(out)
@@ -76,29 +75,29 @@ def test_an_interruption_keeps_finished_groups(out, monkeypatch, capsys):
 
 
 def test_a_group_measured_again_replaces_its_figures_alone(out):
-    first = Report(out, machine())
+    first = BenchReport(out, machine())
     first.put("ik", {"ik_median_ms": 1.0, "ik_old": 2}, {"quick": False})
     first.put("sim", {"sim_render_ms": 3.0}, {})
-    Report(out, machine()).put("ik", {"ik_median_ms": 0.5}, {"quick": False})
+    BenchReport(out, machine()).put("ik", {"ik_median_ms": 0.5}, {"quick": False})
     figures = read(out)
     assert (figures["ik_median_ms"], figures["sim_render_ms"]) == (0.5, 3.0)
     assert "ik_old" not in figures
 
 
 def test_figures_of_another_machine_are_not_mixed_in(out):
-    Report(out, {**machine(), "machine_cpu": "abacus"}).put("sim", {"sim_render_ms": 3.0}, {})
-    Report(out, machine()).put("ik", {"ik_median_ms": 0.5}, {})
+    BenchReport(out, {**machine(), "machine_cpu": "abacus"}).put("sim", {"sim_render_ms": 3.0}, {})
+    BenchReport(out, machine()).put("ik", {"ik_median_ms": 0.5}, {})
     assert "sim_render_ms" not in read(out)
 
 
 def test_the_authors_figures_stand_beside_full_measurements_only(out):
-    report = Report(out, machine())
+    report = BenchReport(out, machine())
     assert "plan_paper_s_authors" in report.put("plan", {"plan_paper_s": 1.0}, {"quick": False})
     assert "plan_paper_s_authors" not in report.put("plan", {"plan_paper_s": 1.0}, {"quick": True})
 
 
 def test_a_figure_that_is_not_finite_is_refused(out):
-    report = Report(out, machine())
+    report = BenchReport(out, machine())
     with pytest.raises(PtpError, match="ik_median_ms came out as nan"):
         report.put("ik", {"ik_median_ms": math.nan}, {})
     with pytest.raises(ValueError, match="sim_render_ms"):
@@ -110,8 +109,8 @@ def test_a_group_that_fails_does_not_stop_the_others(out, monkeypatch, capsys):
     def failing(settings):
         raise InputError("the camera is on fire")
 
-    monkeypatch.setattr(sim, "measure", failing)
-    monkeypatch.setattr(ik, "measure", lambda settings: {"ik_median_ms": 0.5})
+    monkeypatch.setattr(bench_sim, "measure", failing)
+    monkeypatch.setattr(bench_ik, "measure", lambda settings: {"ik_median_ms": 0.5})
     assert run("--only", "sim", "ik", "--out", out) == 1
     assert read(out)["ik_median_ms"] == 0.5
     assert "ptp bench: sim: the camera is on fire\n" in capsys.readouterr().err

@@ -8,9 +8,9 @@ import zipfile
 import numpy
 import pytest
 
-from ptp_cli.bench.peer_environment import cache_folder, peer_python
+from ptp_cli.bench.bench_peers import cache_folder, peer_python
 from ptp_cli.main import main
-from ptp_core.testing import tiny_checkpoint
+from ptp_core.tiny_networks import tiny_checkpoint
 
 
 @pytest.fixture

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from ptp_cli import main
-from ptp_nodes.camera import CameraNode
-from ptp_nodes.cameras.fake import FakeDevice
-from ptp_nodes.goals import load_goal
-from ptp_ros.testing import Graph, parameters
+from ptp_nodes.camera.fake_camera import FakeDevice
+from ptp_nodes.nodes.camera_node import CameraNode
+from ptp_nodes.operator.goal_files import load_goal
+from ptp_ros.graph_testing import Graph, parameters
 
 SIZE = (240, 320)
 

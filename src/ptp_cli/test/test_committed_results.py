@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ptp_core.practice.summary import wilson_interval
+from ptp_core.rollout.episode_results import wilson_interval
 
 ROOT = Path(__file__).resolve().parents[3]
 RESULTS = ROOT / "docs" / "results"

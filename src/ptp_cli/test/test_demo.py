@@ -11,14 +11,27 @@ import cv2
 import numpy as np
 import pytest
 
-from ptp_cli.demo import page, results
-from ptp_cli.demo.film import ENDING, EVERY, OPENING, RATE, Film
-from ptp_cli.demo.node_log import NodeLog
-from ptp_cli.demo.pictures import BAD, GAP, GOOD, MARK, STRIP_TILE, TILE, Moment, frame, strip
-from ptp_cli.demo.progress import Progress
-from ptp_cli.demo.stage import PATIENCE, Stage
+from ptp_cli.demo import demo_page, demo_results
+from ptp_cli.demo.demo_film import (
+    BAD,
+    ENDING,
+    EVERY,
+    GAP,
+    GOOD,
+    MARK,
+    OPENING,
+    RATE,
+    STRIP_TILE,
+    TILE,
+    Film,
+    Moment,
+    frame,
+    strip,
+)
+from ptp_cli.demo.demo_progress import NodeLog, Progress
+from ptp_cli.demo.demo_watcher import PATIENCE, DemoWatcher
 from ptp_cli.pages import figure
-from ptp_nodes.watch import EpisodeNews
+from ptp_nodes.operator.episode_watcher import EpisodeNews
 
 TITLES = {"A": "tidy up", "B": "<b>close</b> & go"}
 STEPS = 10
@@ -131,7 +144,9 @@ class Run:
         self.folder, self.shown = folder, io.StringIO()
         self.film = Film(folder, TITLES, STEPS)
         self.progress = Progress(2, STEPS, self.shown, pause=0.0)
-        self.stage = Stage(self.film, self.progress, ["A", "B"], STEPS, {"planner", "policy"})
+        self.stage = DemoWatcher(
+            self.film, self.progress, ["A", "B"], STEPS, {"planner", "policy"}
+        )
 
     def news(self, state, task="A", episode=0, **more):
         values = {"success": False, "steps": 0, "error": "", **more}
@@ -268,14 +283,14 @@ def folder(tmp_path):
     """A folder as a run leaves it: A succeeded once and failed once, B was not done."""
     failure = {"task": "A", "episode": 1, "error_code": 12, "error_msg": "camera <stale>"}
     summary = {"mean_success_rate": 1.0, "tasks": {"A": FIGURES}, "failures": [failure]}
-    (tmp_path / results.SUMMARY).write_text(json.dumps(summary))
+    (tmp_path / demo_results.SUMMARY).write_text(json.dumps(summary))
     for name in ("task_A_episode_0.webm", "task_A_episode_0_plan.png"):
         (tmp_path / name).touch()
     return tmp_path
 
 
 def test_the_summary_has_flat_latencies_and_says_how_each_episode_ended(folder):
-    summary = results.gather(folder, ["A", "B"], 2, ABOUT)
+    summary = demo_results.gather(folder, ["A", "B"], 2, ABOUT)
     figures = summary["tasks"]["A"]
     assert figures["control_latency_p50_ms"] == 3.21
     assert figures["control_latency_p99_ms"] is None
@@ -286,20 +301,20 @@ def test_the_summary_has_flat_latencies_and_says_how_each_episode_ended(folder):
         ("B", 0): "not done",
         ("B", 1): "not done",
     }
-    assert results.ending(summary, "B", 0) == "failed"
-    results.write(folder, summary)
-    assert json.loads((folder / results.SUMMARY).read_text()) == summary
+    assert demo_results.ending(summary, "B", 0) == "failed"
+    demo_results.write(folder, summary)
+    assert json.loads((folder / demo_results.SUMMARY).read_text()) == summary
 
 
 def test_without_a_summary_nothing_was_done(tmp_path):
-    summary = results.gather(tmp_path, ["A"], 1, ABOUT)
+    summary = demo_results.gather(tmp_path, ["A"], 1, ABOUT)
     assert [shown["outcome"] for shown in summary["shown"]] == ["not done"]
     assert summary["tasks"] == {}
 
 
 def test_the_page_shows_all_figures_and_escapes_text(folder):
-    summary = {**results.gather(folder, ["A", "B"], 2, ABOUT), "stopped": "by <hand>"}
-    text = page.render(summary, TITLES, [("Again", "ptp demo --out 'a<b'")])
+    summary = {**demo_results.gather(folder, ["A", "B"], 2, ABOUT), "stopped": "by <hand>"}
+    text = demo_page.render(summary, TITLES, [("Again", "ptp demo --out 'a<b'")])
     for word in ("2.35", "3.2", "399", "4242", "321", "1 of 1", "0123abcd", "models/&lt;a&gt;"):
         assert word in text, word
     for word in ("Some &amp; Co. CPU", "camera &lt;stale&gt;", "by &lt;hand&gt;", "a&lt;b"):
@@ -313,8 +328,8 @@ def test_the_page_shows_all_figures_and_escapes_text(folder):
 
 
 def test_the_page_needs_nothing_from_elsewhere(folder):
-    summary = {**results.gather(folder, ["A", "B"], 2, ABOUT), "stopped": ""}
-    text = page.render(summary, TITLES, [])
+    summary = {**demo_results.gather(folder, ["A", "B"], 2, ABOUT), "stopped": ""}
+    text = demo_page.render(summary, TITLES, [])
     assert re.findall(r'(?:src|href)="(?!task_|#task-|summary\.json|nodes\.log)[^"]*"', text) == []
     assert not re.search(r"https?:|@import|url\(|<script", text)
 

@@ -8,13 +8,8 @@ import pytest
 from ptp_bringup.share_folder import shared_root
 from ptp_cli.main import main
 from ptp_core.data.dataset import Dataset
-from ptp_core.data.episodes.definitions import Definitions
-from ptp_core.data.episodes.episode import TELEOP, EpisodeInfo
-from ptp_core.data.episodes.mapping import BagMapping, ImageMapping, load_mapping
-from ptp_core.data.episodes.recorder import EpisodeRecorder
-from ptp_core.data.episodes.states import Limits, Verdict
-from ptp_core.data.episodes.store import Session
-from ptp_core.data.episodes.testing import (
+from ptp_core.episodes.bag_mapping import BagMapping, ImageMapping, load_mapping
+from ptp_core.episodes.bag_testing import (
     LATENT,
     OBSERVATION,
     STATE,
@@ -22,6 +17,10 @@ from ptp_core.data.episodes.testing import (
     TOPICS,
     Senders,
 )
+from ptp_core.episodes.episode import TELEOP, EpisodeInfo
+from ptp_core.episodes.episode_recorder import EpisodeRecorder, EpisodeVerdict, RecorderLimits
+from ptp_core.episodes.message_definitions import Definitions
+from ptp_core.episodes.session_store import Session
 from ptp_core.errors import InputError
 
 
@@ -61,7 +60,7 @@ class Recorder:
             self.senders.definitions,
             TOPICS,
             STEP_RECORD,
-            limits=Limits(min_free=0),
+            limits=RecorderLimits(min_free=0),
         )
         self.seq = 0
 
@@ -77,7 +76,7 @@ class Recorder:
             ):
                 self.recorder.put(topic, data)
 
-    def episode(self, verdict=Verdict.SAVE_SUCCESS):
+    def episode(self, verdict=EpisodeVerdict.SAVE_SUCCESS):
         self.recorder.start(EpisodeInfo(episode_id=f"e{self.seq}", task="A"))
         self.send(STEPS)
         self.recorder.finish(verdict, "operator", last_observation_seq=self.seq)
@@ -86,7 +85,11 @@ class Recorder:
 @pytest.fixture
 def recorded(tmp_path):
     recorder = Recorder(tmp_path / "session")
-    for verdict in (Verdict.SAVE_SUCCESS, Verdict.SAVE_FAILURE, Verdict.SAVE_SUCCESS):
+    for verdict in (
+        EpisodeVerdict.SAVE_SUCCESS,
+        EpisodeVerdict.SAVE_FAILURE,
+        EpisodeVerdict.SAVE_SUCCESS,
+    ):
         recorder.episode(verdict)
     yield recorder
     recorder.recorder.close()
@@ -120,7 +123,7 @@ def test_labels_and_drops_change_while_the_recorder_runs(recorded, folder, capsy
     assert ptp("episodes", "drop", folder, 1) == 0
     assert ptp("episodes", "drop", folder, 1, "--undo") == 0
     assert "episode 1: taken in again" in capsys.readouterr().out
-    recorded.recorder.finish(Verdict.SAVE_SUCCESS, last_observation_seq=recorded.seq)
+    recorded.recorder.finish(EpisodeVerdict.SAVE_SUCCESS, last_observation_seq=recorded.seq)
     entries = recorded.session.entries()
     assert [entry.label for entry in entries] == ["failure", "failure", "failure", "success"]
     assert recorded.recorder.episode(0)[0].label == 2
@@ -131,7 +134,7 @@ def test_repair_waits_for_the_recorder_and_gets_the_rest_back(recorded, folder, 
     recorded.send(STEPS)
     assert ptp("episodes", "repair", folder) == 2
     assert "another recorder" in capsys.readouterr().err
-    recorded.recorder.finish(Verdict.STOP, "operator", last_observation_seq=recorded.seq)
+    recorded.recorder.finish(EpisodeVerdict.STOP, "operator", last_observation_seq=recorded.seq)
     recorded.recorder.close()
     assert ptp("episodes", "repair", folder) == 0
     assert "episode 3, 20 steps" in capsys.readouterr().out

@@ -7,9 +7,9 @@ import sys
 
 import pytest
 
-from ptp_cli.factories import SHIPPED, check_factory
 from ptp_cli.main import main
-from ptp_cli.sweep.config import load_sweep
+from ptp_cli.options import SHIPPED, check_factory
+from ptp_cli.sweep.sweep_config import load_sweep
 from ptp_core.errors import InputError
 
 

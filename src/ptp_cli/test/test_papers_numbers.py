@@ -5,8 +5,8 @@ import json
 
 import pytest
 
-from ptp_cli.report.figures import evaluation_curves, table
-from ptp_cli.report.gather import gather
+from ptp_cli.report.gather_runs import gather
+from ptp_cli.report.report_figures import evaluation_curves, table
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 from ptp_cli.commands.practice import practice_settings
 from ptp_cli.main import main, make_parser
 from ptp_core.practice.practice_settings import LEARNING_USE, preset
-from ptp_core.testing import tiny_checkpoint, tiny_config
+from ptp_core.tiny_networks import tiny_checkpoint, tiny_config
 
 
 def settings(*words):

@@ -15,19 +15,18 @@ import pytest
 
 from ptp_cli.commands.practice import practice_settings
 from ptp_cli.main import main, make_parser
-from ptp_cli.report.figures import evaluation_curves, practice_curves, table
-from ptp_cli.report.gather import gather
-from ptp_cli.report.pictures import picture
-from ptp_cli.report.repeat import practice_command
+from ptp_cli.report.gather_runs import gather
+from ptp_cli.report.repeat_commands import practice_command
+from ptp_cli.report.report_figures import evaluation_curves, practice_curves, table
+from ptp_cli.report.report_pictures import picture
 from ptp_core.errors import InputError
-from ptp_core.practice.evaluation import EvaluationConfig, evaluate
 from ptp_core.practice.in_process import InProcessPractice
-from ptp_core.practice.past_evaluation import PastEvaluation
-from ptp_core.practice.practice_config import PracticeConfig
-from ptp_core.practice.practice_settings import preset
+from ptp_core.practice.practice_settings import PracticeConfig, preset
 from ptp_core.practice.run_folder import read_run
-from ptp_core.practice.summary import pooled_interval
-from ptp_core.testing import tiny_checkpoint, tiny_config
+from ptp_core.rollout.episode_results import pooled_interval
+from ptp_core.rollout.evaluation import EvaluationConfig, evaluate
+from ptp_core.rollout.past_evaluation import PastEvaluation
+from ptp_core.tiny_networks import tiny_checkpoint, tiny_config
 
 STEPS, EPOCHS = 8, 3
 METHODS, SEEDS = ("ptp", "model_free"), (0, 1)
@@ -207,7 +206,7 @@ def test_what_is_not_finished_is_shown_as_such(runs, tmp_path, capsys):
 
 def test_without_pictures_no_simulator_is_needed(runs, tmp_path):
     for path in runs.glob("*/A/*/settings.json"):
-        path.write_text(path.read_text().replace("ptp_core.toy_env", "ptp_sim.env"))
+        path.write_text(path.read_text().replace("ptp_core.toy_env", "ptp_sim.table_env"))
     program = """
 import sys
 from ptp_cli.main import main

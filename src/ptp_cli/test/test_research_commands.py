@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from ptp_bringup import share_folder
 from ptp_cli.main import main
-from ptp_cli.shared import config_file
+from ptp_cli.options import config_file
 from ptp_core.agents.registry import agent_names, build_agent, checkpoint_for, methods
 from ptp_core.config import BaselinesConfig, load_config, to_dict
 from ptp_core.data.dataset import Dataset
@@ -119,7 +119,10 @@ def test_commands_can_be_carried_out_by_the_arm_driver(trained, tmp_path):
         assert ptp("evaluate", *words, "--through", through, "--json", output) == 0
         found[through] = json.loads(output.read_text())
     table, driven = found["table"], found["arm_driver"]
-    assert (table["env"], table["env_kwargs"]) == ("ptp_sim.env:make_env", {"grasp": "physical"})
+    assert (table["env"], table["env_kwargs"]) == (
+        "ptp_sim.table_env:make_env",
+        {"grasp": "physical"},
+    )
     assert driven["env"] == "ptp_sim.driven_env:make_env"
     robot = driven["env_kwargs"].pop("robot")
     assert (robot["name"], robot["limits"]["step"]) == ("sim_joint", 0.05)

@@ -19,15 +19,13 @@ import pytest
 import yaml
 
 from ptp_cli.main import main
-from ptp_cli.sweep.capacity import free_memory, places
-from ptp_cli.sweep.config import load_sweep, remember, runs_of
-from ptp_cli.sweep.display import LiveTable, PlainLines
 from ptp_cli.sweep.executor import LOG
-from ptp_cli.sweep.folder import alone_in
-from ptp_cli.sweep.schedule import look_at
+from ptp_cli.sweep.sweep_config import load_sweep, remember, runs_of
+from ptp_cli.sweep.sweep_display import LiveTable, PlainLines
+from ptp_cli.sweep.sweep_schedule import alone_in, free_memory, look_at, places
 from ptp_core.agents.registry import agent_names
 from ptp_core.errors import ConfigError, InputError
-from ptp_core.testing import tiny_baseline_folders, tiny_checkpoint, tiny_config
+from ptp_core.tiny_networks import tiny_baseline_folders, tiny_checkpoint, tiny_config
 
 RAY = ["--ray", os.environ["PTP_TEST_RAY"]] if "PTP_TEST_RAY" in os.environ else []
 

@@ -12,8 +12,7 @@ from typing import Any, ClassVar
 import gymnasium
 import numpy as np
 
-from ptp_core.data.metadata import CARTESIAN
-from ptp_core.data.trajectory import CAMERA
+from ptp_core.data.trajectory import CAMERA, CARTESIAN
 from ptp_core.errors import InputError
 
 SIZE = 48  # pixels a side of an image

@@ -3,10 +3,9 @@
 
 import pytest
 
-from ptp_core.data.episodes.recorder import EpisodeRecorder
-from ptp_core.data.episodes.states import Limits
-from ptp_core.data.episodes.store import Session
-from ptp_core.data.episodes.testing import IMAGE, STEP_RECORD, TOPICS, Senders
+from ptp_core.episodes.bag_testing import IMAGE, STEP_RECORD, TOPICS, Senders
+from ptp_core.episodes.episode_recorder import EpisodeRecorder, RecorderLimits
+from ptp_core.episodes.session_store import Session
 
 
 @pytest.fixture(scope="session")
@@ -24,7 +23,7 @@ def make(recording_session, senders):
     made = []
 
     def make(**options):
-        options.setdefault("limits", Limits(min_free=0))
+        options.setdefault("limits", RecorderLimits(min_free=0))
         recorder = EpisodeRecorder(
             recording_session,
             senders.definitions,

@@ -10,7 +10,7 @@ from ptp_core.config import IQLConfig
 from ptp_core.learning import accelerated_iql
 from ptp_core.learning.accelerated_iql import accelerated_update, forward_in, shared_networks
 from ptp_core.learning.iql import IQL, Batch
-from ptp_core.testing import ACTIONS, LATENT
+from ptp_core.tiny_networks import ACTIONS, LATENT
 
 SMALL = {"policy_hidden": (32,), "q_hidden": (32,), "value_hidden": (32,)}
 UPDATES = 20

@@ -12,14 +12,14 @@ import torch
 from ptp_core.config import (
     BaselinesConfig,
     DataConfig,
-    ImaginedConfig,
+    GeneratedGoalsConfig,
     LatentVAEConfig,
     load_config,
 )
-from ptp_core.data.collect import collect
-from ptp_core.data.encoded import EncodedDataset
+from ptp_core.data.collect_demonstrations import collect
+from ptp_core.data.encoded_dataset import EncodedDataset
 from ptp_core.errors import CheckpointError, ConfigError, DatasetError
-from ptp_core.testing import (
+from ptp_core.tiny_networks import (
     tiny_baselines_config,
     tiny_checkpoint,
     tiny_config,
@@ -27,9 +27,9 @@ from ptp_core.testing import (
 )
 from ptp_core.training.baseline_checkpoint import OWN_PART
 from ptp_core.training.baseline_stages import train_latent_vae
+from ptp_core.training.baseline_training import pretrain_baselines
 from ptp_core.training.checkpoint import load_checkpoint
-from ptp_core.training.cloning_stage import train_gcbc
-from ptp_core.training.pretrain_baselines import pretrain_baselines
+from ptp_core.training.gcbc_stage import train_gcbc
 
 CONFIG = tiny_baselines_config()
 
@@ -42,7 +42,7 @@ def checkpoint(tmp_path_factory):
 
 def made_in(folder, steps):
     """A checkpoint whose policy was trained with so many batches in each of two stages."""
-    imagined = ImaginedConfig(steps=steps, learning_rate=1e-3)
+    imagined = GeneratedGoalsConfig(steps=steps, learning_rate=1e-3)
     config = dataclasses.replace(tiny_config(steps=steps, batch_size=8), imagined=imagined)
     tiny_checkpoint(folder, config=config)
     return folder

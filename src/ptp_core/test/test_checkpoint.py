@@ -9,11 +9,11 @@ import torch
 
 from ptp_core.agents.subgoal_agent import subgoal_spec
 from ptp_core.config import IQLConfig, SubgoalGeneratorConfig, TrainConfig, VQVAEConfig
+from ptp_core.encoders.vqvae import VQVAE
 from ptp_core.errors import CheckpointError
 from ptp_core.learning.iql import IQL
-from ptp_core.models.subgoal_generator import GeneratorHierarchy
-from ptp_core.models.vqvae import VQVAE
-from ptp_core.testing import ACTIONS, LATENT, tiny_baseline_folders, tiny_checkpoint
+from ptp_core.planners.subgoal_generator import GeneratorHierarchy
+from ptp_core.tiny_networks import ACTIONS, LATENT, tiny_baseline_folders, tiny_checkpoint
 from ptp_core.training.checkpoint import (
     Part,
     load_checkpoint,

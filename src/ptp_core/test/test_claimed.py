@@ -3,7 +3,7 @@
 
 import pytest
 
-from ptp_core.data.claimed import MARKER, claim
+from ptp_core.data.files import MARKER, claim
 from ptp_core.errors import InputError
 
 

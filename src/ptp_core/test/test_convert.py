@@ -8,7 +8,12 @@ import pytest
 
 from ptp_core.config import to_dict
 from ptp_core.errors import CheckpointError, ConfigError
-from ptp_core.testing import tiny_baselines, tiny_baselines_config, tiny_checkpoint, tiny_networks
+from ptp_core.tiny_networks import (
+    tiny_baselines,
+    tiny_baselines_config,
+    tiny_checkpoint,
+    tiny_networks,
+)
 from ptp_core.training.checkpoint import load_checkpoint
 from ptp_core.training.convert import OLD_NAMES, convert_checkpoint
 from ptp_core.training.weights import serialise

@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 
 from ptp_core.config import DataConfig
-from ptp_core.data.collect import collect
+from ptp_core.data.collect_demonstrations import collect
 from ptp_core.data.dataset import Dataset, DatasetWriter
-from ptp_core.data.metadata import Channel, Metadata, Segment, Target
-from ptp_core.data.trajectory import CAMERA, Trajectory
+from ptp_core.data.trajectory import CAMERA, Channel, Metadata, Segment, Target, Trajectory
 from ptp_core.errors import DatasetError
 
 TOY = DataConfig(env="ptp_core.toy_env:make_env", trajectories=6, steps=12, num_envs=1)

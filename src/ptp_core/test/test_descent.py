@@ -8,13 +8,13 @@ import torch
 
 from ptp_core.config import PlannerConfig, SubgoalGeneratorConfig, from_dict, to_dict
 from ptp_core.errors import ConfigError, PlanCancelled
-from ptp_core.models.subgoal_generator import GeneratorHierarchy
 from ptp_core.planners.cost_gradient import CostGradient
 from ptp_core.planners.costs import plan_cost
 from ptp_core.planners.descent import Descent
-from ptp_core.planners.hierarchy import HierarchicalPlanner
+from ptp_core.planners.hierarchical_planner import HierarchicalPlanner
 from ptp_core.planners.plan_buffer import PlanBuffer
-from ptp_core.testing import LATENT, distance_value, rng, tiny_vqvae
+from ptp_core.planners.subgoal_generator import GeneratorHierarchy
+from ptp_core.tiny_networks import LATENT, distance_value, rng, tiny_vqvae
 
 STAGES = {"search": "descent", "elites": (6, 3), "elite_steps": (4, 8)}
 TINY = PlannerConfig(samples=12, **STAGES)

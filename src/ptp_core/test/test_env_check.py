@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ptp_core.config import DataConfig
-from ptp_core.data.collect import collect
+from ptp_core.data.collect_demonstrations import collect
 from ptp_core.data.env_check import (
     check_actions,
     check_expert,
@@ -104,8 +104,8 @@ def test_a_dict_needs_the_keys_that_its_space_says():
 
 
 def test_the_goal_is_looked_at_before_the_first_step(tmp_path):
-    from ptp_core.practice.evaluation import EvaluationConfig, evaluate
-    from ptp_core.testing import tiny_checkpoint
+    from ptp_core.rollout.evaluation import EvaluationConfig, evaluate
+    from ptp_core.tiny_networks import tiny_checkpoint
 
     tiny_checkpoint(tmp_path / "tiny")
     config = EvaluationConfig(
@@ -121,7 +121,7 @@ def test_the_goal_is_looked_at_before_the_first_step(tmp_path):
 
 
 def test_a_wrong_task_is_named_before_the_networks_are_loaded(tmp_path):
-    from ptp_core.practice.evaluation import EvaluationConfig, evaluate
+    from ptp_core.rollout.evaluation import EvaluationConfig, evaluate
 
     config = EvaluationConfig(checkpoint=tmp_path / "none", env="ptp_core.toy_env:make_env")
     config = dataclasses.replace(config, tasks=("A", "D"))

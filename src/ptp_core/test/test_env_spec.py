@@ -7,12 +7,12 @@ import pytest
 
 from ptp_core.agents.agent import AgentSpec, CameraSpec
 from ptp_core.data.env_spec import check_tasks, reset_options, spec_of
-from ptp_core.data.metadata import CARTESIAN
+from ptp_core.data.trajectory import CARTESIAN
 from ptp_core.errors import InputError, SpecError
-from ptp_core.practice.evaluation import EvaluationConfig, evaluate
 from ptp_core.practice.in_process import InProcessPractice
-from ptp_core.practice.practice_config import PracticeConfig
-from ptp_core.testing import tiny_checkpoint
+from ptp_core.practice.practice_settings import PracticeConfig
+from ptp_core.rollout.evaluation import EvaluationConfig, evaluate
+from ptp_core.tiny_networks import tiny_checkpoint
 from ptp_core.toy_env import ToyEnv
 
 AGENT = AgentSpec("it", (CameraSpec("camera", 48, 48),), CARTESIAN, ("image", "latent"))

@@ -17,13 +17,13 @@ from rosbags.highlevel import AnyReader
 from rosbags.interfaces import QosDurability
 from rosbags.rosbag2 import Reader
 
-from ptp_core.data.episodes import definitions as kinds
-from ptp_core.data.episodes.bag_reader import Salvage, open_bag, read_episode
-from ptp_core.data.episodes.bag_writer import BAG_FILE, METADATA_FILE, BagWriter
-from ptp_core.data.episodes.definitions import Definitions, installed_prefixes
-from ptp_core.data.episodes.episode import EpisodeInfo
-from ptp_core.data.episodes.recording import Recording
-from ptp_core.data.episodes.testing import IMAGE, LATENT, STEP_RECORD, TOPICS, Senders
+from ptp_core.episodes import message_definitions as kinds
+from ptp_core.episodes.bag_reader import Salvage, open_bag, read_episode
+from ptp_core.episodes.bag_testing import IMAGE, LATENT, STEP_RECORD, TOPICS, Senders
+from ptp_core.episodes.bag_writer import BAG_FILE, METADATA_FILE, BagWriter
+from ptp_core.episodes.episode import EpisodeInfo
+from ptp_core.episodes.message_definitions import Definitions, installed_prefixes
+from ptp_core.episodes.recording import EpisodeRecording
 from ptp_core.errors import EpisodeError
 
 INFO = EpisodeInfo(episode_id="e", task="A", rotation=0.2)
@@ -31,7 +31,7 @@ INFO = EpisodeInfo(episode_id="e", task="A", rotation=0.2)
 
 def record(senders, folder, steps=30, extra=()):
     """A finished recording, and the episode as it was known while it was recorded."""
-    recording = Recording(folder, INFO, senders.definitions, TOPICS, STEP_RECORD)
+    recording = EpisodeRecording(folder, INFO, senders.definitions, TOPICS, STEP_RECORD)
     for time, (topic, data) in enumerate([*senders.episode(steps), *extra]):
         recording.add(topic, data, 10**18 + time * 10**7)
     return recording.finish("judged", {})
@@ -149,7 +149,7 @@ def test_the_audit_counts(bag):
 
 
 def test_the_audit_names_gaps_repeats_and_silence(senders, tmp_path):
-    recording = Recording(tmp_path / "bag", INFO, senders.definitions, TOPICS, STEP_RECORD)
+    recording = EpisodeRecording(tmp_path / "bag", INFO, senders.definitions, TOPICS, STEP_RECORD)
     for time, seq in enumerate([0, 1, 1, 5, 4]):
         recording.add(LATENT, senders.latent(seq), time * 10**9)
     audit = recording.finish("fault", {"/image_raw": 3}).audit
@@ -160,13 +160,13 @@ def test_the_audit_names_gaps_repeats_and_silence(senders, tmp_path):
 
 
 def test_the_age_of_pictures_is_told_unless_the_clocks_differ(senders, tmp_path):
-    recording = Recording(tmp_path / "bag", INFO, senders.definitions, TOPICS, STEP_RECORD)
+    recording = EpisodeRecording(tmp_path / "bag", INFO, senders.definitions, TOPICS, STEP_RECORD)
     for seq, late in ((0, 0.02), (1, 0.03), (2, 0.5)):
         topic = TOPICS[2]
         recording.add(topic, senders.observation(seq), int((0.1 * seq + late) * 1e9))
     age = recording.finish("", {}).audit["topics"]["/observation"]["age_s"]
     assert age == {"median": 0.03, "max": 0.5}
-    far = Recording(tmp_path / "far", INFO, senders.definitions, TOPICS, STEP_RECORD)
+    far = EpisodeRecording(tmp_path / "far", INFO, senders.definitions, TOPICS, STEP_RECORD)
     far.add(TOPICS[2], senders.observation(0), 10**18)
     assert far.finish("", {}).audit["topics"]["/observation"]["age_s"] is None
 
@@ -174,7 +174,7 @@ def test_the_age_of_pictures_is_told_unless_the_clocks_differ(senders, tmp_path)
 def test_an_encoder_is_missed_unless_the_policy_has_none(senders, tmp_path):
     for encoded, silent in ((True, ["/latent"]), (False, [])):
         folder = tmp_path / f"bag_{encoded}"
-        recording = Recording(folder, INFO, senders.definitions, TOPICS, STEP_RECORD)
+        recording = EpisodeRecording(folder, INFO, senders.definitions, TOPICS, STEP_RECORD)
         for time, (topic, data) in enumerate(senders.episode(4, encoded=encoded)):
             if topic != LATENT:
                 recording.add(topic, data, 10**18 + time * 10**7)
@@ -254,7 +254,7 @@ def test_definitions_that_are_missing_or_broken_are_named(tmp_path):
 
 
 def test_bytes_that_are_no_message_are_refused_and_nothing_is_written(senders, tmp_path):
-    recording = Recording(tmp_path / "bag", INFO, senders.definitions, TOPICS, STEP_RECORD)
+    recording = EpisodeRecording(tmp_path / "bag", INFO, senders.definitions, TOPICS, STEP_RECORD)
     with pytest.raises(EpisodeError, match=r"Latent: 9 bytes cannot be decoded"):
         recording.add(LATENT, b"\x00\x01\x00\x00short", 0)
     assert recording.finish("", {}).audit["topics"] == {}
@@ -264,8 +264,8 @@ def test_what_was_flushed_survives_kill_9(tmp_path):
     program = f"""
 import time
 from pathlib import Path
-from ptp_core.data.episodes.bag_writer import BagWriter
-from ptp_core.data.episodes.testing import LATENT, Senders
+from ptp_core.episodes.bag_writer import BagWriter
+from ptp_core.episodes.bag_testing import LATENT, Senders
 senders = Senders()
 writer = BagWriter(Path({str(tmp_path / "bag")!r}), senders.definitions, {{"episode_id": "e"}})
 for seq in range(10):

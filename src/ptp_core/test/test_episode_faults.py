@@ -12,20 +12,23 @@ import threading
 import numpy as np
 import pytest
 
-from ptp_core.data.episodes.bag_writer import BAG_FILE
-from ptp_core.data.episodes.episode import EpisodeInfo
-from ptp_core.data.episodes.recorder import EpisodeRecorder
-from ptp_core.data.episodes.repair import repair
-from ptp_core.data.episodes.states import Limits, State, Verdict
-from ptp_core.data.episodes.store import Session
-from ptp_core.data.episodes.testing import (
+from ptp_core.episodes.bag_testing import (
     IMAGE,
     LATENT,
     OBSERVATION,
     STEP_RECORD,
     TOPICS,
 )
-from ptp_core.data.episodes.write_queue import Item, WriteQueue
+from ptp_core.episodes.bag_writer import BAG_FILE, Item, WriteQueue
+from ptp_core.episodes.episode import EpisodeInfo
+from ptp_core.episodes.episode_recorder import (
+    EpisodeRecorder,
+    EpisodeVerdict,
+    RecorderLimits,
+    RecorderState,
+)
+from ptp_core.episodes.repair import repair
+from ptp_core.episodes.session_store import Session
 from ptp_core.errors import EpisodeError
 
 INFO = EpisodeInfo(episode_id="e", task="A")
@@ -42,7 +45,7 @@ def test_odd_bytes_are_told_and_left_out(make, senders):
     recorder.start(INFO)
     recorder.put(LATENT, b"\x00\x01\x00\x00nonsense")
     send(recorder, senders, 3)
-    recorder.finish(Verdict.SAVE_SUCCESS, last_observation_seq=3)
+    recorder.finish(EpisodeVerdict.SAVE_SUCCESS, last_observation_seq=3)
     assert recorder.episode(0)[0].count == 3
     assert lines == [line for line in lines if line.startswith("/latent: ")] and len(lines) == 1
 
@@ -60,7 +63,7 @@ def test_a_disk_that_fills_up_ends_the_episode_and_spares_what_was_confirmed(
     recorder = make(on_problem=lines.append)
     recorder.start(INFO)
     send(recorder, senders, 5)
-    recorder.finish(Verdict.SAVE_SUCCESS, last_observation_seq=5)
+    recorder.finish(EpisodeVerdict.SAVE_SUCCESS, last_observation_seq=5)
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     recorder.start(INFO)
     resource.setrlimit(resource.RLIMIT_FSIZE, (600_000, before[1]))  # a real error of write()
@@ -71,14 +74,14 @@ def test_a_disk_that_fills_up_ends_the_episode_and_spares_what_was_confirmed(
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert "File too large" in outcome.error and "ptp episodes repair" in outcome.error
     assert lines == [outcome.error]
-    assert recorder.status().state == State.FAULT
+    assert recorder.status().state == RecorderState.FAULT
     with pytest.raises(EpisodeError, match="File too large"):
-        recorder.finish(Verdict.SAVE_SUCCESS)
+        recorder.finish(EpisodeVerdict.SAVE_SUCCESS)
     assert recorder.episode(0)[0].count == 5
     # There is room again: it goes on, and the remains can be had back.
     recorder.start(INFO)
     send(recorder, senders, 4)
-    assert recorder.finish(Verdict.SAVE_SUCCESS, last_observation_seq=4).entry.number == 1
+    assert recorder.finish(EpisodeVerdict.SAVE_SUCCESS, last_observation_seq=4).entry.number == 1
     assert recorder.status().error == ""
     recorder.close()
     (back,) = repair(recording_session, senders.definitions)
@@ -86,10 +89,10 @@ def test_a_disk_that_fills_up_ends_the_episode_and_spares_what_was_confirmed(
 
 
 def test_a_disk_without_room_refuses_the_episode_before_it_begins(make, recording_session):
-    recorder = make(limits=Limits(min_free=10**9))
+    recorder = make(limits=RecorderLimits(min_free=10**9))
     with pytest.raises(EpisodeError, match=r"1000000000 MB must stay: free some space"):
         recorder.start(INFO)
-    assert recorder.status().state == State.IDLE
+    assert recorder.status().state == RecorderState.IDLE
     assert recording_session.unfinished() == []
 
 
@@ -97,12 +100,12 @@ def test_a_full_disk_at_the_start_is_one_clear_error(make):
     recorder = make(opener=lambda path: os.open("/dev/full", os.O_WRONLY))
     with pytest.raises(EpisodeError, match="No space left on device: free some space"):
         recorder.start(INFO)
-    assert recorder.status().state == State.IDLE
+    assert recorder.status().state == RecorderState.IDLE
 
 
 def test_a_slow_disk_costs_pictures_for_people_and_nothing_else(make, senders):
     reader, writer = os.pipe()  # full after 64 kB, until somebody reads
-    recorder = make(opener=lambda path: writer, limits=Limits(min_free=0, queue=2))
+    recorder = make(opener=lambda path: writer, limits=RecorderLimits(min_free=0, queue=2))
     recorder.start(INFO)
     for seq in range(60):
         recorder.put(IMAGE, senders.image(seq))
@@ -115,7 +118,7 @@ def test_a_slow_disk_costs_pictures_for_people_and_nothing_else(make, senders):
         target=lambda: [None for _ in iter(lambda: os.read(reader, 65536), b"")]
     )
     drain.start()
-    recorder.finish(Verdict.DISCARD)
+    recorder.finish(EpisodeVerdict.DISCARD)
     drain.join()
     os.close(reader)
 
@@ -139,21 +142,21 @@ def test_the_queue_drops_spare_messages_first_then_new_ones():
 
 RECORDER = """
 import sys, time
-from ptp_core.data.episodes.episode import EpisodeInfo
-from ptp_core.data.episodes.recorder import EpisodeRecorder
-from ptp_core.data.episodes.states import Limits, Verdict
-from ptp_core.data.episodes.store import Session
-from ptp_core.data.episodes.testing import STEP_RECORD, TOPICS, Senders
+from ptp_core.episodes.episode import EpisodeInfo
+from ptp_core.episodes.episode_recorder import EpisodeRecorder
+from ptp_core.episodes.episode_recorder import RecorderLimits, EpisodeVerdict
+from ptp_core.episodes.session_store import Session
+from ptp_core.episodes.bag_testing import STEP_RECORD, TOPICS, Senders
 senders = Senders()
 session = Session(sys.argv[1], create={})
 recorder = EpisodeRecorder(
-    session, senders.definitions, TOPICS, STEP_RECORD, limits=Limits(min_free=0)
+    session, senders.definitions, TOPICS, STEP_RECORD, limits=RecorderLimits(min_free=0)
 )
 for number in range(2):
     recorder.start(EpisodeInfo(episode_id=f"e{number}"))
     for topic, data in senders.episode(10):
         recorder.put(topic, data)
-    recorder.finish(Verdict.SAVE_SUCCESS, "judged", last_observation_seq=10)
+    recorder.finish(EpisodeVerdict.SAVE_SUCCESS, "judged", last_observation_seq=10)
 recorder.start(EpisodeInfo(episode_id="cut short", task="B"))
 for topic, data in senders.episode(400):
     recorder.put(topic, data)
@@ -199,7 +202,7 @@ def test_repair_takes_a_whole_recording_that_nobody_decided_on(make, recording_s
     recorder = make()
     recorder.start(INFO)
     send(recorder, senders, 6)
-    recorder.finish(Verdict.STOP, "operator", last_observation_seq=6)
+    recorder.finish(EpisodeVerdict.STOP, "operator", last_observation_seq=6)
     with pytest.raises(EpisodeError, match="another recorder"):
         list(repair(recording_session, senders.definitions))
     recorder.close()
@@ -230,7 +233,7 @@ def test_an_interrupted_repair_makes_no_episode_twice(make, recording_session, s
     recorder = make()
     recorder.start(INFO)
     send(recorder, senders, 6)
-    recorder.finish(Verdict.STOP, last_observation_seq=6)
+    recorder.finish(EpisodeVerdict.STOP, last_observation_seq=6)
     recorder.close()
     (left,) = recording_session.unfinished()
     half = recording_session.folder / "repairing" / left.name  # a kill while it was written

@@ -6,14 +6,14 @@ import threading
 import numpy as np
 import pytest
 
-from ptp_core.data.episodes.episode import EpisodeInfo
-from ptp_core.data.episodes.states import State, Verdict
-from ptp_core.data.episodes.testing import (
+from ptp_core.episodes.bag_testing import (
     GOAL,
     LATENT,
     OBSERVATION,
     STATE,
 )
+from ptp_core.episodes.episode import EpisodeInfo
+from ptp_core.episodes.episode_recorder import EpisodeVerdict, RecorderState
 from ptp_core.errors import InputError
 
 INFO = EpisodeInfo(episode_id="e", task="A")
@@ -37,9 +37,9 @@ def test_an_episode_counts_once_it_is_confirmed(make, recording_session, senders
     recorder = make()
     recorder.start(INFO)
     send(recorder, senders, 20)
-    assert recorder.status().state == State.RECORDING
+    assert recorder.status().state == RecorderState.RECORDING
     assert recording_session.entries() == []
-    outcome = recorder.finish(Verdict.SAVE_SUCCESS, "judged", last_observation_seq=20)
+    outcome = recorder.finish(EpisodeVerdict.SAVE_SUCCESS, "judged", last_observation_seq=20)
     assert (outcome.entry.number, outcome.steps, outcome.path) == (
         0,
         20,
@@ -47,7 +47,7 @@ def test_an_episode_counts_once_it_is_confirmed(make, recording_session, senders
     )
     assert recorder.wait(0.0) == outcome
     status = recorder.status()
-    assert (status.state, status.episodes, status.dropped) == (State.IDLE, 1, 0)
+    assert (status.state, status.episodes, status.dropped) == (RecorderState.IDLE, 1, 0)
     assert recording_session.audit(outcome.entry)["session_id"] == recording_session.session_id
 
 
@@ -58,7 +58,7 @@ def test_an_episode_from_its_bag_equals_the_one_from_memory_step_for_step(
     for steps, last in ((20, 20), (12, 112)):
         recorder.start(INFO)
         send(recorder, senders, steps, last - steps)
-        recorder.finish(Verdict.SAVE_FAILURE, "time_out", last_observation_seq=last)
+        recorder.finish(EpisodeVerdict.SAVE_FAILURE, "time_out", last_observation_seq=last)
     live = [recorder.episode(number)[0] for number in (0, 1)]
     recorder.close()
     again = make()
@@ -81,7 +81,7 @@ def test_the_newest_of_each_topic_begins_the_episode(make, recording_session, se
     recorder.put(OBSERVATION, senders.observation(6))
     recorder.put(STATE, senders.state(6))
     recorder.put(LATENT, senders.latent(6))
-    outcome = recorder.finish(Verdict.SAVE_SUCCESS, last_observation_seq=6)
+    outcome = recorder.finish(EpisodeVerdict.SAVE_SUCCESS, last_observation_seq=6)
     topics = recording_session.audit(outcome.entry)["topics"]
     assert {name: topic["count"] for name, topic in topics.items()} == {
         "/goal_image": 1,
@@ -104,7 +104,7 @@ def test_an_episode_begins_with_an_observation_that_has_its_picture(
     for seq in (5, 6):
         recorder.put(STATE, senders.state(seq))
         recorder.put(LATENT, senders.latent(seq))
-    recorder.finish(Verdict.SAVE_SUCCESS, last_observation_seq=6)
+    recorder.finish(EpisodeVerdict.SAVE_SUCCESS, last_observation_seq=6)
     assert recorder.episode(0)[0].observation_seqs.tolist() == [5, 6]
 
 
@@ -113,7 +113,7 @@ def test_what_came_before_the_first_observation_is_left_out(make, recording_sess
     send(recorder, senders, 5)
     recorder.start(EpisodeInfo(episode_id="e", first_observation_seq=100))
     send(recorder, senders, 3, first=98)
-    outcome = recorder.finish(Verdict.SAVE_SUCCESS, last_observation_seq=101)
+    outcome = recorder.finish(EpisodeVerdict.SAVE_SUCCESS, last_observation_seq=101)
     assert recorder.episode(0)[0].observation_seqs.tolist() == [100, 101]
     assert recording_session.audit(outcome.entry)["topics"]["/observation"]["count"] == 2
 
@@ -122,23 +122,23 @@ def test_discard_leaves_nothing_and_the_number_goes_to_the_next(make, recording_
     recorder = make()
     recorder.start(INFO)
     send(recorder, senders, 3)
-    assert recorder.finish(Verdict.DISCARD).entry is None
+    assert recorder.finish(EpisodeVerdict.DISCARD).entry is None
     assert recording_session.unfinished() == [] and recording_session.entries() == []
     recorder.start(INFO)
     send(recorder, senders, 3)
-    assert recorder.finish(Verdict.SAVE_UNLABELLED).entry.number == 0
+    assert recorder.finish(EpisodeVerdict.SAVE_UNLABELLED).entry.number == 0
 
 
 def test_stop_waits_for_a_decision_and_records_no_more(make, recording_session, senders):
     recorder = make()
     recorder.start(INFO)
     send(recorder, senders, 4)
-    recorder.finish(Verdict.STOP, "operator", last_observation_seq=4)
-    assert recorder.status().state == State.WAITING
+    recorder.finish(EpisodeVerdict.STOP, "operator", last_observation_seq=4)
+    assert recorder.status().state == RecorderState.WAITING
     send(recorder, senders, 3, first=5)
     with pytest.raises(InputError, match="episode e is not finished"):
         recorder.start(INFO)
-    outcome = recorder.finish(Verdict.SAVE_FAILURE)
+    outcome = recorder.finish(EpisodeVerdict.SAVE_FAILURE)
     assert (outcome.entry.label, outcome.entry.end_reason) == ("failure", "operator")
     assert recorder.episode(0)[0].count == 4
 
@@ -147,11 +147,11 @@ def test_rerecord_discards_and_begins_again_at_once(make, recording_session, sen
     recorder = make()
     recorder.start(INFO)
     send(recorder, senders, 8)
-    recorder.finish(Verdict.RERECORD)
+    recorder.finish(EpisodeVerdict.RERECORD)
     assert recorder.wait(0.0) is None
-    assert recorder.status().state == State.RECORDING
+    assert recorder.status().state == RecorderState.RECORDING
     send(recorder, senders, 2, first=50)
-    assert recorder.finish(Verdict.SAVE_SUCCESS, last_observation_seq=52).entry.number == 0
+    assert recorder.finish(EpisodeVerdict.SAVE_SUCCESS, last_observation_seq=52).entry.number == 0
     # The last observation before begins it; what lies between is missing.
     episode = recorder.episode(0)[0]
     assert episode.observation_seqs.tolist() == [8, 51, 52]
@@ -166,7 +166,7 @@ def test_finishing_waits_for_the_last_latent_and_state(make, senders):
         recorder.put(topic, data)
     late = threading.Timer(0.2, lambda: recorder.put(*messages[-1]))
     late.start()
-    recorder.finish(Verdict.SAVE_SUCCESS, last_observation_seq=5, patience=10.0)
+    recorder.finish(EpisodeVerdict.SAVE_SUCCESS, last_observation_seq=5, patience=10.0)
     late.join()
     assert recorder.episode(0)[0].count == 5
 
@@ -176,7 +176,7 @@ def test_a_last_observation_that_never_comes_is_told_and_the_rest_is_saved(make,
     recorder = make(on_problem=lines.append)
     recorder.start(INFO)
     send(recorder, senders, 5)
-    recorder.finish(Verdict.SAVE_SUCCESS, last_observation_seq=9, patience=0.05)
+    recorder.finish(EpisodeVerdict.SAVE_SUCCESS, last_observation_seq=9, patience=0.05)
     assert recorder.episode(0)[0].count == 5
     assert "last observation 9 did not come within 0.05 s" in lines[0]
 
@@ -184,11 +184,11 @@ def test_a_last_observation_that_never_comes_is_told_and_the_rest_is_saved(make,
 def test_what_cannot_be_finished_is_refused(make, senders):
     recorder = make()
     with pytest.raises(InputError, match="no episode is being recorded"):
-        recorder.finish(Verdict.DISCARD)
+        recorder.finish(EpisodeVerdict.DISCARD)
     recorder.start(INFO)
     with pytest.raises(InputError, match="episode e is recorded, not another"):
-        recorder.finish(Verdict.DISCARD, episode_id="another")
-    assert recorder.status().state == State.RECORDING
+        recorder.finish(EpisodeVerdict.DISCARD, episode_id="another")
+    assert recorder.status().state == RecorderState.RECORDING
 
 
 def test_transitions_are_heard_live(make, senders):
@@ -196,5 +196,5 @@ def test_transitions_are_heard_live(make, senders):
     recorder = make(on_step=lambda name, step: heard.append((name, step.step)))
     recorder.start(INFO)
     send(recorder, senders, 6)
-    recorder.finish(Verdict.DISCARD, last_observation_seq=6)
+    recorder.finish(EpisodeVerdict.DISCARD, last_observation_seq=6)
     assert heard[:5] == [("e", step) for step in range(5)]

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from ptp_core.data.episodes.store import INDEX_FILE, SESSION_FILE, Session
+from ptp_core.episodes.session_store import INDEX_FILE, SESSION_FILE, Session
 from ptp_core.errors import EpisodeError, InputError
 
 AUDIT = {
@@ -97,7 +97,7 @@ def test_labels_can_change_while_another_process_holds_the_recorder_lock(session
     confirm(session)
     lock = session.lock()
     program = f"""
-from ptp_core.data.episodes.store import Session
+from ptp_core.episodes.session_store import Session
 session = Session({str(session.folder)!r})
 session.label(0, "failure")
 try:
@@ -118,7 +118,7 @@ def test_many_processes_change_the_index_and_no_change_is_lost(session):
         confirm(session)
     program = """
 import sys
-from ptp_core.data.episodes.store import Session
+from ptp_core.episodes.session_store import Session
 session = Session(sys.argv[1])
 for _ in range(20):
     session.label(int(sys.argv[2]), "failure")

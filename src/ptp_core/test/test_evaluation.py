@@ -10,14 +10,12 @@ import torch
 
 from ptp_core.config import FollowerConfig
 from ptp_core.errors import CheckpointError, ConfigError, InputError
-from ptp_core.planners.base import Plan
 from ptp_core.planners.plan_library import PlanLibrary
-from ptp_core.practice import evaluation
-from ptp_core.practice.evaluation import EvaluationConfig, evaluate
-from ptp_core.practice.result import EpisodeResult, is_idle
-from ptp_core.practice.seeds import episode_seeds
-from ptp_core.practice.summary import summarise
-from ptp_core.testing import tiny_baseline_folders, tiny_checkpoint
+from ptp_core.planners.planner import Plan
+from ptp_core.rollout import evaluation
+from ptp_core.rollout.episode_results import EpisodeResult, episode_seeds, is_idle, summarise
+from ptp_core.rollout.evaluation import EvaluationConfig, evaluate
+from ptp_core.tiny_networks import tiny_baseline_folders, tiny_checkpoint
 from ptp_core.toy_env import ToyEnv
 from ptp_core.training.checkpoint import load_checkpoint
 

@@ -13,23 +13,22 @@ import pytest
 from rosbags.highlevel import AnyReader
 
 from ptp_core.data.dataset import Dataset
-from ptp_core.data.episodes import definitions as kinds
-from ptp_core.data.episodes.bag_reader import (
+from ptp_core.data.trajectory import CAMERA
+from ptp_core.episodes import message_definitions as kinds
+from ptp_core.episodes.bag_reader import (
     Salvage,
     custom_data,
     messages,
     open_bag,
     read_confirmed,
 )
-from ptp_core.data.episodes.candidate import Selection
-from ptp_core.data.episodes.episode import FORMAT, EpisodeInfo
-from ptp_core.data.episodes.format_1 import HASHES
-from ptp_core.data.episodes.import_bags import import_bags
-from ptp_core.data.episodes.repair import repair
-from ptp_core.data.episodes.sources import find_sources
-from ptp_core.data.episodes.states import Verdict
-from ptp_core.data.episodes.store import Session
-from ptp_core.data.trajectory import CAMERA
+from ptp_core.episodes.episode import FORMAT, EpisodeInfo
+from ptp_core.episodes.episode_recorder import EpisodeVerdict
+from ptp_core.episodes.format_1 import HASHES
+from ptp_core.episodes.import_bags import find_sources, import_bags
+from ptp_core.episodes.import_filter import Selection
+from ptp_core.episodes.repair import repair
+from ptp_core.episodes.session_store import Session
 from ptp_core.errors import EpisodeError
 
 STEPS = 12
@@ -97,17 +96,16 @@ def test_what_a_killed_recorder_left_is_repaired_into_todays_format(session, sen
 
 
 def test_a_session_of_that_format_goes_on_with_todays(session, senders):
-    from ptp_core.data.episodes.recorder import EpisodeRecorder
-    from ptp_core.data.episodes.states import Limits
-    from ptp_core.data.episodes.testing import STEP_RECORD, TOPICS
+    from ptp_core.episodes.bag_testing import STEP_RECORD, TOPICS
+    from ptp_core.episodes.episode_recorder import EpisodeRecorder, RecorderLimits
 
     recorder = EpisodeRecorder(
-        session, senders.definitions, TOPICS, STEP_RECORD, limits=Limits(min_free=0)
+        session, senders.definitions, TOPICS, STEP_RECORD, limits=RecorderLimits(min_free=0)
     )
     recorder.start(EpisodeInfo(episode_id="new", instruction="open the drawer"))
     for topic, data in senders.episode(STEPS):
         recorder.put(topic, data)
-    recorder.finish(Verdict.SAVE_SUCCESS, "judged", last_observation_seq=STEPS)
+    recorder.finish(EpisodeVerdict.SAVE_SUCCESS, "judged", last_observation_seq=STEPS)
     old, new = (recorder.episode(number)[0] for number in (0, 1))
     recorder.close()
     assert np.array_equal(old.latents, new.latents)

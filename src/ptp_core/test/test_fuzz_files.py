@@ -20,22 +20,21 @@ from ptp_core.config.loading import load_config
 from ptp_core.data import json_text, yaml_text
 from ptp_core.data.dataset import Dataset
 from ptp_core.data.demo_file import write_file
-from ptp_core.data.encoded import EncodedDataset
-from ptp_core.data.episodes.bag_reader import Salvage, open_bag, read_episode
-from ptp_core.data.episodes.bag_writer import BAG_FILE, METADATA_FILE
-from ptp_core.data.episodes.episode import EpisodeInfo
-from ptp_core.data.episodes.mapping import load_mapping
-from ptp_core.data.episodes.recording import Recording
-from ptp_core.data.episodes.store import Session
-from ptp_core.data.episodes.testing import STEP_RECORD, TOPICS
-from ptp_core.data.npz import DAMAGED, open_npz
-from ptp_core.data.picture_size import check_picture_size
+from ptp_core.data.encoded_dataset import EncodedDataset
+from ptp_core.data.file_limits import DAMAGED, check_picture_size, open_npz
 from ptp_core.data.trajectory import CAMERA, Trajectory
+from ptp_core.episodes.bag_mapping import load_mapping
+from ptp_core.episodes.bag_reader import Salvage, open_bag, read_episode
+from ptp_core.episodes.bag_testing import STEP_RECORD, TOPICS
+from ptp_core.episodes.bag_writer import BAG_FILE, METADATA_FILE
+from ptp_core.episodes.episode import EpisodeInfo
+from ptp_core.episodes.recording import EpisodeRecording
+from ptp_core.episodes.session_store import Session
 from ptp_core.fuzzing import SECONDS, fuzz, mutated
 from ptp_core.planners.plan_library import PlanLibrary
-from ptp_core.practice.finetuned import load_finetuned
+from ptp_core.practice.policy_library import load_finetuned
 from ptp_core.practice.run_folder import read_run
-from ptp_core.testing import tiny_checkpoint, tiny_finetuned
+from ptp_core.tiny_networks import tiny_checkpoint, tiny_finetuned
 from ptp_core.training.checkpoint import load_checkpoint
 
 FINDS = Path(__file__).parent / "fuzz_finds"
@@ -59,7 +58,7 @@ def put(path, then):
 @pytest.fixture(scope="module")
 def bag(senders, tmp_path_factory):
     folder = tmp_path_factory.mktemp("bags") / "bag"
-    recording = Recording(folder, INFO, senders.definitions, TOPICS, STEP_RECORD)
+    recording = EpisodeRecording(folder, INFO, senders.definitions, TOPICS, STEP_RECORD)
     for time, (topic, data) in enumerate(senders.episode(4)):
         recording.add(topic, data, 10**18 + time * 10**7)
     recording.finish("judged", {})

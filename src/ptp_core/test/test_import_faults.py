@@ -9,10 +9,10 @@ from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
 from ptp_core.config.loading import from_dict
 from ptp_core.data.dataset import Dataset
-from ptp_core.data.episodes.candidate import Selection
-from ptp_core.data.episodes.import_bags import import_bags, report_lines
-from ptp_core.data.episodes.mapping import BagMapping, load_mapping
-from ptp_core.data.episodes.plain_testing import (
+from ptp_core.episodes.bag_mapping import BagMapping, load_mapping
+from ptp_core.episodes.import_bags import find_sources, import_bags, report_lines
+from ptp_core.episodes.import_filter import Selection
+from ptp_core.episodes.plain_bag_testing import (
     GRIPPER,
     IMAGE,
     JOINTS,
@@ -23,7 +23,6 @@ from ptp_core.data.episodes.plain_testing import (
     script,
     write,
 )
-from ptp_core.data.episodes.sources import find_sources
 from ptp_core.errors import ConfigError, EpisodeError, InputError
 
 VALUES = {"image": {"topic": IMAGE}, "twist": {"topic": TWIST}, "rotation": 0.1}

@@ -7,14 +7,18 @@ import numpy as np
 import pytest
 
 from ptp_core.data.dataset import Dataset
-from ptp_core.data.episodes.align import busy_range, decision_times, displacements, newest_before
-from ptp_core.data.episodes.candidate import Candidate, Selection, duplicates, select
-from ptp_core.data.episodes.episode import TELEOP, EpisodeInfo
-from ptp_core.data.episodes.import_bags import import_bags, report_lines
-from ptp_core.data.episodes.sources import find_sources
-from ptp_core.data.episodes.states import Verdict
-from ptp_core.data.episodes.testing import LATENT, OBSERVATION, STATE, Senders
 from ptp_core.data.trajectory import CAMERA
+from ptp_core.episodes.action_alignment import (
+    busy_range,
+    decision_times,
+    displacements,
+    newest_before,
+)
+from ptp_core.episodes.bag_testing import LATENT, OBSERVATION, STATE, Senders
+from ptp_core.episodes.episode import TELEOP, EpisodeInfo
+from ptp_core.episodes.episode_recorder import EpisodeVerdict
+from ptp_core.episodes.import_bags import find_sources, import_bags, report_lines
+from ptp_core.episodes.import_filter import Candidate, Selection, duplicates, select
 from ptp_core.errors import DatasetError, EpisodeError
 
 INFO = EpisodeInfo(episode_id="e", task="A")
@@ -25,7 +29,7 @@ SHORT = Selection(min_steps=1, idle_margin=0)
 def record(make, senders):
     recorder = make()
 
-    def record(messages, last, verdict=Verdict.SAVE_SUCCESS, info=INFO):
+    def record(messages, last, verdict=EpisodeVerdict.SAVE_SUCCESS, info=INFO):
         recorder.start(info)
         for topic, data in messages:
             recorder.put(topic, data)
@@ -102,7 +106,11 @@ def test_every_camera_what_the_robot_felt_and_the_words_are_imported(
 def test_only_what_is_labelled_as_asked_for_and_not_dropped_is_taken(
     record, senders, recording_session, tmp_path
 ):
-    verdicts = (Verdict.SAVE_SUCCESS, Verdict.SAVE_FAILURE, Verdict.SAVE_SUCCESS)
+    verdicts = (
+        EpisodeVerdict.SAVE_SUCCESS,
+        EpisodeVerdict.SAVE_FAILURE,
+        EpisodeVerdict.SAVE_SUCCESS,
+    )
     for number, verdict in enumerate(verdicts):
         first = 100 * number
         record(demonstration(senders, 12, first), first + 12, verdict)

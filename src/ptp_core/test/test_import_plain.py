@@ -9,12 +9,11 @@ from rosbags.rosbag2 import StoragePlugin
 
 from ptp_core.config.loading import from_dict
 from ptp_core.data.dataset import Dataset
-from ptp_core.data.episodes.candidate import Selection
-from ptp_core.data.episodes.import_bags import import_bags
-from ptp_core.data.episodes.mapping import BagMapping, load_mapping
-from ptp_core.data.episodes.plain_testing import START, script, write
-from ptp_core.data.episodes.sources import find_sources
 from ptp_core.data.trajectory import CAMERA
+from ptp_core.episodes.bag_mapping import BagMapping, load_mapping
+from ptp_core.episodes.import_bags import find_sources, import_bags
+from ptp_core.episodes.import_filter import Selection
+from ptp_core.episodes.plain_bag_testing import START, script, write
 from ptp_core.errors import ConfigError, EpisodeError
 
 MAPPING = """

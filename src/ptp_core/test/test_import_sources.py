@@ -8,10 +8,10 @@ import pytest
 import yaml
 from rosbags.rosbag2 import StoragePlugin
 
-from ptp_core.data.episodes.bag_reader import open_bag
-from ptp_core.data.episodes.episode import EpisodeInfo
-from ptp_core.data.episodes.plain_testing import START, clocked, script, write
-from ptp_core.data.episodes.sources import find_sources
+from ptp_core.episodes.bag_reader import open_bag
+from ptp_core.episodes.episode import EpisodeInfo
+from ptp_core.episodes.import_bags import find_sources
+from ptp_core.episodes.plain_bag_testing import START, clocked, script, write
 from ptp_core.errors import EpisodeError
 
 

@@ -6,9 +6,9 @@ import pytest
 from rosbags.rosbag2 import StoragePlugin
 
 from ptp_core.data.dataset import Dataset
-from ptp_core.data.episodes.import_plain import read_plain
-from ptp_core.data.episodes.mapping import BagMapping, GripperMapping, ImageMapping, TwistMapping
-from ptp_core.data.episodes.plain_testing import (
+from ptp_core.episodes.bag_mapping import BagMapping, GripperMapping, ImageMapping, TwistMapping
+from ptp_core.episodes.import_plain import read_plain
+from ptp_core.episodes.plain_bag_testing import (
     GRIPPER,
     IMAGE,
     START,
@@ -136,9 +136,8 @@ def test_messages_that_overtook_each_other_by_a_little_are_put_in_order(tmp_path
 
 
 def test_a_pause_of_the_recorder_gives_two_pieces(tmp_path):
-    from ptp_core.data.episodes.candidate import Selection
-    from ptp_core.data.episodes.import_bags import import_bags, report_lines
-    from ptp_core.data.episodes.sources import find_sources
+    from ptp_core.episodes.import_bags import find_sources, import_bags, report_lines
+    from ptp_core.episodes.import_filter import Selection
 
     def paused(topic, time):
         return time + (60.0 if time > START + 1.0 else 0.0)

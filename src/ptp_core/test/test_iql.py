@@ -9,7 +9,7 @@ import torch
 
 from ptp_core.config import IQLConfig
 from ptp_core.learning.iql import IQL, Batch, reached
-from ptp_core.testing import ACTIONS, LATENT
+from ptp_core.tiny_networks import ACTIONS, LATENT
 
 SMALL = {"policy_hidden": (32,), "q_hidden": (32,), "value_hidden": (32,)}
 

@@ -6,8 +6,8 @@ import torch
 
 from ptp_core.config import LatentVAEConfig, from_dict
 from ptp_core.errors import ConfigError, InputError
-from ptp_core.models.latent_vae import LatentVAE
-from ptp_core.testing import LATENT, rng
+from ptp_core.planners.latent_vae import LatentVAE
+from ptp_core.tiny_networks import LATENT, rng
 
 SMALL = LatentVAEConfig(hidden_units=32)
 

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 from ptp_core.errors import CheckpointError
+from ptp_core.learning.online_learner import OnlineLearner, PracticeEpisode
+from ptp_core.policies.live_weights import LiveWeights
 from ptp_core.practice.learning_run import ABOUT, LearningRun
-from ptp_core.practice.live_weights import LiveWeights
-from ptp_core.practice.online_learner import OnlineLearner, PracticeEpisode
-from ptp_core.testing import tiny_checkpoint, tiny_config
+from ptp_core.tiny_networks import tiny_checkpoint, tiny_config
 from ptp_core.training.checkpoint import load_checkpoint
 
 

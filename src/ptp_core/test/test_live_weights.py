@@ -11,7 +11,7 @@ from safetensors.torch import save
 from torch import nn
 
 from ptp_core.errors import CheckpointError
-from ptp_core.practice.live_weights import MOST_AHEAD, LiveWeights, WeightsUpdate
+from ptp_core.policies.live_weights import MOST_AHEAD, LiveWeights, WeightsUpdate
 
 ENCODER = "e" * 64
 

@@ -11,7 +11,7 @@ from ptp_core.agents.registry import DEFAULT_METHOD, build_agent, methods
 from ptp_core.config import FollowerConfig, PlannerConfig, to_dict
 from ptp_core.errors import ConfigError
 from ptp_core.planners.presets import PRESETS, planner_settings
-from ptp_core.testing import tiny_config, tiny_networks
+from ptp_core.tiny_networks import tiny_config, tiny_networks
 
 PTP = {name: method for name, method in methods().items() if isinstance(method, PtpMethod)}
 RELEASED = PlannerConfig(

@@ -4,8 +4,8 @@
 import pytest
 import torch
 
-from ptp_core.models.nearest_code import CHUNK, nearest_code, nearest_code_fast
-from ptp_core.testing import rng
+from ptp_core.encoders.nearest_code import CHUNK, nearest_code, nearest_code_fast
+from ptp_core.tiny_networks import rng
 
 
 @pytest.mark.parametrize("nearest", [nearest_code, nearest_code_fast])

@@ -5,17 +5,17 @@ import numpy as np
 import pytest
 import torch
 
-from ptp_core.data.encoded import EncodedDataset
-from ptp_core.data.metadata import CARTESIAN
+from ptp_core.data.encoded_dataset import EncodedDataset
+from ptp_core.data.trajectory import CARTESIAN
 from ptp_core.errors import CheckpointError, InputError
-from ptp_core.practice.live_weights import LiveWeights
-from ptp_core.practice.online_learner import (
+from ptp_core.learning.online_learner import (
     PLENTY,
     OnlineLearner,
     PracticeEpisode,
     without_idling,
 )
-from ptp_core.testing import ENCODER, tiny_config, tiny_networks
+from ptp_core.policies.live_weights import LiveWeights
+from ptp_core.tiny_networks import ENCODER, tiny_config, tiny_networks
 
 
 def checkpoint():

@@ -12,7 +12,7 @@ import h5py
 import pytest
 
 from ptp_core.data.demo_file import open_file
-from ptp_core.data.outputs import check_file, check_new_folder, reserved_file, reserved_folder
+from ptp_core.data.files import check_file, check_new_folder, reserved_file, reserved_folder
 from ptp_core.errors import DatasetError, InputError
 
 
@@ -54,7 +54,7 @@ def test_a_file_that_exists_or_is_being_made_is_refused(tmp_path):
 def test_a_folder_is_for_one_process_and_free_when_that_has_gone(tmp_path):
     code = (
         "import pathlib, sys\n"
-        "from ptp_core.data.outputs import reserved_folder\n"
+        "from ptp_core.data.files import reserved_folder\n"
         f"with reserved_folder(pathlib.Path({str(tmp_path)!r})):\n"
         "    print('in', flush=True); sys.stdin.read()\n"
     )

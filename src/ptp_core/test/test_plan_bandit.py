@@ -4,7 +4,7 @@
 import numpy as np
 import pytest
 
-from ptp_core.planners.plan_bandit import BAD, GOOD, NEW, PlanBandit
+from ptp_core.planners.plan_library import BAD, GOOD, NEW, PlanBandit
 
 
 def belief(*records):

@@ -7,8 +7,8 @@ import torch
 from safetensors.numpy import load_file, save_file
 
 from ptp_core.errors import CheckpointError
-from ptp_core.planners.base import Plan
 from ptp_core.planners.plan_library import PlanLibrary, PlanLibraryPlanner, signal_of
+from ptp_core.planners.planner import Plan
 
 ENCODER = "e" * 64
 START, GOAL = torch.zeros(720), torch.ones(720)

@@ -8,16 +8,15 @@ import torch
 
 from ptp_core.config import PlannerConfig, SubgoalGeneratorConfig
 from ptp_core.errors import CheckpointError, ConfigError, InputError, PlanCancelled
-from ptp_core.models.shared_context import context_features, decode_from_features
-from ptp_core.models.subgoal_generator import GeneratorHierarchy, SubgoalGenerator
-from ptp_core.planners.benchmark import benchmark_planners
-from ptp_core.planners.costs import plan_cost
-from ptp_core.planners.hierarchy import HierarchicalPlanner
+from ptp_core.planners.costs import plan_cost, unroll
+from ptp_core.planners.hierarchical_planner import HierarchicalPlanner
 from ptp_core.planners.mppi import MPPI
 from ptp_core.planners.plan_buffer import PlanBuffer, load_buffers, save_buffers
+from ptp_core.planners.planner_benchmark import benchmark_planners
 from ptp_core.planners.presets import planner_config
-from ptp_core.planners.rollout import unroll
-from ptp_core.testing import LATENT, distance_value, rng, tiny_vqvae
+from ptp_core.planners.shared_context import context_features, decode_from_features
+from ptp_core.planners.subgoal_generator import GeneratorHierarchy, SubgoalGenerator
+from ptp_core.tiny_networks import LATENT, distance_value, rng, tiny_vqvae
 
 TINY = PlannerConfig(samples=12, iterations=2, sigmas=(0.5, 0.2), return_best="best_so_far")
 
@@ -125,7 +124,7 @@ def test_unrolling_does_not_depend_on_the_block_size(networks, batch, monkeypatc
     vqvae, generators = networks
     start = vqvae.lookup(torch.randint(32, (3, 144), generator=rng(9)))
     z = torch.randn(3, 4, 2, 8, generator=rng(10))
-    monkeypatch.setattr("ptp_core.planners.rollout.CPU_BATCH", batch)
+    monkeypatch.setattr("ptp_core.planners.costs.CPU_BATCH", batch)
     codes, latents = unroll(generators.level(1), vqvae, start, z)
     first = vqvae.quantise(generators.level(1)(z[2, 3, :1], start[2:]))[1]
     second = vqvae.quantise(generators.level(1)(z[2, 3, 1:], first))[1]

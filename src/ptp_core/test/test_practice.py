@@ -6,9 +6,8 @@ import torch
 
 from ptp_core.config import FollowerConfig
 from ptp_core.errors import ConfigError
-from ptp_core.practice.seeds import episode_seeds
-from ptp_core.practice.subgoal_follower import SubgoalFollower
-from ptp_core.practice.summary import wilson_interval
+from ptp_core.policies.subgoal_follower import SubgoalFollower
+from ptp_core.rollout.episode_results import episode_seeds, wilson_interval
 
 PLAN = torch.tensor([[10.0], [20.0]])
 GOAL = torch.tensor([30.0])

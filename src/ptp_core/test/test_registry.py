@@ -18,10 +18,10 @@ from ptp_core.agents.registry import (
 )
 from ptp_core.config import PlannerConfig
 from ptp_core.errors import CheckpointError, ConfigError
-from ptp_core.planners.gcp import GcpPlanner
-from ptp_core.planners.hierarchy import HierarchicalPlanner
-from ptp_core.planners.leap import LeapPlanner
-from ptp_core.testing import (
+from ptp_core.planners.gcp_planner import GcpPlanner
+from ptp_core.planners.hierarchical_planner import HierarchicalPlanner
+from ptp_core.planners.leap_planner import LeapPlanner
+from ptp_core.tiny_networks import (
     rng,
     tiny_baseline_folders,
     tiny_baselines,

@@ -10,7 +10,7 @@ from ptp_core.config import RelabellingConfig
 from ptp_core.data.replay_buffer import ReplayBuffer
 from ptp_core.errors import ConfigError, InputError
 from ptp_core.learning.relabelling import ORIGINAL, hindsight_goals
-from ptp_core.testing import ACTIONS, LATENT
+from ptp_core.tiny_networks import ACTIONS, LATENT
 
 
 def trajectory(number: int, length: int = 10):

@@ -10,14 +10,12 @@ import pytest
 
 from ptp_core.config import TrainConfig
 from ptp_core.data.demo_file import write_file
-from ptp_core.data.metadata import speed_of
-from ptp_core.data.provenance import differences, keep_inputs
-from ptp_core.data.trajectory import CAMERA, Trajectory
+from ptp_core.data.files import differences, keep_inputs
+from ptp_core.data.trajectory import CAMERA, Trajectory, speed_of
 from ptp_core.errors import CheckpointError, ConfigError, DatasetError, InputError, StorageError
-from ptp_core.testing import tiny_config
-from ptp_core.training.feasible import check_trainable
-from ptp_core.training.pretrain import pretrain
-from ptp_core.training.state import StageState
+from ptp_core.tiny_networks import tiny_config
+from ptp_core.training.pretraining import check_trainable, pretrain
+from ptp_core.training.stage import StageState
 
 BAGS = {"source": "bags", "action_scale": {"translation": 0.05, "rotation": 0.1}}
 

@@ -5,16 +5,15 @@ import dataclasses
 
 import pytest
 
-from ptp_core.data.collect import environment_factory
+from ptp_core.data.collect_demonstrations import environment_factory
 from ptp_core.errors import InputError
-from ptp_core.practice.again import EvaluationAgain
 from ptp_core.practice.in_process import InProcessPractice
-from ptp_core.practice.past_evaluation import PastEvaluation
-from ptp_core.practice.practice_config import PracticeConfig
-from ptp_core.practice.practice_settings import preset
+from ptp_core.practice.practice_settings import PracticeConfig, preset
 from ptp_core.practice.run_folder import count_epochs, is_run, read_run
-from ptp_core.practice.summary import pooled_interval, wilson_interval
-from ptp_core.testing import tiny_checkpoint, tiny_config
+from ptp_core.rollout.episode_results import pooled_interval, wilson_interval
+from ptp_core.rollout.evaluation_replay import EvaluationReplay
+from ptp_core.rollout.past_evaluation import PastEvaluation
+from ptp_core.tiny_networks import tiny_checkpoint, tiny_config
 
 EPISODES, STEPS = 12, 8
 COIN = """
@@ -59,7 +58,7 @@ def test_the_last_evaluation_can_be_done_again(practise, tmp_path, changes):
     practise(**changes)
     run = read_run(tmp_path / "run")
     assert run.finished
-    again = EvaluationAgain(PastEvaluation.of_run(run))
+    again = EvaluationReplay(PastEvaluation.of_run(run))
     plans = []
     env = environment_factory("coin_env:make_env")(max_steps=STEPS)
     successes = [

@@ -11,7 +11,7 @@ from gymnasium.spaces import Box
 
 from ptp_core.config import (
     DataConfig,
-    ImaginedConfig,
+    GeneratedGoalsConfig,
     IQLConfig,
     LatentShape,
     PlannerConfig,
@@ -19,18 +19,18 @@ from ptp_core.config import (
     TrainConfig,
     VQVAEConfig,
 )
-from ptp_core.data.collect import collect
-from ptp_core.data.demonstrations import encoded_demonstrations
-from ptp_core.data.metadata import CARTESIAN
+from ptp_core.data.collect_demonstrations import collect
+from ptp_core.data.encoded_dataset import encoded_demonstrations
+from ptp_core.data.trajectory import CARTESIAN
 from ptp_core.errors import ConfigError, DatasetError, SpecError
-from ptp_core.practice.evaluation import EvaluationConfig, evaluate
 from ptp_core.practice.in_process import InProcessPractice
-from ptp_core.practice.practice_config import PracticeConfig
-from ptp_core.testing import tiny_baselines_config, tiny_checkpoint
+from ptp_core.practice.practice_settings import PracticeConfig
+from ptp_core.rollout.evaluation import EvaluationConfig, evaluate
+from ptp_core.tiny_networks import tiny_baselines_config, tiny_checkpoint
 from ptp_core.toy_env import ToyEnv
+from ptp_core.training.baseline_training import pretrain_baselines
 from ptp_core.training.checkpoint import load_checkpoint
-from ptp_core.training.pretrain import pretrain
-from ptp_core.training.pretrain_baselines import pretrain_baselines
+from ptp_core.training.pretraining import pretrain
 
 TOY = "ptp_core.toy_env:make_env"
 SMALL = f"{__name__}:SmallEnv"
@@ -95,7 +95,7 @@ def config(env, size):
             batch_size=16,
             steps=5,
         ),
-        imagined=ImaginedConfig(steps=5),
+        imagined=GeneratedGoalsConfig(steps=5),
         planner=PlannerConfig(samples=4, iterations=1),
     )
 

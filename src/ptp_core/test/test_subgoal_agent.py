@@ -21,7 +21,7 @@ from ptp_core.agents.subgoal_agent import SubgoalAgent
 from ptp_core.config import FollowerConfig
 from ptp_core.data.trajectory import CAMERA
 from ptp_core.errors import ConfigError, GoalError, InputError, ObservationError
-from ptp_core.testing import tiny_config, tiny_networks
+from ptp_core.tiny_networks import tiny_config, tiny_networks
 
 SEEDS = AgentSeeds(plan=3, policy=4)
 MEAN = FollowerConfig(timeout=2, distance_threshold=0.0, sample_actions=False)

@@ -10,13 +10,13 @@ from ptp_core.agents.registry import build_agent
 from ptp_core.agents.subgoal_agent import SubgoalAgent
 from ptp_core.config import GcpConfig, LeapConfig, PlannerConfig
 from ptp_core.errors import ConfigError, InputError
-from ptp_core.models.subgoal_generator import HORIZONS
-from ptp_core.planners.rollout import unroll
-from ptp_core.planners.seeding import spawn
-from ptp_core.planners.subgoal_controls import unsearched
-from ptp_core.practice.episode import run_episode
-from ptp_core.practice.seeds import EpisodeSeeds
-from ptp_core.testing import rng, tiny_baselines, tiny_networks
+from ptp_core.planners.costs import unroll
+from ptp_core.planners.mppi import spawn
+from ptp_core.planners.planner import unsearched
+from ptp_core.planners.subgoal_generator import HORIZONS
+from ptp_core.rollout.episode_results import EpisodeSeeds
+from ptp_core.rollout.run_episode import run_episode
+from ptp_core.tiny_networks import rng, tiny_baselines, tiny_networks
 from ptp_core.toy_env import ToyEnv
 
 

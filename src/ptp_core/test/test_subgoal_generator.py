@@ -4,9 +4,9 @@
 import torch
 
 from ptp_core.config import SubgoalGeneratorConfig, VQVAEConfig
-from ptp_core.models.subgoal_generator import HORIZONS, GeneratorHierarchy, SubgoalGenerator
-from ptp_core.models.vqvae import VQVAE
-from ptp_core.testing import LATENT
+from ptp_core.encoders.vqvae import VQVAE
+from ptp_core.planners.subgoal_generator import HORIZONS, GeneratorHierarchy, SubgoalGenerator
+from ptp_core.tiny_networks import LATENT
 
 SMALL = SubgoalGeneratorConfig(hidden_channels=8, hidden_units=32)
 

@@ -10,14 +10,13 @@ import torch
 from safetensors.torch import load_file
 
 from ptp_core.planners.plan_library import PlanLibrary
-from ptp_core.practice.evaluation import LIBRARY_SIGNAL, EvaluationConfig, evaluate
-from ptp_core.practice.finetuned import load_finetuned
 from ptp_core.practice.in_process import InProcessPractice
-from ptp_core.practice.practice_config import PracticeConfig
-from ptp_core.practice.practice_settings import LEARNING_USE, LIBRARY_USE, preset
+from ptp_core.practice.policy_library import load_finetuned
+from ptp_core.practice.practice_settings import LEARNING_USE, LIBRARY_USE, PracticeConfig, preset
 from ptp_core.practice.run_folder import read_run
 from ptp_core.practice.success_signal import counts_as_success, latent_success
-from ptp_core.testing import tiny_checkpoint, tiny_config
+from ptp_core.rollout.evaluation import LIBRARY_SIGNAL, EvaluationConfig, evaluate
+from ptp_core.tiny_networks import tiny_checkpoint, tiny_config
 from ptp_core.training.checkpoint import load_checkpoint
 
 STEPS, EPISODES = 6, 3

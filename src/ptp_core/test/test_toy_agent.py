@@ -13,11 +13,11 @@ from ptp_core import toy_agent
 from ptp_core.agents.agent import ImageGoal, Observation
 from ptp_core.agents.registry import agent_names, build_agent, checkpoint_for
 from ptp_core.errors import CheckpointError, GoalError, InputError, ObservationError
-from ptp_core.practice.episode import run_episode
-from ptp_core.practice.evaluation import EvaluationConfig, evaluate
-from ptp_core.practice.live_weights import LiveWeights, WeightsUpdate
-from ptp_core.practice.seeds import EpisodeSeeds
-from ptp_core.testing import tiny_checkpoint
+from ptp_core.policies.live_weights import LiveWeights, WeightsUpdate
+from ptp_core.rollout.episode_results import EpisodeSeeds
+from ptp_core.rollout.evaluation import EvaluationConfig, evaluate
+from ptp_core.rollout.run_episode import run_episode
+from ptp_core.tiny_networks import tiny_checkpoint
 from ptp_core.toy_agent import register_toy, save_toy
 from ptp_core.toy_arm import ToyArm
 from ptp_core.toy_env import ToyEnv

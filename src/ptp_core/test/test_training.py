@@ -16,20 +16,19 @@ from matplotlib.image import imread
 from ptp_core.config import (
     DataConfig,
     GapConfig,
-    ImaginedConfig,
+    GeneratedGoalsConfig,
     IQLConfig,
     SubgoalGeneratorConfig,
     TrainConfig,
     VQVAEConfig,
 )
-from ptp_core.data.collect import collect
+from ptp_core.data.collect_demonstrations import collect
 from ptp_core.data.dataset import Dataset
-from ptp_core.data.encoded import EncodedDataset
+from ptp_core.data.encoded_dataset import EncodedDataset
 from ptp_core.errors import CheckpointError, DatasetError
 from ptp_core.training.checkpoint import load_checkpoint
-from ptp_core.training.loop import Budget, run_stage
-from ptp_core.training.pretrain import pretrain, settle
-from ptp_core.training.state import StageState, encoded_fingerprint
+from ptp_core.training.pretraining import pretrain, settle
+from ptp_core.training.stage import Budget, StageState, encoded_fingerprint, run_stage
 from ptp_core.training.subgoal_stage import sample_windows
 from ptp_core.training.vqvae_stage import train_vqvae
 
@@ -147,14 +146,14 @@ def test_a_policy_may_learn_goals_as_its_generators_imagine_them(whole, data, tm
     for stage in ("vqvae", "generators", "iql"):
         shutil.copytree(whole / stage, tmp_path / stage)
     config = dataclasses.replace(
-        CONFIG, imagined=ImaginedConfig(steps=4, learning_rate_decay="none")
+        CONFIG, imagined=GeneratedGoalsConfig(steps=4, learning_rate_decay="none")
     )
     pretrain(config, data, tmp_path, progress=False)
     before, after = weights(whole / "checkpoint"), weights(tmp_path / "checkpoint")
     changed = {key.split(".")[0] for key in before if not torch.equal(before[key], after[key])}
     assert changed == {"iql"}
     longer = dataclasses.replace(
-        CONFIG, imagined=ImaginedConfig(steps=8, learning_rate_decay="none")
+        CONFIG, imagined=GeneratedGoalsConfig(steps=8, learning_rate_decay="none")
     )
     pretrain(longer, data, tmp_path, progress=False)
     resumed = weights(tmp_path / "checkpoint")
@@ -176,7 +175,7 @@ def test_an_error_of_the_policy_lets_the_generators_beside_it_save(
             time.sleep(0.05)
         raise ValueError("out of luck")
 
-    monkeypatch.setattr("ptp_core.training.pretrain.train_iql", fail)
+    monkeypatch.setattr("ptp_core.training.pretraining.train_iql", fail)
     shutil.copytree(whole / "vqvae", tmp_path / "vqvae")
     endless = dataclasses.replace(CONFIG.generators, steps=10**7)
     config = dataclasses.replace(CONFIG, side_by_side=True, generators=endless)

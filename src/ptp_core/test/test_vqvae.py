@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from ptp_core.config import VQVAEConfig
+from ptp_core.encoders.vqvae import VQVAE
 from ptp_core.errors import InputError
-from ptp_core.models.vqvae import VQVAE
 
 SMALL = {"hidden_channels": 16, "stem_channels": 8, "residual_channels": 8, "residual_blocks": 1}
 

@@ -9,7 +9,7 @@ import numpy as np
 from ptp_interfaces.msg import Latent, LatentArray, Observation, StepInfo, SubgoalPlan
 
 from ptp_core.agents.agent import AgentSpec, Decision, LatentSpec
-from ptp_core.planners.base import Plan
+from ptp_core.planners.planner import Plan
 from ptp_ros.agent_messages import latent_message
 
 

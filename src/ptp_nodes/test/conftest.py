@@ -6,11 +6,11 @@ import pytest
 from ptp_interfaces.action import ReachGoal
 from ptp_interfaces.msg import CartesianDelta, Goal, Latent, StepInfo, SubgoalPlan
 
-from ptp_core.testing import tiny_checkpoint
+from ptp_core.tiny_networks import tiny_checkpoint
 from ptp_core.training.checkpoint import load_checkpoint
-from ptp_nodes.policy import PolicyNode
+from ptp_nodes.nodes.policy_node import PolicyNode
 from ptp_ros.agent_messages import latent_message
-from ptp_ros.testing import Graph, parameters
+from ptp_ros.graph_testing import Graph, parameters
 from ptp_ros.topics import COMMANDS, LATCHED, LATENT, POLICY_COMMAND, RECORDS, STEP
 
 

@@ -6,6 +6,7 @@ And an agent that plans for itself, asked with an image by a client that gives n
 
 import numpy as np
 import pytest
+from ptp_core.practice.search import make_search
 from ptp_interfaces.action import ReachGoal
 from ptp_interfaces.msg import CartesianDelta, ErrorCode, Goal, Observation, StepInfo, SubgoalPlan
 from std_msgs.msg import Header
@@ -21,10 +22,9 @@ from ptp_core.agents.agent import (
 )
 from ptp_core.agents.agent import Observation as Seen
 from ptp_core.agents.subgoal_agent import SubgoalAgent
-from ptp_core.practice.search import make_search
-from ptp_nodes.policy import PolicyNode
+from ptp_nodes.nodes.policy_node import PolicyNode
 from ptp_ros.agent_messages import goal_message, latent_message, observation_message
-from ptp_ros.testing import parameters
+from ptp_ros.graph_testing import parameters
 from ptp_ros.topics import COMMANDS, LATCHED, OBSERVATION, PLAN, POLICY_COMMAND, RECORDS, STEP
 
 FELT = ("x [m]", "y [m]", "yaw [rad]")

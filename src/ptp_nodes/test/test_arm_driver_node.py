@@ -16,9 +16,9 @@ from sensor_msgs.msg import JointState
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
-from ptp_nodes.arm_driver import ArmDriverNode
+from ptp_nodes.nodes.arm_driver_node import ArmDriverNode
 from ptp_robot.kinematics import ARM_JOINTS
-from ptp_ros.testing import parameters
+from ptp_ros.graph_testing import parameters
 from ptp_ros.topics import (
     ARM_PREFLIGHT,
     ARM_STATE,

@@ -6,9 +6,9 @@ import threading
 import pytest
 from ptp_interfaces.msg import DriverState
 
-from ptp_nodes.arm_ready import ArmReady
-from ptp_ros.client import Caller
-from ptp_ros.testing import PATIENCE
+from ptp_nodes.policy.readiness import ArmReady
+from ptp_ros.blocking_client import Caller
+from ptp_ros.graph_testing import PATIENCE
 from ptp_ros.topics import DRIVER_STATE, LATCHED
 
 

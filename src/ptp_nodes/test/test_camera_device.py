@@ -14,15 +14,14 @@ from rcl_interfaces.msg import Log
 from sensor_msgs.msg import CompressedImage, Image
 
 from ptp_core.errors import InputError
-from ptp_nodes.camera import CameraNode
-from ptp_nodes.cameras.device import Format, Frame
-from ptp_nodes.cameras.fake import FakeDevice, FakePanel
-from ptp_nodes.cameras.health import fault_of
-from ptp_nodes.cameras.make_device import make_device
-from ptp_nodes.cameras.v4l2 import content
-from ptp_nodes.frames import FIRST, SETTLE, FrameSource
-from ptp_ros.images import crop_and_resize, image_to_array
-from ptp_ros.testing import parameters
+from ptp_nodes.camera.camera_device import Format, Frame
+from ptp_nodes.camera.fake_camera import FakeDevice, FakePanel
+from ptp_nodes.camera.frame_source import FIRST, SETTLE, FrameSource, fault_of
+from ptp_nodes.camera.make_device import make_device
+from ptp_nodes.camera.v4l2 import content
+from ptp_nodes.nodes.camera_node import CameraNode
+from ptp_ros.graph_testing import parameters
+from ptp_ros.image_messages import crop_and_resize, image_to_array
 from ptp_ros.topics import IMAGE_COMPRESSED, IMAGE_RAW, LATCHED, OBSERVATION, SENSOR
 
 GIVEN = {"width": 160, "height": 120, "frame_rate": 120.0}

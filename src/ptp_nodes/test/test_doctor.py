@@ -28,24 +28,23 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from std_msgs.msg import Float64, String
 
-from ptp_nodes.doctor.checks import missing_topics
-from ptp_nodes.doctor.examine import examine, findings
-from ptp_nodes.doctor.facts import Expected, Machine
-from ptp_nodes.doctor.listen import Listener
-from ptp_nodes.doctor.machine import Observer
-from ptp_nodes.doctor.roles import ROLES
-from ptp_nodes.encoder import EncoderNode
-from ptp_nodes.learner import LearnerNode
-from ptp_nodes.planner import PlannerNode
-from ptp_nodes.policy import PolicyNode
-from ptp_nodes.practice import PracticeNode
-from ptp_nodes.recorder import RecorderNode
-from ptp_nodes.teleop import TeleopNode
-from ptp_nodes.view import ViewNode
+from ptp_nodes.nodes.encoder_node import EncoderNode
+from ptp_nodes.nodes.learner_node import LearnerNode
+from ptp_nodes.nodes.planner_node import PlannerNode
+from ptp_nodes.nodes.policy_node import PolicyNode
+from ptp_nodes.nodes.practice_node import PracticeNode
+from ptp_nodes.nodes.recorder_node import RecorderNode
+from ptp_nodes.nodes.teleop_node import TeleopNode
+from ptp_nodes.nodes.view_node import ViewNode
+from ptp_nodes.tools.doctor.examination import examine, findings
+from ptp_nodes.tools.doctor.graph_checks import missing_topics
+from ptp_nodes.tools.doctor.graph_facts import ROLES, Expected, Machine
+from ptp_nodes.tools.doctor.graph_listener import Listener
+from ptp_nodes.tools.doctor.node_processes import ProcessObserver
 from ptp_ros import topics
-from ptp_ros.aside import node_aside
-from ptp_ros.images import array_to_image
-from ptp_ros.testing import parameters
+from ptp_ros.background_node import node_aside
+from ptp_ros.graph_testing import parameters
+from ptp_ros.image_messages import array_to_image
 
 RATE = 20.0  # Hz at which the faulty camera says it sends
 
@@ -237,7 +236,7 @@ threading.Event().wait()
     with subprocess.Popen(command, env=env, stdout=subprocess.PIPE) as burner:
         try:
             burner.stdout.readline()
-            observer = Observer()
+            observer = ProcessObserver()
             deadline = time.monotonic() + 20.0
             while True:
                 machine = observer.machine()

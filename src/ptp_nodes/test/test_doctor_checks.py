@@ -5,18 +5,18 @@ import dataclasses
 
 import pytest
 
-from ptp_core.testing import tiny_checkpoint
-from ptp_nodes.doctor.examine import findings, guess
-from ptp_nodes.doctor.facts import (
+from ptp_core.tiny_networks import tiny_checkpoint
+from ptp_nodes.tools.doctor.examination import findings, guess
+from ptp_nodes.tools.doctor.graph_facts import (
     Endpoint,
     Expected,
-    Graph,
+    GraphFacts,
     Machine,
     Mismatch,
-    Process,
+    NodeProcess,
     Recorder,
     Stream,
-    Topic,
+    TopicFacts,
 )
 
 GIB = 2**30
@@ -37,7 +37,7 @@ def end(node, kind="a/msg/B", type_hash="RIHS01_1"):
 def topic(name, writer="", reader="", **changes):
     writers = (end(writer),) if writer else ()
     readers = (end(reader),) if reader else ()
-    return Topic(**{"name": name, "writers": writers, "readers": readers, **changes})
+    return TopicFacts(**{"name": name, "writers": writers, "readers": readers, **changes})
 
 
 def stream(name, count=50, **changes):
@@ -58,13 +58,13 @@ def graph(**changes):
         "parameters": {"/sim_bridge": {"mode": "real_time", "rate": 10.0}},
         "acting": True,
     }
-    return Graph(**{**fields, **changes})
+    return GraphFacts(**{**fields, **changes})
 
 
 def process(node="policy", **changes):
     fields = {"pid": 7, "domain": 4, "discovery_range": "LOCALHOST"}
     fields |= {"busy_threads": 1, "cores": 0.3, "waiting": 0.0}
-    return Process(**{"node": node, **fields, **changes})
+    return NodeProcess(**{"node": node, **fields, **changes})
 
 
 def replaced(new):
@@ -112,7 +112,7 @@ def test_a_node_that_runs_unseen_is_told_from_one_that_died():
 
 
 def test_nothing_at_all_is_one_finding_that_looks_in_other_domains():
-    nothing = Graph(domain=4, discovery_range="LOCALHOST", seconds=5.0)
+    nothing = GraphFacts(domain=4, discovery_range="LOCALHOST", seconds=5.0)
     assert the_one(nothing).what.startswith("No node of the stack sim is seen (ROS domain 4")
     elsewhere = Machine(cores=2, processes=(process(domain=12),))
     assert "export ROS_DOMAIN_ID=12" in the_one(nothing, elsewhere).cure

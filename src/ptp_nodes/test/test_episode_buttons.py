@@ -12,9 +12,9 @@ from rclpy.node import Node
 from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import Image, Joy
 
-from ptp_nodes.teleop import TeleopNode
-from ptp_ros.actions import SingleGoalServer
-from ptp_ros.testing import parameters
+from ptp_nodes.nodes.teleop_node import TeleopNode
+from ptp_ros.action_server import SingleGoalServer
+from ptp_ros.graph_testing import parameters
 from ptp_ros.topics import (
     ARM_STATE,
     FINISH_EPISODE,

@@ -13,10 +13,10 @@ import torch
 from sensor_msgs.msg import Image
 
 from ptp_core.fuzzing import SECONDS, fuzz
-from ptp_core.practice.live_weights import LiveWeights, WeightsUpdate
-from ptp_nodes.goals import Goal, load_goal, save_goal
-from ptp_nodes.security.policy import read_policy
-from ptp_ros.images import array_to_image, image_to_array, read_picture
+from ptp_core.policies.live_weights import LiveWeights, WeightsUpdate
+from ptp_nodes.operator.goal_files import GoalFile, load_goal, save_goal
+from ptp_nodes.tools.security.sros2_policies import read_policy
+from ptp_ros.image_messages import array_to_image, image_to_array, read_picture
 
 FINDS = Path(__file__).parent / "fuzz_finds"
 ROOT = Path(__file__).resolve().parents[3]
@@ -36,7 +36,10 @@ def put(path, then):
 
 def test_goals(tmp_path):
     image = np.zeros((48, 48, 3), np.uint8)
-    goals = [Goal(image, None, {"note": "a"}), Goal(image, np.zeros((60, 80, 3), np.uint8), {})]
+    goals = [
+        GoalFile(image, None, {"note": "a"}),
+        GoalFile(image, np.zeros((60, 80, 3), np.uint8), {}),
+    ]
     paths = [save_goal(tmp_path, f"g{i}", goal) for i, goal in enumerate(goals)]
     contents = [path.read_bytes() for path in paths]
     fuzz(put(tmp_path / "fuzzed.npz", load_goal), contents, FINDS, "goal")

@@ -18,17 +18,16 @@ from sensor_msgs.msg import JointState
 
 from ptp_core.errors import InputError
 from ptp_description import sawyer_urdf_path
-from ptp_nodes.monitor.board import BLANK, Board
-from ptp_nodes.monitor.node import MonitorNode
-from ptp_nodes.monitor.relay import relaying
-from ptp_nodes.monitor.server import HOST, require_rerun, serving
-from ptp_nodes.pictures import GAP, MARK
-from ptp_nodes.watch import EpisodeNews
+from ptp_nodes.operator.episode_video import GAP, MARK
+from ptp_nodes.operator.episode_watcher import EpisodeNews
+from ptp_nodes.tools.monitor.monitor_board import BLANK, Board
+from ptp_nodes.tools.monitor.monitor_node import MonitorNode
+from ptp_nodes.tools.monitor.rerun_server import HOST, relaying, require_rerun, serving
 from ptp_robot.kinematics import ARM_JOINTS, REST_CONFIGURATION, SawyerKinematics
-from ptp_robot.shapes import read_shapes
+from ptp_robot.urdf import read_shapes
 from ptp_ros import topics
-from ptp_ros.images import array_to_image
-from ptp_ros.scalars import Scalars
+from ptp_ros.diagnostics import Scalars
+from ptp_ros.image_messages import array_to_image
 
 SHAPES = read_shapes(sawyer_urdf_path())
 RED, GREEN, BLUE, GREY = (200, 0, 0), (0, 200, 0), (0, 0, 200), (90, 90, 90)

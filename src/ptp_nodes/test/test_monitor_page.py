@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 from ptp_description import sawyer_urdf_path
-from ptp_nodes.monitor.server import HOST, require_rerun, serving
-from ptp_robot.shapes import read_shapes
+from ptp_nodes.tools.monitor.rerun_server import HOST, require_rerun, serving
+from ptp_robot.urdf import read_shapes
 
 if importlib.util.find_spec("rerun") is not None:
     import rerun as rr
 
-    from ptp_nodes.monitor.page import NAME, Page, quaternion
+    from ptp_nodes.tools.monitor.rerun_page import NAME, Page, quaternion
 
     def test_everything_that_is_drawn_is_in_the_recording(tmp_path):
         shapes = read_shapes(sawyer_urdf_path())

@@ -16,11 +16,11 @@ from sensor_msgs.msg import Joy
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
-from ptp_nodes.goals import Goal, save_goal
-from ptp_nodes.operator import OperatorNode
-from ptp_nodes.practice import PracticeNode
-from ptp_ros.images import array_to_image, image_to_array
-from ptp_ros.testing import parameters
+from ptp_nodes.nodes.operator_node import OperatorNode
+from ptp_nodes.nodes.practice_node import PracticeNode
+from ptp_nodes.operator.goal_files import GoalFile, save_goal
+from ptp_ros.graph_testing import parameters
+from ptp_ros.image_messages import array_to_image, image_to_array
 from ptp_ros.topics import (
     ARM_STATE,
     DRIVER_STATE,
@@ -77,7 +77,7 @@ class Setting:
     def __init__(self, graph, folder, **values):
         self.graph = graph
         self.image = np.random.default_rng(1).integers(0, 256, (48, 48, 3), dtype=np.uint8)
-        save_goal(folder, "A", Goal(self.image, facts={"note": "cup left"}))
+        save_goal(folder, "A", GoalFile(self.image, facts={"note": "cup left"}))
         self.prompts = graph.collect(String, OPERATOR_PROMPT, LATCHED)
         self.logs = graph.logs()
         self.lab = graph.add(Lab(graph.context))

@@ -7,11 +7,11 @@ from ptp_interfaces.msg import EpisodeStatus, ErrorCode, Latent
 from rclpy.node import Node
 
 from ptp_core.errors import ConfigError
-from ptp_core.testing import tiny_checkpoint, tiny_config
+from ptp_core.tiny_networks import tiny_checkpoint, tiny_config
 from ptp_core.training.checkpoint import load_checkpoint
-from ptp_nodes.plan_outcome import PlanOutcome
+from ptp_nodes.practice.practice_metrics import PlanOutcome
 from ptp_ros.agent_messages import latent_message
-from ptp_ros.errors import RequestError
+from ptp_ros.request_errors import RequestError
 from ptp_ros.topics import LATCHED, PLAN_OUTCOME
 
 GOAL = np.random.default_rng(0).integers(0, 32, 144).astype(np.uint16)

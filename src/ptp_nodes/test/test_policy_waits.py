@@ -10,9 +10,9 @@ from rosgraph_msgs.msg import Clock
 from std_msgs.msg import Header
 
 from ptp_core.training.checkpoint import load_checkpoint
-from ptp_nodes.policy import PolicyNode
+from ptp_nodes.nodes.policy_node import PolicyNode
 from ptp_ros.agent_messages import latent_message
-from ptp_ros.testing import parameters
+from ptp_ros.graph_testing import parameters
 from ptp_ros.topics import ARM_STATE, COMMANDS, REACH_GOAL, RECORDS
 
 

@@ -27,15 +27,15 @@ from rcl_interfaces.msg import Log
 from rosbags.highlevel import AnyReader
 from sensor_msgs.msg import Image
 
-from ptp_core.data.episodes.bag_reader import read_confirmed
-from ptp_core.data.episodes.definitions import Definitions
-from ptp_core.data.episodes.store import Session
-from ptp_core.data.episodes.testing import Senders
-from ptp_nodes.episode_messages import episode_record
-from ptp_nodes.recorder import RecorderNode
-from ptp_nodes.recorder_testing import ASK, Table, finish, get, record
+from ptp_core.episodes.bag_reader import read_confirmed
+from ptp_core.episodes.bag_testing import Senders
+from ptp_core.episodes.message_definitions import Definitions
+from ptp_core.episodes.session_store import Session
+from ptp_nodes.episodes.recorder_client import episode_record
+from ptp_nodes.episodes.recorder_testing import ASK, RecorderTestNode, finish, get, record
+from ptp_nodes.nodes.recorder_node import RecorderNode
 from ptp_ros import topics
-from ptp_ros.testing import parameters
+from ptp_ros.graph_testing import parameters
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def start(graph, folder):
 
 def test_an_episode_is_recorded_saved_and_served(graph, start, folder):
     start()
-    table = Table(graph)
+    table = RecorderTestNode(graph)
     handle, _ = record(graph, episode_id="run/0", task="A", protocol="paper")
     table.run(12)
     answer = finish(
@@ -84,7 +84,7 @@ def test_an_episode_is_recorded_saved_and_served(graph, start, folder):
 
 def test_the_learner_gets_the_same_episode_from_memory_and_from_the_bag(graph, start, folder):
     node = start()
-    table = Table(graph)
+    table = RecorderTestNode(graph)
     for number in range(2):
         record(graph, episode_id=f"run/{number}")
         table.run(9, first=20 * number, step=number == 0)
@@ -105,7 +105,7 @@ def test_an_agent_without_latents_is_recorded_with_its_own_actions(graph, start,
     start()
     names = tuple(f"joint_{number}" for number in range(1, 8))
     senders = Senders(cameras=("front", "wrist"), proprioception=("x", "yaw"), actions=names)
-    table = Table(graph, senders, encoded=False)
+    table = RecorderTestNode(graph, senders, encoded=False)
     record(graph, instruction="open the drawer")
     table.run(6)
     finish(graph, ASK.SAVE_SUCCESS, last_observation_seq=6)
@@ -126,7 +126,7 @@ def test_an_agent_without_latents_is_recorded_with_its_own_actions(graph, start,
 
 def test_the_bag_has_what_was_sent_and_the_transitions(graph, start):
     start()
-    table = Table(graph)
+    table = RecorderTestNode(graph)
     steps = graph.collect(StepRecord, topics.STEP_RECORD, topics.RECORDS)
     goal = Image(height=48, width=48, encoding="rgb8", step=144)
     goal.data = array.array("B", bytes(48 * 48 * 3))
@@ -156,7 +156,7 @@ def test_the_bag_has_what_was_sent_and_the_transitions(graph, start):
 
 def test_a_person_who_takes_over_is_marked(graph, start):
     start()
-    table = Table(graph)
+    table = RecorderTestNode(graph)
     steps = graph.collect(StepRecord, topics.STEP_RECORD, topics.RECORDS)
     record(graph)
     table.run(3)
@@ -203,7 +203,7 @@ def test_a_second_goal_is_refused_and_the_next_one_after_the_end_is_not(graph, s
 def test_a_goal_that_is_canceled_is_discarded(graph, start, folder):
     start()
     handle, _ = record(graph)
-    Table(graph).run(3)
+    RecorderTestNode(graph).run(3)
     graph.finish(handle.cancel_goal_async)
     result = graph.result(handle)
     assert (result.status, result.result.saved) == (GoalStatus.STATUS_CANCELED, False)
@@ -214,7 +214,7 @@ def test_a_goal_that_is_canceled_is_discarded(graph, start, folder):
 
 def test_rerecord_goes_on_with_the_same_goal(graph, start):
     start()
-    table = Table(graph)
+    table = RecorderTestNode(graph)
     handle, _ = record(graph, first_observation_seq=50)
     table.run(3, first=50)
     assert not finish(graph, ASK.RERECORD, last_observation_seq=53).saved
@@ -225,7 +225,7 @@ def test_rerecord_goes_on_with_the_same_goal(graph, start):
 
 def test_finishing_waits_for_the_latent_and_lets_it_in(graph, start):
     start(patience=15.0)
-    table = Table(graph)
+    table = RecorderTestNode(graph)
     record(graph)
     table.run(4)
     later = threading.Timer(0.3, lambda: table.observe(5))
@@ -237,7 +237,7 @@ def test_finishing_waits_for_the_latent_and_lets_it_in(graph, start):
 
 def test_labels_change_and_a_dropped_episode_is_not_served(graph, start, folder):
     start()
-    table = Table(graph)
+    table = RecorderTestNode(graph)
     record(graph)
     table.run(3)
     finish(graph, ASK.SAVE_SUCCESS, last_observation_seq=3)
@@ -316,7 +316,7 @@ def test_a_recorder_that_cannot_begin_says_why_and_lives_on(graph, start, folder
 
 def test_a_full_disk_ends_the_episode_with_its_reason(graph, start):
     start()
-    table = Table(graph)
+    table = RecorderTestNode(graph)
     record(graph)
     table.run(3)
     finish(graph, ASK.SAVE_SUCCESS, last_observation_seq=3)

@@ -11,15 +11,15 @@ from ptp_interfaces.action import RecordEpisode
 from ptp_interfaces.msg import RecorderStatus
 from rclpy.action import ActionClient
 
-from ptp_core.data.episodes.definitions import Definitions
-from ptp_core.data.episodes.repair import repair
-from ptp_core.data.episodes.store import Session
-from ptp_nodes.recorder_testing import ASK, Table, finish, get, record
+from ptp_core.episodes.message_definitions import Definitions
+from ptp_core.episodes.repair import repair
+from ptp_core.episodes.session_store import Session
+from ptp_nodes.episodes.recorder_testing import ASK, RecorderTestNode, finish, get, record
 from ptp_ros import topics
 
 pytestmark = pytest.mark.process
 
-MAIN = "import sys; from ptp_nodes.recorder import main; sys.exit(main())"
+MAIN = "import sys; from ptp_nodes.nodes.recorder_node import main; sys.exit(main())"
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def run(tmp_path):
 def test_kill_9_loses_the_episode_being_written_and_no_other(graph, run, tmp_path):
     states = graph.collect(RecorderStatus, topics.RECORDER_STATUS, topics.LATCHED)
     process = run()
-    table = Table(graph)
+    table = RecorderTestNode(graph)
     record(graph, episode_id="finished")
     table.run(10)
     finish(graph, ASK.SAVE_SUCCESS, last_observation_seq=10)
@@ -71,7 +71,7 @@ def test_kill_9_loses_the_episode_being_written_and_no_other(graph, run, tmp_pat
 
 def test_a_signal_ends_it_cleanly_and_leaves_the_recording_for_repair(graph, run, tmp_path):
     process = run()
-    table = Table(graph)
+    table = RecorderTestNode(graph)
     record(graph)
     table.run(10)
     session = Session(tmp_path / "session")

@@ -5,14 +5,14 @@ import pytest
 from ptp_interfaces.msg import ErrorCode, Goal, RecorderStatus
 from rclpy.node import Node
 
-from ptp_core.data.episodes.store import Session
-from ptp_nodes.recorder import RecorderNode
-from ptp_nodes.recorder_testing import Table, record
-from ptp_nodes.recording import Recording
+from ptp_core.episodes.session_store import Session
+from ptp_nodes.episodes.recorder_client import RecorderClient
+from ptp_nodes.episodes.recorder_testing import RecorderTestNode, record
+from ptp_nodes.nodes.recorder_node import RecorderNode
 from ptp_ros import topics
-from ptp_ros.client import Caller
-from ptp_ros.errors import RequestError
-from ptp_ros.testing import parameters
+from ptp_ros.blocking_client import Caller
+from ptp_ros.graph_testing import parameters
+from ptp_ros.request_errors import RequestError
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def recorder(graph, tmp_path):
 @pytest.fixture
 def practice(graph, recorder):
     node = graph.add(Node("practice", context=graph.context))
-    recording = Recording(node, Caller(node), patience=10.0)
+    recording = RecorderClient(node, Caller(node), patience=10.0)
     states = graph.collect(RecorderStatus, topics.RECORDER_STATUS, topics.LATCHED)
 
     def knows(episode_id):
@@ -41,7 +41,7 @@ def begin(practice, name):
 
 def test_what_a_dead_practice_left_is_kept_and_the_next_episode_begins(graph, practice, tmp_path):
     record(graph, episode_id="run/task_A_episode_3")  # and nobody is left to finish it
-    table = Table(graph)
+    table = RecorderTestNode(graph)
     table.run(12)
     practice.knows("run/task_A_episode_3")
     begin(practice, "run/task_A_episode_4")

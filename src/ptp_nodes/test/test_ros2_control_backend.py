@@ -15,12 +15,12 @@ from rclpy.parameter import Parameter
 from sensor_msgs.msg import JointState
 
 from ptp_core.errors import ConfigError
-from ptp_nodes.fake_controllers import FakeControllers
-from ptp_nodes.robots import make_backend
-from ptp_nodes.ros2_control_backend import STOPPED, Ros2ControlBackend, Ros2ControlConfig
-from ptp_robot.backends.base import BackendError
-from ptp_robot.testing import PERIOD, BackendContract
-from ptp_ros.testing import parameters
+from ptp_nodes.nodes.fake_controllers_node import FakeControllers
+from ptp_nodes.robot.backend_registry import make_backend
+from ptp_nodes.robot.ros2_control_backend import STOPPED, Ros2ControlBackend, Ros2ControlConfig
+from ptp_robot.backend_contract import PERIOD, BackendContract
+from ptp_robot.backends.backend import BackendError
+from ptp_ros.graph_testing import parameters
 from ptp_ros.topics import COMMANDS
 
 QUIET = {"drop_link", "freeze_joints"}  # under these no joint states come

@@ -4,7 +4,13 @@
 import pytest
 
 from ptp_core.errors import ConfigError
-from ptp_nodes.security.policy import Rules, forbidden, policies_in, read_policy, write_policy
+from ptp_nodes.tools.security.sros2_policies import (
+    Rules,
+    forbidden,
+    policies_in,
+    read_policy,
+    write_policy,
+)
 
 RULES = Rules(
     publish=frozenset({"/arm/command", "/hand/*"}),

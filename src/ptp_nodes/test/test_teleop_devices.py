@@ -13,9 +13,9 @@ from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import Joy
 from std_msgs.msg import Float64
 
-from ptp_nodes.teleop import TeleopNode
+from ptp_nodes.nodes.teleop_node import TeleopNode
 from ptp_robot.action import ActionScale
-from ptp_ros.testing import parameters
+from ptp_ros.graph_testing import parameters
 from ptp_ros.topics import (
     COMMANDS,
     SPACENAV_JOY,

@@ -10,13 +10,13 @@ from ptp_interfaces.action import PlanSubgoals, RecordEpisode
 from ptp_interfaces.msg import DriverState, ErrorCode, Goal
 
 from ptp_core.training.checkpoint import load_checkpoint
-from ptp_nodes.arm_driver import ArmDriverNode
-from ptp_nodes.encoder import EncoderNode
-from ptp_nodes.planner import PlannerNode
-from ptp_nodes.policy import PolicyNode
-from ptp_nodes.recorder import RecorderNode
+from ptp_nodes.nodes.arm_driver_node import ArmDriverNode
+from ptp_nodes.nodes.encoder_node import EncoderNode
+from ptp_nodes.nodes.planner_node import PlannerNode
+from ptp_nodes.nodes.policy_node import PolicyNode
+from ptp_nodes.nodes.recorder_node import RecorderNode
 from ptp_ros.agent_messages import latent_message
-from ptp_ros.testing import parameters
+from ptp_ros.graph_testing import parameters
 from ptp_ros.topics import DRIVER_STATE, LATCHED
 
 NODES = {

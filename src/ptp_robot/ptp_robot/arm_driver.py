@@ -7,11 +7,9 @@ It is not thread-safe; whoever calls it from several threads holds a lock.
 from __future__ import annotations
 
 from ptp_core.errors import InputError
-from ptp_robot.arbiter import Source
-from ptp_robot.backends.base import Backend, BackendError, Reading
-from ptp_robot.command import Command
-from ptp_robot.driver_core import ON, DriverCore
-from ptp_robot.driver_report import Counts, Interval, News, State
+from ptp_robot.backends.backend import Backend, BackendError, JointReading
+from ptp_robot.command import Command, CommandSource
+from ptp_robot.driver_core import ON, ArmDriverState, Counts, DriverCore, Interval, News
 from ptp_robot.homing import Homing
 from ptp_robot.kinematics import SawyerKinematics
 from ptp_robot.observation_window import ObservationWindow
@@ -41,7 +39,7 @@ class ArmDriver(DriverCore):
 
     def enable(self, now: float) -> str:
         """Ask for motors on; READY follows when the robot says so. What to look for."""
-        if self.state is State.FAULT:
+        if self.state is ArmDriverState.FAULT:
             raise DriverError(f"a fault is latched ({self.reason}): clear it first")
         reading = self._require_link()
         if self.state in ON:
@@ -52,7 +50,7 @@ class ArmDriver(DriverCore):
             raise DriverError("joint positions are stale: wait for them, then enable")
         self._link.ask(self.backend.enable)
         self._asked = now
-        self._set(State.DISABLED, "waits for the robot's motors")
+        self._set(ArmDriverState.DISABLED, "waits for the robot's motors")
         return "asked for motors on: READY follows on arm/driver_state"
 
     def disable(self) -> str:
@@ -60,8 +58,8 @@ class ArmDriver(DriverCore):
         self._waiting = self._asked = None
         if self.state in ON:
             self._hold()
-        if self.state in (*ON, State.DISABLED):
-            self._set(State.DISABLED, "disabled: enable to go on")
+        if self.state in (*ON, ArmDriverState.DISABLED):
+            self._set(ArmDriverState.DISABLED, "disabled: enable to go on")
         self._require_link()
         self._link.ask(self.backend.disable)
         return "asked for motors off"
@@ -82,8 +80,8 @@ class ArmDriver(DriverCore):
             raise DriverError("there is no fault to clear")
         self._require_link()
         self._link.ask(self.backend.clear)
-        if self.state is State.FAULT:
-            self._set(State.DISABLED, "the fault was cleared: enable to go on")
+        if self.state is ArmDriverState.FAULT:
+            self._set(ArmDriverState.DISABLED, "the fault was cleared: enable to go on")
         return "cleared: enable to go on"
 
     def reset_pose(self, now: float) -> str:
@@ -102,16 +100,16 @@ class ArmDriver(DriverCore):
         self._home_outside = self.safety.outside(reading.q)
         self._homing = Homing(self._homing_config, self.safety, now)
         self._link.ask(lambda: self._link.grip(-1.0))
-        self._set(State.RESETTING, "")
+        self._set(ArmDriverState.RESETTING, "")
         return "on its way home: READY follows on arm/driver_state"
 
     def rearm(self, now: float) -> None:
         """Let policies move the arm again; DriverError while a person holds it."""
         if not self.arbiter.rearm(now):
             raise DriverError("a person holds the arm: let go of the dead-man switch first")
-        if self.state is State.INTERVENTION:
+        if self.state is ArmDriverState.INTERVENTION:
             self._hold()
-            self._set(State.HOLD, "rearmed: waits for a command")
+            self._set(ArmDriverState.HOLD, "rearmed: waits for a command")
 
     def observed(self, seq: int, now: float) -> Interval:
         """A picture was taken: what happened since the one before. A waiting command is due."""
@@ -129,13 +127,13 @@ class ArmDriver(DriverCore):
         """
         arrived = now if arrived is None else arrived
         try:
-            source = Source(command.source)
+            source = CommandSource(command.source)
         except ValueError:
             return self._refuse(f"the command's source is {command.source}; see its message", None)
         if command.heard_from not in (None, source):
-            whose = Source(command.heard_from).name.lower()
+            whose = CommandSource(command.heard_from).name.lower()
             return self._refuse(f"a command of a {source.name.lower()} came as a {whose}'s", None)
-        if source is Source.TELEOP:
+        if source is CommandSource.TELEOP:
             self._waiting = None  # a newer word, be it that the switch was let go
             if not command.dead_man:  # nothing moves by it: it counts whatever else is wrong
                 return self._held_off(command, source, now)
@@ -153,10 +151,10 @@ class ArmDriver(DriverCore):
         before = self.arbiter.taken_over
         if not self.arbiter.admits(source, command.dead_man, now):
             return self._held_off(command, source, now)
-        takes = source is Source.TELEOP
+        takes = source is CommandSource.TELEOP
         if takes and self.state in ON and (not before or self._homing is not None):
             self._hold()  # at once, whatever moved it
-            self._set(State.INTERVENTION, "a person took over: policies wait for rearm")
+            self._set(ArmDriverState.INTERVENTION, "a person took over: policies wait for rearm")
         if self.state not in ON:
             return self._off()
         if self._homing is not None:
@@ -165,7 +163,7 @@ class ArmDriver(DriverCore):
             self._pause("the policy asks to hold")
             return ""
         if not self._window.is_open(now):
-            if source is Source.TELEOP:
+            if source is CommandSource.TELEOP:
                 self._waiting = command, motion, arrived
                 return ""
             self.counts.late += 1
@@ -175,12 +173,12 @@ class ArmDriver(DriverCore):
     @staticmethod
     def _answers(command: Command) -> bool:
         """Whether the law of ages holds for it: for every policy, and whoever names a picture."""
-        return command.source == Source.POLICY or command.observation_seq != 0
+        return command.source == CommandSource.POLICY or command.observation_seq != 0
 
-    def _held_off(self, command: Command, source: Source, now: float) -> str:
-        if source is Source.TELEOP:
+    def _held_off(self, command: Command, source: CommandSource, now: float) -> str:
+        if source is CommandSource.TELEOP:
             self.arbiter.admits(source, command.dead_man, now)
-            person = self._source is Source.TELEOP
+            person = self._source is CommandSource.TELEOP
             if person and self._following and self._retreating is None:
                 self._hold()  # let go: the rest of the motion is void
         self.counts.held_off += 1
@@ -208,15 +206,15 @@ class ArmDriver(DriverCore):
         try:
             accepted = self.safety.accept(motion, reading.q)
         except InputError as error:
-            return self._refuse(str(error), Source(command.source))
-        self._following, self._source = True, Source(command.source)
+            return self._refuse(str(error), CommandSource(command.source))
+        self._following, self._source = True, CommandSource(command.source)
         self._commanded = now
         latency = self._window.age(command.observation_seq, arrived)
         self._news = News(command, latency, accepted.clamped, self._news.error)
         self._window.moved(command.observation_seq, now)
         self.counts.accepted += 1
         self.counts.clamped += accepted.clamped
-        self._set(self._state_of(State.ACTIVE), "")
+        self._set(self._state_of(ArmDriverState.ACTIVE), "")
         try:
             self._link.grip(accepted.delta.gripper)
         except BackendError as error:
@@ -230,7 +228,7 @@ class ArmDriver(DriverCore):
         if self.state in ON and self._homing is None and self.arbiter.held(now):
             self._carry_out(command, motion, now, arrived)
 
-    def _refuse(self, text: str, source: Source | None) -> str:
+    def _refuse(self, text: str, source: CommandSource | None) -> str:
         """Count it. The arm holds, unless it follows somebody else."""
         self.counts.refused += 1
         self._news.error = text
@@ -240,7 +238,7 @@ class ArmDriver(DriverCore):
             self._pause(f"a command was refused: {text}")
         return text
 
-    def _require_link(self) -> Reading:
+    def _require_link(self) -> JointReading:
         if not self._linked or self.reading is None:
             raise DriverError("the robot is not connected: check power, cable and address")
         return self.reading

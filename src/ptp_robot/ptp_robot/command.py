@@ -1,20 +1,78 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which commands count: what is refused, and what is cut to the limits."""
+"""Which source of commands has the arm, which commands are refused, and what is clamped."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import Any
 
 import numpy as np
 
 from ptp_core.errors import InputError
 from ptp_robot.action import CartesianDelta
-from ptp_robot.arbiter import Source
 from ptp_robot.limits import Limits
 
-__all__ = ["Command", "CommandCheck"]
+__all__ = ["Arbiter", "Command", "CommandCheck", "CommandSource"]
+
+
+class CommandSource(IntEnum):
+    """Where a command comes from; the numbers are those of the CartesianDelta message."""
+
+    POLICY = 0
+    TELEOP = 1
+    SCRIPT = 2
+
+
+class Arbiter:
+    """Decides for each command whether its source may move the arm now.
+
+    A person takes over with the first command whose dead-man switch is held, at once. From then
+    on nobody else moves the arm, also after the person let go, until ``rearm``. A script waits
+    while a policy commands. ``patience`` is how long a source counts as commanding after its last
+    command [s]; times are of one steady clock [s].
+    """
+
+    def __init__(self, patience: float = 0.3) -> None:
+        if not patience > 0.0:
+            raise ValueError(f"patience is {patience}; it must be positive")
+        self.patience = patience
+        self.taken_over = False
+        self._dead_man: float | None = None  # when a person last held the switch
+        self._policy: float | None = None
+
+    def admits(self, source: CommandSource, dead_man: bool, now: float) -> bool:
+        """Whether this command moves the arm. A person's without dead-man switch never does."""
+        if source == CommandSource.TELEOP:
+            if dead_man:
+                self.taken_over = True
+                self._dead_man = now
+            else:
+                self._dead_man = None  # let go: no need to wait before rearming
+            return dead_man
+        if self.taken_over:
+            return False
+        if source == CommandSource.POLICY:
+            self._policy = now
+            return True
+        return not self._fresh(self._policy, now)
+
+    def held(self, now: float) -> bool:
+        """Whether a person holds the dead-man switch: a silent device counts as let go."""
+        return self._fresh(self._dead_man, now)
+
+    def rearm(self, now: float) -> bool:
+        """Let policies and scripts move the arm again; False while a person holds the switch."""
+        if self.held(now):
+            return False
+        self.taken_over = False
+        self._dead_man = None
+        return True
+
+    def _fresh(self, then: float | None, now: float) -> bool:
+        return then is not None and now - then <= self.patience
+
 
 MARGIN = 1.0 + 1e-9  # of rounding, on the largest motion
 NEW_START = 1.0  # s of silence after which a source may count from the start again
@@ -24,7 +82,7 @@ NEW_START = 1.0  # s of silence after which a source may count from the start ag
 class Command:
     """A `CartesianDelta` message, with its age in place of its stamp."""
 
-    source: int  # see `Source`
+    source: int  # see `CommandSource`
     seq: int  # counts up with each command of one source
     frame: str
     age: float  # s since it was stamped, negative: in the future
@@ -42,7 +100,7 @@ class Command:
     def holds(self) -> bool:
         """Whether a policy asks to stand still: it answers nothing and moves nothing."""
         still = not (self.dx or self.dy or self.dz or self.dyaw)
-        return self.source == Source.POLICY and self.observation_seq == 0 and still
+        return self.source == CommandSource.POLICY and self.observation_seq == 0 and still
 
 
 class CommandCheck:
@@ -97,6 +155,6 @@ class CommandCheck:
         if command.seq <= newest and now - then <= NEW_START:
             raise InputError(
                 f"the command's number {command.seq} comes after {newest}: it is late, or two "
-                f"nodes send as {Source(command.source).name.lower()}"
+                f"nodes send as {CommandSource(command.source).name.lower()}"
             )
         self._last[command.source] = command.seq, now

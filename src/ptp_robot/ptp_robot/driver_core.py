@@ -1,29 +1,140 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The driver's states and its cycle: look at the robot, decide, send, or stand still.
+"""The driver's states and its cycle.
 
-Pure: it is stepped with the time of a steady clock, 100 times a second, and never looks at one.
+Read the robot, decide, send or hold; and the report of it.
 """
 
 from __future__ import annotations
 
 import math
+from collections import deque
+from dataclasses import dataclass
+from enum import IntEnum
+from itertools import pairwise
 
 import numpy as np
 
-from ptp_robot.arbiter import Arbiter, Source
-from ptp_robot.backends.base import Backend, BackendError, Reading
-from ptp_robot.command import Command
-from ptp_robot.driver_report import LoopMeter, State
+from ptp_robot.backends.backend import Backend, BackendError, JointReading
+from ptp_robot.command import Arbiter, Command, CommandSource
 from ptp_robot.forces import ForceGuard, Touch
-from ptp_robot.homing import Homing, Phase
+from ptp_robot.homing import Homing, HomingPhase
 from ptp_robot.kinematics import SawyerKinematics
 from ptp_robot.robot_file import RobotConfig
 from ptp_robot.robot_link import RobotLink
 from ptp_robot.safety import Accepted, SafetyFilter
 
-__all__ = ["ON", "DriverCore"]
+__all__ = ["ON", "ArmDriverState", "Counts", "DriverCore", "Interval", "LoopMeter", "News"]
 
-ON = (State.READY, State.ACTIVE, State.INTERVENTION, State.HOLD, State.RESETTING)
+KEEPS = 0.9  # share of its cycles below which a loop misses its rate
+
+
+class ArmDriverState(IntEnum):
+    """What the driver does; the numbers are those of the DriverState message."""
+
+    DISCONNECTED = 0
+    DISABLED = 1
+    READY = 2
+    ACTIVE = 3
+    INTERVENTION = 4
+    HOLD = 5
+    RESETTING = 6
+    FAULT = 7
+
+
+@dataclass
+class Counts:
+    """Commands since the start."""
+
+    accepted: int = 0
+    refused: int = 0
+    clamped: int = 0
+    late: int = 0  # answers to pictures that are answered, too old or unknown
+    held_off: int = 0  # of a source that had to wait for another
+
+
+@dataclass
+class News:
+    """What commands did since the last picture."""
+
+    command: Command | None = None  # the last that was carried out
+    latency: float = 0.0  # s, of that one
+    clamped: bool = False
+    error: str = ""  # why another was refused
+
+
+@dataclass(frozen=True)
+class Interval:
+    """What happened since the picture before: see the ArmState message."""
+
+    reading: JointReading | None  # newest measured joints; None: none yet
+    position: np.ndarray  # tool point (3,), m
+    yaw: float  # rad
+    setpoint: tuple[np.ndarray, float]
+    command: Command | None  # the last that was carried out; None: none was
+    latency: float  # s
+    holding: bool
+    taken_over: bool
+    clamped: bool
+    error: str  # of the last command or input that was refused; empty: none
+
+
+class LoopMeter:
+    """Rate and worst period of the last second."""
+
+    def __init__(self) -> None:
+        self._times: deque[float] = deque()
+        self._began: float | None = None  # of what `missed` looks at
+        self._cycles, self._longest, self._last = 0, 0.0, 0.0
+
+    def tick(self, now: float) -> None:
+        """A cycle begins."""
+        self._times.append(now)
+        while self._times[0] < now - 1.0:
+            self._times.popleft()
+        if self._began is None:
+            self._began = now
+        else:
+            self._cycles += 1
+            self._longest = max(self._longest, now - self._last)
+        self._last = now
+
+    def missed(self, period: float) -> str:
+        """Once a second, or once in two slow cycles: what a loop of this period [s] has missed.
+
+        Empty while it keeps its rate.
+        """
+        if self._began is None or self._last - self._began < max(1.0, 2.0 * period):
+            return ""
+        seconds, cycles, longest = self._last - self._began, self._cycles, self._longest
+        self._began, self._cycles, self._longest = self._last, 0, 0.0
+        if cycles >= KEEPS * seconds / period:
+            return ""
+        return (
+            f"{cycles / seconds:.1f} cycles a second instead of {1.0 / period:.1f}, the longest "
+            f"took {longest * 1e3:.0f} ms: the machine is too busy, see ptp doctor"
+        )
+
+    @property
+    def rate(self) -> float:
+        """Hz; 0 before the second cycle."""
+        if len(self._times) < 2:
+            return 0.0
+        return (len(self._times) - 1) / max(self._times[-1] - self._times[0], 1e-9)
+
+    @property
+    def worst(self) -> float:
+        """Longest period [s]; 0 before the second cycle."""
+        times = list(self._times)
+        return max((b - a for a, b in pairwise(times)), default=0.0)
+
+
+ON = (
+    ArmDriverState.READY,
+    ArmDriverState.ACTIVE,
+    ArmDriverState.INTERVENTION,
+    ArmDriverState.HOLD,
+    ArmDriverState.RESETTING,
+)
 
 
 class DriverCore:
@@ -38,15 +149,17 @@ class DriverCore:
         self.arbiter = Arbiter(limits.command_timeout)
         self.forces = ForceGuard(limits)
         self.meter = LoopMeter()
-        self.state, self.reason = State.DISCONNECTED, "the robot was not heard yet"
-        self.reading: Reading | None = None  # the newest, also of a link that was lost
-        self.changes: list[tuple[State, State, str]] = []  # transitions that nobody fetched yet
+        self.state, self.reason = ArmDriverState.DISCONNECTED, "the robot was not heard yet"
+        self.reading: JointReading | None = None  # the newest, also of a link that was lost
+        self.changes: list[
+            tuple[ArmDriverState, ArmDriverState, str]
+        ] = []  # transitions that nobody fetched yet
         self._homing_config = robot.homing
         self._linked = False
         self._time: float | None = None  # of the last step
         self._asked: float | None = None  # when motors on was asked for
         self._following = False  # the arm is under command, towards the setpoint
-        self._source = Source.POLICY  # whose setpoint it is
+        self._source = CommandSource.POLICY  # whose setpoint it is
         self._commanded = 0.0  # when the last command was accepted
         self._homing: Homing | None = None
         self._home_outside = 0.0  # m, how far out of the box the way home began
@@ -82,7 +195,7 @@ class DriverCore:
                 self._fault(f"the link was lost: {error}")
         self._link.keep(now, repeat=self.state in ON)
 
-    def _read(self) -> Reading | None:
+    def _read(self) -> JointReading | None:
         """The newest reading whose joints are numbers, however old."""
         reading = self.backend.reading()
         self._linked = reading is not None
@@ -95,18 +208,20 @@ class DriverCore:
     def _due(self, now: float) -> None:
         """Carry out what waited for this cycle."""
 
-    def _look(self, reading: Reading | None, now: float) -> None:
+    def _look(self, reading: JointReading | None, now: float) -> None:
         """What the robot says of itself."""
         if reading is None:
             if self.state in ON:
                 self._fault("the link to the robot was lost: check it, clear the fault, enable")
-            elif self.state is State.DISABLED:
+            elif self.state is ArmDriverState.DISABLED:
                 self._asked = None
-                self._set(State.DISCONNECTED, "the robot is not heard: check power and cable")
+                self._set(
+                    ArmDriverState.DISCONNECTED, "the robot is not heard: check power and cable"
+                )
             return
-        if self.state is State.DISCONNECTED:
-            self._set(State.DISABLED, reading.trouble or "enable to go on")
-        if self.state is State.DISABLED:
+        if self.state is ArmDriverState.DISCONNECTED:
+            self._set(ArmDriverState.DISABLED, reading.trouble or "enable to go on")
+        if self.state is ArmDriverState.DISABLED:
             self._wait_for_motors(reading, now)
         if self.state not in ON:
             return
@@ -122,10 +237,10 @@ class DriverCore:
         else:
             self._watch(reading)
 
-    def _wait_for_motors(self, reading: Reading, now: float) -> None:
+    def _wait_for_motors(self, reading: JointReading, now: float) -> None:
         if reading.trouble:
             self._asked = None
-            self._set(State.DISABLED, reading.trouble)
+            self._set(ArmDriverState.DISABLED, reading.trouble)
         elif self._asked is not None and reading.enabled and self._fresh(reading, now):
             self._asked = None
             self.safety.seed(reading.q)
@@ -133,13 +248,13 @@ class DriverCore:
             self._link.forget_gripper()
             self.forces.tare()
             taken = self.arbiter.taken_over
-            self._set(State.INTERVENTION if taken else State.READY, "")
+            self._set(ArmDriverState.INTERVENTION if taken else ArmDriverState.READY, "")
         elif self._asked is not None and now - self._asked > self.limits.enable_timeout:
             self._asked = None
             seconds = self.limits.enable_timeout
-            self._set(State.DISABLED, f"the motors did not come on within {seconds:g} s")
+            self._set(ArmDriverState.DISABLED, f"the motors did not come on within {seconds:g} s")
 
-    def _watch(self, reading: Reading) -> None:
+    def _watch(self, reading: JointReading) -> None:
         """Whether the arm is where it may be, and follows, while it is under command."""
         if not (self._following or self._homing):
             return
@@ -176,9 +291,11 @@ class DriverCore:
             up = np.array((0.0, 0.0, self.limits.retreat))
             self.safety.setpoint.anchor(position + up, yaw)
             self._following, self._retreating = True, now
-            self._set(self._state_of(State.HOLD), f"{force:.0f} N press the tool: goes up")
+            self._set(
+                self._state_of(ArmDriverState.HOLD), f"{force:.0f} N press the tool: goes up"
+            )
 
-    def _move(self, reading: Reading | None, now: float, dt: float) -> None:
+    def _move(self, reading: JointReading | None, now: float, dt: float) -> None:
         if reading is None or not self._fresh(reading, now):
             return
         if self._homing is not None:
@@ -193,7 +310,7 @@ class DriverCore:
             self._link.send(motion, reading)
             self.reason = motion.reason or ("" if self._retreating is None else self.reason)
 
-    def _go_home(self, reading: Reading, now: float, dt: float) -> None:
+    def _go_home(self, reading: JointReading, now: float, dt: float) -> None:
         try:
             motion = self._homing.step(reading, now, dt)
         except TimeoutError as error:
@@ -202,10 +319,10 @@ class DriverCore:
         if motion is not None:
             self._link.send(motion, reading)
             self.reason = motion.reason
-        elif self._homing.phase is Phase.DONE:
+        elif self._homing.phase is HomingPhase.DONE:
             self._hold()
             self.forces.tare()
-            self._set(self._state_of(State.READY), "")
+            self._set(self._state_of(ArmDriverState.READY), "")
 
     def _hold(self) -> None:
         """Stand still; whatever moves the arm next starts from its measured joints."""
@@ -214,25 +331,27 @@ class DriverCore:
 
     def _pause(self, reason: str) -> None:
         """Stand still until a command comes."""
-        if self._following or self._homing or self.state is State.READY:
+        if self._following or self._homing or self.state is ArmDriverState.READY:
             self._hold()
-        self._set(self._state_of(State.HOLD), reason)
+        self._set(self._state_of(ArmDriverState.HOLD), reason)
 
     def _fault(self, reason: str) -> None:
         """Stand still until a person clears the fault and enables."""
         self._waiting = self._asked = None
         self._hold()
-        if self.state is not State.FAULT:  # the first reason is the cause of those after it
-            self._set(State.FAULT, reason)
+        if (
+            self.state is not ArmDriverState.FAULT
+        ):  # the first reason is the cause of those after it
+            self._set(ArmDriverState.FAULT, reason)
 
-    def _state_of(self, state: State) -> State:
-        return State.INTERVENTION if self.arbiter.taken_over else state
+    def _state_of(self, state: ArmDriverState) -> ArmDriverState:
+        return ArmDriverState.INTERVENTION if self.arbiter.taken_over else state
 
-    def _set(self, state: State, reason: str) -> None:
+    def _set(self, state: ArmDriverState, reason: str) -> None:
         if state is not self.state:
             self.changes.append((self.state, state, reason))
         self.state, self.reason = state, reason
 
-    def _fresh(self, reading: Reading, now: float) -> bool:
+    def _fresh(self, reading: JointReading, now: float) -> bool:
         # Also none from the future: it would count as fresh for too long.
         return abs(now - reading.stamp) <= self.limits.joints_timeout

@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from ptp_core.errors import InputError
-from ptp_robot.teleoperation import Button, Device
+from ptp_robot.teleoperation import Button, TeleopDevice
 
 __all__ = ["Gamepad", "GamepadMapping"]
 
@@ -77,8 +77,8 @@ class GamepadMapping:
         )
 
 
-class Gamepad(Device):
-    """Turns readings of a gamepad into moves; see `Device`."""
+class Gamepad(TeleopDevice):
+    """Turns readings of a gamepad into moves; see `TeleopDevice`."""
 
     def __init__(self, mapping: GamepadMapping | None = None, patience: float = 0.2) -> None:
         super().__init__(patience)

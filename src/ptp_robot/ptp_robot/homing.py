@@ -7,17 +7,17 @@ from enum import Enum
 
 import numpy as np
 
-from ptp_robot.backends.base import Reading
+from ptp_robot.backends.backend import JointReading
 from ptp_robot.robot_file import HomingConfig
 from ptp_robot.safety import Motion, SafetyFilter
 
-__all__ = ["Homing", "Phase"]
+__all__ = ["Homing", "HomingPhase"]
 
 SAMPLES = 64  # tool points looked at along a joint motion before it begins
 STUCK = 0.5  # s without getting on until another way is tried
 
 
-class Phase(Enum):
+class HomingPhase(Enum):
     """What the arm does on its way."""
 
     GRIP = "opens the gripper"
@@ -43,38 +43,38 @@ class Homing:
         self._ratio = min(1.0, config.speed_ratio / limit)
         self._began = self._entered = now
         self._moved = now  # when the arm last got on
-        self.phase = Phase.GRIP
+        self.phase = HomingPhase.GRIP
 
-    def step(self, reading: Reading, now: float, dt: float) -> Motion | None:
+    def step(self, reading: JointReading, now: float, dt: float) -> Motion | None:
         """The next motion; None: stand still, for now or (phase DONE) for good.
 
         Raises TimeoutError with what the arm could not do.
         """
         if now - self._began > self._config.timeout:
             raise TimeoutError(self._late(reading))
-        if self.phase is Phase.GRIP:
+        if self.phase is HomingPhase.GRIP:
             if now - self._entered < self._config.grip_time:
                 return None
             self._safety.seed(reading.q)  # it may have been pushed meanwhile
             self._lift(now)
-        if self.phase is Phase.LIFT:
+        if self.phase is HomingPhase.LIFT:
             motion = self._safety.follow(dt)
             if not self._over(motion, now):
                 return motion
             self._move_or_carry(now)
-        if self.phase is Phase.CARRY:
+        if self.phase is HomingPhase.CARRY:
             motion = self._safety.follow(dt)
             if not self._over(motion, now):
                 return motion
-            self._enter(Phase.MOVE, now)
-        if self.phase is Phase.MOVE:
+            self._enter(HomingPhase.MOVE, now)
+        if self.phase is HomingPhase.MOVE:
             motion = self._safety.toward(self._home, dt, self._ratio)
             if not motion.arrived:
                 return motion
-            self._enter(Phase.VERIFY, now)
-        if self.phase is Phase.VERIFY and self._is_home(reading):
-            self._enter(Phase.DONE, now)
-        if self.phase is Phase.DONE:
+            self._enter(HomingPhase.VERIFY, now)
+        if self.phase is HomingPhase.VERIFY and self._is_home(reading):
+            self._enter(HomingPhase.DONE, now)
+        if self.phase is HomingPhase.DONE:
             return None
         return self._safety.toward(self._home, dt, self._ratio)
 
@@ -86,7 +86,7 @@ class Homing:
         raised[2] = max(position[2], min(position[2] + self._config.lift, top))
         safety.setpoint.anchor(raised, yaw)
         # What lies above the box needs no lift; the anchor would lower it.
-        self._enter(Phase.LIFT, now)
+        self._enter(HomingPhase.LIFT, now)
         if position[2] >= top:
             self._move_or_carry(now)
 
@@ -96,12 +96,12 @@ class Homing:
         way = self._home - safety.q
         parts = np.linspace(0.0, 1.0, SAMPLES)
         if all(safety.outside(safety.q + part * way) <= start + 1e-9 for part in parts):
-            self._enter(Phase.MOVE, now)
+            self._enter(HomingPhase.MOVE, now)
             return
         safety.setpoint.anchor(*safety.pose(self._home))
-        self._enter(Phase.CARRY, now)
+        self._enter(HomingPhase.CARRY, now)
 
-    def _enter(self, phase: Phase, now: float) -> None:
+    def _enter(self, phase: HomingPhase, now: float) -> None:
         self.phase, self._entered, self._moved = phase, now, now
 
     def _over(self, motion: Motion, now: float) -> bool:
@@ -112,12 +112,12 @@ class Homing:
             self._moved = now
         return now - self._moved > STUCK
 
-    def _is_home(self, reading: Reading) -> bool:
+    def _is_home(self, reading: JointReading) -> bool:
         config = self._config
         near = np.abs(reading.q - self._home).max() < config.joint_tolerance
         return bool(near and np.abs(reading.dq).max() < config.speed_tolerance)
 
-    def _late(self, reading: Reading) -> str:
+    def _late(self, reading: JointReading) -> str:
         off = np.abs(reading.q - self._home)
         return (
             f"the arm is not home after {self._config.timeout:g} s: it {self.phase.value}, joint "

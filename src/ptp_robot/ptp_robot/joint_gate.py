@@ -12,13 +12,13 @@ import numpy as np
 from ptp_robot.kinematics import SawyerKinematics
 from ptp_robot.limits import Limits
 
-__all__ = ["Box", "JointGate"]
+__all__ = ["JointBox", "JointGate"]
 
 SHRINKS = 4  # times that a step is halved to keep the box before it is given up
 SLACK = 1e-9  # m
 
 
-class Box:
+class JointBox:
     """Where the tool point may be: the box, less the no-go boxes."""
 
     def __init__(self, limits: Limits) -> None:
@@ -63,7 +63,7 @@ class JointGate:
     """
 
     def __init__(self, kinematics: SawyerKinematics, limits: Limits) -> None:
-        self.box = Box(limits)
+        self.box = JointBox(limits)
         self.forward = remembered(kinematics)
         self._limits = limits
         self._low = kinematics.lower + limits.joint_margin

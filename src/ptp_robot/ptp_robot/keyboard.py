@@ -7,7 +7,7 @@ import re
 
 import numpy as np
 
-from ptp_robot.teleoperation import Button, Device
+from ptp_robot.teleoperation import Button, TeleopDevice
 
 __all__ = ["Keyboard"]
 
@@ -37,8 +37,8 @@ REQUESTS = {
 KEYS = re.compile(r"\x1b[\[O][0-9;]*[A-Za-z~]|.", re.DOTALL)
 
 
-class Keyboard(Device):
-    """Turns keys into moves; see `Device`.
+class Keyboard(TeleopDevice):
+    """Turns keys into moves; see `TeleopDevice`.
 
     A terminal tells of keys that go down, never up. A key that is held repeats, and counts as
     held for ``patience`` after each; so the repetition is the dead-man switch. Any key without a
@@ -76,7 +76,7 @@ class Keyboard(Device):
                     self._press(REQUESTS[key])
 
     def move(self, now: float):
-        """Return what to command now; see `Device.move`. Keys held together add up."""
+        """Return what to command now; see `TeleopDevice.move`. Keys held together add up."""
         fresh = [key for key, seen in self._last.items() if now - seen <= self._patience]
         self._motion = np.clip(np.sum([MOTIONS[key] for key in fresh] or [[0] * 4], 0), -1, 1)
         return super().move(now)

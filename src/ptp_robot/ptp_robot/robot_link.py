@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 
 from ptp_core.errors import PtpError
-from ptp_robot.backends.base import Backend, BackendError, NoGripper, Reading
+from ptp_robot.backends.backend import Backend, BackendError, JointReading, NoGripper
 from ptp_robot.safety import Motion
 
 __all__ = ["DriverError", "RobotLink"]
@@ -44,7 +44,7 @@ class RobotLink:
         except BackendError as error:
             raise DriverError(str(error)) from error
 
-    def send(self, motion: Motion, reading: Reading) -> None:
+    def send(self, motion: Motion, reading: JointReading) -> None:
         """Move. BackendError: the link is down."""
         self._still, self._owed = None, False
         speed = motion.dq + self._gain * (motion.q - reading.q)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ptp_core.errors import InputError
-from ptp_robot.teleoperation import Button, Device
+from ptp_robot.teleoperation import Button, TeleopDevice
 
 __all__ = ["SpaceMouse", "SpaceMouseMapping"]
 
@@ -57,8 +57,8 @@ class SpaceMouseMapping:
         )
 
 
-class SpaceMouse(Device):
-    """Turns readings of a SpaceMouse into moves; see `Device`.
+class SpaceMouse(TeleopDevice):
+    """Turns readings of a SpaceMouse into moves; see `TeleopDevice`.
 
     Readings are those of ROS's spacenav node: x forward, y left, z up, yaw to the left. A gripper
     that was told to move counts as held for ``patience``, so that it moves while the cap rests.

@@ -9,7 +9,7 @@ from enum import Enum
 
 import numpy as np
 
-__all__ = ["EPISODE", "Button", "Device", "Move"]
+__all__ = ["EPISODE", "Button", "Move", "TeleopDevice"]
 
 
 class Button(Enum):
@@ -36,7 +36,7 @@ class Move:
     dead_man: bool  # False once after letting go: the arm holds still
 
 
-class Device:
+class TeleopDevice:
     """Base of every device. Times are of one steady clock [s].
 
     A device that is silent for ``patience`` counts as let go: it may be unplugged, or its battery

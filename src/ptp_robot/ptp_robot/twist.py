@@ -9,15 +9,15 @@ import numpy as np
 
 from ptp_core.errors import InputError
 from ptp_robot.action import ActionScale
-from ptp_robot.teleoperation import Device
+from ptp_robot.teleoperation import TeleopDevice
 
 __all__ = ["Twist"]
 
 EARLY = 0.1  # s that a stamp may lie ahead of our clock
 
 
-class Twist(Device):
-    """Turns velocities in the base frame into moves; see `Device`.
+class Twist(TeleopDevice):
+    """Turns velocities in the base frame into moves; see `TeleopDevice`.
 
     There is no switch: fresh stamps stand for it. A velocity whose stamp is older than
     ``patience``, or that is not finite, counts as let go.

@@ -5,21 +5,21 @@ import numpy as np
 import pytest
 
 from ptp_robot.arm_driver import DriverError
-from ptp_robot.driver_report import State
-from ptp_robot.testing_driver import POLICY, SCRIPT, TELEOP, DriverRig
+from ptp_robot.driver_core import ArmDriverState
+from ptp_robot.driver_testing import POLICY, SCRIPT, TELEOP, DriverRig
 
 INTERFACES = ("velocity", "position")
 
 
 def test_nothing_moves_before_a_person_enables():
     rig = DriverRig()
-    assert rig.state is State.DISABLED
+    assert rig.state is ArmDriverState.DISABLED
     assert "disabled" in rig.send(dx=0.02)
     rig.run(1.0)
     assert not rig.backend.sent
     rig.backend.enable()  # somebody else turned the motors on
     rig.run(1.0)
-    assert rig.state is State.DISABLED
+    assert rig.state is ArmDriverState.DISABLED
     assert "disabled" in rig.send(dx=0.02)
 
 
@@ -28,7 +28,7 @@ def test_a_command_moves_the_tool_by_what_it_asks(interface):
     rig = DriverRig(interface).enable()
     before = rig.tool()
     rig.drive(1, dx=0.01, dy=-0.005, dz=0.008)
-    assert rig.state is State.ACTIVE
+    assert rig.state is ArmDriverState.ACTIVE
     rig.drive(2)  # a zero motion leaves the setpoint where it is
     np.testing.assert_allclose(rig.tool() - before, (0.01, -0.005, 0.008), atol=3e-4)
 
@@ -54,10 +54,10 @@ def test_without_commands_the_arm_holds_in_time_and_goes_on_with_the_next():
     rig = DriverRig().enable()
     rig.drive(1, dx=0.03)
     rig.holds_within(0.21)  # 0.3 s after the command
-    assert rig.state is State.HOLD
+    assert rig.state is ArmDriverState.HOLD
     assert "no command for 0.3 s" in rig.driver.reason
     rig.drive(1, dx=0.01)
-    assert rig.state is State.ACTIVE
+    assert rig.state is ArmDriverState.ACTIVE
 
 
 def test_a_refused_command_stops_the_arm_and_is_told():
@@ -65,7 +65,7 @@ def test_a_refused_command_stops_the_arm_and_is_told():
     rig.drive(1, dx=0.03)
     rig.picture()
     assert "not finite" in rig.send(dx=float("nan"))
-    assert rig.state is State.HOLD
+    assert rig.state is ArmDriverState.HOLD
     assert "not finite" in rig.picture().error
     assert rig.driver.counts.refused == 1
     rig.holds_within(0.01)
@@ -78,7 +78,7 @@ def test_a_person_wins_at_once_and_the_policy_waits_for_rearm():
     rig.picture()
     before = rig.tool()
     assert not rig.send(TELEOP, dz=0.02)
-    assert rig.state is State.INTERVENTION
+    assert rig.state is ArmDriverState.INTERVENTION
     rig.run(0.1)
     assert "policy may not move" in rig.send(POLICY, dy=0.03)
     moved = rig.tool() - before
@@ -87,12 +87,12 @@ def test_a_person_wins_at_once_and_the_policy_waits_for_rearm():
     with pytest.raises(DriverError, match="let go of the dead-man"):
         rig.driver.rearm(rig.time)
     rig.send(TELEOP, dead_man=False)
-    assert rig.state is State.INTERVENTION
+    assert rig.state is ArmDriverState.INTERVENTION
     rig.holds_within(0.01)
     rig.driver.rearm(rig.time)
-    assert rig.state is State.HOLD
+    assert rig.state is ArmDriverState.HOLD
     rig.drive(1, dy=0.01)
-    assert rig.state is State.ACTIVE
+    assert rig.state is ArmDriverState.ACTIVE
 
 
 def test_a_script_waits_for_a_policy():
@@ -110,7 +110,7 @@ def test_a_policy_takes_over_from_a_script_without_a_jump():
     rig.drive(2, SCRIPT, dy=0.03)
     rig.backend.place(rig.backend.joints() - np.eye(7)[6] * 0.05)  # it lags behind
     rig.drive(2, dx=0.03)  # the rig's witness sees a jump
-    assert rig.state is State.ACTIVE
+    assert rig.state is ArmDriverState.ACTIVE
 
 
 def test_between_two_pictures_there_is_one_command_and_the_newest_word_of_a_person_counts():
@@ -151,7 +151,7 @@ def test_an_observation_is_answered_once_and_not_too_late():
     assert "too late" in rig.send(observation_seq=2, dx=0.01)
     assert not rig.send(observation_seq=4, dx=0.01)
     assert rig.driver.counts.late == 2
-    assert rig.state is State.ACTIVE  # nothing of it is the arm's fault
+    assert rig.state is ArmDriverState.ACTIVE  # nothing of it is the arm's fault
 
 
 FAULTS = [
@@ -168,20 +168,20 @@ def test_faults_are_latched_and_need_clearing_and_enabling(interface, fault, tex
     rig.drive(2, dx=0.02)
     rig.backend.fault(fault)
     rig.run(0.02)
-    assert rig.state is State.FAULT
+    assert rig.state is ArmDriverState.FAULT
     assert text in rig.driver.reason
     rig.run(0.3)
     still = rig.backend.joints()
     rig.backend.mend(fault)
     rig.run(0.5)
-    assert rig.state is State.FAULT
+    assert rig.state is ArmDriverState.FAULT
     assert "fault" in rig.send(dx=0.02)
     with pytest.raises(DriverError, match="fault is latched"):
         rig.driver.enable(rig.time)
     rig.driver.clear_fault()
-    assert rig.state is State.DISABLED
+    assert rig.state is ArmDriverState.DISABLED
     rig.run(0.5)
-    assert rig.state is State.DISABLED
+    assert rig.state is ArmDriverState.DISABLED
     np.testing.assert_allclose(rig.backend.joints(), still, atol=0.05)
     where = rig.backend.joints() + 0.05  # somebody moved it meanwhile
     rig.backend.place(where)
@@ -211,17 +211,17 @@ def test_stale_joints_hold_the_arm_in_time_and_are_a_fault_when_they_last(fault)
     rig.send(dx=0.03)
     rig.backend.fault(fault)
     rig.holds_within(0.12)
-    assert rig.state is State.HOLD
+    assert rig.state is ArmDriverState.HOLD
     assert "joint positions are" in rig.driver.reason
     rig.picture()
     assert "stale" in rig.send(dx=0.01)
     rig.backend.mend(fault)
     rig.run(0.02)
     rig.drive(1, dx=0.01)
-    assert rig.state is State.ACTIVE
+    assert rig.state is ArmDriverState.ACTIVE
     rig.backend.fault(fault)
     rig.run(1.2)
-    assert rig.state is State.FAULT
+    assert rig.state is ArmDriverState.FAULT
 
 
 def test_joints_from_the_future_are_no_news():
@@ -230,16 +230,16 @@ def test_joints_from_the_future_are_no_news():
     rig.backend.fault("freeze_joints")
     rig.time -= 5.0  # what is frozen now lies 5 s ahead
     rig.run(0.05)
-    assert rig.state is State.HOLD
+    assert rig.state is ArmDriverState.HOLD
 
 
 def test_a_loop_that_overruns_is_a_fault_and_the_arm_has_stopped_by_then():
     rig = DriverRig(command_timeout=0.3).enable()
     rig.drive(1, dx=0.03)
     rig.run(0.04, period=0.04)
-    assert rig.state is State.ACTIVE
+    assert rig.state is ArmDriverState.ACTIVE
     rig.run(0.06, period=0.06)
-    assert rig.state is State.FAULT
+    assert rig.state is ArmDriverState.FAULT
     assert "60 ms passed between two cycles" in rig.driver.reason
 
 
@@ -263,7 +263,7 @@ def test_an_arm_that_is_pushed_out_of_the_box_is_a_fault():
     low = rig.arm.solve(rig.arm.rest_configuration, (0.675, 0.0, -0.385), 0.0, iterations=60)
     rig.backend.place(low.q)
     rig.run(0.02)
-    assert rig.state is State.FAULT
+    assert rig.state is ArmDriverState.FAULT
     assert "25 mm outside of the workspace" in rig.driver.reason
 
 
@@ -272,7 +272,7 @@ def test_an_arm_that_does_not_follow_is_a_fault():
     rig.drive(1, dy=0.03)
     rig.backend.place(rig.backend.joints() + np.eye(7)[6] * 0.08)
     rig.run(0.02)
-    assert rig.state is State.FAULT
+    assert rig.state is ArmDriverState.FAULT
     assert "joint 6 is 0.08 rad from where it was sent" in rig.driver.reason
 
 
@@ -281,11 +281,11 @@ def test_outside_of_the_box_only_the_way_home_is_open():
     rig.picture()
     assert "send it home" in rig.send(dx=0.01)
     rig.driver.reset_pose(rig.time)
-    assert rig.state is State.RESETTING
+    assert rig.state is ArmDriverState.RESETTING
     rig.run(8.0)
-    assert rig.state is State.READY
+    assert rig.state is ArmDriverState.READY
     rig.drive(1, dx=0.01)
-    assert rig.state is State.ACTIVE
+    assert rig.state is ArmDriverState.ACTIVE
 
 
 def test_motors_that_do_not_come_on_or_come_late():
@@ -294,22 +294,22 @@ def test_motors_that_do_not_come_on_or_come_late():
     rig.driver.enable(rig.time)
     assert "waits for the robot's motors" in rig.driver.reason
     rig.run(5.1)
-    assert rig.state is State.DISABLED
+    assert rig.state is ArmDriverState.DISABLED
     assert "did not come on within 5 s" in rig.driver.reason
     rig.backend.mend("refuse_enable")
     rig.backend.fault("slow_ack")
     rig.driver.enable(rig.time)
     rig.run(1.9)
-    assert rig.state is State.DISABLED
+    assert rig.state is ArmDriverState.DISABLED
     rig.run(0.3)
-    assert rig.state is State.READY
+    assert rig.state is ArmDriverState.READY
 
 
 def test_stopping_and_disabling_by_a_person():
     rig = DriverRig().enable()
     rig.drive(1, dx=0.02)
     rig.driver.stop()
-    assert rig.state is State.FAULT
+    assert rig.state is ArmDriverState.FAULT
     rig.run(0.1)
     assert not rig.backend.reading().enabled
     rig.driver.clear_fault()
@@ -318,7 +318,7 @@ def test_stopping_and_disabling_by_a_person():
     rig.drive(1, dx=0.02)
     rig.driver.disable()
     rig.run(0.05)
-    assert rig.state is State.DISABLED
+    assert rig.state is ArmDriverState.DISABLED
     assert not rig.backend.reading().enabled
 
 
@@ -326,12 +326,12 @@ def test_a_link_that_is_not_there_at_first_is_waited_for():
     rig = DriverRig()
     rig.backend.fault("drop_link")
     rig.run(0.02)
-    assert rig.state is State.DISCONNECTED
+    assert rig.state is ArmDriverState.DISCONNECTED
     with pytest.raises(DriverError, match="not connected"):
         rig.driver.enable(rig.time)
     rig.backend.mend("drop_link")
     rig.run(0.02)
-    assert rig.state is State.DISABLED
+    assert rig.state is ArmDriverState.DISABLED
 
 
 def test_an_arm_that_is_pushed_while_its_gripper_opens_goes_home_from_where_it_is():
@@ -340,4 +340,4 @@ def test_an_arm_that_is_pushed_while_its_gripper_opens_goes_home_from_where_it_i
     rig.run(0.5)
     rig.backend.place(rig.backend.joints() + 0.05)
     rig.run(12.0)  # what is sent is compared with where the arm is
-    assert rig.state is State.READY
+    assert rig.state is ArmDriverState.READY

@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ptp_robot.command import Command
-from ptp_robot.driver_report import State
-from ptp_robot.testing_driver import POLICY, SCRIPT, TELEOP, DriverRig
+from ptp_robot.driver_core import ArmDriverState
+from ptp_robot.driver_testing import POLICY, SCRIPT, TELEOP, DriverRig
 
 
 def test_an_answer_to_an_old_an_unknown_or_no_observation_moves_nothing():
@@ -44,7 +44,7 @@ def test_a_policy_that_asks_to_hold_stops_the_arm_at_once():
     rig = DriverRig().enable()
     rig.drive(1, dx=0.03)
     assert rig.send(observation_seq=0) == ""
-    assert (rig.state, rig.driver.reason) == (State.HOLD, "the policy asks to hold")
+    assert (rig.state, rig.driver.reason) == (ArmDriverState.HOLD, "the policy asks to hold")
     rig.holds_within(0.01)
     assert rig.driver.counts.late == 0
 
@@ -66,7 +66,7 @@ def test_a_command_that_is_refused_takes_nothing_over(wrong):
     assert not rig.driver.arbiter.taken_over
     assert not rig.driver.arbiter.held(rig.time)
     rig.drive(1, dx=0.01)
-    assert rig.state is State.ACTIVE
+    assert rig.state is ArmDriverState.ACTIVE
 
 
 def test_letting_go_counts_whatever_else_is_wrong_with_the_command():
@@ -86,7 +86,7 @@ def test_what_another_sends_wrongly_does_not_stop_a_person():
     assert "source is 77" in rig.send(77)
     before = rig.tool()
     rig.run(0.1)
-    assert rig.state is State.INTERVENTION
+    assert rig.state is ArmDriverState.INTERVENTION
     assert (rig.tool() - before)[2] > 1e-3
 
 
@@ -135,7 +135,7 @@ def test_no_forged_sequence_takes_the_arm_over_or_moves_it_on_what_was_not_just_
     rig.run(1.1)
     rig.picture()
     assert rig.send(heard_from=POLICY, dx=0.01) == ""
-    assert rig.state is State.ACTIVE
+    assert rig.state is ArmDriverState.ACTIVE
     rig.picture()
     assert rig.send(TELEOP, heard_from=TELEOP, dz=0.01) == ""
-    assert rig.state is State.INTERVENTION
+    assert rig.state is ArmDriverState.INTERVENTION

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from ptp_core.errors import ConfigError
-from ptp_robot.backends.fake import FakeBackend, FakeConfig
-from ptp_robot.testing import BackendContract, MotorContract
+from ptp_robot.backend_contract import BackendContract, MotorContract
+from ptp_robot.backends.fake_backend import FakeBackend, FakeConfig
 
 
 class Rig:

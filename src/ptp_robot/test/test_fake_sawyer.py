@@ -10,9 +10,9 @@ import pytest
 
 from ptp_core.errors import InputError
 from ptp_robot.backends.sawyer import SawyerBackend, SawyerConfig
-from ptp_robot.fakes.console import serve
-from ptp_robot.fakes.intera import FAULTS, FakeIntera
-from ptp_robot.fakes.intera_messages import endpoint_state
+from ptp_robot.fakes.fake_sawyer_console import serve
+from ptp_robot.fakes.fake_sawyer_messages import endpoint_state
+from ptp_robot.fakes.fake_sawyer_robot import FAULTS, FakeIntera
 
 PATIENCE = 10.0  # s
 

@@ -22,12 +22,11 @@ from ptp_robot.backends.sawyer_messages import (
     signals_of,
     wrench_of,
 )
-from ptp_robot.fakes.intera_messages import endpoint_state, joint_limits, joint_states
+from ptp_robot.fakes.fake_sawyer_messages import endpoint_state, joint_limits, joint_states
 from ptp_robot.kinematics import ARM_JOINTS
-from ptp_robot.preflight import PreflightGate
+from ptp_robot.preflight_gate import PreflightGate
 from ptp_robot.robot_file import load_robot
-from ptp_robot.shapes import read_shapes
-from ptp_robot.urdf import read_chain
+from ptp_robot.urdf import read_chain, read_shapes
 
 FINDS = Path(__file__).parent / "fuzz_finds"
 ROOT = Path(__file__).resolve().parents[3]

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from ptp_robot.backends import sawyer_topics as topics
-from ptp_robot.backends.base import BackendError
+from ptp_robot.backends.backend import BackendError
 from ptp_robot.backends.rosbridge_link import RosbridgeLink, _protocol
 from ptp_robot.backends.sawyer import SawyerBackend, SawyerConfig
 from ptp_robot.backends.sawyer_topics import SAWYER, AllowList, Forbidden
-from ptp_robot.fakes.intera_messages import OTHER_TOPICS
-from ptp_robot.fakes.rig import SawyerRig
-from ptp_robot.fakes.rosbridge import FakeRosbridge
+from ptp_robot.fakes.fake_rosbridge import FakeRosbridge
+from ptp_robot.fakes.fake_sawyer_messages import OTHER_TOPICS
+from ptp_robot.fakes.sawyer_rig import SawyerRig
 
 PATIENCE = 5.0  # s
 PERIOD = 0.01  # s

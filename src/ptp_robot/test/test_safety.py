@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 
 from ptp_robot.arm_driver import DriverError
-from ptp_robot.driver_report import State
+from ptp_robot.driver_core import ArmDriverState
+from ptp_robot.driver_testing import TELEOP, DriverRig
 from ptp_robot.limits import Limits
 from ptp_robot.robot_file import HomingConfig, RobotConfig, read_kinematics
 from ptp_robot.safety import SafetyFilter
-from ptp_robot.testing_driver import TELEOP, DriverRig
 
 ARM = read_kinematics(RobotConfig())
 
@@ -136,7 +136,7 @@ def test_a_contact_blocks_the_way_into_it_and_no_other():
 def test_a_hard_contact_makes_the_arm_go_up_and_then_wait():
     rig = pressed(35.0)
     before = rig.tool()[2]
-    assert rig.state is State.HOLD
+    assert rig.state is ArmDriverState.HOLD
     assert "N press the tool: goes up" in rig.driver.reason
     rig.picture()
     assert "not ready" in rig.send(dz=-0.01)
@@ -145,16 +145,16 @@ def test_a_hard_contact_makes_the_arm_go_up_and_then_wait():
     assert rig.tool()[2] - before == pytest.approx(0.02, abs=4e-3)
     assert "waits for a command" in rig.driver.reason
     rig.drive(1, dz=-0.01)
-    assert rig.state is State.ACTIVE
+    assert rig.state is ArmDriverState.ACTIVE
 
 
 def test_a_contact_that_stays_is_a_fault_and_a_blow_stops_the_robot():
     rig = pressed(35.0)
     rig.run(2.1)
-    assert rig.state is State.FAULT
+    assert rig.state is ArmDriverState.FAULT
     assert "also after a retreat" in rig.driver.reason
     rig = pressed(80.0)
-    assert rig.state is State.FAULT
+    assert rig.state is ArmDriverState.FAULT
     assert not rig.backend.reading().enabled
 
 
@@ -181,7 +181,7 @@ def test_the_way_home_opens_lifts_moves_and_verifies():
     assert 0.075 < way[:, 2].max() < 0.085
     rising = way[: way[:, 2].argmax()]
     assert np.abs(rising[rising[:, 2] < 0.07, :2]).max() < 3e-3  # straight up
-    assert rig.state is State.READY
+    assert rig.state is ArmDriverState.READY
     assert np.abs(rig.backend.joints() - ARM.rest_configuration).max() < 0.02
 
 
@@ -194,7 +194,7 @@ def test_a_bent_way_home_goes_in_a_straight_line_first():
     direct = [rig.backend.safety.outside(corner.q + p * way) for p in np.linspace(0, 1, 50)]
     assert max(direct) > 1e-3  # the joints alone would leave the box; the witness sees to it
     home(rig)
-    assert rig.state is State.READY
+    assert rig.state is ArmDriverState.READY
 
 
 def test_an_arm_that_does_not_get_home_is_a_fault_in_time():
@@ -205,9 +205,9 @@ def test_an_arm_that_does_not_get_home_is_a_fault_in_time():
     for _ in range(1600):
         rig.run(0.01)
         rig.backend.place(start)  # somebody holds it
-        if rig.state is not State.RESETTING:
+        if rig.state is not ArmDriverState.RESETTING:
             break
-    assert rig.state is State.FAULT
+    assert rig.state is ArmDriverState.FAULT
 
 
 def test_a_person_interrupts_the_way_home():
@@ -218,13 +218,13 @@ def test_a_person_interrupts_the_way_home():
     rig.picture()
     assert "on its way home" in rig.send(dx=0.01)
     assert not rig.send(TELEOP, dx=0.01)
-    assert rig.state is State.INTERVENTION
+    assert rig.state is ArmDriverState.INTERVENTION
     with pytest.raises(DriverError, match="a person holds"):
         rig.driver.reset_pose(rig.time)
     rig.send(TELEOP, dead_man=False)
     rig.run(0.4)
     home(rig)
     # Home, and still not given back.
-    assert rig.state is State.INTERVENTION
+    assert rig.state is ArmDriverState.INTERVENTION
     rig.driver.rearm(rig.time)
-    assert rig.state is State.HOLD
+    assert rig.state is ArmDriverState.HOLD

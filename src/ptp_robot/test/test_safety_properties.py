@@ -9,16 +9,16 @@ from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
 from ptp_robot.arm_driver import DriverError
-from ptp_robot.backends.fake import FAULTS
-from ptp_robot.driver_report import State
+from ptp_robot.backends.fake_backend import FAULTS
+from ptp_robot.driver_core import ArmDriverState
+from ptp_robot.driver_testing import DriverRig
 from ptp_robot.joint_gate import JointGate
 from ptp_robot.limits import Limits
 from ptp_robot.robot_file import HomingConfig, RobotConfig, read_kinematics
-from ptp_robot.testing_driver import DriverRig
 
 ARM = read_kinematics(RobotConfig())
 PERIOD = 0.01
-MOVING = (State.ACTIVE, State.INTERVENTION, State.RESETTING)
+MOVING = (ArmDriverState.ACTIVE, ArmDriverState.INTERVENTION, ArmDriverState.RESETTING)
 
 # The same examples each time: a suite that fails by chance is no use to those who run it.
 FEW = settings(
@@ -190,7 +190,7 @@ def test_the_way_home_keeps_the_limits_from_wherever_it_begins(start, interface)
     outside = rig.backend.safety.outside(start)
     for _ in range(80):
         rig.run(PERIOD)
-        if rig.state is not State.RESETTING:
+        if rig.state is not ArmDriverState.RESETTING:
             break
         # The arm itself, too: an ideal one lags behind what it is told by a cycle.
         assert rig.backend.safety.outside(rig.backend.joints()) <= outside + 2e-3
@@ -216,7 +216,7 @@ def test_an_arm_whose_input_goes_missing_stops_within_the_stated_time(
         rig.backend.fault(missing)
     if missing == "loop":
         rig.run(0.06, period=0.06)
-        assert rig.state is State.FAULT
+        assert rig.state is ArmDriverState.FAULT
         assert rig.backend.sent[-1] == (rig.time, "hold")
         return
     due = {

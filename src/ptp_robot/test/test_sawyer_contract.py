@@ -3,8 +3,8 @@
 
 import pytest
 
-from ptp_robot.fakes.rig import SawyerRig
-from ptp_robot.testing import BackendContract, MotorContract
+from ptp_robot.backend_contract import BackendContract, MotorContract
+from ptp_robot.fakes.sawyer_rig import SawyerRig
 
 
 class TestVelocity(BackendContract, MotorContract):

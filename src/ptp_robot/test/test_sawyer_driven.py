@@ -6,8 +6,8 @@ import pytest
 
 from ptp_robot.arm_driver import ArmDriver, DriverError
 from ptp_robot.command import Command
-from ptp_robot.driver_report import State
-from ptp_robot.fakes.rig import SawyerRig
+from ptp_robot.driver_core import ArmDriverState
+from ptp_robot.fakes.sawyer_rig import SawyerRig
 from ptp_robot.robot_file import RobotConfig, read_kinematics
 
 PERIOD = 0.01  # s
@@ -34,7 +34,7 @@ class Driven:
     def enable(self):
         self.driver.enable(self.rig.now())
         self.run(0.5)
-        assert self.driver.state is State.READY, self.driver.reason
+        assert self.driver.state is ArmDriverState.READY, self.driver.reason
 
     def send(self, **values):
         self.count += 1
@@ -66,7 +66,7 @@ def test_the_tool_goes_where_commands_say(interface):
             assert driven.send(dx=0.008, gripper=1.0) == ""
         driven.run(0.6)
         np.testing.assert_allclose(driven.tool() - start, (0.04, 0.0, 0.0), atol=0.006)
-        assert driven.driver.state is State.HOLD
+        assert driven.driver.state is ArmDriverState.HOLD
         assert rig.intera.opening == pytest.approx(0.0)
         assert rig.backend.problems() == {}
 
@@ -82,7 +82,7 @@ def test_an_arm_without_a_gripper_moves_and_goes_home():
         assert driven.tool()[0] - start[0] > 0.015
         driven.driver.reset_pose(rig.now())
         driven.run(8.0)
-        assert driven.driver.state is State.READY, driven.driver.reason
+        assert driven.driver.state is ArmDriverState.READY, driven.driver.reason
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_a_fault_is_latched_until_a_person_clears_it_and_enables(driven, fault):
     driven.send(dx=0.01)
     driven.rig.fault(fault)
     driven.run(0.5)
-    assert driven.driver.state is State.FAULT, driven.driver.reason
+    assert driven.driver.state is ArmDriverState.FAULT, driven.driver.reason
     before = driven.rig.joints()
     driven.rig.mend(fault)
     driven.run(0.5)
@@ -117,7 +117,7 @@ def test_joints_that_are_not_heard_hold_the_arm(driven, fault):
     assert driven.send(dx=0.01)
     driven.run(1.0)
     np.testing.assert_array_equal(driven.rig.joints(), before)
-    assert driven.driver.state is State.FAULT
+    assert driven.driver.state is ArmDriverState.FAULT
 
 
 def test_it_goes_home(driven):
@@ -127,7 +127,7 @@ def test_it_goes_home(driven):
     driven.driver.reset_pose(driven.rig.now())
     for _ in range(150):
         driven.run(0.1)
-        if driven.driver.state is not State.RESETTING:
+        if driven.driver.state is not ArmDriverState.RESETTING:
             break
-    assert driven.driver.state is State.READY, driven.driver.reason
+    assert driven.driver.state is ArmDriverState.READY, driven.driver.reason
     np.testing.assert_allclose(driven.rig.joints(), driven.robot.homing.joints, atol=0.02)

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from ptp_robot.backends import sawyer_topics as topics
-from ptp_robot.backends.base import BackendError
-from ptp_robot.fakes.rig import SawyerRig
+from ptp_robot.backends.backend import BackendError
+from ptp_robot.fakes.sawyer_rig import SawyerRig
 
 PERIOD = 0.01  # s
 JOINT = 3

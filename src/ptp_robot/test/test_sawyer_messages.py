@@ -9,10 +9,8 @@ import numpy as np
 import pytest
 
 from ptp_robot.backends import sawyer_topics as topics
-from ptp_robot.backends.handshake import Handshakes
-from ptp_robot.backends.problems import Problems
+from ptp_robot.backends.handshake import Handshakes, Problems
 from ptp_robot.backends.sawyer_gripper import Gripper
-from ptp_robot.backends.sawyer_heard import Heard
 from ptp_robot.backends.sawyer_messages import (
     BadMessage,
     RobotState,
@@ -26,7 +24,8 @@ from ptp_robot.backends.sawyer_messages import (
     signals_of,
     wrench_of,
 )
-from ptp_robot.fakes import intera_messages as fake
+from ptp_robot.backends.sawyer_state import SawyerState
+from ptp_robot.fakes import fake_sawyer_messages as fake
 from ptp_robot.kinematics import ARM_JOINTS
 
 Q, DQ = np.arange(7) / 10.0, -np.arange(7) / 100.0
@@ -54,7 +53,7 @@ MESSAGES = {
 
 
 def heard():
-    return Heard(1, ARM_JOINTS, Gripper(Handshakes(0.1), 2.0))
+    return SawyerState(1, ARM_JOINTS, Gripper(Handshakes(0.1), 2.0))
 
 
 def test_joints_are_found_by_name_whatever_their_order_and_company():

@@ -9,12 +9,12 @@ import pytest
 from ptp_core.config.loading import from_dict
 from ptp_core.errors import ConfigError
 from ptp_robot.backends import sawyer_topics as topics
-from ptp_robot.backends.base import BackendError, NoGripper
+from ptp_robot.backends.backend import BackendError, NoGripper
 from ptp_robot.backends.sawyer import SawyerBackend, SawyerConfig
 from ptp_robot.backends.sawyer_gripper import STROKE
 from ptp_robot.backends.sawyer_messages import JointLimits
-from ptp_robot.backends.sawyer_motion import bounded_target, bounded_velocity
-from ptp_robot.fakes.rig import SawyerRig
+from ptp_robot.backends.sawyer_state import bounded_target, bounded_velocity
+from ptp_robot.fakes.sawyer_rig import SawyerRig
 
 PERIOD = 0.01  # s
 LIMITS = JointLimits(np.full(7, -2.0), np.full(7, 2.0), np.full(7, 1.5))

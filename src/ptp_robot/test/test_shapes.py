@@ -6,8 +6,7 @@ import pytest
 
 from ptp_description import sawyer_urdf_path
 from ptp_robot.kinematics import ARM_JOINTS, REST_CONFIGURATION, SawyerKinematics
-from ptp_robot.shapes import read_shapes
-from ptp_robot.urdf import KinematicsError
+from ptp_robot.urdf import KinematicsError, read_shapes
 
 FINGER = "gripper_l_finger_joint"
 

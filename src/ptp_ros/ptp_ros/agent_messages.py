@@ -27,10 +27,10 @@ from ptp_core.agents.agent import (
     LatentSpec,
     Observation,
 )
-from ptp_core.data.episodes.latent_fields import latent_array, latent_lists
+from ptp_core.episodes.latent_fields import latent_array, latent_lists
 from ptp_core.errors import GoalError, InputError, ObservationError
-from ptp_ros.errors import RequestError
-from ptp_ros.images import array_to_image, image_to_array
+from ptp_ros.image_messages import array_to_image, image_to_array
+from ptp_ros.request_errors import RequestError
 
 MOST_CAMERAS = 32  # of one observation; more is a damaged message
 _OF_KIND: dict[GoalKind, Goal] = {

@@ -13,9 +13,9 @@ from ptp_interfaces.msg import ErrorCode
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
 from ptp_core.errors import PtpError
-from ptp_ros.errors import RequestError, error_code
+from ptp_ros.node_main import RCLError
 from ptp_ros.parameters import declare, parameter
-from ptp_ros.run import RCLError
+from ptp_ros.request_errors import RequestError, error_code
 from ptp_ros.streams import Streams
 
 

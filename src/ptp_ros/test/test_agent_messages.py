@@ -33,7 +33,7 @@ from ptp_ros.agent_messages import (
     read_latent,
     read_observation,
 )
-from ptp_ros.errors import RequestError
+from ptp_ros.request_errors import RequestError
 
 INDICES = LatentSpec("indices", (2, 3), "e" * 64, codes=16)
 VALUES = LatentSpec("values", (4,), "f" * 64)

@@ -6,7 +6,7 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile
 
 from ptp_ros.diagnostics import WARN, Diagnostics
-from ptp_ros.testing import Graph
+from ptp_ros.graph_testing import Graph
 
 
 def test_a_status_is_published_with_its_figures():

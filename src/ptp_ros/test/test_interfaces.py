@@ -8,8 +8,14 @@ import sys
 import pytest
 
 from ptp_core.errors import ConfigError
-from ptp_ros.interfaces import PROFILES, RANGE, default_profile, limit
-from ptp_ros.peers import PEERS, own_addresses
+from ptp_ros.network_interfaces import (
+    PEERS,
+    PROFILES,
+    RANGE,
+    default_profile,
+    limit,
+    own_addresses,
+)
 
 
 def addresses(environ):
@@ -57,6 +63,6 @@ def test_a_profile_of_the_user_stays_and_one_that_is_missing_is_refused(environ,
 def test_shells_get_the_path(monkeypatch):
     monkeypatch.delenv(PEERS, raising=False)
     monkeypatch.delenv(PROFILES, raising=False)
-    command = [sys.executable, "-m", "ptp_ros.interfaces"]
+    command = [sys.executable, "-m", "ptp_ros.network_interfaces"]
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert said == f"{default_profile()}\n"

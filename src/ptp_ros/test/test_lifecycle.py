@@ -8,9 +8,9 @@ from ptp_interfaces.msg import ErrorCode
 from rcl_interfaces.msg import Log
 
 from ptp_core.errors import CheckpointError
-from ptp_ros.errors import RequestError
+from ptp_ros.graph_testing import Graph, parameters
 from ptp_ros.lifecycle import ManagedNode
-from ptp_ros.testing import Graph, parameters
+from ptp_ros.request_errors import RequestError
 
 
 class Fragile(ManagedNode):

@@ -7,8 +7,8 @@ from rclpy.parameter import Parameter
 
 from ptp_core.config import FollowerConfig, PlannerConfig
 from ptp_core.errors import ConfigError
-from ptp_ros.overrides import apply_overrides, declare_overrides, field_comments
-from ptp_ros.testing import Graph, parameters
+from ptp_ros.graph_testing import Graph, parameters
+from ptp_ros.parameters import apply_overrides, declare_overrides, field_comments
 
 
 @pytest.fixture(scope="module")

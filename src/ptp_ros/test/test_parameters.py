@@ -9,8 +9,8 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from ptp_core.errors import ConfigError
+from ptp_ros.graph_testing import Graph, parameters
 from ptp_ros.parameters import declare, parameter
-from ptp_ros.testing import Graph, parameters
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from rclpy.node import Node
 from std_msgs.msg import Float64
 
 from ptp_core.errors import InputError
-from ptp_ros.scalars import Scalars
-from ptp_ros.testing import Graph
+from ptp_ros.diagnostics import Scalars
+from ptp_ros.graph_testing import Graph
 from ptp_ros.topics import LATCHED
 
 

@@ -12,8 +12,8 @@ from rclpy.parameter import Parameter
 from rosgraph_msgs.msg import Clock
 from std_msgs.msg import String
 
+from ptp_ros.graph_testing import PATIENCE, Graph
 from ptp_ros.streams import Streams
-from ptp_ros.testing import PATIENCE, Graph
 from ptp_ros.topics import COMMANDS, RECORDS
 
 

@@ -4,8 +4,8 @@
 from geometry_msgs.msg import Pose
 from std_msgs.msg import Header
 
-from ptp_ros.testing import Graph
-from ptp_ros.transforms import Transforms, transform
+from ptp_ros.arm_state_messages import Transforms, transform
+from ptp_ros.graph_testing import Graph
 
 
 def test_a_pose_becomes_the_transform_of_its_frame():

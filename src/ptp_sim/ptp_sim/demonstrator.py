@@ -30,14 +30,14 @@ class Stuck(PtpError):
 
 
 @dataclass(frozen=True)
-class Reading:
+class GamepadReading:
     """What a gamepad says: sticks and triggers in [-1, 1], buttons 0 or 1."""
 
     axes: list[float]
     buttons: list[int]
 
 
-class Phase(Enum):
+class DemonstratorPhase(Enum):
     """What the script does now."""
 
     WAIT = "wait for a scene, the encoder and the recorder"
@@ -84,7 +84,7 @@ class Demonstrator:
         seed: int = 0,
     ) -> None:
         self.mapping = mapping or GamepadMapping()
-        self.phase = Phase.WAIT
+        self.phase = DemonstratorPhase.WAIT
         self.successes = self.failures = 0
         self.steps = 0  # control steps of this episode
         self._episodes = episodes
@@ -112,10 +112,10 @@ class Demonstrator:
         """Look at the table: observation ``seq`` of scene number ``resets``."""
         if resets != self._resets:
             self._resets, self._task, self._stage = resets, task, 0
-            if self.phase is Phase.RESET:
-                self._go(Phase.START, now)
+            if self.phase is DemonstratorPhase.RESET:
+                self._go(DemonstratorPhase.START, now)
         self._state = state
-        if seq != self._seq and self.phase is Phase.ACT:
+        if seq != self._seq and self.phase is DemonstratorPhase.ACT:
             self._progress = now
             self._act(state, now)
         self._seq = seq
@@ -127,24 +127,24 @@ class Demonstrator:
     def hear(self, recording: bool, saved: int, now: float) -> None:
         """Listen to the recorder: whether it records, and how many episodes it has saved."""
         self._recording, self._saved = recording, saved
-        if self.phase is Phase.START and recording:
+        if self.phase is DemonstratorPhase.START and recording:
             self._begin(now)
-        elif self.phase is Phase.SAVE and not recording and saved > self._saved_before:
+        elif self.phase is DemonstratorPhase.SAVE and not recording and saved > self._saved_before:
             self._count(now)
 
-    def reading(self, now: float) -> Reading:
+    def reading(self, now: float) -> GamepadReading:
         """Return what the gamepad says now. Raises Stuck where nothing goes on."""
         if self._progress is None:
             self._progress = now
-        if self.phase is Phase.WAIT and self._ready(now):
-            self._go(Phase.START, now)
-        if self.phase is not Phase.DONE and now - self._progress > PATIENCE:
+        if self.phase is DemonstratorPhase.WAIT and self._ready(now):
+            self._go(DemonstratorPhase.START, now)
+        if self.phase is not DemonstratorPhase.DONE and now - self._progress > PATIENCE:
             raise Stuck(f"{self.phase.value}: nothing has come of it for {PATIENCE:g} s")
         mapping = self.mapping
         axes = [0.0] * (max(mapping.axes()) + 1)
         hand = (mapping.button_dead_man, mapping.button_close, mapping.button_open)
         buttons = [0] * (max(*hand, *mapping.requests().values()) + 1)
-        if self.phase is Phase.ACT:
+        if self.phase is DemonstratorPhase.ACT:
             for axis, value in zip(mapping.axes(), self._action[:4], strict=True):
                 axes[axis] = stick(value / self._speed, mapping.dead_zone)
             closing = self._action[4] > 0.0
@@ -152,7 +152,7 @@ class Demonstrator:
             buttons[mapping.button_dead_man] = 1
         elif self._presses(now):
             buttons[self._button()] = 1
-        return Reading(axes, buttons)
+        return GamepadReading(axes, buttons)
 
     def _ready(self, now: float) -> bool:
         if self._state is None or not self._encoded or self._recording is not False:
@@ -161,34 +161,34 @@ class Demonstrator:
         return now - self._ready_at >= SETTLE_SECONDS
 
     def _button(self) -> int:
-        if self.phase is Phase.RESET:
+        if self.phase is DemonstratorPhase.RESET:
             return self.mapping.button_reset
-        if self.phase is Phase.START:
+        if self.phase is DemonstratorPhase.START:
             return self.mapping.button_start
         return self.mapping.button_success if self._reached else self.mapping.button_failure
 
     def _presses(self, now: float) -> bool:
-        if self.phase in (Phase.WAIT, Phase.DONE):
+        if self.phase in (DemonstratorPhase.WAIT, DemonstratorPhase.DONE):
             return False
         if self._pressed_at is None or now - self._pressed_at > ANSWER_SECONDS:
             self._pressed_at = now + PRESS_SECONDS  # first hands off, so that it is a press
         return self._pressed_at <= now <= self._pressed_at + PRESS_SECONDS
 
-    def _go(self, phase: Phase, now: float) -> None:
+    def _go(self, phase: DemonstratorPhase, now: float) -> None:
         self.phase, self._progress, self._pressed_at = phase, now, None
 
     def _begin(self, now: float) -> None:
         stage = task_named(self._task).stages[self._stage]
         self._expert = stage.expert(self._state, self._physical, self._rng)
         self.steps = self._after = 0
-        self._go(Phase.ACT, now)
+        self._go(DemonstratorPhase.ACT, now)
         self._act(self._state, now)
 
     def _act(self, state: TableState, now: float) -> None:
         self._reached = task_named(self._task).stages[self._stage].done(state)
         if self._after >= RETREAT_STEPS or self.steps >= self._max_steps:
             self._saved_before = self._saved
-            self._go(Phase.SAVE, now)
+            self._go(DemonstratorPhase.SAVE, now)
             return
         action = self._expert.act(state)
         action[:4] += self._noise * self._rng.standard_normal(4)
@@ -204,8 +204,8 @@ class Demonstrator:
         else:
             self.failures += 1
         if self.successes >= self._episodes:
-            self._go(Phase.DONE, now)
+            self._go(DemonstratorPhase.DONE, now)
         elif not self._reached or self._stage == len(stages):
-            self._go(Phase.RESET, now)
+            self._go(DemonstratorPhase.RESET, now)
         else:
-            self._go(Phase.START, now)
+            self._go(DemonstratorPhase.START, now)

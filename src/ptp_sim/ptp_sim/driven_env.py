@@ -15,20 +15,19 @@ import numpy as np
 from ptp_core.config.loading import from_dict
 from ptp_core.errors import InputError
 from ptp_robot.action import CartesianDelta
-from ptp_robot.arbiter import Source
 from ptp_robot.arm_driver import ArmDriver
-from ptp_robot.backends.base import BackendError, Interface, Reading
-from ptp_robot.command import Command
+from ptp_robot.backends.backend import BackendError, Interface, JointReading
+from ptp_robot.command import Command, CommandSource
 from ptp_robot.kinematics import ARM_JOINTS
 from ptp_robot.robot_file import RobotConfig, load_robot, read_kinematics
-from ptp_sim.env import TableEnv
 from ptp_sim.joint_table import JointTable
+from ptp_sim.table_env import TableEnv
 
 PERIOD = 0.01  # s of the driver's clock between two of its cycles
 
 
 class TableBackend:
-    """A table as the arm driver sees a robot; see `ptp_robot.backends.base.Backend`."""
+    """A table as the arm driver sees a robot; see `ptp_robot.backends.backend.Backend`."""
 
     name = "sim_joint"
     interface: Interface = "position"
@@ -45,10 +44,10 @@ class TableBackend:
     def close(self) -> None:
         """It stays."""
 
-    def reading(self) -> Reading | None:
+    def reading(self) -> JointReading | None:
         """The joints as they are now."""
         q, dq = self._table.joints()
-        return Reading(self.time, q, dq, self._enabled)
+        return JointReading(self.time, q, dq, self._enabled)
 
     def problems(self) -> dict[str, int]:
         """None."""
@@ -125,7 +124,7 @@ class DrivenEnv(TableEnv):
         now = self._backend.time
         self.driver.observed(self._number, now)
         command = Command(
-            source=Source.POLICY,
+            source=CommandSource.POLICY,
             seq=self._number,
             frame="base",
             age=0.0,

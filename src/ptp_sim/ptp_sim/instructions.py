@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ptp_core.data.metadata import in_sequence
+from ptp_core.data.trajectory import in_sequence
 
 PHRASES = {
     "slide": (

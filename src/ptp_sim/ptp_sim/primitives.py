@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ptp_core.data.metadata import Target
+from ptp_core.data.trajectory import Target
 from ptp_sim.experts import Expert, MoveBlock, MoveDrawer, SlideCan, neighbours, slide_goal
 from ptp_sim.layouts import BLOCK_RADIUS, block_place, distance_to_drawer, table_spot
 from ptp_sim.scene import (

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every node with the simulated table does: scenes, pictures, verdicts."""
+"""What every node with the simulated table does: parameters, scenes, images, verdicts."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,9 +23,9 @@ from ptp_core.agents.agent import ImageGoal
 from ptp_core.data.trajectory import CAMERA
 from ptp_core.errors import InputError, PtpError
 from ptp_ros.agent_messages import goal_message, observation_message
-from ptp_ros.errors import RequestError, fill_error
-from ptp_ros.images import array_to_image
-from ptp_ros.parameters import declare
+from ptp_ros.image_messages import array_to_image
+from ptp_ros.parameters import declare, parameter
+from ptp_ros.request_errors import RequestError, fill_error
 from ptp_ros.streams import Streams
 from ptp_ros.topics import (
     BASE_FRAME,
@@ -38,9 +39,73 @@ from ptp_ros.topics import (
     STREAM,
     TABLE_STATE,
 )
-from ptp_sim.env import TASKS, make_env
-from ptp_sim.goals import PlanFailed
-from ptp_sim.stepping import CommandGate, first_number
+from ptp_sim.goal_images import PlanFailed
+from ptp_sim.stepping import MODES, CommandGate, first_number
+from ptp_sim.table_env import TASKS, make_env
+
+
+@dataclass(frozen=True)
+class TableParameters:
+    """Parameters of every node with the simulated table."""
+
+    rate: float = parameter(10.0, "pictures a second in real time, Hz", minimum=0.1, maximum=60.0)
+    grasp: str = parameter(
+        "assisted", "how the gripper takes the block", choices=("assisted", "physical")
+    )
+    image_size: int = parameter(
+        240, "pixels a side of image_raw, the picture for people", minimum=48, maximum=1024
+    )
+    image_every: int = parameter(
+        1, "draw image_raw at every n-th picture, while somebody looks; 0: never", minimum=0
+    )
+    truth: bool = parameter(
+        False, "publish where everything is, which a robot cannot know, on sim/table_state"
+    )
+
+
+@dataclass(frozen=True)
+class SimBridgeParameters(TableParameters):
+    """Parameters of the sim_bridge node."""
+
+    mode: str = parameter(
+        "real_time",
+        "real_time: a picture every 1/rate s; lock_step: the next picture when the command that "
+        "answers the last one has been carried out, on simulated time",
+        choices=MODES,
+    )
+    patience: int = parameter(
+        4, "pictures by which an answer may be late in real time", minimum=0, maximum=100
+    )
+    age_limit: float = parameter(
+        0.3,
+        "age at which an observation is too old to be answered, s; in lock-step on a machine "
+        "whose answers take longer it follows them, up to 1 s",
+        minimum=0.02,
+        maximum=10.0,
+    )
+    dead_man_patience: float = parameter(
+        0.3, "how long a person counts as holding the arm after the last command, s", minimum=0.05
+    )
+
+
+@dataclass(frozen=True)
+class JointBridgeParameters(TableParameters):
+    """Parameters of the joint_bridge node."""
+
+    speed: float = parameter(
+        0.0,
+        "simulated seconds a second; 0: 1/24 s a picture, as in a step of sim_bridge, so that a "
+        "command moves the arm as far as there",
+        minimum=0.0,
+        maximum=10.0,
+    )
+    joint_rate: float = parameter(100.0, "joint states a second, Hz", minimum=10.0, maximum=500.0)
+    leap: float = parameter(
+        0.5,
+        "a joint command that is farther than this from where the arm is moves nothing, rad",
+        minimum=0.01,
+    )
+
 
 FINGER_JOINT = "gripper_l_finger_joint"
 

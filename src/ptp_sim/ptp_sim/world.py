@@ -9,11 +9,11 @@ from importlib import resources
 import numpy as np
 import pybullet
 
-from ptp_core.data.metadata import Channel
+from ptp_core.data.trajectory import Channel
 from ptp_robot.action import CartesianDelta, Workspace
-from ptp_sim.arm import ArmConfig, SimArm
-from ptp_sim.camera import Camera, CameraConfig
 from ptp_sim.scene import CAN_Z, DRAWER_Z, Scene, handle_xy
+from ptp_sim.sim_arm import ArmConfig, SimArm
+from ptp_sim.sim_camera import Camera, CameraConfig
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ import pytest
 
 from ptp_robot.gamepad import Gamepad
 from ptp_robot.teleoperation import Button
-from ptp_sim.demonstrator import PATIENCE, Demonstrator, Phase, Stuck, stick
-from ptp_sim.env import make_env
+from ptp_sim.demonstrator import PATIENCE, Demonstrator, DemonstratorPhase, Stuck, stick
+from ptp_sim.table_env import make_env
 
 TICK = 0.05  # s
 
@@ -69,7 +69,7 @@ class World:
 
     def run(self, ticks=2000):
         for _ in range(ticks):
-            if self.script.phase is Phase.DONE:
+            if self.script.phase is DemonstratorPhase.DONE:
                 return
             self.tick()
         raise AssertionError(f"not done after {ticks} ticks: {self.script.phase}")
@@ -113,7 +113,7 @@ def test_a_press_that_nobody_heard_is_made_again_and_at_last_given_up(world):
     table.press = heard.append
     table.wait(10.0)
     assert heard == [Button.START] * 3
-    assert table.script.phase is Phase.START
+    assert table.script.phase is DemonstratorPhase.START
     with pytest.raises(Stuck, match="start an episode: nothing has come of it"):
         table.wait(PATIENCE)
 
@@ -124,7 +124,7 @@ def test_it_waits_until_scene_encoder_and_recorder_were_heard_of():
         for tenths in range(30):
             assert not any(script.reading(tenths / 10).buttons)
         say()
-    assert script.phase is Phase.WAIT
+    assert script.phase is DemonstratorPhase.WAIT
 
 
 @pytest.mark.parametrize("value", [-1.0, -0.3, 0.0, 0.001, 0.7, 1.0])

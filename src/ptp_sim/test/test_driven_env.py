@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 
 from ptp_core.errors import ConfigError, InputError
-from ptp_robot.driver_report import State
+from ptp_robot.driver_core import ArmDriverState
 from ptp_robot.limits import Limits
 from ptp_robot.robot_file import RobotConfig
 from ptp_sim.driven_env import DrivenEnv
 from ptp_sim.driven_env import make_env as make_driven_env
-from ptp_sim.env import make_env
+from ptp_sim.table_env import make_env
 from ptp_sim.tasks import task_named
 
 FAST = Limits(
@@ -48,7 +48,7 @@ def test_a_command_moves_the_tool_as_far_through_the_driver_as_in_training(drive
     gain = np.sum(found * expected) / np.sum(expected**2)
     assert gain == pytest.approx(1.0, abs=5e-3)
     assert driven.driver.counts.accepted == 30
-    assert driven.driver.state is State.ACTIVE
+    assert driven.driver.state is ArmDriverState.ACTIVE
 
 
 @pytest.mark.parametrize("task", ["A", "B", "C"])

@@ -7,7 +7,7 @@ from importlib import resources
 import numpy as np
 import pytest
 
-from ptp_sim.goal_file import goals_of, read_goals, write_goals
+from ptp_sim.goal_images import goals_of, read_goals, write_goals
 from ptp_sim.tasks import TASKS
 from ptp_sim.world import TableWorld
 

@@ -9,8 +9,8 @@ from ptp_interfaces.msg import ArmState, CartesianDelta, ErrorCode, Observation,
 from ptp_interfaces.srv import Rearm, ResetScene
 
 from ptp_robot.action import ActionScale
-from ptp_ros.images import image_to_array
-from ptp_ros.testing import Graph, parameters
+from ptp_ros.graph_testing import Graph, parameters
+from ptp_ros.image_messages import image_to_array
 from ptp_ros.topics import (
     ARM_STATE,
     COMMANDS,
@@ -21,8 +21,8 @@ from ptp_ros.topics import (
     RECORDS,
     TABLE_STATE,
 )
-from ptp_sim.env import make_env
-from ptp_sim.sim_bridge import SimBridgeNode
+from ptp_sim.sim_bridge_node import SimBridgeNode
+from ptp_sim.table_env import make_env
 
 RIGHT = (0.0, 1.0, 0.0, 0.0, -1.0)
 

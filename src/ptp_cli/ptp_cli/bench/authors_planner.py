@@ -11,16 +11,16 @@ from __future__ import annotations
 import torch
 from torch.nn import functional
 
-from ptp_core.models.vqvae import VQVAE
+from ptp_core.encoders.vqvae import VQVAE
 from ptp_core.planners.costs import CostTerms, plan_cost
-from ptp_core.planners.hierarchy import HierarchicalPlanner
-from ptp_core.planners.mppi import MPPI, Search, Solution
+from ptp_core.planners.hierarchical_planner import HierarchicalPlanner
+from ptp_core.planners.mppi import MPPI, LatentSearch, Solution
 
 
 class AuthorsPlanner(HierarchicalPlanner):
     """Plans as the paper's setting does, up to rounding. Let torch have all threads."""
 
-    def search(self, level: int) -> Search:
+    def search(self, level: int) -> LatentSearch:
         """One segment after the other."""
         generator = self.generators[level]
 
@@ -39,11 +39,11 @@ class AuthorsPlanner(HierarchicalPlanner):
 
 
 class _OneByOne:
-    def __init__(self, search: Search) -> None:
+    def __init__(self, search: LatentSearch) -> None:
         self._search = search
 
     def solve(self, start, goal, shape, generators, **given) -> Solution:
-        """See ``Search.solve``."""
+        """See ``LatentSearch.solve``."""
         found = [
             self._search.solve(
                 start[i : i + 1], goal[i : i + 1], shape, generators[i : i + 1], **given

@@ -6,7 +6,7 @@ from __future__ import annotations
 import argparse
 
 STATE, WATCH = "state", "watch"
-# What ptp_nodes.ask_arm can ask for; imported there, `ptp --help` would load rclpy.
+# What ptp_nodes.robot.arm_client can ask for; imported there, `ptp --help` would load rclpy.
 WORDS = ("enable", "disable", "stop", "reset", "clear-fault", "rearm")
 EPILOG = """\
   enable       motors on; needs a preflight that passed (ptp doctor --real)
@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     import math
 
     from ptp_core.errors import InputError
-    from ptp_nodes.ask_arm import arm_person, line, reached
+    from ptp_nodes.robot.arm_client import arm_person, line, reached
 
     patience = args.patience
     if not (math.isfinite(patience) and patience > 0.0):

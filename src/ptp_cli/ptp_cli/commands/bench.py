@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ptp_cli.bench.settings import BenchSettings, Figures
+    from ptp_cli.bench.measuring import BenchSettings, Figures
 
 # Pools of threads that numeric libraries open when they are loaded: one thread each.
 POOLS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -61,13 +61,12 @@ def run(args: argparse.Namespace) -> int:
         )
     os.environ.update(dict.fromkeys(POOLS, "1"))  # before numpy and torch are loaded
 
-    from ptp_cli.bench.machine import load_average, machine
-    from ptp_cli.bench.report import Report, table
-    from ptp_cli.bench.settings import BenchSettings
+    from ptp_cli.bench.bench_report import BenchReport, table
+    from ptp_cli.bench.measuring import BenchSettings, load_average, machine
 
     settings = BenchSettings(quick=args.quick, checkpoint=args.checkpoint)
     out = args.out or Path("out", "bench_quick.json" if args.quick else "bench.json")
-    report = Report(out, machine())
+    report = BenchReport(out, machine())
     load = load_average()
     if load > BUSY:
         print(f"load average {load:.1f}: other programs run, figures suffer", file=sys.stderr)
@@ -97,7 +96,7 @@ def _measure(group: str, settings: BenchSettings) -> tuple[Figures, Figures]:
     import importlib
     import time
 
-    from ptp_cli.bench.machine import git_commit
+    from ptp_cli.bench.measuring import git_commit
 
     origin = {
         "date": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
@@ -105,5 +104,5 @@ def _measure(group: str, settings: BenchSettings) -> tuple[Figures, Figures]:
         "quick": settings.quick,
     }
     began = time.monotonic()
-    figures = importlib.import_module(f"ptp_cli.bench.{group}").measure(settings)
+    figures = importlib.import_module(f"ptp_cli.bench.bench_{group}").measure(settings)
     return figures, {**origin, "took_s": time.monotonic() - began}

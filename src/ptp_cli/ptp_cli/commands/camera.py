@@ -64,8 +64,14 @@ def run(args: argparse.Namespace) -> int:
 
 def _align(args: argparse.Namespace) -> int:
     from ptp_core.errors import InputError
-    from ptp_nodes.cameras.align import align, eyes, look_once, save_reference
-    from ptp_nodes.cameras.alignment import Shift, read_reference
+    from ptp_nodes.camera.camera_alignment import (
+        Shift,
+        align,
+        eyes,
+        look_once,
+        read_reference,
+        save_reference,
+    )
 
     for name in ("period", "tolerance"):
         if not (math.isfinite(value := getattr(args, name)) and value > 0.0):
@@ -90,9 +96,9 @@ def _align(args: argparse.Namespace) -> int:
 
 def _controls(args: argparse.Namespace) -> int:
     from ptp_core.errors import InputError
-    from ptp_nodes.cameras.fake import FakeDevice
-    from ptp_nodes.cameras.make_device import make_device
-    from ptp_nodes.cameras.v4l2 import V4l2Device, V4l2Panel
+    from ptp_nodes.camera.fake_camera import FakeDevice
+    from ptp_nodes.camera.make_device import make_device
+    from ptp_nodes.camera.v4l2 import V4l2Device, V4l2Panel
 
     device = make_device(args.device)
     if isinstance(device, FakeDevice):

@@ -8,8 +8,7 @@ import dataclasses
 import sys
 from pathlib import Path
 
-from ptp_cli.options import ENV
-from ptp_cli.renamed import add_renamed
+from ptp_cli.options import ENV, add_renamed
 
 
 def add_parser(subparsers) -> None:
@@ -54,10 +53,9 @@ def add_parser(subparsers) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Collect; return the exit status."""
-    from ptp_cli.factories import check_factory
-    from ptp_cli.shared import config_file
+    from ptp_cli.options import check_factory, config_file
     from ptp_core.config import load_config
-    from ptp_core.data.collect import collect
+    from ptp_core.data.collect_demonstrations import collect
 
     given = {
         "data.num_envs": args.num_envs,

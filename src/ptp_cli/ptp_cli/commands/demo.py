@@ -58,8 +58,8 @@ def run(args: argparse.Namespace) -> int:
             raise InputError(f"--{word} is {getattr(args, name)}; it must be at least {least}")
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # the nodes need the cores
 
-    from ptp_cli.demo.show import DemoSettings, show
-    from ptp_cli.shared import config_file, released_checkpoint, released_finetuned
+    from ptp_cli.demo.demo_run import DemoSettings, show
+    from ptp_cli.options import config_file, released_checkpoint, released_finetuned
     from ptp_core.agents.ptp import planner_of
     from ptp_core.agents.registry import DEFAULT_METHOD, method_named
     from ptp_core.planners.presets import PRESETS, planner_settings

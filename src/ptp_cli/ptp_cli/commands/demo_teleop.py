@@ -67,9 +67,9 @@ def run(args: argparse.Namespace) -> int:
             raise InputError(f"--{word} is {value:g}; it must be above 0 and below {most:g}")
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # the nodes need the cores
 
-    from ptp_cli.shared import released_checkpoint
-    from ptp_cli.teleop_demo.demo import Settings, demonstrate
-    from ptp_core.practice.online_learner import LEARNING_RATE
+    from ptp_cli.demo.teleop_demo import Settings, demonstrate
+    from ptp_cli.options import released_checkpoint
+    from ptp_core.learning.online_learner import LEARNING_RATE
     from ptp_core.training.checkpoint import load_checkpoint
     from ptp_sim.tasks import TASKS
 

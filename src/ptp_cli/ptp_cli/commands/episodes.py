@@ -41,7 +41,7 @@ def add_parser(subparsers) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Do the action; return the exit status."""
-    from ptp_core.data.episodes.store import SESSION_FILE, Session
+    from ptp_core.episodes.session_store import SESSION_FILE, Session
 
     folder = Path(args.folder).expanduser()
     if not (folder / SESSION_FILE).is_file():
@@ -51,8 +51,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _check_plain(folder: Path) -> None:
     """Raise EpisodeError where the folder holds bags of others: their own tools mend them."""
-    from ptp_core.data.episodes.sources import find_sources
-    from ptp_core.data.episodes.unreadable import storage_files
+    from ptp_core.episodes.bag_reader import storage_files
+    from ptp_core.episodes.import_bags import find_sources
     from ptp_core.errors import EpisodeError
 
     if folder.is_dir() and any(storage_files(source.path) for source in find_sources([folder])):
@@ -108,8 +108,8 @@ def _drop(session, args: argparse.Namespace) -> int:
 
 
 def _repair(session, args: argparse.Namespace) -> int:
-    from ptp_core.data.episodes.definitions import Definitions
-    from ptp_core.data.episodes.repair import repair
+    from ptp_core.episodes.message_definitions import Definitions
+    from ptp_core.episodes.repair import repair
     from ptp_core.progress import Bar
 
     found = session.unfinished()
@@ -133,7 +133,7 @@ def _repair(session, args: argparse.Namespace) -> int:
 
 
 def _stats(session, args: argparse.Namespace) -> int:
-    from ptp_core.data.episodes.statistics import damaged, session_figures
+    from ptp_core.episodes.session_statistics import damaged, session_figures
     from ptp_core.progress import Bar
 
     figures = session_figures(session)

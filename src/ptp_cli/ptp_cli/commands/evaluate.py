@@ -9,11 +9,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ptp_cli.options import ENV, add_options, run_settings
-from ptp_cli.renamed import BASELINES, add_renamed
+from ptp_cli.options import BASELINES, ENV, add_options, add_renamed, run_settings
 
 if TYPE_CHECKING:
-    from ptp_core.practice.evaluation import EvaluationConfig
+    from ptp_core.rollout.evaluation import EvaluationConfig
 
 TABLE, DRIVER = "table", "arm_driver"
 SIMULATED = "sim_joint"  # the robot whose limits are those of the simulated table
@@ -88,7 +87,7 @@ def add_parser(subparsers) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate; return the exit status."""
-    from ptp_core.practice.evaluation import evaluate
+    from ptp_core.rollout.evaluation import evaluate
 
     config = evaluation_config(args)
     try:
@@ -104,10 +103,10 @@ def evaluation_config(args: argparse.Namespace) -> EvaluationConfig:
     """What these options ask for. Raises InputError, ConfigError and CheckpointError."""
     import dataclasses
 
-    from ptp_cli.shared import released_finetuned
+    from ptp_cli.options import released_finetuned
     from ptp_core.agents.registry import method_named
     from ptp_core.errors import InputError
-    from ptp_core.practice.evaluation import EvaluationConfig
+    from ptp_core.rollout.evaluation import EvaluationConfig
     from ptp_core.training.checkpoint import load_checkpoint
 
     if args.num_envs < 1:

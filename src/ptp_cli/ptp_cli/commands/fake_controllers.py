@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
     import signal
     import sys
 
-    from ptp_nodes.fake_controllers_console import serve
+    from ptp_nodes.robot.fake_controllers_console import serve
 
     for number in (signal.SIGINT, signal.SIGTERM):  # in a background job of a shell, too
         signal.signal(number, signal.default_int_handler)

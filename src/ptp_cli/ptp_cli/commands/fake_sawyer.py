@@ -43,8 +43,8 @@ def run(args: argparse.Namespace) -> int:
     import sys
 
     from ptp_core.errors import InputError
-    from ptp_robot.fakes.console import serve
-    from ptp_robot.fakes.intera import FakeIntera
+    from ptp_robot.fakes.fake_sawyer_console import serve
+    from ptp_robot.fakes.fake_sawyer_robot import FakeIntera
 
     if args.port and not 1024 <= args.port <= 65535:
         raise InputError(f"--port is {args.port}; ports are 1024 to 65535")

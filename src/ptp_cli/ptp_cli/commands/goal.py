@@ -59,9 +59,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _capture(args: argparse.Namespace) -> int:
     from ptp_core.errors import InputError
-    from ptp_nodes.cameras.capture_goal import capture_goal
-    from ptp_nodes.cameras.looker import looker
-    from ptp_nodes.goals import goal_path, save_goal
+    from ptp_nodes.camera.camera_client import capture_goal, looker
+    from ptp_nodes.operator.goal_files import goal_path, save_goal
 
     path = goal_path(args.folder, args.name)
     if path.exists() and not args.replace:
@@ -81,22 +80,22 @@ def _capture(args: argparse.Namespace) -> int:
 
 
 def _list(args: argparse.Namespace) -> int:
-    from ptp_nodes.goals import Goal, list_goals
+    from ptp_nodes.operator.goal_files import GoalFile, list_goals
 
     goals = list_goals(args.folder)
     for name, goal in goals.items():
-        if isinstance(goal, Goal):
+        if isinstance(goal, GoalFile):
             print(f"{name:<20} {goal.facts.get('taken', ''):<25} {goal.note}".rstrip())
         else:
             print(f"{name:<20} {goal}")
     print(f"{len(goals)} goals in {args.folder}")
-    return 0 if all(isinstance(goal, Goal) for goal in goals.values()) else 1
+    return 0 if all(isinstance(goal, GoalFile) for goal in goals.values()) else 1
 
 
 def _show(args: argparse.Namespace) -> int:
     from ptp_core.errors import InputError
-    from ptp_nodes.cameras.alignment import write_picture
-    from ptp_nodes.goals import find_goal, goal_path
+    from ptp_nodes.camera.camera_alignment import write_picture
+    from ptp_nodes.operator.goal_files import find_goal, goal_path
 
     goal = find_goal(args.folder, args.name)
     facts = {"preview": goal_path(args.folder, args.name).with_suffix(".png"), **goal.facts}

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ptp_core.data.episodes.mapping import ImageMapping
+    from ptp_core.episodes.bag_mapping import ImageMapping
 
 LABELS = ("success", "failure", "unlabelled")
 
@@ -50,10 +50,9 @@ def add_parser(subparsers) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Import; return the exit status."""
-    from ptp_core.data.episodes.candidate import Selection
-    from ptp_core.data.episodes.import_bags import import_bags, report_lines
-    from ptp_core.data.episodes.mapping import load_mapping
-    from ptp_core.data.episodes.sources import find_sources
+    from ptp_core.episodes.bag_mapping import load_mapping
+    from ptp_core.episodes.import_bags import find_sources, import_bags, report_lines
+    from ptp_core.episodes.import_filter import Selection
     from ptp_core.progress import Bar
 
     mapping = load_mapping(args.mapping) if args.mapping else None
@@ -81,10 +80,9 @@ def picture_of(image: ImageMapping):
     import cv2
     import numpy as np
 
-    from ptp_core.data.budget import OverBudget
-    from ptp_core.data.picture_size import check_picture_size
+    from ptp_core.data.file_limits import OverBudget, check_picture_size
     from ptp_core.errors import InputError
-    from ptp_ros.images import crop_and_resize, image_to_array
+    from ptp_ros.image_messages import crop_and_resize, image_to_array
 
     def picture(message) -> np.ndarray:
         if hasattr(message, "encoding"):

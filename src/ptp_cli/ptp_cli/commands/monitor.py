@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
     import webbrowser
 
     from ptp_core.errors import InputError
-    from ptp_nodes.monitor.server import require_rerun, serving
+    from ptp_nodes.tools.monitor.rerun_server import require_rerun, serving
 
     for name in ("port", "data_port"):
         if not 1024 <= getattr(args, name) <= 65535:
@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     if not 0.1 <= args.rate <= 60.0:
         raise InputError(f"--rate is {args.rate:g}; it must be between 0.1 and 60")
     require_rerun()
-    from ptp_nodes.monitor.show import recording_to, showing
+    from ptp_nodes.tools.monitor.rerun_page import recording_to, showing
 
     for number in (signal.SIGINT, signal.SIGTERM):  # in a background job of a shell, too
         signal.signal(number, signal.default_int_handler)

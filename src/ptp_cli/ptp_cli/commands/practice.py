@@ -10,8 +10,13 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ptp_cli.options import add_options, checkpoint_and_method, run_settings
-from ptp_cli.renamed import BASELINES, add_renamed
+from ptp_cli.options import (
+    BASELINES,
+    add_options,
+    add_renamed,
+    checkpoint_and_method,
+    run_settings,
+)
 
 RENAMED = {
     "--proven": "--reuse-plans",
@@ -21,7 +26,7 @@ RENAMED = {
 }
 
 if TYPE_CHECKING:
-    from ptp_core.practice.practice_config import PracticeConfig
+    from ptp_core.practice.practice_settings import PracticeConfig
 
 
 def add_parser(subparsers) -> None:
@@ -104,9 +109,9 @@ def run(args: argparse.Namespace) -> int:
     """Practise; return the exit status."""
     import torch
 
-    from ptp_core.data.outputs import check_new_folder, reserved_folder
+    from ptp_core.data.files import check_new_folder, reserved_folder
     from ptp_core.errors import InputError
-    from ptp_core.practice.practice_config import PracticeConfig
+    from ptp_core.practice.practice_settings import PracticeConfig
 
     if args.num_envs < 0:
         raise InputError(f"--num-envs is {args.num_envs}; it must be at least 0")
@@ -129,7 +134,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _practise(config: PracticeConfig, args: argparse.Namespace) -> int:
     """Practise in --out, which is this process's; the exit status."""
-    from ptp_core.data.demonstrations import encoded_demonstrations
+    from ptp_core.data.encoded_dataset import encoded_demonstrations
     from ptp_core.practice.in_process import InProcessPractice
     from ptp_core.training.checkpoint import load_checkpoint
 

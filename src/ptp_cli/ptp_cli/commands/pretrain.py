@@ -30,9 +30,9 @@ def run(args: argparse.Namespace) -> int:
     """Train; return the exit status."""
     import torch
 
-    from ptp_cli.shared import config_file
+    from ptp_cli.options import config_file
     from ptp_core.config import load_config
-    from ptp_core.training.pretrain import pretrain
+    from ptp_core.training.pretraining import pretrain
 
     config = load_config(config_file(args.config), training_overrides(args))
     torch.set_num_threads(config.threads)

@@ -55,9 +55,9 @@ def run(args: argparse.Namespace) -> int:
     """Train; return the exit status."""
     import torch
 
-    from ptp_cli.shared import config_file, released_checkpoint
+    from ptp_cli.options import config_file, released_checkpoint
     from ptp_core.config import BaselinesConfig, load_config
-    from ptp_core.training.pretrain_baselines import pretrain_baselines
+    from ptp_core.training.baseline_training import pretrain_baselines
 
     config = load_config(config_file(args.config), training_overrides(args), BaselinesConfig)
     torch.set_num_threads(config.threads)

@@ -7,7 +7,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from ptp_cli.renamed import add_renamed
+from ptp_cli.options import add_renamed
 
 
 def add_parser(subparsers) -> None:
@@ -55,9 +55,9 @@ def add_parser(subparsers) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Make the report; return the exit status."""
-    from ptp_cli.report.gather import gather
-    from ptp_cli.report.make import make
-    from ptp_cli.shared import released_checkpoint
+    from ptp_cli.options import released_checkpoint
+    from ptp_cli.report.gather_runs import gather
+    from ptp_cli.report.make_report import make
     from ptp_core.errors import InputError
 
     found = gather(args.runs)

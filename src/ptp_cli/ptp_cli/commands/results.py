@@ -8,7 +8,7 @@ import os
 import sys
 from pathlib import Path
 
-from ptp_cli.renamed import add_renamed
+from ptp_cli.options import add_renamed
 
 
 def add_parser(subparsers) -> None:
@@ -52,11 +52,10 @@ def add_parser(subparsers) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure and make the page; return the exit status: 1 where an evaluation failed."""
-    from ptp_cli.results.evaluation_files import wanted_evaluations
+    from ptp_cli.options import config_file
+    from ptp_cli.results.evaluation_files import measure, not_there, wanted_evaluations
     from ptp_cli.results.make_results import make_results
-    from ptp_cli.results.measure import measure, not_there
     from ptp_cli.results.results_config import ResultsConfig, with_tasks
-    from ptp_cli.shared import config_file
     from ptp_core.config import load_config
     from ptp_core.errors import InputError
 

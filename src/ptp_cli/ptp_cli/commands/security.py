@@ -40,8 +40,14 @@ def run(args: argparse.Namespace) -> int:
 
     from ptp_bringup.share_folder import shared_root
     from ptp_core.errors import InputError
-    from ptp_nodes.security.graph import watch
-    from ptp_nodes.security.policy import Rules, forbidden, policies_in, read_policy, write_policy
+    from ptp_nodes.tools.security.graph_uses import watch
+    from ptp_nodes.tools.security.sros2_policies import (
+        Rules,
+        forbidden,
+        policies_in,
+        read_policy,
+        write_policy,
+    )
 
     if not (math.isfinite(args.seconds) and args.seconds >= 0.0):
         raise InputError(f"--seconds is {args.seconds:g}; it must not be below 0")

@@ -37,13 +37,12 @@ def run(args: argparse.Namespace) -> int:
     import json
     import sys
 
-    from ptp_cli.domain import own_domain
-    from ptp_cli.shared import released_checkpoint
-    from ptp_core.data.claimed import claim
-    from ptp_core.data.files import write_atomically
+    from ptp_cli.options import released_checkpoint
+    from ptp_cli.process_setup import own_domain
+    from ptp_core.data.files import claim, write_atomically
     from ptp_core.errors import InputError
     from ptp_core.progress import Bar
-    from ptp_nodes.soak.soak import SoakSettings, soak
+    from ptp_nodes.tools.soak.soak_run import SoakSettings, soak
 
     for name in ("minutes", "every", "max_steps"):
         if getattr(args, name) <= 0:

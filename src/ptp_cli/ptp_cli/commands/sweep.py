@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ptp_cli.sweep.config import SweepConfig
     from ptp_cli.sweep.executor import Executor
+    from ptp_cli.sweep.sweep_config import SweepConfig
 
 EPILOG = (
     "The file names methods, tasks, seeds and protocol, threads and memory_gib of a run, and "
@@ -55,10 +55,9 @@ def run(args: argparse.Namespace) -> int:
     """Run the sweep; return the exit status: 1 where a run failed."""
     import signal
 
-    from ptp_cli.shared import config_file
-    from ptp_cli.sweep.config import as_declared, load_sweep, remember, runs_of
-    from ptp_cli.sweep.folder import alone_in
-    from ptp_cli.sweep.schedule import carry_out, look_at
+    from ptp_cli.options import config_file
+    from ptp_cli.sweep.sweep_config import as_declared, load_sweep, remember, runs_of
+    from ptp_cli.sweep.sweep_schedule import alone_in, carry_out, look_at
     from ptp_core.errors import InputError
 
     if args.jobs is not None and args.jobs < 1:
@@ -72,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
     out = args.out or Path("runs", f"sweep_{path.stem}")
     runs = runs_of(config, out)
 
-    from ptp_cli.sweep.display import LiveTable, PlainLines
+    from ptp_cli.sweep.sweep_display import LiveTable, PlainLines
 
     with alone_in(out):
         remember(config, out, str(args.config), runs[0].epochs)
@@ -98,8 +97,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _executor(args: argparse.Namespace, config: SweepConfig) -> Executor:
-    from ptp_cli.sweep.capacity import places
     from ptp_cli.sweep.executor import Processes
+    from ptp_cli.sweep.sweep_schedule import places
 
     if args.ray is None:
         return Processes(args.jobs or places(config.cores, config.memory_gib), config.threads)

@@ -44,11 +44,10 @@ def run(args: argparse.Namespace) -> int:
     import json
     import sys
 
-    from ptp_cli.domain import own_domain
-    from ptp_cli.shared import released_checkpoint
-    from ptp_cli.two_machines.trial import Trial, TrialSettings
-    from ptp_core.data.claimed import claim
-    from ptp_core.data.files import write_atomically
+    from ptp_cli.options import released_checkpoint
+    from ptp_cli.process_setup import own_domain
+    from ptp_cli.two_machines_trial import Trial, TrialSettings
+    from ptp_core.data.files import claim, write_atomically
     from ptp_core.errors import InputError
     from ptp_core.progress import Bar
 

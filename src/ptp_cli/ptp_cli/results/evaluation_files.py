@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Evaluations of the page of results: their commands, their files, and whether these fit."""
+"""Evaluations of the results page.
+
+Their commands and files; the missing ones are run one by one.
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +19,7 @@ from ptp_core.agents.registry import checkpoint_for
 from ptp_core.errors import ConfigError, PtpError
 
 if TYPE_CHECKING:
-    from ptp_core.practice.evaluation import EvaluationConfig
+    from ptp_core.rollout.evaluation import EvaluationConfig
 
 FOLDER = "evaluations"  # below the folder of results: PROTOCOL/ROW.json
 OURS = {"method", "protocol", "tasks", "episodes", "seed", "subgoal_steps", "subgoals", "json"}
@@ -164,3 +167,63 @@ def _parsed(words: list[str]) -> argparse.Namespace:
 def _short(value: Any) -> str:
     text = json.dumps(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def measure(
+    wanted: Sequence[Wanted],
+    *,
+    num_envs: int,
+    redo: bool,
+    progress: bool = True,
+    say: Callable[[str], None] = print,
+) -> list[str]:
+    """Make every file that is not there; the names of those that could not be made.
+
+    A file that is there and was made as asked for stays. ``redo``: also make those anew that were
+    made with other settings; else they stay and are told of. An evaluation that fails stops no
+    other. Interrupted by Ctrl-C, the next call goes on after the last finished episode.
+    """
+    failed = []
+    for number, one in enumerate(wanted, 1):
+        standing = look_at(one)
+        if standing.state == "there":
+            continue
+        if standing.state == "differs" and not redo:
+            say(f"{one.name}: {one.path} is left as it is: {standing.differs}; --redo replaces it")
+            continue
+        say(f"{one.name} ({number} of {len(wanted)}): {one.command}")
+        try:
+            _evaluate(one, num_envs, redo, progress)
+        except PtpError as error:
+            say(f"{one.name} failed: {error}")
+            failed.append(one.name)
+    return failed
+
+
+def not_there(wanted: Sequence[Wanted]) -> tuple[list[Standing], list[str]]:
+    """What there is of each, and a line for each that has no figures."""
+    found = [look_at(one) for one in wanted]
+    lines = []
+    for standing in found:
+        if standing.state == "missing":
+            lines.append(f"{standing.wanted.name}: not measured yet")
+        elif standing.state == "differs":
+            lines.append(
+                f"{standing.wanted.name}: measured with other settings: {standing.differs}"
+            )
+    return found, lines
+
+
+def _evaluate(one: Wanted, num_envs: int, redo: bool, progress: bool) -> None:
+    from ptp_core.errors import InputError
+    from ptp_core.rollout.evaluation import evaluate
+
+    options = {"num_envs": num_envs, "output": one.path, "progress": progress}
+    try:
+        evaluate(one.config, **options)
+    except InputError as error:
+        partial = one.path.with_name(f"{one.path.name}.partial")
+        if not (redo and str(error).startswith(str(partial))):
+            raise
+        partial.unlink()  # unfinished, and of other settings
+        evaluate(one.config, **options)

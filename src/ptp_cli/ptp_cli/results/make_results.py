@@ -16,19 +16,23 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from ptp_cli import __version__
-from ptp_cli.bench.machine import git_commit, machine
-from ptp_cli.demo.page import MACHINE
+from ptp_cli.bench.measuring import git_commit, machine
+from ptp_cli.demo.demo_page import MACHINE
+from ptp_cli.options import shared_root
 from ptp_cli.pages import environment
-from ptp_cli.report.page import MEDIA
-from ptp_cli.report.repeat import practice_command
+from ptp_cli.report.repeat_commands import practice_command
+from ptp_cli.report.report_page import MEDIA
 from ptp_cli.results import results_text as text
 from ptp_cli.results.evaluation_files import Standing
 from ptp_cli.results.practice_runs import practice_csv, practice_table, read_practice
-from ptp_cli.results.results_chart import draw_success
 from ptp_cli.results.results_config import ResultsConfig
-from ptp_cli.results.results_pictures import results_pictures
-from ptp_cli.results.results_tables import Table, episode_table, evaluation_csv, success_table
-from ptp_cli.shared import shared_root
+from ptp_cli.results.results_pictures import draw_success, results_pictures
+from ptp_cli.results.results_tables import (
+    ResultsTable,
+    episode_table,
+    evaluation_csv,
+    success_table,
+)
 from ptp_core.data.files import write_atomically
 from ptp_core.errors import InputError
 from ptp_core.practice.run_folder import PracticeRun
@@ -45,8 +49,8 @@ class Section:
     """What the page has of a protocol."""
 
     protocol: str
-    success: Table
-    episodes: Table
+    success: ResultsTable
+    episodes: ResultsTable
     notes: list[tuple[str, str]]  # row, what a reader has to know
     commands: list[str]
     chart: str  # PNG in the folder of results, "" where nothing is measured

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ptp_cli.results.results_tables import NO_SIGNAL, NONE, Table, success
+from ptp_cli.results.results_tables import NO_SIGNAL, NONE, ResultsTable, success
 from ptp_core.agents.registry import method_named
 from ptp_core.errors import InputError
 from ptp_core.practice.run_folder import SETTINGS, PracticeRun, read_run
-from ptp_core.practice.summary import pooled_interval
+from ptp_core.rollout.episode_results import pooled_interval
 
 LIBRARY, LEARNING = "plan library", "learning"
 
@@ -97,7 +97,7 @@ def kind_of(run: PracticeRun) -> str:
     return " and ".join(kinds) or "nothing"
 
 
-def practice_table(pooled: Sequence[Pooled]) -> Table:
+def practice_table(pooled: Sequence[Pooled]) -> ResultsTable:
     """Success before and after practice."""
     header = ("protocol", "method", "what changes", "task", "epochs", "practice seeds")
     header += ("before", "after", "after, each seed", "updates a run", "steps a subgoal")
@@ -116,7 +116,7 @@ def practice_table(pooled: Sequence[Pooled]) -> Table:
                 group.signal,
             )
         )
-    return Table(header, rows)
+    return ResultsTable(header, rows)
 
 
 def practice_csv(pooled: Sequence[Pooled]) -> str:

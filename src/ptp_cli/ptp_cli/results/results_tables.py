@@ -12,15 +12,14 @@ from typing import Any
 from ptp_cli.results.evaluation_files import Standing
 from ptp_cli.results.results_config import EvaluationRow, ResultsConfig
 from ptp_core.agents.registry import method_named
-from ptp_core.practice.result import COST_TERMS
-from ptp_core.practice.summary import wilson_interval
+from ptp_core.rollout.episode_results import COST_TERMS, wilson_interval
 
 NONE = "\N{EN DASH}"
 NO_SIGNAL = "none"
 
 
 @dataclass(frozen=True)
-class Table:
+class ResultsTable:
     """Cells as text, a row a line."""
 
     header: tuple[str, ...]
@@ -40,7 +39,7 @@ def success(successes: float, episodes: float, interval: Sequence[float] | None 
 
 def success_table(
     config: ResultsConfig, rows: Sequence[EvaluationRow], found: Mapping[str, Standing]
-) -> Table:
+) -> ResultsTable:
     """Success of each row on each task, and what it rests on. ``found``: by the row's name."""
     header = ("row", "method", "subgoals", "steps a subgoal", *config.tasks, "mean")
     header += ("episodes a task", "training / practice seeds", "privileged signal")
@@ -63,12 +62,12 @@ def success_table(
         cells += [f"{row.training_seeds} / {row.practice_seeds or NONE}"]
         cells += [NONE if values is None else signals(values)]
         lines.append(tuple(cells))
-    return Table(header, lines)
+    return ResultsTable(header, lines)
 
 
 def episode_table(
     config: ResultsConfig, rows: Sequence[EvaluationRow], found: Mapping[str, Standing]
-) -> Table:
+) -> ResultsTable:
     """What happened in the episodes of each row and task that was measured."""
     header = ("row", "task", "subgoals reached", "timed out", "cost: distance", "value", "prior")
     header += ("idle steps", "plan, s", "distance to goal at the end")
@@ -88,7 +87,7 @@ def episode_table(
                     _number(figures.get("final_distance"), ".2f"),
                 )
             )
-    return Table(header, lines)
+    return ResultsTable(header, lines)
 
 
 def cost_shares(shares: Mapping[str, float] | None) -> list[str]:

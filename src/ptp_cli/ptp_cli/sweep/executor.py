@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from ptp_cli.sweep.config import Run
+from ptp_cli.sweep.sweep_config import Run
 from ptp_core.processes import die_with_parent
 
 LOG = "practice.log"  # in the run's folder: what its newest process said
@@ -22,7 +22,7 @@ PATIENCE = 20.0  # s that a run has to end after it was asked to
 POOLS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
-class Job(Protocol):
+class SweepJob(Protocol):
     """A run that was handed over."""
 
     def begun(self) -> bool:
@@ -47,7 +47,7 @@ class Executor(Protocol):
 
     places: int | None  # runs at once; None: it takes all and queues them itself
 
-    def start(self, run: Run) -> Job:
+    def start(self, run: Run) -> SweepJob:
         """Hand a run over."""
         ...
 

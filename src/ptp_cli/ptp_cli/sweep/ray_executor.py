@@ -16,8 +16,8 @@ import socket
 import time
 from pathlib import Path
 
-from ptp_cli.sweep.config import Run, SweepConfig
 from ptp_cli.sweep.executor import LOG, PATIENCE, ProcessJob, launch
+from ptp_cli.sweep.sweep_config import Run, SweepConfig
 from ptp_core.errors import InputError
 
 CURE = (

@@ -20,7 +20,7 @@ from ptp_core.errors import CheckpointError, GoalError, ObservationError
 if TYPE_CHECKING:
     from torch import nn
 
-    from ptp_core.planners.base import Plan
+    from ptp_core.planners.planner import Plan
 
 GoalKind = Literal["image", "language", "latent"]
 

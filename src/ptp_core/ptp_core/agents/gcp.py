@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """GCP: a tree of subgoals, each between two others, drawn from a midpoint generator.
 
-(Pertsch et al. 2020, arXiv 2006.13205.) `ptp_core.planners.gcp` has the planner, and how ours
-differs. Policy and value are those that PTP has, too.
+(Pertsch et al. 2020, arXiv 2006.13205.) `ptp_core.planners.gcp_planner` has the planner, and how
+ours differs. Policy and value are those that PTP has, too.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from ptp_core.agents.method import AgentOptions, Method, iql_learner
 from ptp_core.config import GcpConfig, TrainConfig
-from ptp_core.planners.subgoal_controls import unsearched
+from ptp_core.planners.planner import unsearched
 
 if TYPE_CHECKING:
     from ptp_core.agents.subgoal_agent import SubgoalAgent
@@ -29,7 +29,7 @@ class GcpTrainConfig(TrainConfig):
 def build(checkpoint: Checkpoint, options: AgentOptions) -> SubgoalAgent:
     """GCP's planner before the checkpoint's policy."""
     from ptp_core.agents.subgoal_agent import subgoal_agent
-    from ptp_core.planners.gcp import GcpPlanner
+    from ptp_core.planners.gcp_planner import GcpPlanner
 
     if options.subgoals == "oracle":
         return subgoal_agent(GCP, checkpoint, options)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """LEAP: all subgoals at once by the cross-entropy method in a VAE's latent space.
 
-(Nasiriany et al. 2019, arXiv 1911.08453.) `ptp_core.planners.leap` has the planner, and how ours
-differs. Policy and value are those that PTP has, too.
+(Nasiriany et al. 2019, arXiv 1911.08453.) `ptp_core.planners.leap_planner` has the planner, and
+how ours differs. Policy and value are those that PTP has, too.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from ptp_core.agents.method import AgentOptions, Method, iql_learner
 from ptp_core.config import LeapConfig, TrainConfig
-from ptp_core.planners.subgoal_controls import unsearched
+from ptp_core.planners.planner import unsearched
 
 if TYPE_CHECKING:
     from ptp_core.agents.subgoal_agent import SubgoalAgent
@@ -29,7 +29,7 @@ class LeapTrainConfig(TrainConfig):
 def build(checkpoint: Checkpoint, options: AgentOptions) -> SubgoalAgent:
     """LEAP's planner before the checkpoint's policy."""
     from ptp_core.agents.subgoal_agent import subgoal_agent
-    from ptp_core.planners.leap import LeapPlanner
+    from ptp_core.planners.leap_planner import LeapPlanner
 
     if options.subgoals == "oracle":
         return subgoal_agent(LEAP, checkpoint, options)

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 from ptp_core.config import FollowerConfig, PlannerConfig, TrainConfig
 from ptp_core.errors import CheckpointError, ConfigError
-from ptp_core.planners.subgoal_controls import Subgoals
+from ptp_core.planners.planner import Subgoals
 
 if TYPE_CHECKING:
     from ptp_core.agents.agent import Agent, GoalKind
+    from ptp_core.learning.online_learner import OnlineLearner
     from ptp_core.planners.plan_library import PlanLibrary
-    from ptp_core.practice.finetuned import FineTunedPolicies
-    from ptp_core.practice.online_learner import OnlineLearner
+    from ptp_core.practice.policy_library import FineTunedPolicies
     from ptp_core.training.checkpoint import Checkpoint
 
 SUBGOAL_STEPS = 30  # control steps on one subgoal, of every method but one (paper)
@@ -107,6 +107,6 @@ class Method:
 
 def iql_learner(checkpoint: Checkpoint, *args: Any, **options: Any) -> OnlineLearner:
     """Fine-tune policy and value functions by IQL (paper Alg. 1); see `OnlineLearner`."""
-    from ptp_core.practice.online_learner import OnlineLearner
+    from ptp_core.learning.online_learner import OnlineLearner
 
     return OnlineLearner(checkpoint, *args, **options)

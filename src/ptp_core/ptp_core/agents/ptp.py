@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 from ptp_core.agents.method import AgentOptions, Method, PlannerSettings, iql_learner
 from ptp_core.config import PlannerConfig, to_dict
 from ptp_core.errors import ConfigError
-from ptp_core.planners.subgoal_controls import unsearched
+from ptp_core.planners.planner import unsearched
 
 if TYPE_CHECKING:
     from ptp_core.agents.subgoal_agent import SubgoalAgent
-    from ptp_core.planners.hierarchy import HierarchicalPlanner
+    from ptp_core.planners.hierarchical_planner import HierarchicalPlanner
     from ptp_core.training.checkpoint import Checkpoint
 
 # Values of PlannerConfig. Three levels: dt60, dt30, dt15 make 2, 4, 8 subgoals.
@@ -62,7 +62,7 @@ def make_planner(
 
     ``threads`` share the work; the plans do not depend on their number.
     """
-    from ptp_core.planners.hierarchy import HierarchicalPlanner
+    from ptp_core.planners.hierarchical_planner import HierarchicalPlanner
 
     return HierarchicalPlanner(
         checkpoint.vqvae,

@@ -28,18 +28,17 @@ from ptp_core.agents.agent import (
     Observation,
 )
 from ptp_core.config import FollowerConfig, to_dict
-from ptp_core.data.metadata import CARTESIAN
-from ptp_core.data.trajectory import CAMERA
+from ptp_core.data.trajectory import CAMERA, CARTESIAN
 from ptp_core.errors import ConfigError, InputError
-from ptp_core.planners.base import Plan, Planner
 from ptp_core.planners.plan_buffer import PlanBuffer
 from ptp_core.planners.plan_library import PlanLibraryPlanner
-from ptp_core.practice.subgoal_follower import SubgoalFollower
+from ptp_core.planners.planner import Plan, Planner
+from ptp_core.policies.subgoal_follower import SubgoalFollower
 
 if TYPE_CHECKING:
     from ptp_core.agents.method import AgentOptions, Method
-    from ptp_core.models.vqvae import VQVAE
-    from ptp_core.practice.finetuned import FineTunedPolicies
+    from ptp_core.encoders.vqvae import VQVAE
+    from ptp_core.practice.policy_library import FineTunedPolicies
     from ptp_core.training.checkpoint import Checkpoint
 
 Replan = Literal["once", "on_reach"] | int
@@ -78,7 +77,7 @@ def subgoal_agent(
     ``config``: the planner's dataclass. ``settings``: what plans depend on beside it.
     ``buffers``: the planner's earlier plans. The policy is the part that the method learns.
     """
-    from ptp_core.practice.finetuned import FineTunedPlanner
+    from ptp_core.practice.policy_library import FineTunedPlanner
 
     follower = options.follower or method.follower(checkpoint.config.follower)
     if planner is not None and options.library is not None:

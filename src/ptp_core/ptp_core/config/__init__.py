@@ -1,24 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
 """Configuration: dataclasses that carry units and sources, and their YAML form."""
 
-from ptp_core.config.baseline_training import BaselinesConfig
-from ptp_core.config.baselines import LeapConfig, Legs, split_horizon
-from ptp_core.config.control import FollowerConfig, PlannerConfig
-from ptp_core.config.gcp import GcpConfig
-from ptp_core.config.goals import GoalRolesConfig, RelabellingConfig
+from ptp_core.config.baseline_config import (
+    BaselinesConfig,
+    GcpConfig,
+    LeapConfig,
+    Legs,
+    MidpointConfig,
+    split_horizon,
+)
 from ptp_core.config.loading import from_dict, load_config, to_dict
-from ptp_core.config.midpoint import MidpointConfig
-from ptp_core.config.models import (
+from ptp_core.config.network_config import (
     GapConfig,
     LatentShape,
     LatentVAEConfig,
     SubgoalGeneratorConfig,
     VQVAEConfig,
 )
-from ptp_core.config.training import (
+from ptp_core.config.planner_config import FollowerConfig, PlannerConfig
+from ptp_core.config.train_config import (
     DataConfig,
-    ImaginedConfig,
+    GeneratedGoalsConfig,
+    GoalRolesConfig,
     IQLConfig,
+    RelabellingConfig,
     TrainConfig,
 )
 
@@ -28,9 +33,9 @@ __all__ = [
     "FollowerConfig",
     "GapConfig",
     "GcpConfig",
+    "GeneratedGoalsConfig",
     "GoalRolesConfig",
     "IQLConfig",
-    "ImaginedConfig",
     "LatentShape",
     "LatentVAEConfig",
     "LeapConfig",

@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeVar
 import yaml
 
 from ptp_core.config.checks import FORMERLY
-from ptp_core.config.training import TrainConfig
+from ptp_core.config.train_config import TrainConfig
 from ptp_core.data import yaml_text
 from ptp_core.errors import ConfigError
 

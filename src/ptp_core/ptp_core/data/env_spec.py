@@ -14,9 +14,8 @@ from typing import Any, get_args
 import gymnasium
 
 from ptp_core.agents.agent import AgentSpec, CameraSpec, GoalKind
-from ptp_core.data.collect import make_environment
-from ptp_core.data.metadata import Channel, action_names
-from ptp_core.data.trajectory import CAMERA
+from ptp_core.data.collect_demonstrations import make_environment
+from ptp_core.data.trajectory import CAMERA, Channel, action_names
 from ptp_core.errors import InputError, SpecError
 
 UNNAMED = ""

@@ -29,8 +29,16 @@ import gymnasium
 import numpy as np
 
 from ptp_core.config import DataConfig
-from ptp_core.data.metadata import CHAIN, Channel, Metadata, Segment, in_sequence, read_target
-from ptp_core.data.trajectory import CAMERA, Trajectory
+from ptp_core.data.trajectory import (
+    CAMERA,
+    CHAIN,
+    Channel,
+    Metadata,
+    Segment,
+    Trajectory,
+    in_sequence,
+    read_target,
+)
 from ptp_core.errors import DatasetError, InputError
 
 CHAIN_LENGTHS = 1  # spawn key of the generator that draws how long a chain is

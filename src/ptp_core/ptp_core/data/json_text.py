@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ptp_core.data.budget import read_bytes
+from ptp_core.data.file_limits import read_bytes
 
 LONGEST = 64 * 2**20  # bytes
 DEEPEST = 32  # levels; ours have up to 8

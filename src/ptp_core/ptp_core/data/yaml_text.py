@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from ptp_core.data.budget import MIB, read_bytes
+from ptp_core.data.file_limits import MIB, read_bytes
 
 LONGEST = MIB  # bytes
 

@@ -22,7 +22,7 @@ from torch import nn
 from torch.nn import functional
 
 from ptp_core.config import IQLConfig, LatentShape
-from ptp_core.models.networks import fan_in_, mlp
+from ptp_core.networks import fan_in_, mlp
 
 Loss = tuple[torch.Tensor, dict[str, torch.Tensor]]
 

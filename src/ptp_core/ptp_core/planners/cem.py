@@ -12,15 +12,15 @@ from dataclasses import dataclass
 
 import torch
 
-from ptp_core.planners.base import stop_if
 from ptp_core.planners.costs import CostTerms
+from ptp_core.planners.planner import stop_if
 
 CandidateCost = Callable[[torch.Tensor], CostTerms]
 """cost(z (N, *shape)) -> terms (N,)."""
 
 
 @dataclass(frozen=True)
-class Found:
+class CEMResult:
     """The chosen candidate: z (*shape) and its terms ()."""
 
     z: torch.Tensor
@@ -53,7 +53,7 @@ class CEM:
         device: torch.device | str = "cpu",
         on_iteration: Callable[[int, CostTerms], None] | None = None,
         cancelled: Callable[[], bool] | None = None,
-    ) -> Found:
+    ) -> CEMResult:
         """Search candidates of ``shape`` around 0; ``generator`` is a CPU generator.
 
         ``on_iteration`` hears the iteration and the terms (elites,) of its elites, best first.
@@ -74,7 +74,7 @@ class CEM:
             if iteration + 1 < self.iterations:
                 # Population statistics: the deviation of a single elite is 0, not undefined.
                 mean, std = elites.mean(0), elites.std(0, correction=0)
-        return Found(elites[0], terms.map(lambda term: term[0]))
+        return CEMResult(elites[0], terms.map(lambda term: term[0]))
 
 
 def _take(costs: CostTerms, index: torch.Tensor) -> CostTerms:

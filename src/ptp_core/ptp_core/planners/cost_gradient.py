@@ -12,10 +12,14 @@ from collections.abc import Callable, Iterable
 import torch
 
 from ptp_core.config import PlannerConfig
-from ptp_core.models.shared_context import ContextFeatures, context_features, decode_from_features
-from ptp_core.models.unet import ConditionalUNet
-from ptp_core.models.vqvae import VQVAE
+from ptp_core.encoders.vqvae import VQVAE
 from ptp_core.planners.costs import CostTerms, Value, plan_cost
+from ptp_core.planners.shared_context import (
+    ContextFeatures,
+    context_features,
+    decode_from_features,
+)
+from ptp_core.planners.subgoal_generator import ConditionalUNet
 
 LEAST, MOST = 4, 16  # candidates in a block: enough blocks for some threads, few calls
 

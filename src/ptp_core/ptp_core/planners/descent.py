@@ -15,10 +15,10 @@ from collections.abc import Callable
 import torch
 
 from ptp_core.config import PlannerConfig
-from ptp_core.planners.base import stop_if
 from ptp_core.planners.costs import CostTerms
 from ptp_core.planners.mppi import Cost, Rollout, Solution, better, first_samples
 from ptp_core.planners.plan_buffer import PlanBuffer
+from ptp_core.planners.planner import stop_if
 
 MOMENTUM = 0.7  # of the mean of the gradients
 SQUARES = 0.9  # of the mean of their squares

@@ -1,10 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Model predictive path integral search over latent actions z, batched over segments.
-
-Each segment is a planning problem of its own: reach goal[s] from start[s] in K predictions.
-Rounds: evaluate samples; weigh them by softmax(-(cost - min) / temperature); sample again around
-the weighted mean with the round's sigma. Sample 0 is the mean itself. (Authors' mppi_planner.py.)
-"""
+"""Model predictive path integral search over latent actions z, batched over segments."""
 
 from __future__ import annotations
 
@@ -15,9 +10,16 @@ from typing import Protocol
 import torch
 
 from ptp_core.config import PlannerConfig
-from ptp_core.planners.base import stop_if
 from ptp_core.planners.costs import CostTerms
 from ptp_core.planners.plan_buffer import PlanBuffer
+from ptp_core.planners.planner import stop_if
+
+
+def spawn(generator: torch.Generator, count: int) -> list[torch.Generator]:
+    """Independent CPU generators, one a segment, seeded from ``generator``."""
+    seeds = torch.randint(2**62, (count,), generator=generator)
+    return [torch.Generator().manual_seed(int(seed)) for seed in seeds]
+
 
 Rollout = Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
 """rollout(start (S, D), z (S, N, K, Z)) -> codes (S, N, K, C), latents (S, N, K, D)."""
@@ -45,7 +47,7 @@ class Solution:
         return cls(z[rows, index], codes[rows, index], latents[rows, index], terms)
 
 
-class Search(Protocol):
+class LatentSearch(Protocol):
     """Finds the latent actions of segments."""
 
     def solve(
@@ -87,7 +89,7 @@ class MPPI:
         on_iteration: Callable[[int, CostTerms], None] | None = None,
         cancelled: Callable[[], bool] | None = None,
     ) -> Solution:
-        """See ``Search.solve``."""
+        """See ``LatentSearch.solve``."""
         config = self.config
         draw = [first_samples(config, shape, buffer, rng) for rng in generators]
         z = torch.stack(draw).to(start.device)

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ptp_core.config import PlannerConfig, load_config
-from ptp_core.config.control import STRUCTURE
 from ptp_core.config.loading import read_yaml
+from ptp_core.config.planner_config import STRUCTURE
 from ptp_core.errors import ConfigError
 
 PRESETS = {

@@ -1,2 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Policies: networks that turn what is seen and what is pursued into an action."""
+"""Policies act towards the goal or subgoal that they are given.
+
+Their weights can change while they act.
+"""

@@ -6,7 +6,7 @@ from __future__ import annotations
 import torch
 
 from ptp_core.config import IQLConfig
-from ptp_core.config.models import LatentShape
+from ptp_core.config.network_config import LatentShape
 from ptp_core.learning.iql import GoalNetwork
 
 

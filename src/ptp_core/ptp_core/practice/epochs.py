@@ -12,13 +12,17 @@ from typing import Any
 
 import numpy as np
 
-from ptp_core.data.budget import MOST
-from ptp_core.data.files import flush_folder, storage_error, write_atomically
-from ptp_core.data.npz import DAMAGED, open_npz
-from ptp_core.data.outputs import check_folder
-from ptp_core.data.provenance import differences, said
+from ptp_core.data.file_limits import DAMAGED, MOST, open_npz
+from ptp_core.data.files import (
+    check_folder,
+    differences,
+    flush_folder,
+    said,
+    storage_error,
+    write_atomically,
+)
 from ptp_core.errors import CheckpointError, InputError
-from ptp_core.practice.online_learner import PracticeEpisode
+from ptp_core.learning.online_learner import PracticeEpisode
 from ptp_core.practice.run_folder import (
     EPOCHS,
     METRICS,

@@ -22,23 +22,28 @@ import torch
 
 from ptp_core.agents.method import AgentOptions
 from ptp_core.agents.registry import build_agent, method_named
-from ptp_core.data.encoded import EncodedDataset
+from ptp_core.data.encoded_dataset import EncodedDataset
 from ptp_core.data.env_spec import declared_spec
 from ptp_core.data.files import write_atomically
 from ptp_core.errors import InputError, PlanCancelled
 from ptp_core.learning.accelerated_iql import shared_networks
-from ptp_core.planners.hierarchy import HierarchicalPlanner
+from ptp_core.planners.hierarchical_planner import HierarchicalPlanner
 from ptp_core.planners.plan_library import PlanLibrary
-from ptp_core.practice.actor import Actor, Job, Knowledge, Played
 from ptp_core.practice.epochs import Epochs
-from ptp_core.practice.finetuned import save_finetuned
-from ptp_core.practice.practice_config import PracticeConfig
+from ptp_core.practice.policy_library import save_finetuned
+from ptp_core.practice.practice_settings import PracticeConfig
+from ptp_core.practice.rollout_worker import (
+    PracticeState,
+    RolloutRequest,
+    RolloutResult,
+    RolloutWorker,
+)
 from ptp_core.practice.run_folder import CHECKPOINT, FINETUNED, RESULT
+from ptp_core.processes import Workers
 from ptp_core.progress import Bar
 from ptp_core.training.checkpoint import load_checkpoint, save_again
-from ptp_core.training.device import choose_device
+from ptp_core.training.stage import choose_device
 from ptp_core.training.weights import round_to
-from ptp_core.workers import Workers
 
 LEARNER = "learner.safetensors"
 FINAL = "final"  # what the last evaluation knows; gone afterwards
@@ -83,9 +88,9 @@ class InProcessPractice:
             seed=config.seed,
         )
         library = PlanLibrary(checkpoint.encoder_id, signal=config.success_signal)
-        self._knowledge = Knowledge(self._agent.learned, [self._agent.buffers], library)
+        self._knowledge = PracticeState(self._agent.learned, [self._agent.buffers], library)
         self._resume()
-        self._envs = Workers(num_envs, functools.partial(Actor, config))
+        self._envs = Workers(num_envs, functools.partial(RolloutWorker, config))
 
     def close(self) -> None:
         """End the processes."""
@@ -122,7 +127,9 @@ class InProcessPractice:
         state = self._epochs.state
         began = time.perf_counter()
         first = number * config.episodes
-        jobs = [Job(index, state=state) for index in range(first, first + config.episodes)]
+        jobs = [
+            RolloutRequest(index, state=state) for index in range(first, first + config.episodes)
+        ]
         if number % config.evaluate_every == 0:
             jobs += self._evaluation(state)
         acting = self._envs.start(jobs, cancelled)
@@ -164,7 +171,7 @@ class InProcessPractice:
                     raise PlanCancelled("practice was cancelled")
         return scalars
 
-    def _remember(self, played: Played) -> None:
+    def _remember(self, played: RolloutResult) -> None:
         """Keep the plan of an episode and how it ended."""
         if played.plan is None:
             return
@@ -180,9 +187,9 @@ class InProcessPractice:
             stored = library.plans[played.again]
         library.judge(stored, bool(played.counts))
 
-    def _evaluation(self, state: Path | None) -> list[Job]:
+    def _evaluation(self, state: Path | None) -> list[RolloutRequest]:
         count = self.config.evaluation_episodes
-        return [Job(index, evaluate=True, state=state) for index in range(count)]
+        return [RolloutRequest(index, evaluate=True, state=state) for index in range(count)]
 
     def _finish(self, metrics: list[dict[str, Any]], cancelled: Cancelled) -> dict[str, Any]:
         """Learn what is still due, evaluate the end, write the result."""
@@ -284,7 +291,7 @@ def _as_declared(config: PracticeConfig) -> PracticeConfig:
     return dataclasses.replace(config, task=task, protocol=protocol)
 
 
-def _successes(played: list[Played]) -> dict[str, int]:
+def _successes(played: list[RolloutResult]) -> dict[str, int]:
     return {"episodes": len(played), "successes": sum(one.success for one in played)}
 
 

@@ -10,12 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from ptp_core.data import json_text
-from ptp_core.data.files import write_atomically
-from ptp_core.data.outputs import check_folder
-from ptp_core.data.provenance import keep_inputs
+from ptp_core.data.files import check_folder, keep_inputs, write_atomically
 from ptp_core.errors import CheckpointError
-from ptp_core.practice.live_weights import WeightsUpdate
-from ptp_core.practice.online_learner import OnlineLearner, PracticeEpisode
+from ptp_core.learning.online_learner import OnlineLearner, PracticeEpisode
+from ptp_core.policies.live_weights import WeightsUpdate
 from ptp_core.training.checkpoint import save_again
 
 STATE = "state.safetensors"  # weights, optimisers, counts, random state
@@ -24,7 +22,7 @@ ABOUT = "learner.json"  # session and newest version
 CHECKPOINT = "checkpoint"  # a whole checkpoint with the learned weights
 
 
-class Scalars:
+class LearningScalars:
     """Means of what the updates say, until they are taken."""
 
     def __init__(self) -> None:
@@ -51,7 +49,7 @@ class LearningRun:
 
     def __init__(self, learner: OnlineLearner, folder: Path, publish_every: int) -> None:
         self.learner = learner
-        self.scalars = Scalars()
+        self.scalars = LearningScalars()
         self.version = 0  # newest that was handed out
         self.episodes = 0  # that came so far; the next one has this number
         self.left_out = 0  # of them, dropped by a person or of no use

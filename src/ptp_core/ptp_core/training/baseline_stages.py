@@ -11,12 +11,11 @@ import torch
 from torch import nn
 
 from ptp_core.config import BaselinesConfig, LatentVAEConfig, MidpointConfig
-from ptp_core.data.encoded import EncodedDataset
-from ptp_core.models.latent_vae import LatentVAE
-from ptp_core.models.midpoint_generator import MidpointGenerator, sample_triples
-from ptp_core.models.vqvae import VQVAE
-from ptp_core.training.loop import Metrics, run_as_configured
-from ptp_core.training.state import StageState, encoded_fingerprint
+from ptp_core.data.encoded_dataset import EncodedDataset
+from ptp_core.encoders.vqvae import VQVAE
+from ptp_core.planners.latent_vae import LatentVAE
+from ptp_core.planners.midpoint_generator import MidpointGenerator, sample_triples
+from ptp_core.training.stage import Metrics, StageState, encoded_fingerprint, run_as_configured
 
 SCALE_LATENTS = 8192  # that the VAE's shift and scale are taken from
 VALIDATION_LATENTS = 1024

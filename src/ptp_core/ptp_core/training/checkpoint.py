@@ -35,9 +35,9 @@ from ptp_core.training.part_types import part_type
 from ptp_core.training.weights import Precision, StoredFile, serialise, write_folder
 
 if TYPE_CHECKING:
+    from ptp_core.encoders.vqvae import VQVAE
     from ptp_core.learning.iql import IQL
-    from ptp_core.models.subgoal_generator import GeneratorHierarchy
-    from ptp_core.models.vqvae import VQVAE
+    from ptp_core.planners.subgoal_generator import GeneratorHierarchy
 
 
 @dataclass

@@ -13,18 +13,23 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ptp_core.config import ImaginedConfig, IQLConfig, TrainConfig
-from ptp_core.data.encoded import EncodedDataset
+from ptp_core.config import GeneratedGoalsConfig, IQLConfig, TrainConfig
+from ptp_core.data.encoded_dataset import EncodedDataset
 from ptp_core.data.replay_buffer import CodeBatch, ReplayBuffer
+from ptp_core.encoders.vqvae import VQVAE
 from ptp_core.errors import ConfigError
 from ptp_core.learning.accelerated_iql import accelerated_update, shared_networks
 from ptp_core.learning.iql import IQL, Batch, reached
-from ptp_core.models.subgoal_generator import GeneratorHierarchy
-from ptp_core.models.vqvae import VQVAE
+from ptp_core.planners.subgoal_generator import GeneratorHierarchy
 from ptp_core.progress import Bar
-from ptp_core.training.imagination import imagine
-from ptp_core.training.loop import Metrics, run_as_configured
-from ptp_core.training.state import StageState, encoded_fingerprint, without_budget
+from ptp_core.training.generated_goals import generated_goals
+from ptp_core.training.stage import (
+    Metrics,
+    StageState,
+    encoded_fingerprint,
+    run_as_configured,
+    without_budget,
+)
 from ptp_core.training.weights import serialise
 
 VALIDATION_TRANSITIONS = 1024
@@ -72,7 +77,7 @@ def train_on_imagined(
     draws = torch.Generator().manual_seed(config.seed)
     frames = len(data.codes)
     with Bar(total=frames, unit="frame", desc="imagine goals", disable=not progress) as bar:
-        shown = imagine(vqvae, generators, data, draws, bar.update)
+        shown = generated_goals(vqvae, generators, data, draws, bar.update)
     trainer = IqlTrainer(config, vqvae, tuned, data, validation, device, shown, settings.share)
     return tuned.eval(), trainer.train("imagined", folder, settings, progress=progress)
 
@@ -105,7 +110,12 @@ class IqlTrainer:
         )
 
     def train(
-        self, name: str, folder: Path, settings: IQLConfig | ImaginedConfig, *, progress: bool
+        self,
+        name: str,
+        folder: Path,
+        settings: IQLConfig | GeneratedGoalsConfig,
+        *,
+        progress: bool,
     ) -> dict[str, float]:
         """Spend the budget of ``settings``; the last scalars."""
         config, iql, size = self._config, self._iql, self._config.iql.batch_size

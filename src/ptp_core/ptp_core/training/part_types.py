@@ -19,12 +19,12 @@ from ptp_core.config import (
     SubgoalGeneratorConfig,
     VQVAEConfig,
 )
+from ptp_core.encoders.vqvae import VQVAE
 from ptp_core.errors import CheckpointError, ConfigError
 from ptp_core.learning.iql import IQL
-from ptp_core.models.latent_vae import LatentVAE
-from ptp_core.models.midpoint_generator import MidpointGenerator
-from ptp_core.models.subgoal_generator import GeneratorHierarchy
-from ptp_core.models.vqvae import VQVAE
+from ptp_core.planners.latent_vae import LatentVAE
+from ptp_core.planners.midpoint_generator import MidpointGenerator
+from ptp_core.planners.subgoal_generator import GeneratorHierarchy
 from ptp_core.policies.cloned_policy import ClonedPolicy
 
 GROUP = "ptp.parts"  # entry points of installed packages: name -> PartType

@@ -16,8 +16,8 @@ from pathlib import Path
 import torch
 
 from ptp_core.config import TrainConfig
-from ptp_core.data.encoded import EncodedDataset
-from ptp_core.models.vqvae import VQVAE
+from ptp_core.data.encoded_dataset import EncodedDataset
+from ptp_core.encoders.vqvae import VQVAE
 from ptp_core.processes import follow_parent
 from ptp_core.training.subgoal_stage import train_generators
 

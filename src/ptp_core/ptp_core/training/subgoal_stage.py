@@ -10,12 +10,11 @@ import torch
 from torch import nn
 
 from ptp_core.config import GapConfig, SubgoalGeneratorConfig, TrainConfig
-from ptp_core.data.encoded import EncodedDataset
+from ptp_core.data.encoded_dataset import EncodedDataset
+from ptp_core.encoders.vqvae import VQVAE
 from ptp_core.errors import DatasetError
-from ptp_core.models.subgoal_generator import HORIZONS, GeneratorHierarchy
-from ptp_core.models.vqvae import VQVAE
-from ptp_core.training.loop import Metrics, run_as_configured
-from ptp_core.training.state import StageState, encoded_fingerprint
+from ptp_core.planners.subgoal_generator import HORIZONS, GeneratorHierarchy
+from ptp_core.training.stage import Metrics, StageState, encoded_fingerprint, run_as_configured
 
 VALIDATION_WINDOWS = 256
 

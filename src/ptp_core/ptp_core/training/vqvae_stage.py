@@ -10,9 +10,8 @@ import torch
 from torch import nn
 
 from ptp_core.config import TrainConfig, VQVAEConfig
-from ptp_core.models.vqvae import VQVAE, to_float
-from ptp_core.training.loop import Metrics, run_as_configured
-from ptp_core.training.state import StageState, without_budget
+from ptp_core.encoders.vqvae import VQVAE, to_float
+from ptp_core.training.stage import Metrics, StageState, run_as_configured, without_budget
 
 VALIDATION_IMAGES = 512
 FOREGROUND_THRESHOLD = 0.1  # of the full range, largest colour difference to the median image

@@ -19,7 +19,7 @@ from safetensors.torch import load, save
 from torch import nn
 
 from ptp_core.data import json_text
-from ptp_core.data.budget import MOST_WEIGHTS, OverBudget, read_bytes
+from ptp_core.data.file_limits import MOST_WEIGHTS, OverBudget, read_bytes
 from ptp_core.errors import CheckpointError
 from ptp_core.training.manifest import MANIFEST, FolderFormat, previous
 

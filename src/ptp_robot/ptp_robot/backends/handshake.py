@@ -1,13 +1,82 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Requests that a robot answers by its state: told again and again until it shows."""
+"""Requests that a robot answers by its state.
+
+Sent again until it shows; and counts of bad messages.
+"""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-__all__ = ["Handshakes"]
+import numpy as np
+
+from ptp_robot.backends.sawyer_topics import ENABLE, RESET, STOP
+
+__all__ = ["REQUESTS", "Handshakes", "Problems", "Request"]
+
+KINDS = 50  # that are told apart: a robot may put numbers into its texts
+PATIENCE = 3.0  # s without messages until that is a problem
+
+
+class Problems:
+    """Text to count. Times are of one steady clock [s]."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+        self._missing: float | None = None  # since when
+
+    def count(self, text: str) -> None:
+        """One more of these."""
+        if text in self._counts or len(self._counts) < KINDS:
+            self._counts[text] += 1
+
+    def miss(self, text: str, now: float) -> None:
+        """Nothing is heard: count that once an outage, when it has lasted a while."""
+        if self._missing is None:
+            self._missing = now
+        elif now - self._missing > PATIENCE:
+            self._missing = np.inf
+            self.count(text)
+
+    def found(self) -> None:
+        """All is heard."""
+        self._missing = None
+
+    def so_far(self) -> dict[str, int]:
+        """All counts."""
+        return dict(self._counts)
+
+
+class Request(NamedTuple):
+    """A message, and what to say when the robot did not answer it in time [s]."""
+
+    topic: str
+    message: Mapping[str, Any]
+    failure: str
+
+
+REQUESTS = {
+    "enable": Request(
+        ENABLE,
+        {"data": True},
+        "the robot did not turn its motors on within {:g} s: look at its screen, clear the fault, "
+        "then enable again",
+    ),
+    "disable": Request(
+        ENABLE,
+        {"data": False},
+        "the robot did not turn its motors off within {:g} s: press the emergency stop",
+    ),
+    "stop": Request(STOP, {}, "the robot did not stop within {:g} s: press the emergency stop"),
+    "reset": Request(
+        RESET,
+        {},
+        "the robot did not forget its error within {:g} s: read its log, restart the robot",
+    ),
+}
 
 
 @dataclass

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ptp_core.data import json_text
-from ptp_robot.backends.base import BackendError
+from ptp_robot.backends.backend import BackendError
 from ptp_robot.backends.sawyer_topics import TIME_SERVICE, AllowList
 
 __all__ = ["RosbridgeLink", "RoundTrip"]

@@ -16,13 +16,11 @@ from typing import Any
 import numpy as np
 
 from ptp_description import sawyer_urdf_path
-from ptp_robot.backends.base import BackendError, Interface, NoGripper, Reading
-from ptp_robot.backends.handshake import Handshakes
-from ptp_robot.backends.problems import Problems
+from ptp_robot.backends.backend import BackendError, Interface, JointReading, NoGripper
+from ptp_robot.backends.handshake import REQUESTS, Handshakes, Problems
 from ptp_robot.backends.rosbridge_link import RosbridgeLink, RoundTrip
 from ptp_robot.backends.sawyer_config import SawyerConfig
 from ptp_robot.backends.sawyer_gripper import Gripper
-from ptp_robot.backends.sawyer_heard import Heard
 from ptp_robot.backends.sawyer_messages import (
     POSITION_MODE,
     VELOCITY_MODE,
@@ -30,8 +28,7 @@ from ptp_robot.backends.sawyer_messages import (
     JointLimits,
     joint_command,
 )
-from ptp_robot.backends.sawyer_motion import bounded_target, bounded_velocity
-from ptp_robot.backends.sawyer_requests import REQUESTS
+from ptp_robot.backends.sawyer_state import SawyerState, bounded_target, bounded_velocity
 from ptp_robot.backends.sawyer_topics import (
     COMMAND,
     COMMAND_TIMEOUT,
@@ -116,7 +113,7 @@ class SawyerBackend:
         with self._lock:
             return self._problems.so_far()
 
-    def reading(self) -> Reading | None:
+    def reading(self) -> JointReading | None:
         """The newest reading; also sends what requests are due."""
         with self._lock:
             now, heard = self._clock(), self._heard
@@ -131,7 +128,7 @@ class SawyerBackend:
                 self._problems.miss("rosbridge is there, the robot is not: check its power", now)
                 return None
             self._problems.found()
-            return Reading(
+            return JointReading(
                 heard.joints_at,
                 heard.q.copy(),
                 heard.dq.copy(),
@@ -255,7 +252,7 @@ class SawyerBackend:
         self._moved = self._heard.connection
         self.link.publish(self._heard.connection, COMMAND, message)
 
-    def _reach(self) -> tuple[float, Heard]:
+    def _reach(self) -> tuple[float, SawyerState]:
         """Now, and what is known on the connection that is up. Raises BackendError: nothing."""
         heard, connection = self._heard, self.link.connection
         if connection is None:
@@ -312,10 +309,10 @@ class SawyerBackend:
         self._failure = ""
         self._handshakes.drop()
 
-    def _nothing(self, connection: int) -> Heard:
+    def _nothing(self, connection: int) -> SawyerState:
         config = self.config
         gripper = Gripper(self._handshakes, config.gripper_patience, config.gripper_stroke)
-        return Heard(connection, ARM_JOINTS, gripper)
+        return SawyerState(connection, ARM_JOINTS, gripper)
 
     # In the thread of the link
 

@@ -8,7 +8,7 @@ from typing import Literal
 
 from ptp_core.config.checks import require
 from ptp_core.errors import ConfigError
-from ptp_robot.backends.base import Interface
+from ptp_robot.backends.backend import Interface
 from ptp_robot.backends.sawyer_gripper import STROKE
 
 __all__ = ["FASTEST", "SawyerConfig"]

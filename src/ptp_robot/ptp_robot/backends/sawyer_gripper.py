@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ptp_robot.backends.base import BackendError
+from ptp_robot.backends.backend import BackendError
 from ptp_robot.backends.handshake import Handshakes
 from ptp_robot.backends.sawyer_messages import (
     acknowledged,

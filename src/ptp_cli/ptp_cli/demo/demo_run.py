@@ -1,0 +1,207 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Run the demo: the sim stack in lock-step, watched; then figures and page."""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ptp_bringup.bring_up import programs
+from ptp_bringup.node_environment import node_environment
+from ptp_bringup.stacks import NodeProcess, stack_named
+from ptp_bringup.supervisor import Supervisor
+from ptp_cli import __version__
+from ptp_cli.bench.measuring import git_commit, machine
+from ptp_cli.demo import demo_page, demo_results
+from ptp_cli.demo.demo_film import Film
+from ptp_cli.demo.demo_progress import NodeLog, Progress
+from ptp_cli.demo.demo_watcher import DemoWatcher
+from ptp_cli.options import shared_root
+from ptp_cli.process_setup import libraries_into, own_domain
+from ptp_core.errors import InputError
+from ptp_core.training.checkpoint import Checkpoint
+from ptp_nodes.operator.episode_watcher import watching
+from ptp_sim.tasks import TASKS
+
+LOG = "nodes.log"
+OURS = ("task_*_episode_*", demo_page.PAGE, demo_results.SUMMARY, LOG)  # what a demo writes
+STOPPED = 130  # exit status after Ctrl-C
+
+
+@dataclass(frozen=True)
+class DemoSettings:
+    """What to show."""
+
+    tasks: tuple[str, ...]
+    episodes: int  # of each task
+    seed: int
+    max_steps: int  # control steps an episode
+    planner: str  # preset or YAML file, as the planner node takes it
+    out: Path
+    checkpoint: Checkpoint
+    finetuned: Path | None = None  # folder of policies that practised
+
+
+def show(settings: DemoSettings) -> int:
+    """Run every episode, leave films, strips, figures and page; the exit status.
+
+    0: every episode was done, whether it reached its goal or not. Ctrl-C gives 130 and leaves a
+    page of what was done. Raises InputError, ConfigError and CheckpointError before the start.
+    """
+    processes = _processes(settings)
+    _clear(settings.out)
+    titles = {name: task.summary for name, task in TASKS.items()}
+    film = Film(settings.out, titles, settings.max_steps)
+    with contextlib.ExitStack() as stack:
+        terminal = stack.enter_context(libraries_into(settings.out / LOG))
+        episodes = len(settings.tasks) * settings.episodes
+        progress = Progress(episodes, settings.max_steps, terminal)
+        stack.callback(progress.close)
+        log = stack.enter_context(NodeLog(settings.out / LOG, progress.say))
+        started = programs(processes, log)
+        domain = stack.enter_context(own_domain())
+        progress.say(f"to look in with ROS 2 tools: export ROS_DOMAIN_ID={domain}")
+        nodes = {program.name for program in started}
+        watcher = DemoWatcher(film, progress, list(settings.tasks), settings.max_steps, nodes)
+        with watching(watcher, domain):
+            status = Supervisor(started, node_environment(), log).run()
+        progress.stage("write the films")
+        if film.running is not None:  # the news of its end was lost
+            found = demo_results.gather(settings.out, settings.tasks, settings.episodes, {})
+            film.end(demo_results.ending(found, *film.running))
+        film.close()
+    about = _about(settings)
+    summary = demo_results.gather(settings.out, settings.tasks, settings.episodes, about)
+    summary["stopped"] = _stopped(status, summary)
+    demo_results.write(settings.out, summary)
+    written = demo_page.write(settings.out, demo_page.render(summary, titles, _commands(settings)))
+    _print(summary, written)
+    return status
+
+
+def _processes(settings: DemoSettings) -> list[NodeProcess]:
+    words = {
+        "task": ",".join(settings.tasks),
+        "episodes": str(settings.episodes),
+        "seed": str(settings.seed),
+        "max_steps": str(settings.max_steps),
+        "planner": settings.planner,
+        "checkpoint": str(settings.checkpoint.folder),
+        "finetuned": "" if settings.finetuned is None else str(settings.finetuned),
+        "mode": "lock_step",
+        "output": str(settings.out),
+        "params_file": str(shared_root() / "config" / "demo.yaml"),
+        "view": "false",  # the demo draws for itself
+    }
+    return stack_named("sim").processes(words)
+
+
+def _clear(folder: Path) -> None:
+    """Make the folder, without what an earlier demo left there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for pattern in OURS:
+            for path in folder.glob(pattern):
+                path.unlink()
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written ({error.strerror})") from error
+
+
+def _stopped(status: int, summary: dict[str, Any]) -> str:
+    """Why not everything was done; empty when it was."""
+    if status == 0:
+        return ""
+    if status == STOPPED:
+        return "It was stopped by hand."
+    if summary["failures"]:
+        return "Some episodes were broken off."
+    return f"A node died, exit status {status}."
+
+
+def _about(settings: DemoSettings) -> dict[str, Any]:
+    files = settings.checkpoint.sha256
+    return {
+        "episodes_asked": settings.episodes,
+        "seed": settings.seed,
+        "max_steps": settings.max_steps,
+        "planner": settings.planner,
+        "checkpoint": {
+            "folder": _short(settings.checkpoint.folder),
+            "policy": files["iql.safetensors"][:12],
+            "encoder": settings.checkpoint.encoder_id[:12],
+        },
+        "finetuned": _finetuned(settings),
+        "machine": machine(),
+        "version": __version__,
+        "git_commit": git_commit(),
+        "date": time.strftime("%Y-%m-%d %H:%M:%S %z"),
+        "command": _demo_command(settings),
+    }
+
+
+def _demo_command(settings: DemoSettings) -> str:
+    words = ["ptp", "demo", "--tasks", *settings.tasks, "--episodes", str(settings.episodes)]
+    words += ["--seed", str(settings.seed), "--planner", settings.planner]
+    words += ["--max-steps", str(settings.max_steps), "--out", _short(settings.out)]
+    words += ["--finetuned", _finetuned(settings)]
+    return shlex.join([*words, "--checkpoint", _short(settings.checkpoint.folder)])
+
+
+def _commands(settings: DemoSettings) -> list[tuple[str, str]]:
+    folder = shlex.quote(_short(settings.checkpoint.folder))
+    tasks, seed = settings.tasks, settings.seed
+    planner = shlex.quote(settings.planner)
+    tuned = f" --finetuned {shlex.quote(_finetuned(settings))}" if settings.finetuned else ""
+    return [
+        ("This demo", _demo_command(settings)),
+        (
+            "Another scene, with everything on the table moved a little, in real time",
+            f"ptp up sim task:={tasks[0]} protocol:=varied seed:={seed + 1} checkpoint:={folder}",
+        ),
+        (
+            "Success over many episodes",
+            f"ptp evaluate --tasks {' '.join(tasks)} --episodes 50 --seed {seed} "
+            f"--planner {planner} --checkpoint {folder}{tuned} --json out/evaluation.json",
+        ),
+        (
+            "The same policy without its planner",
+            f"ptp evaluate --tasks {' '.join(tasks)} --method model_free --episodes 50 "
+            f"--seed {seed} --checkpoint {folder} --json out/model_free.json",
+        ),
+    ]
+
+
+def _finetuned(settings: DemoSettings) -> str:
+    return "none" if settings.finetuned is None else _short(settings.finetuned)
+
+
+def _short(path: Path) -> str:
+    """Relative to the working folder where the path lies below it."""
+    with contextlib.suppress(ValueError):
+        return str(path.resolve().relative_to(Path.cwd()))
+    return str(path)
+
+
+def _print(summary: dict[str, Any], written: Path) -> None:
+    for shown in summary["shown"]:
+        run = next(
+            (
+                run
+                for run in summary["tasks"].get(shown["task"], {}).get("runs", [])
+                if run["episode"] == shown["episode"]
+            ),
+            None,
+        )
+        text = f"task {shown['task']}: {shown['outcome']}"
+        if run is not None:
+            text += f" after {run['steps']} steps, plan in {run['plan_seconds']:.2f} s"
+        if shown["error"]:
+            text += f" ({shown['error']})"
+        print(text)
+    if summary["stopped"]:
+        print(f"{summary['stopped']} What the nodes said: {_short(written.parent / LOG)}")
+    print(f"films, strips and figures: {_short(written)}")

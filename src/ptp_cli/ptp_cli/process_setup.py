@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a command sets up for its process.
+
+A ROS domain of its own, and a terminal without library noise.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TextIO
+
+from domain_coordinator import domain_id
+
+from ptp_ros.network_interfaces import PEERS, PROFILES, RANGE, limit
+
+
+@contextlib.contextmanager
+def libraries_into(path: Path) -> Iterator[TextIO]:
+    """Send what C libraries print of themselves to a file; yields the terminal for our own.
+
+    OpenCV names its codecs on every video, in the middle of the progress bars.
+    """
+    sys.stderr.flush()
+    terminal = os.fdopen(os.dup(2), "w", encoding="utf-8", errors="replace")
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.dup2(file, 2)
+    os.close(file)
+    try:
+        yield terminal
+    finally:
+        terminal.flush()
+        os.dup2(terminal.fileno(), 2)
+        terminal.close()
+
+
+@contextlib.contextmanager
+def own_domain() -> Iterator[int]:
+    """ROS domain of this run, in the environment: no other arm may hear these commands.
+
+    ROS_DOMAIN_ID, where it is set, else one that no other demo or test of this machine uses.
+    """
+    names = ("ROS_DOMAIN_ID", PEERS, RANGE, PROFILES)
+    before = {name: os.environ.get(name) for name in names}
+    held = contextlib.ExitStack()
+    try:
+        # This process must hear what the nodes hear.
+        os.environ[RANGE] = "LOCALHOST"
+        os.environ.pop(PEERS, None)
+        limit()
+        if before["ROS_DOMAIN_ID"]:
+            domain = int(before["ROS_DOMAIN_ID"])
+        else:
+            domain = held.enter_context(domain_id(lambda: random.randint(1, 100)))
+        os.environ["ROS_DOMAIN_ID"] = str(domain)
+        yield domain
+    finally:
+        held.close()
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value

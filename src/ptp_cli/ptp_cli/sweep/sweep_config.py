@@ -1,0 +1,326 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a sweep runs: every method on every task with every seed, each by `ptp practice`."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ptp_cli.options import ENV, Renamed, check_factory, env_arguments
+from ptp_core.agents.registry import checkpoint_for, method_named, methods
+from ptp_core.config import from_dict, to_dict
+from ptp_core.config.checks import require
+from ptp_core.config.loading import read_yaml
+from ptp_core.data import json_text
+from ptp_core.data.env_spec import declared_spec
+from ptp_core.data.files import write_atomically
+from ptp_core.errors import ConfigError, InputError
+
+# What the sweep itself says.
+OURS = {"help", "task", "method", "seed", "protocol", "threads", "num-envs", "out"}
+KINDS = {int: "a whole number", float: "a number"}
+
+
+def option_words(options: Mapping[str, Any], source: str) -> list[str]:
+    """The words of a command line, ["--epochs", "150", ...].
+
+    Numbers and text are values, true sets a switch, a list repeats the option or fills it, a
+    mapping gives NAME=VALUE. Raises ConfigError that names ``source`` and what is accepted.
+    """
+    known = {
+        option.removeprefix("--"): action
+        for action in _parser()._actions
+        for option in action.option_strings
+        if option.startswith("--") and not option.startswith("--no-")
+    }
+    renamed = {
+        name: known.pop(name).now for name in list(known) if isinstance(known[name], Renamed)
+    }
+    accepted = [name for name in known if name not in OURS]
+    words: list[str] = []
+    for key, value in options.items():
+        name = str(key).replace("_", "-")
+        if name in OURS:
+            raise ConfigError(f"{source}: options.{key} is not an option but the sweep's own key")
+        if name in renamed:
+            now = renamed[name].removeprefix("--").replace("-", "_")
+            raise ConfigError(f"{source}: options.{key} is now {now}")
+        if name not in accepted:
+            names = ", ".join(entry.replace("-", "_") for entry in accepted)
+            raise ConfigError(f'{source}: unknown key "options.{key}"; there are {names}')
+        words += _option(f"--{name}", known[name], value, f"{source}: options.{key}")
+    return words
+
+
+def check_words(words: list[str]) -> int:
+    """See that runs can begin with this command line of `ptp practice`; their epochs.
+
+    Raises ConfigError, InputError and CheckpointError.
+    """
+    from ptp_cli.commands.practice import practice_settings
+    from ptp_cli.main import make_parser
+    from ptp_cli.options import run_settings
+    from ptp_core.agents.registry import method_named
+    from ptp_core.errors import InputError
+    from ptp_core.training.manifest import read_contents
+
+    args = make_parser().parse_args(words)
+    settings = run_settings(args)
+    practice_settings(args)
+    folder = settings["checkpoint"]
+    method_named(settings["method"]).check_parts(read_contents(folder).parts, folder)
+    if args.demonstrations is not None and not args.demonstrations.exists():
+        raise InputError(f"{args.demonstrations}: there is no such data set")
+    if args.epochs < 1:
+        raise InputError(f"epochs is {args.epochs}; it must be at least 1")
+    return args.epochs
+
+
+def _parser() -> argparse.ArgumentParser:
+    from ptp_cli.commands import practice
+
+    subparsers = argparse.ArgumentParser().add_subparsers()
+    practice.add_parser(subparsers)
+    return subparsers.choices["practice"]
+
+
+def _option(name: str, action: argparse.Action, value: Any, where: str) -> list[str]:
+    if action.nargs == 0:
+        if not isinstance(value, bool):
+            raise ConfigError(f"{where} is {value!r}; it must be true or false")
+        if value:
+            return [name]
+        return [name.replace("--", "--no-", 1)] if len(action.option_strings) > 1 else []
+    if isinstance(value, Mapping):
+        value = [f"{key}={_text(entry)}" for key, entry in value.items()]
+    values = value if isinstance(value, list) else [value]
+    repeats = isinstance(action, argparse._AppendAction)
+    if len(values) != 1 and not repeats and action.nargs not in ("+", "*"):
+        raise ConfigError(f"{where} has {len(values)} values; it takes one")
+    for entry in values:
+        _check(action, entry, where)
+    if repeats:
+        return [f"{name}={_text(entry)}" for entry in values]  # "=": values may begin with "-"
+    if action.nargs in ("+", "*"):
+        return [name, *map(_text, values)]
+    return [f"{name}={_text(values[0])}"]
+
+
+def _check(action: argparse.Action, value: Any, where: str) -> None:
+    kind = action.type or str
+    wrong = value is None or (isinstance(value, (bool, Mapping, list)) and action.type is not None)
+    try:
+        converted = None if wrong else kind(_text(value))
+    except (TypeError, ValueError):
+        wrong = True
+    if wrong:
+        raise ConfigError(f"{where} is {value!r}; it must be {KINDS.get(kind, 'text')}")
+    if action.choices is not None and converted not in action.choices:
+        names = ", ".join(map(str, action.choices))
+        raise ConfigError(f"{where} is {value!r}; it must be one of {names}")
+
+
+def _text(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+ABOUT = "sweep.json"  # in the sweep's folder: what it is to run
+RENAMED = {"worlds": "num_envs"}  # keys of earlier versions
+MEMORY_GIB = 1.5  # of a run; 150 epochs keep 300,000 steps
+
+
+def _practising() -> tuple[str, ...]:
+    return tuple(name for name, method in methods().items() if method.practises)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepConfig:
+    """The file of `ptp sweep`."""
+
+    methods: tuple[str, ...] = field(default_factory=_practising)
+    tasks: tuple[str, ...] = ()  # (): all that the environment has
+    seeds: tuple[int, ...] = (0, 1, 2)  # paper: three
+    protocol: str = ""  # of the environment's; "": its first
+    threads: int = 1  # of each run's learner
+    num_envs: int = 0  # of each run, in processes beside its learner; 0: it does both
+    memory_gib: float = MEMORY_GIB  # of each run: how many fit on the machine
+    checkpoints: dict[str, str] = field(default_factory=dict)  # of methods, by name
+    # None is needed where the options' checkpoint has a method's parts, or the folder of the
+    # method's name beside it is one.
+    options: dict[str, Any] = field(default_factory=dict)  # of ptp practice, _ or - in names
+
+    def __post_init__(self) -> None:
+        for name in ("methods", "tasks", "seeds"):
+            values = getattr(self, name)
+            if not values and name != "tasks":
+                raise ConfigError(f"{name} is empty: name at least one")
+            if len(set(values)) < len(values):
+                raise ConfigError(f"{name} names something twice: {', '.join(map(str, values))}")
+        for method in self.checkpoints:
+            method_named(method)
+        for method in self.methods:
+            if not method_named(method).practises:
+                raise ConfigError(f"{method} learns from demonstrations alone: only evaluate it")
+        require(self, "threads", 1)
+        require(self, "num_envs", 0)
+        require(self, "memory_gib", 0.01)
+
+    @property
+    def cores(self) -> int:
+        """Of each run."""
+        return self.threads + self.num_envs
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of the sweep."""
+
+    method: str
+    task: str
+    seed: int
+    folder: Path
+    epochs: int
+    words: tuple[str, ...]  # after "ptp"
+
+    @property
+    def name(self) -> str:
+        """How people call it; its folder below the sweep's."""
+        return run_name(self.method, self.task, self.seed)
+
+
+def run_name(method: str, task: str, seed: int) -> str:
+    """The folder of a run below that of its sweep."""
+    return f"{method}/{task}/seed_{seed}"
+
+
+def load_sweep(path: Path, env: str = "") -> SweepConfig:
+    """Read a sweep's file. Raises ConfigError that names the key and what is accepted.
+
+    ``env``: an environment that the file may name beside the shipped ones; InputError for others.
+    """
+    values = read_yaml(path)
+    known = [entry.name for entry in dataclasses.fields(SweepConfig)]
+    unknown = [key for key in values if key not in known] if isinstance(values, dict) else []
+    if unknown and unknown[0] in RENAMED:
+        raise ConfigError(f"{path}: {unknown[0]} is now {RENAMED[unknown[0]]}")
+    if unknown:
+        raise ConfigError(f'{path}: unknown key "{unknown[0]}"; there are {", ".join(known)}')
+    config = from_dict(SweepConfig, values, source=str(path))
+    option_words(config.options, str(path))
+    options = {str(key).replace("-", "_"): value for key, value in config.options.items()}
+    if "env" in options:
+        check_factory(options["env"], [env], str(path))
+    return dataclasses.replace(config, options=options)
+
+
+def as_declared(config: SweepConfig) -> SweepConfig:
+    """With the environment's tasks and protocol where none are named.
+
+    Raises InputError for tasks and a protocol that it has not.
+    """
+    arguments = config.options.get("env_arg", {})
+    if not isinstance(arguments, dict):  # NAME=VALUE, as `ptp practice` has them
+        entries = arguments if isinstance(arguments, list) else [arguments]
+        arguments = env_arguments([str(entry) for entry in entries])
+    name = config.options.get("env", ENV)
+    spec = declared_spec(name, arguments, config.tasks, config.protocol)
+    tasks, protocol = spec.choose_tasks(config.tasks), spec.choose_protocol(config.protocol)
+    return dataclasses.replace(config, tasks=tasks, protocol=protocol)
+
+
+def runs_of(config: SweepConfig, out: Path) -> list[Run]:
+    """Every run, each method on each task with the first seed first.
+
+    Raises ConfigError, InputError and CheckpointError for what no run could begin with.
+    """
+    options = {method: _words(config, method) for method in config.methods}
+    commands = (["practice", "--out", str(out), *words] for words in options.values())
+    epochs = min(check_words(command) for command in commands)
+    return [
+        Run(
+            method,
+            task,
+            seed,
+            folder := out / run_name(method, task, seed),
+            epochs,
+            (
+                *("practice", "--task", task, "--seed", str(seed)),
+                *options[method],
+                *("--out", str(folder)),
+            ),
+        )
+        for seed in config.seeds
+        for task in config.tasks
+        for method in config.methods
+    ]
+
+
+def _words(config: SweepConfig, method: str) -> list[str]:
+    """What all runs of a method have in common."""
+    options, found = dict(config.options), method_named(method)
+    if not found.takes_planner:
+        options.pop("planner", None)  # settings of the ptp methods, which others refuse
+    if method in config.checkpoints:
+        options["checkpoint"] = config.checkpoints[method]
+    elif "checkpoint" in options:
+        options["checkpoint"] = str(checkpoint_for(method, Path(options["checkpoint"])))
+    if not found.plans:
+        options.pop("reuse_plans", None)
+    return [
+        *("--method", method, "--protocol", config.protocol),
+        *("--threads", str(config.threads), "--num-envs", str(config.num_envs)),
+        *option_words(options, "options"),
+    ]
+
+
+def remember(config: SweepConfig, out: Path, source: str, epochs: int) -> None:
+    """Note in the sweep's folder what it runs.
+
+    Runs may come and go and their epochs grow. Raises InputError where a sweep with another
+    protocol or other options is there: its finished runs would pass for runs of this one.
+    """
+    path = out / ABOUT
+    values = {"source": source, "epochs": epochs, **to_dict(config)}
+    if path.exists():
+        earlier = read_about(out)
+        for key in sorted({*earlier["options"], *config.options} - {"epochs"} | {"protocol"}):
+            was, is_now = (
+                entry["protocol"] if key == "protocol" else entry["options"].get(key)
+                for entry in (earlier, values)
+            )
+            if was != is_now:
+                raise InputError(
+                    f"{out} holds a sweep with {key} {_said(was)}, not {_said(is_now)}: name "
+                    "another folder with --out"
+                )
+        for method in sorted(earlier["checkpoints"].keys() & config.checkpoints.keys()):
+            was, is_now = (entry["checkpoints"][method] for entry in (earlier, values))
+            if was != is_now:
+                raise InputError(
+                    f"{out} holds a sweep with the checkpoint {was} for {method}, not {is_now}: "
+                    "name another folder with --out"
+                )
+    out.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(values, indent=2) + "\n"
+    write_atomically(path, lambda partial: partial.write_text(text, encoding="utf-8"))
+
+
+def read_about(out: Path) -> dict[str, Any]:
+    """What `remember` noted. Raises InputError when it is damaged."""
+    path = out / ABOUT
+    try:
+        values = json_text.read(path)
+        names = ("methods", "tasks", "seeds", "options", "protocol", "epochs", "source")
+        checkpoints = dict(values.get("checkpoints", {}))  # sweeps of earlier versions have none
+        return {name: values[name] for name in names} | {"checkpoints": checkpoints}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: damaged ({error!r}): delete it to go on") from error
+
+
+def _said(value: Any) -> str:
+    return "by default" if value is None else json.dumps(value)

@@ -1,2 +1,0 @@
-# SPDX-License-Identifier: Apache-2.0
-"""The parts of `ptp demo-teleop`: record demonstrations, learn from them, say what changed."""

@@ -1,0 +1,267 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Collect demonstrations of single primitives, or chains of them, by the scripted expert.
+
+Trajectory i depends on (seed, i) alone: the number of environments at once, their order and
+interruptions do not change it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import multiprocessing
+import queue
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from ptp_core.config import DataConfig
+from ptp_core.data.dataset import DatasetWriter
+from ptp_core.data.env_check import (
+    check_actions,
+    check_expert,
+    check_observation,
+    check_shown,
+)
+from ptp_core.data.expert_rollout import demonstrate, read_observation
+from ptp_core.data.files import check_new_folder
+from ptp_core.errors import ConfigError, DatasetError, InputError
+from ptp_core.progress import Bar
+
+Shown = list[tuple[str, bool]]  # primitive and success of each segment of a trajectory
+
+POLL_SECONDS = 1.0  # how often the parent looks whether its workers live
+
+
+def collect(
+    config: DataConfig, out: str | Path, *, progress: bool = True, limit: int | None = None
+) -> dict[str, Any]:
+    """Collect ``config.trajectories`` demonstrations into the folder ``out``; resume if it exists.
+
+    ``limit`` stops after that many new trajectories. Returns counts: total, new, and per
+    primitive {"shown", "success_rate"} of the new ones. Ctrl-C leaves a usable folder.
+    Raises ConfigError without an environment, InputError for one that cannot be imported.
+    """
+    if not config.env:
+        raise ConfigError("data.env is not given: name an environment as module:factory")
+    check_new_folder(Path(out))
+    env = make_environment(config.env, config.env_kwargs)
+    try:
+        _check_env(env, config)
+        description = describe(config, env)
+    finally:
+        env.close()
+    writer = DatasetWriter(out, description)
+    with writer.locked():
+        writer.pack()
+        have = writer.indices()
+        missing = [index for index in range(config.trajectories) if index not in have]
+        tally = _Tally()
+        try:
+            _collect_missing(config, writer, missing[:limit], tally, progress)
+        finally:
+            writer.pack(minimum=1)
+        return {"total": len(writer.indices()), "new": tally.count, "primitives": tally.summary()}
+
+
+def _collect_missing(
+    config: DataConfig,
+    writer: DatasetWriter,
+    missing: Sequence[int],
+    tally: _Tally,
+    progress: bool,
+) -> None:
+    out, description = writer.folder, writer.description
+    with Bar(
+        total=config.trajectories,
+        initial=config.trajectories - len(missing),
+        unit="trajectory",
+        desc="collect",
+        disable=not progress,
+    ) as bar:
+
+        def finished(shown: Shown) -> None:
+            tally.add(shown)
+            bar.update(1)
+            bar.set_postfix(success=f"{tally.success_rate:.2f}", refresh=False)
+            if tally.count % 100 == 0:
+                writer.pack()
+
+        if config.num_envs == 1 or len(missing) < 2:
+            _work(config, out, description, missing, finished)
+        else:
+            _run_workers(config, out, description, missing, finished)
+
+
+def describe(config: DataConfig, env: gymnasium.Env) -> dict[str, Any]:
+    """Return what a data set records about its origin.
+
+    An environment may add camera, action scale and version through ``dataset_attributes()``; see
+    `ptp_core.data.expert_rollout` for the names of its numbers.
+    """
+    extra = getattr(env.unwrapped, "dataset_attributes", dict)()
+    return {
+        "env": config.env,
+        "env_kwargs": config.env_kwargs,
+        "steps": config.steps,
+        "chain": None if config.chain is None else list(config.chain),
+        "noise_std": config.noise_std,
+        "seed": config.seed,
+        **extra,
+    }
+
+
+def environment_factory(name: str) -> Callable[..., gymnasium.Env]:
+    """Import ``module:factory``; InputError says what is missing."""
+    module_name, _, factory_name = name.partition(":")
+    try:
+        return getattr(importlib.import_module(module_name), factory_name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise InputError(f'environment "{name}" cannot be imported: {error}') from error
+
+
+def make_environment(name: str, arguments: dict[str, Any]) -> gymnasium.Env:
+    """An environment of ``module:factory``; InputError says what cannot be imported or made."""
+    factory = environment_factory(name)
+    try:
+        return factory(**arguments)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{name} cannot be made: {error}") from error
+
+
+class _Tally:
+    """Trajectories, and successes by primitive."""
+
+    def __init__(self) -> None:
+        self.results: dict[str, list[bool]] = {}
+        self.count = 0
+
+    def add(self, shown: Shown) -> None:
+        self.count += 1
+        for primitive, success in shown:
+            self.results.setdefault(primitive, []).append(success)
+
+    @property
+    def success_rate(self) -> float:
+        results = [success for results in self.results.values() for success in results]
+        return sum(results) / max(len(results), 1)
+
+    def summary(self) -> dict[str, dict[str, float]]:
+        return {
+            name: {"shown": len(results), "success_rate": float(np.mean(results))}
+            for name, results in sorted(self.results.items())
+        }
+
+
+def _work(
+    config: DataConfig,
+    out: str | Path,
+    description: dict[str, Any],
+    indices: Sequence[int],
+    finished: Callable[[Shown], None],
+    stop: Callable[[], bool] = lambda: False,
+) -> None:
+    writer = DatasetWriter(out, description)
+    env = environment_factory(config.env)(**config.env_kwargs)
+    try:
+        for index in indices:
+            if stop():
+                break
+            trajectory = demonstrate(env, index, config)
+            writer.add(trajectory)
+            finished([(s.primitive, s.success) for s in trajectory.metadata.segments])
+    finally:
+        env.close()
+
+
+def _worker(config, out, description, indices, results, stop) -> None:
+    """Run in a spawned process: report what each shows, then None, or an error text."""
+    try:
+        _work(
+            config,
+            out,
+            description,
+            indices,
+            results.put,
+            lambda: stop.is_set() or not multiprocessing.parent_process().is_alive(),
+        )
+        results.put(None)
+    except KeyboardInterrupt:
+        results.put(None)
+    except Exception:
+        results.put(traceback.format_exc())
+
+
+def _run_workers(
+    config: DataConfig,
+    out: str | Path,
+    description: dict[str, Any],
+    indices: Sequence[int],
+    finished: Callable[[Shown], None],
+) -> None:
+    context = multiprocessing.get_context("spawn")
+    results, stop = context.Queue(), context.Event()
+    count = min(config.num_envs, len(indices))
+    workers = [
+        context.Process(
+            target=_worker,
+            args=(config, out, description, indices[number::count], results, stop),
+            daemon=True,
+        )
+        for number in range(count)
+    ]
+    for worker in workers:
+        worker.start()
+    running = count
+    try:
+        while running:
+            try:
+                result = results.get(timeout=POLL_SECONDS)
+            except queue.Empty:
+                dead = [worker for worker in workers if worker.exitcode not in (None, 0)]
+                if dead:
+                    raise DatasetError(
+                        f"a collecting process died (exit code {dead[0].exitcode}); "
+                        "run the command again to resume"
+                    ) from None
+                continue
+            if result is None:
+                running -= 1
+            elif isinstance(result, str):
+                raise DatasetError(f"a collecting process failed:\n{result}")
+            else:
+                finished(result)
+    finally:
+        stop.set()
+        for worker in workers:
+            worker.join(timeout=30)
+            if worker.is_alive():
+                worker.terminate()
+
+
+def _check_env(env: gymnasium.Env, config: DataConfig) -> None:
+    action = env.action_space
+    if not isinstance(action, gymnasium.spaces.Box) or len(action.shape) != 1:
+        raise InputError(f"{config.env}: actions must be a vector of numbers, not {action}")
+    check_actions(action, config.env)
+    options = {"task": "demonstration"}
+    if config.chain is not None:
+        options["chain"] = config.chain[0]
+    observation, info = env.reset(seed=0, options=options)
+    check_observation(observation, env.observation_space, "the first observation", config.env)
+    images, _ = read_observation(observation, info, config.env)
+    for camera, image in images.items():
+        check_shown(image, f"the first image of {camera}", config.env)
+    needed = ["expert_action", "primitive", "success"]
+    if config.chain is not None:
+        needed += ["segment", "chain_done"]
+    for key in needed:
+        if key not in info:
+            raise InputError(
+                f'{config.env}: info has no "{key}" after reset(options={options}); there is no '
+                "expert to learn from"
+            )
+    check_expert(info["expert_action"], config.env, action.shape[0])

@@ -1,2 +1,0 @@
-# SPDX-License-Identifier: Apache-2.0
-"""Recorded episodes: one rosbag2 folder each, in a session folder with an index."""

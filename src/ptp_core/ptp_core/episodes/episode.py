@@ -1,0 +1,264 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An episode and its steps as plain values, and the rows they are put together from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+
+from ptp_core.episodes import message_definitions
+from ptp_core.episodes.latent_fields import NO_LATENT, latent_array
+from ptp_core.errors import EpisodeError, InputError
+
+POLICY, TELEOP, SCRIPT = 0, 1, 2  # CartesianDelta source
+FORMAT = 2  # of the bags that are written; format_1.py has the one before
+LABELS = ("unlabelled", "success", "failure")  # numbered as in EpisodeRecord
+
+
+@dataclass(frozen=True)
+class EpisodeInfo:
+    """What a recording was asked for. Kept in the bag as text."""
+
+    session_id: str = ""
+    episode_id: str = ""
+    task: str = ""
+    protocol: str = ""
+    first_observation_seq: int = 0  # what came before is left out
+    translation: float = 0.05  # m that an action of 1 asks for
+    rotation: float = np.radians(5.0)  # rad that an action of 1 asks for
+    instruction: str = ""  # the task in words; since format 2
+    format: int = FORMAT  # of the bag
+
+    def to_text(self) -> dict[str, str]:
+        """Key and text of each field."""
+        return {f.name: str(getattr(self, f.name)) for f in fields(self)}
+
+    @classmethod
+    def from_text(cls, text: dict[str, str], where: str) -> EpisodeInfo:
+        """Inverse of ``to_text``; EpisodeError names ``where`` a field is missing or broken."""
+        text = {"instruction": "", "format": "1", **text}
+        try:
+            info = cls(**{f.name: type(f.default)(text[f.name]) for f in fields(cls)})
+        except (KeyError, ValueError, TypeError) as error:
+            raise EpisodeError(f"{where}: not an episode of ours ({error!r})") from None
+        if not 1 <= info.format <= FORMAT:
+            raise EpisodeError(
+                f"{where}: a recording of format {info.format}, this program reads up to "
+                f"{FORMAT}: use the program that wrote it"
+            )
+        return info
+
+
+@dataclass(frozen=True)
+class SightRow:
+    """An observation: its latent where an encoder made one, and the robot's own state."""
+
+    seq: int
+    stamp: int  # ns
+    latent: np.ndarray  # uint32 or float32 of any shape
+    encoder_id: str
+    usable: bool  # it could be encoded
+    proprioception: np.ndarray  # float32 (P,)
+    proprioception_names: tuple[str, ...] = ()
+
+
+class LatentRow(SightRow):
+    """From the encoder."""
+
+
+class ObservationRow(SightRow):
+    """From the cameras: counts where an agent has no encoder. Its latent is empty."""
+
+
+@dataclass(frozen=True)
+class StateRow:
+    """What led to observation ``seq``: command (SI) and motion measured (SI), (4,) each."""
+
+    seq: int
+    stamp: int  # ns
+    moved: bool
+    command: Any  # CartesianDelta message
+    executed: np.ndarray  # float64 (dx, dy, dz, dyaw)
+    gripper: float
+    position: np.ndarray  # float64 (3,) of the tool, m
+
+
+@dataclass(frozen=True)
+class StepInfoRow:
+    """What the policy pursued and did at observation ``seq``."""
+
+    seq: int
+    subgoal_index: int
+    subgoal_count: int
+    target: np.ndarray  # a latent; empty where the agent has none
+    reward: float
+    action: np.ndarray  # float32 (A,)
+    action_names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class PlanRow:
+    """Goal of a plan, a latent."""
+
+    episode_id: str
+    goal: np.ndarray
+    encoder_id: str
+
+
+@dataclass
+class Step:
+    """One transition; the fields are those of StepRecord.msg."""
+
+    step: int
+    stamp: int  # ns
+    observation_seq: int
+    observation_stamp: int  # ns
+    next_seq: int
+    command: Any  # CartesianDelta message
+    action_names: tuple[str, ...]
+    action: np.ndarray  # float32 (A,)
+    intervention: bool
+    executed: np.ndarray  # float64 (4,): m, m, m, rad
+    executed_gripper: float
+    pursued: bool  # by a policy
+    target: np.ndarray  # a latent; empty where nothing is pursued, or the agent has none
+    encoder_id: str = ""  # of the target
+    subgoal_index: int = 0
+    subgoal_count: int = 0
+    reward: float = float("nan")
+    end_reason: str = ""
+    broken: bool = False  # must not be learned from
+
+
+@dataclass
+class Episode:
+    """A finished episode; the fields are those of EpisodeRecord.msg, n + 1 observations.
+
+    Latents are uint32 indices or float32 values of the encoder's shape, (...).
+    """
+
+    info: EpisodeInfo
+    encoder_id: str
+    latents: np.ndarray  # (n + 1, ...), or (0,) where nothing was encoded
+    observation_seqs: np.ndarray  # uint32 (n + 1,)
+    proprioception_names: tuple[str, ...]
+    proprioception: np.ndarray  # float32 (n + 1, P)
+    action_names: tuple[str, ...]
+    actions: np.ndarray  # float32 (n, A)
+    sources: np.ndarray  # uint8 (n,)
+    breaks: np.ndarray  # bool (n,)
+    weights_versions: list[str]
+    goal: np.ndarray  # (...), or (0,) where it is not known
+    targets: np.ndarray  # (n, ...), or (0,) for a demonstration
+    rewards: np.ndarray  # float32 (n,)
+    interventions: int  # steps that a person did while a policy was running
+    end_reason: str = ""
+    number: int = 0
+    label: int = 0  # index into LABELS
+
+    @property
+    def count(self) -> int:
+        """Transitions, n."""
+        return len(self.actions)
+
+
+Row = SightRow | StateRow | StepInfoRow | PlanRow
+
+
+ROW_KINDS = (
+    *(message_definitions.OBSERVATION, message_definitions.LATENT),
+    *(message_definitions.ARM_STATE, message_definitions.STEP_INFO, message_definitions.PLAN),
+)
+
+
+def nanoseconds(time: Any) -> int:
+    """builtin_interfaces/Time in nanoseconds."""
+    return time.sec * 10**9 + time.nanosec
+
+
+def make_row(kind: str, message: Any) -> Row | None:
+    """Row of a decoded message; None for a type that no step is made of.
+
+    Raises EpisodeError for fields that contradict each other.
+    """
+    try:
+        return _row(kind, message)
+    except InputError as error:
+        raise EpisodeError(f"{kind}: {error}") from None
+
+
+def _row(kind: str, message: Any) -> Row | None:
+    if kind == message_definitions.OBSERVATION:
+        return ObservationRow(
+            message.seq,
+            nanoseconds(message.header.stamp),
+            NO_LATENT,
+            "",
+            True,
+            *_proprioception(message),
+        )
+    if kind == message_definitions.LATENT:
+        return LatentRow(
+            message.seq,
+            nanoseconds(message.header.stamp),
+            latent_array(message.latent),
+            message.latent.encoder_id,
+            message.error_code == 0,
+            *_proprioception(message),
+        )
+    if kind == message_definitions.ARM_STATE:
+        executed = (
+            *(message.executed_dx, message.executed_dy),
+            *(message.executed_dz, message.executed_dyaw),
+        )
+        point = message.pose.position
+        return StateRow(
+            message.observation_seq,
+            nanoseconds(message.header.stamp),
+            message.moved,
+            message.command,
+            np.array(executed),
+            message.gripper,
+            np.array([point.x, point.y, point.z]),
+        )
+    if kind == message_definitions.STEP_INFO:
+        action = np.asarray(message.action, np.float32)
+        if len(action) != len(message.action_names):
+            raise InputError(f"{len(message.action_names)} names for {len(action)} actions")
+        return StepInfoRow(
+            message.observation_seq,
+            message.subgoal_index,
+            message.subgoal_count,
+            latent_array(message.target),
+            message.reward,
+            action,
+            tuple(message.action_names),
+        )
+    if kind == message_definitions.PLAN:
+        goal = latent_array(message.goal)
+        return PlanRow(message.episode_id, goal, message.goal.encoder_id)
+    return None
+
+
+def _proprioception(message: Any) -> tuple[np.ndarray, tuple[str, ...]]:
+    values = np.asarray(message.proprioception, np.float32)
+    names = tuple(message.proprioception_names)
+    if len(values) != len(names):
+        raise InputError(f"{len(names)} names for {len(values)} numbers of proprioception")
+    return values, names
+
+
+def to_action(command: Any, info: EpisodeInfo) -> np.ndarray:
+    """Action float32 (5,) in [-1, 1] of a command in SI units."""
+    values = np.array(
+        [
+            command.dx / info.translation,
+            command.dy / info.translation,
+            command.dz / info.translation,
+            command.dyaw / info.rotation,
+            command.gripper,
+        ]
+    )
+    return np.clip(values, -1.0, 1.0).astype(np.float32)

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Recordings of format 1: messages with one image, 144 indices and five actions, as today's.
+
+Bags of that format carry its definitions, so only their hashes are kept here: they tell which
+messages are meant.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ptp_core.data.trajectory import CAMERA
+from ptp_core.episodes import message_definitions as kinds
+from ptp_core.episodes.message_definitions import Definitions
+
+ACTIONS = ("dx", "dy", "dz", "dyaw", "gripper")
+HASHES = {  # type -> its hash in format 1; the types that are not named did not change
+    kinds.OBSERVATION: "RIHS01_d673fa20ce49bab4de16abb28c5e3388b3caf81a14a63dff9a0cb1eb4a764798",
+    kinds.LATENT: "RIHS01_3203dde9e05481e45872a43335c98787c518aac838be057a94a60c233e4a8129",
+    kinds.STEP_INFO: "RIHS01_530d25b2386393aaf753db3c5115368d42537f11833259dbec18e86e40dea6b1",
+    kinds.PLAN: "RIHS01_60aeced8f52770bbb0724e96cbe99bbd07696884dd5ba24281f5bf638fc69853",
+    kinds.STEP_RECORD: "RIHS01_620209b08d9c8ed683597351b770630073c293746ea25383830e1a1e54b7ccdb",
+}
+
+
+def upgrade(kind: str, message: Any, definitions: Definitions) -> Any:
+    """``message``, decoded as format 1 has the type ``kind``, in the type of ``definitions``."""
+    types = definitions.store.types
+
+    def latent(codes: np.ndarray, *stacked: int) -> Any:
+        shape = [*stacked, len(codes) // max(stacked[0], 1)] if stacked else [len(codes)]
+        return types[kinds.LATENT_ARRAY](
+            shape=np.array(shape if len(codes) else [], np.uint32),
+            indices=np.asarray(codes, np.uint32),
+            values=np.zeros(0, np.float32),
+            encoder_id=message.encoder_id if len(codes) else "",
+        )
+
+    changed: dict[str, Any] = {}
+    if kind == kinds.OBSERVATION:
+        changed = {"cameras": [CAMERA], "images": [message.image]}
+    elif kind == kinds.LATENT:
+        empty = message.error_code != 0
+        changed = {"latent": latent(message.codes[: 0 if empty else None])}
+    elif kind == kinds.STEP_INFO:
+        changed = {
+            "latent": latent(message.codes),
+            "target": latent(message.target_codes),
+            "action_names": list(ACTIONS),
+        }
+    elif kind == kinds.PLAN:
+        changed = {
+            "start": latent(message.start_codes),
+            "goal": latent(message.goal_codes),
+            "subgoals": latent(message.codes, message.count),
+            "images": message.pictures,
+        }
+    if kind in (kinds.OBSERVATION, kinds.LATENT):
+        changed |= {"proprioception_names": [], "proprioception": np.zeros(0, np.float32)}
+    names = [name for name, _ in definitions.store.fielddefs[kind][1]]
+    kept = {name: getattr(message, name) for name in names if name not in changed}
+    return types[kind](**kept, **changed)

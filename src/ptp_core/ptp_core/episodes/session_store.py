@@ -1,0 +1,276 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A session folder: confirmed episodes with an index, and what is being recorded.
+
+    session.json                    format, version, session_id, versions
+    index.json                      the confirmed episodes; written last, by an atomic rename
+    recording/<name>/               in progress, or left by a recorder that was killed
+    episodes/episode_000012/        rosbag2: episode_0.mcap, metadata.yaml; beside it audit.json
+    repaired/<name>/                originals of what was repaired
+
+An episode counts from the rename of its folder on. A number is never used twice.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields, replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from ptp_core.data import json_text
+from ptp_core.data.files import flush_folder, write_atomically
+from ptp_core.episodes.episode import LABELS
+from ptp_core.episodes.recording_audit import AUDIT_FILE
+from ptp_core.errors import EpisodeError, InputError
+
+FORMAT = "ptp-episodes"
+FORMAT_VERSION = 1
+SESSION_FILE = "session.json"
+INDEX_FILE = "index.json"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A confirmed episode in the index."""
+
+    number: int
+    episode_id: str
+    task: str
+    label: str
+    steps: int
+    end_reason: str
+    interventions: int = 0
+    breaks: int = 0
+    dropped: bool = False  # not to be learned from; nothing is deleted
+    salvaged: bool = False
+    sha256: str = ""
+
+    @property
+    def folder(self) -> str:
+        """Name of the episode's folder."""
+        return f"episode_{self.number:06d}"
+
+
+class RecorderLock:
+    """The right to record into a session; it ends with the process, however that ends."""
+
+    def __init__(self, folder: Path) -> None:
+        self._file = (folder / ".recorder.lock").open("a+")
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self._file.seek(0)
+            holder = self._file.read().strip() or "unknown"
+            self._file.close()
+            raise EpisodeError(
+                f"{folder}: another recorder (process {holder}) has this session: "
+                "stop it, or choose another folder"
+            ) from None
+        self._file.truncate(0)
+        self._file.write(str(os.getpid()))
+        self._file.flush()
+
+    def release(self) -> None:
+        """Let others record."""
+        self._file.close()
+
+
+class Session:
+    """One session folder. Any process may read it and change labels, also while one records."""
+
+    def __init__(self, folder: str | Path, *, create: dict[str, str] | None = None) -> None:
+        """Open ``folder``; ``create`` makes it where there is none, with these versions.
+
+        Confirmed episodes that the index lacks (a kill came between) are added to it. Raises
+        EpisodeError where the folder is no session, or of another format version.
+        """
+        self.folder = Path(folder)
+        self.episodes = self.folder / "episodes"
+        self.recording = self.folder / "recording"
+        path = self.folder / SESSION_FILE
+        if create is not None and not path.exists():
+            self._create(path, create)
+        content = read_json(path, "no session of recorded episodes")
+        try:
+            self.session_id: str = content["session_id"]
+            self.versions: dict[str, str] = content["versions"]
+        except KeyError as error:
+            raise EpisodeError(f"{path}: damaged (no {error})") from None
+        try:
+            for name in (self.episodes, self.recording):
+                name.mkdir(exist_ok=True)
+            with self._locked():
+                self._reconcile()
+        except OSError as error:
+            raise EpisodeError(f"{self.folder}: cannot be written to ({error})") from error
+
+    def _create(self, path: Path, versions: dict[str, str]) -> None:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            if any(p.name not in (".recorder.lock", ".index.lock") for p in self.folder.iterdir()):
+                raise EpisodeError(
+                    f"{self.folder} holds other files: give an empty folder or a session"
+                )
+            now = datetime.now(timezone.utc)
+            content = {
+                "format": FORMAT,
+                "format_version": FORMAT_VERSION,
+                "session_id": f"{now:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}",
+                "created": now.isoformat(timespec="seconds"),
+                "versions": versions,
+            }
+            _write(path, content)
+        except OSError as error:
+            raise EpisodeError(f"{self.folder}: cannot be made ({error.strerror})") from error
+
+    def lock(self) -> RecorderLock:
+        """Take the right to record; EpisodeError when another process has it."""
+        return RecorderLock(self.folder)
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Hold the index for a moment."""
+        with (self.folder / ".index.lock").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    def entries(self) -> list[Entry]:
+        """Return all confirmed episodes by number, dropped ones too."""
+        path = self.folder / INDEX_FILE
+        if not path.exists():
+            return []
+        names = {field.name for field in fields(Entry)}
+        try:
+            rows = read_json(path, "no index")["episodes"]
+            found = [Entry(**{k: v for k, v in row.items() if k in names}) for row in rows]
+        except (KeyError, TypeError) as error:
+            raise EpisodeError(
+                f"{path}: damaged ({error}); remove it and it is made again from the audits"
+            ) from None
+        return sorted(found, key=lambda entry: entry.number)
+
+    def entry(self, number: int) -> Entry:
+        """Return one confirmed episode; InputError when there is none of that number."""
+        entries = self.entries()
+        for entry in entries:
+            if entry.number == number:
+                return entry
+        raise InputError(f"{self.folder} has no episode {number}; it has {len(entries)}")
+
+    def path(self, entry: Entry) -> Path:
+        """Folder of a confirmed episode."""
+        return self.episodes / entry.folder
+
+    def audit(self, entry: Entry) -> dict[str, Any]:
+        """Audit of a confirmed episode."""
+        return read_json(self.path(entry) / AUDIT_FILE, "the episode has no audit")
+
+    def next_number(self) -> int:
+        """Return the number that the next confirmed episode gets."""
+        used = [entry.number for entry in self.entries()] + list(self._folders())
+        return max(used, default=-1) + 1
+
+    def new_recording(self) -> Path:
+        """Return a path for a recording in progress; it does not exist yet."""
+        return self.recording / f"{time.strftime('%Y%m%dT%H%M%S')}_{uuid.uuid4().hex[:8]}"
+
+    def unfinished(self) -> list[Path]:
+        """Return recordings that were neither confirmed nor discarded, oldest first."""
+        return sorted(path for path in self.recording.iterdir() if path.is_dir())
+
+    def confirm(self, recording: Path, audit: dict[str, Any]) -> Entry:
+        """Make a closed recording an episode. On return nothing can lose it.
+
+        ``audit`` gets number, and is stored with the bag. Order: audit, folder, index.
+        """
+        with self._locked():
+            self._reconcile()
+            number = self.next_number()
+            audit = {"format_version": FORMAT_VERSION, **audit, "number": number}
+            entry = _entry(audit, recording)
+            _write(recording / AUDIT_FILE, audit)
+            os.rename(recording, self.path(entry))
+            flush_folder(self.episodes)
+            flush_folder(self.recording)
+            self._save([*self.entries(), entry])
+        return entry
+
+    def label(self, number: int, label: str) -> Entry:
+        """Change the label of an episode to one of LABELS."""
+        if label not in LABELS:
+            raise InputError(f'label "{label}": it must be one of {", ".join(LABELS)}')
+        return self._change(number, label=label)
+
+    def drop(self, number: int, dropped: bool = True) -> Entry:
+        """Mark an episode as not to be learned from, or take that back."""
+        return self._change(number, dropped=dropped)
+
+    def _change(self, number: int, **changes: Any) -> Entry:
+        with self._locked():
+            changed = replace(self.entry(number), **changes)
+            path = self.path(changed) / AUDIT_FILE
+            # In the audit too: the index can then be made again from the folders.
+            _write(path, {**read_json(path, "the episode has no audit"), **changes})
+            rest = [entry for entry in self.entries() if entry.number != number]
+            self._save([*rest, changed])
+        return changed
+
+    def _folders(self) -> dict[int, Path]:
+        found = {}
+        for path in self.episodes.glob("episode_*"):
+            digits = path.name.removeprefix("episode_")
+            if digits.isdigit():
+                found[int(digits)] = path
+        return found
+
+    def _reconcile(self) -> None:
+        entries = self.entries()
+        known = {entry.number for entry in entries}
+        missing = {n: path for n, path in self._folders().items() if n not in known}
+        added = []
+        for _, path in sorted(missing.items()):
+            audit = read_json(path / AUDIT_FILE, "the episode has no audit: move the folder away")
+            added.append(_entry(audit, path))
+        if added or not (self.folder / INDEX_FILE).exists():
+            self._save([*entries, *added])
+
+    def _save(self, entries: list[Entry]) -> None:
+        rows = [asdict(entry) for entry in sorted(entries, key=lambda entry: entry.number)]
+        content = {"format": FORMAT, "format_version": FORMAT_VERSION, "episodes": rows}
+        _write(self.folder / INDEX_FILE, content)
+
+
+def _entry(audit: dict[str, Any], where: Path) -> Entry:
+    try:
+        return Entry(**{f.name: audit[f.name] for f in fields(Entry) if f.name in audit})
+    except TypeError as error:
+        raise EpisodeError(f"{where / AUDIT_FILE}: incomplete ({error})") from None
+
+
+def _write(path: Path, content: dict[str, Any]) -> None:
+    text = json.dumps(content, indent=1, allow_nan=False)
+    write_atomically(path, lambda partial: partial.write_text(text, encoding="utf-8"))
+
+
+def read_json(path: Path, missing: str) -> dict[str, Any]:
+    """Content of one of our JSON files; EpisodeError when absent, damaged or of another format."""
+    try:
+        content = json_text.read(path)
+        version = content["format_version"]
+    except FileNotFoundError:
+        raise EpisodeError(f"{path.parent}: {missing} ({path.name} is missing)") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise EpisodeError(f"{path}: damaged ({error})") from None
+    if version != FORMAT_VERSION:
+        raise EpisodeError(
+            f"{path}: format version {version}, this program reads {FORMAT_VERSION}: "
+            "use the program that wrote it"
+        )
+    return content

@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: Apache-2.0
+"""GCP: the middle first, then the middles of both halves, and so on.
+
+(Pertsch et al. 2020, arXiv 2006.13205, and its code.) Each layer draws candidates from the learned
+prior and keeps, for every pair of neighbours, the midpoint of least c(left, mid) + c(mid, right);
+what a layer chose stays. Ours differs where the robot's method gives the parts: a midpoint is
+quantised before it is a parent, c(a, b) = -V(a, b) with IQL's V, and below the top layers the
+search goes layer by layer too, where GCP's code samples whole subtrees.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from ptp_core.config import GcpConfig
+from ptp_core.encoders.vqvae import VQVAE
+from ptp_core.planners.costs import PAIRS_AT_ONCE, Value, unroll
+from ptp_core.planners.midpoint_generator import MidpointGenerator
+from ptp_core.planners.mppi import spawn
+from ptp_core.planners.planner import Plan, PlanFeedback, check_latent, stop_if
+from ptp_core.planners.shared_context import use_fastest_layout
+
+
+@dataclass(frozen=True)
+class Midpoints:
+    """Candidates of S pairs, (S, N, ...), or the chosen ones, (S, ...)."""
+
+    z: torch.Tensor  # (..., Z)
+    codes: torch.Tensor  # int64 (..., C)
+    latents: torch.Tensor  # (..., D), quantised
+
+    def take(self, index: torch.Tensor) -> Midpoints:
+        """Candidate ``index`` (S,) of each pair."""
+        rows = torch.arange(len(index), device=index.device)
+        return Midpoints(self.z[rows, index], self.codes[rows, index], self.latents[rows, index])
+
+
+Propose = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], Midpoints]
+"""propose(left (S, D), right (S, D), noise (S, N, Z)) -> candidates (S, N, ...)."""
+
+OnLayer = Callable[[int, torch.Tensor], None]
+"""on_layer(layer, costs (S,) of its chosen midpoints)."""
+
+
+@dataclass(frozen=True)
+class Tree:
+    """All midpoints near to far, M = 2^depth - 1 of them."""
+
+    codes: torch.Tensor  # int64 (M, C)
+    latents: torch.Tensor  # (M, D)
+    z: tuple[torch.Tensor, ...]  # for each layer (S, Z)
+    costs: tuple[torch.Tensor, ...]  # for each layer (S,)
+
+
+class MidpointSearch:
+    """Top-down search, the best of ``config.samples[layer]`` candidates for every pair."""
+
+    def __init__(self, propose: Propose, value: Value, z_dim: int, config: GcpConfig) -> None:
+        self.propose = propose
+        self.value = value
+        self.z_dim = z_dim
+        self.config = config
+
+    def solve(
+        self,
+        start: torch.Tensor,
+        goal: torch.Tensor,
+        generator: torch.Generator,
+        *,
+        on_layer: OnLayer | None = None,
+        cancelled: Callable[[], bool] | None = None,
+    ) -> Tree:
+        """Fill the way from ``start`` (D,) to ``goal`` (D,), one batch a layer.
+
+        A layer's random streams do not depend on the layers below. Raises PlanCancelled.
+        """
+        nodes = torch.stack([start, goal])
+        codes = None
+        z, costs = [], []
+        for layer in range(self.config.depth):
+            stop_if(cancelled)
+            pairs = len(nodes) - 1
+            streams = spawn(generator, pairs)
+            samples = self.config.samples[layer]
+            best, cost = self.best_midpoints(nodes[:-1], nodes[1:], samples, streams)
+            nodes = _in_turns(nodes, best.latents)
+            codes = best.codes if codes is None else _in_turns(best.codes, codes)
+            z.append(best.z)
+            costs.append(cost)
+            if on_layer is not None:
+                on_layer(layer, cost)
+        return Tree(codes, nodes[1:-1], tuple(z), tuple(costs))
+
+    def best_midpoints(
+        self,
+        left: torch.Tensor,
+        right: torch.Tensor,
+        samples: int,
+        generators: list[torch.Generator],
+    ) -> tuple[Midpoints, torch.Tensor]:
+        """Best candidates (S, ...) and their costs (S,) for pairs ``left``, ``right`` (S, D).
+
+        Each pair draws from its own CPU generator, so that a batch gives what the pairs give one
+        by one.
+        """
+        draws = [torch.randn((samples, self.z_dim), generator=rng) for rng in generators]
+        candidates = self.propose(left, right, torch.stack(draws).to(left.device))
+        costs = midpoint_costs(left, candidates.latents, right, self.value)
+        least, index = costs.min(dim=1)
+        return candidates.take(index), least
+
+
+def midpoint_costs(
+    left: torch.Tensor, middles: torch.Tensor, right: torch.Tensor, value: Value
+) -> torch.Tensor:
+    """c(left, mid) + c(mid, right), (S, N), with c(a, b) = -V(a, b).
+
+    left, right: (S, D). middles: (S, N, D).
+    """
+    before = torch.stack([left[:, None].expand_as(middles), middles])
+    after = torch.stack([middles, right[:, None].expand_as(middles)])
+    pairs = zip(
+        before.flatten(0, 2).split(PAIRS_AT_ONCE), after.flatten(0, 2).split(PAIRS_AT_ONCE)
+    )
+    values = torch.cat([value(a, b) for a, b in pairs])
+    return -values.view(2, *middles.shape[:2]).sum(0)
+
+
+class GcpPlanner:
+    """Plans 2^depth - 1 midpoints and the goal itself behind them: K = 2^depth latents.
+
+    The networks' weights are read at every call, so a policy update takes effect in the next plan.
+    All networks are on one device.
+    """
+
+    def __init__(
+        self,
+        vqvae: VQVAE,
+        midpoints: MidpointGenerator,
+        value: Value,
+        config: GcpConfig | None = None,
+    ) -> None:
+        self.vqvae = vqvae
+        self.midpoints = midpoints
+        use_fastest_layout(midpoints)
+        self.config = config or GcpConfig()
+        self.search = MidpointSearch(self.propose, value, midpoints.z_dim, self.config)
+
+    @torch.no_grad()
+    def plan(
+        self,
+        start: torch.Tensor,
+        goal: torch.Tensor,
+        generator: torch.Generator,
+        *,
+        on_iteration: Callable[[PlanFeedback], None] | None = None,
+        cancelled: Callable[[], bool] | None = None,
+        remember: bool = False,
+    ) -> Plan:
+        """See ``Planner.plan``. ``generator`` is a CPU generator.
+
+        A layer is one level with one evaluation. Its cost is that of the whole way at its
+        spacing. ``remember`` changes nothing: GCP draws from its prior alone.
+        """
+        began = time.perf_counter()
+        device, size = self.vqvae.codebook.device, self.vqvae.latent.size
+        start = check_latent(start, "start", size).to(device)
+        goal = check_latent(goal, "goal", size).to(device)
+
+        def report(layer: int, costs: torch.Tensor) -> None:
+            if on_iteration is not None:
+                best = float(costs.sum())
+                on_iteration(PlanFeedback(layer, self.config.depth, 0, 1, best))
+
+        tree = self.search.solve(start, goal, generator, on_layer=report, cancelled=cancelled)
+        goal_codes = self.vqvae.quantise(goal[None])[0]
+        levels = {f"level_{layer}": float(cost.sum()) for layer, cost in enumerate(tree.costs)}
+        total = sum(levels.values())
+        return Plan(
+            codes=torch.cat([tree.codes, goal_codes]).cpu(),
+            latents=torch.cat([tree.latents, goal[None]]).cpu(),
+            cost=total,
+            costs={"distance": 0.0, "value": total, "prior": 0.0, **levels},
+            seconds=time.perf_counter() - began,
+            z=tuple(z[:, None].cpu() for z in tree.z),
+        )
+
+    def propose(self, left: torch.Tensor, right: torch.Tensor, noise: torch.Tensor) -> Midpoints:
+        """Draw z from p(z | left, right) with ``noise`` (S, N, Z); predict and quantise."""
+        mean, logvar = self.midpoints.prior(left, right)
+        z = mean[:, None] + noise * torch.exp(0.5 * logvar)[:, None]
+        context = self.midpoints.context(left, right)
+        codes, latents = unroll(self.midpoints, self.vqvae, context, z[:, :, None])
+        return Midpoints(z, codes[:, :, 0], latents[:, :, 0])
+
+
+def _in_turns(outer: torch.Tensor, inner: torch.Tensor) -> torch.Tensor:
+    """(S + 1, ...) and (S, ...) in turns, ``outer`` first: (2 S + 1, ...)."""
+    mixed = outer.new_empty((len(outer) + len(inner), *outer.shape[1:]))
+    mixed[::2], mixed[1::2] = outer, inner
+    return mixed

@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""LEAP: all subgoals at once by the cross-entropy method in a VAE's latent space.
+
+(Nasiriany et al. 2019, arXiv 1911.08453, and its code.) Ours differs where the robot's method
+gives the parts: the VAE reads and writes the VQ-VAE's latents, a candidate is re-projected by
+quantising it, and V is IQL's, without a time input; the follower's timeout bounds a leg.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+
+import torch
+
+from ptp_core.config import LeapConfig
+from ptp_core.encoders.vqvae import VQVAE
+from ptp_core.planners.cem import CEM
+from ptp_core.planners.costs import PAIRS_AT_ONCE, CostTerms, Value
+from ptp_core.planners.latent_vae import LatentVAE
+from ptp_core.planners.planner import Plan, PlanFeedback, check_latent
+
+
+def leap_cost(
+    start: torch.Tensor,
+    goal: torch.Tensor,
+    latents: torch.Tensor,
+    z: torch.Tensor,
+    value: Value,
+    prior_weight: float,
+) -> CostTerms:
+    """Cost (N,) of N candidate plans of K subgoals (LEAP's code, cost mode "min").
+
+    start, goal: (D,). latents: (N, K, D), decoded and re-projected. z: (N, K, Z), as sampled.
+
+    value    = -min over the K + 1 legs of V: (start, g1), (g1, g2), ..., (gK, goal). For V <= 0
+               the paper's maximum norm.
+    prior    = -prior_weight * sum of log N(z; 0, I)
+    distance = 0: the last leg ends at the goal.
+    """
+    count, subgoals, size = latents.shape
+    before = torch.cat([start.expand(count, 1, -1), latents], dim=1).reshape(-1, size)
+    after = torch.cat([latents, goal.expand(count, 1, -1)], dim=1).reshape(-1, size)
+    pairs = zip(before.split(PAIRS_AT_ONCE), after.split(PAIRS_AT_ONCE))
+    values = torch.cat([value(a, b) for a, b in pairs]).view(count, subgoals + 1)
+    value_term = -values.amin(1)
+    log_density = -z.square().sum((-2, -1)) / 2 - math.log(2 * math.pi) / 2 * z[0].numel()
+    prior = -prior_weight * log_density
+    return CostTerms(value_term + prior, torch.zeros_like(value_term), value_term, prior)
+
+
+class LeapPlanner:
+    """Plans K subgoals and the goal itself behind them, so a plan has K + 1 latents.
+
+    The networks' weights are read at every call, so a policy update takes effect in the next plan.
+    All networks are on one device.
+    """
+
+    def __init__(
+        self, vqvae: VQVAE, vae: LatentVAE, value: Value, config: LeapConfig | None = None
+    ) -> None:
+        self.vqvae = vqvae
+        self.vae = vae
+        self.value = value
+        self.config = config or LeapConfig()
+
+    @torch.no_grad()
+    def plan(
+        self,
+        start: torch.Tensor,
+        goal: torch.Tensor,
+        generator: torch.Generator,
+        *,
+        on_iteration: Callable[[PlanFeedback], None] | None = None,
+        cancelled: Callable[[], bool] | None = None,
+        remember: bool = False,
+    ) -> Plan:
+        """See ``Planner.plan``. ``generator`` is a CPU generator.
+
+        ``remember`` changes nothing: a plan starts from the prior's mean, not from earlier plans.
+        ``best_cost`` of the feedback is that of the iteration.
+        """
+        began = time.perf_counter()
+        device, size = self.vqvae.codebook.device, self.vqvae.latent.size
+        start = check_latent(start, "start", size).to(device)
+        goal = check_latent(goal, "goal", size).to(device)
+        config = self.config
+
+        def cost(z: torch.Tensor) -> CostTerms:
+            latents = self._reproject(z)[1]
+            return leap_cost(start, goal, latents, z, self.value, config.prior_weight)
+
+        def report(iteration: int, elites: CostTerms) -> None:
+            if on_iteration is not None:
+                best = float(elites.total[0])
+                on_iteration(PlanFeedback(0, 1, iteration, search.iterations, best))
+
+        # Without subgoals there is one candidate, and nothing to search.
+        search = CEM(
+            cost,
+            samples=config.samples if config.subgoals else 1,
+            elites=config.elites if config.subgoals else 1,
+            iterations=config.iterations if config.subgoals else 1,
+            initial_std=config.initial_std,
+        )
+        found = search.solve(
+            (config.subgoals, self.vae.z_dim),
+            generator,
+            device=device,
+            on_iteration=report,
+            cancelled=cancelled,
+        )
+        codes, latents = self._reproject(found.z[None])
+        goal_codes = self.vqvae.quantise(goal[None])[0]
+        costs = {
+            name: float(getattr(found.costs, name)) for name in ("distance", "value", "prior")
+        }
+        total = float(found.costs.total)
+        return Plan(
+            codes=torch.cat([codes[0], goal_codes]).cpu(),
+            latents=torch.cat([latents[0], goal[None]]).cpu(),
+            cost=total,
+            costs={**costs, "level_0": total},
+            seconds=time.perf_counter() - began,
+            z=(found.z[None].cpu(),),
+        )
+
+    def _reproject(self, z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Decode z (N, K, Z) and quantise: codes (N, K, L), latents (N, K, D).
+
+        V is wrong, and too high, where no training latent is; the codebook keeps candidates near.
+        """
+        codes, latents = self.vqvae.quantise(self.vae.decode(z.flatten(0, 1)))
+        return codes.unflatten(0, z.shape[:2]), latents.unflatten(0, z.shape[:2])

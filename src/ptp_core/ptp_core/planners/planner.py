@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The planner protocol, the plan that it returns, and controls that search for nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal, Protocol, TypeVar
+
+import torch
+
+from ptp_core.config import GcpConfig, LeapConfig, PlannerConfig
+from ptp_core.errors import InputError, PlanCancelled
+
+
+@dataclass(frozen=True)
+class PlanFeedback:
+    """Progress of a plan after one MPPI evaluation of one level."""
+
+    level: int  # 0 is the coarsest
+    levels: int
+    iteration: int  # 0 is the first evaluation
+    iterations: int  # evaluations of a level
+    best_cost: float  # sum over the level's segments
+
+    @property
+    def fraction(self) -> float:
+        """Part of the evaluations done, in (0, 1]; later levels cost more time than earlier."""
+        done = self.level * self.iterations + self.iteration + 1
+        return done / (self.levels * self.iterations)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Subgoals from near to far.
+
+    codes: int64 (K, N). latents: float32 (K, D), the codes looked up. Both on the CPU.
+    cost: sum of the MPPI costs of all segments of all levels; ``costs`` splits it by term
+    ("distance", "value", "prior") and by level ("level_0", ...). seconds: wall clock.
+    z: for each level the chosen latent actions (segments, steps, z_dim).
+    """
+
+    codes: torch.Tensor
+    latents: torch.Tensor
+    cost: float
+    costs: dict[str, float]
+    seconds: float
+    z: tuple[torch.Tensor, ...] = field(default=(), repr=False)
+
+
+def stop_if(cancelled: Callable[[], bool] | None) -> None:
+    """Raise PlanCancelled when ``cancelled()`` says so."""
+    if cancelled is not None and cancelled():
+        raise PlanCancelled("the plan was cancelled")
+
+
+class Planner(Protocol):
+    """Finds subgoals that lead from a start latent to a goal latent."""
+
+    def plan(
+        self,
+        start: torch.Tensor,
+        goal: torch.Tensor,
+        generator: torch.Generator,
+        *,
+        on_iteration: Callable[[PlanFeedback], None] | None = None,
+        cancelled: Callable[[], bool] | None = None,
+        remember: bool = False,
+    ) -> Plan:
+        """Plan from ``start`` (D,) to ``goal`` (D,), quantised latents.
+
+        The same generator state gives the same plan. ``on_iteration`` hears of every evaluation;
+        ``cancelled`` is asked before every evaluation. ``remember`` lets later plans start from
+        this one, where the planner can.
+        Raises PlanCancelled, and InputError for a latent of wrong shape or with NaN.
+        """
+        ...
+
+
+def check_latent(latent: torch.Tensor, name: str, size: int) -> torch.Tensor:
+    """Return ``latent`` as float32 (size,), or raise InputError that names it."""
+    latent = torch.as_tensor(latent)
+    if latent.shape != (size,):
+        raise InputError(
+            f"the {name} latent has shape {tuple(latent.shape)}; it must be ({size},)"
+        )
+    latent = latent.float()
+    if not torch.isfinite(latent).all():
+        raise InputError(f"the {name} latent has values that are not finite: encode it again")
+    return latent
+
+
+Subgoals = Literal["planned", "random", "oracle"]
+"""What plans consist of: found by the method's search, drawn without one, true pictures."""
+AnyConfig = TypeVar("AnyConfig", PlannerConfig, LeapConfig, GcpConfig)
+
+
+def unsearched(config: AnyConfig) -> AnyConfig:
+    """The same planner with one candidate, so that its cost, still told, chooses nothing.
+
+    PTP: one z ~ N(0, I) for each prediction of each segment of each level; plans of the buffer are
+    not used. LEAP: one z ~ N(0, I) for each subgoal. GCP: one z of the learned prior
+    p(z | left, right) for each node.
+    """
+    if isinstance(config, PlannerConfig):
+        changes = {"search": "mppi", "samples": 1, "iterations": 0, "prior_only_probability": 1.0}
+    elif isinstance(config, LeapConfig):
+        changes = {"samples": 1, "iterations": 1, "initial_std": 1.0}
+    else:
+        changes = {"samples": (1,) * config.depth}
+    return dataclasses.replace(config, **changes)

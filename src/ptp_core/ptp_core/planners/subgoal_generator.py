@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Conditional VAEs that propose a state 15, 30 or 60 steps ahead (paper section III-B)."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from ptp_core.config import LatentShape, SubgoalGeneratorConfig
+from ptp_core.encoders.vqvae import VQVAE
+
+
+class ConditionalUNet(nn.Module):
+    """Context of one or more latents + z -> an unquantised latent.
+
+    Latents are float32 (B, D), of a grid of H x W codes. A context is float32 (B, D * count):
+    ``count`` latents one after the other, so that their channels lie one after the other. A
+    subclass calls ``add_unet`` when the layers are due: their order decides what a seed gives and
+    how an optimiser's state is numbered.
+    """
+
+    def add_unet(
+        self, latent: LatentShape, count: int, z_dim: int, width: int, units: int
+    ) -> None:
+        """Make the layers for contexts of ``count`` latents. Raises ConfigError for the grid."""
+        self.latent = latent
+        height, breadth = latent.halved_twice("a subgoal generator")
+        innermost = 2 * width * height * breadth
+        self.z_features = nn.Sequential(nn.Linear(z_dim, units, bias=False), nn.ReLU())
+        self.down_outer = nn.Conv2d(
+            count * latent.channels, width, 4, stride=2, padding=1, bias=False
+        )
+        self.down_inner = nn.Conv2d(width, 2 * width, 4, stride=2, padding=1, bias=False)
+        self.bottleneck = nn.Sequential(
+            nn.ReLU(),
+            nn.Linear(innermost + units, units),
+            nn.ReLU(),
+            nn.Linear(units, innermost),
+        )
+        self.up_inner = nn.ConvTranspose2d(4 * width, width, 4, stride=2, padding=1, bias=False)
+        self.up_outer = nn.ConvTranspose2d(2 * width, width, 4, stride=2, padding=1, bias=False)
+        self.head = nn.Conv2d(width, latent.channels, 1)
+
+    def forward(self, z: torch.Tensor, context: torch.Tensor) -> torch.Tensor:
+        """Predict an unquantised latent (B, D) from z (B, z_dim), context (B, D * count).
+
+        For many z of one context, ``shared_context`` predicts the same faster.
+        """
+        outer = self.down_outer(self.grid(context))
+        inner = self.down_inner(torch.relu(outer))
+        features = torch.cat([inner.flatten(1), self.z_features(z)], dim=1)
+        middle = self.bottleneck(features).view_as(inner)
+        up = self.up_inner(torch.relu(torch.cat([inner, middle], dim=1)))
+        up = self.up_outer(torch.relu(torch.cat([outer, up], dim=1)))
+        return self.head(torch.relu(up)).flatten(1)
+
+    def grid(self, latents: torch.Tensor) -> torch.Tensor:
+        """Latents one after the other, (B, D * n), as maps (B, channels * n, H, W)."""
+        channels, height, width = self.latent
+        count = latents.shape[1] // self.latent.size
+        return latents.view(-1, count * channels, height, width)
+
+
+def latent_encoder(latent: LatentShape, count: int, width: int, units: int) -> nn.Sequential:
+    """Network that reads ``count`` latents (B, channels * count, H, W): features (B, units)."""
+    height, breadth = latent.halved_twice("a subgoal generator")
+    return nn.Sequential(
+        nn.Conv2d(count * latent.channels, width // 2, 3, stride=2, padding=1, bias=False),
+        nn.ReLU(),
+        nn.Conv2d(width // 2, width, 3, stride=2, padding=1, bias=False),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(width * height * breadth, units, bias=False),
+        nn.ReLU(),
+    )
+
+
+HORIZONS = ("dt60", "dt30", "dt15")  # level 0, 1, 2 of the planner
+
+
+class SubgoalGenerator(ConditionalUNet):
+    """One conditional VAE: context latent + z -> a later latent, before quantisation.
+
+    Latents are float32 (B, D), D = ``latent.size``. z is (B, z_dim), 8 in the paper, with prior
+    N(0, I).
+    """
+
+    def __init__(self, config: SubgoalGeneratorConfig, latent: LatentShape) -> None:
+        super().__init__()
+        self.config = config
+        width, units = config.hidden_channels, config.hidden_units
+        self.encoder = latent_encoder(latent, 2, width, units)
+        self.mean = nn.Linear(units, config.z_dim)
+        self.logvar = nn.Linear(units, config.z_dim)
+        self.add_unet(latent, 1, config.z_dim, width, units)
+
+    @property
+    def z_dim(self) -> int:
+        """Numbers of a latent action z."""
+        return self.config.z_dim
+
+    decode = ConditionalUNet.forward
+
+    def encode(
+        self, context: torch.Tensor, target: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return mean and log variance (B, z_dim) of q(z | context, target), latents (B, D)."""
+        pair = torch.cat([context - target, context], dim=1)
+        features = self.encoder(self.grid(pair))
+        return self.mean(features), self.logvar(features)
+
+    def loss(
+        self,
+        context: torch.Tensor,
+        targets: torch.Tensor,
+        *,
+        vqvae: VQVAE,
+        generator: torch.Generator | None = None,
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """Return the mean loss of ``targets`` (B, steps, D) unrolled from ``context`` (B, D).
+
+        Each step: weight * SmoothL1(prediction, target) + weight * KL. The next step starts from
+        the quantised prediction, without gradient through time. ``generator`` draws z.
+        """
+        config = self.config
+        total = context.new_zeros(())
+        reconstruction = context.new_zeros(())
+        divergence = context.new_zeros(())
+        steps = targets.shape[1]
+        for step in range(steps):
+            target = targets[:, step]
+            mean, logvar = self.encode(context, target)
+            noise = torch.randn(mean.shape, generator=generator).to(mean)
+            prediction = self(mean + noise * torch.exp(0.5 * logvar), context)
+            error = functional.smooth_l1_loss(prediction, target)
+            kl = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).sum(1).mean()
+            total = total + config.reconstruction_weight * error + config.kl_weight * kl
+            reconstruction = reconstruction + error.detach()
+            divergence = divergence + kl.detach()
+            context = vqvae.quantise(prediction)[1].detach()
+        metrics = {
+            "loss": total.detach() / steps,
+            "smooth_l1": reconstruction / steps,
+            "kl": divergence / steps,
+        }
+        return total / steps, metrics
+
+
+class GeneratorHierarchy(nn.ModuleDict):
+    """The three generators; index 0 is the coarsest: dt60, dt30, dt15."""
+
+    def __init__(self, config: SubgoalGeneratorConfig, latent: LatentShape) -> None:
+        super().__init__({name: SubgoalGenerator(config, latent) for name in HORIZONS})
+
+    def level(self, index: int) -> SubgoalGenerator:
+        """Return the generator of planner level 0 (dt60), 1 (dt30) or 2 (dt15)."""
+        return self[HORIZONS[index]]

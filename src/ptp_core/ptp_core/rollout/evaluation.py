@@ -1,0 +1,336 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Success rates over many episodes, in parallel processes.
+
+Finished episodes are kept for a resumed run.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ptp_core.agents.agent import Agent
+from ptp_core.agents.method import AgentOptions, Method, PlannerSettings
+from ptp_core.agents.registry import build_agent, method_named
+from ptp_core.config import FollowerConfig
+from ptp_core.data.collect_demonstrations import make_environment
+from ptp_core.data.env_spec import declared_spec, reset_options
+from ptp_core.data.files import check_file, write_atomically
+from ptp_core.errors import InputError
+from ptp_core.planners.plan_buffer import load_buffers, save_buffers
+from ptp_core.planners.plan_library import PlanLibrary, signal_of
+from ptp_core.planners.planner import Subgoals
+from ptp_core.practice.policy_library import FineTunedPolicies
+from ptp_core.processes import Workers
+from ptp_core.progress import Bar
+from ptp_core.rollout.episode_results import MAX_STEPS, EpisodeResult, episode_seeds, summarise
+from ptp_core.rollout.run_episode import run_episode
+from ptp_core.training.checkpoint import Checkpoint, load_checkpoint
+from ptp_core.training.manifest import read_contents
+
+Key = tuple[str, int]
+"""Task and episode number."""
+
+
+class PartialResults:
+    """JSON lines: first the settings that results depend on, then one line an episode.
+
+    A line cut off by a kill is dropped. Raises InputError if the file is of other settings, or of
+    a version of the program that told other things of an episode.
+    """
+
+    def __init__(self, path: Path, settings: dict[str, Any]) -> None:
+        self.path = path
+        self.results: dict[Key, EpisodeResult] = {}
+        lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+        lines = [line for line in lines if line.endswith(b"\n")]
+        if lines:
+            self._read(lines, settings)
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lines = [_line(settings)]
+        write_atomically(path, lambda partial: partial.write_bytes(b"".join(lines)))
+
+    def add(self, key: Key, result: EpisodeResult) -> None:
+        """Store one finished episode; it survives a kill from now on."""
+        self.results[key] = result
+        values = {**dataclasses.asdict(result), "latencies": result.latencies.tolist()}
+        with open(self.path, "ab") as file:
+            file.write(_line({"task": key[0], "episode": key[1], **values}))
+            file.flush()
+            os.fsync(file.fileno())
+
+    def _check_format(self, row: dict[str, Any]) -> None:
+        known = {entry.name for entry in dataclasses.fields(EpisodeResult)}
+        found = row.keys() - {"task", "episode"}
+        if found != known:
+            other = " and ".join(
+                f"{word} {', '.join(sorted(names))}"
+                for word, names in (("without", known - found), ("with", found - known))
+                if names
+            )
+            raise InputError(
+                f"{self.path} holds unfinished results of another version of this program, "
+                f"{other}: finish them with that version, or delete the file to start anew"
+            )
+
+    def _read(self, lines: list[bytes], settings: dict[str, Any]) -> None:
+        try:
+            stored, *rows = [json.loads(line) for line in lines]
+            for row in rows:
+                self._check_format(row)
+                key = row.pop("task"), row.pop("episode")
+                row["latencies"] = np.array(row["latencies"], dtype=np.float64)
+                self.results[key] = EpisodeResult(**row)
+        except (ValueError, TypeError, KeyError) as error:
+            raise InputError(f"{self.path} is damaged: delete it to start anew") from error
+        current = json.loads(_line(settings))
+        for name in sorted(stored.keys() | current.keys()):
+            if stored.get(name) != current.get(name):
+                raise InputError(
+                    f'{self.path} holds unfinished results with another "{name}": repeat that '
+                    "command to finish it, delete the file, or write to another --json"
+                )
+
+
+def _line(values: dict[str, Any]) -> bytes:
+    return (json.dumps(values, sort_keys=True) + "\n").encode()
+
+
+ORACLE_SIGNAL = "oracle subgoals: pictures of the scripted plan's stages in the same scene"
+LIBRARY_SIGNAL = "plan library: its plans were judged by the simulator's success"
+FINETUNED_SIGNAL = "fine-tuned files: their practice was judged by the simulator's success"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationConfig:
+    """What to evaluate. Everything that an episode's result depends on stands here.
+
+    Without a ``method`` it is the checkpoint's own. Raises CheckpointError where that is asked of
+    a folder that is none.
+    """
+
+    checkpoint: Path
+    env: str  # module:factory of a gymnasium environment
+    env_kwargs: dict[str, Any] = field(default_factory=dict)
+    tasks: tuple[str, ...] = ()  # (): all that the environment has
+    method: str = ""  # a name of the registry
+    protocol: str = ""  # of the environment's; "": its first
+    episodes: int = 50  # of each task
+    seed: int = 0
+    max_steps: int = MAX_STEPS
+    planner: PlannerSettings | None = None  # None: the checkpoint's; of the ptp methods alone
+    subgoals: Subgoals = "planned"  # or a control: drawn without a search, or true pictures
+    follower: FollowerConfig | None = None  # None: the checkpoint's with the method's timeout
+    plan_buffer: Path | None = None  # earlier plans; read, extended and written back
+    reuse_plans: Path | None = None  # plans and how often they worked, as practice leaves them
+    finetuned: Path | None = None  # folder of what practice left, one file a task
+
+    def __post_init__(self) -> None:
+        if not self.method:
+            object.__setattr__(self, "method", read_contents(self.checkpoint).agent)
+
+    def settings(self) -> dict[str, Any]:
+        """What makes two results comparable, as plain values."""
+        checkpoint = load_checkpoint(self.checkpoint)
+        agent = build_agent(self.method, checkpoint, self.options())
+        finetuned = self.finetuned_policies(checkpoint)
+        return {
+            "checkpoint_sha256": checkpoint.sha256,
+            "env": self.env,
+            "env_kwargs": self.env_kwargs,
+            "method": self.method,
+            "protocol": self.protocol,
+            "seed": self.seed,
+            "max_steps": self.max_steps,
+            "subgoals": self.subgoals,
+            **agent.settings,
+            "plan_buffer": self.plan_buffer is not None,
+            "reuse_plans_sha256": _sha256(self.reuse_plans),
+            "finetuned_sha256": None if finetuned is None else finetuned.sha256,
+            "privileged": self._privileged(finetuned),
+        }
+
+    def options(self, **others: Any) -> AgentOptions:
+        """How the agent is built; ``others``: what episodes depend on beside the settings."""
+        return AgentOptions(
+            planner=self.planner, follower=self.follower, subgoals=self.subgoals, **others
+        )
+
+    def finetuned_policies(self, checkpoint: Checkpoint) -> FineTunedPolicies | None:
+        """Those of the folder that is named. Raises CheckpointError where they do not fit."""
+        if self.finetuned is None:
+            return None
+        return FineTunedPolicies(checkpoint, self.finetuned, method_named(self.method).learned)
+
+    def _privileged(self, finetuned: FineTunedPolicies | None) -> list[str]:
+        """Each signal that had a part in it and that no robot has; all are the simulator's."""
+        signals = []
+        if self.subgoals == "oracle":
+            signals.append(ORACLE_SIGNAL)
+        if self.reuse_plans is not None and signal_of(self.reuse_plans) == "simulator":
+            signals.append(LIBRARY_SIGNAL)
+        # Files of earlier releases do not say so, and all were.
+        if finetuned and any(one.figures.get("privileged", True) for one in finetuned.members):
+            signals.append(FINETUNED_SIGNAL)
+        return signals
+
+    def check(self) -> None:
+        """Raise InputError and ConfigError for what cannot be meant, before any work."""
+        method: Method = method_named(self.method)
+        if self.episodes < 1:
+            raise InputError(f"episodes is {self.episodes}; it must be at least 1")
+        if self.plan_buffer is not None and not method.buffer:
+            raise InputError(f"{self.method} has no plan buffer")
+        given = (self.reuse_plans, self.plan_buffer, self.finetuned)
+        if sum(one is not None for one in given) > 1:
+            raise InputError(
+                "use a plan library, a plan buffer or fine-tuned policies, not several"
+            )
+        if self.subgoals != "planned" and any(one is not None for one in given):
+            raise InputError(
+                f"{self.subgoals} subgoals are not planned: use them without a plan library, a "
+                "plan buffer and fine-tuned policies"
+            )
+        if self.reuse_plans is not None and not method.plans:
+            raise InputError(f"{self.method} does not plan, so there are no plans to reuse")
+        if self.finetuned is not None and not method.practises:
+            raise InputError(f"{self.method} has its own policy: use it without fine-tuned ones")
+        if self.reuse_plans is not None and not self.reuse_plans.is_file():
+            raise InputError(f"{self.reuse_plans}: no such file; practice leaves one")
+
+
+def evaluate(
+    config: EvaluationConfig,
+    *,
+    num_envs: int = 1,
+    output: Path | None = None,
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Run ``config.episodes`` episodes of each task; return the figures and write them as JSON.
+
+    ``num_envs`` environments at once, in processes with one torch thread each; 0: one, in this
+    process. ``output`` names the
+    JSON file; finished episodes are kept in ``output``.partial until all are done, and the next
+    call goes on from there. Result:
+
+        {"method", "protocol", "seed", ..., "privileged": [...], "mean_success_rate",
+         "tasks": {"A": {"episodes", "successes", "success_rate", "success_interval_95",
+                         "plan_seconds", "final_cost", "plan_costs", "plan_cost_shares",
+                         "idle_fraction", "subgoals_reached", "subgoals_timed_out",
+                         "final_distance", "steps_per_second",
+                         "control_latency_ms": {"p50", "p99"}, "runs": [...]}, ...}}
+
+    Raises InputError and CheckpointError before the first episode where something is missing.
+    """
+    config.check()
+    if config.plan_buffer is not None and num_envs > 1:
+        raise InputError("a plan buffer orders the episodes: use it with one environment at once")
+    config = _as_declared(config)
+    if output is not None:
+        check_file(output)
+    settings = config.settings()
+    keys = [(task, episode) for task in config.tasks for episode in range(config.episodes)]
+    partial = output.with_name(f"{output.name}.partial") if output else None
+    store = PartialResults(partial, settings) if partial else None
+    results = {key: store.results[key] for key in keys if key in store.results} if store else {}
+    missing = [key for key in keys if key not in results]
+    with Bar(
+        total=len(keys),
+        initial=len(results),
+        unit="episode",
+        desc="evaluate",
+        disable=not progress,
+    ) as bar:
+        running = Workers(min(num_envs, len(missing)), functools.partial(_Runner, config))
+        try:
+            for key, result in running.start(missing):
+                results[key] = result
+                if store:
+                    store.add(key, result)
+                bar.update(1)
+                bar.set_postfix(_rates(results))
+        finally:
+            running.close()
+    tasks = {}
+    for task in config.tasks:
+        rows = [
+            (episode, episode_seeds(config.seed, task, episode).env, results[task, episode])
+            for episode in range(config.episodes)
+        ]
+        tasks[task] = summarise(rows)
+    rates = [figures["success_rate"] for figures in tasks.values()]
+    result = {**settings, "mean_success_rate": sum(rates) / len(rates), "tasks": tasks}
+    if output:
+        text = json.dumps(result, indent=2) + "\n"
+        write_atomically(output, lambda path: path.write_text(text, encoding="utf-8"))
+        partial.unlink()
+    return result
+
+
+def _as_declared(config: EvaluationConfig) -> EvaluationConfig:
+    """With the environment's tasks and protocol where none are named. Raises InputError."""
+    spec = declared_spec(config.env, config.env_kwargs, config.tasks, config.protocol)
+    tasks, protocol = spec.choose_tasks(config.tasks), spec.choose_protocol(config.protocol)
+    return dataclasses.replace(config, tasks=tasks, protocol=protocol)
+
+
+class _Runner:
+    """Environment, networks and planner of one process: a worker."""
+
+    def __init__(self, config: EvaluationConfig) -> None:
+        self.config = config
+        checkpoint = load_checkpoint(config.checkpoint)
+        library = None
+        if config.reuse_plans is not None:
+            # Nothing is judged here, so the file stays as it is.
+            library = PlanLibrary(checkpoint.encoder_id, config.reuse_plans)
+        options = config.options(
+            library=library,
+            policies=config.finetuned_policies(checkpoint),
+            remember=config.plan_buffer is not None,
+        )
+        self.agent: Agent = build_agent(config.method, checkpoint, options)
+        if config.plan_buffer is not None and config.plan_buffer.exists():
+            load_buffers(config.plan_buffer, self.agent.buffers)
+        self.env = make_environment(config.env, config.env_kwargs)
+
+    def run(self, key: Key, cancelled: Callable[[], bool] | None) -> EpisodeResult:
+        config = self.config
+        task, episode = key
+        result = run_episode(
+            self.env,
+            self.agent,
+            options=reset_options(task, config.protocol),
+            seeds=episode_seeds(config.seed, task, episode),
+            max_steps=config.max_steps,
+            oracle=config.subgoals == "oracle",
+            cancelled=cancelled,
+        )
+        if config.plan_buffer is not None:
+            save_buffers(config.plan_buffer, self.agent.buffers)
+        return result
+
+    def close(self) -> None:
+        self.env.close()
+
+
+def _sha256(path: Path | None) -> str | None:
+    return None if path is None else hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _rates(results: dict[Key, EpisodeResult]) -> dict[str, str]:
+    """Success rate of each task so far."""
+    by_task: dict[str, list[bool]] = {}
+    for (task, _), result in sorted(results.items()):
+        by_task.setdefault(task, []).append(result.success)
+    return {task: f"{sum(wins)}/{len(wins)}" for task, wins in by_task.items()}

@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One rollout in process: reset, let the agent act, judge the last observation."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from ptp_core.agents.agent import (
+    Agent,
+    AgentSeeds,
+    AgentSpec,
+    Decision,
+    Goal,
+    ImageGoal,
+    LanguageGoal,
+    LatentAgent,
+    Observation,
+)
+from ptp_core.data.env_check import check_shown
+from ptp_core.data.env_spec import spec_of
+from ptp_core.data.expert_rollout import read_observation
+from ptp_core.data.trajectory import CAMERA
+from ptp_core.errors import GoalError, InputError, PlanCancelled
+from ptp_core.learning.online_learner import PracticeEpisode
+from ptp_core.planners.planner import Plan
+from ptp_core.rollout.episode_results import (
+    COST_TERMS,
+    MAX_STEPS,
+    EpisodeResult,
+    EpisodeSeeds,
+    is_idle,
+)
+
+STAGE_IMAGES = "stage_images"  # reset option, and the entry of info with the images
+
+
+class Trace:
+    """What the learner needs of an episode, filled in while it runs; for agents with latents."""
+
+    def __init__(self) -> None:
+        self._latents: list[np.ndarray] = []
+        self._actions: list[np.ndarray] = []
+        self._targets: list[np.ndarray] = []
+        self.plan: Plan | None = None  # the first
+        self.goal: np.ndarray | None = None  # latent
+
+    def begin(self, agent: LatentAgent) -> None:
+        """Note the goal."""
+        self.goal = agent.goal_latent
+
+    def step(self, decision: Decision) -> None:
+        """Note one decision."""
+        if self.plan is None:
+            self.plan = decision.plan
+        self._latents.append(decision.latent)
+        self._actions.append(decision.action)
+        self._targets.append(decision.target)
+
+    def end(self, latent: np.ndarray) -> None:
+        """Note the last observation."""
+        self._latents.append(latent)
+
+    def episode(self) -> PracticeEpisode:
+        """The whole episode."""
+        parts = self._latents, self._actions, self._targets
+        return PracticeEpisode(*(np.stack(part) for part in parts))
+
+
+def run_episode(
+    env: gymnasium.Env,
+    agent: Agent,
+    *,
+    options: dict[str, Any],
+    seeds: EpisodeSeeds,
+    max_steps: int = MAX_STEPS,
+    oracle: bool = False,
+    on_plan: Callable[[Plan], None] | None = None,
+    on_step: Callable[[Decision], None] | None = None,
+    trace: Trace | None = None,
+    cancelled: Callable[[], bool] | None = None,
+) -> EpisodeResult:
+    """Run one episode of at most ``max_steps``.
+
+    ``options`` goes to ``env.reset`` (task, protocol). ``oracle`` takes the subgoals from the
+    environment, which is asked for images of what the stages of its scripted plan end with, uint8
+    (K - 1, H, W, 3) as info["stage_images"]; the goal is the last subgoal.
+    ``on_plan`` hears of each new plan, before ``on_step`` hears the decision of that step;
+    ``trace`` keeps what can be learned from. ``cancelled`` is asked every step and planner round;
+    PlanCancelled is raised when true. Raises SpecError where environment and agent do not fit,
+    InputError for an environment that does not keep its contract.
+    """
+    if oracle:
+        options = {**options, STAGE_IMAGES: True}
+    spec_of(env, type(env.unwrapped).__name__).check_agent(agent.spec)
+    try:
+        raw, info = env.reset(seed=seeds.env, options=options)
+    except ValueError as error:
+        raise InputError(f"the environment cannot be reset with {options}: {error}") from error
+    name = type(env.unwrapped).__name__
+    if not isinstance(raw, dict):
+        check_shown(raw, "the first observation", name)
+    goal = _goal(env, agent.spec, info)
+    subgoals = None
+    if oracle:
+        images = _entry(info, STAGE_IMAGES, env)
+        subgoals = [*(ImageGoal({CAMERA: image}) for image in images), goal]
+    observation = _observation(env, raw, info, 0)
+    agent.reset(
+        observation,
+        goal,
+        AgentSeeds(seeds.plan, seeds.policy),
+        subgoals=subgoals,
+        cancelled=cancelled,
+    )
+    if trace is not None:
+        trace.begin(agent)
+
+    moving = [name != "gripper" for name in agent.spec.actions]
+    plans: list[Plan] = []
+    latencies: list[float] = []
+    idle: list[bool] = []
+    first_success, switches, timed_out, done = None, 0, 0, False
+    began = time.perf_counter()
+    while len(latencies) < max_steps and not done:
+        if cancelled is not None and cancelled():
+            raise PlanCancelled("the episode was cancelled")
+        seen = time.perf_counter()
+        decision = agent.act(observation, cancelled)
+        latencies.append(time.perf_counter() - seen)
+        if decision.plan is not None:
+            plans.append(decision.plan)
+            if on_plan is not None:
+                on_plan(decision.plan)
+        if on_step is not None:
+            on_step(decision)
+        if trace is not None:
+            trace.step(decision)
+        switches += decision.switched
+        timed_out += decision.timed_out
+        idle.append(is_idle(decision.action[moving]))
+        raw, _, terminated, truncated, info = env.step(decision.action)
+        observation = _observation(env, raw, info, len(latencies))
+        done = terminated or truncated
+        if first_success is None and _entry(info, "success", env):
+            first_success = len(latencies)
+    seconds = time.perf_counter() - began
+    if trace is not None:
+        trace.end(agent.encode(observation))
+    searched = bool(plans) and not oracle
+    return EpisodeResult(
+        success=bool(info["success"]),
+        steps=len(latencies),
+        first_success=first_success,
+        plan_seconds=sum(plan.seconds for plan in plans) if searched else None,
+        plan_cost=plans[0].cost if searched else None,
+        plan_costs=_terms(plans[0]) if searched else None,
+        subgoals_reached=switches - timed_out,
+        subgoals_timed_out=timed_out,
+        idle_fraction=float(np.mean(idle[:first_success])) if idle else None,
+        final_distance=agent.distance(observation),
+        seconds=seconds,
+        latencies=np.array(latencies),
+    )
+
+
+def _observation(env: gymnasium.Env, raw: Any, info: dict[str, Any], step: int) -> Observation:
+    images, proprioception = read_observation(raw, info, type(env.unwrapped).__name__)
+    return Observation(images, proprioception, seq=step)
+
+
+def _goal(env: gymnasium.Env, spec: AgentSpec, info: dict[str, Any]) -> Goal:
+    """The goal of this episode, of the first kind that the agent takes and the environment has."""
+    for kind in spec.goals:
+        if kind == "image" and (image := info.get("goal_image")) is not None:
+            images = image if isinstance(image, dict) else {CAMERA: image}
+            for shown in images.values():
+                check_shown(shown, "the goal image", type(env.unwrapped).__name__)
+            return ImageGoal(images)
+        if kind == "language" and info.get("instruction"):
+            return LanguageGoal(info["instruction"])
+    asked = {"image": "goal_image", "language": "instruction"}
+    names = " or ".join(f'"{asked[kind]}"' for kind in spec.goals if kind in asked)
+    raise GoalError(
+        f"{type(env.unwrapped).__name__}: info has no {names}, which {spec.agent} needs for its "
+        "goal; see the toy_env"
+    )
+
+
+def _terms(plan: Plan) -> dict[str, float] | None:
+    """Its cost by term; None for a plan of the library, which knows the sum alone."""
+    known = all(name in plan.costs for name in COST_TERMS)
+    return {name: plan.costs[name] for name in COST_TERMS} if known else None
+
+
+def _entry(info: dict[str, Any], key: str, env: gymnasium.Env) -> Any:
+    if key not in info:
+        raise InputError(f'{type(env.unwrapped).__name__}: info has no "{key}"; see the toy_env')
+    return info[key]

@@ -1,0 +1,221 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tiny random networks for tests: they know nothing, load at once and run fast."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from ptp_core.agents.registry import DEFAULT_METHOD
+from ptp_core.agents.subgoal_agent import subgoal_spec
+from ptp_core.config import (
+    BaselinesConfig,
+    FollowerConfig,
+    GcpConfig,
+    IQLConfig,
+    LatentVAEConfig,
+    LeapConfig,
+    MidpointConfig,
+    PlannerConfig,
+    SubgoalGeneratorConfig,
+    TrainConfig,
+    VQVAEConfig,
+)
+from ptp_core.config.network_config import PIXELS_PER_CODE
+from ptp_core.data.trajectory import CARTESIAN
+from ptp_core.encoders.vqvae import VQVAE
+from ptp_core.learning.iql import IQL
+from ptp_core.planners.latent_vae import LatentVAE
+from ptp_core.planners.midpoint_generator import MidpointGenerator
+from ptp_core.planners.plan_library import PlanLibrary
+from ptp_core.planners.subgoal_generator import GeneratorHierarchy
+from ptp_core.policies.cloned_policy import ClonedPolicy
+from ptp_core.practice.policy_library import save_finetuned
+from ptp_core.training.baseline_checkpoint import baseline, save_baseline
+from ptp_core.training.checkpoint import (
+    Checkpoint,
+    Part,
+    load_checkpoint,
+    save_checkpoint,
+)
+
+__all__ = [
+    "ACTIONS",
+    "ENCODER",
+    "LATENT",
+    "distance_value",
+    "rng",
+    "tiny_baseline_folders",
+    "tiny_baselines",
+    "tiny_baselines_config",
+    "tiny_checkpoint",
+    "tiny_config",
+    "tiny_networks",
+    "tiny_vqvae",
+]
+
+ENCODER = "e" * 64  # encoder id of networks that have no file
+LATENT = VQVAEConfig().latent  # of the tiny networks, as of the paper's
+ACTIONS = len(CARTESIAN)  # numbers of their actions
+
+
+def rng(seed: int = 0) -> torch.Generator:
+    """A generator of random numbers on the CPU."""
+    return torch.Generator().manual_seed(seed)
+
+
+def distance_value(latents: Tensor, goals: Tensor) -> Tensor:
+    """The nearer the better: minus the distance of latents (..., D) to goals, (...)."""
+    return -torch.linalg.vector_norm(latents - goals, dim=-1)
+
+
+def tiny_config(**iql: Any) -> TrainConfig:
+    """Settings of the tiny networks and of a plan that takes milliseconds; more of IQL's."""
+    return TrainConfig(
+        vqvae=VQVAEConfig(
+            codebook_size=32,
+            hidden_channels=8,
+            stem_channels=4,
+            residual_channels=4,
+            residual_blocks=1,
+        ),
+        generators=SubgoalGeneratorConfig(hidden_channels=4, hidden_units=16),
+        iql=IQLConfig(policy_hidden=(16,), q_hidden=(16,), value_hidden=(16,), **iql),
+        planner=PlannerConfig(samples=4, iterations=1),
+        follower=FollowerConfig(timeout=3, distance_threshold=0.0),
+    )
+
+
+def tiny_vqvae() -> VQVAE:
+    """A VQ-VAE without gradients whose code vectors differ; always the same."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        vqvae = VQVAE(tiny_config().vqvae).requires_grad_(False)
+    vqvae.codebook.copy_(torch.randn(vqvae.codebook.shape, generator=rng(1)) * 0.1)
+    return vqvae
+
+
+def tiny_networks(
+    config: TrainConfig | None = None, seed: int = 0, actions: Sequence[str] = CARTESIAN
+) -> Checkpoint:
+    """A checkpoint in memory, with weights drawn from ``seed``."""
+    config = config or tiny_config()
+    latent = config.vqvae.latent
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        vqvae, iql = VQVAE(config.vqvae), IQL(config.iql, latent, len(actions))
+        generators = GeneratorHierarchy(config.generators, latent)
+        _tell_pictures_apart(vqvae)
+    with torch.no_grad():  # motions that can be seen
+        for parameter in iql.parameters():
+            parameter.mul_(3.0)
+    for fixed in (vqvae, generators):
+        fixed.requires_grad_(False)
+    return Checkpoint(
+        Path("nowhere"),
+        subgoal_spec(DEFAULT_METHOD, vqvae, actions, ENCODER),
+        config,
+        Part("vqvae", vqvae.eval(), config.vqvae),
+        {
+            "generators": Part("generators", generators.eval(), config.generators),
+            "iql": Part("iql", iql.eval(), config.iql),
+        },
+        ENCODER,
+    )
+
+
+def tiny_checkpoint(
+    folder: str | Path,
+    seed: int = 0,
+    config: TrainConfig | None = None,
+    precision: Literal["float32", "float16"] = "float32",
+    actions: Sequence[str] = CARTESIAN,
+) -> str:
+    """Write `tiny_networks` to a folder; their encoder id."""
+    made = tiny_networks(config, seed, actions)
+    for part in (made.encoder, *made.parts.values()):
+        part.precision = precision
+    return save_checkpoint(
+        folder, made.parts, made.config, metrics={}, spec=made.spec, encoder=made.encoder
+    )
+
+
+def tiny_baselines_config(**changes: Any) -> BaselinesConfig:
+    """Settings of tiny networks of LEAP and GCP, of their training and of plans with them."""
+    values = {
+        "device": "cpu",
+        "log_every": 5,
+        "vae": LatentVAEConfig(z_dim=4, hidden_units=16, batch_size=8, steps=10),
+        "midpoints": MidpointConfig(
+            z_dim=2, hidden_channels=4, hidden_units=16, depth=2, batch_size=8, steps=10
+        ),
+        "leap": LeapConfig(subgoals=2, samples=8, iterations=2),
+        "gcp": GcpConfig(depth=2, samples=(3, 2)),
+    }
+    return BaselinesConfig(**{**values, **changes})
+
+
+def tiny_baselines(
+    checkpoint: Checkpoint, seed: int = 0, config: BaselinesConfig | None = None
+) -> dict[str, Checkpoint]:
+    """Checkpoints in memory of LEAP, GCP and GCBC, with weights drawn from ``seed``.
+
+    Policy, value and encoder are those of ``checkpoint``.
+    """
+    config, cloned = config or tiny_baselines_config(), tiny_config().iql
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        own = {
+            "leap": Part("latent_vae", LatentVAE(config.vae, LATENT), config.vae),
+            "gcp": Part(
+                "midpoints", MidpointGenerator(config.midpoints, LATENT), config.midpoints
+            ),
+            "gcbc": Part("policy", ClonedPolicy(cloned, LATENT, ACTIONS), cloned),
+        }
+    for part in own.values():
+        part.module.eval().requires_grad_(False)
+    return {name: baseline(name, part, config, checkpoint) for name, part in own.items()}
+
+
+def tiny_baseline_folders(
+    checkpoint: str | Path, seed: int = 0, config: BaselinesConfig | None = None
+) -> dict[str, Path]:
+    """Write `tiny_baselines` beside a checkpoint's folder; each folder by its method."""
+    loaded = load_checkpoint(checkpoint)
+    folders = {}
+    for name, made in tiny_baselines(loaded, seed, config).items():
+        folders[name] = Path(checkpoint).parent / name
+        save_baseline(folders[name], made)
+    return folders
+
+
+def tiny_finetuned(
+    path: Path, checkpoint: Checkpoint, goal: torch.Tensor, add: float
+) -> dict[str, torch.Tensor]:
+    """Write a fine-tuned policy for a goal (D,), all weights higher by ``add``; return these."""
+    path.parent.mkdir(exist_ok=True)
+    iql = copy.deepcopy(checkpoint.iql)
+    iql.load_state_dict({name: value + add for name, value in iql.state_dict().items()})
+    library = PlanLibrary(checkpoint.encoder_id)
+    parts = {**checkpoint.parts, "iql": dataclasses.replace(checkpoint.parts["iql"], module=iql)}
+    tuned = dataclasses.replace(checkpoint, parts=parts)
+    save_finetuned(path, tuned, "iql", goal[None].numpy(), library, {"added": add})
+    return iql.state_dict()
+
+
+def _tell_pictures_apart(vqvae: VQVAE) -> None:
+    """Take the codebook from what the encoder says of random tiles."""
+    channels, height, width = vqvae.latent
+    tiles = torch.randint(0, 256, (8, height, width, 3), dtype=torch.uint8)
+    side = PIXELS_PER_CODE
+    raw = vqvae.raw(tiles.repeat_interleave(side, 1).repeat_interleave(side, 2))
+    vectors = raw.detach().view(len(tiles), channels, -1).transpose(1, 2).flatten(0, 1)
+    picks = torch.randperm(len(vectors))[: len(vqvae.codebook)]
+    with torch.no_grad():
+        vqvae.codebook.copy_(vectors[picks])

@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Train the baselines' networks on the data and with the encoder of a checkpoint."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ptp_core.config import BaselinesConfig, to_dict
+from ptp_core.data.dataset import Dataset
+from ptp_core.data.encoded_dataset import EncodedDataset, encoded_demonstrations
+from ptp_core.data.files import check_new_folder, keep_inputs, reserved_folder, write_atomically
+from ptp_core.errors import ConfigError, DatasetError
+from ptp_core.policies.cloned_policy import ClonedPolicy
+from ptp_core.progress import Bar
+from ptp_core.training.baseline_checkpoint import OWN_PART, baseline, save_baseline
+from ptp_core.training.baseline_stages import train_latent_vae, train_midpoints
+from ptp_core.training.checkpoint import Checkpoint, Part, load_checkpoint
+from ptp_core.training.gcbc_stage import train_gcbc
+from ptp_core.training.stage import choose_device
+from ptp_core.training.weights import Precision
+
+CODES = "codes.safetensors"
+METRICS = "metrics.json"
+INPUTS = "inputs.json"  # what the run in a folder was made from
+
+
+def pretrain_baselines(
+    config: BaselinesConfig,
+    checkpoint: str | Path,
+    data: str | Path,
+    out: str | Path,
+    *,
+    only: Collection[str] = tuple(OWN_PART),
+    precision: Precision = "float16",
+    progress: bool = True,
+) -> dict[str, Path]:
+    """Train LEAP's VAE, GCP's midpoint generator, GCBC's policy; each method's checkpoint.
+
+    ``only``: methods ("leap", "gcp", "gcbc") to train for; the checkpoints are ``out``/METHOD, and
+    those of the others stay as they are. ``data`` is a data set, whose codes are kept in ``out``,
+    or the codes.safetensors of the same encoder. The checkpoint's fraction of the trajectories is
+    trained on, the rest validates. ``out`` also holds one folder a network (state, scalars.csv,
+    TensorBoard events), config.yaml, inputs.json and metrics.json. Run again with the same folders
+    to resume: finished networks are kept, and one goes on where its budget is longer.
+    Raises KeyboardInterrupt after saving on Ctrl-C, ConfigError for an unknown method,
+    DatasetError, CheckpointError, also for a network of other settings, which it names, and
+    InputError where ``out`` cannot be made, is in use, or was made from other data.
+    """
+    if unknown := [name for name in only if name not in OWN_PART]:
+        raise ConfigError(f'no baseline "{unknown[0]}"; there are {", ".join(OWN_PART)}')
+    wanted = [name for name in OWN_PART if name in only]
+    out, data = Path(out), Path(data)
+    check_new_folder(out)
+    loaded = load_checkpoint(checkpoint, choose_device(config.device))
+    if data.suffix != ".safetensors":
+        Dataset(data)  # named before anything is made
+    with reserved_folder(out):
+        return _train(config, loaded, data, out, wanted, precision, progress)
+
+
+def _train(
+    config: BaselinesConfig,
+    loaded: Checkpoint,
+    data: Path,
+    out: Path,
+    wanted: Sequence[str],
+    precision: Precision,
+    progress: bool,
+) -> dict[str, Path]:
+    """The networks of the ``wanted`` methods one after the other; their checkpoints' folders."""
+    encoded = _encoded(data, loaded, out / CODES, progress)
+    inputs = {
+        "seed": config.seed,
+        "training_fraction": loaded.config.data.training_fraction,
+        "encoder_id": loaded.encoder_id,
+        "data": encoded.content_hash(),
+    }
+    keep_inputs(out / INPUTS, inputs, "name another --out, or the inputs of this one")
+    text = yaml.safe_dump(to_dict(config), sort_keys=False)
+    write_atomically(out / "config.yaml", lambda path: path.write_text(text))
+    training, validation = encoded.split(loaded.config.data.training_fraction)
+    common: dict[str, Any] = {"validation": validation, "progress": progress}
+    counts = {"trajectories": len(encoded.lengths), "frames": len(encoded.codes)}
+    folders: dict[str, Path] = {}
+    for name in wanted:
+        own, metrics = _own_part(name, config, loaded, training, out, common)
+        own.precision = precision
+        made = baseline(name, own, config, loaded)
+        made.metrics = {OWN_PART[name]: metrics, **counts}
+        folders[name] = out / name
+        save_baseline(folders[name], made)
+        _note(out / METRICS, made.metrics)
+    return folders
+
+
+def _own_part(
+    name: str,
+    config: BaselinesConfig,
+    loaded: Checkpoint,
+    training: EncodedDataset,
+    out: Path,
+    common: dict[str, Any],
+) -> tuple[Part, dict[str, float]]:
+    """The network that a method has for itself, trained in ``out``/PART; its last scalars."""
+    part = OWN_PART[name]
+    folder = out / part
+    if part == "latent_vae":
+        network, metrics = train_latent_vae(config, loaded.vqvae, training, folder, **common)
+        return Part(part, network, config.vae), metrics
+    if part == "midpoints":
+        network, metrics = train_midpoints(config, loaded.vqvae, training, folder, **common)
+        return Part(part, network, config.midpoints), metrics
+    settings = loaded.config.iql
+    learned, metrics = train_gcbc(config, loaded, training, folder, **common)
+    cloned = ClonedPolicy(settings, loaded.vqvae.latent, len(loaded.actions))
+    cloned.load_state_dict(learned.state_dict())
+    return Part(part, cloned, settings), metrics
+
+
+def _note(path: Path, metrics: dict[str, Any]) -> None:
+    """Add a network's figures to those of the folder's others."""
+    earlier = json.loads(path.read_text("utf-8")) if path.exists() else {}
+    text = json.dumps({**earlier, **metrics}, indent=2) + "\n"
+    write_atomically(path, lambda partial: partial.write_text(text, encoding="utf-8"))
+
+
+def _encoded(source: Path, checkpoint: Checkpoint, kept: Path, progress: bool) -> EncodedDataset:
+    if source.suffix == ".safetensors":
+        encoded = EncodedDataset.load(source)
+        if encoded.encoder_id != checkpoint.encoder_id:
+            raise DatasetError(
+                f"{source}: codes of another encoder ({encoded.encoder_id[:8]} instead of "
+                f"{checkpoint.encoder_id[:8]}); name the data set, it is encoded again"
+            )
+        return encoded
+    with Bar(unit="image", desc="encode", disable=not progress) as bar:
+
+        def show(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        return encoded_demonstrations(source, checkpoint, kept, show)

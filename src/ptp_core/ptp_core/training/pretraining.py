@@ -1,0 +1,325 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Check that a training can finish, run its stages and write a checkpoint.
+
+Every stage resumes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import yaml
+
+from ptp_core.agents.ptp import fitting_method
+from ptp_core.agents.subgoal_agent import subgoal_spec
+from ptp_core.config import TrainConfig, to_dict
+from ptp_core.data.dataset import Dataset, DatasetArrays, split_count
+from ptp_core.data.encoded_dataset import (
+    MOVING,
+    EncodedDataset,
+    cache_key,
+    check_images,
+    encode_dataset,
+    latent_distances,
+)
+from ptp_core.data.files import check_new_folder, keep_inputs, reserved_folder, write_atomically
+from ptp_core.data.trajectory import action_names, speed_of
+from ptp_core.encoders.vqvae import VQVAE
+from ptp_core.errors import DatasetError
+from ptp_core.planners.subgoal_generator import HORIZONS
+from ptp_core.progress import Bar
+from ptp_core.training.checkpoint import Part, save_checkpoint
+from ptp_core.training.iql_stage import train_iql, train_on_imagined
+from ptp_core.training.side_by_side import generators_in_background
+from ptp_core.training.stage import choose_device, without_budget
+from ptp_core.training.subgoal_stage import frames_needed, train_generators
+from ptp_core.training.training_curves import plot_curves
+from ptp_core.training.vqvae_stage import train_vqvae
+from ptp_core.training.weights import serialise
+
+AIM = 0.8  # norm of an action that a better scale gives the fastest motion
+
+
+def check_trainable(
+    config: TrainConfig,
+    lengths: np.ndarray,
+    speeds: np.ndarray,
+    gaps: Iterable[int],
+    where: Path,
+    description: dict[str, Any],
+) -> None:
+    """Raise DatasetError where the stages could not learn from these trajectories.
+
+    ``lengths`` (N,) and ``speeds`` (frames,), which `speed_of` gives, are of the data set at
+    ``where``, ``gaps`` the steps over which distances of moving frames are measured,
+    ``description`` what the data set says of its origin.
+    """
+    if (lengths < 2).any():
+        number = int(np.flatnonzero(lengths < 2)[0])
+        raise DatasetError(
+            f"{where}: trajectory {number} has {lengths[number]} step, which leads nowhere: two "
+            "are needed; import it again with --min-steps 2 or more"
+        )
+    count = split_count(len(lengths), config.data.training_fraction)
+    _check_motion(lengths[:count], speeds[: lengths[:count].sum()], gaps, where, description)
+    for part, some in (("trained on", lengths[:count]), ("validated with", lengths[count:])):
+        for name in HORIZONS:
+            needed = frames_needed(getattr(config.generators, name))
+            if not (some >= needed).any():
+                raise DatasetError(
+                    f"{where}: the longest of the {len(some)} trajectories that are {part} has "
+                    f"{some.max()} frames, the subgoal generator {name} needs {needed}: collect "
+                    f"longer ones, or lower generators.{name} in the configuration"
+                )
+
+
+def _check_motion(
+    lengths: np.ndarray,
+    speeds: np.ndarray,
+    gaps: Iterable[int],
+    where: Path,
+    description: dict[str, Any],
+) -> None:
+    ends = np.cumsum(lengths)
+    for gap in gaps:
+        fastest = _fastest(speeds, ends - lengths, ends, gap)
+        if fastest is None:
+            raise DatasetError(
+                f"{where}: the longest trajectory has {lengths.max()} frames; distances are "
+                f"measured between frames {gap} steps apart: collect or import longer ones"
+            )
+        if fastest < MOVING:
+            scale = description.get("action_scale") or {}
+            cure = "let the expert move faster"
+            if description.get("source") == "bags" and "translation" in scale:
+                now = float(scale["translation"])
+                better = now * max(fastest, 1e-3) / AIM
+                cure = (
+                    f"import again with translation: {better:.2g} in the mapping, it is {now:g}: "
+                    "an action of 1 is then that many metres"
+                )
+            raise DatasetError(
+                f"{where}: the arm moves too slowly for its action scale: over {gap} steps its "
+                f"actions have a mean norm of {fastest:.2f} at most, {MOVING:g} counts as "
+                f"motion; {cure}"
+            )
+
+
+def _fastest(speeds: np.ndarray, starts: np.ndarray, stops: np.ndarray, gap: int) -> float | None:
+    """Largest mean of ``gap`` successive speeds in one trajectory; None: all are shorter."""
+    sums = np.concatenate([[0.0], np.cumsum(speeds)])
+    means = [
+        float((sums[start + gap : stop] - sums[start : stop - gap]).max() / gap)
+        for start, stop in zip(starts, stops, strict=True)
+        if stop - start > gap
+    ]
+    return max(means, default=None)
+
+
+INPUTS = "inputs.json"  # what the run in a folder was made from
+DISTANCE_GAPS = (1, 2, 3, 4, 8, 15)  # control steps; recorded in the metrics
+
+
+def pretrain(
+    config: TrainConfig,
+    data_folder: str | Path,
+    out: str | Path,
+    *,
+    precision: Literal["float32", "float16"] = "float32",
+    progress: bool = True,
+) -> Path:
+    """Train encoder, subgoal generators and IQL; return the checkpoint's folder.
+
+    ``out`` holds one folder a stage (state, scalars.csv, TensorBoard events), codes.safetensors,
+    config.yaml, inputs.json, metrics.json, curves.png and checkpoint/. Run again with the same
+    folders to resume: finished stages are kept, and one goes on where its budget is longer; a
+    stage begins anew where the one before it went on.
+    The checkpoint's agent is the method whose plans the planner's settings describe, else ptp.
+    Raises KeyboardInterrupt after saving on Ctrl-C; DatasetError and ConfigError, before ``out``
+    is made, where the data cannot be learned from, or their images are not of
+    ``config.vqvae.image_size``; InputError where ``out`` cannot be made, is in use, or was made
+    from other data or settings, which it names.
+    """
+    out = Path(out)
+    check_new_folder(out)
+    device = choose_device(config.device)
+    dataset = Dataset(data_folder)
+    arrays = _load(dataset, progress)
+    check_images(arrays.main_camera, arrays.camera(), config.vqvae.image_size)
+    config.vqvae.latent.halved_twice("a subgoal generator")  # known before the encoder is trained
+    where = Path(data_folder)
+    gaps = {*_gaps(config), config.vqvae.distance_steps}
+    speeds = speed_of(arrays.actions, arrays.action_channels)
+    check_trainable(config, arrays.lengths, speeds, gaps, where, dataset.description)
+    with reserved_folder(out):
+        keep_inputs(
+            out / INPUTS, _inputs(config, arrays), "name another --out, or the inputs of this one"
+        )
+        return _train(config, dataset, arrays, out, device, precision, progress)
+
+
+def _train(
+    config: TrainConfig,
+    dataset: Dataset,
+    arrays: DatasetArrays,
+    out: Path,
+    device: torch.device,
+    precision: Literal["float32", "float16"],
+    progress: bool,
+) -> Path:
+    """The stages one after the other; the checkpoint's folder."""
+    _save_config(out, config)
+    first, rest = arrays.split(config.data.training_fraction)
+
+    vqvae, encoder_metrics = train_vqvae(
+        config,
+        first.camera(),
+        out / "vqvae",
+        validation=rest.camera(),
+        content=first.fingerprint,
+        device=device,
+        progress=progress,
+    )
+    vqvae.requires_grad_(False)
+    encoded = _encode(config, vqvae, arrays, out, progress)
+    training, validation = encoded.split(config.data.training_fraction)
+    distances = latent_distances(
+        vqvae, training, _gaps(config), np.random.default_rng(config.seed)
+    )
+    config = settle(config, distances)
+    _save_config(out, config)
+
+    common = {"validation": validation, "device": device, "progress": progress}
+    for_generators = (config, vqvae, training, out / "generators")
+    beside = nullcontext()
+    if config.side_by_side:
+        beside = generators_in_background(*for_generators, **common)
+    with beside, _threads(1 if config.side_by_side else torch.get_num_threads()):
+        iql, iql_metrics = train_iql(config, vqvae, training, out / "iql", **common)
+    generators, generator_metrics = train_generators(*for_generators, **common)
+    imagined_metrics: dict[str, float] = {}
+    if config.imagined.steps:
+        iql, imagined_metrics = train_on_imagined(
+            config, vqvae, generators, iql, training, out / "imagined", **common
+        )
+    metrics: dict[str, Any] = {
+        "vqvae": encoder_metrics,
+        "generators": generator_metrics,
+        "iql": iql_metrics,
+        "imagined": imagined_metrics,
+        "latent_distance": {
+            str(gap): {
+                name: round(float(np.percentile(values, percentile)), 4)
+                for name, percentile in (("p10", 10), ("median", 50), ("p90", 90))
+            }
+            for gap, values in distances.items()
+        },
+        "reward_epsilon": config.iql.reward_epsilon,
+        "trajectories": len(arrays.lengths),
+        "frames": len(arrays.actions),
+        "data": dataset.description,
+    }
+    text = json.dumps(metrics, indent=2) + "\n"
+    write_atomically(out / "metrics.json", lambda path: path.write_text(text))
+    plot_curves(out, out / "curves.png")
+    actions = action_names(arrays.action_channels, arrays.actions.shape[1])
+    save_checkpoint(
+        out / "checkpoint",
+        {
+            "generators": Part("generators", generators, config.generators, precision),
+            "iql": Part("iql", iql, config.iql, precision),
+        },
+        config,
+        metrics,
+        spec=subgoal_spec(fitting_method(config.planner) or "ptp", vqvae, actions),
+        encoder=Part("vqvae", vqvae, config.vqvae, precision),
+    )
+    return out / "checkpoint"
+
+
+def settle(config: TrainConfig, distances: dict[int, np.ndarray]) -> TrainConfig:
+    """Replace "auto" distances by numbers measured on the encoded data."""
+    iql, follower = config.iql, config.follower
+    if iql.reward_epsilon == "auto":
+        epsilon = float(np.median(distances[iql.reward_epsilon_steps]))
+        iql = dataclasses.replace(iql, reward_epsilon=round(epsilon, 4))
+    if follower.distance_threshold == "auto":
+        follower = dataclasses.replace(follower, distance_threshold=iql.reward_epsilon)
+    return dataclasses.replace(config, iql=iql, follower=follower)
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _gaps(config: TrainConfig) -> tuple[int, ...]:
+    return tuple(sorted({*DISTANCE_GAPS, config.iql.reward_epsilon_steps}))
+
+
+def _load(dataset: Dataset, progress: bool) -> DatasetArrays:
+    with Bar(total=len(dataset), unit="trajectory", desc="load", disable=not progress) as bar:
+        return dataset.load(bar.update)
+
+
+def _encode(
+    config: TrainConfig, vqvae: VQVAE, arrays: DatasetArrays, out: Path, progress: bool
+) -> EncodedDataset:
+    """Encode all frames, or reuse codes.safetensors of the same encoder and data.
+
+    Applies ``vqvae.distance_scale`` to the network: the codes stay the same.
+    """
+    raw_id = hashlib.sha256(serialise(vqvae)).hexdigest()
+    path = out / "codes.safetensors"
+    encoded = None
+    if path.exists():
+        stored = EncodedDataset.load(path)
+        if stored.key == cache_key(arrays.fingerprint, raw_id, [arrays.main_camera]):
+            encoded = stored
+    if encoded is None:
+        with Bar(
+            total=len(arrays.actions), unit="image", desc="encode", disable=not progress
+        ) as bar:
+            encoded = encode_dataset(vqvae, arrays, raw_id, bar.update)
+        encoded.save(path)
+    settings = config.vqvae
+    if settings.distance_scale is not None:
+        steps = settings.distance_steps
+        rng = np.random.default_rng(config.seed)
+        median = float(np.median(latent_distances(vqvae, encoded, (steps,), rng)[steps]))
+        if median <= 0:
+            raise DatasetError(
+                f"half of the frames {steps} steps apart have the same codes although the arm "
+                "moves: the encoder does not see it; train it longer"
+            )
+        vqvae.rescale(settings.distance_scale / median)
+    return encoded
+
+
+def _inputs(config: TrainConfig, arrays: DatasetArrays) -> dict[str, Any]:
+    """What the networks depend on, beside their budgets."""
+    stages = ("vqvae", "generators", "iql")  # "imagined" may be added later
+    return {
+        "seed": config.seed,
+        "training_fraction": config.data.training_fraction,
+        **{name: without_budget(getattr(config, name)) for name in stages},
+        "data": arrays.fingerprint,
+    }
+
+
+def _save_config(out: Path, config: TrainConfig) -> None:
+    text = yaml.safe_dump(to_dict(config), sort_keys=False)
+    write_atomically(out / "config.yaml", lambda path: path.write_text(text))

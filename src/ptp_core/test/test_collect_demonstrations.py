@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Collection by the scripted expert: what is recorded, resuming, chains of primitives."""
+
+import dataclasses
+import hashlib
+
+import numpy as np
+import pytest
+
+from ptp_core.config import DataConfig
+from ptp_core.data.collect_demonstrations import collect
+from ptp_core.data.dataset import Dataset
+from ptp_core.data.expert_rollout import read_observation
+from ptp_core.errors import ConfigError, DatasetError, InputError
+
+TOY = DataConfig(env="ptp_core.toy_env:make_env", trajectories=6, steps=12, num_envs=1)
+
+
+def run(config, out, **options):
+    return collect(config, out, progress=False, **options)
+
+
+def test_the_recorded_action_is_the_noisy_clipped_one_that_was_executed(tmp_path):
+    run(dataclasses.replace(TOY, noise_std=0.5, steps=40), tmp_path)
+    arrays = Dataset(tmp_path).load()
+    assert np.abs(arrays.actions).max() == 1.0
+    assert len(np.unique(arrays.actions)) > 500
+    assert arrays.lengths.tolist() == [40] * 6
+
+
+def test_trajectories_depend_on_the_seed_alone_not_on_workers_or_interruptions(tmp_path):
+    run(TOY, tmp_path / "one")
+    run(dataclasses.replace(TOY, num_envs=2), tmp_path / "two")
+    first = run(TOY, tmp_path / "three", limit=4)
+    second = run(TOY, tmp_path / "three")
+    assert (first["new"], second["new"], second["total"]) == (4, 2, 6)
+    run(dataclasses.replace(TOY, seed=1), tmp_path / "other")
+    one, two, three, other = (
+        Dataset(tmp_path / name).load() for name in ("one", "two", "three", "other")
+    )
+    for arrays in (two, three):
+        assert np.array_equal(one.camera(), arrays.camera())
+        assert np.array_equal(one.actions, arrays.actions)
+        assert np.array_equal(one.proprioception, arrays.proprioception)
+        assert one.metadata == arrays.metadata
+        assert one.fingerprint == arrays.fingerprint
+    assert not np.array_equal(one.actions, other.actions)
+
+
+def test_an_environment_that_cannot_teach_is_refused(tmp_path):
+    with pytest.raises(InputError, match="cannot be imported"):
+        run(dataclasses.replace(TOY, env="ptp_core.none:make_env"), tmp_path)
+    with pytest.raises(ConfigError, match=r"data\.env is not given"):
+        run(dataclasses.replace(TOY, env=""), tmp_path)
+    with pytest.raises(DatasetError, match="ended trajectory 0 after 5 steps"):
+        run(dataclasses.replace(TOY, env_kwargs={"max_steps": 5}), tmp_path)
+
+
+def digest(values):
+    return hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest()
+
+
+def test_single_primitives_have_the_images_and_actions_that_version_1_had(tmp_path):
+    run(dataclasses.replace(TOY, trajectories=4, steps=30, seed=3), tmp_path)
+    arrays = Dataset(tmp_path).load()
+    assert digest(arrays.camera()).startswith("3a62083d5136df1a5e035d1cb7cf1f95")
+    assert digest(arrays.actions).startswith("fd29b1bab0d45030709973aaf6cb0113")
+
+
+def test_a_demonstration_says_what_it_shows(tmp_path):
+    run(dataclasses.replace(TOY, steps=40), tmp_path)
+    for trajectory in Dataset(tmp_path):
+        known = trajectory.metadata
+        assert known.source == "scripted" and known.env == TOY.env
+        (segment,) = known.segments
+        assert (segment.start, segment.stop, segment.success) == (0, 40, True)
+        assert (
+            known.instruction
+            == segment.instruction
+            == f"move the {known.target.kind[:-3]} " + (f"to the {known.target.place}")
+        )
+        # From the noted step on the subject is where it shall be.
+        if known.primitive == "reach":
+            distance = np.linalg.norm(
+                trajectory.proprioception[segment.done :] - known.target.values, axis=1
+            )
+            assert distance[0] < 4.0
+
+
+CHAINS = dataclasses.replace(TOY, trajectories=24, steps=60, chain=(1, 4))
+
+
+def test_chains_show_their_primitives_one_after_the_other(tmp_path):
+    counts = run(CHAINS, tmp_path)
+    counted = 0
+    lengths = set()
+    for trajectory in Dataset(tmp_path):
+        known = trajectory.metadata
+        lengths.add(len(known.segments))
+        counted += len(known.segments)
+        assert known.success and all(segment.success for segment in known.segments)
+        starts = [segment.start for segment in known.segments]
+        stops = [segment.stop for segment in known.segments]
+        assert starts == [0, *stops[:-1]] and stops[-1] == len(trajectory.actions)
+        words = [segment.instruction for segment in known.segments]
+        assert known.instruction == ", then ".join(words)
+        if len(words) > 1:
+            assert (known.primitive, known.target) == ("chain", None)
+    assert lengths == {1, 2, 3, 4}
+    assert sum(figures["shown"] for figures in counts["primitives"].values()) == counted
+
+
+def test_chains_depend_on_the_seed_alone(tmp_path):
+    run(CHAINS, tmp_path / "one")
+    run(dataclasses.replace(CHAINS, num_envs=2), tmp_path / "two")
+    run(CHAINS, tmp_path / "three", limit=5)
+    run(CHAINS, tmp_path / "three")
+    prints = {Dataset(tmp_path / name).fingerprint() for name in ("one", "two", "three")}
+    assert len(prints) == 1
+    with pytest.raises(DatasetError, match=r"chain = \[1, 4\], asked for is \[2, 4\]"):
+        run(dataclasses.replace(CHAINS, chain=(2, 4)), tmp_path / "one")
+
+
+def test_a_primitive_that_takes_too_long_ends_its_chain(tmp_path):
+    run(dataclasses.replace(CHAINS, steps=10, chain=(3, 3)), tmp_path)
+    ended = [t.metadata for t in Dataset(tmp_path) if not t.metadata.success]
+    assert ended
+    for known in ended:
+        last = known.segments[-1]
+        assert (last.stop - last.start, last.success, last.done) == (10, False, None)
+        assert all(segment.success for segment in known.segments[:-1])
+
+
+def test_a_chain_needs_its_fewest_and_its_most_primitives():
+    for chain in ((0, 2), (3, 2), (2,)):
+        with pytest.raises(ConfigError, match=r"\[fewest, most\]"):
+            dataclasses.replace(TOY, chain=chain)
+
+
+def test_an_observation_is_one_image_or_several_by_camera():
+    image, wrist = np.zeros((48, 48, 3), np.uint8), np.ones((32, 64, 3), np.uint8)
+    images, felt = read_observation(image, {})
+    assert list(images) == ["camera"] and felt is None
+    images, felt = read_observation(image, {"images": {"wrist": wrist}, "proprioception": [1, 2]})
+    assert list(images) == ["camera", "wrist"]
+    assert felt.dtype == np.float32 and felt.tolist() == [1, 2]
+    images, felt = read_observation({"top": image, "proprioception": np.zeros(3)}, {})
+    assert list(images) == ["top"] and felt.shape == (3,)
+
+
+@pytest.mark.parametrize(
+    "observation, info",
+    [
+        (np.zeros((48, 48, 3)), {}),
+        (np.zeros((48, 48), np.uint8), {}),
+        (np.zeros((8, 8, 3), np.uint8), {"proprioception": [np.nan]}),
+        (np.zeros((8, 8, 3), np.uint8), {"proprioception": np.zeros((2, 2))}),
+    ],
+)
+def test_other_observations_are_refused(observation, info):
+    with pytest.raises(InputError, match="my env"):
+        read_observation(observation, info, "my env")

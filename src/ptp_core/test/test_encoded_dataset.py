@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A data set as latents: its columns on disk, its parts, and when a cache counts."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from ptp_core.config import DataConfig
+from ptp_core.data.collect_demonstrations import collect
+from ptp_core.data.dataset import Dataset
+from ptp_core.data.encoded_dataset import EncodedDataset, cache_key, encode_dataset
+from ptp_core.data.trajectory import Channel, Metadata, Segment
+from ptp_core.errors import DatasetError
+from ptp_core.tiny_networks import ENCODER, tiny_networks
+
+LENGTHS = np.array([10, 4, 6])
+
+
+def encoded(**changes):
+    rng = np.random.default_rng(0)
+    frames = int(LENGTHS.sum())
+    chain = (Segment(0, 3, "open", done=2), Segment(3, 10, "slide", done=8))
+    values = {
+        "codes": rng.integers(0, 512, (frames, 144)).astype(np.uint16),
+        "actions": rng.uniform(-1, 1, (frames, 5)).astype(np.float32),
+        "lengths": LENGTHS,
+        "encoder_id": ENCODER,
+        "proprioception": rng.uniform(-1, 1, (frames, 3)).astype(np.float32),
+        "metadata": [
+            Metadata(instruction="open, then slide", primitive="chain", segments=chain),
+            Metadata(primitive="open"),
+            Metadata(primitive="close", segments=(Segment(0, 6, "close", success=True),)),
+        ],
+        "columns": {
+            "codes/wrist": rng.integers(0, 512, (frames, 144)).astype(np.uint16),
+            "features": rng.normal(size=(frames, 8)).astype(np.float32),
+        },
+        "action_channels": (*(Channel(name, "m", 0.05) for name in "abcd"), Channel("gripper")),
+        "proprioception_channels": tuple(Channel(name, "m") for name in "xyz"),
+        "key": "k",
+    }
+    return EncodedDataset(**{**values, **changes})
+
+
+def same(first, second):
+    for name in ("codes", "actions", "lengths", "proprioception"):
+        assert np.array_equal(getattr(first, name), getattr(second, name)), name
+    assert first.columns.keys() == second.columns.keys()
+    for name, values in first.columns.items():
+        assert np.array_equal(values, second.columns[name])
+    assert list(first.metadata) == list(second.metadata)
+    for name in ("encoder_id", "camera", "action_channels", "proprioception_channels", "key"):
+        assert getattr(first, name) == getattr(second, name), name
+
+
+def test_saving_keeps_every_column_and_all_metadata(tmp_path):
+    data = encoded()
+    data.save(tmp_path / "codes.safetensors")
+    same(EncodedDataset.load(tmp_path / "codes.safetensors"), data)
+
+
+def test_a_file_of_version_1_is_read(tmp_path):
+    data = encoded()
+    tensors = {"codes": data.codes, "actions": data.actions, "lengths": data.lengths}
+    save_file(tensors, tmp_path / "old", metadata={"encoder_id": ENCODER})
+    old = EncodedDataset.load(tmp_path / "old")
+    assert np.array_equal(old.codes, data.codes) and old.encoder_id == ENCODER
+    assert old.proprioception is None and old.key == ""
+    assert list(old.metadata) == [Metadata()] * 3
+
+
+def test_damaged_files_and_other_versions_are_refused(tmp_path, monkeypatch):
+    path = tmp_path / "codes"
+    monkeypatch.setattr("ptp_core.data.encoded_dataset.ENCODED_VERSION", 9)
+    encoded().save(path)
+    monkeypatch.undo()
+    with pytest.raises(DatasetError, match="version 9; this program reads 1 and 2"):
+        EncodedDataset.load(path)
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(DatasetError, match="no encoded data set"):
+        EncodedDataset.load(path)
+
+
+def test_columns_of_another_length_are_refused():
+    with pytest.raises(DatasetError, match="do not go with"):
+        encoded(columns={"features": np.zeros((3, 2))})
+    with pytest.raises(DatasetError, match="2 descriptions"):
+        encoded(metadata=[Metadata()] * 2)
+
+
+def test_a_split_takes_all_columns_along():
+    data = encoded()
+    first, rest = data.split(0.66)
+    assert (first.lengths.tolist(), rest.lengths.tolist()) == ([10, 4], [6])
+    assert np.array_equal(rest.columns["features"], data.columns["features"][14:])
+    assert np.array_equal(first.proprioception, data.proprioception[:14])
+    assert rest.metadata[0].primitive == "close"
+    assert first.key == rest.key == ""  # it is of the whole
+
+
+def test_segments_become_trajectories():
+    data = encoded()
+    single = data.by_segment()
+    assert single.lengths.tolist() == [3, 7, 4, 6]
+    assert np.array_equal(single.codes, data.codes)
+    assert [known.primitive for known in single.metadata] == ["open", "slide", "open", "close"]
+    assert single.metadata[1].segments == (Segment(0, 7, "slide", done=5),)
+    gap = encoded(metadata=[Metadata(segments=(Segment(2, 5, "open"),)), Metadata(), Metadata()])
+    assert gap.by_segment().lengths.tolist() == [3, 4, 6]
+    assert np.array_equal(gap.by_segment().actions[:3], gap.actions[2:5])
+
+
+def test_working_frames_are_those_before_the_work_is_done():
+    working = encoded().working()
+    assert np.flatnonzero(~working).tolist() == [2, 8, 9]
+
+
+def test_the_content_hash_is_of_every_column():
+    data = encoded()
+    changed = [
+        encoded(actions=data.actions * 0.5),
+        encoded(proprioception=None),
+        encoded(lengths=np.array([4, 10, 6]), metadata=()),
+        encoded(encoder_id="other"),
+        encoded(columns={}),
+    ]
+    hashes = {other.content_hash() for other in changed}
+    assert len(hashes) == len(changed) and data.content_hash() not in hashes
+    assert encoded().content_hash() == data.content_hash()
+
+
+@pytest.fixture(scope="module")
+def arrays(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    toy = DataConfig(env="ptp_core.toy_env:make_env", trajectories=2, steps=5, num_envs=1)
+    collect(toy, folder, progress=False)
+    return Dataset(folder).load()
+
+
+def test_encoding_keeps_proprioception_and_metadata_and_the_cameras_asked_for(arrays):
+    networks = tiny_networks()
+    two = dataclasses.replace(
+        arrays, images={"camera": arrays.camera(), "wrist": arrays.camera()[::-1].copy()}
+    )
+    data = encode_dataset(networks.vqvae, two, ENCODER, cameras=["wrist", "camera"])
+    assert data.camera == "wrist"
+    assert np.array_equal(data.columns["codes/camera"], data.codes[::-1])
+    assert data.metadata == arrays.metadata
+    assert np.array_equal(data.proprioception, arrays.proprioception)
+    only = encode_dataset(networks.vqvae, two, ENCODER)
+    assert only.camera == "camera" and not only.columns
+    assert len({only.key, data.key, cache_key(arrays.fingerprint, "other", ["camera"])}) == 3
+
+
+def test_images_that_the_encoder_cannot_take_are_named(arrays):
+    networks = tiny_networks()
+    large = dataclasses.replace(arrays, images={"top": np.zeros((10, 64, 64, 3), np.uint8)})
+    with pytest.raises(DatasetError, match="images of top are 64 x 64; the encoder needs 48 x 48"):
+        encode_dataset(networks.vqvae, large, ENCODER)
+    with pytest.raises(DatasetError, match='no camera "wrist" in the data; they have camera'):
+        encode_dataset(networks.vqvae, arrays, ENCODER, cameras=["wrist"])

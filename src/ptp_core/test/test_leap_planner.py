@@ -1,0 +1,281 @@
+# SPDX-License-Identifier: Apache-2.0
+"""LEAP: legs of a horizon, its cost, its optimum, and what every planner promises."""
+
+import math
+
+import pytest
+import torch
+
+from ptp_core.config import LatentVAEConfig, LeapConfig, split_horizon
+from ptp_core.errors import ConfigError, InputError, PlanCancelled
+from ptp_core.planners.cem import CEM
+from ptp_core.planners.latent_vae import LatentVAE
+from ptp_core.planners.leap_planner import LeapPlanner, leap_cost
+from ptp_core.tiny_networks import LATENT, distance_value, rng, tiny_vqvae
+
+TINY = LeapConfig(samples=24, iterations=3, elite_fraction=0.25)
+
+
+@pytest.fixture(scope="module")
+def vqvae():
+    return tiny_vqvae()
+
+
+@pytest.fixture(scope="module")
+def pair(vqvae):
+    return vqvae.lookup(torch.randint(32, (2, 144), generator=rng(2)))
+
+
+@pytest.fixture(scope="module")
+def path(vqvae, pair):
+    """From start to goal, one cell of the grid after the other: (145, 720)."""
+    start, goal = vqvae.quantise(pair)[0]
+    done = torch.arange(144)[None] < torch.arange(145)[:, None]
+    return vqvae.lookup(torch.where(done, goal, start))
+
+
+@pytest.fixture(scope="module")
+def vae(path):
+    """Trained on the path, enough to tell near from far."""
+    torch.manual_seed(0)
+    model = LatentVAE(LatentVAEConfig(hidden_units=64, kl_weight=2.5), LATENT)
+    model.fit_scale(path)
+    optimiser = torch.optim.Adam(model.parameters(), lr=4e-3)
+    generator = rng(3)
+    for _ in range(150):
+        loss, _ = model.loss(path, generator)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    return model.requires_grad_(False)
+
+
+@pytest.fixture
+def planner(vqvae, vae):
+    def make(config=TINY, value=distance_value):
+        return LeapPlanner(vqvae, vae, value, config)
+
+    return make
+
+
+# Legs of a horizon.
+
+
+@pytest.mark.parametrize(
+    ("horizon", "leg_limit", "count", "taus"),
+    [
+        (99, 25, 4, (24,) * 4),  # the authors' setting
+        (399, 50, 8, (49,) * 8),
+        (25, 25, 1, (25,)),
+        (0, 0, 1, (0,)),
+        (99, 40, 3, (33, 32, 32)),
+    ],
+)
+def test_a_horizon_is_cut_into_the_fewest_even_legs(horizon, leg_limit, count, taus):
+    legs = split_horizon(horizon, leg_limit)
+    assert (legs.count, legs.subgoals, legs.taus) == (count, count - 1, taus)
+    assert sum(tau + 1 for tau in legs.taus) == horizon + 1
+    assert LeapConfig.for_horizon(horizon, leg_limit).subgoals == count - 1
+
+
+def test_settings_out_of_range_are_refused():
+    with pytest.raises(ConfigError, match="negative"):
+        split_horizon(-1, 25)
+    with pytest.raises(ConfigError, match=r"LeapConfig.elite_fraction is 1.5"):
+        LeapConfig(elite_fraction=1.5)
+    with pytest.raises(ConfigError, match=r"LeapConfig.subgoals is -1"):
+        LeapConfig(subgoals=-1)
+
+
+def test_defaults_are_the_authors_settings():
+    config = LeapConfig()
+    assert (config.iterations, config.samples, config.elites) == (15, 1000, 50)
+    assert (config.subgoals, config.initial_std) == (3, 1.5)
+    assert config == LeapConfig.for_horizon(99, 25)
+    assert LeapConfig(samples=3).elites == 1
+
+
+# Cost.
+
+
+def test_the_cost_is_the_worst_leg_and_the_density_of_the_raw_z():
+    start, goal = torch.zeros(2), torch.tensor([3.0, 4.0])
+    latents = torch.tensor([[[0.0, 1.0], [0.0, 4.0]], [[0.0, 0.0], [3.0, 3.0]]])
+    z = torch.tensor([[[1.0, 2.0, 0.0], [0.0, 2.0, 0.0]], [[0.0] * 3, [0.0] * 3]])
+    terms = leap_cost(start, goal, latents, z, distance_value, 0.1)
+    worst = torch.tensor([3.0, math.sqrt(18.0)])
+    log_density = torch.tensor([-9.0 / 2, 0.0]) - 6 / 2 * math.log(2 * math.pi)
+    assert torch.allclose(terms.value, worst)
+    assert torch.allclose(terms.prior, -0.1 * log_density)
+    assert torch.allclose(terms.total, worst - 0.1 * log_density)
+    assert torch.equal(terms.distance, torch.zeros(2))
+
+
+def test_a_candidate_costs_the_same_alone_and_among_thousands():
+    latents = torch.randn(2500, 3, 4, generator=rng(1))  # more pairs than one call takes
+    z = torch.randn(2500, 3, 2, generator=rng(2))
+    start, goal = torch.randn(2, 4, generator=rng(3))
+    sizes = []
+
+    def value(a, b):
+        sizes.append(len(a))
+        return distance_value(a, b)
+
+    together = leap_cost(start, goal, latents, z, value, 0.01).total
+    assert sum(sizes) == 2500 * 4 and len(sizes) > 1
+    for row in (0, 1023, 1024, 2499):
+        alone = leap_cost(start, goal, latents[row : row + 1], z[row : row + 1], value, 0.01)
+        assert torch.allclose(alone.total, together[row : row + 1])
+
+
+def on_a_line(prior_weight):
+    """Search three subgoals between 0 and 4 on a line, where z is the place itself."""
+    start, goal = torch.zeros(1), torch.tensor([4.0])
+
+    def cost(z):
+        return leap_cost(start, goal, z, z, distance_value, prior_weight)
+
+    return CEM(cost, samples=1000, elites=50, iterations=15, initial_std=1.5).solve((3, 1), rng())
+
+
+def test_without_prior_subgoals_divide_a_line_evenly():
+    found = on_a_line(0.0)
+    assert -1.2 <= -float(found.costs.value) <= -1.0 + 1e-6
+    assert torch.allclose(found.z.flatten(), torch.tensor([1.0, 2.0, 3.0]), atol=0.3)
+
+
+def test_a_heavy_prior_pulls_all_subgoals_to_its_mean():
+    assert (on_a_line(10.0).z.abs() < 0.3).all()
+
+
+# Planner.
+
+
+def test_the_prior_sees_raw_z_and_the_value_sees_quantised_latents(planner, vqvae, vae, pair):
+    seen = []
+
+    def value(latents, goals):
+        seen.append(torch.cat([latents, goals]))
+        return distance_value(latents, goals)
+
+    plan = planner(value=value).plan(*pair, rng())
+    assert all(torch.equal(vqvae.quantise(each)[1], each) for each in seen)
+    (z,) = plan.z
+    assert z.shape == (1, 3, 16)
+    raw = vae.decode(z[0])
+    codes, latents = vqvae.quantise(raw)
+    assert not torch.allclose(raw, latents)
+    assert torch.equal(plan.codes[:-1], codes)
+    squares, weight = float(z.square().sum()), TINY.prior_weight
+    expected = weight * (squares / 2 + 48 / 2 * math.log(2 * math.pi))
+    assert plan.costs["prior"] == pytest.approx(expected, rel=1e-5)
+    back = float(vae.encode(latents)[0].square().sum())
+    assert back != pytest.approx(squares, rel=0.01)  # so that a prior on re-encoded z would show
+
+
+def test_every_leg_from_start_to_goal_is_valued(planner, pair):
+    calls = []
+
+    def value(latents, goals):
+        calls.append((latents.view(24, -1, 720), goals.view(24, -1, 720)))
+        return distance_value(latents, goals)
+
+    planner(value=value).plan(*pair, rng())
+    assert len(calls) == TINY.iterations
+    for before, after in calls:
+        assert before.shape[1] == TINY.subgoals + 1
+        assert torch.equal(before[:, 0], pair[0].expand(24, -1))
+        assert torch.equal(after[:, -1], pair[1].expand(24, -1))
+        assert torch.equal(before[:, 1:], after[:, :-1])
+
+
+def test_without_subgoals_the_plan_is_the_goal(planner, vqvae, pair):
+    pairs, heard = [], []
+
+    def value(latents, goals):
+        pairs.append((latents, goals))
+        return distance_value(latents, goals)
+
+    config = LeapConfig(subgoals=0)
+    plan = planner(config, value).plan(*pair, rng(), on_iteration=heard.append)
+    assert torch.equal(plan.latents, pair[1:])
+    assert torch.equal(plan.codes, vqvae.quantise(pair[1:])[0])
+    ((latents, goals),) = pairs
+    assert torch.equal(latents, pair[:1]) and torch.equal(goals, pair[1:])
+    assert plan.cost == pytest.approx(float(torch.linalg.vector_norm(pair[0] - pair[1])))
+    assert [feedback.fraction for feedback in heard] == [1.0]
+
+
+@pytest.mark.parametrize("subgoals", [1, 3, 5])
+def test_a_plan_has_k_subgoals_and_ends_at_the_goal(planner, vqvae, pair, subgoals):
+    config = LeapConfig(subgoals=subgoals, samples=24, iterations=2)
+    plan = planner(config).plan(*pair, rng())
+    assert (plan.codes.shape, plan.codes.dtype) == ((subgoals + 1, 144), torch.int64)
+    assert (plan.latents.shape, plan.latents.dtype) == ((subgoals + 1, 720), torch.float32)
+    assert torch.isfinite(plan.latents).all()
+    assert torch.equal(plan.latents[-1], pair[1])
+    assert torch.equal(vqvae.lookup(plan.codes), plan.latents)
+    assert plan.cost == pytest.approx(plan.costs["value"] + plan.costs["prior"], rel=1e-5)
+    assert plan.cost == plan.costs["level_0"] and plan.costs["distance"] == 0.0
+    states = torch.cat([pair[:1], plan.latents])
+    worst = float(distance_value(states[:-1], states[1:]).min())
+    assert plan.costs["value"] == pytest.approx(-worst, rel=1e-5)
+
+
+def test_subgoals_lie_on_the_learned_path_from_near_to_far(planner, pair, path):
+    def cells_left(latents, goals):  # V of a path on which every cell takes one step
+        same = (latents - goals).view(-1, 5, 144).abs().amax(1) < 1e-6
+        return -(~same).sum(1).float()
+
+    config = LeapConfig(samples=200, iterations=10)
+    plan = planner(config, cells_left).plan(*pair, rng())
+    steps = -float(cells_left(pair[:1], pair[1:]))
+    assert plan.costs["value"] < 0.5 * steps  # each leg of the best plan has a quarter
+    places = torch.cdist(plan.latents, path).argmin(1)
+    assert (places.diff() > 0).all() and places[-1] == 144 and places[0] > 0
+
+
+def test_a_plan_depends_on_its_generator_alone(planner, pair):
+    shared = planner()
+    first = shared.plan(*pair, rng(0), remember=True)
+    second, other = (shared.plan(*pair, rng(seed)) for seed in (0, 1))
+    assert torch.equal(first.codes, second.codes)
+    assert torch.equal(first.latents, second.latents)
+    assert first.cost == second.cost
+    assert not torch.equal(first.z[0], other.z[0])
+
+
+def test_feedback_tells_every_evaluation_and_its_best_cost(planner, pair):
+    heard = []
+    plan = planner().plan(*pair, rng(), on_iteration=heard.append)
+    assert [(each.level, each.levels, each.iterations) for each in heard] == [(0, 1, 3)] * 3
+    assert [each.iteration for each in heard] == [0, 1, 2]
+    assert heard[-1].fraction == 1.0
+    assert heard[-1].best_cost == plan.cost
+
+
+def test_a_plan_can_be_cancelled_between_evaluations(planner, pair):
+    heard = []
+    with pytest.raises(PlanCancelled):
+        planner().plan(*pair, rng(), on_iteration=heard.append, cancelled=lambda: len(heard) == 2)
+    assert len(heard) == 2
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [(torch.zeros(700), "start latent has shape"), (torch.full((720,), torch.nan), "not finite")],
+)
+def test_bad_latents_are_refused(planner, pair, wrong, message):
+    with pytest.raises(InputError, match=message):
+        planner().plan(wrong, pair[1], rng())
+    with pytest.raises(InputError, match="goal"):
+        planner().plan(pair[0], wrong, rng())
+
+
+def test_an_update_of_the_weights_takes_effect_in_the_next_plan(vqvae, vae, pair):
+    own = LatentVAE(vae.config, LATENT).requires_grad_(False)
+    own.load_state_dict(vae.state_dict())
+    planner = LeapPlanner(vqvae, own, distance_value, TINY)
+    before = planner.plan(*pair, rng())
+    own.decoder[-1].weight.mul_(-1.0)
+    assert not torch.equal(planner.plan(*pair, rng()).codes, before.codes)

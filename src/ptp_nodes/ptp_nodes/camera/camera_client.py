@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Images of a running graph for commands: look at them, and take a goal image."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
+
+import numpy as np
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from ptp_interfaces.msg import ArmState, Observation
+from rclpy.node import Node
+from sensor_msgs.msg import Image
+
+from ptp_core.errors import InputError
+from ptp_nodes.camera.frame_source import fault_of
+from ptp_nodes.operator.goal_files import GoalFile
+from ptp_ros.background_node import node_aside
+from ptp_ros.image_messages import array_to_image, image_to_array
+from ptp_ros.topics import (
+    ARM_STATE,
+    CAMERA_FRAME,
+    IMAGE_RAW,
+    LATCHED,
+    OBSERVATION,
+    RECORDS,
+    SENSOR,
+    VIEW_ALIGN,
+)
+
+POLL = 0.05  # s
+KEPT = 30  # large pictures, until the observation of the same instant is looked for
+
+
+class CameraClient(Node):
+    """Keeps the newest observation, large pictures, the arm's state and what the camera says."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(f"looker_{os.getpid()}", start_parameter_services=False, **options)
+        self._news = threading.Condition()
+        self.observation: Observation | None = None
+        self.pictures: deque[Image] = deque(maxlen=KEPT)
+        self.arm: ArmState | None = None
+        self._complaint = ""
+        self._aligned = self.create_publisher(Image, VIEW_ALIGN, LATCHED)
+        self.create_subscription(Observation, OBSERVATION, self._observed, LATCHED)
+        self.create_subscription(Image, IMAGE_RAW, self._pictured, SENSOR)
+        self.create_subscription(ArmState, ARM_STATE, self._moved, RECORDS)
+        self.create_subscription(DiagnosticArray, "/diagnostics", self._diagnosed, 10)
+
+    def until(self, condition: Callable[[], bool], seconds: float, what: str) -> None:
+        """Wait until ``condition()``. Raises InputError with what the camera says of itself."""
+        if not self.wait(condition, seconds):
+            said = f" The camera says: {self._complaint}." if self._complaint else ""
+            raise InputError(
+                f"{what} for {seconds:g} s: is the stack running, with this ROS_DOMAIN_ID "
+                f"({self.context.get_domain_id()})?{said}"
+            )
+
+    def wait(self, condition: Callable[[], bool], seconds: float) -> bool:
+        """Whether ``condition()`` came to hold in time."""
+        deadline = time.monotonic() + seconds
+        with self._news:
+            while not condition():
+                if time.monotonic() > deadline:
+                    return False
+                self._news.wait(POLL)
+        return True
+
+    def age(self, message: Observation | Image) -> float:
+        """Seconds since the message's stamp, of this machine's clock."""
+        now = self.get_clock().now().nanoseconds
+        return (now - nanoseconds(message)) * 1e-9
+
+    def picture_at(self, observation: Observation) -> np.ndarray | None:
+        """The large picture of the instant of ``observation``, or within half a second."""
+        with self._news:
+            pictures = list(self.pictures)
+        wanted = nanoseconds(observation)
+        near = min(pictures, key=lambda p: abs(nanoseconds(p) - wanted), default=None)
+        if near is None or abs(nanoseconds(near) - wanted) > 0.5e9:
+            return None
+        return image_to_array(near)
+
+    def next_picture(self, seconds: float) -> np.ndarray:
+        """The next large picture, RGB uint8 (H, W, 3). Raises InputError where none comes."""
+        with self._news:
+            before = len(self.pictures) and nanoseconds(self.pictures[-1])
+        self.until(
+            lambda: bool(self.pictures) and nanoseconds(self.pictures[-1]) != before,
+            seconds,
+            f"no picture on {self.resolve_topic_name(IMAGE_RAW)}",
+        )
+        return image_to_array(self.pictures[-1])
+
+    def show(self, pixels: np.ndarray) -> None:
+        """Publish a picture for people."""
+        stamp = self.get_clock().now().to_msg()
+        self._aligned.publish(array_to_image(pixels, stamp, CAMERA_FRAME))
+
+    def _tell(self) -> None:
+        with self._news:
+            self._news.notify_all()
+
+    def _observed(self, message: Observation) -> None:
+        self.observation = message
+        self._tell()
+
+    def _pictured(self, message: Image) -> None:
+        with self._news:
+            self.pictures.append(message)
+        self._tell()
+
+    def _moved(self, message: ArmState) -> None:
+        self.arm = message
+        self._tell()
+
+    def _diagnosed(self, message: DiagnosticArray) -> None:
+        for status in message.status:
+            if status.name.rpartition("/")[2] == "camera":
+                bad = status.level == DiagnosticStatus.ERROR
+                self._complaint = status.message if bad else ""
+
+
+def looker(domain: int | None = None) -> AbstractContextManager[CameraClient]:
+    """A `CameraClient` that spins while the block runs. ``domain`` None: that of ROS_DOMAIN_ID."""
+    return node_aside(lambda context: CameraClient(context=context), domain)
+
+
+def nanoseconds(message: Observation | Image) -> int:
+    """A message's stamp."""
+    return message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
+
+
+PATIENCE = 5.0  # s for a picture
+OLDEST = 1.0  # s that a picture may be old
+COMPANION = 1.0  # s to wait for the large picture
+
+
+def capture_goal(
+    looker: CameraClient,
+    note: str = "",
+    ready: Callable[[], None] = lambda: None,
+    patience: float = PATIENCE,
+) -> GoalFile:
+    """The next observation as a goal, after ``ready()`` returned: the person has brought it about.
+
+    Raises InputError where no new picture comes, and for one that is old, black or over-exposed.
+    """
+    nothing = "no new observation came"
+    looker.until(lambda: looker.observation is not None, patience, nothing)
+    ready()
+    before = looker.observation.seq
+    looker.until(lambda: looker.observation.seq != before, patience, nothing)
+    observation = looker.observation
+    age = looker.age(observation)
+    if abs(age) > OLDEST:
+        raise InputError(
+            f"the picture's stamp is {age:.1f} s old: is the camera behind, are the clocks of two "
+            "machines apart, or does the stack run on simulated time (mode:=lock_step)?"
+        )
+    if not observation.images:
+        raise InputError("the observation has no image: is this the topic of a camera?")
+    image = image_to_array(observation.images[0])
+    if (fault := fault_of(image)) is not None:
+        raise InputError(f"not taken: {fault}")
+    looker.wait(
+        lambda: any(nanoseconds(p) >= nanoseconds(observation) for p in list(looker.pictures)),
+        COMPANION,
+    )
+    facts = {
+        "note": note,
+        "taken": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "observation": observation.seq,
+    }
+    if (arm := looker.arm) is not None:
+        facts["joints"] = dict(zip(arm.joint_names, map(float, arm.joint_positions)))
+        facts["gripper"] = float(arm.gripper)
+    return GoalFile(image, looker.picture_at(observation), facts)

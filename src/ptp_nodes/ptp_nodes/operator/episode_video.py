@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Images for people: subgoal strip, images side by side, and the video of an episode."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor, wait
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+GAP = 4  # pixels between tiles
+LINE = 18  # pixels of a caption
+BACKGROUND = (32, 32, 32)
+INK = (230, 230, 230)
+MARK = (255, 170, 0)  # frame of the subgoal that is pursued
+
+
+def tile(pixels: np.ndarray | None, size: int) -> np.ndarray:
+    """A picture as a square of ``size`` pixels, uint8 (size, size, 3); grey when there is none.
+
+    Small pictures keep their pixels visible, large ones are averaged.
+    """
+    if pixels is None:
+        return np.full((size, size, 3), 64, np.uint8)
+    way = cv2.INTER_NEAREST if pixels.shape[0] <= size else cv2.INTER_AREA
+    return cv2.resize(pixels, (size, size), interpolation=way)
+
+
+def row(
+    tiles: list[np.ndarray | None],
+    captions: list[str],
+    size: int,
+    marked: int | None = None,
+) -> np.ndarray:
+    """Captioned tiles side by side, uint8 (H, W, 3) RGB; the ``marked`` one gets a frame."""
+    height = size + LINE + 2 * GAP
+    width = len(tiles) * (size + GAP) + GAP
+    canvas = np.full((height, width, 3), BACKGROUND, np.uint8)
+    for number, (pixels, caption) in enumerate(zip(tiles, captions)):
+        left, top = GAP + number * (size + GAP), GAP
+        canvas[top : top + size, left : left + size] = tile(pixels, size)
+        color = MARK if number == marked else INK
+        if number == marked:
+            corner, opposite = (left - 2, top - 2), (left + size + 1, top + size + 1)
+            cv2.rectangle(canvas, corner, opposite, MARK, 2)
+        where = (left + 2, top + size + LINE - 4)
+        cv2.putText(canvas, caption, where, cv2.FONT_HERSHEY_SIMPLEX, 0.42, color, 1, cv2.LINE_AA)
+    return canvas
+
+
+def strip(
+    start: np.ndarray | None,
+    subgoals: list[np.ndarray],
+    goal: np.ndarray | None,
+    marked: int | None = None,
+    size: int = 96,
+) -> np.ndarray:
+    """Start, subgoals, goal in a row. ``marked``: subgoal pursued; their number is the goal."""
+    captions = ["start", *(f"subgoal {k + 1}" for k in range(len(subgoals))), "goal"]
+    place = None if marked is None else min(marked, len(subgoals)) + 1
+    return row([start, *subgoals, goal], captions, size, place)
+
+
+def side_by_side(
+    now: np.ndarray | None,
+    target: np.ndarray | None,
+    goal: np.ndarray | None,
+    caption: str = "subgoal",
+    size: int = 240,
+) -> np.ndarray:
+    """Now | pursued subgoal | goal."""
+    return row([now, target, goal], ["now", caption, "goal"], size)
+
+
+CODECS = (("VP80", "webm"), ("mp4v", "mp4"))  # the first that this OpenCV can write
+
+
+class EpisodeVideo:
+    """Writes ``task_A_episode_0.webm`` and ``task_A_episode_0_plan.png`` into a folder.
+
+    Encoding happens in a thread. A video has a temporary name until its episode ends. Pictures
+    are RGB, uint8 (H, W, 3); those of one episode have one size.
+    """
+
+    def __init__(self, folder: Path, rate: float) -> None:
+        self._folder = folder
+        self._rate = rate
+        self._name: str | None = None
+        self._writer: cv2.VideoWriter | None = None
+        self._partial = self._final = folder
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="video")
+
+    def begin(self, task: str, episode: int) -> None:
+        """Name the files of the next episode after its task and number."""
+        self.begin_named(f"task_{task}_episode_{episode}")
+
+    def begin_named(self, name: str) -> None:
+        """Name the files of the next episode."""
+        self.end()
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._name = name
+
+    def save_strip(self, name: str, picture: np.ndarray) -> None:
+        """Write the subgoal strip of the episode of that name."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        path = self._folder / f"{name}_plan.png"
+        self._pool.submit(cv2.imwrite, str(path), picture[:, :, ::-1])
+
+    def add(self, picture: np.ndarray) -> None:
+        """Append one picture."""
+        if self._name is not None:
+            self._pool.submit(self._write, self._name, picture)
+
+    def end(self) -> None:
+        """Finish the video of this episode."""
+        self._name = None
+        self._pool.submit(self._finish)
+
+    def close(self, timeout: float) -> None:
+        """Finish everything, at most ``timeout`` s; what is left to encode then is dropped."""
+        self._name = None
+        last = self._pool.submit(self._finish)
+        wait([last], timeout)
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._finish()
+
+    def _write(self, name: str, picture: np.ndarray) -> None:
+        height, width = (length - length % 2 for length in picture.shape[:2])  # codecs want even
+        if self._writer is None:
+            self._open(name, (width, height))
+        self._writer.write(np.ascontiguousarray(picture[:height, :width, ::-1]))
+
+    def _open(self, name: str, size: tuple[int, int]) -> None:
+        for codec, ending in CODECS:
+            self._final = self._folder / f"{name}.{ending}"
+            self._partial = self._folder / f"{name}.partial.{ending}"
+            fourcc = cv2.VideoWriter_fourcc(*codec)
+            self._writer = cv2.VideoWriter(str(self._partial), fourcc, self._rate, size)
+            if self._writer.isOpened():
+                return
+
+    def _finish(self) -> None:
+        if self._writer is not None:
+            self._writer.release()
+            self._writer = None
+            if self._partial.exists():
+                self._partial.rename(self._final)

@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Questions to a person, one at a time, for requests that may be sent more than once."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Hashable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from enum import Enum
+from typing import TypeVar
+
+from ptp_interfaces.msg import ErrorCode
+
+from ptp_ros.request_errors import RequestError
+
+T = TypeVar("T")
+
+
+class OperatorAnswer(Enum):
+    """What a person can say; the value is how to say it."""
+
+    CONFIRM = "confirm"
+    SUCCESS = "success"
+    FAILURE = "failure"
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked, what may be answered, and since when [s, steady clock]."""
+
+    text: str
+    answers: tuple[OperatorAnswer, ...]
+    since: float
+
+
+class Person:
+    """One thread asks and waits; any other thread answers. ``changed()`` hears of each question.
+
+    ``changed`` is called without a lock held, when a question appears or is gone.
+    """
+
+    def __init__(self, changed: Callable[[], None] = lambda: None) -> None:
+        self._changed = changed
+        self._news = threading.Condition()
+        self._answer: OperatorAnswer | None = None
+        self.question: Question | None = None
+
+    def ask(
+        self, text: str, answers: tuple[OperatorAnswer, ...], withdrawn: threading.Event
+    ) -> OperatorAnswer:
+        """What the person says; for as long as it takes, or until the question is withdrawn.
+
+        Raises RequestError (CANCELED) when it is; whoever sets ``withdrawn`` calls `wake`.
+        """
+        with self._news:
+            self._answer = None
+            self.question = Question(text, answers, time.monotonic())
+        self._changed()
+        try:
+            with self._news:
+                self._news.wait_for(lambda: self._answer is not None or withdrawn.is_set())
+                if self._answer is None:
+                    raise RequestError(ErrorCode.CANCELED, "nobody waits for the answer any more")
+                return self._answer
+        finally:
+            self.question = None
+            self._changed()
+
+    def say(self, answer: OperatorAnswer) -> str:
+        """Answer the question; why that cannot be, or an empty text."""
+        with self._news:
+            if self.question is None or self._answer is not None:
+                return "nothing is asked"
+            if answer not in self.question.answers:
+                possible = " or ".join(a.value for a in self.question.answers)
+                return f"that is no answer to what is asked: say {possible}"
+            self._answer = answer
+            self._news.notify_all()
+            return ""
+
+    def wake(self) -> None:
+        """A question may have been withdrawn."""
+        with self._news:
+            self._news.notify_all()
+
+
+@dataclass
+class _Pending:
+    key: Hashable
+    withdrawn: threading.Event
+    future: Future
+
+
+class Desk:
+    """Does one request at a time, in a thread; the same request again is joined.
+
+    Another request replaces the one that is worked on: whoever sent that has gone.
+    """
+
+    def __init__(self, withdraw: Callable[[], None]) -> None:
+        self._withdraw = withdraw  # called after a request's event was set
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="desk")
+        self._lock = threading.Lock()
+        self._pending: _Pending | None = None
+        self.joined = self.replaced = 0
+
+    def take(self, key: Hashable, work: Callable[[threading.Event], T]) -> Future:
+        """Future of ``work(withdrawn)``, of the one that is under way when the key is its."""
+        with self._lock:
+            pending = self._pending
+            if pending is not None and not pending.future.done():
+                if pending.key == key:
+                    self.joined += 1
+                    return pending.future
+                self.replaced += 1
+                pending.withdrawn.set()
+                self._withdraw()
+            withdrawn = threading.Event()
+            future = self._pool.submit(work, withdrawn)
+            self._pending = _Pending(key, withdrawn, future)
+            return future
+
+    def stop(self) -> None:
+        """Withdraw what is worked on, and take nothing more."""
+        with self._lock:
+            if self._pending is not None:
+                self._pending.withdrawn.set()
+        self._withdraw()
+        self._pool.shutdown(wait=True, cancel_futures=True)

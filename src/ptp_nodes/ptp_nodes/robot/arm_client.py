@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a person asks of the arm driver from a terminal, and what the driver answers."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from ptp_interfaces.msg import DriverState, ErrorCode
+from ptp_interfaces.srv import Rearm
+from rclpy.client import Client
+from rclpy.node import Node
+from std_srvs.srv import Trigger
+
+from ptp_core.errors import InputError
+from ptp_robot.driver_core import ArmDriverState
+from ptp_ros.background_node import node_aside
+from ptp_ros.blocking_client import REPEAT, Caller
+from ptp_ros.request_errors import RequestError
+from ptp_ros.topics import (
+    CLEAR_FAULT,
+    DISABLE,
+    DRIVER_STATE,
+    ENABLE,
+    LATCHED,
+    REARM,
+    RESET_POSE,
+    STOP,
+)
+
+__all__ = ["REQUESTS", "ArmAnswer", "ArmClient", "arm_person", "line", "reached"]
+
+_ENABLED = (
+    ArmDriverState.READY,
+    ArmDriverState.ACTIVE,
+    ArmDriverState.INTERVENTION,
+    ArmDriverState.HOLD,
+)
+_OFF = (ArmDriverState.DISABLED, ArmDriverState.DISCONNECTED)
+# Word: service, its type, states that it leads to.
+REQUESTS = {
+    "enable": (ENABLE, Trigger, _ENABLED),
+    "disable": (DISABLE, Trigger, _OFF),
+    "stop": (STOP, Trigger, (ArmDriverState.FAULT,)),
+    "reset": (RESET_POSE, Trigger, _ENABLED),
+    "clear-fault": (CLEAR_FAULT, Trigger, _OFF),
+    "rearm": (
+        REARM,
+        Rearm,
+        tuple(state for state in ArmDriverState if state is not ArmDriverState.INTERVENTION),
+    ),
+}
+NEWS = 2  # states that came after the answer: one may have been on its way before
+PERIOD = 0.1  # s between looks
+
+
+@dataclass(frozen=True)
+class ArmAnswer:
+    """What came of a request."""
+
+    granted: bool
+    text: str  # the driver's
+
+
+class ArmClient(Node):
+    """Asks one driver, and hears how it is."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(f"arm_person_{os.getpid()}", start_parameter_services=False, **options)
+        self._caller = Caller(self)
+        self._asking = {
+            word: self.create_client(kind, name) for word, (name, kind, _) in REQUESTS.items()
+        }
+        self.state: DriverState | None = None
+        self._heard = self._changes = 0
+        self.create_subscription(DriverState, DRIVER_STATE, self._arrived, LATCHED)
+
+    def meet(self, patience: float) -> DriverState:
+        """The driver's state, once it is heard. InputError: nobody says it."""
+        try:
+            self._caller.until(lambda: self.state is not None, patience, "the driver's state")
+        except RequestError:
+            raise InputError(
+                f"no arm driver is heard for {patience:g} s: is ptp up real running, with this "
+                f"ROS_DOMAIN_ID ({self.context.get_domain_id()})?"
+            ) from None
+        return self.state
+
+    def ask(self, word: str, patience: float) -> ArmAnswer:
+        """Ask for one of REQUESTS. InputError: no answer within ``patience`` s."""
+        client = self._asking[word]
+        name = client.srv_name
+        try:
+            self._caller.until(client.service_is_ready, patience, f"the service {name}")
+            done = self._call(client, patience)
+        except RequestError as error:
+            raise InputError(f"{error}: look at what arm_driver says") from None
+        if isinstance(done, Trigger.Response):
+            return ArmAnswer(done.success, done.message)
+        granted = done.error_code == ErrorCode.NONE
+        return ArmAnswer(granted, "policies may move the arm" if granted else done.error_msg)
+
+    def settled(self, patience: float) -> DriverState | None:
+        """The state once what was asked for is done, or ``patience`` s are over; None: unheard."""
+        told = self._heard + NEWS
+        deadline = time.monotonic() + patience
+        while time.monotonic() < deadline and (self._heard < told or is_on_its_way(self.state)):
+            time.sleep(PERIOD)
+        return self.state
+
+    def changes(self) -> Iterator[DriverState]:
+        """Every state that differs from the one before, without end."""
+        last = None
+        while True:
+            state = self.state
+            if state is not None and (state.state, state.reason) != last:
+                last = state.state, state.reason
+                yield state
+            time.sleep(PERIOD)
+
+    def _call(self, client: Client, patience: float) -> Any:
+        """Response of a service; it is asked again while no answer comes and nothing happens.
+
+        An answer can get lost where two have just met (see `Caller`). Where the arm's state has
+        changed since, the request did arrive, and a second one might undo what somebody else did.
+        """
+        deadline, before = time.monotonic() + patience, self._changes
+        while True:
+            future = client.call_async(client.srv_type.Request())
+            future.add_done_callback(lambda done: self._caller.notify())
+            left = deadline - time.monotonic()
+            try:
+                wait = min(left, REPEAT)
+                self._caller.until(future.done, wait, f"the answer of {client.srv_name}")
+                return future.result()
+            except RequestError:
+                if left <= REPEAT or self._changes != before:
+                    raise
+
+    def _arrived(self, message: DriverState) -> None:
+        if self.state is None or message.state != self.state.state:
+            self._changes += 1
+        self.state = message
+        self._heard += 1
+        self._caller.notify()
+
+
+def is_on_its_way(state: DriverState) -> bool:
+    """Whether the driver does what it was asked for, and has not done it yet."""
+    waits = state.state == DriverState.DISABLED and state.reason.startswith("waits")
+    return waits or state.state == DriverState.RESETTING
+
+
+def reached(word: str, state: DriverState) -> bool:
+    """Whether the driver is where one of REQUESTS leads to."""
+    return ArmDriverState(state.state) in REQUESTS[word][2]
+
+
+def line(state: DriverState) -> str:
+    """A driver's state in one line."""
+    name = ArmDriverState(state.state).name
+    return f"{name}: {state.reason}" if state.reason else name
+
+
+@contextmanager
+def arm_person(domain: int | None = None) -> Iterator[ArmClient]:
+    """An `ArmClient` that spins while the block runs. ``domain`` None: that of ROS_DOMAIN_ID."""
+    with node_aside(lambda context: ArmClient(context=context), domain) as node:
+        yield node

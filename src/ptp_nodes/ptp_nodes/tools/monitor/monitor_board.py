@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the page shows, from what happens on the graph. Knows nothing of ROS or Rerun."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+import cv2
+import numpy as np
+
+from ptp_nodes.operator.episode_video import strip
+from ptp_nodes.operator.episode_watcher import EpisodeNews
+from ptp_robot.urdf import ArmShapes
+
+CAMERA, OBSERVATION, PURSUED, GOAL, PLAN = "camera", "observation", "pursued", "goal", "plan"
+TRACE = 500  # points of the tool's way that are kept
+APART = 0.005  # m between two of them
+REPEAT = 10.0  # s
+LARGEST = 240  # pixels a side of the camera's picture, that a browser keeps up
+BLANK = np.full((48, 48, 3), 64, np.uint8)
+
+
+class Canvas(Protocol):
+    """Where the board draws. Pictures are uint8 (H, W, 3) RGB, lengths in m."""
+
+    def picture(self, name: str, pixels: np.ndarray) -> None:
+        """Show a picture in the place of that name."""
+
+    def number(self, node: str, name: str, value: float) -> None:
+        """Add a point to a curve of a node."""
+
+    def links(self, frames: Mapping[str, np.ndarray]) -> None:
+        """Move the arm's links to these poses (4, 4) in its base frame."""
+
+    def trace(self, points: np.ndarray) -> None:
+        """Show the way of the tool, (N, 3), oldest first."""
+
+    def text(self, markdown: str) -> None:
+        """Show the line that says where the run stands."""
+
+
+class Board:
+    """A `Watcher` that draws what it hears. ``rate`` bounds how often each picture changes, Hz.
+
+    ``now`` is a steady clock in seconds.
+    """
+
+    def __init__(
+        self,
+        canvas: Canvas,
+        shapes: ArmShapes,
+        rate: float,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._canvas, self._shapes = canvas, shapes
+        self._period, self._now = 1.0 / rate, now
+        self._due: dict[str, float] = {}
+        self._start: np.ndarray | None = None
+        self._seen: np.ndarray | None = None
+        self._seen_since = False  # since seldom changes were repeated
+        self._goal: np.ndarray | None = None
+        self._subgoals: list[np.ndarray] = []
+        self._marked: int | None = None
+        self._way: deque[tuple[float, float, float]] = deque(maxlen=TRACE)
+        self._episode = ""
+        self._done = self._successes = 0
+        self._line = ""
+
+    def beat(self, nodes: set[str]) -> None:
+        """Say so while there is nothing to show; repeat what seldom changes."""
+        if not self._line:
+            self._say(f"Waiting for an episode. Nodes: {', '.join(sorted(nodes)) or 'none'}")
+        # A page that opens late gets the newest first: let what it needs be among that.
+        elif self._seen_since and self._is_due("repeat", REPEAT):
+            self._seen_since = False
+            self._canvas.text(self._line)
+            if self._goal is not None:
+                self._canvas.picture(GOAL, self._goal)
+                self._draw_plan()
+
+    def camera(self, picture: np.ndarray) -> None:
+        """The picture for people."""
+        if self._is_due(CAMERA):
+            self._canvas.picture(CAMERA, shrink(picture, LARGEST))
+
+    def observed(self, picture: np.ndarray) -> None:
+        """The picture that the policy sees."""
+        self._seen, self._seen_since = picture, True
+        if self._is_due(OBSERVATION):
+            self._canvas.picture(OBSERVATION, picture)
+
+    def goal(self, picture: np.ndarray) -> None:
+        """The goal picture: a new scene, without a plan yet."""
+        self._goal = picture
+        self._start, self._subgoals, self._marked = self._seen, [], None
+        self._canvas.picture(GOAL, picture)
+        self._draw_plan()
+
+    def planning(self, done: int, total: int, cost: float) -> None:
+        """The planner came so far."""
+        self._canvas.number("planner", "cost", cost)
+        self._say(f"Planning: iteration {done} of {total}, cost {cost:.3f}")
+
+    def planned(self, episode_id: str, subgoals: list[np.ndarray]) -> None:
+        """The plan is finished."""
+        self._start, self._subgoals, self._marked = self._seen, subgoals, None
+        self._draw_plan()
+
+    def stepped(self, episode_id: str, step: int, subgoal: int) -> None:
+        """The policy took a step."""
+        if subgoal != self._marked:
+            self._marked = subgoal
+            self._draw_plan()
+
+    def episode(self, news: EpisodeNews) -> None:
+        """An episode's state changed."""
+        if news.state == "resetting":
+            self._way.clear()
+            self._canvas.trace(np.empty((0, 3)))
+        if news.state == "judged":
+            self._done += 1
+            self._successes += news.success
+        what = {
+            "judged": f"**{'success' if news.success else 'no success'}** "
+            f"after {news.steps} steps",
+            "failed": f"**failed**: {news.error}",
+        }.get(news.state, news.state)
+        if news.state == "finished":
+            self._say(f"Finished{self._score()}")
+        else:
+            self._say(f"Task **{news.task}**, episode {news.episode + 1}: {what}{self._score()}")
+
+    def joints(self, positions: Mapping[str, float]) -> None:
+        """Joint positions, rad and m."""
+        if self._is_due("arm"):
+            self._canvas.links(self._shapes.frames(positions))
+
+    def tool(self, position: tuple[float, float, float]) -> None:
+        """The tool point."""
+        if self._way and math.dist(self._way[-1], position) < APART:
+            return
+        self._way.append(position)
+        if len(self._way) > 1 and self._is_due("trace"):
+            self._canvas.trace(np.array(self._way))
+
+    def number(self, node: str, name: str, value: float) -> None:
+        """A figure of a node."""
+        self._canvas.number(node, name, value)
+
+    def _score(self) -> str:
+        if not self._done:
+            return ""
+        return f" · since this page began {self._successes} of {self._done} succeeded"
+
+    def _say(self, line: str) -> None:
+        if line != self._line:
+            self._line = line
+            self._canvas.text(line)
+
+    def _is_due(self, name: str, period: float | None = None) -> bool:
+        now = self._now()
+        if now < self._due.get(name, now):
+            return False
+        self._due[name] = now + (period or self._period)
+        return True
+
+    def _draw_plan(self) -> None:
+        pursued = BLANK
+        if self._marked is not None:
+            targets = [*self._subgoals, self._goal if self._goal is not None else BLANK]
+            pursued = targets[min(self._marked, len(self._subgoals))]
+        self._canvas.picture(PURSUED, pursued)
+        self._canvas.picture(PLAN, strip(self._start, self._subgoals, self._goal, self._marked))
+
+
+def shrink(picture: np.ndarray, largest: int) -> np.ndarray:
+    """A picture with at most ``largest`` pixels a side, areas averaged."""
+    share = largest / max(picture.shape[:2])
+    if share >= 1.0:
+        return picture
+    height, width = (max(1, round(share * side)) for side in picture.shape[:2])
+    return cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)

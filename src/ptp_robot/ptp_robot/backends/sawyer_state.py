@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The state that a Sawyer reported on one connection, and the bounds of what it is sent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ptp_robot.backends.sawyer_config import SawyerConfig
+from ptp_robot.backends.sawyer_gripper import Gripper
+from ptp_robot.backends.sawyer_messages import (
+    BadMessage,
+    JointLimits,
+    RobotState,
+    joints_of,
+    limits_of,
+    wrench_of,
+)
+from ptp_robot.backends.sawyer_topics import (
+    COLLISION,
+    ENDPOINT,
+    GRIPPER_STATE,
+    JOINTS,
+    LIMITS,
+    STATE,
+)
+
+__all__ = ["SawyerState", "bounded_target", "bounded_velocity"]
+
+CLOCK_STEP = 1.0  # s; a stamp further back than this means that the robot's clock was set
+
+
+class SawyerState:
+    """The newest of each kind of message. Times are of the back-end's steady clock [s]."""
+
+    def __init__(self, connection: int, names: Sequence[str], gripper: Gripper) -> None:
+        self.connection = connection
+        self.gripper = gripper
+        self.state: RobotState | None = None
+        self.state_at = -np.inf
+        self.q = np.zeros(len(names))
+        self.dq = np.zeros(len(names))
+        self.joints_at: float | None = None  # None: never yet
+        self.limits: JointLimits | None = None
+        self._names = names
+        self._collides = False
+        self._stamp = 0.0  # of the joints, by the robot's clock
+        self._wrench: np.ndarray | None = None
+        self._wrench_at = -np.inf
+
+    @property
+    def whole(self) -> bool:
+        """Whether joints and state are known."""
+        return self.joints_at is not None and self.state is not None
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the robot says that it is stopped."""
+        return self.state is not None and self.state.stopped
+
+    def trouble(self) -> str:
+        """Why the robot refuses to move, with the cure; empty: it does not."""
+        trouble = "" if self.state is None else self.state.trouble()
+        if not trouble and self._collides:
+            return "the robot feels a collision: free the arm, clear the fault, then enable"
+        return trouble
+
+    def take(self, topic: str, message: Mapping[str, Any], now: float) -> None:
+        """Read a message. Raises BadMessage; what was known stays."""
+        if topic == JOINTS:
+            self._take_joints(message, now)
+        elif topic == STATE:
+            self.state, self.state_at = RobotState.of(message), now
+        elif topic == ENDPOINT:
+            self._wrench, self._wrench_at = wrench_of(message), now
+        elif topic == GRIPPER_STATE:
+            self.gripper.hear(message)
+        elif topic == COLLISION:
+            self._collides = bool(message.get("collision_state"))
+        elif topic == LIMITS:
+            self.limits = limits_of(message, self._names)
+
+    def wrench(self, now: float, patience: float) -> np.ndarray | None:
+        """Wrench (6,) [N, N m]; None: not measured within ``patience`` [s]."""
+        return self._wrench if now - self._wrench_at <= patience else None
+
+    def _take_joints(self, message: Mapping[str, Any], now: float) -> None:
+        stamp, q, dq = joints_of(message, self._names)
+        # A robot or server that hangs may repeat itself; that must not look like news.
+        if stamp and self._stamp - CLOCK_STEP < stamp <= self._stamp:
+            raise BadMessage("joint states that are no newer than the last")
+        self._stamp, self.q, self.dq, self.joints_at = stamp, q, dq, now
+
+
+def bounded_velocity(
+    dq: np.ndarray, here: np.ndarray, limits: JointLimits, config: SawyerConfig
+) -> np.ndarray:
+    """Velocity (7,) [rad/s]: dq, at most the speed ratio of each joint's top speed.
+
+    A joint that is measured, here (7,) [rad], at or beyond its limit goes no further.
+    """
+    fastest = config.speed_ratio * limits.velocity
+    velocity = np.clip(dq, -fastest, fastest)
+    outward = ((here <= limits.lower) & (velocity < 0.0)) | (
+        (here >= limits.upper) & (velocity > 0.0)
+    )
+    return np.where(outward, 0.0, velocity)
+
+
+def bounded_target(
+    q: np.ndarray,
+    last: np.ndarray,
+    here: np.ndarray,
+    limits: JointLimits,
+    config: SawyerConfig,
+) -> tuple[np.ndarray, bool]:
+    """Target (7,) [rad] towards q, and whether it falls short of it.
+
+    It is a small step from the last target, near the measured arm and within the joints' limits:
+    the robot goes to it even if it is the last that it hears.
+    """
+    target = np.clip(q, last - config.step, last + config.step)
+    target = np.clip(target, here - config.leash, here + config.leash)
+    target = np.clip(target, limits.lower, limits.upper)
+    return target, bool(np.abs(target - q).max() > 1e-9)

@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An action server for work that only one goal at a time may do, in a thread of its own."""
+
+from __future__ import annotations
+
+import threading
+import traceback
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from ptp_interfaces.msg import ErrorCode
+from rclpy.action import ActionServer, CancelResponse
+from rclpy.action.server import ServerGoalHandle
+from rclpy.callback_groups import ReentrantCallbackGroup
+from rclpy.node import Node
+
+from ptp_core.errors import PtpError
+from ptp_ros.request_errors import RequestError, fill_error
+from ptp_ros.worker import in_executor
+
+
+class RunningGoal:
+    """The running goal, as the work sees it."""
+
+    def __init__(self, handle: ServerGoalHandle) -> None:
+        self.request = handle.request
+        self.interruption: RequestError | None = None
+        self._handle = handle
+
+    @property
+    def canceled(self) -> bool:
+        """Whether the work shall end: the client canceled, or the node interrupts it."""
+        return self.interruption is not None or self._handle.is_cancel_requested
+
+    def raise_if_canceled(self) -> None:
+        """Raise RequestError when the work shall end."""
+        if self.interruption is not None:
+            raise self.interruption
+        if self._handle.is_cancel_requested:
+            raise RequestError(ErrorCode.CANCELED, "canceled by the client")
+
+    def feedback(self, feedback: Any) -> None:
+        """Publish a Feedback message of the action."""
+        if self.interruption is None:
+            self._handle.publish_feedback(feedback)
+
+
+class SingleGoalServer:
+    """Runs ``work(goal) -> Result`` for one goal at a time, in a thread.
+
+    Every goal is accepted, so that even a refusal comes with a reason: a second goal while one
+    runs, and work that raises, end as aborted with ``error_code`` and ``error_msg`` set. The
+    work raises PtpError for what the client did wrong and looks at ``goal.canceled``.
+    """
+
+    def __init__(
+        self, node: Node, action_type: Any, name: str, work: Callable[[RunningGoal], Any]
+    ) -> None:
+        self._node = node
+        self._type = action_type
+        self._name = name
+        self._work = work
+        self._lock = threading.Lock()
+        self._goal: RunningGoal | None = None
+        self._stopped: RequestError | None = None
+        self._idle = threading.Event()
+        self._idle.set()
+        self._free = threading.Event()  # the next goal is not refused
+        self._free.set()
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix=name)
+        self._server = ActionServer(
+            node,
+            action_type,
+            name,
+            execute_callback=self._execute,
+            cancel_callback=lambda goal: CancelResponse.ACCEPT,
+            callback_group=ReentrantCallbackGroup(),
+        )
+
+    @property
+    def running(self) -> bool:
+        """Whether a goal runs now."""
+        return self._goal is not None
+
+    def wait_free(self, timeout: float) -> bool:
+        """Wait in another thread until no goal runs, at most so long; whether none does."""
+        return self._free.wait(timeout)
+
+    def interrupt(self, error: RequestError, timeout: float) -> None:
+        """End the running goal with ``error`` and wait for its work to finish, at most so long."""
+        with self._lock:
+            if self._goal is not None:
+                self._goal.interruption = error
+        if not self._idle.wait(timeout):
+            self._node.get_logger().warning(f"{self._name}: the goal does not end")
+
+    def stop(self) -> None:
+        """End the running goal and its thread."""
+        self._stopped = RequestError(ErrorCode.SHUTTING_DOWN, "the node stops")
+        self.interrupt(self._stopped, timeout=2.0)
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def destroy(self) -> None:
+        """Stop, and take the action off the graph."""
+        self.stop()
+        self._server.destroy()
+
+    async def _execute(self, handle: ServerGoalHandle) -> Any:
+        goal = RunningGoal(handle)
+        with self._lock:
+            busy = self._goal is not None
+            if not busy:
+                self._goal = goal
+                self._free.clear()
+        if busy or self._stopped:
+            error = self._stopped or RequestError(
+                ErrorCode.BUSY, f"{self._name}: another goal is running; cancel it or wait"
+            )
+            self._node.get_logger().error(str(error), throttle_duration_sec=1.0)
+            handle.abort()
+            return fill_error(self._type.Result(), error)
+        try:
+            work = self._pool.submit(self._guarded, goal)
+            result = await in_executor(self._node, work)
+        finally:
+            self._goal = None
+            self._free.set()
+        if result.error_code == ErrorCode.NONE:
+            handle.succeed()
+        elif handle.is_cancel_requested:
+            handle.canceled()
+        else:
+            handle.abort()
+        return result
+
+    def _guarded(self, goal: RunningGoal) -> Any:
+        logger = self._node.get_logger()
+        self._idle.clear()
+        try:
+            goal.raise_if_canceled()
+            return self._work(goal)
+        except PtpError as problem:
+            error = goal.interruption or problem  # why it was cancelled says more
+            result = fill_error(self._type.Result(), error)
+            if result.error_code in (ErrorCode.CANCELED, ErrorCode.SHUTTING_DOWN):
+                logger.info(f"{self._name}: {error}")
+            else:
+                logger.error(f"{self._name}: {error}")
+        except Exception as error:
+            logger.error(f"{self._name}: unexpected\n{traceback.format_exc()}")
+            result = fill_error(self._type.Result(), error)
+        finally:
+            self._idle.set()
+        return result

@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""sensor_msgs/Image to arrays and back; crop and area resize. The one place for both."""
+
+from __future__ import annotations
+
+import array
+from pathlib import Path
+
+import cv2
+import numpy as np
+from builtin_interfaces.msg import Time
+from sensor_msgs.msg import Image
+
+from ptp_core.data.file_limits import MIB, OverBudget, check_picture_size, read_bytes
+from ptp_core.errors import InputError
+
+try:  # only for encodings beyond those below (Bayer, YUV); not among the Python wheels
+    from cv_bridge import CvBridge
+except ImportError:
+    CvBridge = None
+
+# encoding -> (channels, bytes a channel, index of R, G, B)
+_ENCODINGS = {
+    "rgb8": (3, 1, (0, 1, 2)),
+    "bgr8": (3, 1, (2, 1, 0)),
+    "rgba8": (4, 1, (0, 1, 2)),
+    "bgra8": (4, 1, (2, 1, 0)),
+    "8UC3": (3, 1, (2, 1, 0)),  # OpenCV's order
+    "mono8": (1, 1, (0, 0, 0)),
+    "8UC1": (1, 1, (0, 0, 0)),
+    "mono16": (1, 2, (0, 0, 0)),
+    "16UC1": (1, 2, (0, 0, 0)),
+}
+LARGEST_FILE = 256 * MIB  # of a picture
+_LARGEST = 8192  # pixels a side; more is a broken header, not a picture
+
+
+def image_to_array(msg: Image, size: int | None = None) -> np.ndarray:
+    """RGB picture, uint8 (H, W, 3), a copy. Respects encoding, row step and byte order.
+
+    With ``size`` the picture must be ``size`` x ``size`` pixels. Raises InputError that names
+    what is wrong and what is expected.
+    """
+    height, width = msg.height, msg.width
+    if size is not None and (height, width) != (size, size):
+        raise InputError(
+            f"image is {width} x {height}; {size} x {size} pixels are expected: "
+            "crop and resize it first"
+        )
+    if not (0 < height <= _LARGEST and 0 < width <= _LARGEST):
+        raise InputError(f"image is {width} x {height} pixels: that is no picture")
+    if msg.encoding not in _ENCODINGS:
+        return _by_cv_bridge(msg)
+    channels, depth, order = _ENCODINGS[msg.encoding]
+    row = width * channels * depth
+    if msg.step < row:
+        raise InputError(
+            f"image step is {msg.step} bytes; {width} pixels of {msg.encoding} need {row}"
+        )
+    # The last row may come without its padding.
+    needed = msg.step * (height - 1) + row
+    if len(msg.data) < needed:
+        raise InputError(f"image has {len(msg.data)} bytes; its header says {needed}: truncated")
+    flat = np.frombuffer(msg.data, dtype=np.uint8)
+    rows = np.lib.stride_tricks.as_strided(flat, (height, row), (msg.step, 1), writeable=False)
+    if depth == 2:
+        kind = ">u2" if msg.is_bigendian else "<u2"
+        rows = (np.ascontiguousarray(rows).view(kind) >> 8).astype(np.uint8)
+    pixels = rows.reshape(height, width, channels)
+    return np.ascontiguousarray(pixels[:, :, order])
+
+
+def _by_cv_bridge(msg: Image) -> np.ndarray:
+    if CvBridge is not None:
+        try:
+            return np.array(CvBridge().imgmsg_to_cv2(msg, desired_encoding="rgb8"))
+        except Exception as error:
+            raise InputError(
+                f'image encoding "{msg.encoding}": cv_bridge cannot read it ({error})'
+            ) from error
+    raise InputError(
+        f'image encoding "{msg.encoding}" is not known; use one of {", ".join(_ENCODINGS)}'
+    )
+
+
+def array_to_image(pixels: np.ndarray, stamp: Time, frame_id: str) -> Image:
+    """sensor_msgs/Image rgb8 of an RGB picture, uint8 (H, W, 3)."""
+    pixels = check_picture(pixels)
+    msg = Image(height=pixels.shape[0], width=pixels.shape[1], encoding="rgb8", is_bigendian=0)
+    msg.header.stamp = stamp
+    msg.header.frame_id = frame_id
+    msg.step = 3 * pixels.shape[1]
+    # An array is taken as it is; bytes would be checked one by one.
+    msg.data = array.array("B", pixels.tobytes())
+    return msg
+
+
+def check_picture(pixels: np.ndarray) -> np.ndarray:
+    """``pixels`` if it is uint8 (H, W, 3), else InputError."""
+    pixels = np.asarray(pixels)
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
+        raise InputError(
+            f"a picture is uint8 (H, W, 3) RGB, not {pixels.dtype} {tuple(pixels.shape)}"
+        )
+    return pixels
+
+
+def crop_and_resize(
+    pixels: np.ndarray, size: int, crop: int = 0, offset: tuple[int, int] = (0, 0)
+) -> np.ndarray:
+    """Cut a square out and average its areas to ``size`` x ``size``; RGB uint8 (H, W, 3).
+
+    The square has ``crop`` pixels a side (0: the largest) and lies around the centre plus
+    ``offset`` (x right, y down, pixels). Raises InputError when it does not lie within the
+    picture.
+    """
+    height, width = check_picture(pixels).shape[:2]
+    side = crop or min(height, width)
+    left = (width - side) // 2 + offset[0]
+    top = (height - side) // 2 + offset[1]
+    if left < 0 or top < 0 or left + side > width or top + side > height:
+        raise InputError(
+            f"crop of {side} pixels at offset {tuple(offset)} does not lie within the picture "
+            f"of {width} x {height}: make it smaller or move it"
+        )
+    square = pixels[top : top + side, left : left + side]
+    if side == size:
+        return np.ascontiguousarray(square)
+    return cv2.resize(square, (size, size), interpolation=cv2.INTER_AREA)
+
+
+def read_picture(path: str) -> np.ndarray:
+    """RGB picture, uint8 (H, W, 3), from a PNG or JPEG file. InputError when it is none."""
+    try:
+        data = read_bytes(Path(path), LARGEST_FILE)
+    except OverBudget as error:
+        raise InputError(f"{path}: refused as a picture ({error})") from error
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    try:
+        check_picture_size(data)
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    except OverBudget as error:
+        raise InputError(f"{path}: refused as a picture ({error})") from error
+    except (ValueError, cv2.error):
+        pixels = None
+    if pixels is None:
+        raise InputError(f"{path}: not a picture that can be read; give a PNG or JPEG file")
+    return np.ascontiguousarray(pixels[:, :, ::-1])

@@ -1,0 +1,256 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The table as a gymnasium environment: camera picture in, five numbers out."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import asdict
+from importlib import resources
+from typing import ClassVar
+
+import gymnasium
+import numpy as np
+
+from ptp_core.data.trajectory import CAMERA, CARTESIAN, cartesian_channels
+from ptp_robot.action import ActionScale, CartesianDelta
+from ptp_sim.demonstration import Demonstration
+from ptp_sim.goal_images import GOALS_PER_TASK, GoalScene, PlanFailed, make_goal, stage_images
+from ptp_sim.instructions import instruction
+from ptp_sim.layouts import training_scene, varied
+from ptp_sim.primitives import PRIMITIVES, draw_name, possible
+from ptp_sim.scene import Scene
+from ptp_sim.tasks import EPISODE_STEPS, TASKS, Task, judge, task_named
+from ptp_sim.world import PROPRIOCEPTION, TableWorld
+
+ENV_ID = "ptp/Table-v0"
+PROTOCOLS = ("paper", "varied")
+OPTIONS = {"task", "protocol", "primitive", "chain", "goal", "stage_images"}
+WORDS = 1  # beside an episode's seed, for the generator of its instructions
+DEMONSTRATION = "demonstration"
+GOAL_TRIES = 20
+
+
+class TableEnv(gymnasium.Env):
+    """One table with a goal picture.
+
+    Observation: uint8 (size, size, 3) RGB. Action: float32 (5,) in [-1, 1]: dx, dy, dz, dyaw and
+    gripper (-1 open, +1 closed). Reward: 0 where the goal is reached, else -1. An episode never
+    terminates; it is truncated after 400 steps.
+
+    `reset(options=...)` takes `task` ("A", "B", "C" or "demonstration"), `protocol` ("paper" or
+    "varied"), `goal` (number of the goal picture under "paper"; drawn if left out),
+    `stage_images` (True: the first `info` of a target task also holds them, see
+    `ptp_sim.goal_images.stage_images`; the episode is the same) and, for demonstrations,
+    `primitive` (the first one) and `chain` (how many; see `Demonstration`). `info` holds `state`,
+    `proprioception` (see PROPRIOCEPTION), `instruction` and `success`; `goal_image` and `parts`
+    for target tasks; what `Demonstration.look` says for demonstrations.
+    """
+
+    metadata: ClassVar = {"render_modes": ["rgb_array"], "render_fps": 24}
+    tasks = tuple(TASKS)
+    protocols = PROTOCOLS
+    goals = ("image", "language")
+    action_names = CARTESIAN
+    proprioception_names = tuple(channel.name for channel in PROPRIOCEPTION)
+
+    def __init__(self, grasp: str = "assisted", render_mode: str | None = None, **world):
+        if render_mode not in (None, *self.metadata["render_modes"]):
+            raise ValueError(f"render_mode '{render_mode}' is unknown: use 'rgb_array' or None")
+        self.render_mode = render_mode
+        self.world = TableWorld(grasp=grasp, **world)
+        size = self.world.camera.config.size
+        self.observation_space = gymnasium.spaces.Box(0, 255, (size, size, 3), np.uint8)
+        self.cameras = {CAMERA: (size, size)}
+        self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (len(CARTESIAN),), np.float32)
+        self.scale = ActionScale()
+        self._paper_goals: dict[str, list[GoalScene]] = {}
+        self._goal: GoalScene | None = None
+        self._stage_images: np.ndarray | None = None
+        self._demonstration: Demonstration | None = None
+        self._instruction = ""
+        self._words: np.random.Generator | None = None  # draws instructions
+        self._steps = 0
+
+    def reset(self, *, seed: int | None = None, options: dict | None = None):
+        """Start an episode; see the class for the options.
+
+        Raises:
+            ValueError: an unknown option, task, protocol, primitive or goal number. The scene
+                stays as it is then.
+
+        """
+        options = {"task": self.tasks[0], "protocol": PROTOCOLS[0], **(options or {})}
+        self._check(options)
+        super().reset(seed=seed)
+        if seed is not None or self._words is None:
+            # Words have a generator of their own: drawing them changes no scene.
+            self._words = np.random.default_rng([max(self.np_random_seed, 0), WORDS])
+        if options["task"] == DEMONSTRATION:
+            self._reset_demonstration(options.get("primitive"), options.get("chain"))
+        else:
+            task = task_named(options["task"])
+            self._reset_task(task, options)
+            meanings = [stage.meaning for stage in task.stages]
+            self._instruction = instruction(meanings, self._words)
+        self._steps = 0
+        return self.world.observe(), self._info(first=True)
+
+    def _check(self, options: dict) -> None:
+        unknown = set(options) - OPTIONS
+        if unknown:
+            raise ValueError(
+                f"unknown reset option {sorted(unknown)}: use {', '.join(sorted(OPTIONS))}"
+            )
+        if options["protocol"] not in PROTOCOLS:
+            raise ValueError(
+                f"unknown protocol '{options['protocol']}': use one of {', '.join(PROTOCOLS)}"
+            )
+        if options["task"] == DEMONSTRATION:
+            name, chain = options.get("primitive"), options.get("chain")
+            if name is not None and name not in PRIMITIVES:
+                raise ValueError(f"unknown primitive '{name}': use one of {', '.join(PRIMITIVES)}")
+            if chain is not None and chain < 1:
+                raise ValueError(f"a chain of {chain} primitives: show 1 or more")
+            return
+        task, number = task_named(options["task"]), options.get("goal")
+        if number is not None and options["protocol"] == "paper":
+            goals = len(self.paper_goals(task.name))
+            if not 0 <= number < goals:
+                raise ValueError(f"goal {number} does not exist: use 0 to {goals - 1}")
+
+    def _reset_demonstration(self, name: str | None, chain: int | None) -> None:
+        name = name or draw_name(self.np_random)
+        primitive = None
+        while primitive is None:
+            scene = training_scene(self.np_random)
+            primitive = possible(scene, self.np_random).get(name)
+        self.world.reset(scene)
+        physical = self.world.arm.grasp == "physical"
+        self._demonstration = Demonstration(
+            primitive, chain, physical, self.np_random, self._words
+        )
+        self._goal = self._stage_images = None
+
+    def _reset_task(self, task: Task, options: dict) -> None:
+        if options["protocol"] == "paper":
+            goals = self.paper_goals(task.name)
+            number = options.get("goal")
+            number = int(self.np_random.integers(len(goals))) if number is None else number
+            goal, scene = goals[number], self._turn_block(task.scene)
+        else:
+            scene, goal = self._varied_goal(task)
+        wanted = options.get("stage_images")
+        pictures = self._photograph_stages(scene, task) if wanted else None
+        self._goal, self._demonstration, self._stage_images = goal, None, pictures
+        self.world.reset(scene)
+
+    def _photograph_stages(self, scene: Scene, task: Task) -> np.ndarray:
+        # A copy: the episode draws the same numbers whether or not the pictures are taken.
+        rng = copy.deepcopy(self.np_random)
+        for _ in range(GOAL_TRIES):
+            try:
+                return stage_images(self.world, scene, task, rng)
+            except PlanFailed:
+                continue
+        raise PlanFailed(f"task {task.name}: no stage of this scene in {GOAL_TRIES} tries")
+
+    def _turn_block(self, scene: Scene) -> Scene:
+        return scene.with_(block_yaw=float(self.np_random.uniform(0.0, 2 * np.pi)))
+
+    def paper_goals(self, name: str) -> list[GoalScene]:
+        """Return the fixed goals of a task under the `paper` protocol, read from the package."""
+        if name not in self._paper_goals:
+            from ptp_sim.goal_images import read_goals
+
+            path = resources.files("ptp_sim") / "data" / "paper_goals.npz"
+            self._paper_goals = read_goals(path)
+        return self._paper_goals[name]
+
+    def _varied_goal(self, task: Task) -> tuple[Scene, GoalScene]:
+        for _ in range(GOAL_TRIES):
+            scene = varied(task.scene, self.np_random, task.within_reach)
+            aftermath = int(self.np_random.integers(6))
+            try:
+                return scene, make_goal(self.world, scene, task, self.np_random, aftermath)
+            except PlanFailed:
+                continue
+        raise PlanFailed(f"task {task.name}: no varied scene in {GOAL_TRIES} could be solved")
+
+    def step(self, action):
+        """Scale the action and run one control step."""
+        return self.apply(self.scale.to_delta(action))
+
+    def apply(self, delta: CartesianDelta):
+        """Run one control step with a command in SI units; returns what `step` returns."""
+        self.world.step(delta)
+        return self.look()
+
+    def look(self):
+        """Count what was done since the last look as one step; returns what `step` returns."""
+        self._steps += 1
+        info = self._info()
+        reward = 0.0 if info["success"] else -1.0
+        # A chain ends when its expert says so; the limit is there for one that never does.
+        limit = EPISODE_STEPS * (info.get("segment", 0) + 1)
+        return self.world.observe(), reward, False, self._steps >= limit, info
+
+    def _info(self, first: bool = False) -> dict:
+        state = self.world.state()
+        info: dict = {"state": state.as_dict(), "proprioception": state.proprioception()}
+        if self._demonstration is not None:
+            info |= self._demonstration.look(state)
+        else:
+            info["instruction"] = self._instruction
+            parts = judge(state, self._goal.state)
+            info["success"] = parts.pop("overall")
+            info["parts"] = parts
+            if first:
+                info["goal_image"] = self._goal.image.copy()
+                if self._stage_images is not None:
+                    info["stage_images"] = self._stage_images
+        return info
+
+    def dataset_attributes(self) -> dict:
+        """Return what a data set should remember of its origin: plain numbers and strings."""
+        return {
+            "env_id": ENV_ID,
+            "robot": "sawyer, simulated",
+            "grasp": self.world.arm.grasp,
+            "action_scale": asdict(self.scale),
+            "action_channels": [asdict(c) for c in cartesian_channels(**asdict(self.scale))],
+            "proprioception_channels": [asdict(channel) for channel in PROPRIOCEPTION],
+            "camera": asdict(self.world.camera.config),
+            "step_seconds": self.world.step_seconds,
+        }
+
+    @property
+    def goal_image(self) -> np.ndarray | None:
+        """The goal picture of this episode, uint8 (48, 48, 3); None in a demonstration."""
+        return None if self._goal is None else self._goal.image
+
+    def render(self) -> np.ndarray | None:
+        """Return a larger picture for people: uint8 (480, 480, 3)."""
+        return self.world.camera.picture(480) if self.render_mode == "rgb_array" else None
+
+    def close(self) -> None:
+        """Free the physics client."""
+        self.world.close()
+
+
+def make_env(**options) -> TableEnv:
+    """Make the table; the default factory of every `ptp` command."""
+    return TableEnv(**options)
+
+
+def register() -> None:
+    """Register the table with gymnasium as `ptp/Table-v0`."""
+    if ENV_ID not in gymnasium.registry:
+        gymnasium.register(
+            ENV_ID,
+            entry_point="ptp_sim.table_env:TableEnv",
+            max_episode_steps=EPISODE_STEPS,
+            kwargs={},
+        )
+
+
+__all__ = ["ENV_ID", "GOALS_PER_TASK", "TASKS", "TableEnv", "make_env", "register"]

@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The environment keeps gymnasium's contract and its own about `info`."""
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium.utils.env_checker import check_env
+
+from ptp_sim.goal_images import stage_images
+from ptp_sim.table_env import ENV_ID, TableEnv, make_env, register
+from ptp_sim.tasks import TASKS
+from ptp_sim.world import TableWorld
+
+ACTION = np.array([0.5, -0.5, 0.2, 0.1, -1.0], np.float32)
+
+
+@pytest.fixture(scope="module")
+def env():
+    env = make_env(render_mode="rgb_array")
+    yield env
+    env.close()
+
+
+def test_registered_environment_passes_check_env():
+    register()
+    env = gymnasium.make(ENV_ID)
+    check_env(env.unwrapped, skip_render_check=True)
+    env.close()
+
+
+@pytest.mark.parametrize("name", list(TASKS))
+@pytest.mark.parametrize("protocol", ["paper", "varied"])
+def test_reset_shows_a_goal_that_is_not_reached_yet(env, name, protocol):
+    options = {"task": name, "protocol": protocol}
+    image, info = env.reset(seed=3, options=options)
+    assert image.shape == info["goal_image"].shape == (48, 48, 3)
+    assert image.dtype == info["goal_image"].dtype == np.uint8
+    assert info["success"] is False
+    again, same = env.reset(seed=3, options=options)
+    np.testing.assert_array_equal(image, again)
+    np.testing.assert_array_equal(info["goal_image"], same["goal_image"])
+
+
+def test_scripted_stages_end_in_success_and_zero_reward(env):
+    env.reset(seed=0, options={"task": "A"})
+    rng = np.random.default_rng(0)
+    rewards = []
+    for stage in TASKS["A"].stages:
+        expert = stage.expert(env.world.state(), False, rng)
+        for _ in range(60):
+            _, reward, terminated, _, info = env.step(expert.act(env.world.state()))
+            rewards.append(reward)
+            assert not terminated
+    assert info["success"] and rewards[0] == -1.0 and rewards[-1] == 0.0
+
+
+def test_demonstration_reports_its_expert(env):
+    _, info = env.reset(seed=1, options={"task": "demonstration", "primitive": "close"})
+    assert info["primitive"] == "close" and info["success"] is False
+    for _ in range(75):
+        _, _, _, _, info = env.step(info["expert_action"])
+    assert info["success"] and info["expert_done"]
+
+
+def test_episode_is_truncated_after_400_steps(env):
+    env.reset(seed=0)
+    env._steps = 398
+    still = np.array([0, 0, 0, 0, -1], np.float32)
+    assert not env.step(still)[3]
+    assert env.step(still)[3]
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"task": "D"}, "unknown task 'D'"),
+        ({"protocol": "easy"}, "unknown protocol 'easy'"),
+        ({"tsk": "A"}, "unknown reset option"),
+        ({"goal": 99}, "goal 99 does not exist"),
+        ({"task": "demonstration", "primitive": "fly"}, "unknown primitive 'fly'"),
+    ],
+)
+def test_bad_reset_options_are_named(env, options, message):
+    with pytest.raises(ValueError, match=message):
+        env.reset(options=options)
+
+
+def test_action_with_nan_is_refused(env):
+    env.reset(seed=0)
+    with pytest.raises(ValueError, match="not finite"):
+        env.step(np.array([0, 0, np.nan, 0, 0], np.float32))
+
+
+def test_render_gives_a_larger_picture(env):
+    assert env.render().shape == (480, 480, 3)
+    with pytest.raises(ValueError, match="render_mode"):
+        TableEnv(render_mode="human")
+
+
+@pytest.mark.parametrize("protocol", ["paper", "varied"])
+def test_pictures_of_stages_are_given_on_request_and_change_nothing(env, protocol):
+    options = {"task": "C", "protocol": protocol}
+    plain, told = env.reset(seed=4, options=options)
+    assert "stage_images" not in told
+    plain_step = env.step(ACTION)
+    image, info = env.reset(seed=4, options={**options, "stage_images": True})
+    step = env.step(ACTION)
+    assert np.array_equal(image, plain)
+    assert np.array_equal(info["goal_image"], told["goal_image"])
+    assert_same_state(info["state"], told["state"])
+    assert np.array_equal(step[0], plain_step[0])
+    assert_same_state(step[4]["state"], plain_step[4]["state"])
+    assert "stage_images" not in step[4]
+    (picture,) = info["stage_images"]
+    assert picture.shape == (48, 48, 3) and picture.dtype == np.uint8
+    assert not np.array_equal(picture, image) and not np.array_equal(picture, info["goal_image"])
+    again = env.reset(seed=4, options={**options, "stage_images": True})[1]
+    assert np.array_equal(again["stage_images"], info["stage_images"])
+
+
+def assert_same_state(one, other):
+    assert one.keys() == other.keys()
+    assert all(np.array_equal(one[name], other[name]) for name in one)
+
+
+def test_a_stage_is_photographed_when_its_work_is_done_and_the_arm_is_away():
+    world, task, rng = TableWorld(), TASKS["C"], np.random.default_rng(0)
+    (picture,) = stage_images(world, task.scene, task, rng)
+    assert task.stages[0].done(world.state()) and not task.stages[1].done(world.state())
+    assert np.array_equal(world.observe(), picture)
+    assert world.state().tcp[2] > task.scene.tcp_xyz[2]
+    world.close()
