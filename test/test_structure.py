@@ -65,9 +65,6 @@ THIRD_PARTY = {
 # environment of their own, so never required.
 OPTIONAL = {"cv_bridge", "d3rlpy", "ray", "rerun", "tf2_ros"}
 
-LONGEST = 500  # lines; most files hold one concept in fewer
-LONGER = set()  # files that may be longer, each with its reason
-
 
 def python_files(*tops):
     """Every Python file of ours below the given folders."""
@@ -259,17 +256,48 @@ def test_packages_agree_on_version_and_licence():
     assert len(versions) == 1, versions
 
 
-def test_python_files_are_short_and_say_their_licence():
-    long, silent = [], []
+def test_python_files_say_their_licence():
+    silent = []
     for path in python_files("src", "test", "tools", "launch", "bench"):
         lines = path.read_text().splitlines()
-        name = str(path.relative_to(ROOT))
-        if len(lines) > LONGEST and name not in LONGER and name.startswith("src/"):
-            long.append(f"{name}: {len(lines)} lines")
         head = lines[:2] if lines[:1] and lines[0].startswith("#!") else lines[:1]
         if "# SPDX-License-Identifier: Apache-2.0" not in head:
-            silent.append(name)
-    assert (long, silent) == ([], [])
+            silent.append(str(path.relative_to(ROOT)))
+    assert silent == []
+
+
+def own_modules():
+    """Every module of the packages, tests, set-up and package initialisers left out."""
+    for package in PYTHON_PACKAGES:
+        for path in python_files((package / package.name).relative_to(ROOT)):
+            if not path.stem.startswith("__"):
+                yield path
+
+
+def twice(named):
+    """Names that stand for more than one place: {name: places}."""
+    places = {}
+    for name, place in named:
+        places.setdefault(name, []).append(place)
+    return {name: found for name, found in places.items() if len(found) > 1}
+
+
+def test_no_two_modules_share_a_name():
+    assert twice((path.stem, str(path.relative_to(ROOT))) for path in own_modules()) == {}
+
+
+def test_no_two_public_classes_share_a_name():
+    classes = (
+        (node.name, str(path.relative_to(ROOT)))
+        for path in own_modules()
+        for node in ast.parse(path.read_text()).body
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
+    )
+    assert twice(classes) == {}
+
+
+def test_a_name_that_stands_twice_is_seen():
+    assert twice([("a", 1), ("b", 2), ("a", 3)]) == {"a": [1, 3]}
 
 
 def test_no_file_names_a_folder_of_one_machine():
