@@ -321,7 +321,7 @@ def test_the_page_shows_all_figures_and_escapes_text(folder):
         assert word in text, word
     assert "&lt;b&gt;close&lt;/b&gt; &amp; go" in text
     assert "<b>" not in text
-    for word in ("goal not reached", "broken off", "not done", "There is no film"):
+    for word in ("goal not reached", "broken off", "not done", "There is no video"):
         assert (word in text) == (word != "goal not reached"), word
     assert 'src="task_A_episode_0.webm"' in text
     assert 'src="task_A_episode_0_plan.png"' in text

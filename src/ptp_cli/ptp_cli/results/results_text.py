@@ -18,55 +18,56 @@ BOTH = f"{LIBRARY} and {LEARNING}"
 SINGLE, FREE = "ptp_single_subgoal", "model_free"
 
 LEAD = (
-    "What the released networks reach with each method, without practice and after it. Every "
-    "figure on this page is read from JSON files in this folder by the command that made the page."
+    "This page shows what the released networks reach with each method, without practice and "
+    "after it. The command that makes the page reads every figure from JSON files in this folder."
 )
 READING = (
-    "An episode is a success where the goal holds on the last observation, after 400 control "
-    "steps of the policy's mean action. In brackets: the 95 % Wilson interval over the episodes "
-    "of the row. It covers the chance of an episode, not that of another training: the networks "
+    "An episode is a success if the goal holds on the last observation, after 400 control steps "
+    "of the policy's mean action. The 95 % Wilson interval over the episodes of the row is in "
+    "brackets. It covers the chance of an episode, not that of another training: the networks "
     "come from one training seed.",
-    "`varied`: objects, start and goal picture are drawn anew for each episode. The drawer moves "
-    "by up to 3 cm, while demonstrations have it in two places only, so this protocol is partly "
-    "outside of the demonstrations. `paper`: each task has one scene, in which only the block's "
-    "yaw is drawn, and 32 goal pictures. As in the paper, practice and evaluation have the same "
-    "scene there, with other seeds.",
+    "Protocol `varied`: objects, start and goal image are drawn anew for each episode. The drawer "
+    "moves by up to 3 cm, while demonstrations have it in two places only, so this protocol is "
+    "partly out of distribution. Protocol `paper`: each task has one scene, in which only the "
+    "block's yaw is drawn, and 32 goal images. As in the paper, practice and evaluation have the "
+    "same scene there, with different seeds.",
     "The settings of the released networks and planner were chosen on the three scenes of "
     "`paper`, so a fresh seed of the same scenes is no hold-out. `varied` is the nearer estimate.",
-    "All rows have the same networks for encoder, value function and (but `gcbc`) policy, the "
-    "same seeds, and the same time of a subgoal but for the rows that say otherwise. 30 control "
-    "steps are the paper's.",
-    "Controls: `random` takes a plan from the method's generator without any search. `oracle` "
-    "takes pictures of the stage ends of the scripted expert's plan: it needs the simulator, and "
-    "no method's planner has a part in it. Privileged signal: what a row was told that no camera "
-    "shows. Success judges every row and is not listed there.",
+    "All rows share the networks for encoder, value function and (but for `gcbc`) policy, and the "
+    "seeds. They also share the timeout of a subgoal, except for the rows that say otherwise; 30 "
+    "control steps are the paper's.",
+    "There are two controls. `random` takes a plan from the method's generator without any "
+    "search. `oracle` takes images of the stage ends of the scripted expert's plan: it needs the "
+    "simulator, and no method's planner has a part in it. The column for privileged signals names "
+    "what a row was told that no camera shows. The success check evaluates every row and is not "
+    "listed there.",
 )
 EPISODES = (
-    "Means over the episodes of a row. Subgoals reached: those that the policy came near to "
-    "before their time was over; timed out: those that it was moved on from. Cost: shares of the "
-    "distance, value and prior terms in the cost of the plan that was pursued, by absolute value. "
-    "Idle: steps with next to no motion. Distances are between latents."
+    "The figures are means over the episodes of a row. Subgoals reached: those that the policy "
+    "came near to before their timeout. Timed out: those that it left at their timeout. Cost: "
+    "shares of the distance, value and prior terms in the cost of the plan that was pursued, by "
+    "absolute value. Idle: steps with next to no motion. Distances are between latents."
 )
 PAPER_BOX = (
-    "The paper's figures for PTP stand apart because nothing above is comparable with them:",
+    "The paper's figures for PTP stand apart, because nothing above is comparable with them:",
     (
-        "its success is that of exploration with sampled actions, smoothed over ten epochs of "
-        "five episodes; here it is the last observation of evaluation episodes with mean actions",
-        "its simulator, renderer, camera and success test are others",
-        "its demonstrations are others: 4,000 with noise 0.05, 11 % of them of the drawer; here "
-        "10,000 with noise 0.1 and primitives in equal parts",
-        "its policy was fine-tuned online; the figures without practice and those of a plan "
-        "library have frozen weights",
-        "a subgoal has 30 steps there, and 150 in the released settings here",
+        "Its success is that of exploration with sampled actions, smoothed over ten epochs of "
+        "five episodes. Here it is the last observation of evaluation episodes with mean actions.",
+        "Its simulator, renderer, camera and success check are different.",
+        "Its demonstrations are different: 4,000 with noise 0.05, 11 % of them of the drawer. "
+        "Here they are 10,000 with noise 0.1 and primitives in equal parts.",
+        "Its policy was fine-tuned online. Here the figures without practice and those of a plan "
+        "library have frozen weights.",
+        "A subgoal has 30 steps there, and 150 in the released settings here.",
     ),
 )
 PRACTICE = (
-    "Practice runs keep `settings.json` and `result.json` as they left them. Where the weights "
+    "Each practice run keeps its `settings.json` and `result.json` unchanged. Where the weights "
     "learn, this is IQL on practised steps and demonstrations. A plan library learns nothing: it "
-    "keeps plans with their record of success and does good ones again; its runs have 0 updates. "
-    "Both used the simulator's judgement of success, which the paper's practice does not: its "
-    "reward is a distance between latents. Runs of `ptp_single_subgoal` were written under the "
-    "name `ptp`; the reader gives them their name of today.",
+    "keeps plans with their record of success and reuses good ones, and its runs have 0 updates. "
+    "Both used the simulator's success check, which is privileged. The paper's practice does not: "
+    "its reward is a distance between latents. Runs of `ptp_single_subgoal` were written under "
+    "the name `ptp`; the reader gives them their present name.",
 )
 
 
@@ -84,8 +85,8 @@ def adaptation(manifest: Mapping[str, Any]) -> list[str]:
     return [
         f"The comparison favours the methods of PTP in one respect: in {drawn:,} of the policy's "
         f"{camera + drawn:,} updates, {_percent(share)} of the goals were as PTP's generators "
-        "draw them. Subgoals of `leap` and `gcp` are not among these. A comparison in which no "
-        "method has this, or every method, needs another training: the policy as it was before "
+        "draw them. None were subgoals of `leap` or `gcp`. A comparison in which no method has "
+        "this advantage, or every method, needs another training: the policy as it was before "
         "these updates is not released."
     ]
 
@@ -105,10 +106,10 @@ def practice_findings(pooled: Sequence[Pooled]) -> list[str]:
         library = _find(pooled, "paper", SINGLE, LIBRARY, task)
         if library is not None and len(library.runs) > 1:
             said.append(
-                f"On `paper` a plan library alone, with frozen weights, took {task} from "
+                f"On `paper` a plan library alone, with frozen weights, raised {task} from "
                 f"{_percent(library.rate(False))} to {_percent(library.rate(True))} "
-                f"({len(library.runs)} seeds). This is one remembered plan done again in the "
-                "scene that it was found in, not learning."
+                f"({len(library.runs)} seeds). This is one stored plan, used again in the scene "
+                "in which it was found; it is not learning."
             )
     both = _find(pooled, "paper", SINGLE, BOTH, "C")
     library = _find(pooled, "paper", SINGLE, LIBRARY, "C")
@@ -129,16 +130,16 @@ def practice_findings(pooled: Sequence[Pooled]) -> list[str]:
             said.append(
                 f"{group.epochs} epochs of a plan library on {group.task} gave the same success "
                 f"at every evaluation after practice began, {_percent(group.rate(True))}: more "
-                "epochs add nothing once one plan is done again."
+                "epochs add nothing once one plan is used again and again."
             )
     planned = _find(pooled, "varied", SINGLE, LEARNING, "A")
     free = _find(pooled, "varied", FREE, LEARNING, "A")
     if planned is not None and free is not None:
         said.append(
-            f"On `varied`, with {_seeds(planned)}, learning took `{SINGLE}` on A from "
+            f"On `varied`, with {_seeds(planned)}, learning raised `{SINGLE}` on A from "
             f"{_percent(planned.rate(False))} to {_percent(planned.rate(True))} and `{FREE}` from "
-            f"{_percent(free.rate(False))} to {_percent(free.rate(True))}: on A the gain is the "
-            "policy's and not that of planning."
+            f"{_percent(free.rate(False))} to {_percent(free.rate(True))}: on A the gain comes "
+            "from the policy and not from planning."
         )
     tasks = [_find(pooled, "varied", SINGLE, LEARNING, task) for task in ("B", "C")]
     for group in tasks:
