@@ -13,7 +13,7 @@ from ptp_nodes.tools.doctor.graph_facts import (
     GraphFacts,
     Machine,
     Mismatch,
-    NodeProcess,
+    ProcessFacts,
     Recorder,
     Stream,
     TopicFacts,
@@ -64,7 +64,7 @@ def graph(**changes):
 def process(node="policy", **changes):
     fields = {"pid": 7, "domain": 4, "discovery_range": "LOCALHOST"}
     fields |= {"busy_threads": 1, "cores": 0.3, "waiting": 0.0}
-    return NodeProcess(**{"node": node, **fields, **changes})
+    return ProcessFacts(**{"node": node, **fields, **changes})
 
 
 def replaced(new):

@@ -103,10 +103,3 @@ class Method:
             )
         if options.subgoals == "oracle" and options.planner is not None:
             raise ConfigError("oracle subgoals come from the environment: leave the planner out")
-
-
-def iql_learner(checkpoint: Checkpoint, *args: Any, **options: Any) -> OnlineLearner:
-    """Fine-tune policy and value functions by IQL (paper Alg. 1); see `OnlineLearner`."""
-    from ptp_core.learning.online_learner import OnlineLearner
-
-    return OnlineLearner(checkpoint, *args, **options)

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ptp_core.agents.method import AgentOptions, Method, iql_learner
+from ptp_core.agents.method import AgentOptions, Method
+from ptp_core.agents.online_iql import iql_learner
 
 if TYPE_CHECKING:
     from ptp_core.agents.subgoal_agent import SubgoalAgent

@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ptp_core.agents.method import AgentOptions, Method, PlannerSettings, iql_learner
+from ptp_core.agents.method import AgentOptions, Method, PlannerSettings
+from ptp_core.agents.online_iql import iql_learner
 from ptp_core.config import PlannerConfig, to_dict
 from ptp_core.errors import ConfigError
 from ptp_core.planners.planner import unsearched

@@ -25,7 +25,6 @@ from ptp_core.planners.planner import Plan, PlanFeedback, Planner
 from ptp_core.planners.presets import planner_settings
 from ptp_core.practice.policy_library import FineTunedPolicies
 from ptp_core.training.checkpoint import Checkpoint
-from ptp_nodes.nodes.practice_node import practice_setting
 from ptp_nodes.policy.agent_networks import (
     PolicyNetworkParameters,
     agent_spec,
@@ -34,6 +33,7 @@ from ptp_nodes.policy.agent_networks import (
 )
 from ptp_nodes.policy.weight_updates import LiveNetworks
 from ptp_nodes.policy_messages import plan_message
+from ptp_nodes.practice.practice_parameters import practice_setting
 from ptp_ros.action_server import RunningGoal, SingleGoalServer
 from ptp_ros.agent_messages import read_goal, read_latent
 from ptp_ros.diagnostics import ERROR, OK, Diagnostics

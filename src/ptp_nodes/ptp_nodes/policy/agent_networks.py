@@ -13,7 +13,7 @@ from ptp_core.agents.registry import DEFAULT_METHOD, method_named, on_the_graph
 from ptp_core.errors import CheckpointError
 from ptp_core.practice.policy_library import FineTunedPolicies
 from ptp_core.training.checkpoint import Checkpoint, load_checkpoint
-from ptp_nodes.nodes.practice_node import METHOD
+from ptp_nodes.practice.practice_parameters import METHOD
 from ptp_ros.lifecycle import ManagedParameters
 from ptp_ros.parameters import parameter
 

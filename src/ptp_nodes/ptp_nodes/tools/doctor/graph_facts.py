@@ -116,7 +116,7 @@ class GraphFacts:
 
 
 @dataclass(frozen=True)
-class NodeProcess:
+class ProcessFacts:
     """A node's process on this machine."""
 
     pid: int
@@ -133,7 +133,7 @@ class Machine:
     """The machine that the doctor runs on."""
 
     cores: int
-    processes: tuple[NodeProcess, ...] = ()
+    processes: tuple[ProcessFacts, ...] = ()
     others: float = 0.0  # cores that all other programs used, on average
     installed: Mapping[str, str] = field(default_factory=dict)  # version of each distribution
     locked: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # versions the lock allows

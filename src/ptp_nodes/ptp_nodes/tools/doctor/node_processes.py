@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from ptp_nodes.tools.doctor.graph_facts import Machine, NodeProcess
+from ptp_nodes.tools.doctor.graph_facts import Machine, ProcessFacts
 from ptp_ros.shared_memory import left_behind
 
 PROC = Path("/proc")
@@ -82,7 +82,7 @@ def node_processes() -> dict[int, tuple[str, dict[str, str]]]:
 
 def _process(
     pid: int, name: str, environ: dict[str, str], before: _Usage, after: _Usage, seconds: float
-) -> NodeProcess:
+) -> ProcessFacts:
     ran = {thread: t - before.ran.get(thread, 0.0) for thread, t in after.ran.items()}
     waited = {thread: t - before.waited.get(thread, 0.0) for thread, t in after.waited.items()}
     busy = sum(
@@ -91,7 +91,7 @@ def _process(
     )
     used, lost = sum(ran.values()), sum(waited.values())
     domain = environ.get("ROS_DOMAIN_ID", "0")
-    return NodeProcess(
+    return ProcessFacts(
         pid=pid,
         node=name,
         domain=int(domain) if domain.isdigit() else 0,
