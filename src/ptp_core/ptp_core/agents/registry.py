@@ -35,9 +35,9 @@ _MODULES = {
     "gcp": "gcp",
     "leap": "leap",
 }
-DEFAULT_METHOD = (
-    "ptp_single_subgoal"  # of nodes, which cannot ask a checkpoint: the released one's
-)
+# Of nodes, which cannot ask a checkpoint: the released one's.
+DEFAULT_METHOD = "ptp_single_subgoal"
+METHOD_HELP = "how subgoals come about: a name of ptp_core.agents.registry; the same for all nodes"
 _registered: dict[str, Method] = {}
 
 

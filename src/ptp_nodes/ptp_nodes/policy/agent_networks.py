@@ -9,11 +9,10 @@ from pathlib import Path
 import torch
 
 from ptp_core.agents.agent import AgentSpec
-from ptp_core.agents.registry import DEFAULT_METHOD, method_named, on_the_graph
+from ptp_core.agents.registry import DEFAULT_METHOD, METHOD_HELP, method_named, on_the_graph
 from ptp_core.errors import CheckpointError
 from ptp_core.practice.policy_library import FineTunedPolicies
 from ptp_core.training.checkpoint import Checkpoint, load_checkpoint
-from ptp_nodes.practice.practice_parameters import METHOD
 from ptp_ros.lifecycle import ManagedParameters
 from ptp_ros.parameters import parameter
 
@@ -29,7 +28,7 @@ class NetworkParameters(ManagedParameters):
 class PolicyNetworkParameters(NetworkParameters):
     """Parameters of a node that runs the networks which practice changes."""
 
-    method: str = parameter(DEFAULT_METHOD, METHOD, choices=on_the_graph())
+    method: str = parameter(DEFAULT_METHOD, METHOD_HELP, choices=on_the_graph())
     finetuned: str = parameter(
         "", "folder of policies that practised one task each, taken for its goals; empty: none"
     )

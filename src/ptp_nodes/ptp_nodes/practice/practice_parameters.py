@@ -6,14 +6,12 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any
 
-from ptp_core.agents.registry import DEFAULT_METHOD, on_the_graph
+from ptp_core.agents.registry import DEFAULT_METHOD, METHOD_HELP, on_the_graph
 from ptp_core.practice.practice_settings import ABOUT
 from ptp_core.rollout.episode_results import MAX_STEPS
 from ptp_nodes.practice.practice_loop import RunSettings
 from ptp_nodes.practice.practice_metrics import NONE, SIGNALS
 from ptp_ros.parameters import parameter
-
-METHOD = "how subgoals come about: a name of ptp_core.agents.registry; the same for all nodes"
 
 
 def practice_setting(name: str, minimum: float | None = None, maximum: float | None = None) -> Any:
@@ -38,7 +36,7 @@ class PracticeParameters:
         "paper: the authors' fixed scenes; varied: everything moved a little",
         choices=("paper", "varied"),
     )
-    method: str = parameter(DEFAULT_METHOD, METHOD, choices=on_the_graph())
+    method: str = parameter(DEFAULT_METHOD, METHOD_HELP, choices=on_the_graph())
     episodes: int = parameter(1, "episodes of each task", minimum=1)
     seed: int = parameter(0, "of scenes, plans and actions", minimum=0)
     max_steps: int = parameter(MAX_STEPS, "control steps an episode", minimum=1)
