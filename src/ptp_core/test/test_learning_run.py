@@ -4,8 +4,9 @@
 import numpy as np
 import pytest
 
+from ptp_core.data.practice_episode import PracticeEpisode
 from ptp_core.errors import CheckpointError
-from ptp_core.learning.online_learner import OnlineLearner, PracticeEpisode
+from ptp_core.learning.online_learner import OnlineLearner
 from ptp_core.policies.live_weights import LiveWeights
 from ptp_core.practice.learning_run import ABOUT, LearningRun
 from ptp_core.tiny_networks import tiny_checkpoint, tiny_config

@@ -135,7 +135,7 @@ def run(args: argparse.Namespace) -> int:
 def _practise(config: PracticeConfig, args: argparse.Namespace) -> int:
     """Practise in --out, which is this process's; the exit status."""
     from ptp_core.data.encoded_dataset import encoded_demonstrations
-    from ptp_core.practice.in_process import InProcessPractice
+    from ptp_core.practice.practice_runner import InProcessPractice
     from ptp_core.training.checkpoint import load_checkpoint
 
     demonstrations = None

@@ -11,7 +11,6 @@ import copy
 import dataclasses
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -19,6 +18,7 @@ import numpy as np
 import torch
 
 from ptp_core.data.encoded_dataset import EncodedDataset
+from ptp_core.data.practice_episode import PracticeEpisode
 from ptp_core.data.replay_buffer import CodeBatch, ReplayBuffer
 from ptp_core.data.trajectory import GRIPPER
 from ptp_core.errors import InputError
@@ -33,20 +33,6 @@ LEARNING_RATE = preset("paper").learning_rate  # pre-training may have ended on 
 CAPACITY = 1_000_000  # online transitions (authors' code); 316 bytes each with 144 codes
 PLENTY = 4_000  # practised steps from which on successes alone have their full part of a batch
 IDLE = 0.2  # of the scale; an action that asks the arm for less is waiting
-
-
-@dataclass(frozen=True)
-class PracticeEpisode:
-    """What the learner needs of an episode of n steps."""
-
-    codes: np.ndarray  # (n + 1, N) of the observations
-    actions: np.ndarray  # (n, A) in [-1, 1], as executed
-    targets: np.ndarray | None = None  # (n, N) pursued at each step; None: a demonstration
-
-    @property
-    def steps(self) -> int:
-        """Return n."""
-        return len(self.actions)
 
 
 def without_idling(episode: PracticeEpisode, names: Sequence[str]) -> PracticeEpisode:

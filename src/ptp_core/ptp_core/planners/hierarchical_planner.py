@@ -19,7 +19,7 @@ from ptp_core.planners.cost_gradient import CostGradient
 from ptp_core.planners.costs import CostTerms, Value, plan_cost, unroll
 from ptp_core.planners.descent import Descent
 from ptp_core.planners.mppi import MPPI, LatentSearch, spawn
-from ptp_core.planners.plan_buffer import PlanBuffer
+from ptp_core.planners.plan_buffer import PlanBuffer, add_plan
 from ptp_core.planners.planner import Plan, PlanFeedback, check_latent
 from ptp_core.planners.shared_context import use_fastest_layout
 from ptp_core.planners.subgoal_generator import HORIZONS, GeneratorHierarchy
@@ -131,9 +131,7 @@ class HierarchicalPlanner:
 
     def remember(self, plan: Plan) -> None:
         """Append a plan's latent actions to the buffers of their levels."""
-        for buffer, segments in zip(self.buffers, plan.z):
-            for z in segments:
-                buffer.append(z)
+        add_plan(self.buffers, plan)
 
     def _report(self, level, on_iteration):
         if on_iteration is None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
@@ -12,6 +13,7 @@ from safetensors.torch import load_file, save
 
 from ptp_core.data.files import write_atomically
 from ptp_core.errors import CheckpointError
+from ptp_core.planners.planner import Plan
 
 
 class PlanBuffer:
@@ -67,6 +69,13 @@ class PlanBuffer:
             )
         self.entries.copy_(entries)
         self._head, self._count = (int(value) for value in state["cursor"])
+
+
+def add_plan(buffers: Iterable[PlanBuffer], plan: Plan) -> None:
+    """Append a plan's latent actions to the buffers of their levels."""
+    for buffer, segments in zip(buffers, plan.z):
+        for z in segments:
+            buffer.append(z)
 
 
 def save_buffers(path: str | Path, buffers: list[PlanBuffer]) -> None:

@@ -11,8 +11,9 @@ import numpy as np
 
 from ptp_core.data import json_text
 from ptp_core.data.files import check_folder, keep_inputs, write_atomically
+from ptp_core.data.practice_episode import PracticeEpisode
 from ptp_core.errors import CheckpointError
-from ptp_core.learning.online_learner import OnlineLearner, PracticeEpisode
+from ptp_core.learning.online_learner import OnlineLearner
 from ptp_core.policies.live_weights import WeightsUpdate
 from ptp_core.training.checkpoint import save_again
 

@@ -16,7 +16,7 @@ from ptp_core.errors import InputError
 from ptp_core.planners.plan_buffer import load_buffers
 from ptp_core.planners.plan_library import PlanLibrary
 from ptp_core.planners.planner import Plan
-from ptp_core.practice.rollout_worker import BUFFERS, PLANS
+from ptp_core.practice.state_files import BUFFERS, PLANS
 from ptp_core.rollout.episode_results import EpisodeResult, episode_seeds
 from ptp_core.rollout.past_evaluation import PastEvaluation
 from ptp_core.rollout.run_episode import run_episode

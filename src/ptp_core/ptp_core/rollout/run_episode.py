@@ -24,9 +24,9 @@ from ptp_core.agents.agent import (
 from ptp_core.data.env_check import check_shown
 from ptp_core.data.env_spec import spec_of
 from ptp_core.data.expert_rollout import read_observation
+from ptp_core.data.practice_episode import PracticeEpisode
 from ptp_core.data.trajectory import CAMERA
 from ptp_core.errors import GoalError, InputError, PlanCancelled
-from ptp_core.learning.online_learner import PracticeEpisode
 from ptp_core.planners.planner import Plan
 from ptp_core.rollout.episode_results import (
     COST_TERMS,

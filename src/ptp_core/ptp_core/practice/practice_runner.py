@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Practice without ROS: agents act for an epoch while the learner learns from those before it.
+"""Practice without ROS: epoch after epoch in a folder, gone on from after any interruption.
 
-(Paper Alg. 1.) The learner is one epoch behind, so that acting and learning share the machine; an
-epoch depends on what the one before it left on the disk and on nothing else, so runs end the same
-with any number of environments and after any interruption.
+An epoch depends on what the one before it left on the disk and on nothing else, so runs end the
+same with any number of environments and after any interruption. `epoch` is the algorithm.
 """
 
 from __future__ import annotations
@@ -12,33 +11,37 @@ import dataclasses
 import functools
 import json
 import shutil
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from ptp_core.agents.method import AgentOptions
 from ptp_core.agents.registry import build_agent, method_named
 from ptp_core.data.encoded_dataset import EncodedDataset
 from ptp_core.data.env_spec import declared_spec
 from ptp_core.data.files import write_atomically
-from ptp_core.errors import InputError, PlanCancelled
+from ptp_core.errors import InputError
 from ptp_core.learning.accelerated_iql import shared_networks
-from ptp_core.planners.hierarchical_planner import HierarchicalPlanner
 from ptp_core.planners.plan_library import PlanLibrary
-from ptp_core.practice.epochs import Epochs
-from ptp_core.practice.policy_library import save_finetuned
-from ptp_core.practice.practice_settings import PracticeConfig
-from ptp_core.practice.rollout_worker import (
+from ptp_core.practice.epoch import (
+    Cancelled,
     PracticeState,
     RolloutRequest,
     RolloutResult,
-    RolloutWorker,
+    Rollouts,
+    evaluation_metrics,
+    evaluation_requests,
+    latents_of,
+    practise_epoch,
+    update,
 )
-from ptp_core.practice.run_folder import CHECKPOINT, FINETUNED, RESULT
+from ptp_core.practice.policy_library import save_finetuned
+from ptp_core.practice.practice_settings import PracticeConfig
+from ptp_core.practice.rollout_worker import RolloutJob, RolloutWorker
+from ptp_core.practice.run_folder import CHECKPOINT, FINETUNED, RESULT, Epochs
+from ptp_core.practice.state_files import load_state, save_state
 from ptp_core.processes import Workers
 from ptp_core.progress import Bar
 from ptp_core.training.checkpoint import load_checkpoint, save_again
@@ -46,19 +49,17 @@ from ptp_core.training.stage import choose_device
 from ptp_core.training.weights import round_to
 
 LEARNER = "learner.safetensors"
-FINAL = "final"  # what the last evaluation knows; gone afterwards
-Cancelled = Callable[[], bool] | None
+FINAL = "final"  # state of the last evaluation; gone afterwards
 
 
 class InProcessPractice:
     """A run in a folder. Interrupted at any moment, the next goes on after its last epoch.
 
-    ``num_envs`` environments act at once, each in a process, while this one learns; 0: this one
-    does both in turns. A run that was
-    interrupted ends with the same weights and figures, times apart, as one that was not.
-    It learns on ``device``, on a CPU with ``threads``; acting and planning are the CPU's. Raises
-    InputError and CheckpointError where something is missing or does not fit, ConfigError without
-    the device.
+    ``num_envs`` env workers roll out while this process learns; 0: this one does both in turns. A
+    run that was interrupted ends with the same weights and figures, times apart, as one that was
+    not. It learns on ``device``, on a CPU with ``threads``; acting and planning are the CPU's.
+    Raises InputError and CheckpointError where something is missing or does not fit, ConfigError
+    without the device.
     """
 
     def __init__(
@@ -73,8 +74,9 @@ class InProcessPractice:
     ) -> None:
         self.config = config = _as_declared(config)
         self._folder = folder
-        self._device, self._threads = choose_device(device), threads
-        self._checkpoint = checkpoint = load_checkpoint(config.checkpoint, self._device)
+        on = choose_device(device)
+        self._sharing = functools.partial(shared_networks, on, threads)
+        self._checkpoint = checkpoint = load_checkpoint(config.checkpoint, on)
         self._method = method_named(config.method)
         options = AgentOptions(planner=config.planner, follower=config.follower)
         self._agent = build_agent(config.method, checkpoint, options)
@@ -88,7 +90,7 @@ class InProcessPractice:
             seed=config.seed,
         )
         library = PlanLibrary(checkpoint.encoder_id, signal=config.success_signal)
-        self._knowledge = PracticeState(self._agent.learned, [self._agent.buffers], library)
+        self._state = PracticeState.of([self._agent], library, self._method.buffer)
         self._resume()
         self._envs = Workers(num_envs, functools.partial(RolloutWorker, config))
 
@@ -122,88 +124,50 @@ class InProcessPractice:
     def _epoch(
         self, number: int, cancelled: Cancelled, say: Callable[[str], None]
     ) -> dict[str, Any]:
-        """One epoch of steps, beside the updates that the steps before it call for."""
-        config, learner = self.config, self._learner
-        state = self._epochs.state
-        began = time.perf_counter()
-        first = number * config.episodes
-        jobs = [
-            RolloutRequest(index, state=state) for index in range(first, first + config.episodes)
-        ]
-        if number % config.evaluate_every == 0:
-            jobs += self._evaluation(state)
-        acting = self._envs.start(jobs, cancelled)
-        losses = self._learn(cancelled)
-        trained = time.perf_counter()
-        played = {}
-        for job, one in acting:
-            played[job] = one
-            say(f"{len(played)} of {len(jobs)} episodes")
-        acted = time.perf_counter()
-        practised = [played[job] for job in jobs if not job.evaluate]
-        flags = [bool(one.counts) or config.learn_from == "all" for one in practised]
-        for one, learn in zip(practised, flags, strict=True):
-            self._remember(one)
-            learner.add(one.episode, learn=learn)
-        metrics: dict[str, Any] = {
-            "epoch": number + 1,
-            "steps": learner.steps,
-            "updates": learner.updates,
-            "practice_success_rate": sum(one.success for one in practised) / len(practised),
-            "counted_as_success": sum(bool(one.counts) for one in practised),  # by the signal
-            "learning_seconds": trained - began,
-            "epoch_seconds": acted - began,
-            "losses": losses,
-            "learned_from": flags,
-        }
-        if evaluated := [played[job] for job in jobs if job.evaluate]:
-            metrics["evaluation"] = {"epoch": number, **_successes(evaluated)}
-        self._epochs.add([one.episode for one in practised], metrics, self._save_state)
-        return metrics
+        """Do an epoch and write it; its metrics."""
+        result = practise_epoch(
+            self.config,
+            number,
+            self._state,
+            self._learner,
+            self._rollouts(self._epochs.state, cancelled, say),
+            sharing=self._sharing,
+            cancelled=cancelled,
+        )
+        self._epochs.add(result.episodes, result.metrics, self._save_state)
+        return result.metrics
 
-    def _learn(self, cancelled: Cancelled) -> dict[str, float]:
-        """Make the updates that are due; the scalars of the last one."""
-        scalars: dict[str, float] = {}
-        with shared_networks(self._device, self._threads) as run:
-            while self._learner.due > 0:
-                scalars = self._learner.update(run)
-                if cancelled is not None and cancelled():
-                    raise PlanCancelled("practice was cancelled")
-        return scalars
+    def _rollouts(
+        self,
+        state: Path | None,
+        cancelled: Cancelled,
+        say: Callable[[str], None] = lambda text: None,
+    ) -> Rollouts:
+        """Rollouts by the env workers with the state in this folder; None: the checkpoint's."""
 
-    def _remember(self, played: RolloutResult) -> None:
-        """Keep the plan of an episode and how it ended."""
-        if played.plan is None:
-            return
-        library = self._knowledge.library
-        if played.again is None:
-            if self._method.buffer and isinstance(self._agent.planner, HierarchicalPlanner):
-                self._agent.planner.remember(played.plan)
-            start, goal = (
-                self._latents(codes) for codes in (played.episode.codes[0], played.goal)
-            )
-            stored = library.add(played.plan, start, goal)
-        else:
-            stored = library.plans[played.again]
-        library.judge(stored, bool(played.counts))
+        def begin(requests: Sequence[RolloutRequest]) -> Iterator[RolloutResult]:
+            jobs = [RolloutJob(request, state) for request in requests]
+            return ended(self._envs.start(jobs, cancelled), len(jobs))
 
-    def _evaluation(self, state: Path | None) -> list[RolloutRequest]:
-        count = self.config.evaluation_episodes
-        return [RolloutRequest(index, evaluate=True, state=state) for index in range(count)]
+        def ended(results: Iterator[tuple[Any, RolloutResult]], count: int):
+            for done, (_, result) in enumerate(results, 1):
+                say(f"{done} of {count} episodes")
+                yield result
+
+        return begin
 
     def _finish(self, metrics: list[dict[str, Any]], cancelled: Cancelled) -> dict[str, Any]:
         """Learn what is still due, evaluate the end, write the result."""
-        losses = self._learn(cancelled)
+        losses = update(self._learner, self._sharing, cancelled)
         # What is evaluated is what the checkpoint will hold: rounding alone changes episodes.
         part = self._checkpoint.parts[self._method.learned]
         round_to(part.module, part.precision)
         state = self._folder / FINAL
         state.mkdir(exist_ok=True)
-        self._knowledge.save(state)
-        jobs = self._evaluation(state)
-        played = [one for _, one in self._envs.start(jobs, cancelled)]
+        save_state(self._state, state)
+        last = list(self._rollouts(state, cancelled)(evaluation_requests(self.config)))
         evaluations = [epoch["evaluation"] for epoch in metrics if "evaluation" in epoch]
-        evaluations.append({"epoch": len(metrics), **_successes(played)})
+        evaluations.append(evaluation_metrics(len(metrics), last))
         result = {
             "success_signal": self.config.success_signal,
             "privileged": self.config.privileged,
@@ -223,7 +187,7 @@ class InProcessPractice:
         save_again(self._folder / CHECKPOINT, self._checkpoint, figures, agent)
         finetuned = self._folder / FINETUNED / f"{self.config.task or 'task'}.safetensors"
         finetuned.parent.mkdir(exist_ok=True)
-        library, goals = self._knowledge.library, self._goals()
+        library, goals = self._state.library, self._goals()
         if not self.config.reuse_plans:
             library = PlanLibrary(self._checkpoint.encoder_id)  # the policy alone was practised
         learned = self._method.learned
@@ -235,16 +199,11 @@ class InProcessPractice:
 
     def _goals(self) -> np.ndarray:
         """Latents (n, D) of the goals that were practised."""
-        if plans := self._knowledge.library.plans:
+        if plans := self._state.library.plans:
             return np.stack([plan.ends[1] for plan in plans])
         # Without a plan the goal itself is pursued from the first step.
         codes = np.stack([episode.targets[0] for episode in self._epochs.episodes()])
-        return self._latents(codes).numpy()
-
-    def _latents(self, codes: np.ndarray) -> torch.Tensor:
-        """Latents (..., D) of codes (..., N), on the CPU."""
-        on_device = torch.from_numpy(codes.astype(np.int64)).to(self._device)
-        return self._checkpoint.vqvae.lookup(on_device).cpu()
+        return latents_of(codes, self._checkpoint).numpy()
 
     def _finished(self, metrics: list[dict[str, Any]]) -> dict[str, Any] | None:
         """The result where it is there already."""
@@ -269,7 +228,7 @@ class InProcessPractice:
 
     def _save_state(self, folder: Path) -> None:
         self._learner.save(folder / LEARNER)
-        self._knowledge.save(folder)
+        save_state(self._state, folder)
 
     def _resume(self) -> None:
         state = self._epochs.state
@@ -280,7 +239,7 @@ class InProcessPractice:
             self._learner.add(episode, learn=learn)
         if not self._learner.resume(state / LEARNER):
             raise InputError(f"{state}: the state of another run")
-        self._knowledge.load(state)
+        load_state(self._state, state)
 
 
 def _as_declared(config: PracticeConfig) -> PracticeConfig:
@@ -289,10 +248,6 @@ def _as_declared(config: PracticeConfig) -> PracticeConfig:
     spec = declared_spec(config.env, config.env_kwargs, tasks, config.protocol)
     task, protocol = spec.choose_task(config.task), spec.choose_protocol(config.protocol)
     return dataclasses.replace(config, task=task, protocol=protocol)
-
-
-def _successes(played: list[RolloutResult]) -> dict[str, int]:
-    return {"episodes": len(played), "successes": sum(one.success for one in played)}
 
 
 def _shown(metrics: dict[str, Any]) -> dict[str, str]:
