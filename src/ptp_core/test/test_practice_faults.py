@@ -88,14 +88,14 @@ def test_a_full_disk_costs_the_running_epoch_alone(folder, tmp_path):
     assert same(weights(tmp_path / "whole"), weights(out))
 
 
-def test_a_world_that_is_killed_ends_the_run_with_one_line_and_it_goes_on(folder, tmp_path):
+def test_an_env_worker_that_is_killed_ends_the_run_with_one_line_and_it_goes_on(folder, tmp_path):
     practise(folder, tmp_path / "whole")
     out = tmp_path / "out"
 
     def kill():
-        for world in multiprocessing.active_children():
+        for worker in multiprocessing.active_children():
             with suppress(ProcessLookupError):  # it is dead already
-                os.kill(world.pid, signal.SIGKILL)
+                os.kill(worker.pid, signal.SIGKILL)
         return False
 
     with pytest.raises(PtpError, match=r"a working process died .*repeat the command to go on"):

@@ -140,7 +140,7 @@ class PracticeNode(Node):
         if not self._settings.stay:
             rclpy.try_shutdown(context=self.context)
 
-    # What PracticeRun asks for.
+    # What PracticeLoop asks for.
 
     def reset(self, task: str, protocol: str, seed: int) -> None:
         """Set up the scene and show the goal."""

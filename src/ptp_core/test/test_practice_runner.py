@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Practice in process: interruptions change nothing, methods differ, the ratio is kept."""
+"""Practice without ROS: interruptions change nothing, methods differ, the ratio is kept."""
 
 import dataclasses
 import json
@@ -100,7 +100,7 @@ def test_an_interrupted_run_ends_as_one_that_was_not(folder, tmp_path, changes):
 
 
 @pytest.mark.parametrize("changes", [{}, {"reuse_plans": True}])
-def test_worlds_and_threads_beside_the_learner_change_nothing(folder, tmp_path, changes):
+def test_env_workers_and_threads_beside_the_learner_change_nothing(folder, tmp_path, changes):
     config = settings(folder, **changes)
     alone = practise(config, tmp_path / "alone")
     before = torch.get_num_threads()
