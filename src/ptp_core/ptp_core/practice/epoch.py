@@ -27,6 +27,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from ptp_core.agents.agent import Cancelled
 from ptp_core.agents.subgoal_agent import SubgoalAgent
 from ptp_core.data.env_spec import reset_options
 from ptp_core.data.practice_episode import PracticeEpisode
@@ -41,7 +42,6 @@ from ptp_core.rollout.episode_results import APART, EpisodeSeeds, episode_seeds
 from ptp_core.rollout.run_episode import Trace, run_episode
 from ptp_core.training.checkpoint import Checkpoint
 
-Cancelled = Callable[[], bool] | None
 Sharing = Callable[[], AbstractContextManager[Callable[..., Iterable]]]
 """Gives the ``run`` of `OnlineLearner.update`, for as long as updates are made."""
 

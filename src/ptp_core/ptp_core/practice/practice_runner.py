@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from ptp_core.agents.agent import Cancelled
 from ptp_core.agents.method import AgentOptions
 from ptp_core.agents.registry import build_agent, method_named
 from ptp_core.data.encoded_dataset import EncodedDataset
@@ -26,7 +27,6 @@ from ptp_core.errors import InputError
 from ptp_core.learning.accelerated_iql import shared_networks
 from ptp_core.planners.plan_library import PlanLibrary
 from ptp_core.practice.epoch import (
-    Cancelled,
     PracticeState,
     RolloutRequest,
     RolloutResult,

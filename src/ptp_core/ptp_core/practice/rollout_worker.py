@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from ptp_core.agents.agent import Cancelled
 from ptp_core.agents.method import AgentOptions
 from ptp_core.agents.registry import build_agent, method_named
 from ptp_core.agents.subgoal_agent import SubgoalAgent
@@ -44,7 +44,7 @@ class RolloutWorker:
         self._loaded: Path | None = None
         self._env = make_environment(config.env, config.env_kwargs)
 
-    def run(self, job: RolloutJob, cancelled: Callable[[], bool] | None) -> RolloutResult:
+    def run(self, job: RolloutJob, cancelled: Cancelled) -> RolloutResult:
         """Run an episode. Raises PlanCancelled, and CheckpointError for a damaged state."""
         if job.state is not None and job.state != self._loaded:
             load_state(self._state, job.state)
