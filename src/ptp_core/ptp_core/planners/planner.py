@@ -1,17 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The planner protocol, the plan that it returns, and controls that search for nothing."""
+"""The planner protocol, the plan that it returns, and controls that search for nothing.
+
+Loads torch only where a latent is checked: methods are listed without it.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, TypeVar
-
-import torch
+from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
 from ptp_core.config import GcpConfig, LeapConfig, PlannerConfig
 from ptp_core.errors import InputError, PlanCancelled
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True)
@@ -80,6 +84,8 @@ class Planner(Protocol):
 
 def check_latent(latent: torch.Tensor, name: str, size: int) -> torch.Tensor:
     """Return ``latent`` as float32 (size,), or raise InputError that names it."""
+    import torch
+
     latent = torch.as_tensor(latent)
     if latent.shape != (size,):
         raise InputError(
