@@ -15,6 +15,7 @@ from ptp_core.planners.planner import Plan
 from ptp_core.rollout import evaluation
 from ptp_core.rollout.episode_results import EpisodeResult, episode_seeds, is_idle, summarise
 from ptp_core.rollout.evaluation import EvaluationConfig, evaluate
+from ptp_core.rollout.partial_results import PartialResults
 from ptp_core.tiny_networks import tiny_baseline_folders, tiny_checkpoint
 from ptp_core.toy_env import ToyEnv
 from ptp_core.training.checkpoint import load_checkpoint
@@ -198,7 +199,7 @@ def test_an_interrupted_evaluation_goes_on_where_it_stopped(folder, tmp_path, mo
 
 def test_unfinished_results_of_other_settings_are_not_mixed_in(folder, tmp_path):
     output, partial = tmp_path / "out.json", tmp_path / "out.json.partial"
-    evaluation.PartialResults(partial, settings(folder).settings())
+    PartialResults(partial, settings(folder).settings())
     with pytest.raises(InputError, match='another "seed"'):
         run(settings(folder, seed=5), output=output)
     partial.write_text("{]\n")
@@ -208,7 +209,7 @@ def test_unfinished_results_of_other_settings_are_not_mixed_in(folder, tmp_path)
 
 def test_unfinished_results_of_an_earlier_program_are_named_as_such(folder, tmp_path):
     output, partial = tmp_path / "out.json", tmp_path / "out.json.partial"
-    store = evaluation.PartialResults(partial, settings(folder).settings())
+    store = PartialResults(partial, settings(folder).settings())
     store.add(("A", 0), RESULT)
     first, row = partial.read_text().splitlines()
     values = json.loads(row)

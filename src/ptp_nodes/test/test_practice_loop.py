@@ -2,12 +2,17 @@
 """The order of a run, what it counts, and when it gives up. A scripted table stands in."""
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from ptp_interfaces.msg import EpisodeStatus, ErrorCode
 
 from ptp_core.errors import InputError
+from ptp_core.practice.epoch import sample_tasks
+from ptp_core.practice.practice_settings import PracticeConfig
 from ptp_core.rollout.episode_results import episode_seeds
 from ptp_nodes.practice.practice_loop import Acted, PracticeLoop, RunSettings, SuccessVerdict
 from ptp_ros.request_errors import RequestError
@@ -88,6 +93,26 @@ def test_an_episode_is_reset_planned_done_and_judged_with_its_own_seeds():
         ("save", False),
         ("tell", False),
     ]
+
+
+def test_it_practises_the_scenes_that_practice_in_one_process_does():
+    practice, _, _ = run(ScriptedTable(), tasks=("B",), episodes=4)
+    config = PracticeConfig(
+        checkpoint=Path("none"), env="none", method="ptp", task="B", seed=5, episodes=2
+    )
+    requests = [
+        request
+        for number in range(2)
+        for request in sample_tasks(config, number)
+        if not request.evaluate
+    ]
+    episodes = list(practice.episodes())
+    assert [(e.index, e.seeds) for e in episodes] == [(r.index, r.seeds) for r in requests]
+
+
+def test_it_loads_no_networks():
+    code = "import sys, ptp_nodes.nodes.practice_node; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_while_a_node_is_inactive_it_waits_and_does_the_same_episode_anew():
