@@ -123,8 +123,12 @@ def test_the_goal_is_looked_at_before_the_first_step(tmp_path):
 def test_a_wrong_task_is_named_before_the_networks_are_loaded(tmp_path):
     from ptp_core.rollout.evaluation import EvaluationConfig, evaluate
 
-    config = EvaluationConfig(checkpoint=tmp_path / "none", env="ptp_core.toy_env:make_env")
-    config = dataclasses.replace(config, tasks=("A", "D"))
+    config = EvaluationConfig(
+        checkpoint=tmp_path / "none",
+        env="ptp_core.toy_env:make_env",
+        method="ptp",
+        tasks=("A", "D"),
+    )
     with pytest.raises(InputError, match=r'unknown task "D"; ptp_core.toy_env:make_env has A, B'):
         evaluate(config, num_envs=0, progress=False)
 

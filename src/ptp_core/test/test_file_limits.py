@@ -19,13 +19,13 @@ import zstandard
 from mcap.writer import CompressionType, Writer
 
 from ptp_core.data import yaml_text
+from ptp_core.data.array_limits import open_npz
 from ptp_core.data.demo_file import open_file, read_demo, write_file
 from ptp_core.data.file_limits import (
     MIB,
     OverBudget,
     check_picture_size,
     declared_size,
-    open_npz,
     read_bytes,
 )
 from ptp_core.data.trajectory import CAMERA, Trajectory

@@ -18,10 +18,11 @@ import yaml
 from ptp_core.config import BaselinesConfig, to_dict
 from ptp_core.config.loading import load_config
 from ptp_core.data import json_text, yaml_text
+from ptp_core.data.array_limits import DAMAGED, open_npz
 from ptp_core.data.dataset import Dataset
 from ptp_core.data.demo_file import write_file
 from ptp_core.data.encoded_dataset import EncodedDataset
-from ptp_core.data.file_limits import DAMAGED, check_picture_size, open_npz
+from ptp_core.data.file_limits import check_picture_size
 from ptp_core.data.trajectory import CAMERA, Trajectory
 from ptp_core.episodes.bag_mapping import load_mapping
 from ptp_core.episodes.bag_reader import Salvage, open_bag, read_episode

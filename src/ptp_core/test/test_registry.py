@@ -30,6 +30,8 @@ from ptp_core.tiny_networks import (
     tiny_networks,
 )
 
+OWN = agent_names()  # before another test registers a method of its own
+
 
 @pytest.fixture(scope="module")
 def checkpoint():
@@ -39,7 +41,7 @@ def checkpoint():
 @pytest.fixture(scope="module")
 def checkpoints(checkpoint):
     """Of each method."""
-    return dict.fromkeys(agent_names(), checkpoint) | tiny_baselines(checkpoint)
+    return dict.fromkeys(OWN, checkpoint) | tiny_baselines(checkpoint)
 
 
 @pytest.fixture
@@ -53,7 +55,7 @@ def test_listing_the_methods_loads_no_networks():
         "sys.exit('torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.returncode == 0 and int(done.stdout) == len(agent_names()), done.stderr
+    assert done.returncode == 0 and int(done.stdout) == len(OWN), done.stderr
 
 
 def test_every_method_says_what_it_is():

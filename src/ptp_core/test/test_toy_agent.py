@@ -64,7 +64,7 @@ def test_it_is_evaluated_in_processes_of_their_own(folder):
         tasks=("up", "down"),
         episodes=2,
     )
-    results = [evaluate(config, workers=workers, progress=False) for workers in (0, 1)]
+    results = [evaluate(config, num_envs=envs, progress=False) for envs in (0, 1)]
     for result in results:
         assert result["method"] == "toy" and result["mean_success_rate"] == 1.0
         assert set(result["checkpoint_sha256"]) == {"toy_layer.safetensors"}
@@ -85,7 +85,9 @@ def test_its_weights_are_updated_while_it_acts(folder, tmp_path):
 
 def test_what_does_not_fit_is_one_clear_error(folder, tmp_path):
     agent = build_agent("toy", load_checkpoint(folder))
-    with pytest.raises(InputError, match=r"ToyEnv takes actions of shape \(5,\); toy gives 7"):
+    with pytest.raises(
+        InputError, match=r"ToyEnv takes 5 numbers as action \(dx, .*\); toy gives 7"
+    ):
         play(agent, "A", ToyEnv())
     with pytest.raises(GoalError, match="toy takes language goals, not a goal of kind image"):
         agent.reset(Observation(), ImageGoal({}), None)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ptp_core.data.file_limits import DAMAGED, open_npz
+from ptp_core.data.array_limits import DAMAGED, open_npz
 from ptp_robot.action import ActionScale
 from ptp_sim.scene import Scene
 from ptp_sim.tasks import TASKS, Task, judge

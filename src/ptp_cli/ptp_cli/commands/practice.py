@@ -26,7 +26,7 @@ RENAMED = {
 }
 
 if TYPE_CHECKING:
-    from ptp_core.practice.practice_settings import PracticeConfig
+    from ptp_core.practice.practice_config import PracticeConfig
 
 
 def add_parser(subparsers) -> None:
@@ -111,7 +111,7 @@ def run(args: argparse.Namespace) -> int:
 
     from ptp_core.data.files import check_new_folder, reserved_folder
     from ptp_core.errors import InputError
-    from ptp_core.practice.practice_settings import PracticeConfig
+    from ptp_core.practice.practice_config import PracticeConfig
 
     if args.num_envs < 0:
         raise InputError(f"--num-envs is {args.num_envs}; it must be at least 0")

@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 
 from ptp_core.data import json_text
-from ptp_core.data.file_limits import check_hdf5
+from ptp_core.data.array_limits import check_hdf5
 from ptp_core.data.files import cannot_open, write_atomically
 from ptp_core.data.trajectory import CAMERA, Channel, Metadata, Trajectory, cartesian_channels
 from ptp_core.errors import DatasetError

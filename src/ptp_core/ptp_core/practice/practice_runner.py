@@ -38,7 +38,7 @@ from ptp_core.practice.epoch import (
     update,
 )
 from ptp_core.practice.policy_library import save_finetuned
-from ptp_core.practice.practice_settings import PracticeConfig
+from ptp_core.practice.practice_config import PracticeConfig
 from ptp_core.practice.rollout_worker import RolloutJob, RolloutWorker
 from ptp_core.practice.run_folder import CHECKPOINT, FINETUNED, RESULT, Epochs
 from ptp_core.practice.state_files import load_state, save_state

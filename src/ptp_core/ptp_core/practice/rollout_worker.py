@@ -14,7 +14,7 @@ from ptp_core.agents.subgoal_agent import SubgoalAgent
 from ptp_core.data.collect_demonstrations import make_environment
 from ptp_core.planners.plan_library import PlanLibrary
 from ptp_core.practice.epoch import PracticeState, RolloutRequest, RolloutResult, rollout
-from ptp_core.practice.practice_settings import PracticeConfig
+from ptp_core.practice.practice_config import PracticeConfig
 from ptp_core.practice.state_files import load_state
 from ptp_core.training.checkpoint import load_checkpoint
 

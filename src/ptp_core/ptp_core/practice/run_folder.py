@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from ptp_core.data import json_text
-from ptp_core.data.file_limits import DAMAGED, MOST, open_npz
+from ptp_core.data.array_limits import DAMAGED, open_npz
+from ptp_core.data.file_limits import MOST
 from ptp_core.data.files import (
     check_folder,
     differences,

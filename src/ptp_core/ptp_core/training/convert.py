@@ -59,10 +59,13 @@ def _convert(old: Path, new: Path, encoder_at: Path | None) -> Path:
     manifest = _read(old / MANIFEST, CHECKPOINT.name)
     config = _config(TrainConfig, manifest["config"], old / MANIFEST)
     encoder_id, precision = manifest["encoder_id"], manifest["precision"]
-    blank = subgoal_spec("ptp", _made("vqvae", config.vqvae, None))
+    vqvae = _made("vqvae", config.vqvae, None)
+    blank = subgoal_spec("ptp", vqvae)
     parts: dict[str, Part] = {}
     for name in ("vqvae", "generators", "iql"):
-        module = _made(name, getattr(config, name), blank)
+        module = vqvae
+        if name != "vqvae":
+            module = _made(name, getattr(config, name), blank, vqvae)
         _stored(old, name, manifest).load_into(module)
         parts[name] = Part(name, module, getattr(config, name), precision)
     encoder = parts.pop("vqvae")
@@ -102,7 +105,7 @@ def _convert_baselines(old: Path, new: Path, base: Checkpoint) -> list[Path]:
         name = OLD_NAMES[part]
         if f"{name}.safetensors" not in manifest["files"] or part not in settings:
             continue
-        module = _made(part, settings[part], base.spec)
+        module = _made(part, settings[part], base.spec, base.vqvae)
         _stored(old, name, manifest).load_into(module)
         own = Part(part, module, settings[part], manifest["precision"])
         converted = baseline(method, own, config, base)
@@ -138,8 +141,10 @@ def _config(kind: type, values: Any, path: Path) -> Any:
         raise CheckpointError(f"{error}; the checkpoint is of another version") from error
 
 
-def _made(name: str, config: Any, spec: AgentSpec | None) -> nn.Module:
-    return part_type(name, name).make(config, spec, None)
+def _made(
+    name: str, config: Any, spec: AgentSpec | None, encoder: nn.Module | None = None
+) -> nn.Module:
+    return part_type(name, name).make(config, spec, encoder)
 
 
 def _stored(old: Path, name: str, manifest: Mapping[str, Any]) -> StoredFile:

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from ptp_core.data import json_text
-from ptp_core.data.file_limits import DAMAGED, open_npz
+from ptp_core.data.array_limits import DAMAGED, open_npz
 from ptp_core.data.files import write_atomically
 from ptp_core.errors import InputError
 from ptp_ros.image_messages import read_picture
