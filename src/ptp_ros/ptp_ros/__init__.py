@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every node shares: parameters, life cycle, images, actions, topics, diagnostics."""
+"""ROS 2 helpers shared by every node: parameters, life cycle, images, actions, topics."""

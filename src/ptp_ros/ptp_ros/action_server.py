@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An action server for work that only one goal at a time may do, in a thread of its own."""
+"""Action server that runs one goal at a time, in a thread of its own."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ptp_ros.worker import in_executor
 
 
 class RunningGoal:
-    """The running goal, as the work sees it."""
+    """The running goal, as the work function gets it."""
 
     def __init__(self, handle: ServerGoalHandle) -> None:
         self.request = handle.request
@@ -30,11 +30,11 @@ class RunningGoal:
 
     @property
     def canceled(self) -> bool:
-        """Whether the work shall end: the client canceled, or the node interrupts it."""
+        """Whether the work must end: the client canceled it, or the node interrupts it."""
         return self.interruption is not None or self._handle.is_cancel_requested
 
     def raise_if_canceled(self) -> None:
-        """Raise RequestError when the work shall end."""
+        """Raise RequestError when the work must end."""
         if self.interruption is not None:
             raise self.interruption
         if self._handle.is_cancel_requested:
@@ -49,9 +49,9 @@ class RunningGoal:
 class SingleGoalServer:
     """Runs ``work(goal) -> Result`` for one goal at a time, in a thread.
 
-    Every goal is accepted, so that even a refusal comes with a reason: a second goal while one
-    runs, and work that raises, end as aborted with ``error_code`` and ``error_msg`` set. The
-    work raises PtpError for what the client did wrong and looks at ``goal.canceled``.
+    Every goal is accepted, so that a refused one gets a reason: a second goal, and a goal whose
+    work raises, are aborted with ``error_code`` and ``error_msg`` set. The work raises PtpError for
+    an error of the client, and checks ``goal.canceled``.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class SingleGoalServer:
         self._stopped: RequestError | None = None
         self._idle = threading.Event()
         self._idle.set()
-        self._free = threading.Event()  # the next goal is not refused
+        self._free = threading.Event()  # set while the next goal would be accepted
         self._free.set()
         self._pool = ThreadPoolExecutor(1, thread_name_prefix=name)
         self._server = ActionServer(
@@ -84,11 +84,11 @@ class SingleGoalServer:
         return self._goal is not None
 
     def wait_free(self, timeout: float) -> bool:
-        """Wait in another thread until no goal runs, at most so long; whether none does."""
+        """Wait until no goal runs, at most ``timeout`` s. Call it in another thread."""
         return self._free.wait(timeout)
 
     def interrupt(self, error: RequestError, timeout: float) -> None:
-        """End the running goal with ``error`` and wait for its work to finish, at most so long."""
+        """End the running goal with ``error`` and wait at most ``timeout`` s for its work."""
         with self._lock:
             if self._goal is not None:
                 self._goal.interruption = error
@@ -102,7 +102,7 @@ class SingleGoalServer:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def destroy(self) -> None:
-        """Stop, and take the action off the graph."""
+        """Stop, and remove the action from the graph."""
         self.stop()
         self._server.destroy()
 
@@ -141,7 +141,7 @@ class SingleGoalServer:
             goal.raise_if_canceled()
             return self._work(goal)
         except PtpError as problem:
-            error = goal.interruption or problem  # why it was cancelled says more
+            error = goal.interruption or problem  # the reason of the interruption comes first
             result = fill_error(self._type.Result(), error)
             if result.error_code in (ErrorCode.CANCELED, ErrorCode.SHUTTING_DOWN):
                 logger.info(f"{self._name}: {error}")

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What agents take and give, as messages: goals, observations and latents. The one place for both.
+"""Conversion between messages and an agent's goals, observations and latents.
 
-Reading checks everything that a message can have wrong: lengths against shapes and names, finite
-values, indices against the codebook, cameras and sizes against the agent's spec.
+Reading checks a message completely: lengths against shapes and names, finite values, indices
+against the codebook, cameras and sizes against the agent's spec.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from ptp_core.errors import GoalError, InputError, ObservationError
 from ptp_ros.image_messages import array_to_image, image_to_array
 from ptp_ros.request_errors import RequestError
 
-MOST_CAMERAS = 32  # of one observation; more is a damaged message
+MOST_CAMERAS = 32  # of one observation; more cameras mean a damaged message
 _OF_KIND: dict[GoalKind, Goal] = {
     "image": ImageGoal({}),
     "language": LanguageGoal(""),
@@ -53,7 +53,7 @@ def latent_message(latent: np.ndarray | None, encoder_id: str) -> LatentArray:
 
 
 def flat(values: np.ndarray) -> array.array:
-    """uint32 or float32 numbers in row-major order; messages take them without looking at each."""
+    """uint32 or float32 numbers in row-major order; rclpy takes such an array without checks."""
     return array.array(_TYPECODES[values.dtype], np.ascontiguousarray(values).tobytes())
 
 
@@ -62,7 +62,7 @@ def read_latent(
 ) -> np.ndarray:
     """uint32 or float32 latent of the spec's shape; ``stacked``: (N, ...), N from 0 on.
 
-    Raises RequestError, which names ``what``: WRONG_ENCODER for another encoder's, else
+    Raises RequestError, which names ``what``: WRONG_ENCODER for a latent of another encoder, else
     BAD_LATENT.
     """
     try:
@@ -158,10 +158,10 @@ def goal_message(goal: Goal, encoder_id: str = "", header: Header | None = None)
 def read_images(
     cameras: Sequence[str], images: Sequence[Image], spec: AgentSpec, what: str
 ) -> dict[str, np.ndarray]:
-    """RGB uint8 (H, W, 3) of each camera of the spec that is there, in the spec's order.
+    """RGB uint8 (H, W, 3) of each camera of the spec in the message, in the spec's order.
 
-    Without names one image is that of the spec's only camera. Raises RequestError for names and
-    images that do not fit together, and for what is no image.
+    A single image without a name is that of the spec's only camera. Raises RequestError for names
+    and images that do not fit together, and for damaged images.
     """
     if not cameras and len(images) == 1 and len(spec.cameras) == 1:
         cameras = [spec.cameras[0].name]
@@ -196,8 +196,8 @@ def observation_message(
 ) -> ObservationMessage:
     """Observation.msg of RGB uint8 (H, W, 3) ``images`` by camera.
 
-    ``frames``: theirs, where another than the header's. ``proprioception``: names and float32
-    (P,). Raises InputError where these do not fit together.
+    ``frames``: frame ids of the images that differ from the header's. ``proprioception``: names
+    and float32 (P,). Raises InputError where these do not fit together.
     """
     message = ObservationMessage(header=header, seq=seq, cameras=list(images))
     message.images = [
@@ -214,7 +214,7 @@ def observation_message(
 
 
 def read_observation(message: ObservationMessage, spec: AgentSpec) -> Observation:
-    """An observation with the images that the agent looks at, checked against its spec.
+    """An observation with the images that the agent uses, checked against its spec.
 
     Raises RequestError: BAD_IMAGE where images are damaged or a camera is missing, BAD_REQUEST for
     proprioception that is not the agent's.
@@ -231,9 +231,9 @@ def read_observation(message: ObservationMessage, spec: AgentSpec) -> Observatio
 
 
 def read_encoded(message: Latent, spec: AgentSpec) -> Observation:
-    """The same from an encoder, for an agent with latents.
+    """An observation from a latent of the encoder node, for an agent with latents.
 
-    Raises RequestError with the encoder's own reason where it could not encode, WRONG_ENCODER and
+    Raises RequestError with the encoder's error where it could not encode, WRONG_ENCODER and
     BAD_LATENT as `read_latent`, BAD_REQUEST for proprioception that is not the agent's.
     """
     if message.error_code != ErrorCode.NONE:
@@ -252,7 +252,7 @@ def read_encoded(message: Latent, spec: AgentSpec) -> Observation:
 def read_proprioception(
     message: ObservationMessage | Latent, spec: AgentSpec
 ) -> np.ndarray | None:
-    """float32 (P,) of an agent that uses it, else None. RequestError where it is another's."""
+    """float32 (P,) for an agent that uses it, else None. RequestError where it does not fit."""
     if not spec.proprioception:
         return None
     names, values = tuple(message.proprioception_names), message.proprioception

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Read and fill the tool's pose and motion of an ArmState; send its TF where ROS 2 has tf2."""
+"""Pose and motion of the TCP to and from ArmState, and broadcast of its TF frames."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ __all__ = ["Transforms", "transform"]
 class ArmReading:
     """One measurement of the arm."""
 
-    position: np.ndarray  # of the tool point in the base frame (3,), m
+    position: np.ndarray  # of the TCP in the base frame (3,), m
     yaw: float  # of the tool, rad
     joints: np.ndarray  # (7,), rad
-    setpoint: tuple[np.ndarray, float]  # position (3,), m, and yaw, rad, that it was told last
+    setpoint: tuple[np.ndarray, float]  # last commanded position (3,), m, and yaw, rad
 
 
 def fill_motion(state: ArmState, before: ArmReading, now: ArmReading, seconds: float) -> None:
@@ -65,13 +65,13 @@ def transform(pose: Pose, header: Any, child: str) -> TransformStamped:
 
 
 class Transforms:
-    """Broadcasts poses as frames, where TF is installed."""
+    """Broadcasts poses as TF frames. Without tf2 it does nothing."""
 
     def __init__(self, node: Node) -> None:
         self._broadcaster = None if TransformBroadcaster is None else TransformBroadcaster(node)
 
     def send(self, header: Any, poses: dict[str, Pose]) -> None:
-        """Frames by name, each at its pose in the header's frame."""
+        """Send frames by name, each at its pose in the header's frame."""
         if self._broadcaster is not None:
             messages = [transform(pose, header, child) for child, pose in poses.items()]
             self._broadcaster.sendTransform(messages)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A node beside a program that is none itself: for what looks at the graph and goes again."""
+"""Temporary node in a background thread, for programs that are no nodes themselves."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ N = TypeVar("N", bound=Node)
 
 @contextmanager
 def node_aside(create: Callable[[Context], N], domain: int | None = None) -> Iterator[N]:
-    """The node that ``create(context)`` makes, spinning in a thread while the block runs.
+    """Context manager: the node that ``create(context)`` makes spins in a thread.
 
-    ``domain`` None: that of ROS_DOMAIN_ID. Signals stay with the caller. What a callback raises
-    is raised at the end of the block.
+    ``domain`` None: that of ROS_DOMAIN_ID. The caller keeps handling signals. An exception of a
+    callback is raised at the end of the block.
     """
     limit()
     context = Context()

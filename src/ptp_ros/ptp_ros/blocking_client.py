@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Blocking calls for a thread beside the executor: services, actions, conditions."""
+"""Blocking client of services and actions, for a thread beside the executor."""
 
 from __future__ import annotations
 
@@ -20,19 +20,20 @@ from unique_identifier_msgs.msg import UUID
 
 from ptp_ros.request_errors import RequestError
 
-POLL = 0.1  # s between looks at whether the node stops
-REPEAT = 4.0  # s without an answer before a request is sent again; then twice as long each time
-RAREST = 30.0  # s between two, at most: who was started anew meanwhile has not heard of it
+POLL = 0.1  # s between checks whether the node stops
+REPEAT = 4.0  # s without an answer until a request is sent again; doubles each time
+RAREST = 30.0  # s between two requests, at most: a restarted server did not get the earlier ones
 
 
 class Caller:
-    """Calls of one thread. Each either answers in time, or raises RequestError that says who.
+    """Blocking calls of one thread. Each call returns in time or raises RequestError.
 
-    Never use it in a callback: the executor must spin meanwhile. `stop` ends every wait.
+    The error names the service or action that did not answer. Never use it in a callback, because
+    the executor must spin meanwhile. `stop` ends every wait.
 
-    A request without an answer is sent again. A server that has just found the client, and not yet
-    the reader of the client's answers, drops its answer after 0.1 s (rmw_fastrtps), and on a busy
-    machine that happens to the first request of a graph.
+    A request without an answer is sent again. A server that has discovered the client, but not yet
+    the client's reader, drops its answer after 0.1 s (rmw_fastrtps). On a busy machine that
+    happens to the first request of a graph.
     """
 
     def __init__(self, node: Node) -> None:
@@ -41,12 +42,12 @@ class Caller:
         self._news = threading.Condition()
 
     def stop(self) -> None:
-        """End the call that waits, and every later one, with SHUTTING_DOWN."""
+        """End the waiting call and every later one with SHUTTING_DOWN."""
         self._stop.set()
         self.notify()
 
     def notify(self) -> None:
-        """Something changed that `until` may wait for."""
+        """Make `until` check its condition now."""
         with self._news:
             self._news.notify_all()
 
@@ -71,10 +72,10 @@ class Caller:
         repeat: bool = True,
         appears: float | None = None,
     ) -> Any:
-        """Response of a service; RequestError with the response's error where it carries one.
+        """Response of a service. Raises RequestError where the response has an error.
 
-        ``repeat`` False: the service must not be asked twice. ``appears``: seconds to wait for
-        the service itself; None: as long as for its answer.
+        ``repeat`` False: the request must not be sent twice. ``appears``: seconds to wait until
+        the service exists; None: as long as for its answer.
         """
         name = client.srv_name
         patience = timeout if appears is None else appears
@@ -83,7 +84,7 @@ class Caller:
         return self._checked(answer)
 
     def trigger(self, client: Client, timeout: float) -> str:
-        """Message of a std_srvs/Trigger, asked once; RequestError with it where it failed."""
+        """Call a std_srvs/Trigger once; its message. Raises RequestError where it failed."""
         name = client.srv_name
         self.until(client.service_is_ready, timeout, f"the service {name}")
         answer = self._ask(
@@ -102,16 +103,16 @@ class Caller:
         on_feedback: Callable[[Any], None] | None = None,
         silence: float = math.inf,
     ) -> Any:
-        """Result of a goal of the action ``name``; RequestError with its error, if it has one.
+        """Result of a goal of the action ``name``. Raises RequestError where it has an error.
 
-        A goal that takes longer than ``timeout``, or that the stopping node leaves behind, is
-        canceled. So is one without feedback for ``silence`` s: a killed server never answers, and
-        another of its name may have taken its place.
+        A goal is canceled when it takes longer than ``timeout`` or when this node stops. It is
+        canceled after ``silence`` s without feedback, too, because a killed server never answers
+        and another server of that name may have replaced it.
         """
-        heard = [time.monotonic()]
+        last_feedback = [time.monotonic()]
 
         def note(feedback: Any) -> None:
-            heard[0] = time.monotonic()
+            last_feedback[0] = time.monotonic()
             if on_feedback is not None:
                 on_feedback(feedback)
 
@@ -119,7 +120,7 @@ class Caller:
         try:
             future = self._send(handle.get_result_async, timeout, name)
             self.until(
-                lambda: future.done() or time.monotonic() - heard[0] > silence,
+                lambda: future.done() or time.monotonic() - last_feedback[0] > silence,
                 timeout,
                 f"the answer of {name}",
             )
@@ -142,7 +143,7 @@ class Caller:
         timeout: float,
         on_feedback: Callable[[Any], None] | None = None,
     ) -> Future:
-        """Send a goal and do not wait for its end; the future of its wrapped result."""
+        """Send a goal without waiting for its end; the future of its wrapped result."""
         handle = self._send_goal(client, name, goal, timeout, on_feedback)
         return self._send(handle.get_result_async, timeout, name)
 
@@ -164,9 +165,9 @@ class Caller:
             sent += 1
             return client.send_goal_async(goal, note, number)
 
-        # A server takes a goal at once; one that was killed may look ready for a while.
+        # A running server accepts a goal at once. A killed one may look ready for a while.
         handle = self._ask(send, min(timeout, 2 * REPEAT), name)
-        # It rejects a number that it has: then the first request did arrive.
+        # It rejects a goal id that it has already: then the first request did arrive.
         if not handle.accepted and sent == 1:
             raise RequestError(ErrorCode.UNAVAILABLE, f"{name} rejected the goal")
         return handle
@@ -174,7 +175,7 @@ class Caller:
     def _ask(
         self, send: Callable[[], Future], timeout: float, name: str, repeat: bool = True
     ) -> Any:
-        """Result of the future that ``send()`` returned last; requests are served in turn."""
+        """Result of the future that ``send()`` returned last. A server answers requests in order."""
         deadline = time.monotonic() + timeout
         wait = REPEAT if repeat else timeout
         while True:
@@ -198,8 +199,8 @@ class Caller:
     def _send(self, send: Callable[[], Future], timeout: float, name: str) -> Future:
         """The future that ``send()`` returns.
 
-        It is sent by the executor's thread: an action client that sends in another may get the
-        answer before it has noted the question, and then ignores it.
+        The executor's thread sends the request. In another thread an action client may get the
+        answer before it has stored the request, and then it ignores the answer.
         """
         sent = self._node.executor.create_task(send)
         sent.add_done_callback(lambda done: self.notify())

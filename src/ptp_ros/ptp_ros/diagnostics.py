@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A node's health on ``/diagnostics``, and its figures as number topics ``<node>/<name>``."""
+"""Publishers of a node's health (``/diagnostics``) and of its scalars (``<node>/<name>``)."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ Status = tuple[bytes, str, dict[str, object]]  # level, message, figures
 
 
 class Diagnostics:
-    """Publishes what ``status()`` returns: level, one line, named figures."""
+    """Publishes what ``status()`` returns: level, one line of text, named figures."""
 
     def __init__(self, node: Node, status: Callable[[], Status], period: float = 1.0) -> None:
         self._node = node
         self._status = status
         self._publisher = node.create_publisher(DiagnosticArray, "/diagnostics", 10)
-        # A steady clock: health is reported even while simulated time stands still.
+        # A steady clock, so that health is reported while simulated time is paused, too.
         clock = Clock(clock_type=ClockType.STEADY_TIME)
         self._timer = node.create_timer(period, self.publish, clock=clock)
 
@@ -52,11 +52,11 @@ _NAME = re.compile(r"[a-z][a-z0-9_]*(/[a-z][a-z0-9_]*)*")
 
 
 class Scalars:
-    """Publishes named numbers of a node. Any thread may call it.
+    """Publishes named scalars of a node. Any thread may call it.
 
-    ``names`` are advertised at once, so that tools can list them before the first value; others
-    at their first value. Whoever comes late gets the newest value (latched). A value that is not
-    finite is published as it is: a curve that breaks off shows more than one that stands still.
+    ``names`` are advertised at once, so that tools can list them before the first value. Other
+    names are advertised at their first value. The topics are latched. NaN and infinity are
+    published unchanged, so that a plot shows where the values became invalid.
 
     Example::
 

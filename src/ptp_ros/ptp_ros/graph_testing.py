@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A real graph inside a test process: nodes under test and a client, on a domain of their own."""
+"""Test fixture: a real ROS graph in the test process, with a client and a domain of its own."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Graph:
 
     def __enter__(self) -> Graph:
         self._exit = contextlib.ExitStack()
-        # A session that gives each test a domain says so in the environment.
+        # A test session that gives each test a domain sets it in the environment.
         given = os.environ.get("ROS_DOMAIN_ID")
         domain = int(given) if given else self._exit.enter_context(domain_id())
         self.context = Context()
@@ -49,8 +49,8 @@ class Graph:
             self.remove(self._spinning[-1][0])
         rclpy.try_shutdown(context=self.context)
         self._exit.close()
-        # A destroyed node that waits for the collector keeps its place in the process-wide list
-        # of /rosout writers: the next node of that name would log into the closed context.
+        # A destroyed node stays in the process-wide list of /rosout writers until it is collected.
+        # The next node of that name would log into the closed context.
         gc.collect()
 
     def add(self, node: Node) -> Node:
@@ -100,7 +100,7 @@ class Graph:
         return publisher
 
     def wait(self, condition: Callable[[], bool], what: str = "condition") -> None:
-        """Return as soon as ``condition()`` holds; fail after a time that is never needed."""
+        """Return as soon as ``condition()`` holds; fail after PATIENCE."""
         deadline = time.monotonic() + PATIENCE
         with self._news:
             while not condition():
@@ -134,7 +134,7 @@ class Graph:
         return self.finish(handle.get_result_async)
 
     def logs(self) -> Logs:
-        """What the nodes log from now on, and the newest before."""
+        """Log messages of the nodes from now on, and the newest ones before."""
         kept = QoSProfile(depth=1000, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         return Logs(self, self.collect(Log, "/rosout", kept))
 

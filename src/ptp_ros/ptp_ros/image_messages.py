@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""sensor_msgs/Image to arrays and back; crop and area resize. The one place for both."""
+"""Conversion between sensor_msgs/Image and arrays, and crop and area resize of images."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from sensor_msgs.msg import Image
 from ptp_core.data.file_limits import MIB, OverBudget, check_picture_size, read_bytes
 from ptp_core.errors import InputError
 
-try:  # only for encodings beyond those below (Bayer, YUV); not among the Python wheels
+try:  # needed only for encodings that are not listed below (Bayer, YUV); not a Python wheel
     from cv_bridge import CvBridge
 except ImportError:
     CvBridge = None
 
-# encoding -> (channels, bytes a channel, index of R, G, B)
+# encoding -> (channels, bytes per channel, index of R, G, B)
 _ENCODINGS = {
     "rgb8": (3, 1, (0, 1, 2)),
     "bgr8": (3, 1, (2, 1, 0)),
@@ -31,14 +31,14 @@ _ENCODINGS = {
     "mono16": (1, 2, (0, 0, 0)),
     "16UC1": (1, 2, (0, 0, 0)),
 }
-LARGEST_FILE = 256 * MIB  # of a picture
-_LARGEST = 8192  # pixels a side; more is a broken header, not a picture
+LARGEST_FILE = 256 * MIB  # of an image file
+_LARGEST = 8192  # pixels a side; a larger number means a broken header
 
 
 def image_to_array(msg: Image, size: int | None = None) -> np.ndarray:
-    """RGB picture, uint8 (H, W, 3), a copy. Respects encoding, row step and byte order.
+    """Copy of the image as RGB uint8 (H, W, 3). Respects encoding, row step and byte order.
 
-    With ``size`` the picture must be ``size`` x ``size`` pixels. Raises InputError that names
+    With ``size`` the image must be ``size`` x ``size`` pixels. Raises InputError that names
     what is wrong and what is expected.
     """
     height, width = msg.height, msg.width
@@ -57,7 +57,7 @@ def image_to_array(msg: Image, size: int | None = None) -> np.ndarray:
         raise InputError(
             f"image step is {msg.step} bytes; {width} pixels of {msg.encoding} need {row}"
         )
-    # The last row may come without its padding.
+    # The last row may lack its padding.
     needed = msg.step * (height - 1) + row
     if len(msg.data) < needed:
         raise InputError(f"image has {len(msg.data)} bytes; its header says {needed}: truncated")
@@ -84,13 +84,13 @@ def _by_cv_bridge(msg: Image) -> np.ndarray:
 
 
 def array_to_image(pixels: np.ndarray, stamp: Time, frame_id: str) -> Image:
-    """sensor_msgs/Image rgb8 of an RGB picture, uint8 (H, W, 3)."""
+    """sensor_msgs/Image (rgb8) of an RGB image, uint8 (H, W, 3)."""
     pixels = check_picture(pixels)
     msg = Image(height=pixels.shape[0], width=pixels.shape[1], encoding="rgb8", is_bigendian=0)
     msg.header.stamp = stamp
     msg.header.frame_id = frame_id
     msg.step = 3 * pixels.shape[1]
-    # An array is taken as it is; bytes would be checked one by one.
+    # rclpy takes an array.array as it is, and would check bytes one by one.
     msg.data = array.array("B", pixels.tobytes())
     return msg
 
@@ -108,11 +108,11 @@ def check_picture(pixels: np.ndarray) -> np.ndarray:
 def crop_and_resize(
     pixels: np.ndarray, size: int, crop: int = 0, offset: tuple[int, int] = (0, 0)
 ) -> np.ndarray:
-    """Cut a square out and average its areas to ``size`` x ``size``; RGB uint8 (H, W, 3).
+    """Crop a square and resize it to ``size`` x ``size`` by area averaging; RGB uint8 (H, W, 3).
 
-    The square has ``crop`` pixels a side (0: the largest) and lies around the centre plus
+    The square has ``crop`` pixels a side (0: the largest). Its centre is the image's centre plus
     ``offset`` (x right, y down, pixels). Raises InputError when it does not lie within the
-    picture.
+    image.
     """
     height, width = check_picture(pixels).shape[:2]
     side = crop or min(height, width)
@@ -130,7 +130,7 @@ def crop_and_resize(
 
 
 def read_picture(path: str) -> np.ndarray:
-    """RGB picture, uint8 (H, W, 3), from a PNG or JPEG file. InputError when it is none."""
+    """RGB uint8 (H, W, 3) of a PNG or JPEG file. Raises InputError for another file."""
     try:
         data = read_bytes(Path(path), LARGEST_FILE)
     except OverBudget as error:

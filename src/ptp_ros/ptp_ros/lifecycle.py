@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Managed nodes: nothing moves before activation, and a failed transition says why."""
+"""Base class of managed (life-cycle) nodes, with errors for failed transitions."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ class ManagedParameters:
 class ManagedNode(LifecycleNode):
     """A life-cycle node whose hooks may raise.
 
-    rclpy swallows exceptions in transition callbacks (rclpy issue 1673). Here they are logged,
-    kept in `problem`, and the transition fails: the node stays in the state it was in, lives
-    on, and can be asked again.
+    rclpy swallows exceptions in transition callbacks (rclpy issue 1673). Here they are logged and
+    kept in `problem`, and the transition fails: the node stays in its state, keeps running, and
+    accepts another transition.
 
     A subclass fills in ``_configure``, ``_activate``, ``_deactivate`` and ``_cleanup``, and
     `stop` for its threads.
@@ -65,13 +65,13 @@ class ManagedNode(LifecycleNode):
             self.trigger_activate()
 
     def stop(self) -> None:
-        """Take no more work; subclasses end threads and release devices, too."""
+        """Accept no more work; subclasses end threads and release devices, too."""
         self.active = False
         self.problem = RequestError(ErrorCode.SHUTTING_DOWN, f"{self.get_name()} stops")
         self.streams.stop()
 
     def require_active(self) -> None:
-        """Raise the reason why this node cannot work now, if there is one."""
+        """Raise RequestError with the reason if this node cannot work now."""
         if not self.active:
             raise self.problem
 
@@ -106,16 +106,16 @@ class ManagedNode(LifecycleNode):
         """Check parameters and load what is needed."""
 
     def _activate(self) -> None:
-        """Begin to work."""
+        """Start to work."""
 
     def _deactivate(self) -> None:
-        """Stop working; must not fail when nothing was begun."""
+        """Stop working; must not fail when no work was started."""
 
     def _cleanup(self) -> None:
         """Release what `_configure` loaded."""
 
     def _change(self, answer, request: ChangeState.Request, response: ChangeState.Response):
-        """Refuse a transition that does not lead on from here: rclpy raises, and the node ends."""
+        """Refuse a transition that this state does not have; rclpy would raise and end the node."""
         try:
             return answer(request, response)
         except RCLError as error:

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Network interfaces of the middleware.
+"""Selection of the network interfaces that the middleware uses.
 
-Loopback, those that lead to named peers, and who answers there.
+Nodes use loopback and the interfaces that lead to the peers in ``ROS_STATIC_PEERS``. The module
+also reports peers that are unreachable.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from ptp_core.data.files import write_atomically
 from ptp_core.errors import ConfigError
 
 PEERS = "ROS_STATIC_PEERS"  # addresses or names, semicolons between them
-PORT = 7400  # any: nothing is sent
+PORT = 7400  # any port: nothing is sent to it
 IFF_RUNNING = 0x40
 SIOCGIFFLAGS, SIOCGIFADDR = 0x8913, 0x8915
 REQUEST = "16sH14x"  # struct ifreq: name, flags
@@ -28,13 +29,13 @@ ADDRESS = "16s4x4s16x"  # struct ifreq: name, IPv4 address
 
 
 def unheard_peers(peers: str | None = None) -> list[str]:
-    """One line for each peer that a node started now will not find; ``peers``: as `PEERS`."""
+    """One line for each peer that a node started now cannot discover; ``peers``: as `PEERS`."""
     given = os.environ.get(PEERS, "") if peers is None else peers
     return [line for peer in _names(given) if (line := _trouble(peer))]
 
 
 def own_addresses(peers: str) -> list[str]:
-    """This machine's addresses (IPv4) that lead to the peers; one without a way there has none."""
+    """This machine's IPv4 addresses from which the peers are reachable."""
     found = []
     for peer in _names(peers):
         with (
@@ -77,7 +78,7 @@ def _interface(sock: socket.socket, address: str) -> str | None:
             if _request(sock, SIOCGIFADDR, name, ADDRESS)[1] == wanted:
                 return name
         except OSError:
-            continue  # it has none
+            continue  # the interface has no IPv4 address
     return None
 
 
@@ -90,7 +91,7 @@ def _request(sock: socket.socket, number: int, name: str, form: str) -> tuple:
 RANGE = "ROS_AUTOMATIC_DISCOVERY_RANGE"
 PROFILES = "FASTRTPS_DEFAULT_PROFILES_FILE"
 LOOPBACK = "127.0.0.1"
-OURS = "<transport_id>ptp_udp</transport_id>"  # in our profile; those of users are left alone
+OURS = "<transport_id>ptp_udp</transport_id>"  # marks our profile; users' profiles stay unchanged
 ALLOWED = re.compile(r"(<interfaceWhiteList>)(.*?)(\s*</interfaceWhiteList>)", re.DOTALL)
 
 
@@ -111,10 +112,10 @@ def default_profile() -> Path:
 
 
 def limit(environ: MutableMapping[str, str] | None = None) -> None:
-    """Set what keeps the nodes of this environment to themselves and their peers.
+    """Limit the nodes of this environment to this machine and its named peers.
 
-    Call it before ``rclpy.init``. What the user has set stays: another discovery range, a profile
-    of his own. Raises ConfigError and StorageError.
+    Sets variables of the middleware; call it before ``rclpy.init``. Variables that the user has set
+    stay: another discovery range or profile. Raises ConfigError and StorageError.
     """
     environ = os.environ if environ is None else environ
     environ.setdefault(RANGE, "LOCALHOST")
@@ -122,7 +123,7 @@ def limit(environ: MutableMapping[str, str] | None = None) -> None:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        # Fast DDS would go on without a profile, and listen on every interface.
+        # Without the profile Fast DDS would listen on every interface.
         raise ConfigError(f"{PROFILES}: {path} cannot be read ({error})") from error
     environ[PROFILES] = str(path)
     if OURS not in text:
@@ -135,13 +136,13 @@ def limit(environ: MutableMapping[str, str] | None = None) -> None:
 
 
 def limited(profile: str, addresses: list[str]) -> str:
-    """The profile with these addresses of this machine as the only ones that nodes use."""
+    """The profile, limited to these addresses of this machine."""
     lines = "".join(f"\n          <address>{address}</address>" for address in addresses)
     return ALLOWED.sub(lambda match: match[1] + lines + match[3], profile)
 
 
 def _kept(text: str, environ: MutableMapping[str, str]) -> Path:
-    """The file that holds ``text``, named after it: nodes that start at once share it."""
+    """File with the content ``text``, named by its hash, so that nodes share it."""
     base = Path(environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     path = base / "ptp" / f"fastdds_{hashlib.sha256(text.encode()).hexdigest()[:16]}.xml"
     try:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Typed ROS parameters from dataclasses: one field a parameter, with description and range."""
+"""Typed ROS parameters from dataclasses: each field is a parameter with description and range."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _TYPES = {
     tuple[float, ...]: Parameter.Type.DOUBLE_ARRAY,
 }
 _UNBOUNDED = {float: 1e18, int: 2**62}
-_FOREIGN = ("qos_overrides.",)  # declared by rclpy when a publisher or subscription is made
+_OF_RCLPY = ("qos_overrides.",)  # declared by rclpy when a publisher or subscription is made
 
 
 def parameter(
@@ -88,7 +88,7 @@ def _declare_one(node: Node, field: dataclasses.Field, kind: Any) -> Any:
     default = field.default
     given = node._parameter_overrides.get(field.name)  # rclpy has no public way to see them
     if given is not None and kind is float and given.type_ == Parameter.Type.INTEGER:
-        # "rate:=10" is an integer to the command line; nobody means to be refused for it.
+        # "rate:=10" is an integer on the command line, and is accepted for a float parameter.
         node._parameter_overrides[field.name] = Parameter(field.name, value=float(given.value))
     where = f"{node.get_name()}: parameter {field.name}"
     if given is not None and given.type_ != Parameter.Type.NOT_SET:
@@ -122,9 +122,9 @@ def _range(field: dataclasses.Field) -> str:
 
 def _refuse_unknown(node: Node) -> None:
     for name in node._parameter_overrides:
-        if node.has_parameter(name) or name.startswith(_FOREIGN):
+        if node.has_parameter(name) or name.startswith(_OF_RCLPY):
             continue
-        known = [n for n in node._parameters if not n.startswith(_FOREIGN)]
+        known = [n for n in node._parameters if not n.startswith(_OF_RCLPY)]
         near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
         raise ConfigError(
             f'{node.get_name()}: there is no parameter "{name}"; did you mean "{near}"?'
@@ -140,7 +140,7 @@ _OVERRIDE_TYPES = {
 
 
 def declare_overrides(node: Node, prefix: str, cls: type) -> dict[str, Any]:
-    """Declare ``prefix.field`` for each field of ``cls``; the values that were set.
+    """Declare ``prefix.field`` for each field of ``cls``; returns the values that were set.
 
     Raises ConfigError for a value of a wrong type. Ranges are checked by `apply_overrides`.
     """
@@ -181,7 +181,7 @@ def apply_overrides(node: Node, config: T, values: dict[str, Any]) -> T:
 
 
 def field_comments(cls: type) -> dict[str, str]:
-    """Comment at the end of each field's line in the source of a dataclass."""
+    """Comment at the end of each field's line in the source of a dataclass, by field."""
     names = {field.name for field in dataclasses.fields(cls)}
     comments = {}
     for line in inspect.getsource(cls).splitlines():

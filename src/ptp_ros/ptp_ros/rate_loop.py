@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A fast loop in a thread of its own: no executor, no other callback delays it."""
+"""Fixed-rate loop in a thread of its own, which no executor or callback delays."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["RateLoop"]
 class RateLoop:
     """Calls ``cycle()`` every ``period`` [s] of the steady clock between `start` and `stop`.
 
-    A cycle that comes late is not made up for: the next is due a period after it.
+    A late cycle is not made up for: the next one is due a period after it.
     """
 
     def __init__(self, period: float, cycle: Callable[[], None], name: str) -> None:
@@ -24,14 +24,14 @@ class RateLoop:
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Begin; twice is once."""
+        """Start the thread. A second call does nothing."""
         if self._thread is None:
             self._ending.clear()
             self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
             self._thread.start()
 
     def stop(self) -> None:
-        """End, and wait until the last cycle is over. Not from within a cycle."""
+        """End, and wait until the last cycle is over. Do not call it from within a cycle."""
         self._ending.set()
         if self._thread is not None:
             self._thread.join()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Errors that travel in results as ``error_code`` and ``error_msg``."""
+"""Errors of requests, as results carry them: ``error_code`` and ``error_msg``."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _CODES = (
 
 
 class RequestError(PtpError):
-    """A request that cannot be met: an ErrorCode and one line that names cause and cure."""
+    """A request failed: an ErrorCode and one line that names cause and cure."""
 
     def __init__(self, code: int, message: str) -> None:
         super().__init__(message)
@@ -32,7 +32,7 @@ class RequestError(PtpError):
 
 
 def error_code(error: Exception) -> int:
-    """ErrorCode of an exception; INTERNAL where nothing more precise is known."""
+    """ErrorCode of an exception; INTERNAL for an unknown type."""
     if isinstance(error, RequestError):
         return error.code
     for kind, code in _CODES:

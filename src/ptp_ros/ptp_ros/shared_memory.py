@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Shared memory of Fast DDS that killed processes left behind. Needs no ROS (Linux, /proc)."""
+"""Removal of Fast DDS shared memory that killed processes left. Needs no ROS (Linux, /proc)."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from pathlib import Path
 
 PROC = Path("/proc")
 SHM = Path("/dev/shm")
-YOUNG = 5.0  # s: a segment this new may be about to be opened
+YOUNG = 5.0  # s: a newer segment may be opened soon
 SEGMENT = re.compile(r"(?:sem\.)?fast(?:rtps|dds)_\w+")
 
 
 def left_behind(young: float = YOUNG) -> list[Path]:
-    """Segments of Fast DDS that belong to us, are older than ``young`` s, and nobody has open."""
+    """Segments of Fast DDS of this user, older than ``young`` s, that no process has open."""
     if not SHM.is_dir():
         return []
     paths = [path for path in SHM.iterdir() if SEGMENT.fullmatch(path.name)]
@@ -25,7 +25,7 @@ def left_behind(young: float = YOUNG) -> list[Path]:
         try:
             used.update(re.findall(r"/dev/shm/(\S+)", maps.read_text()))
         except OSError:
-            continue  # ended meanwhile, or of another user
+            continue  # the process has ended, or belongs to another user
     used = {_segment(name) for name in used}
     latest = time.time() - young
     return sorted(
@@ -34,7 +34,7 @@ def left_behind(young: float = YOUNG) -> list[Path]:
 
 
 def sweep(young: float = YOUNG) -> int:
-    """Remove what is left behind; how many files."""
+    """Remove the segments that `left_behind` finds; returns the number of files."""
     paths = left_behind(young)
     for path in paths:
         with contextlib.suppress(OSError):
@@ -43,12 +43,12 @@ def sweep(young: float = YOUNG) -> int:
 
 
 def _segment(name: str) -> str:
-    """Name of the segment that a file belongs to: locks and semaphores share its fate."""
+    """Name of the segment that a file belongs to; locks and semaphores have suffixes."""
     return re.sub(r"^sem\.|(_el|_sl|_mutex)$", "", name)
 
 
 def _ours_since(path: Path) -> float:
-    """When a file of ours was changed last; never, if it is another user's or gone."""
+    """Time of the last change of this user's file; infinity for another user's or a missing one."""
     try:
         status = path.stat()
     except OSError:

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Subscriptions to what comes with every control step, beside a node's other callbacks.
+"""Fast subscriptions for messages of every control step, in a thread of their own.
 
-rclpy's executors look at every timer, service, action and subscription of a node for each message;
-its EventsExecutor is told which one has news, for much less, but serves no coroutines. So each has
-its part: streams here, in a thread of their own, all else in the node's executor.
+rclpy's usual executors check every timer, service, action and subscription of a node for each
+message. Its EventsExecutor is notified of the entity that has a message, which costs much less,
+but it runs no coroutines. So this module runs the frequent subscriptions in an EventsExecutor,
+and the node's executor runs everything else.
 """
 
 from __future__ import annotations
@@ -21,15 +22,15 @@ from rclpy.subscription import Subscription
 
 try:
     from rclpy.experimental import EventsExecutor
-except ImportError:  # an rclpy from before it: the node's executor takes everything
+except ImportError:  # an older rclpy: the node's executor runs everything
     EventsExecutor = None
 
-CLOCK = "/clock"  # simulated time ticks with every step, too
-BEAT = 0.2  # s between looks at whether the thread shall end
+CLOCK = "/clock"  # simulated time: one message each step
+POLL = 0.2  # s between checks whether the thread shall end
 
 
-class _Apart(CallbackGroup):
-    """What the node's own executor leaves alone."""
+class _StreamGroup(CallbackGroup):
+    """Callback group that the node's own executor never runs."""
 
     def can_execute(self, entity: Any) -> bool:
         return False
@@ -41,8 +42,8 @@ class _Apart(CallbackGroup):
         pass
 
 
-class _Part:
-    """A node as the EventsExecutor sees it: nothing but the subscriptions of one group."""
+class _StreamNode:
+    """View of a node for the EventsExecutor: only the subscriptions of one callback group."""
 
     timers = clients = services = waitables = guards = ()
     executor = None
@@ -56,21 +57,21 @@ class _Part:
         return (s for s in self._node.subscriptions if s.callback_group is self._group)
 
     def get_logger(self) -> RcutilsLogger:
-        """For the executor, which names the node of a callback that raises."""
+        """Logger for the executor, which names the node of a callback that raises."""
         return self._node.get_logger()
 
 
 class Streams:
-    """Subscriptions of a node whose callbacks run in one thread, apart from its executor.
+    """Subscriptions of a node whose callbacks run in one thread, beside the node's executor.
 
-    Callbacks must be safe beside the node's others, and short: they hand over. What one raises is
-    raised in the node's executor. Call `start` when the node is made, `stop` before it is
-    destroyed.
+    Callbacks must be thread-safe and short: they pass the work to another thread. An exception
+    of a callback is raised in the node's executor. Call `start` when the node is made, and `stop`
+    before it is destroyed.
     """
 
     def __init__(self, node: Node) -> None:
         self._node = node
-        self._group = _Apart()
+        self._group = _StreamGroup()
         self._executor = None
         self._thread: threading.Thread | None = None
         self._ending = threading.Event()
@@ -83,7 +84,7 @@ class Streams:
         qos: QoSProfile,
         raw: bool = False,
     ) -> Subscription:
-        """A subscription like `Node.create_subscription`'s."""
+        """Subscribe as `Node.create_subscription` does."""
         if EventsExecutor is None:
             return self._node.create_subscription(kind, topic, callback, qos, raw=raw)
         made = self._node.create_subscription(
@@ -94,24 +95,24 @@ class Streams:
         return made
 
     def start(self) -> None:
-        """Begin to call back."""
+        """Start the thread that runs the callbacks."""
         if EventsExecutor is None or self._thread is not None:
             return
         for subscription in self._node.subscriptions:
             if subscription.topic_name == CLOCK:
-                # Its events too: they wake whoever waits for them at each message.
+                # The subscription's events, too: they would wake the node's executor each time.
                 for entity in (subscription, *subscription.event_handlers):
                     entity.callback_group = self._group
         self._executor = EventsExecutor(context=self._node.context)
-        self._executor.add_node(_Part(self._node, self._group))
+        self._executor.add_node(_StreamNode(self._node, self._group))
         self._thread = threading.Thread(target=self._spin, name="streams", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread; nothing is called any more."""
+        """End the thread. No callback runs after it."""
         self._ending.set()
         if self._thread is not None:
-            self._executor.create_task(lambda: None)  # it looks up
+            self._executor.create_task(lambda: None)  # wakes the executor
             self._thread.join()
             self._thread = None
             self._executor.shutdown()
@@ -119,8 +120,8 @@ class Streams:
     def _spin(self) -> None:
         try:
             while not self._ending.is_set():
-                # Never without a limit: it would keep Python's lock while it waits.
-                self._executor.spin_once(timeout_sec=BEAT)
+                # With a time limit, because the executor holds Python's lock while it waits.
+                self._executor.spin_once(timeout_sec=POLL)
         except ExternalShutdownException:
             pass
         except Exception as error:

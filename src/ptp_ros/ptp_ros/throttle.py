@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How often something may be said: once in a while for each kind, whoever asks for it."""
+"""Throttle for repeated messages: each kind passes at most once per period."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from collections.abc import Callable
 
 
 class Throttle:
-    """Kinds come from this program, not from a message: they are few.
+    """Lets each kind of message pass at most once per ``period`` [s] of the steady ``clock``.
 
-    ``clock``: steady, s.
+    Kinds must be few, because each one is kept. So never make one from received text.
     """
 
     def __init__(self, period: float = 1.0, clock: Callable[[], float] = time.monotonic) -> None:
@@ -19,7 +19,7 @@ class Throttle:
         self._last: dict[str, float] = {}
 
     def due(self, kind: str) -> bool:
-        """Whether this kind may be said now; if so, it counts as said."""
+        """Whether this kind may pass now. If so, its period starts again."""
         now = self._clock()
         if now - self._last.get(kind, -float("inf")) < self._period:
             return False

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Names and qualities of service of the graph, all relative, in one place."""
+"""Names of topics, services and actions (all relative), and QoS profiles of the graph."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from rclpy.qos import (
     qos_profile_sensor_data,
 )
 
-IMAGE_RAW = "image_raw"  # sensor_msgs/Image, any size, for people
-IMAGE_COMPRESSED = "image_raw/compressed"  # sensor_msgs/CompressedImage, as the camera gives it
+IMAGE_RAW = "image_raw"  # sensor_msgs/Image, any size, for display
+IMAGE_COMPRESSED = "image_raw/compressed"  # sensor_msgs/CompressedImage, as the camera sends it
 OBSERVATION = "observation"  # Observation
 LATENT = "latent"  # Latent
-GOAL_IMAGE = "goal_image"  # sensor_msgs/Image: how the scene should look, for people
-GOAL = "goal"  # Goal: in recordings alone, what the episode was to bring about
+GOAL_IMAGE = "goal_image"  # sensor_msgs/Image, for display
+GOAL = "goal"  # Goal: the goal of the episode; in recordings alone
 PLAN = "plan"  # SubgoalPlan
-# CartesianDelta. One topic a source: who may write it (SROS2) says who speaks, not the message.
+# CartesianDelta. One topic for each source: SROS2 decides who may publish it, so that the source
+# does not depend on a field of the message.
 POLICY_COMMAND = "arm/command/policy"
 TELEOP_COMMAND = "arm/command/teleop"
 SCRIPT_COMMAND = "arm/command/script"
@@ -32,8 +33,8 @@ ARM_PREFLIGHT = "arm/preflight"  # std_msgs/String, JSON: whether the arm may be
 ARM_PATH = "arm/path"  # nav_msgs/Path
 STEP = "step"  # StepInfo
 EPISODE = "episode"  # EpisodeStatus
-PLAN_OUTCOME = "plan_outcome"  # EpisodeStatus, JUDGED; success is what the success signal says
-ALIVE = "alive"  # std_msgs/String: name of the episode that is wanted, from who wants it
+PLAN_OUTCOME = "plan_outcome"  # EpisodeStatus, JUDGED; success is that of the success signal
+ALIVE = "alive"  # std_msgs/String: heartbeat of a goal's client, with the episode's name
 JOY = "joy"  # sensor_msgs/Joy
 SPACENAV_TWIST = "spacenav/twist"  # geometry_msgs/Twist
 SPACENAV_JOY = "spacenav/joy"  # sensor_msgs/Joy
@@ -43,12 +44,12 @@ TABLE_STATE = "sim/table_state"  # TableState
 POLICY_UPDATE = "policy_update"  # PolicyUpdate
 RECORDER_STATUS = "recorder/status"  # RecorderStatus
 STEP_RECORD = "recorder/step"  # StepRecord
-OPERATOR_PROMPT = "operator/prompt"  # std_msgs/String: what a person is asked; empty: nothing
+OPERATOR_PROMPT = "operator/prompt"  # std_msgs/String: question to the operator; empty: none
 LEARNER_DUE = "learner/due"  # std_msgs/Float64: updates that the practised steps call for
 VIEW_IMAGE = "view/image"  # sensor_msgs/Image: now | subgoal | goal
 VIEW_SUBGOALS = "view/subgoals"  # sensor_msgs/Image: the strip
 VIEW_MARKERS = "view/markers"  # visualization_msgs/MarkerArray
-VIEW_ALIGN = "view/align"  # sensor_msgs/Image: camera and its reference picture over each other
+VIEW_ALIGN = "view/align"  # sensor_msgs/Image: camera image over its reference image
 
 PLAN_SUBGOALS = "plan_subgoals"  # action
 REACH_GOAL = "reach_goal"  # action
@@ -62,56 +63,56 @@ RESET_SCENE = "reset_scene"  # service
 JUDGE_EPISODE = "judge_episode"  # service
 OPERATOR_CONFIRM = "operator/confirm"  # service, std_srvs/Trigger: the scene is arranged
 OPERATOR_SUCCESS = "operator/success"  # service, std_srvs/Trigger: the table looks like the goal
-OPERATOR_FAILURE = "operator/failure"  # service, std_srvs/Trigger: it does not; or give up
-REARM = "arm/rearm"  # service: after a person let go
+OPERATOR_FAILURE = "operator/failure"  # service, std_srvs/Trigger: it does not, or give up
+REARM = "arm/rearm"  # service: after an operator released the arm
 ENABLE = "arm/enable"  # std_srvs/Trigger, as are the four below
 DISABLE = "arm/disable"
-STOP = "arm/stop"  # in the hardest way the robot has; no emergency stop
-RESET_POSE = "arm/reset_pose"  # the way home
+STOP = "arm/stop"  # with the robot's strongest software stop; it is no emergency stop
+RESET_POSE = "arm/reset_pose"  # move to the home pose
 CLEAR_FAULT = "arm/clear_fault"
 
 BASE_FRAME = "base"  # the arm's mount; x forward, z up (REP 103)
 CAMERA_FRAME = "camera_optical"
 
-# A camera never waits for a slow reader.
+# Camera images: a slow reader never delays the camera.
 SENSOR = QoSProfile(
     reliability=qos_profile_sensor_data.reliability,
     durability=qos_profile_sensor_data.durability,
     history=HistoryPolicy.KEEP_LAST,
     depth=1,
 )
-# Pictures of our own, plan, goal: whoever comes late gets the newest.
+# Display images, plan, goal: a late subscriber gets the newest one.
 LATCHED = QoSProfile(
     reliability=ReliabilityPolicy.RELIABLE,
     durability=DurabilityPolicy.TRANSIENT_LOCAL,
     history=HistoryPolicy.KEEP_LAST,
     depth=1,
 )
-# What writers of observations and latents offer: a recorder that is late by some loses none. In
-# lock-step 200 are two seconds, on a real arm much longer.
-# Readers that act take LATCHED, the newest alone.
+# Writers of observations and latents: a recorder that is some messages behind loses none. In
+# lock-step 200 messages are two seconds, on a real arm much longer.
+# Readers that act use LATCHED, which gives the newest message only.
 STREAM = QoSProfile(
     reliability=ReliabilityPolicy.RELIABLE,
     durability=DurabilityPolicy.TRANSIENT_LOCAL,
     history=HistoryPolicy.KEEP_LAST,
     depth=200,
 )
-# Commands: the newest arrives, nothing old is ever repeated.
+# Commands: only the newest one arrives, and an old one is never repeated.
 COMMANDS = QoSProfile(
     reliability=ReliabilityPolicy.RELIABLE,
     durability=DurabilityPolicy.VOLATILE,
     history=HistoryPolicy.KEEP_LAST,
     depth=1,
 )
-# Steps and states as their writers offer them and the recorder takes them: an episode's first
-# ones count even where the two have not found each other yet.
+# Steps and states, for writers and the recorder: the first ones of an episode arrive even if
+# discovery is not complete yet.
 KEPT = QoSProfile(
     reliability=ReliabilityPolicy.RELIABLE,
     durability=DurabilityPolicy.TRANSIENT_LOCAL,
     history=HistoryPolicy.KEEP_LAST,
     depth=500,
 )
-# The same for readers that want only what comes from now on; a gap shows in the numbers.
+# The same for readers that need only new messages. Sequence numbers show a gap.
 RECORDS = QoSProfile(
     reliability=ReliabilityPolicy.RELIABLE,
     durability=DurabilityPolicy.VOLATILE,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Work beside the executor: callbacks hand over, a thread does the forward pass."""
+"""Worker threads for nodes: callbacks pass items on, and a thread runs the forward pass."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rclpy.task import Future
 
 
 class NewestSlot:
-    """Holds the newest item only; a writer never waits, a reader waits for news."""
+    """Holds only the newest item. Writers never block; readers can wait for a new item."""
 
     def __init__(self) -> None:
         self._condition = threading.Condition()
@@ -31,14 +31,14 @@ class NewestSlot:
             self._condition.notify_all()
 
     def read(self) -> tuple[Any, int]:
-        """The newest item (None at first) and how many were put so far."""
+        """The newest item (None at first) and the number of items put so far."""
         with self._condition:
             return self._item, self._count
 
     def wait(self, seen: int, timeout: float) -> tuple[Any, int]:
         """Wait until more than ``seen`` items were put, at most ``timeout`` s (steady clock).
 
-        Returns the newest item and the count; the count equals ``seen`` after a time-out.
+        Returns the newest item and the count. After a timeout the count equals ``seen``.
         """
         deadline = time.monotonic() + timeout
         with self._condition:
@@ -50,14 +50,14 @@ class NewestSlot:
             return self._item, self._count
 
     def close(self) -> None:
-        """Wake every reader for good."""
+        """Wake every reader; later waits return at once."""
         with self._condition:
             self._closed = True
             self._condition.notify_all()
 
 
 class NewestFirst:
-    """Runs ``process(item)`` in a pool of one thread; an item that waits is replaced by a newer.
+    """Runs ``process(item)`` in a pool of one thread. A newer item replaces one that waits.
 
     ``dropped`` counts the items that were replaced.
     """
@@ -70,7 +70,7 @@ class NewestFirst:
         self.dropped = 0
 
     def put(self, item: Any) -> None:
-        """Hand over ``item`` (not None)."""
+        """Pass ``item`` (not None) to the thread."""
         with self._lock:
             if self._pending is not None:
                 self._pending = item
@@ -89,7 +89,7 @@ class NewestFirst:
 
 
 def in_executor(node: Node, work: ThreadFuture) -> Future:
-    """An rclpy future that a coroutine callback can await for a result from a thread."""
+    """rclpy future of a thread's work, which a coroutine callback can await."""
     future = Future()
 
     def finish(done: ThreadFuture) -> None:
