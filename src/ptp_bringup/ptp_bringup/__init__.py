@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Starts the nodes that the launch files declare, with launch_ros or without."""
+"""Launcher of the nodes that the launch files declare, with launch_ros or without."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Arguments that several launch files share, and how an argument's text becomes a parameter."""
+"""Launch arguments that several launch files share, and their conversion to parameters."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ SIM_CAMERA_POSE = (
 
 COMMON = (
     Argument("checkpoint", "", "folder of the checkpoint; empty: the released one, in models/"),
-    Argument("params_file", "", "YAML with parameters of single nodes, over the stack's own"),
+    Argument("params_file", "", "YAML file of node parameters that override the stack's own"),
     Argument(
         "log_level",
         "info",
@@ -58,14 +58,14 @@ TABLE = (
     Argument(
         "mode",
         "real_time",
-        "real_time: a picture every 1/rate s; lock_step: the table waits for each command, "
-        "as fast as the machine can and repeatable",
+        "real_time: an image every 1/rate s; lock_step: the table waits for each command; it runs "
+        "as fast as the machine can, and runs are repeatable",
         ("real_time", "lock_step"),
     ),
     Argument(
         "grasp",
         "assisted",
-        "how the gripper takes the block: as the authors did, or by friction",
+        "how the gripper holds the block: assisted (as the authors' code) or by friction",
         ("assisted", "physical"),
     ),
 )
@@ -75,16 +75,16 @@ PLANNING = (
     Argument(
         "method",
         DEFAULT_METHOD,
-        "how subgoals come about. ptp_single_subgoal: one of the coarsest generator, then the "
+        "how subgoals are planned. ptp_single_subgoal: one of the coarsest generator, then the "
         "goal; ptp: the paper's three levels and eight subgoals; model_free: none, the policy "
-        "pursues the goal picture. The graph keeps no plan buffer",
+        "pursues the goal image. The graph keeps no plan buffer",
         on_the_graph(),
     ),
     Argument(
         "planner",
         "checkpoint",
-        "how hard is searched for plans: checkpoint (as its own settings say), fast, descent, "
-        "best, paper or a YAML file whose levels and subgoals are the method's",
+        "planner preset, the effort of the search: checkpoint (its own settings), fast, descent, "
+        "best, paper, or a YAML file whose levels and subgoals are the method's",
     ),
 )
 """Of stacks that plan."""
@@ -92,7 +92,7 @@ PLANNING = (
 EPISODES = (
     Argument("episodes", "1", "episodes of each task", minimum=1),
     Argument("seed", "0", "of scenes, plans and actions", minimum=0),
-    Argument("max_steps", "400", "control steps an episode", minimum=1),
+    Argument("max_steps", "400", "control steps of an episode", minimum=1),
 )
 """Of stacks that practise."""
 
@@ -121,27 +121,27 @@ LEARNING = (
     Argument(
         "demonstrations",
         "",
-        "data set of ptp collect or ptp import-bag that part of each batch comes from",
+        "data set of ptp collect or ptp import-bag; part of each batch comes from it",
     ),
     Argument(
         "preset", PRESET_NAMES[0], "values of the settings that stand at preset", PRESET_NAMES
     ),
     *(_setting(about) for about in ABOUT),
-    Argument("record_images", "true", "record the large pictures, too", TRUTH),
+    Argument("record_images", "true", "record the large images, too", TRUTH),
 )
 """Of stacks that learn. The settings are those of `ptp practice`."""
 
 PRESETS: dict[str, Values] = {
     name: {about.name: _text(about.value(name)) for about in ABOUT} for name in PRESET_NAMES
 }
-"""What a setting at "preset" stands for."""
+"""Values of the presets, for settings that are left at "preset"."""
 
 RENAMED = {"explore": "actions:=sample or actions:=mean", "proven": "reuse_plans"}
 """Arguments of earlier releases of stacks that learn."""
 
 
 def with_defaults(arguments: Sequence[Argument], **defaults: str) -> tuple[Argument, ...]:
-    """The same arguments with other defaults. Raises KeyError for a name that none has."""
+    """The same arguments with other defaults. Raises KeyError for an unknown name."""
     by_name = {argument.name: argument for argument in arguments}
     for name, default in defaults.items():
         by_name[name] = replace(by_name[name], default=default)
@@ -154,7 +154,7 @@ def absolute(text: str) -> str:
 
 
 def existing(text: str) -> str:
-    """Absolute path of what exists; empty stays empty. Raises ValueError."""
+    """Absolute path of an existing file or folder; empty stays empty. Raises ValueError."""
     if text and not os.path.exists(text):
         raise ValueError("a file or folder that exists")
     return absolute(text)
@@ -182,12 +182,12 @@ def planner_preset(text: str) -> str:
 
 
 def inside(name: str) -> Callable[[str], str]:
-    """Function from a folder to one inside it, or a file there."""
+    """Function that joins a folder and ``name``."""
     return lambda text: os.path.join(absolute(text), name)
 
 
 def recordings(text: str) -> str:
-    """Absolute folder that is recorded into. ConfigError for the switch that it was in places."""
+    """Absolute folder of recordings. Raises ConfigError for "true", "false" and "none"."""
     if text in (*TRUTH, NONE):
         raise ConfigError(
             f'record is "{text}"; it names the folder that is recorded into: record:=FOLDER'
@@ -196,7 +196,7 @@ def recordings(text: str) -> str:
 
 
 def recordings_if_any(text: str) -> str:
-    """Like `recordings`; "none" is empty."""
+    """Like `recordings`, but "none" gives an empty text."""
     if text in TRUTH:
         raise ConfigError(
             f'record is "{text}"; it names the folder that is recorded into: record:=FOLDER, or '
@@ -216,7 +216,7 @@ def video_device(text: str) -> str:
 
 
 def robot_file(text: str) -> str:
-    """Absolute path of a robot's file, by name in config/robots or by path. ConfigError."""
+    """Absolute path of a robot file: a name in config/robots, or a path. Raises ConfigError."""
     if text.endswith((".yaml", ".yml")) and os.path.isfile(text):
         return os.path.abspath(text)
     folder = shared_root() / "config" / "robots"
@@ -228,7 +228,7 @@ def robot_file(text: str) -> str:
 
 
 def robot_urdf(text: str) -> str:
-    """URDF, as text, of the robot of `robot_file`. Raises ConfigError."""
+    """URDF text of the robot of `robot_file`. Raises ConfigError."""
     from ptp_robot.robot_file import load_robot
 
     urdf = load_robot(robot_file(text)).urdf or sawyer_urdf_path()
@@ -239,11 +239,11 @@ def robot_urdf(text: str) -> str:
 
 
 def sawyer_urdf() -> str:
-    """URDF of the simulated arm, as text."""
+    """URDF text of the simulated arm."""
     return Path(sawyer_urdf_path()).read_text(encoding="utf-8")
 
 
 def terminal() -> str:
-    """Path of the terminal that the stack is started in; empty: none."""
+    """Path of the terminal in which the stack was started; empty: none."""
     stdin = sys.__stdin__
     return os.ttyname(stdin.fileno()) if stdin is not None and stdin.isatty() else ""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Start a stack without launch_ros: the same nodes with the same parameters."""
+"""Launcher of a stack without launch_ros: the same nodes with the same parameters."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def executable(package: str, name: str) -> list[str]:
 
 
 def programs(processes: Sequence[NodeProcess], out: TextIO) -> list[Program]:
-    """What to run. Optional nodes that are not installed are left out with a line."""
+    """Programs of the nodes. For an optional node that is not installed it prints a line."""
     found = []
     for process in processes:
         node = process.node
@@ -52,7 +52,7 @@ def programs(processes: Sequence[NodeProcess], out: TextIO) -> list[Program]:
 
 
 def bring_up(stack: Stack, words: Sequence[str], out: TextIO = sys.stdout) -> int:
-    """Run a stack until it ends; the exit status.
+    """Run a stack until it ends; returns the exit status.
 
     Raises ConfigError and CheckpointError before anything is started.
     """

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The words that launch files are written in: plain data, so that they need no launch_ros.
+"""Declarations for launch files: arguments, conditions and nodes as plain data.
 
-Names and keywords are those of launch and launch_ros. `ptp_bringup.launch_actions` turns them
-into launch_ros actions, `ptp_bringup.bring_up` into processes.
+They need no launch_ros, but use the names and keywords of launch and launch_ros.
+`ptp_bringup.launch_actions` turns them into launch_ros actions, `ptp_bringup.bring_up` into
+processes.
 """
 
 from __future__ import annotations
@@ -22,11 +23,11 @@ AS_PRESET = "preset"
 
 @dataclass(frozen=True)
 class Argument:
-    """What a user may set: ``name:=value`` on the command line (DeclareLaunchArgument).
+    """A launch argument, ``name:=value`` on the command line (DeclareLaunchArgument).
 
-    A default of `AS_PRESET` stands for the value that the stack's ``presets`` have for it.
-    ``several``: a list like A,B, each of the ``choices``. ``minimum`` and ``maximum`` make it a
-    number.
+    With the default `AS_PRESET` the value comes from the stack's ``presets``. ``several``: the
+    value is a list like A,B, whose items are ``choices``. With ``minimum`` or ``maximum`` the
+    value is a number.
     """
 
     name: str
@@ -38,7 +39,7 @@ class Argument:
     maximum: float | None = None
 
     def check(self, text: str) -> None:
-        """Raise ConfigError for a value that it does not take."""
+        """Raise ConfigError for an invalid value."""
         if self.choices:
             for word in words(text) if self.several and text.strip(" ,") else (text,):
                 if word not in self.choices:
@@ -53,7 +54,7 @@ class Argument:
             raise ConfigError(f"{self.name} is {text}; it must be {self._range()}")
 
     def limits(self) -> str:
-        """The values that it takes, in words; empty: any text."""
+        """Text that describes the valid values; empty: any text."""
         if self.choices:
             return self._choice().replace(" of ", " of: ", 1)
         return "" if (self.minimum, self.maximum) == (None, None) else self._range()
@@ -83,15 +84,15 @@ class LaunchConfiguration:
     """The value of an argument.
 
     ``value_type``: str, int, float, bool, list[str] or list[int], as of launch_ros'
-    ParameterValue, or a function that makes the value of the text. It raises ValueError, which
-    says what the text must be, or ConfigError with a line of its own.
+    ParameterValue, or a function that converts the text. The function raises ValueError, which
+    says what the text must be, or ConfigError with its own message.
     """
 
     name: str
     value_type: Any = str
 
     def resolve(self, values: Values) -> Any:
-        """The value. Raises ConfigError for a text that is none of its type."""
+        """The value. Raises ConfigError for a text that cannot be converted."""
         convert = _CONVERSIONS.get(self.value_type, self.value_type)
         try:
             return convert(values[self.name])
@@ -105,7 +106,7 @@ class LaunchConfiguration:
 
 
 class Condition:
-    """Something that arguments decide. As the value of a parameter it is true or false."""
+    """Condition on arguments. As the value of a parameter it is true or false."""
 
     def resolve(self, values: Values) -> bool:
         """Whether it holds."""
@@ -158,7 +159,7 @@ class NotEquals(Equals):
 
 @dataclass(frozen=True)
 class And(Condition):
-    """Holds where both do (AndSubstitution)."""
+    """Holds where both conditions hold (AndSubstitution)."""
 
     left: Condition
     right: Condition
@@ -174,7 +175,7 @@ class And(Condition):
 
 @dataclass(frozen=True)
 class IfElse:
-    """One of two values, as a condition decides (IfElseSubstitution)."""
+    """One of two values, selected by a condition (IfElseSubstitution)."""
 
     condition: Condition
     if_value: Any
@@ -185,7 +186,7 @@ class IfElse:
         return resolve(self._taken(values), values)
 
     def names(self, values: Values | None = None) -> set[str]:
-        """Arguments that it depends on; with ``values``: those of the value that is taken."""
+        """Arguments that it depends on; with ``values``: those of the selected value."""
         branches = (self.if_value, self.else_value) if values is None else (self._taken(values),)
         return self.condition.names().union(*(names(branch, values) for branch in branches))
 
@@ -194,14 +195,14 @@ class IfElse:
 
 
 def resolve(value: Any, values: Values) -> Any:
-    """A declared value with the arguments filled in; a function without arguments is called."""
+    """Value of a declaration for these arguments; a function without arguments is called."""
     if isinstance(value, LaunchConfiguration | Condition | IfElse):
         return value.resolve(values)
     return value() if callable(value) else value
 
 
 def names(value: Any, values: Values | None = None) -> set[str]:
-    """Arguments that a declared value depends on; with ``values``: for these alone."""
+    """Arguments that a declared value depends on; with ``values``: for these values only."""
     if isinstance(value, LaunchConfiguration | Condition | IfElse):
         return value.names(values)
     return set()
@@ -209,18 +210,18 @@ def names(value: Any, values: Values | None = None) -> set[str]:
 
 @dataclass(frozen=True)
 class Shutdown:
-    """As ``on_exit`` of a node: its end ends the stack."""
+    """As ``on_exit`` of a node: when the node ends, the stack ends."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Node:
     """One node of a stack, as launch_ros.actions.Node.
 
-    A value of ``parameters`` is a plain one, one that follows from arguments, or a function that
-    is called when the stack starts. ``condition`` None: the node always starts. ``respawn``: it is
-    started again when it dies; with ``on_exit=Shutdown()`` it then ends the stack only when it
-    finishes well. ``optional``: left out, with a line that says so, where its package is not
-    installed.
+    A value of ``parameters`` is a plain value, a declaration of this module, or a function that
+    is called when the stack starts. ``condition`` None: the node always starts. ``respawn``: the
+    node is restarted when it dies; with ``on_exit=Shutdown()`` the stack then ends only when the
+    node exits with 0. ``optional``: where the package is not installed, a line is printed and the
+    node is left out.
     """
 
     package: str
@@ -236,7 +237,7 @@ class Node:
 
     @property
     def essential(self) -> bool:
-        """Whether its end ends the stack."""
+        """Whether the stack ends when this node ends."""
         return self.on_exit is not None
 
     def wanted(self, values: Values) -> bool:
@@ -268,7 +269,7 @@ def _numbers(text: str) -> tuple[int, ...]:
     return tuple(int(word) for word in text.split(","))
 
 
-# list[str] is equal to every other list[str], and so can be looked up.
+# list[str] is equal to every other list[str], so that it can be a key.
 _CONVERSIONS: dict[Any, Callable[[str], Any]] = {
     bool: flag,
     list[str]: words,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A stack as launch_ros actions. Needs launch and launch_ros, which come with ROS 2."""
+"""Conversion of a stack to launch_ros actions. Needs launch and launch_ros of ROS 2."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ from ptp_bringup.stacks import NodeProcess, Stack
 from ptp_bringup.supervisor import has_begun
 from ptp_core.errors import PtpError
 
-# Ctrl-C in a terminal reaches every process at once. Python would answer it with a traceback while
-# it still imports. A node that has begun takes SIGINT however it was set before.
-DEAF_TO_CTRL_C = "env --ignore-signal=INT"
+# Ctrl-C in a terminal sends SIGINT to every process at once. A Python process that still imports
+# would print a traceback, so nodes start with SIGINT ignored. A started node handles SIGINT.
+IGNORE_SIGINT = "env --ignore-signal=INT"
 
-# Arguments of launch itself, which `ros2 launch` passes on among ours.
+# Arguments of launch itself, which `ros2 launch` passes on together with ours.
 OF_LAUNCH = ("launch-prefix", "launch-prefix-filter", "sigterm_timeout", "sigkill_timeout")
 
 
 def launch_description(stack: Stack) -> LaunchDescription:
     """Launch description of a stack: its arguments, and its nodes for the values given.
 
-    What it does raises ConfigError and CheckpointError before any process is started.
+    When it runs it raises ConfigError and CheckpointError before any process is started.
     """
 
-    # Opaque, because the same function decides for `ptp up`: two descriptions would drift apart.
+    # An OpaqueFunction, so that `ptp up` and launch use the same code.
     def start(context: LaunchContext) -> list:
         _check_names(stack, context)
         given = {
@@ -55,13 +55,16 @@ def launch_description(stack: Stack) -> LaunchDescription:
             node_action(process, _prefix(process.node, context))
             for process in stack.processes(given)
         ]
-        return [*actions, RegisterEventHandler(OnShutdown(on_shutdown=_end_beginners(actions)))]
+        return [
+            *actions,
+            RegisterEventHandler(OnShutdown(on_shutdown=_end_starting_nodes(actions))),
+        ]
 
     logs = log_folder(os.environ)
     variables = middleware_variables()
     for name, value in {
         **logs.variables,
-        "OMP_NUM_THREADS": "1",  # nodes say themselves how many threads they use
+        "OMP_NUM_THREADS": "1",  # nodes set their number of threads themselves
         "PYTHONUNBUFFERED": "1",
     }.items():
         variables[name] = os.environ.get(name, value)
@@ -88,7 +91,8 @@ def _declaration(argument: Argument) -> DeclareLaunchArgument:
 def _check_names(stack: Stack, context: LaunchContext) -> None:
     """Raise ConfigError for an argument that the stack does not have.
 
-    launch takes any name. Where another launch file includes this one, the arguments may be its.
+    launch accepts any name. If another launch file includes this one, the arguments may belong to
+    the other one, so they are not checked.
     """
     file = f"{stack.name}.launch.py"
     if any(Path(word).name == file for word in sys.argv):
@@ -99,16 +103,16 @@ def _check_names(stack: Stack, context: LaunchContext) -> None:
 
 
 def _prefix(node: Node, context: LaunchContext) -> str:
-    """What stands before a node's command: ours, and what the user asks of launch."""
+    """Prefix of a node's command: ours, then the ``launch-prefix`` of the user."""
     pattern = LaunchConfiguration("launch-prefix-filter", default="").perform(context)
     if not re.match(pattern, node.executable):
-        return DEAF_TO_CTRL_C
-    wanted = LaunchConfiguration("launch-prefix", default="").perform(context)
-    return f"{DEAF_TO_CTRL_C} {wanted}".rstrip()
+        return IGNORE_SIGINT
+    of_user = LaunchConfiguration("launch-prefix", default="").perform(context)
+    return f"{IGNORE_SIGINT} {of_user}".rstrip()
 
 
-def node_action(process: NodeProcess, prefix: str = DEAF_TO_CTRL_C) -> NodeAction | LogInfo:
-    """The action that starts a node, or says why an optional one is left out."""
+def node_action(process: NodeProcess, prefix: str = IGNORE_SIGINT) -> NodeAction | LogInfo:
+    """Action that starts a node, or a log line for an optional node that is not installed."""
     node = process.node
     if node.optional:
         try:
@@ -137,7 +141,7 @@ def node_action(process: NodeProcess, prefix: str = DEAF_TO_CTRL_C) -> NodeActio
 
 
 def _on_exit(node: Node):
-    """What the end of a node means, as for `ptp_bringup.supervisor`."""
+    """Handler of a node's end, with the rules of `ptp_bringup.supervisor`."""
 
     def ended(event: ProcessExited, context: LaunchContext) -> list:
         if context.is_shutdown:
@@ -145,7 +149,7 @@ def _on_exit(node: Node):
         if node.essential and event.returncode == 0:
             return [ShutdownAction(reason=f"{node.name} has finished")]
         if node.essential and not node.respawn:
-            # launch ends with exit code 1, and only then, when something is raised.
+            # launch ends with exit code 1 only if an exception is raised.
             raise PtpError(f"{node.name} died (exit code {event.returncode})")
         if node.respawn and event.returncode != 0:
             return [LogInfo(msg=f"{node.name} died (exit code {event.returncode})")]
@@ -154,8 +158,8 @@ def _on_exit(node: Node):
     return ended
 
 
-def _end_beginners(actions: list):
-    """End what has not begun to be a node when the stack stops: it does not hear SIGINT."""
+def _end_starting_nodes(actions: list):
+    """Handler that ends processes that still start: they ignore SIGINT, so they get SIGTERM."""
 
     def stop(event, context: LaunchContext) -> None:
         for action in actions:

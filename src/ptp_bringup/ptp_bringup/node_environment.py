@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Environment of a stack's nodes: where they log, how they find each other, how they compute."""
+"""Environment variables of a stack's nodes: log folder, middleware and threads."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from ptp_ros.network_interfaces import PROFILES, RANGE, limit
 
 
 class LogFolder(NamedTuple):
-    """Variables that nodes need to log, and a line that says where to; both empty by default."""
+    """Variables for the log folder, and a line that names the folder; both empty by default."""
 
     variables: dict[str, str]
     line: str
 
 
 def log_folder(environment: Mapping[str, str]) -> LogFolder:
-    """What nodes in this environment need to log. ROS 2 logs below HOME; no node starts otherwise.
+    """Log folder of nodes in this environment. ROS 2 logs below HOME, and needs a writable folder.
 
-    Nothing where HOME is a folder that can be written to, or the user names another one. Else a
-    folder of this user's below the temporary folder. Raises ConfigError where that cannot be made.
+    Empty where HOME is writable or the user has set ROS_LOG_DIR. Otherwise the log folder is one
+    of this user below the temporary folder. Raises ConfigError where that cannot be made.
     """
     if environment.get("ROS_LOG_DIR") or environment.get("ROS_HOME"):
         return LogFolder({}, "")
@@ -50,8 +50,8 @@ def _can_be_made(folder: Path) -> bool:
 def middleware_variables(environment: Mapping[str, str] | None = None) -> dict[str, str]:
     """Variables of the middleware, where the user's are ``environment`` (os.environ).
 
-    Nodes stay on this machine and the networks of their peers, and Fast DDS announces them often
-    (`config/dds/fastdds.xml`), unless the user has set otherwise.
+    Unless the user has set otherwise, nodes use this machine and the networks of their peers only,
+    and Fast DDS announces them often (`config/dds/fastdds.xml`).
     """
     chosen = dict(os.environ if environment is None else environment)
     limit(chosen)
@@ -59,12 +59,12 @@ def middleware_variables(environment: Mapping[str, str] | None = None) -> dict[s
 
 
 def node_environment() -> dict[str, str]:
-    """Every variable of the nodes: this process's own, and what is missing there.
+    """All variables of the nodes: those of this process, and the missing ones.
 
     Raises ConfigError and StorageError.
     """
     env = {**log_folder(os.environ).variables, **os.environ, **middleware_variables()}
-    # Nodes say themselves how many threads their networks use; other pools would only compete.
+    # Nodes set the number of threads of their networks themselves; more threads would compete.
     env.setdefault("OMP_NUM_THREADS", "1")
     env["PYTHONUNBUFFERED"] = "1"
     return env

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A stack in processes of its own, for tests: what it prints, and what it leaves behind."""
+"""Test fixture that runs `ptp up` in a process and reads its output."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from pathlib import Path
 from ptp_core.processes import on_a_leash
 
 PATIENCE = 60.0  # s; only a failing test waits this long
-SILENCE = 60.0  # s that a stack on a busy machine may need to say what is expected
+SILENCE = 60.0  # s until the expected line is printed, on a busy machine
 
 
 class Up:
-    """A `ptp up` in a process of its own, and what it prints."""
+    """A `ptp up` in a process of its own, and its output."""
 
     def __init__(self, *words: object) -> None:
         self.process = subprocess.Popen(
@@ -56,7 +56,7 @@ class Up:
         except queue.Empty:
             return None
         if line is None:
-            self._coming.put(None)  # for whoever asks again
+            self._coming.put(None)  # for a later call
         else:
             self.lines.append(line)
         return line
@@ -68,18 +68,18 @@ class Up:
 
     @property
     def text(self) -> str:
-        """Everything that was read so far."""
+        """The output that was read so far."""
         return "".join(self.lines)
 
     def close(self) -> None:
-        """Stop it where it still runs."""
+        """Stop the process if it still runs."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
             self.process.wait(PATIENCE)
 
 
 def nodes_of_this_domain() -> dict[int, str]:
-    """Nodes that a test started, by process id: they share its ROS domain."""
+    """Names of the nodes with this test's ROS domain, by process id."""
     mark = f"ROS_DOMAIN_ID={os.environ['ROS_DOMAIN_ID']}".encode()
     found = {}
     for path in Path("/proc").glob("[0-9]*"):

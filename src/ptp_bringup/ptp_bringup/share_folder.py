@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the launch files, parameters and released models are, in a checkout or installed."""
+"""Paths of launch files, parameter files and released models, in a checkout or installed."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def shared_root() -> Path:
 
 
 def released_finetuned() -> Path:
-    """Policies that practised one task each, from the released checkpoint."""
+    """Folder of the released fine-tuned policies, one for each task."""
     return shared_root() / "models" / "finetuned"
 
 
 def released_checkpoint() -> Path:
-    """The checkpoint that comes with the project. Raises CheckpointError.
+    """Folder of the released checkpoint. Raises CheckpointError.
 
-    Those of the methods that it is compared with lie beside it, by the methods' names.
+    The folders of the baselines' checkpoints lie beside it, with the methods' names.
     """
     folder = shared_root() / "models" / RELEASED
     if not (folder / "manifest.json").is_file():

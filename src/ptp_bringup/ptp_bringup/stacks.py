@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A stack: what a launch file declares, and what it starts for given arguments."""
+"""Stacks: the declarations of a launch file, and the processes for given arguments."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from ptp_core.data import yaml_text
 from ptp_core.errors import ConfigError
 
 STACK_NAMES = ("sim", "teleop", "practice", "camera", "real")
-"""Each has its launch/NAME.launch.py."""
+"""Each stack has its launch/NAME.launch.py."""
 
 
 @dataclass(frozen=True)
 class NodeProcess:
-    """A node with everything decided: what launch and `ptp up` start."""
+    """A node with its final parameters and arguments, which launch or `ptp up` starts."""
 
     node: Node
     defaults: dict[str, Any]  # parameters, weakest first: these,
@@ -37,11 +37,11 @@ class NodeProcess:
 
     @property
     def enclave(self) -> str:
-        """Where the node's keys are in a keystore of SROS2; without SROS2 it means nothing."""
+        """Enclave of the node's keys in a keystore of SROS2; unused without SROS2."""
         return f"/ptp/{self.node.name}"
 
     def command_line(self) -> list[str]:
-        """Arguments of the executable, in the order in which ROS lets the last one win."""
+        """Arguments of the executable; in ROS a later parameter overrides an earlier one."""
         line = [*self.arguments, "--ros-args", "-r", f"__node:={self.node.name}"]
         line += ["--enclave", self.enclave]
         for old, new in self.node.remappings:
@@ -55,7 +55,7 @@ class NodeProcess:
 
 @dataclass(frozen=True, kw_only=True)
 class Stack:
-    """Nodes that belong together, and what a user may set.
+    """The nodes and the arguments of a launch file.
 
     Raises ConfigError where a node depends on an argument that is not declared.
     """
@@ -79,9 +79,9 @@ class Stack:
     def values(self, given: Values) -> dict[str, str]:
         """Given arguments and defaults together.
 
-        What is `AS_PRESET` gets the value of the preset; a ~ at the beginning is the home folder,
-        as no shell expands it behind ":=". Raises ConfigError for an argument that does not exist,
-        or had another name, and for a value that it does not take.
+        An argument at `AS_PRESET` gets the value of the preset. A ~ at the beginning becomes the
+        home folder, because shells do not expand it after ":=". Raises ConfigError for an unknown
+        or renamed argument, and for an invalid value.
         """
         known = {argument.name: argument for argument in self.arguments}
         for name, value in given.items():
@@ -98,7 +98,7 @@ class Stack:
         }
 
     def check_name(self, name: str) -> None:
-        """Raise ConfigError, with the right name, where no argument is called so."""
+        """Raise ConfigError, with the nearest name, for an unknown argument."""
         known = [argument.name for argument in self.arguments]
         if name in self.renamed:
             raise ConfigError(f"{self.name}: {name} is now {self.renamed[name]}")
@@ -110,7 +110,7 @@ class Stack:
             )
 
     def processes(self, given: Values) -> list[NodeProcess]:
-        """What to start for the given arguments. Raises ConfigError and CheckpointError."""
+        """Processes to start for the given arguments. Raises ConfigError and CheckpointError."""
         values = self.values(given)
         params_file = values.get("params_file", "")
         if params_file:
@@ -128,9 +128,9 @@ class Stack:
         return found
 
     def names(self, given: Values | None = None) -> tuple[str, ...]:
-        """Names of the nodes that it has with these arguments, wherever it is installed.
+        """Names of its nodes with these arguments, on any machine.
 
-        ``given`` None: those that it has with any arguments. Raises ConfigError.
+        ``given`` None: the names of all nodes. Raises ConfigError.
         """
         values = None if given is None else self.values(given)
         return tuple(
@@ -141,7 +141,7 @@ class Stack:
         )
 
     def _here(self, values: Values) -> list[Node]:
-        """Nodes for these values that run on this machine: ``only`` and ``without`` say which."""
+        """Nodes for these values that run on this machine, by ``only`` and ``without``."""
         wanted = [node for node in self.nodes if node.wanted(values)]
         chosen = {}
         for name, known in (("only", wanted), ("without", self.nodes)):
@@ -162,7 +162,7 @@ class Stack:
         return here
 
     def show_arguments(self) -> str:
-        """A text that explains every argument."""
+        """Text that describes every argument."""
         lines = [f"{self.name}: {self.description}", "", "Arguments (name:=value):"]
         for argument in self.arguments:
             lines += ["", f"    '{argument.name}':", f"        {argument.description}"]
@@ -194,7 +194,7 @@ def all_stacks() -> dict[str, Stack]:
 
 
 def parse(given: list[str] | tuple[str, ...]) -> dict[str, str]:
-    """``name:=value`` words as a dict. Raises ConfigError for a word of another form."""
+    """Dict of ``name:=value`` arguments. Raises ConfigError for another form."""
     found = {}
     for word in given:
         name, assigned, value = word.partition(":=")
@@ -213,7 +213,7 @@ def _expanded(name: str, value: str) -> str:
 
 
 def _as_words(parameters: Mapping[str, Any]) -> list[str]:
-    """``-p name:=value`` for each; JSON is YAML, and keeps text text."""
+    """Arguments ``-p name:=value``, with values as JSON, so that a text stays a text in YAML."""
     found: list[str] = []
     for name, value in parameters.items():
         value = list(value) if isinstance(value, tuple) else value

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Starts the processes of a stack, shows what they say, and leaves none behind.
+"""Supervisor of a stack's processes: starts them, prints their output, ends all of them.
 
 It needs no ROS: `ptp up` uses it where launch_ros is not installed.
 """
@@ -23,13 +23,13 @@ from typing import TextIO
 from ptp_core.processes import LEASH, die_with_parent, watch_leash
 from ptp_ros.shared_memory import sweep
 
-# Time for each way to end a process, until the next is tried, s. Together below 5 s.
+# Signals that end a process, and the time until the next one is sent, s. Together below 5 s.
 ENDINGS = ((signal.SIGINT, 3.0), (signal.SIGTERM, 1.0), (signal.SIGKILL, 1.0))
 RESPAWN_DELAY = 1.0  # s
 MOST_RESPAWNS = 5  # in a row
 POLL = 0.2  # s
-STEADY = 30.0  # s; who lived longer did not die of its start
-# A node's error: severity, time, name, then the text.
+STEADY = 30.0  # s of running after which the number of respawns is reset
+# Error line of a node: severity, time, name, then the text.
 ROS_ERROR = re.compile(r"^\[(?:ERROR|FATAL)\] \[[\d.]+\] \[[\w./]+\]: ")
 
 
@@ -39,8 +39,8 @@ class Program:
 
     name: str
     command: Sequence[str]
-    essential: bool = True  # its end is the end of all; with respawn, only when it finishes well
-    respawn: bool = False  # started again when it fails
+    essential: bool = True  # all end when it ends; with respawn, only when it exits with 0
+    respawn: bool = False  # restarted when it fails
 
 
 class _Running:
@@ -51,24 +51,24 @@ class _Running:
         self.process = process
         self.respawns = respawns
         self.began = time.monotonic()
-        self._last = self._trouble = ""  # line that it printed; line of an error
+        self._last_line = self._last_error = ""
 
-    def hear(self, line: str) -> None:
-        """Remember what it printed."""
-        self._last = line or self._last
+    def add_line(self, line: str) -> None:
+        """Store a line of its output."""
+        self._last_line = line or self._last_line
         if ROS_ERROR.match(line):
-            self._trouble = ROS_ERROR.sub("", line)
+            self._last_error = ROS_ERROR.sub("", line)
 
     @property
-    def why(self) -> str:
-        """Why it died, as far as it said: the last error, else the last line."""
-        return self._trouble or self._last
+    def reason(self) -> str:
+        """Probable reason of its death: the last error line, else the last line."""
+        return self._last_error or self._last_line
 
 
 class Supervisor:
     """Runs programs until an essential one ends, or the user stops them.
 
-    Each program leads a process group of its own. Its lines are printed with its name in front.
+    Each program has a process group of its own. Its lines are printed after its name.
     """
 
     def __init__(
@@ -81,14 +81,15 @@ class Supervisor:
         self._running: list[_Running] = []
         self._readers: list[threading.Thread] = []
         self._width = max(len(program.name) for program in programs)
-        self._trouble = ""  # why everything ended, where it did not end well,
-        self._dead: _Running | None = None  # and the program that ended it by dying
+        self._failure = ""  # why everything ended, if it failed
+        self._dead: _Running | None = None  # the program whose death ended everything
 
     def run(self) -> int:
-        """Run until the end; the exit status: that of the essential program that ended it.
+        """Run until the end; returns the exit status of the essential program that ended.
 
-        130 after Ctrl-C, 143 after SIGTERM, or when whoever started this program is gone and has
-        it on a leash (`ptp_core.processes`). Call it in the main thread.
+        The status is 130 after Ctrl-C and 143 after SIGTERM. It is 143, too, when the parent
+        process has died and this one is on a leash (`ptp_core.processes`). Call it in the main
+        thread.
         """
         caught = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
         before = {number: signal.signal(number, self._signalled) for number in caught}
@@ -99,7 +100,7 @@ class Supervisor:
             return self._wait()
         finally:
             self._stop()
-            self._say_why()
+            self._print_failure()
             for number, handler in before.items():
                 signal.signal(number, handler)
 
@@ -135,7 +136,7 @@ class Supervisor:
     def _read(self, running: _Running) -> None:
         name = running.program.name.ljust(self._width)
         for line in running.process.stdout:
-            running.hear(line.strip())
+            running.add_line(line.strip())
             self._print(f"{name} | {line.rstrip()}")
 
     def _watch(self, running: _Running) -> None:
@@ -144,7 +145,7 @@ class Supervisor:
     def _wait(self) -> int:
         due: list[tuple[float, Program, int]] = []  # programs to start again
         while True:
-            # Never without a limit: a signal that comes just before the wait does not end it.
+            # With a time limit, because a signal just before the wait does not end the wait.
             patience = min(POLL, max(0.0, due[0][0] - time.monotonic())) if due else POLL
             try:
                 kind, subject, status = self._events.get(timeout=patience)
@@ -156,21 +157,21 @@ class Supervisor:
             if kind == "signal":
                 name = signal.Signals(subject).name
                 self._say(f"{name}: stopping")
-                self._trouble = f"{name}: everything has stopped"
+                self._failure = f"{name}: everything has stopped"
                 return 128 + subject
             program = subject.program
             self._end_group(subject)
             if program.essential and status == 0:
                 self._say(f"{program.name} has finished; stopping the others")
                 return 0
-            again = program.respawn and status != 0
+            restart = program.respawn and status != 0
             respawns = subject.respawns if time.monotonic() - subject.began < STEADY else 0
-            if program.essential and not (again and respawns < MOST_RESPAWNS):
-                self._trouble = f"{program.name} died ({describe(status)})"
-                self._dead = subject if status > 0 else None  # who is killed cannot say why
-                self._say(f"{self._trouble}; stopping the others")
+            if program.essential and not (restart and respawns < MOST_RESPAWNS):
+                self._failure = f"{program.name} died ({describe(status)})"
+                self._dead = subject if status > 0 else None  # a killed one printed no reason
+                self._say(f"{self._failure}; stopping the others")
                 return status if status > 0 else 128 - status
-            if not again:
+            if not restart:
                 self._say(f"{program.name} ended ({describe(status)})")
             elif respawns < MOST_RESPAWNS:
                 self._say(f"{program.name} died ({describe(status)}); starting it again")
@@ -179,7 +180,7 @@ class Supervisor:
                 self._say(f"{program.name} died ({describe(status)}) and keeps dying; left alone")
 
     def _end_group(self, running: _Running) -> None:
-        """Kill what an ended program left in its group."""
+        """Kill the remaining processes in the group of an ended program."""
         if running in self._running:
             self._running.remove(running)
             with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -196,7 +197,7 @@ class Supervisor:
                 self._say(f"{names}: not stopped yet, sending {number.name}")
             for running in left:
                 with contextlib.suppress(ProcessLookupError, PermissionError):
-                    # Python would answer SIGINT with a traceback while it still imports.
+                    # A Python process that still imports would print a traceback at SIGINT.
                     begun = has_begun(running.process.pid)
                     os.killpg(running.process.pid, number if begun else signal.SIGTERM)
             deadline = time.monotonic() + patience
@@ -207,27 +208,27 @@ class Supervisor:
             self._end_group(running)
         for reader in self._readers:
             reader.join(0.5)
-        sweep()  # what killed nodes could not take with them
+        sweep()  # shared memory that killed nodes left
 
-    def _say_why(self) -> None:
-        """Say as the last line why everything ended: what others said since would hide it."""
-        said = self._dead.why if self._dead else ""
-        if self._trouble:
-            self._say(f"{self._trouble}: {said}" if said else self._trouble)
+    def _print_failure(self) -> None:
+        """Print once more, as the last line, why everything ended."""
+        reason = self._dead.reason if self._dead else ""
+        if self._failure:
+            self._say(f"{self._failure}: {reason}" if reason else self._failure)
 
     def _say(self, text: str) -> None:
         self._print(f"{'ptp'.ljust(self._width)} | {text}")
 
     def _print(self, line: str) -> None:
-        with contextlib.suppress(OSError, ValueError):  # whoever read it is gone
+        with contextlib.suppress(OSError, ValueError):  # the reader of the output is gone
             print(line, file=self._out, flush=True)
 
 
 def has_begun(pid: int) -> bool:
-    """Whether a process has got as far as to take SIGTERM itself, as every node does.
+    """Whether a process handles SIGTERM already, as every started node does.
 
-    Before that there is nothing to close, and SIGTERM ends it at once and in silence. True where
-    the system does not say.
+    Before that it has nothing to close, and SIGTERM ends it at once without output. True where
+    the system does not tell.
     """
     try:
         status = Path(f"/proc/{pid}/status").read_text()
@@ -239,7 +240,7 @@ def has_begun(pid: int) -> bool:
 
 
 def describe(status: int) -> str:
-    """An exit status in words."""
+    """Text for an exit status."""
     if status >= 0:
         return f"exit code {status}"
     try:

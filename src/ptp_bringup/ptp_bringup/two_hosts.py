@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Two hosts with a cable between them, on one machine: network namespaces of Linux.
+"""Two simulated hosts with a network cable on one machine, by Linux network namespaces.
 
-Each host has its own network, shared memory and System V IPC, so that nothing gets from one to
-the other but through the cable. Needs no ROS. It takes root, or user namespaces that anybody may
-make (most distributions).
+Each host has its own network, shared memory and System V IPC, so that the cable is the only
+connection between them. Needs no ROS. It needs root, or unprivileged user namespaces, which most
+distributions allow.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from dataclasses import dataclass
 
 from ptp_core.errors import ConfigError
 
-CABLE = "cable"  # name of the interface, on both hosts
+CABLE = "cable"  # name of the interface on both hosts
 PREFIX = 24  # bits of the network
-START = 10.0  # s that a host may take to come up
+START = 10.0  # s in which a host must start
 SETUP = "mount -t tmpfs tmpfs /dev/shm && ip link set lo up && echo ready && exec cat"
-# Fast DDS leaves out an interface that does not run (IFF_RUNNING). The kernel says so up to a
-# second after the cable is in, or out.
+# Fast DDS does not use an interface that is not running (IFF_RUNNING). The kernel updates this
+# flag up to a second after the cable is plugged in or out.
 RUNS = """
 import fcntl, socket, struct, sys, time
 name, deadline = sys.argv[1].encode(), time.monotonic() + float(sys.argv[2])
@@ -38,7 +38,7 @@ sys.exit(1)
 
 
 class NoNamespacesError(ConfigError):
-    """This machine does not let this user make network namespaces."""
+    """This user cannot make network namespaces on this machine."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Host:
     prefix: tuple[str, ...]
 
     def run(self, *command: str) -> None:
-        """Run a short command on this host. Raises NoNamespacesError with what it said."""
+        """Run a short command on this host. Raises NoNamespacesError with its error output."""
         _checked([*self.prefix, *command])
 
 
@@ -99,22 +99,22 @@ class Cable:
         self._exit.close()
 
     def cut(self) -> None:
-        """Pull the plug: nothing gets through any more."""
+        """Unplug the cable: the hosts are disconnected."""
         self.robot.run("ip", "link", "set", CABLE, "down")
         self._await("stands")
 
     def restore(self) -> None:
-        """Plug it in again."""
+        """Plug the cable in again."""
         self.robot.run("ip", "link", "set", CABLE, "up")
         self._await()
 
     def _await(self, wanted: str = "runs") -> None:
-        """Wait until the interfaces say so, too."""
+        """Wait until the interfaces of both hosts are in this state."""
         for host in (self.robot, self.far):
             host.run(sys.executable, "-I", "-S", "-c", RUNS, CABLE, str(START), wanted)
 
     def _hold(self, command: list[str]) -> int:
-        """Start a process that holds namespaces open, until the block ends; its id."""
+        """Start a process that keeps the namespaces until the block ends; its process id."""
         holder = subprocess.Popen(
             [*command, "sh", "-c", SETUP],
             stdin=subprocess.PIPE,

@@ -50,8 +50,8 @@ class SingleGoalServer:
     """Runs ``work(goal) -> Result`` for one goal at a time, in a thread.
 
     Every goal is accepted, so that a refused one gets a reason: a second goal, and a goal whose
-    work raises, are aborted with ``error_code`` and ``error_msg`` set. The work raises PtpError for
-    an error of the client, and checks ``goal.canceled``.
+    work raises, are aborted with ``error_code`` and ``error_msg`` set. The work raises PtpError
+    for an error of the client, and checks ``goal.canceled``.
     """
 
     def __init__(

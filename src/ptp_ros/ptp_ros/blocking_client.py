@@ -175,7 +175,7 @@ class Caller:
     def _ask(
         self, send: Callable[[], Future], timeout: float, name: str, repeat: bool = True
     ) -> Any:
-        """Result of the future that ``send()`` returned last. A server answers requests in order."""
+        """Result of the future that ``send()`` returned last; a server answers in order."""
         deadline = time.monotonic() + timeout
         wait = REPEAT if repeat else timeout
         while True:

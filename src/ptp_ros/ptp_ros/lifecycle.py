@@ -115,7 +115,7 @@ class ManagedNode(LifecycleNode):
         """Release what `_configure` loaded."""
 
     def _change(self, answer, request: ChangeState.Request, response: ChangeState.Response):
-        """Refuse a transition that this state does not have; rclpy would raise and end the node."""
+        """Refuse a transition that this state does not have; rclpy would end the node."""
         try:
             return answer(request, response)
         except RCLError as error:

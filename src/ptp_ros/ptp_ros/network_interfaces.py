@@ -114,8 +114,8 @@ def default_profile() -> Path:
 def limit(environ: MutableMapping[str, str] | None = None) -> None:
     """Limit the nodes of this environment to this machine and its named peers.
 
-    Sets variables of the middleware; call it before ``rclpy.init``. Variables that the user has set
-    stay: another discovery range or profile. Raises ConfigError and StorageError.
+    Sets variables of the middleware; call it before ``rclpy.init``. Variables that the user has
+    set stay: another discovery range or profile. Raises ConfigError and StorageError.
     """
     environ = os.environ if environ is None else environ
     environ.setdefault(RANGE, "LOCALHOST")

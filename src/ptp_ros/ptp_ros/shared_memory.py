@@ -48,7 +48,7 @@ def _segment(name: str) -> str:
 
 
 def _ours_since(path: Path) -> float:
-    """Time of the last change of this user's file; infinity for another user's or a missing one."""
+    """Time of the last change of this user's file; infinity for any other file."""
     try:
         status = path.stat()
     except OSError:

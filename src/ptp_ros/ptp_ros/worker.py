@@ -89,7 +89,7 @@ class NewestFirst:
 
 
 def in_executor(node: Node, work: ThreadFuture) -> Future:
-    """rclpy future of a thread's work, which a coroutine callback can await."""
+    """Future of rclpy for a thread's work, which a coroutine callback can await."""
     future = Future()
 
     def finish(done: ThreadFuture) -> None:
