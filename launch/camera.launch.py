@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Look through a camera, or at a video file, as the encoder does.
+"""Launch file: show images of a camera or video file, and their encoding.
 
 ``ros2 launch ptp_bringup camera.launch.py device:=/dev/video0``, or without launch_ros
 ``ptp up camera device:=/dev/video0``.
@@ -11,9 +11,9 @@ from ptp_bringup.stacks import Stack
 
 ARGUMENTS = (
     Argument("device", "0", "camera: number or /dev/video...; or a video file"),
-    Argument("crop", "0", "pixels of the square that is cut out; 0: the largest", minimum=0),
-    Argument("offset", "0,0", "of the square from the picture's centre, right,down [pixels]"),
-    Argument("rate", "10.0", "pictures a second, Hz", minimum=0.1, maximum=60.0),
+    Argument("crop", "0", "pixels a side of the cropped square; 0: the largest", minimum=0),
+    Argument("offset", "0,0", "of the square from the image's centre, right,down [pixels]"),
+    Argument("rate", "10.0", "images per second, Hz", minimum=0.1, maximum=60.0),
     *COMMON,
 )
 
@@ -49,7 +49,7 @@ NODES = (
 
 STACK = Stack(
     name="camera",
-    description="look through a camera, or at a video file, as the encoder does",
+    description="show images of a camera or video file, and their encoding",
     arguments=ARGUMENTS,
     nodes=NODES,
 )

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Practise a task on the simulated table, and learn from it (paper Alg. 1).
+"""Launch file: practise tasks on the simulated table and fine-tune the policy (paper Alg. 1).
 
 ``ros2 launch ptp_bringup practice.launch.py task:=A``, or without launch_ros
-``ptp up practice task:=A``. Whatever dies is started again, and practice goes on.
+``ptp up practice task:=A``. A node that dies is restarted, and practice continues.
 """
 
 from ptp_bringup.arguments import (
@@ -41,25 +41,25 @@ ARGUMENTS = (
         "task", "A", "target task, A, B or C, or several in turn, as A,B,C", TASKS, several=True
     ),
     *with_defaults(TABLE, mode="lock_step"),
-    Argument("rate", "10.0", "pictures a second in real time, Hz", minimum=0.1, maximum=60.0),
+    Argument("rate", "10.0", "images per second in real time, Hz", minimum=0.1, maximum=60.0),
     *PLANNING,
     *with_defaults(EPISODES, episodes="200"),
     Argument(
-        "output", "out/practice", "folder of recordings, learner and summary; a run goes on there"
+        "output", "out/practice", "folder of recordings, learner and summary; a run resumes there"
     ),
     *LEARNING,
     Argument("learn", "true", "start the learner", TRUTH),
     Argument(
         "teleop",
         "false",
-        "let a person take over with a gamepad; needs joy_node, or another source of joy",
+        "let an operator take over with a gamepad; needs joy_node, or another source of joy",
         TRUTH,
     ),
-    Argument("view", "false", "start the view node: pictures, markers, path, videos", TRUTH),
+    Argument("view", "false", "start the view node: images, markers, path, videos", TRUTH),
     *COMMON,
 )
 
-# In lock-step the table makes the time. Its own node must not wait for it.
+# In lock-step sim_bridge publishes the simulated time, so sim_bridge itself does not use it.
 USE_SIM_TIME = Equals("mode", "lock_step")
 
 NODES = (
@@ -213,7 +213,7 @@ NODES = (
 
 STACK = Stack(
     name="practice",
-    description="practise a task on the simulated table, and learn from it",
+    description="practise tasks on the simulated table and fine-tune the policy",
     arguments=ARGUMENTS,
     nodes=NODES,
     presets=PRESETS,

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Practise with an arm, or with the simulated one behind joint controllers, and learn from it.
+"""Launch file: practise with an arm, or with the simulated arm behind joint controllers.
 
 ``ros2 launch ptp_bringup real.launch.py robot:=sawyer task:=GOAL``, or without launch_ros
-``ptp up real robot:=sawyer task:=GOAL``. What moves the arm is never started again by itself:
-where a driver died, a person looks first. Practice itself does not begin again unasked.
+``ptp up real robot:=sawyer task:=GOAL``. Nodes that move the arm are never restarted
+automatically: the operator must check the arm first. The practice node is not restarted either.
 """
 
 from ptp_bringup.arguments import (
@@ -55,42 +55,43 @@ ARGUMENTS = (
         "preflight", "true", "refuse to enable the arm until ptp doctor --real passed", TRUTH
     ),
     Argument("camera", "0", "camera: number or /dev/v4l/by-id/...; not for sim_joint"),
-    Argument("crop", "0", "pixels of the square that is cut out; 0: the largest", minimum=0),
-    Argument("offset", "0,0", "of the square from the picture's centre, right,down [pixels]"),
-    Argument("rate", "10.0", "pictures a second, Hz", minimum=1.0, maximum=60.0),
+    Argument("crop", "0", "pixels a side of the cropped square; 0: the largest", minimum=0),
+    Argument("offset", "0,0", "of the square from the image's centre, right,down [pixels]"),
+    Argument("rate", "10.0", "images per second, Hz", minimum=1.0, maximum=60.0),
     Argument("task", "A", "goals to practise, several in turn as A,B: names in goals:="),
-    Argument("goals", "goals", "folder of goals that ptp goal capture took"),
-    Argument("goal_image", "", "picture or goal file to reach instead of the task's goal"),
+    Argument("goals", "goals", "folder of goals that ptp goal capture saved"),
+    Argument("goal_image", "", "image or goal file to reach instead of the task's goal"),
     Argument(
         "protocol",
         "paper",
-        "of the scenes of sim_joint, as for ptp up sim",
+        "how scenes of sim_joint are drawn, as for ptp up sim",
         ("paper", "varied"),
     ),
     Argument(
         "teleop",
         "none",
-        "what a person takes over with, and demonstrates",
+        "device with which the operator takes over and demonstrates",
         ("none", "joy", "spacenav", "keyboard", "twist"),
     ),
     Argument(
         "operator",
         "true",
-        "start the node through which a person sets up scenes and judges; not for sim_joint",
+        "start the operator node, for scene set-up and success checks by the operator; not for "
+        "sim_joint",
         TRUTH,
     ),
     Argument(
         "record",
         "",
-        "folder that every episode is recorded into; empty: recordings in output; none: "
-        "nothing is recorded, and nothing can be learned",
+        "folder of recorded episodes; empty: recordings in output; none: nothing is recorded, and "
+        "nothing can be learned",
     ),
     Argument("learn", "false", "start the learner", TRUTH),
-    Argument("viewer", "true", "start the view node: pictures, markers, path", TRUTH),
+    Argument("viewer", "true", "start the view node: images, markers, path", TRUTH),
     *PLANNING,
     *with_defaults(EPISODES, episodes="200"),
     Argument(
-        "output", "out/real", "folder of recordings, learner and summary; a run goes on there"
+        "output", "out/real", "folder of recordings, learner and summary; a run resumes there"
     ),
     *LEARNING,
     *COMMON,
@@ -134,9 +135,9 @@ NODES = (
         name="operator",
         parameters={
             "goals": LaunchConfiguration("goals", absolute),
-            # A gamepad that nobody has would be missed by the preflight.
+            # Without teleop there is no gamepad, and the preflight would report it as missing.
             "gamepad": Equals("teleop", "joy"),
-            # Keys answer the operator, except those of the keyboard that drives the arm.
+            # The operator answers with keys, unless the keyboard moves the arm.
             "tty": IfElse(Equals("teleop", "keyboard"), "", terminal),
         },
         condition=And(IfCondition("operator"), NotEquals("robot", SIMULATED)),
@@ -293,7 +294,7 @@ NODES = (
 
 STACK = Stack(
     name="real",
-    description="practise with an arm, and learn from it",
+    description="practise with an arm, and optionally fine-tune the policy",
     arguments=ARGUMENTS,
     nodes=NODES,
     presets=PRESETS,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Practise tasks on the simulated table, without learning.
+"""Launch file: practise tasks on the simulated table, without learning.
 
 ``ros2 launch ptp_bringup sim.launch.py task:=A``, or without launch_ros ``ptp up sim task:=A``.
 """
@@ -36,33 +36,33 @@ ARGUMENTS = (
         "task", "A", "target task, A, B or C, or several in turn, as A,B,C", TASKS, several=True
     ),
     *TABLE,
-    Argument("rate", "10.0", "pictures a second in real time, Hz", minimum=0.1, maximum=60.0),
+    Argument("rate", "10.0", "images per second in real time, Hz", minimum=0.1, maximum=60.0),
     *PLANNING,
     *EPISODES,
-    Argument("goal_image", "", "goal file or picture to reach instead of the task's own goal"),
+    Argument("goal_image", "", "goal file or image to reach instead of the task's own goal"),
     Argument("output", "", "folder for summary.json; empty: none is written"),
     Argument(
         "record",
         "",
-        "folder for a video and a plan strip of each episode; empty or none: nothing is kept",
+        "folder for a video and a subgoal strip of each episode; empty or none: none are saved",
     ),
     Argument(
         "teleop",
         "false",
-        "let a person take over with a gamepad; needs joy_node, or another source of joy",
+        "let an operator take over with a gamepad; needs joy_node, or another source of joy",
         TRUTH,
     ),
-    Argument("view", "true", "start the view node: pictures, markers, path, videos", TRUTH),
+    Argument("view", "true", "start the view node: images, markers, path, videos", TRUTH),
     Argument(
         "finetuned",
         "",
-        "folder of policies that practised, for the goals that they know; released: those in "
-        "models/; empty: none",
+        "folder of fine-tuned policies, used for the goals that they practised; released: those "
+        "in models/; empty: none",
     ),
     *COMMON,
 )
 
-# In lock-step the table makes the time. Its own node must not wait for it.
+# In lock-step sim_bridge publishes the simulated time, so sim_bridge itself does not use it.
 USE_SIM_TIME = Equals("mode", "lock_step")
 
 NODES = (

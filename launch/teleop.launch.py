@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A person demonstrates on the simulated table, and everything is recorded.
+"""Launch file: teleoperate the simulated arm and record demonstrations.
 
 ``ros2 launch ptp_bringup teleop.launch.py source:=spacenav``, or without launch_ros
 ``ptp up teleop source:=spacenav``.
@@ -33,7 +33,7 @@ ARGUMENTS = (
     Argument(
         "task",
         "A",
-        "whose scenes are set up, A, B or C, or several in turn, as A,B,C",
+        "task whose scenes are set up: A, B or C, or several in turn, as A,B,C",
         TASKS,
         several=True,
     ),
@@ -41,40 +41,40 @@ ARGUMENTS = (
     Argument(
         "rate",
         "10.0",
-        "commands a second, and pictures a second in real time, Hz",
+        "commands per second, and images per second in real time, Hz",
         minimum=1.0,
         maximum=60.0,
     ),
     Argument(
         "episodes",
         "1",
-        "demonstrations that source:=script makes, before everything ends",
+        "demonstrations of source:=script until the stack ends",
         minimum=1,
     ),
-    Argument("seed", "0", "of the first scene; the next has the next", minimum=0),
+    Argument("seed", "0", "of the first scene; it increases by one with each scene", minimum=0),
     Argument(
         "source",
         "joy",
         "joy: gamepad; spacenav: SpaceMouse; keyboard: this terminal; twist: velocities of "
-        "another program; script: a gamepad that nobody holds",
+        "another program; script: a simulated gamepad",
         ("joy", "spacenav", "keyboard", "twist", "script"),
     ),
     Argument(
         "speed",
         "0.5",
-        "part of the largest motion that a full stick asks for",
+        "part of the largest motion that a full stick commands",
         minimum=0.01,
         maximum=1.0,
     ),
     Argument(
-        "record", "out/demonstrations", "folder of the session; a session goes on where it ended"
+        "record", "out/demonstrations", "folder of the session; a session resumes where it ended"
     ),
-    Argument("record_images", "true", "record the large pictures, too", TRUTH),
-    Argument("view", "true", "start the view node: pictures, markers, path", TRUTH),
+    Argument("record_images", "true", "record the large images, too", TRUTH),
+    Argument("view", "true", "start the view node: images, markers, path", TRUTH),
     *COMMON,
 )
 
-# In lock-step the table makes the time. Its own node must not wait for it.
+# In lock-step sim_bridge publishes the simulated time, so sim_bridge itself does not use it.
 USE_SIM_TIME = Equals("mode", "lock_step")
 
 NODES = (
@@ -115,7 +115,7 @@ NODES = (
         executable="teleop",
         name="teleop",
         parameters={
-            # The script holds a gamepad, and waits to see what each of its readings did.
+            # The script plays a gamepad, and waits for the effect of each reading.
             "source": IfElse(Equals("source", "script"), "joy", LaunchConfiguration("source")),
             "pace": IfElse(Equals("source", "script"), "readings", "rate"),
             "rate": LaunchConfiguration("rate", float),
@@ -194,7 +194,7 @@ NODES = (
 
 STACK = Stack(
     name="teleop",
-    description="demonstrate on the simulated table, and record it",
+    description="teleoperate the simulated arm and record demonstrations",
     arguments=ARGUMENTS,
     nodes=NODES,
 )
