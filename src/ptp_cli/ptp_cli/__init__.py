@@ -1,4 +1,4 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The ptp command: every task of the project behind one name."""
+"""The ``ptp`` command line tool."""
 
 __version__ = "0.1.0"

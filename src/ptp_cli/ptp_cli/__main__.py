@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m ptp_cli` is the ptp command."""
+"""Entry point of `python -m ptp_cli`, the same as the ``ptp`` command."""
 
 import sys
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Read the command line and hand over to one of ptp_cli.commands.
+"""Main function of ``ptp``: parse the command line and run a subcommand.
 
-Subcommands import what they need when they run, so that `ptp --help` answers at once.
+Subcommands import their dependencies when they run, so that `ptp --help` is fast.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ptp_cli import __version__, commands
 from ptp_cli.options import let_in
 from ptp_core.errors import PtpError
 
-# Order of the list in `ptp --help`: what a newcomer needs first. Others follow by name.
+# Order of the list in `ptp --help`: first the commands for new users, then the others by name.
 ORDER = (
     *("demo", "demo-teleop", "up", "doctor", "arm", "monitor", "camera", "goal", "episodes"),
     "import-bag",
@@ -38,7 +38,7 @@ def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the whole command."""
     parser = argparse.ArgumentParser(
         prog="ptp",
-        description="Planning to Practice: a robot arm that reaches goal pictures by planning "
+        description="Planning to Practice: a robot arm that reaches goal images by planning "
         "subgoals, in simulation and on ROS 2.",
         epilog="`ptp COMMAND --help` explains a command.",
         formatter_class=_formatter,
@@ -56,7 +56,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 def _formatter(prog: str) -> argparse.HelpFormatter:
     formatter = argparse.HelpFormatter(prog)
-    # argparse forgets how far commands are indented and puts the help of long ones below them.
+    # argparse ignores the indent of commands, and puts the help of long ones on a new line.
     formatter._action_max_length = max(map(len, command_names())) + 4
     return formatter
 
@@ -64,7 +64,7 @@ def _formatter(prog: str) -> argparse.HelpFormatter:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit status.
 
-    0 is success, 2 a mistake in the arguments or the input (one line says which), 130 Ctrl-C.
+    0 is success, 2 an error in the arguments or the input (one line names it), 130 Ctrl-C.
     """
     command = "ptp"
     try:
@@ -72,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command = f"ptp {args.command}"
         env = getattr(args, "env", None) or ()
         let_in([env] if isinstance(env, str) else env)
-        for name, value in vars(args).items():  # a shell leaves the ~ of --out=~/runs to us
+        for name, value in vars(args).items():  # shells do not expand the ~ of --out=~/runs
             if isinstance(value, Path):
                 setattr(args, name, value.expanduser())
         status = args.run(args)
@@ -85,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{command}: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        # The reader of a pipe, for example `head`, has gone; the exit of Python must not complain.
+        # The reader of a pipe, for example `head`, has ended; Python must print no error at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except OSError as error:

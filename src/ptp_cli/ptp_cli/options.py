@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Options that commands share.
-
-Scene, networks, planner, environment; old names, and files that ship with us.
-"""
+"""Command line options that several commands share, and their conversion to settings."""
 
 from __future__ import annotations
 
@@ -43,7 +40,7 @@ class Renamed(argparse.Action):
 
 
 def add_renamed(parser: argparse.ArgumentParser, names: Mapping[str, str]) -> None:
-    """Let ``parser`` answer each old name with what ``names`` says of it."""
+    """Let ``parser`` answer each old option with the new name in ``names``."""
     for old, now in names.items():
         parser.add_argument(old, action=Renamed, now=now)
 
@@ -68,7 +65,7 @@ SHIPPED = (
 
 
 def check_factory(name: object, named: Collection[str], source: str) -> None:
-    """Raise InputError unless ``name``, of the file ``source``, is shipped or ``named``."""
+    """Raise InputError unless ``name`` of the file ``source`` is shipped or in ``named``."""
     if name not in (*SHIPPED, *named):
         raise InputError(
             f"{source} names the environment {str(name)[:100]!r}, which would be run as a "
@@ -77,20 +74,20 @@ def check_factory(name: object, named: Collection[str], source: str) -> None:
 
 
 def let_in(named: Collection[str]) -> None:
-    """Let modules of the current folder be imported, where the user has named one.
+    """Add the current folder to the import path if the user has named an environment.
 
-    They come last: they shadow nothing.
+    It comes last, so that it hides no other module.
     """
     if any(name not in SHIPPED for name in named):
         sys.path.append(os.getcwd())
 
 
 ENV = "ptp_sim.table_env:make_env"  # the simulated table
-CHECKPOINT = "checkpoint"  # planner settings: those that the checkpoint was made with
+CHECKPOINT = "checkpoint"  # planner preset: the settings in the checkpoint
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add those of a run of episodes in process."""
+    """Add the options of commands that run episodes in process."""
     from ptp_core.agents.registry import methods
 
     known = methods()
@@ -99,7 +96,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--method",
         choices=tuple(known),
         metavar="M",
-        help="what acts: "
+        help="method: "
         + "; ".join(f"{name}: {method.summary}" for name, method in known.items())
         + " (default: the checkpoint's own)",
     )
@@ -116,23 +113,22 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--subgoal-steps",
         type=int,
         metavar="N",
-        help="control steps after which the next subgoal is pursued, reached or not (default: 30, "
-        "the paper's; ptp_single_subgoal: as the checkpoint says)",
+        help="timeout of a subgoal in control steps (default: 30, the paper's; "
+        "ptp_single_subgoal: the checkpoint's)",
     )
     add(
         "--checkpoint",
         type=Path,
         metavar="DIR",
-        help="with the parts that the method needs (default: the released one of the method, in "
-        "models/)",
+        help="checkpoint with the parts that the method needs (default: the method's released "
+        "one, in models/)",
     )
     add(
         "--planner",
         metavar="NAME",
-        help="how hard the ptp methods search: checkpoint (as its own settings say), fast, "
-        "descent, best, paper, or a YAML file with a planner section, whose levels and subgoals "
-        "must be the method's (default: checkpoint); gcp and leap have theirs in their "
-        "checkpoints",
+        help="planner preset of the ptp methods: checkpoint (its own settings), fast, descent, "
+        "best, paper, or a YAML file with a planner section, whose levels and subgoals must be "
+        "the method's (default: checkpoint); gcp and leap have theirs in their checkpoints",
     )
     add(
         "--env",
@@ -150,9 +146,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run_settings(args: argparse.Namespace) -> dict[str, Any]:
-    """What these options say, by the names of EvaluationConfig and PracticeConfig.
+    """Settings of these options, by the names of EvaluationConfig and PracticeConfig.
 
-    Raises InputError and ConfigError for what cannot be meant.
+    Raises InputError and ConfigError for invalid options.
     """
     from ptp_core.agents.registry import method_named
 
@@ -173,8 +169,7 @@ def run_settings(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def checkpoint_and_method(args: argparse.Namespace) -> tuple[Path, str]:
-    """What these options mean by --checkpoint and --method. Raises CheckpointError."""
-    pass  # HOUSE
+    """Checkpoint folder and method of these options. Raises CheckpointError."""
     from ptp_core.agents.registry import checkpoint_for
     from ptp_core.training.manifest import read_contents
 
@@ -187,10 +182,10 @@ def checkpoint_and_method(args: argparse.Namespace) -> tuple[Path, str]:
 
 
 def add_training_options(parser: argparse.ArgumentParser, precision: str) -> None:
-    """Add those of a training that resumes; ``precision`` is the default."""
+    """Add the options of a training that can resume; ``precision`` is the default."""
     add = parser.add_argument
     add("--out", type=Path, required=True, metavar="DIR", help="folder of the run")
-    add("--resume", action="store_true", help="go on with the run in --out; what is done stays")
+    add("--resume", action="store_true", help="resume the run in --out")
     add("--seed", type=int, metavar="S", help="seed of the training (from the YAML)")
     add("--threads", type=int, metavar="N", help="torch threads (from the YAML)")
     add("--device", choices=("cpu", "cuda", "auto"), help="(from the YAML)")
@@ -203,9 +198,9 @@ def add_training_options(parser: argparse.ArgumentParser, precision: str) -> Non
 
 
 def training_overrides(args: argparse.Namespace) -> dict[str, Any]:
-    """What these options say of the YAML's settings.
+    """Settings of these options, which override the YAML's.
 
-    Raises InputError where --out holds a run that is not to be resumed, or none that could be.
+    Raises InputError where --out holds a run and --resume is missing, or the other way round.
     """
     from ptp_core.data.files import LOCK
     from ptp_core.errors import InputError
@@ -220,7 +215,7 @@ def training_overrides(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _follower(checkpoint: Path, method: Method, steps: int | None) -> FollowerConfig | None:
-    """The checkpoint's settings with another timeout; None: the method's."""
+    """The checkpoint's follower settings with another timeout; None without one."""
     from ptp_core.training.checkpoint import load_checkpoint
 
     if steps is None:
@@ -230,14 +225,13 @@ def _follower(checkpoint: Path, method: Method, steps: int | None) -> FollowerCo
 
 
 def _planner(name: str) -> dict[str, Any]:
-    pass  # HOUSE
     from ptp_core.planners.presets import PRESETS, planner_settings
 
     return planner_settings(name if name in PRESETS else str(config_file(name)))
 
 
 def env_arguments(pairs: list[str]) -> dict[str, Any]:
-    """Arguments of an environment's factory, of NAME=VALUE. Raises InputError."""
+    """Arguments of an environment's factory from NAME=VALUE texts. Raises InputError."""
     import yaml
 
     from ptp_core.errors import InputError

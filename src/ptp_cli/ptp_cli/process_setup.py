@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a command sets up for its process.
-
-A ROS domain of its own, and a terminal without library noise.
-"""
+"""Process set-up of commands: a ROS domain of its own, and output of libraries to a file."""
 
 from __future__ import annotations
 
@@ -21,9 +18,9 @@ from ptp_ros.network_interfaces import PEERS, PROFILES, RANGE, limit
 
 @contextlib.contextmanager
 def libraries_into(path: Path) -> Iterator[TextIO]:
-    """Send what C libraries print of themselves to a file; yields the terminal for our own.
+    """Redirect the output of C libraries to a file; yields the terminal for our own output.
 
-    OpenCV names its codecs on every video, in the middle of the progress bars.
+    OpenCV prints its codecs for every video, between the progress bars.
     """
     sys.stderr.flush()
     terminal = os.fdopen(os.dup(2), "w", encoding="utf-8", errors="replace")
@@ -40,15 +37,15 @@ def libraries_into(path: Path) -> Iterator[TextIO]:
 
 @contextlib.contextmanager
 def own_domain() -> Iterator[int]:
-    """ROS domain of this run, in the environment: no other arm may hear these commands.
+    """Set the ROS domain of this run in the environment, so that no other arm gets its commands.
 
-    ROS_DOMAIN_ID, where it is set, else one that no other demo or test of this machine uses.
+    It is ROS_DOMAIN_ID where set, else one that no other demo or test of this machine uses.
     """
     names = ("ROS_DOMAIN_ID", PEERS, RANGE, PROFILES)
     before = {name: os.environ.get(name) for name in names}
     held = contextlib.ExitStack()
     try:
-        # This process must hear what the nodes hear.
+        # This process needs the same network settings as the nodes.
         os.environ[RANGE] = "LOCALHOST"
         os.environ.pop(PEERS, None)
         limit()

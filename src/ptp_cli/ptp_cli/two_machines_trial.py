@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Practice on one host, its learner on another; the cable between them is cut and mended."""
+"""Trial of practice on one host with the learner on another, while their link is cut."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ TAKEN = re.compile(r"\[policy\]: weights \w+\+(\d+) in use")
 
 @dataclass(frozen=True)
 class TrialSettings:
-    """How long the cable is cut, and what practises meanwhile."""
+    """Settings of the trial: the time without link, and the practice run."""
 
     cut: float  # s
-    patience: float  # s that any single step may take, before the trial has failed
+    patience: float  # s for any single step of the trial, after which it has failed
     checkpoint: str  # folder
     out: Path
     max_steps: int  # control steps an episode
@@ -36,22 +36,22 @@ class TrialSettings:
 
 @dataclass
 class TrialReport:
-    """What happened. Times in s, counts of confirmed episodes."""
+    """Result of the trial. Times in s, counts of confirmed episodes."""
 
     found: float = -1.0  # from the start until the policy used weights of the far learner
     at_cut: int = 0  # episodes recorded when the cable was cut
-    learned_at_cut: int = 0  # of them, those that the learner knew
-    recorded_in_cut: int = 0  # more episodes while it was cut
-    learned_in_cut: int = 0  # of them, those that the learner got: none may come through
-    caught_up: float = -1.0  # from mending until the learner knew all from before and the cut
-    in_use: float = -1.0  # from mending until the policy used weights learned from them
-    recorded: int = 0  # at the end
-    lost: int = 0  # of them, not there or not readable
+    learned_at_cut: int = 0  # of them, those that the learner had
+    recorded_in_cut: int = 0  # further episodes during the cut
+    learned_in_cut: int = 0  # of them, those that the learner got during the cut: must be 0
+    caught_up: float = -1.0  # from reconnection until the learner had all of these episodes
+    in_use: float = -1.0  # from reconnection until the policy used weights learned from them
+    recorded: int = 0  # episodes at the end
+    lost: int = 0  # of them, missing or unreadable ones
     problem: str = ""
 
     @property
     def passed(self) -> bool:
-        """Whether practice went on, the learner caught up and nothing was lost."""
+        """Whether practice continued, the learner caught up and no episode was lost."""
         went_on = self.recorded_in_cut > 0 and self.learned_in_cut == 0
         return not self.problem and went_on and self.in_use >= 0 and self.lost == 0
 
@@ -61,11 +61,11 @@ class TrialReport:
 
 
 class TrialError(Exception):
-    """Something that must happen did not."""
+    """A step of the trial did not happen in time."""
 
 
 class Trial:
-    """One run of it; ``progress`` hears what is being waited for."""
+    """One run of the trial; ``progress`` gets a text for each step that it waits for."""
 
     def __init__(
         self, settings: TrialSettings, progress: Callable[[str], None] = lambda what: None
@@ -75,7 +75,7 @@ class Trial:
         self._recordings = settings.out / "robot" / "recordings"
 
     def run(self) -> TrialReport:
-        """Run it; both stacks are stopped at the end. Raises NoNamespacesError."""
+        """Run the trial and stop both stacks at its end. Raises NoNamespacesError."""
         report = TrialReport()
         with Cable() as cable:
             with (
@@ -101,7 +101,7 @@ class Trial:
             lambda: time.monotonic() > end and self._recorded() > report.at_cut,
             "episodes without the learner",
         )
-        # One more was on its way: recorded, but not yet asked for or learned from.
+        # One more episode may be recorded, but not yet requested or learned from.
         report.recorded_in_cut = self._recorded() - report.at_cut
         report.learned_in_cut = max(0, self._learned() - report.at_cut)
         due = self._recorded()
@@ -152,7 +152,7 @@ class Trial:
         return 0
 
     def _weights(self) -> list[tuple[int, int]]:
-        """(version, episodes known by then) of what the far learner has published."""
+        """(version, episodes learned from) of the weights that the far learner published."""
         found = (LEARNED.search(line) for line in list(self._far.lines))
         return [(int(match[1]), int(match[2])) for match in found if match]
 
@@ -160,6 +160,6 @@ class Trial:
         return max((episodes for _, episodes in self._weights()), default=0)
 
     def _used(self) -> int:
-        """Newest version of the far learner that the policy has taken; 0: none yet."""
+        """Newest version of the far learner's weights that the policy uses; 0: none yet."""
         found = (TAKEN.search(line) for line in list(self._robot.lines))
         return max((int(match[1]) for match in found if match), default=0)

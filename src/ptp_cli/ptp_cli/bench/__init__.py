@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What `ptp bench` measures: one module a group, each with measure(settings) -> figures."""
+"""Benchmarks of `ptp bench`: one module for each group, with measure(settings) -> figures."""
 
 # Group -> how the names of its figures begin. Each group is the module of that name.
 GROUPS: dict[str, tuple[str, ...]] = {

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The planner arranged as in the authors' code: what ours is compared with in the same run.
+"""Reference planner with the structure of the authors' code, for the planning benchmark.
 
-The search is the same. One segment is planned after the other, all samples go through the whole
-generator at once, and the quantiser forms every distance and multiplies one-hot rows with the
-codebook. (From measurements of github.com/patrickhaoy/ptp; the code is ours.)
+The search is the same as ours. It plans one segment after the other, runs the generator on all
+samples at once, and quantises with all distances and one-hot multiplication. (After measurements
+of github.com/patrickhaoy/ptp; the code is ours.)
 """
 
 from __future__ import annotations

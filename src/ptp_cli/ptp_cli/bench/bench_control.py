@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Latency of control in real time, on the real graph: every node a process, on two cores."""
+"""Benchmark of control latency in real time, on the real graph with one process per node."""
 
 from __future__ import annotations
 

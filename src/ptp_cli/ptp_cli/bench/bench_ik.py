@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Inverse kinematics: one solve for a step of the tool, and one cycle of the arm driver."""
+"""Benchmark of inverse kinematics: one solve for a tool step, and one cycle of the arm driver."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Training: images and updates a second, and what it takes to draw a batch."""
+"""Benchmark of training: images and updates per second, and the time to draw a batch."""
 
 from __future__ import annotations
 

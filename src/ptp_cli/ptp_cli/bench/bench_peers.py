@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Other libraries beside ours, in turns on the same cores.
+"""Benchmark against other libraries on the same cores: IQL of d3rlpy.
 
-IQL of d3rlpy in an environment of its own.
+The peer library is installed in a Python environment of its own.
 """
 
 from __future__ import annotations

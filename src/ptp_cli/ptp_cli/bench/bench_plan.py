@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Seconds a full plan takes, and the cost that each setting reaches on the same pairs."""
+"""Benchmark of planning: seconds for a full plan, and its cost, for each planner preset."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What one control step costs in networks: picture to codes, codes to action."""
+"""Benchmark of the networks of one control step: image to latent, latent to action."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Steps a second of practice: through the graph in lock-step, and in one process."""
+"""Benchmark of practice: control steps per second in lock-step on the graph and in process."""
 
 from __future__ import annotations
 

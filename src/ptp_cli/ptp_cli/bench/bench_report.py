@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The file of figures, flat JSON written after each group, and what they are compared with."""
+"""The results file of the benchmark (flat JSON), with targets and the authors' figures."""
 
 from __future__ import annotations
 

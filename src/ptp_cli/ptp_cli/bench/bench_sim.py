@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The simulated table: steps a second, alone and side by side, and what a reset costs."""
+"""Benchmark of the simulated table: steps per second of one and of several, and reset times."""
 
 from __future__ import annotations
 

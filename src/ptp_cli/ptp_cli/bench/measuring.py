@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every group of the benchmark uses: settings, the machine, timers, and start-goal pairs."""
+"""Helpers of the benchmarks: settings, machine facts, timers and start-goal pairs."""
 
 from __future__ import annotations
 

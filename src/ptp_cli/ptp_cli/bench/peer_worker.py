@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""d3rlpy's IQL in a process of its own: for each number of updates read, the seconds they took.
+"""Worker process that times updates of d3rlpy's IQL.
 
-Run by the Python of the peer's environment: it imports nothing of this project.
+It reads numbers of updates and prints the seconds that they took. The Python of the peer's
+environment runs it, so it imports nothing of this project.
 """
 
 import sys

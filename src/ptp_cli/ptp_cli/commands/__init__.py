@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One file a subcommand: add_parser(subparsers) and run(args) -> exit status."""
+"""Subcommands of ``ptp``, one per file: add_parser(subparsers) and run(args) -> exit status."""

@@ -1,22 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`ptp arm`: enable, stop and look at a running arm driver."""
+"""`ptp arm`: enable, stop or show a running arm driver."""
 
 from __future__ import annotations
 
 import argparse
 
 STATE, WATCH = "state", "watch"
-# What ptp_nodes.robot.arm_client can ask for; imported there, `ptp --help` would load rclpy.
+# Actions of ptp_nodes.robot.arm_client, which `ptp --help` must not import: it loads rclpy.
 WORDS = ("enable", "disable", "stop", "reset", "clear-fault", "rearm")
 EPILOG = """\
   enable       motors on; needs a preflight that passed (ptp doctor --real)
-  disable      stand still, motors off
-  stop         stop as hard as the robot can, and latch it; this is no emergency stop
-  reset        open the gripper, lift, go home
-  clear-fault  forget the fault; the arm stays disabled
-  rearm        let policies move the arm again after a person did
-  state        say how the driver is, once
-  watch        say it at each change, until Ctrl-C
+  disable      hold position, motors off
+  stop         use the robot's strongest software stop, and latch it; this is no emergency stop
+  reset        open the gripper, lift, move to the home pose
+  clear-fault  clear the fault; the arm stays disabled
+  rearm        let policies move the arm again after an operator did
+  state        print the state of the driver once
+  watch        print the state at each change, until Ctrl-C
 
 Run it beside `ptp up real`, in a shell with the same ROS_DOMAIN_ID. `ros2 service call /arm/enable
 std_srvs/srv/Trigger` is the same where ros2 is installed. Exit status: 0 done, 1 refused or not
@@ -28,8 +28,8 @@ def add_parser(subparsers) -> None:
     """Add the subcommand to the ``ptp`` parser."""
     parser = subparsers.add_parser(
         "arm",
-        help="enable, stop and look at the arm of a running stack",
-        description="Ask the arm driver of a running stack, and say in which state it is then.",
+        help="enable, stop or show the arm of a running stack",
+        description="Send a request to the arm driver of a running stack, and print its state.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -39,12 +39,12 @@ def add_parser(subparsers) -> None:
         type=float,
         default=20.0,
         metavar="S",
-        help="for an answer, and for what was asked to be done (default: %(default)g)",
+        help="time for the answer and for the action, s (default: %(default)g)",
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Ask, or look; return the exit status."""
+    """Send the request or print the state; return the exit status."""
     import math
 
     from ptp_core.errors import InputError

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`ptp bench`: how fast simulator, planner, training and control are on this machine."""
+"""`ptp bench`: measure the speed of simulator, planner, training and control."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 # Pools of threads that numeric libraries open when they are loaded: one thread each.
 POOLS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-BUSY = 0.5  # load average from which on figures suffer
+BUSY = 0.5  # load average above which figures are unreliable
 
 
 def add_parser(subparsers) -> None:
@@ -24,16 +24,16 @@ def add_parser(subparsers) -> None:
         "bench",
         help="measure simulator, planner, training and control",
         description="Measure this machine and write a flat JSON file. Each group is written when "
-        "it is finished; groups that are not measured stay as they are in the file. Nothing else "
-        "should run meanwhile. docs/benchmarks.md explains every figure.",
+        "it is finished; other groups in the file are not changed. No other program should run "
+        "meanwhile. docs/benchmarks.md explains every figure.",
     )
     parser.add_argument(
-        "--only", nargs="+", metavar="GROUP", help=f"measure these alone: {', '.join(GROUPS)}"
+        "--only", nargs="+", metavar="GROUP", help=f"only these groups: {', '.join(GROUPS)}"
     )
     parser.add_argument(
         "--quick",
         action="store_true",
-        help="show in a minute that everything runs; the figures mean little",
+        help="a run of one minute as a test; its figures mean little",
     )
     parser.add_argument(
         "--checkpoint", type=Path, metavar="DIR", help="default: the released one, in models/"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`ptp camera`: put the camera back where it was, and look at its controls."""
+"""`ptp camera`: align the camera with its reference image, and list its controls."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from pathlib import Path
 
 EPILOG = """\
 examples:
-  ptp camera align --save                 once, when the camera stands where it should
-  ptp camera align                        beside a running stack: how far it is off, each second;
-                                          the overlay is the topic view/align
+  ptp camera align --save                 once, when the camera is in its place
+  ptp camera align                        beside a running stack: print the shift each second;
+                                          the topic view/align shows the overlay
   ptp camera align --once --out now.png   for scripts: exit status 1 beyond --tolerance
-  ptp camera controls /dev/v4l/by-id/...  what the camera can be told
+  ptp camera controls /dev/v4l/by-id/...  list the controls
 """
 
 
@@ -21,13 +21,13 @@ def add_parser(subparsers) -> None:
     """Add the subcommand to the ``ptp`` parser."""
     parser = subparsers.add_parser(
         "camera",
-        help="put the camera back where it was; its controls",
-        description="Compare the live picture with a reference picture, and show the controls.",
+        help="align the camera with its reference image, or list its controls",
+        description="Compare the live image with a reference image, or list the controls.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    text = "compare the live picture with the reference, and say how far it is off"
+    text = "compare the live image with the reference, and print the shift"
     align = actions.add_parser("align", help=text, description=text[0].upper() + text[1:] + ".")
     add = align.add_argument
     add(
@@ -37,8 +37,8 @@ def add_parser(subparsers) -> None:
         metavar="PNG",
         help="(default: %(default)s)",
     )
-    add("--save", action="store_true", help="keep the live picture as the reference")
-    add("--replace", action="store_true", help="with --save: replace the one there is")
+    add("--save", action="store_true", help="save the live image as the reference")
+    add("--replace", action="store_true", help="with --save: replace an existing reference")
     add("--device", default="", help="open this camera; default: ask the running stack")
     add("--once", action="store_true", help="compare once")
     add("--out", type=Path, metavar="PNG", help="write live, blend, difference and edges")
@@ -48,7 +48,7 @@ def add_parser(subparsers) -> None:
         type=float,
         default=2.0,
         metavar="PX",
-        help="way of the picture's farthest corner that is in place (default: %(default)g)",
+        help="allowed shift of the image's farthest corner, pixels (default: %(default)g)",
     )
     text = "list the controls of a camera, with values and limits"
     controls = actions.add_parser("controls", help=text, description=text + ".")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`ptp collect`: demonstrations of primitives, or chains of them, by the scripted expert."""
+"""`ptp collect`: collect demonstrations of primitives or chains with the scripted expert."""
 
 from __future__ import annotations
 
@@ -17,11 +17,14 @@ def add_parser(subparsers) -> None:
         "collect",
         help="collect demonstrations with the scripted expert",
         description="Collect demonstrations of single primitives, or of several in one scene, in "
-        "parallel. Repeat the command "
-        "to go on after an interruption; the data do not depend on --num-envs.",
+        "parallel. Repeat the command to resume after an interruption. The data do not depend on "
+        "--num-envs.",
     )
     parser.add_argument(
-        "--config", required=True, metavar="FILE", help="training YAML; its data section counts"
+        "--config",
+        required=True,
+        metavar="FILE",
+        help="training YAML with a data section",
     )
     parser.add_argument(
         "--out", type=Path, required=True, metavar="DIR", help="folder of the data set"
@@ -30,18 +33,19 @@ def add_parser(subparsers) -> None:
         "--num-envs",
         type=int,
         metavar="N",
-        help="environments at once, each in a process (from the YAML)",
+        help="env workers (from the YAML)",
     )
     parser.add_argument("--seed", type=int, metavar="S", help="seed of the data (from the YAML)")
     parser.add_argument(
-        "--trajectories", type=int, metavar="N", help="demonstrations in all (from the YAML)"
+        "--trajectories", type=int, metavar="N", help="number of demonstrations (from the YAML)"
     )
     parser.add_argument(
         "--chain",
         type=int,
         nargs=2,
         metavar=("MIN", "MAX"),
-        help="primitives in one scene, one after the other (from the YAML; else single ones)",
+        help="number of primitives in one scene, one after the other (from the YAML; default: "
+        "single ones)",
     )
     parser.add_argument(
         "--env",

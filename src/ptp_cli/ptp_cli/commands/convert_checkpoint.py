@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`ptp convert-checkpoint`: checkpoints and baselines of earlier versions, made readable."""
+"""`ptp convert-checkpoint`: convert checkpoints and baselines of earlier format versions."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ def add_parser(subparsers) -> None:
         help="convert a checkpoint of an earlier version",
         description="Write the checkpoint in OLD, of format version 1, as NEW. Weights and the "
         "encoder's identity stay, so recordings, fine-tuned policies and results remain valid. "
-        "Where OLD holds baselines, NEW gets a checkpoint of each method, NEW/leap for one, which "
-        "shares encoder and policy with --checkpoint. OLD stays as it is. Interrupted, the same "
-        "command does it again.",
+        "Where OLD holds baselines, NEW gets a checkpoint of each method, for example NEW/leap, "
+        "which shares encoder and policy with --checkpoint. OLD is not changed. After an "
+        "interruption repeat the command.",
     )
     add = parser.add_argument
     add("old", type=Path, metavar="OLD", help="folder with manifest.json or baselines.json")
@@ -25,14 +25,14 @@ def add_parser(subparsers) -> None:
         "--encoder",
         type=Path,
         metavar="DIR",
-        help="folder of an encoder that several checkpoints share, made where it is missing "
-        "(default: NEW/encoder)",
+        help="folder of an encoder that several checkpoints share; it is made if it does not "
+        "exist (default: NEW/encoder)",
     )
     add(
         "--checkpoint",
         type=Path,
         metavar="DIR",
-        help="converted checkpoint that baselines are for",
+        help="converted checkpoint that the baselines belong to",
     )
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`ptp demo`: the released checkpoint does the target tasks over real ROS 2 nodes, on film."""
+"""`ptp demo`: run the target tasks on ROS 2 nodes with the released checkpoint, and film them."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ def add_parser(subparsers) -> None:
         "demo",
         help="run the target tasks in simulation; films and figures",
         description="Run the target tasks on the simulated table, with planner, policy and "
-        "encoder as ROS 2 nodes, and leave a film and the planned subgoals of each episode, the "
-        "figures and a page that shows them. Takes a few minutes. Files of an earlier demo in the "
-        "same folder are replaced.",
+        "encoder as ROS 2 nodes. Write a film and the planned subgoals of each episode, the "
+        "figures and a page that shows them. It takes a few minutes. Files of an earlier demo in "
+        "the same folder are replaced.",
     )
     add = parser.add_argument
     add("--tasks", nargs="+", metavar="T", help="default: all of the table")
@@ -40,8 +40,8 @@ def add_parser(subparsers) -> None:
         "--finetuned",
         default="released",
         metavar="DIR",
-        help="policies that practised these tasks; none: as trained offline (default: those in "
-        "models/, where the checkpoint is the released one)",
+        help="folder of fine-tuned policies of these tasks; none: the policy as trained offline "
+        "(default: those in models/, if the checkpoint is the released one)",
     )
     add("--max-steps", type=int, default=400, metavar="N", help="control steps (default: 400)")
 
@@ -74,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
     if planner not in (*PRESETS, "checkpoint"):
         planner = str(config_file(planner))
     checkpoint = load_checkpoint(args.checkpoint or released_checkpoint())
-    if planner != "checkpoint":  # what the nodes would refuse is an error now
+    if planner != "checkpoint":  # report an invalid preset now, before the nodes start
         method = method_named(DEFAULT_METHOD)
         planner_of(method, checkpoint.config.planner, planner_settings(planner))
     finetuned = None if args.finetuned == "none" else Path(args.finetuned)

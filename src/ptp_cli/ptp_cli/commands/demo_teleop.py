@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`ptp demo-teleop`: record demonstrations with a scripted gamepad, and learn from them."""
+"""`ptp demo-teleop`: record demonstrations with a scripted gamepad, and fine-tune on them."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ def add_parser(subparsers) -> None:
     """Add the subcommand to the ``ptp`` parser."""
     parser = subparsers.add_parser(
         "demo-teleop",
-        help="record demonstrations with a scripted gamepad, and learn from them",
-        description="Start the teleop stack on the simulated table. A gamepad that nobody holds "
-        "demonstrates and records, through the same messages as a real one. The recordings "
-        "become a data set, and the checkpoint's policy is fine-tuned on it for a short while. "
-        "result.json says how far its actions are from those shown, before and after, also for "
-        "demonstrations that it did not learn from. Files of an earlier run in the same folder "
-        "are replaced.",
+        help="record demonstrations with a scripted gamepad, and fine-tune on them",
+        description="Start the teleop stack on the simulated table. A scripted gamepad "
+        "demonstrates and records, through the same messages as a real one. The recordings are "
+        "imported as a data set, and the checkpoint's policy is fine-tuned on it for some steps. "
+        "result.json has the distance between its actions and the demonstrated ones, before and "
+        "after, for training and held-out demonstrations. Files of an earlier run in the same "
+        "folder are replaced.",
     )
     add = parser.add_argument
     add("--episodes", type=int, default=10, metavar="N", help="to record (default: 10)")
@@ -31,14 +31,14 @@ def add_parser(subparsers) -> None:
         type=float,
         default=0.2,
         metavar="X",
-        help="part of the demonstrations that is not learned from (default: %(default)s)",
+        help="held-out part of the demonstrations (default: %(default)s)",
     )
     add(
         "--rate",
         type=float,
         default=30.0,
         metavar="HZ",
-        help="control steps a second, at most (default: %(default)s)",
+        help="control steps per second, at most (default: %(default)s)",
     )
     add("--learning-rate", type=float, metavar="X", help="default: the paper's 3e-4")
     add(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`ptp doctor`: look at the running graph and say what is wrong with it."""
+"""`ptp doctor`: check the running graph and print findings."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ REAL = "real"  # name of the stack
 REFERENCE = "goals/camera.png"  # that ptp camera align --save writes
 EPILOG = """\
 Run it beside `ptp up` or `ros2 launch`, in a shell with the same ROS_DOMAIN_ID. It moves nothing.
-With --stack it expects every node that `ptp up NAME` starts with the same arguments, without it
-those that the stack always has. Each finding is one line: what is wrong, why it matters, what to
-do. Exit status: 0 healthy, 1 findings, 2 wrong arguments.
+With --stack it expects every node that `ptp up NAME` starts with the same arguments; without it,
+the nodes that the stack always has. Each finding is one line: the problem, its effect and its
+cure. Exit status: 0 healthy, 1 findings, 2 wrong arguments.
 
---real is the preflight of a real arm. It shows rates, latencies, clocks, disk, camera, files and
-limits in numbers, and tells the arm driver what came of it: until it has passed, for these very
-limits and not long ago, the driver refuses to be enabled.
+--real is the preflight of a real arm. It prints rates, latencies, clocks, disk, camera, files and
+limits, and sends the result to the arm driver. The driver refuses to be enabled until a recent
+preflight with the same limits has passed.
   ptp doctor --real robot:=sawyer learn:=true       the arguments of ptp up real
 """
 
@@ -29,28 +29,28 @@ def add_parser(subparsers) -> None:
     """Add the subcommand to the ``ptp`` parser."""
     parser = subparsers.add_parser(
         "doctor",
-        help="look at the running nodes and say what is wrong",
-        description="Listen to the running graph for a few seconds and name missing nodes and "
-        "topics, qualities of service that do not match, streams that stand still, wrong "
-        "versions, too many threads and what else keeps the stack from working.",
+        help="check the running nodes and print findings",
+        description="Listen to the running graph for a few seconds and report missing nodes and "
+        "topics, incompatible QoS, topics without messages, wrong versions, too many threads and "
+        "other problems of the stack.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("arguments", nargs="*", metavar="NAME:=VALUE", help="that the stack was started with")
-    add("--stack", metavar="NAME", help="the stack that should run (default: what fits best)")
+    add("arguments", nargs="*", metavar="NAME:=VALUE", help="arguments of the stack")
+    add("--stack", metavar="NAME", help="the stack that should run (default: the best match)")
     add("--seconds", type=float, default=5.0, metavar="S", help="to listen (default: %(default)g)")
     add("--real", action="store_true", help="the preflight that must pass before enabling an arm")
-    add("--robot", default="", metavar="YAML", help="its file (default: as arm_driver says)")
-    add("--checkpoint", default="", metavar="DIR", help="(default: as the policy says)")
+    add("--robot", default="", metavar="YAML", help="robot file (default: arm_driver's)")
+    add("--checkpoint", default="", metavar="DIR", help="(default: the policy node's)")
     add(
         "--reference",
         default=REFERENCE,
         metavar="PNG",
-        help="picture of the camera in its place (default: %(default)s, where it is)",
+        help="reference image of the camera (default: %(default)s, if it exists)",
     )
-    add("--disk", default="", metavar="DIR", help="to be written to (default: the recorder's)")
-    add("--json", type=Path, metavar="FILE", help="write everything that was seen")
+    add("--disk", default="", metavar="DIR", help="folder of recordings (default: the recorder's)")
+    add("--json", type=Path, metavar="FILE", help="write all facts as JSON")
 
 
 def run(args: argparse.Namespace) -> int:

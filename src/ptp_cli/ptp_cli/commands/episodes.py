@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`ptp episodes`: list, label, drop, repair and sum up recorded episodes."""
+"""`ptp episodes`: list, label, drop, repair and summarise recorded episodes."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ def add_parser(subparsers) -> None:
     """Add the subcommand to the ``ptp`` parser."""
     parser = subparsers.add_parser(
         "episodes",
-        help="list, label, drop, repair and sum up recorded episodes",
-        description="Look after a session folder of the recorder. All but repair work while the "
-        "recorder runs.",
+        help="list, label, drop, repair or sum up recorded episodes",
+        description="Manage a session folder of the recorder. All actions but repair work while "
+        "the recorder runs.",
     )
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
 
@@ -26,15 +26,15 @@ def add_parser(subparsers) -> None:
         return added
 
     listing = action("list", "list the episodes with label, steps and end")
-    listing.add_argument("--json", action="store_true", help="as JSON, one object an episode")
+    listing.add_argument("--json", action="store_true", help="as JSON, one object per episode")
     label = action("label", "change the label of episodes")
     label.add_argument("label", choices=LABELS, metavar="LABEL", help=", ".join(LABELS))
     label.add_argument("numbers", type=int, nargs="+", metavar="NUMBER")
-    drop = action("drop", "leave episodes out from now on; nothing is deleted")
+    drop = action("drop", "exclude episodes; nothing is deleted")
     drop.add_argument("numbers", type=int, nargs="+", metavar="NUMBER")
-    drop.add_argument("--undo", action="store_true", help="take them in again")
-    action("repair", "get back what a recorder that was killed had written")
-    stats = action("stats", "sum up the session: labels, steps, rates, gaps, losses")
+    drop.add_argument("--undo", action="store_true", help="include them again")
+    action("repair", "recover the recordings of a recorder that was killed")
+    stats = action("stats", "summarise the session: labels, steps, rates, gaps, losses")
     stats.add_argument("--json", action="store_true", help="as JSON")
     stats.add_argument("--check", action="store_true", help="compare each bag with its sha256")
 
@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _check_plain(folder: Path) -> None:
-    """Raise EpisodeError where the folder holds bags of others: their own tools mend them."""
+    """Raise EpisodeError where the folder holds bags of another program."""
     from ptp_core.episodes.bag_reader import storage_files
     from ptp_core.episodes.import_bags import find_sources
     from ptp_core.errors import EpisodeError

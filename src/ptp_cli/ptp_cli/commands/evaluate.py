@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`ptp evaluate`: success rates on the target tasks, in process."""
+"""`ptp evaluate`: measure success rates on the target tasks in process."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def add_parser(subparsers) -> None:
         "evaluate",
         help="measure success rates on the target tasks",
         description="Run episodes of each task and write success rates with 95 % intervals, plan "
-        "seconds and control latency. With --json, finished episodes are kept in FILE.partial, "
-        "and repeating the command goes on. Figures do not depend on --num-envs.",
+        "seconds and control latency. With --json, finished episodes are saved in FILE.partial, "
+        "and the same command resumes. Success rates do not depend on --num-envs.",
     )
     add = parser.add_argument
     add("--tasks", nargs="+", metavar="T", help="default: all that the environment has")
@@ -35,43 +35,44 @@ def add_parser(subparsers) -> None:
     add(
         "--actions",
         choices=("mean", "sample"),
-        help="take the policy's mean action, or draw one (default: as the checkpoint says)",
+        help="use the policy's mean action, or sample one (default: the checkpoint's setting)",
     )
     add(
         "--plan-buffer",
         type=Path,
         metavar="FILE",
-        help="start plans from those in FILE and add to them; needs --num-envs 1",
+        help="plan buffer: start searches from the plans in FILE and add to them; needs "
+        "--num-envs 1",
     )
     add(
         "--reuse-plans",
         type=Path,
         metavar="FILE",
-        help="do plans again that worked best in practice, from its plans.safetensors; for every "
-        "method that plans",
+        help="plan library: reuse the plans with the best record, from the plans.safetensors of a "
+        "practice run; for every method that plans",
     )
     add(
         "--subgoals",
         choices=("planned", "random", "oracle"),
         default="planned",
-        help="controls: random subgoals are one plan drawn from the method's generators, without "
-        "a search; oracle subgoals are pictures of what the stages of the scripted plan end with "
-        "in the same scene, whatever the method's planner (default: %(default)s)",
+        help="controls: random subgoals are one sample of the method's generators, without a "
+        "search; oracle subgoals are images of the stage ends of the scripted expert's plan in "
+        "the same scene, for any planner (default: %(default)s)",
     )
     add(
         "--finetuned",
         nargs="?",
         const="released",
         metavar="DIR",
-        help="take the policies that practised these goals, and their plans, from DIR, which ptp "
-        "practice leaves; without DIR: the released ones, in models/",
+        help="use the fine-tuned policies and plans in DIR, written by ptp practice, for the "
+        "goals that they practised; without DIR: the released ones, in models/",
     )
     add(
         "--through",
         choices=(TABLE, DRIVER),
         default=TABLE,
-        help="what carries the commands out: the simulated table itself, or the arm driver with "
-        "its safety filter and joint commands, as in ptp up real robot:=sim_joint (default: "
+        help="what executes the commands: the simulated table itself, or the arm driver with its "
+        "safety filter and joint commands, as in ptp up real robot:=sim_joint (default: "
         "%(default)s)",
     )
     add(
@@ -79,7 +80,7 @@ def add_parser(subparsers) -> None:
         type=int,
         default=os.cpu_count() or 1,
         metavar="N",
-        help="environments at once, each in a process (default: one a core)",
+        help="env workers (default: one per core)",
     )
     add_options(parser)
     add_renamed(parser, {"--proven": "--reuse-plans", "--workers": "--num-envs", **BASELINES})
@@ -100,7 +101,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def evaluation_config(args: argparse.Namespace) -> EvaluationConfig:
-    """What these options ask for. Raises InputError, ConfigError and CheckpointError."""
+    """Configuration of these options. Raises InputError, ConfigError and CheckpointError."""
     import dataclasses
 
     from ptp_cli.options import released_finetuned
@@ -134,9 +135,9 @@ def evaluation_config(args: argparse.Namespace) -> EvaluationConfig:
 
 
 def _through_the_driver(settings: dict[str, Any]) -> dict[str, Any]:
-    """The environment of these settings behind the arm driver; InputError for another table.
+    """Settings with the environment behind the arm driver. InputError for another environment.
 
-    All limits stand in it, and so in the JSON: no path of this machine does.
+    They contain all limits instead of a path, so that the JSON file is complete.
     """
     from ptp_bringup.arguments import robot_file
     from ptp_core.config import to_dict

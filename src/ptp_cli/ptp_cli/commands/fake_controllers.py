@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`ptp fake-controllers`: an arm under ros2_control that is not there, to try the real stack."""
+"""`ptp fake-controllers`: simulate the controllers of an arm under ros2_control."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ EPILOG = """\
 In another shell, with the same ROS_DOMAIN_ID:
   ptp up real robot:=ros2_control    or: ros2 launch ptp_bringup real.launch.py robot:=ros2_control
 
-Here, type a fault (freeze_joints, drop_link, ...) and see what the stack says; Ctrl-C ends it.
+Type a fault here (freeze_joints, drop_link, ...) and watch the stack; Ctrl-C ends the command.
 Where ros2 is installed, `ros2 run ptp_nodes fake_controllers` is the same node, and
-`ros2 param set /fake_controllers fault freeze_joints` brings a fault about.
+`ros2 param set /fake_controllers fault freeze_joints` sets a fault.
 """
 
 
@@ -19,9 +19,9 @@ def add_parser(subparsers) -> None:
     """Add the subcommand to the ``ptp`` parser."""
     parser = subparsers.add_parser(
         "fake-controllers",
-        help="run an arm under ros2_control that is not there, with troubles on request",
-        description="Take and say what the controllers of ros2_control do: joint states, position "
-        "commands, gripper. Faults are typed.",
+        help="simulate an arm under ros2_control, with faults on request",
+        description="Provide the topics of ros2_control's controllers: joint states, position "
+        "commands, gripper. Typed words set faults.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -30,7 +30,7 @@ def add_parser(subparsers) -> None:
         "--controller",
         choices=("forward", "trajectory"),
         default="forward",
-        help="what takes positions (default: %(default)s)",
+        help="controller that takes positions (default: %(default)s)",
     )
     add(
         "--motors",
@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
 
     from ptp_nodes.robot.fake_controllers_console import serve
 
-    for number in (signal.SIGINT, signal.SIGTERM):  # in a background job of a shell, too
+    for number in (signal.SIGINT, signal.SIGTERM):  # ignored in a background job of a shell
         signal.signal(number, signal.default_int_handler)
     values = {"controller": args.controller, "motors": args.motors}
     try:

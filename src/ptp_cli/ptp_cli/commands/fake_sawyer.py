@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`ptp fake-sawyer`: a Sawyer that is not there, to try the real stack without hardware."""
+"""`ptp fake-sawyer`: simulate the interface of a Sawyer, to try the real stack without one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ In another shell:
                                with --host or --port: robot:=my_sawyer.yaml, a copy of
                                config/robots/sawyer.yaml that has the same under backend:
 
-Here, type a fault (press_estop, drop_link, ...) and see what the stack says; Ctrl-C ends it.
+Type a fault here (press_estop, drop_link, ...) and watch the stack; Ctrl-C ends the command.
 """
 
 
@@ -19,9 +19,9 @@ def add_parser(subparsers) -> None:
     """Add the subcommand to the ``ptp`` parser."""
     parser = subparsers.add_parser(
         "fake-sawyer",
-        help="run a Sawyer that is not there, with troubles on request",
+        help="simulate the interface of a Sawyer, with faults on request",
         description="Serve the topics of a Sawyer as a rosbridge server does: joints that follow "
-        "commands within the robot's limits, emergency stop, gripper. Faults are typed.",
+        "commands within the robot's limits, emergency stop, gripper. Typed words set faults.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
 
     if args.port and not 1024 <= args.port <= 65535:
         raise InputError(f"--port is {args.port}; ports are 1024 to 65535")
-    for number in (signal.SIGINT, signal.SIGTERM):  # in a background job of a shell, too
+    for number in (signal.SIGINT, signal.SIGTERM):  # ignored in a background job of a shell
         signal.signal(number, signal.default_int_handler)
     robot = FakeIntera(args.host, args.port, gripper=args.gripper)
     try:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`ptp goal`: take goal pictures from the running stack, list and show them."""
+"""`ptp goal`: capture goal images from the running stack, list and show them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 EPILOG = """\
-A goal is two files in a folder: NAME.npz with what the policy shall see, NAME.png to look at.
+A goal is two files in a folder: NAME.npz with the goal image of the policy, NAME.png for display.
   ptp up real goal_image:=goals/NAME.png     reach it (either file); or ptp up sim
 """
 
@@ -17,8 +17,8 @@ def add_parser(subparsers) -> None:
     """Add the subcommand to the ``ptp`` parser."""
     parser = subparsers.add_parser(
         "goal",
-        help="take, list and show goal pictures",
-        description="Take goal pictures from the running stack, list and show them.",
+        help="capture, list and show goal images",
+        description="Capture goal images from the running stack, list and show them.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -34,9 +34,9 @@ def add_parser(subparsers) -> None:
         )
         return added
 
-    capture = action("capture", "take the picture of the table as it is now as a goal")
+    capture = action("capture", "save the present image of the table as a goal")
     capture.add_argument("name", metavar="NAME", help="letters, digits, _ and -")
-    capture.add_argument("--note", default="", help="kept with it; how the table begins, for one")
+    capture.add_argument("--note", default="", help="note, such as the start of the scene")
     capture.add_argument("--replace", action="store_true", help="replace the goal of that name")
     capture.add_argument("--now", action="store_true", help="do not wait for the Enter key")
     capture.add_argument(
@@ -44,12 +44,12 @@ def add_parser(subparsers) -> None:
         type=float,
         default=5.0,
         metavar="S",
-        help="for a picture (default: %(default)g)",
+        help="time to wait for an image, s (default: %(default)g)",
     )
     action("list", "list the goals")
-    show = action("show", "tell all about a goal")
+    show = action("show", "show the details of a goal")
     show.add_argument("name", metavar="NAME")
-    show.add_argument("--out", type=Path, metavar="PNG", help="write the camera's whole picture")
+    show.add_argument("--out", type=Path, metavar="PNG", help="write the camera's full image")
 
 
 def run(args: argparse.Namespace) -> int:

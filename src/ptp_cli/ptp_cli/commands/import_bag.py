@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`ptp import-bag`: recorded episodes and plain bags to a training data set."""
+"""`ptp import-bag`: convert recorded episodes and other bags to a training data set."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ def add_parser(subparsers) -> None:
     parser = subparsers.add_parser(
         "import-bag",
         help="turn recorded episodes or plain bags into a data set",
-        description="Write the steps of bags that can be learned from into one HDF5 file, which "
-        "ptp pretrain and practice read. Bags are sessions of the recorder, single episodes of "
-        "it, or other ROS 2 bags (mcap, sqlite3) with a mapping of their topics.",
+        description="Write the valid steps of bags into one HDF5 file, which ptp pretrain and ptp "
+        "practice read. Bags are sessions of the recorder, single episodes of it, or other ROS 2 "
+        "bags (mcap, sqlite3) with a mapping of their topics.",
     )
     parser.add_argument("bags", nargs="+", metavar="BAG", help="session, folder of bags, or bag")
     parser.add_argument(
@@ -31,10 +31,10 @@ def add_parser(subparsers) -> None:
         nargs="+",
         choices=LABELS,
         default=["success"],
-        help="episodes of ours to take (default: success)",
+        help="label of the recorder's episodes to import (default: success)",
     )
     parser.add_argument(
-        "--mapping", type=Path, metavar="FILE", help="YAML: topics of bags that are not ours"
+        "--mapping", type=Path, metavar="FILE", help="YAML: topics of bags of another program"
     )
     parser.add_argument(
         "--report", type=Path, metavar="FILE", help="write the validation report as JSON"
@@ -44,7 +44,7 @@ def add_parser(subparsers) -> None:
         type=int,
         default=10,
         metavar="N",
-        help="shortest piece without a refused step (default: %(default)s)",
+        help="shortest sequence of steps without a refused one (default: %(default)s)",
     )
 
 

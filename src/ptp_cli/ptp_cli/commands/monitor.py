@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`ptp monitor`: live pictures, arm and curves in a web page of this machine."""
+"""`ptp monitor`: show live images, arm and curves in a web page."""
 
 from __future__ import annotations
 
 import argparse
 
 EPILOG = """\
-Run it beside `ptp up` or `ros2 launch`, in a shell with the same ROS_DOMAIN_ID; stacks may come
-and go. The page is for this machine alone; from another one: ssh -L 9090:localhost:9090
+Run it beside `ptp up` or `ros2 launch`, in a shell with the same ROS_DOMAIN_ID; stacks may start
+and stop. The page is for this machine alone; from another one: ssh -L 9090:localhost:9090
 -L 9876:localhost:9876 ROBOT. Ctrl-C ends it.
 """
 
@@ -16,18 +16,23 @@ def add_parser(subparsers) -> None:
     """Add the subcommand to the ``ptp`` parser."""
     parser = subparsers.add_parser(
         "monitor",
-        help="show pictures, subgoals, arm and curves in a web page",
-        description="Show the running stack in a web page: camera, what the policy sees, the "
-        "plan with the subgoal that is pursued, the arm in 3-D, and the scalar topics as curves. "
-        "Needs Rerun, which `make monitor` adds.",
+        help="show images, subgoals, arm and curves in a web page",
+        description="Show the running stack in a web page: camera, observation, the plan with "
+        "the pursued subgoal, the arm in 3-D, and the scalar topics as curves. Needs Rerun, which "
+        "`make monitor` installs.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
     add("--port", type=int, default=9090, metavar="P", help="of the page (default: %(default)s)")
     add("--data-port", type=int, default=9876, metavar="P", help="of its data (default: 9876)")
-    add("--rate", type=float, default=5.0, metavar="HZ", help="of each picture (default: 5)")
-    add("--memory", default="500MB", metavar="M", help="for pages that open late (default: 500MB)")
+    add("--rate", type=float, default=5.0, metavar="HZ", help="of each image (default: 5)")
+    add(
+        "--memory",
+        default="500MB",
+        metavar="M",
+        help="for history (default: 500MB)",
+    )
     add("--browser", action="store_true", help="open the page in a browser")
 
 

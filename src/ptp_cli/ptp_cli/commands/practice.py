@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`ptp practice`: Algorithm 1 in one process, without ROS."""
+"""`ptp practice`: practise a task in one process without ROS (Algorithm 1 of the paper)."""
 
 from __future__ import annotations
 
@@ -36,18 +36,19 @@ def add_parser(subparsers) -> None:
     parser = subparsers.add_parser(
         "practice",
         help="practise a task without ROS",
-        description="Act for an epoch while learning from those before it, again and again "
-        "(Algorithm 1 of the paper); measure success before, after every tenth epoch and at the "
-        "end, with seeds that practice does not use. Under the table's protocol paper these are "
-        "other noise in the same scene, under varied other scenes. The simulator judges success. "
-        "DIR/result.json has the figures, DIR/checkpoint the networks. "
-        "Repeating an interrupted command goes on after its last epoch and ends as if it had not "
-        "been interrupted. Figures do not depend on --num-envs.",
+        description="Practise a task for a number of epochs, and fine-tune the policy on the "
+        "episodes of earlier epochs meanwhile (Algorithm 1 of the paper). Evaluate before "
+        "practice, after every tenth epoch and at the end, with seeds that practice does not use. "
+        "Under the table's protocol paper these are other noise in the same scene, under varied "
+        "other scenes. The simulator does the success check. DIR/result.json has the figures, "
+        "DIR/checkpoint the networks. An interrupted command, when repeated, resumes after its "
+        "last epoch with the same result as without interruption. Success rates do not depend on "
+        "--num-envs.",
     )
     add = parser.add_argument
     add("--task", metavar="T", help="default: the environment's first")
     add("--out", type=Path, required=True, metavar="DIR", help="folder of this run")
-    add("--demonstrations", type=Path, metavar="DIR", help="data set that is learned from, too")
+    add("--demonstrations", type=Path, metavar="DIR", help="data set for part of each batch")
     add("--epochs", type=int, default=150, metavar="N", help="of 5 episodes (default: 150)")
     add("--episodes", type=int, default=5, metavar="N", help="of an epoch (default: 5)")
     add(
@@ -71,37 +72,37 @@ def add_parser(subparsers) -> None:
         type=int,
         default=os.cpu_count() or 1,
         metavar="N",
-        help="environments at once, each in a process beside the learner; 0: in turns with it "
-        "(default: one a core)",
+        help="env workers beside the learner; 0: one process acts and learns in turns (default: "
+        "one per core)",
     )
     add(
         "--threads",
         type=int,
-        default=min(4, os.cpu_count() or 1),  # four networks learn at once
+        default=min(4, os.cpu_count() or 1),  # four networks are trained at once
         metavar="N",
-        help="of the learner, on a CPU (default: one a core, 4 at most)",
+        help="of the learner, on a CPU (default: one per core, 4 at most)",
     )
     add(
         "--device",
         choices=("auto", "cpu", "cuda"),
         default="auto",
-        help="of the learner; auto takes a GPU where there is one (default: %(default)s)",
+        help="of the learner; auto uses a GPU if there is one (default: %(default)s)",
     )
     add_options(parser)
     add_renamed(parser, RENAMED)
 
 
 def practice_settings(args: argparse.Namespace) -> dict[str, Any]:
-    """The preset's settings with the given ones on top, by the names of PracticeConfig.
+    """The preset's settings, overridden by the options, by the names of PracticeConfig.
 
-    Raises ConfigError and CheckpointError for what cannot be meant.
+    Raises ConfigError and CheckpointError for invalid options.
     """
     from ptp_core.agents.registry import method_named
     from ptp_core.practice.practice_settings import ABOUT, preset
 
     given = {about.name: getattr(args, about.name) for about in ABOUT}
     if given["reuse_plans"] is None and not method_named(checkpoint_and_method(args)[1]).plans:
-        given["reuse_plans"] = False  # the preset speaks of methods that plan
+        given["reuse_plans"] = False  # the preset's value is for methods that plan
     return dataclasses.asdict(preset(args.preset, **given))
 
 
@@ -118,7 +119,7 @@ def run(args: argparse.Namespace) -> int:
     if args.threads < 1:
         raise InputError(f"--threads is {args.threads}; it must be at least 1")
     check_new_folder(args.out)
-    torch.set_num_threads(1)  # of what acts here; the learner shares its networks out
+    torch.set_num_threads(1)  # of the agent; the learner's networks have a thread each
     config = PracticeConfig(
         **run_settings(args),
         **practice_settings(args),
@@ -133,7 +134,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _practise(config: PracticeConfig, args: argparse.Namespace) -> int:
-    """Practise in --out, which is this process's; the exit status."""
+    """Practise in --out, which this process has locked; returns the exit status."""
     from ptp_core.data.encoded_dataset import encoded_demonstrations
     from ptp_core.practice.practice_runner import InProcessPractice
     from ptp_core.training.checkpoint import load_checkpoint

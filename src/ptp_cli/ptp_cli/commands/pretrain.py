@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`ptp pretrain`: from demonstrations to a checkpoint."""
+"""`ptp pretrain`: train a checkpoint from demonstrations."""
 
 from __future__ import annotations
 

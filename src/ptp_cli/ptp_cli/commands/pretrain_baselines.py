@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`ptp pretrain-baselines`: the networks of the methods that PTP is compared with."""
+"""`ptp pretrain-baselines`: train the networks of LEAP, GCP and GCBC."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def add_parser(subparsers) -> None:
         help="train the networks of LEAP, GCP and GCBC for a checkpoint",
         description="Train LEAP's VAE of latents, GCP's midpoint generator and GCBC's policy with "
         "a checkpoint's encoder, on the data that the checkpoint was trained on. GCBC's policy is "
-        "trained as the checkpoint's own, with all weights 1. --out has a checkpoint of each "
-        "method, which shares encoder and policy with --checkpoint: --out/leap is what "
-        "--checkpoint of ptp practice and ptp evaluate takes.",
+        "trained as the checkpoint's own, with all weights 1. --out gets a checkpoint of each "
+        "method, which shares encoder and policy with --checkpoint. Give such a folder, for "
+        "example --out/leap, to --checkpoint of ptp practice and ptp evaluate.",
     )
     add = parser.add_argument
     add(
@@ -36,8 +36,8 @@ def add_parser(subparsers) -> None:
         type=Path,
         required=True,
         metavar="DATA",
-        help="of ptp collect or ptp import-bag, or codes.safetensors of the same encoder; codes "
-        "are made once and kept in --out",
+        help="data set of ptp collect or ptp import-bag, or codes.safetensors of the same "
+        "encoder; codes are computed once and saved in --out",
     )
     add(
         "--only",
@@ -45,8 +45,8 @@ def add_parser(subparsers) -> None:
         choices=METHODS,
         default=METHODS,
         metavar="M",
-        help=f"methods to train for, of {', '.join(METHODS)}; checkpoints of the others in "
-        "--out stay as they are (default: all)",
+        help=f"methods to train, of {', '.join(METHODS)}; checkpoints of the others in --out are "
+        "not changed (default: all)",
     )
     add_training_options(parser, precision="float16")
 

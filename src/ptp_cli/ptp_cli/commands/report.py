@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`ptp report`: a page of curves, figures, plans and failures from runs of practice."""
+"""`ptp report`: make a page of curves, plans and failures from practice runs."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ def add_parser(subparsers) -> None:
     parser = subparsers.add_parser(
         "report",
         help="make a page of curves, figures, plans and failures from runs",
-        description="Draw success over epochs beside the paper's numbers, and what each method "
-        "plans and where it fails, from runs of ptp practice and ptp sweep and from files of ptp "
-        "evaluate. Writes one HTML page that holds everything, the curves as PNG and the numbers "
-        "as CSV. Unfinished runs are shown as such, damaged ones named and left out.",
+        description="Draw success over epochs beside the paper's numbers, plans of each method "
+        "and a failed episode, from runs of ptp practice and ptp sweep and from files of ptp "
+        "evaluate. Writes one HTML page with everything, the curves as PNG and the numbers as "
+        "CSV. Unfinished runs are marked; damaged ones are named and left out.",
     )
     add = parser.add_argument
     add(
@@ -40,15 +40,15 @@ def add_parser(subparsers) -> None:
         action="append",
         default=[],
         metavar="MODULE:FACTORY",
-        help="an environment of your own that the runs name: it is run for the pictures",
+        help="your own environment that the runs name; it is run for films and plans",
     )
-    add("--no-pictures", action="store_true", help="leave out what needs the simulator")
+    add("--no-pictures", action="store_true", help="no films and plans, which need the simulator")
     add(
         "--checkpoint",
         type=Path,
         metavar="DIR",
-        help="networks that files of ptp evaluate are about; those of gcp, leap and gcbc are in "
-        "the folders of their names beside it (default: the released ones)",
+        help="checkpoint of the files of ptp evaluate; those of gcp, leap and gcbc are in the "
+        "folders of their names beside it (default: the released ones)",
     )
     add_renamed(parser, {"--baselines": "unnecessary: their checkpoints lie beside --checkpoint"})
 

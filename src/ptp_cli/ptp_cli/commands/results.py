@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`ptp results`: run the evaluations of the page of results, and make the page."""
+"""`ptp results`: run the evaluations of the results page, and make the page."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ def add_parser(subparsers) -> None:
     """Add the subcommand to the ``ptp`` parser."""
     parser = subparsers.add_parser(
         "results",
-        help="run the evaluations of the page of results, and make the page",
-        description="Run every evaluation that FILE lists and that is not there yet, one after "
-        "another, as ptp evaluate does; then write index.html, README.md and the numbers as CSV. "
-        "Repeat the command to go on after an interruption. A finished evaluation is used again "
-        "where its settings are those of FILE; else the command says what differs.",
+        help="run the evaluations of the results page, and make the page",
+        description="Run the missing evaluations of FILE, one after another, as ptp evaluate "
+        "does; then write index.html, README.md and the numbers as CSV. Repeat the command to "
+        "resume after an interruption. A finished evaluation is reused if its settings are those "
+        "of FILE; else the command prints the difference.",
     )
     add = parser.add_argument
     add(
@@ -37,15 +37,15 @@ def add_parser(subparsers) -> None:
         metavar="DIR",
         help="folder of evaluations and page (default: %(default)s)",
     )
-    add("--page-only", action="store_true", help="run nothing; name what is missing")
-    add("--redo", action="store_true", help="run those again that have other settings than FILE")
-    add("--no-pictures", action="store_true", help="leave plans and films out of the page")
+    add("--page-only", action="store_true", help="run nothing; list the missing evaluations")
+    add("--redo", action="store_true", help="rerun evaluations with other settings than FILE")
+    add("--no-pictures", action="store_true", help="no plans and films on the page")
     add(
         "--num-envs",
         type=int,
         default=os.cpu_count() or 1,
         metavar="N",
-        help="environments at once, each in a process (default: one a core)",
+        help="env workers (default: one per core)",
     )
     add_renamed(parser, {"--workers": "--num-envs"})
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`ptp security`: compare the SROS2 policies with the running graph, or write them from it."""
+"""`ptp security`: check SROS2 policies against the running graph, or write them from it."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from pathlib import Path
 
 EPILOG = """\
 examples:
-  ptp up practice task:=A &  ptp security check      what runs does nothing that is not allowed
-  ptp security write --folder my_policies            allow what runs now, beside what was before
+  ptp up practice task:=A &  ptp security check      check that everything in use is allowed
+  ptp security write --folder my_policies            also allow everything that is in use now
 
-Both look at the graph of this shell's ROS_DOMAIN_ID, without SROS2. Exit status of check: 0
-everything is allowed, 1 something is not or nothing runs. docs/security.md says how to make keys
-from policies.
+Both inspect the graph of this shell's ROS_DOMAIN_ID, without SROS2. Exit status of check: 0
+everything is allowed, 1 something is not allowed or no node runs. docs/security.md describes how
+to make keys from policies.
 """
 
 
@@ -22,16 +22,16 @@ def add_parser(subparsers) -> None:
     parser = subparsers.add_parser(
         "security",
         help="compare the SROS2 policies with the running nodes",
-        description="Compare what each running node does with what its SROS2 policy allows, or "
-        "write policies from what runs.",
+        description="Compare the topics, services and actions of each running node with its SROS2 "
+        "policy, or write policies from the running nodes.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
     add("action", choices=("check", "write"))
     add("--folder", type=Path, metavar="DIR", help="of policies (default: config/sros2/policies)")
-    add("--seconds", type=float, default=5.0, metavar="S", help="to look (default: %(default)g)")
-    add("--nodes", nargs="+", metavar="NODE", help="look at these alone")
+    add("--seconds", type=float, default=5.0, metavar="S", help="to listen (default: %(default)g)")
+    add("--nodes", nargs="+", metavar="NODE", help="only these nodes")
 
 
 def run(args: argparse.Namespace) -> int:

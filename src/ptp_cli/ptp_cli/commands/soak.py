@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`ptp soak`: let the practice stack run under random faults, and count what got lost."""
+"""`ptp soak`: run the practice stack under random faults and count losses."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import argparse
 from pathlib import Path
 
 DESCRIPTION = """\
-Practise in lock-step while nodes are killed and stalled, nonsense and stale commands are sent, a
-person takes over and damaged weights arrive, one fault every few seconds. Then count finished
-episodes that are lost, setpoints outside the workspace, motions that should not have been, and the
-growth of memory. Exit status 0: none of them.
+Practise in lock-step while one fault is injected every few seconds: nodes are killed and stalled,
+invalid and stale commands are sent, an operator takes over, damaged weights arrive. Then count
+lost finished episodes, setpoints outside the workspace and motions without a valid command, and
+measure the growth of memory. Exit status 0: no losses or violations.
 """
 
 
@@ -33,7 +33,7 @@ def add_parser(subparsers) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Soak; return the exit status."""
+    """Run the soak test; return the exit status."""
     import json
     import sys
 

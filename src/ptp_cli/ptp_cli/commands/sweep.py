@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`ptp sweep`: methods x tasks x seeds, each a `ptp practice` of its own."""
+"""`ptp sweep`: run `ptp practice` for methods x tasks x seeds."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 EPILOG = (
     "The file names methods, tasks, seeds and protocol, threads and memory_gib of a run, and "
-    "options of ptp practice; docs/experiments.md says more."
+    "options of ptp practice; docs/experiments.md describes it."
 )
 
 
@@ -24,8 +24,8 @@ def add_parser(subparsers) -> None:
         "sweep",
         help="practise methods x tasks x seeds, on this machine or on Ray",
         description="Run `ptp practice` for every method, task and seed of a YAML file, as many "
-        "at a time as the machine carries. Finished runs are skipped and interrupted ones go on: "
-        "repeat the command. A run that fails stops no other; then the exit status is 1.",
+        "at a time as the machine allows. Repeat the command to resume: finished runs are "
+        "skipped. Other runs continue when one fails; the exit status is then 1.",
         epilog=EPILOG,
     )
     add = parser.add_argument
@@ -34,20 +34,20 @@ def add_parser(subparsers) -> None:
         "--env",
         default="",
         metavar="MODULE:FACTORY",
-        help="an environment of your own that the file names under options",
+        help="your own environment that the file names under options",
     )
     add("--out", type=Path, metavar="DIR", help="default: runs/sweep_NAME, after the file")
     add(
         "--jobs",
         type=int,
         metavar="N",
-        help="runs at once (default: as cores and memory allow; on Ray: Ray decides)",
+        help="concurrent runs (default: as cores and memory allow; on Ray: Ray decides)",
     )
     add(
         "--ray",
         metavar="ADDRESS",
         help="run on the Ray cluster at ADDRESS, or on a Ray of this machine: local. Needs Ray, "
-        "which `make sweep` adds",
+        "which `make sweep` installs",
     )
 
 
@@ -90,8 +90,8 @@ def run(args: argparse.Namespace) -> int:
             print("stopped; repeat the command to go on", file=sys.stderr)
             return 130
     for row in failed:
-        said = row.why[-1] if row.why else ""
-        print(f"failed: {row.run.name} ({said}); its log: {row.run.folder}", file=sys.stderr)
+        reason = row.why[-1] if row.why else ""
+        print(f"failed: {row.run.name} ({reason}); its log: {row.run.folder}", file=sys.stderr)
     print(f"{len(rows) - len(failed)} of {len(rows)} runs are finished; figures: ptp report {out}")
     return 1 if failed else 0
 

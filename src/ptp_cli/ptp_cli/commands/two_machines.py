@@ -8,10 +8,10 @@ from pathlib import Path
 
 DESCRIPTION = """\
 Make two hosts on this machine (network namespaces) with a cable between them. Practise in
-simulation on one, learn on the other, found through a list of peers. Then cut the cable, let
-practice go on, mend it, and see that the learner catches up and that no recorded episode is lost.
-Exit status 0: all of that held; 1: something did not; 2: it cannot be tried on this machine.
-docs/two_machines.md says how to do the same with two real machines.
+simulation on one host; the learner runs on the other and is discovered through a list of peers.
+Then cut the cable while practice continues, reconnect it, and check that the learner catches up
+and that no recorded episode is lost. Exit status 0: passed; 1: failed; 2: this machine cannot run
+the trial. docs/two_machines.md describes the same with two real machines.
 """
 
 
@@ -19,7 +19,7 @@ def add_parser(subparsers) -> None:
     """Add the subcommand to the ``ptp`` parser."""
     parser = subparsers.add_parser(
         "two-machines",
-        help="try practice with the learner on another host, and cut the link",
+        help="test practice with the learner on another host while the link is cut",
         description=DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -30,7 +30,7 @@ def add_parser(subparsers) -> None:
         type=float,
         default=300.0,
         metavar="S",
-        help="s that a step may take until the trial has failed (default: 300)",
+        help="time for a single step of the trial, s (default: 300)",
     )
     add("--max-steps", type=int, default=100, metavar="N", help="of an episode (default: 100)")
     add("--checkpoint", type=Path, metavar="DIR", help="default: the released one, in models/")
@@ -40,7 +40,7 @@ def add_parser(subparsers) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Try it; return the exit status."""
+    """Run the trial; return the exit status."""
     import json
     import sys
 

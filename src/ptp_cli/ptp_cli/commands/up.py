@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`ptp up`: start a stack of ROS 2 nodes where `ros2 launch` is not installed."""
+"""`ptp up`: start a stack of ROS 2 nodes without launch_ros."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ EPILOG = """\
 examples:
   ptp up sim task:=B                      one episode of task B, in real time
   ptp up sim task:=A,B,C episodes:=10 mode:=lock_step output:=out/practice
-  ptp up sim --show-args                  what can be set
-  ptp up teleop source:=keyboard          demonstrate, and record it
-  ptp up camera device:=/dev/video0       look through a camera
-  ptp up real robot:=sim_joint            the whole path of a real arm, on the simulated table
+  ptp up sim --show-args                  list the arguments
+  ptp up teleop source:=keyboard          record demonstrations
+  ptp up camera device:=/dev/video0       show a camera and the encoding of its images
+  ptp up real robot:=sim_joint            the stack of a real arm, on the simulated table
 
 Ctrl-C stops everything. `ros2 launch ptp_bringup sim.launch.py` takes the same arguments.
 """
@@ -30,7 +30,7 @@ def add_parser(subparsers) -> None:
     )
     parser.add_argument("stack", metavar="STACK", help="sim, teleop, practice, camera or real")
     parser.add_argument("arguments", nargs="*", metavar="NAME:=VALUE", help="see --show-args")
-    parser.add_argument("--show-args", action="store_true", help="explain the stack's arguments")
+    parser.add_argument("--show-args", action="store_true", help="list the stack's arguments")
 
 
 def run(args: argparse.Namespace) -> int:

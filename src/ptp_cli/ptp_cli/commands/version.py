@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`ptp version`: what is installed, for a report of a problem."""
+"""`ptp version`: print the versions of ptp and its dependencies, for bug reports."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ def add_parser(subparsers) -> None:
     """Add the subcommand to the ``ptp`` parser."""
     subparsers.add_parser(
         "version",
-        help="show the versions of ptp, ROS 2 and what they run on",
-        description="Show the versions of ptp, ROS 2 and what they run on.",
+        help="show the versions of ptp, ROS 2 and their dependencies",
+        description="Show the versions of ptp, ROS 2 and their dependencies.",
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print one line a part; return the exit status."""
+    """Print one line for each version; return the exit status."""
     print(f"ptp {__version__}")
     print(f"python {platform.python_version()} on {platform.platform()}")
     print(f"rclpy {ros_version()}")

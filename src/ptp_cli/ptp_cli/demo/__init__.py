@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What `ptp demo` leaves behind: films, strips and the page that shows them."""
+"""The demo of `ptp demo`: the run, films, figures and page."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The film of an episode: frames, the strip of planned subgoals, and the last image."""
+"""Film of an episode: video frames, the strip of planned subgoals, and the last image."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ptp_nodes.operator.episode_video import EpisodeVideo
 
-TILE = 288  # pixels a side of a picture in the film: 6 an observation pixel
-STRIP_TILE = 96  # in the strip: 2 an observation pixel
+TILE = 288  # pixels a side of an image in the film: 6 per observation pixel
+STRIP_TILE = 96  # in the strip: 2 per observation pixel
 GAP = 8
 PAPER = (22, 24, 29)
 EMPTY = (44, 48, 56)
 INK = (236, 238, 242)
 FAINT = (150, 157, 170)
-MARK = (255, 176, 32)  # what is pursued now
+MARK = (255, 176, 32)  # the pursued subgoal
 GOOD = (74, 201, 126)
 BAD = (242, 106, 96)
 
@@ -36,7 +36,7 @@ Pixels = np.ndarray  # uint8 (H, W, 3) RGB
 
 @dataclass(frozen=True)
 class Moment:
-    """What a frame says beside its pictures."""
+    """Text of a frame."""
 
     title: str
     step: int  # control steps taken
@@ -49,7 +49,7 @@ class Moment:
 def frame(camera: Pixels | None, target: Pixels | None, goal: Pixels | None, moment: Moment):
     """One frame of the film: camera | pursued subgoal | goal, uint8 (H, W, 3) RGB.
 
-    Every frame has the same size, both sides even, as video codecs want.
+    Every frame has the same size, with even sides, which video codecs need.
     """
     width = 3 * TILE + 4 * GAP
     head, caption, foot = 40, 26, 42
@@ -86,7 +86,7 @@ def strip(now: Pixels | None, subgoals: list[Pixels], goal: Pixels | None) -> Pi
 
 
 def tile(pixels: Pixels | None, size: int) -> Pixels:
-    """A square picture of ``size`` pixels: small ones keep their pixels visible."""
+    """A square image of ``size`` pixels; a small one is enlarged without smoothing."""
     if pixels is None:
         return np.full((size, size, 3), EMPTY, np.uint8)
     if pixels.shape[:2] == (size, size):
@@ -137,8 +137,8 @@ def _font(size: int) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
 
 RATE = 12.0  # frames a second
 EVERY = 2  # control steps a frame
-OPENING = 1.0  # s that the plan's first moment stands
-ENDING = 2.5  # s that the verdict stands
+OPENING = 1.0  # s of the first frame with the plan
+ENDING = 2.5  # s of the last frame with the result
 
 
 @dataclass
@@ -156,8 +156,8 @@ class _Seen:
 class Film:
     """Writes ``task_A_episode_0.webm``, ``…_plan.png`` and ``…_last.png`` of each episode.
 
-    Pictures are uint8 (H, W, 3) RGB. ``titles`` says what each task is, ``steps`` how many
-    control steps an episode has, ``scale`` how large the film is, as drawn: 1.
+    Images are uint8 (H, W, 3) RGB. ``titles``: descriptions of the tasks. ``steps``: control steps
+    of an episode. ``scale``: size of the film, 1 as drawn.
     """
 
     def __init__(
@@ -175,7 +175,7 @@ class Film:
 
     def begin(self, task: str, episode: int) -> None:
         """Start the film of an episode of a task."""
-        # Pictures stay: what belongs to this episode replaces them, and may be here already.
+        # Images stay: those of this episode replace them, and may have arrived already.
         self._seen = replace(self._seen, subgoals=(), step=0, subgoal=None)
         self._task = task
         self._name = episode_name(task, episode)
@@ -183,19 +183,19 @@ class Film:
         self._video.begin_named(self._name)
 
     def camera(self, pixels: Pixels) -> None:
-        """A large picture for people arrived."""
+        """A large display image arrived."""
         self._seen.camera = pixels
 
     def observed(self, pixels: Pixels) -> None:
-        """What the policy sees arrived; shown where there is no larger picture."""
+        """An observation arrived; it is shown if there is no larger image."""
         self._seen.observation = pixels
 
     def goal(self, pixels: Pixels) -> None:
-        """The goal picture arrived."""
+        """The goal image arrived."""
         self._seen.goal = pixels
 
     def planned(self, subgoals: list[Pixels]) -> None:
-        """The plan is finished: keep its strip and show it."""
+        """The plan is finished: write its strip and show it."""
         if self._name is None:
             return
         seen = self._seen

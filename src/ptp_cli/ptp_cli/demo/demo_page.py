@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The page that shows the demo: one HTML file beside its films and pictures."""
+"""HTML page of the demo, beside its films and images."""
 
 from __future__ import annotations
 

@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the terminal shows while the demo runs.
-
-Progress bars, and nodes' lines that tell of trouble.
-"""
+"""Terminal output of the demo: progress bars, and error lines of nodes."""
 
 from __future__ import annotations
 
@@ -19,13 +16,13 @@ TROUBLE = ("[ERROR]", "[FATAL]", " died (", "keeps dying", "could not be started
 
 
 class NodeLog(io.TextIOBase):
-    """A text file that several threads print lines to; ``echo`` gets the lines with trouble."""
+    """A text file that several threads print lines to; ``echo`` gets the error lines."""
 
     def __init__(self, path: Path, echo: Callable[[str], None]) -> None:
         self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115, closed by close()
         self._echo = echo
         self._lock = threading.Lock()
-        # print() writes a text and its line end by two calls; each thread has a line of its own.
+        # print() writes a text and its line end in two calls, so each thread has its own buffer.
         self._begun = threading.local()
 
     def write(self, text: str) -> int:
@@ -56,7 +53,7 @@ _OPEN = "{desc} {elapsed}{postfix}"
 
 
 class Progress:
-    """Two bars on a terminal, counted in control steps. Call it from one thread, but for `say`."""
+    """Two bars on a terminal, counted in control steps. Only `say` is thread-safe."""
 
     def __init__(
         self, episodes: int, steps: int, out: TextIO = sys.stderr, pause: float | None = None
@@ -72,7 +69,7 @@ class Progress:
         self._all = self._new("demo", episodes * steps, "step", _ALL, position=0)
 
     def stage(self, name: str, total: int | None = None, unit: str = "it") -> None:
-        """Something else begins; without ``total`` only its time is shown."""
+        """Start a new stage; without ``total`` only its time is shown."""
         if self._stage == name:
             return
         if self._bar is not None:
@@ -81,23 +78,23 @@ class Progress:
         self._bar = self._new(name, total, unit, _OPEN if total is None else _ONE, position=1)
 
     def reached(self, count: int, note: str = "") -> None:
-        """The stage has come so far."""
+        """Set the progress of the stage."""
         self.note(note)
         if self._bar is not None:
             self._bar.update(count - self._bar.n)
 
     def note(self, text: str) -> None:
-        """Say something about the stage."""
+        """Show a text beside the stage."""
         if self._bar is not None:
             self._bar.set_postfix_str(text, refresh=False)
 
     def stepped(self, count: int, note: str) -> None:
-        """So many control steps of this episode are taken."""
+        """Set the number of control steps of this episode."""
         self.reached(count, note)
         self._all.update(self._done * self._steps + count - self._all.n)
 
     def beat(self) -> None:
-        """Time passes: let the clocks go on."""
+        """Update the times of the bars."""
         for bar in (self._all, self._bar):
             if bar is not None:
                 bar.update(0)
@@ -116,7 +113,7 @@ class Progress:
         Bar.write(text, file=self._out)
 
     def close(self) -> None:
-        """Leave the terminal as it is."""
+        """Close the bars; the terminal keeps its content."""
         for bar in (self._bar, self._all):
             if bar is not None:
                 bar.close()

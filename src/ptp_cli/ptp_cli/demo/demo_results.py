@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The demo's figures: what the practice node wrote, the films' names, and what it all ran on."""
+"""Summary of the demo: episode results, file names, and facts about the machine."""
 
 from __future__ import annotations
 

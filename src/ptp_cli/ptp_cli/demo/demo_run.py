@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Run the demo: the sim stack in lock-step, watched; then figures and page."""
+"""Run of the demo: start the sim stack in lock-step, film it, write figures and page."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ STOPPED = 130  # exit status after Ctrl-C
 
 @dataclass(frozen=True)
 class DemoSettings:
-    """What to show."""
+    """Settings of the demo."""
 
     tasks: tuple[str, ...]
     episodes: int  # of each task
@@ -43,14 +43,14 @@ class DemoSettings:
     planner: str  # preset or YAML file, as the planner node takes it
     out: Path
     checkpoint: Checkpoint
-    finetuned: Path | None = None  # folder of policies that practised
+    finetuned: Path | None = None  # folder of fine-tuned policies
 
 
 def show(settings: DemoSettings) -> int:
-    """Run every episode, leave films, strips, figures and page; the exit status.
+    """Run every episode, write films, strips, figures and page; returns the exit status.
 
-    0: every episode was done, whether it reached its goal or not. Ctrl-C gives 130 and leaves a
-    page of what was done. Raises InputError, ConfigError and CheckpointError before the start.
+    0: every episode was finished, successful or not. Ctrl-C gives 130 and a page of the finished
+    episodes. Raises InputError, ConfigError and CheckpointError before the start.
     """
     processes = _processes(settings)
     _clear(settings.out)
@@ -70,7 +70,7 @@ def show(settings: DemoSettings) -> int:
         with watching(watcher, domain):
             status = Supervisor(started, node_environment(), log).run()
         progress.stage("write the films")
-        if film.running is not None:  # the news of its end was lost
+        if film.running is not None:  # the message of its end was lost
             found = demo_results.gather(settings.out, settings.tasks, settings.episodes, {})
             film.end(demo_results.ending(found, *film.running))
         film.close()
@@ -101,7 +101,7 @@ def _processes(settings: DemoSettings) -> list[NodeProcess]:
 
 
 def _clear(folder: Path) -> None:
-    """Make the folder, without what an earlier demo left there."""
+    """Make the folder, and remove files of an earlier demo."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for pattern in OURS:
@@ -112,7 +112,7 @@ def _clear(folder: Path) -> None:
 
 
 def _stopped(status: int, summary: dict[str, Any]) -> str:
-    """Why not everything was done; empty when it was."""
+    """Reason why not all episodes were finished; empty if they were."""
     if status == 0:
         return ""
     if status == STOPPED:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The demo's watcher: passes what happens on the graph to the film and the progress bars."""
+"""Watcher of the demo: passes events of the graph to the film and the progress bars."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from ptp_cli.demo.demo_film import Film
 from ptp_cli.demo.demo_progress import Progress
 from ptp_nodes.operator.episode_watcher import EpisodeNews
 
-PATIENCE = 4  # beats that an episode's end waits for steps which may be lost
-KEPT = 2  # episodes that were heard of before they began
+PATIENCE = 4  # calls of `beat` until an episode's end no longer waits for lost steps
+KEPT = 2  # episodes of which messages are kept before they begin
 WORDS = {
     "resetting": "set the table",
     "encoding": "look at the goal picture",
@@ -21,8 +21,8 @@ WORDS = {
 
 
 @dataclass
-class _Heard:
-    """What was heard of an episode before the news that it began."""
+class _EarlyMessages:
+    """Messages of an episode that came before its begin."""
 
     subgoals: list[np.ndarray] = field(default_factory=list)
     steps: list[tuple[int, int]] = field(default_factory=list)
@@ -31,7 +31,7 @@ class _Heard:
 class DemoWatcher:
     """Follows one run of several episodes; see `ptp_nodes.operator.episode_watcher.Watcher`.
 
-    ``tasks`` are done in turn, ``steps`` control steps each; ``nodes`` is whom to expect.
+    ``tasks`` run in turn, ``steps`` control steps each; ``nodes``: the expected nodes.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class DemoWatcher:
         self._task: str | None = None
         self._episode_id = ""  # of the episode that is filmed
         self._ended: set[str] = set()
-        self._early: dict[str, _Heard] = {}
+        self._early: dict[str, _EarlyMessages] = {}
         self._subgoals: list[np.ndarray] = []
         self._taken = 0  # control steps of this episode
         self._news: deque[EpisodeNews] = deque()  # what waits for steps to arrive
@@ -54,7 +54,7 @@ class DemoWatcher:
         progress.stage("start the nodes", len(nodes), "node")
 
     def beat(self, nodes: set[str]) -> None:
-        """Show who is here, until the first plan begins."""
+        """Show the nodes that are running, until the first plan begins."""
         missing = sorted(self._nodes - nodes)
         waiting = f"waiting for {', '.join(missing)}" if missing else "loading networks"
         if self._task is None:
@@ -69,15 +69,15 @@ class DemoWatcher:
         self._progress.beat()
 
     def camera(self, picture: np.ndarray) -> None:
-        """The picture for people."""
+        """The display image of the camera."""
         self._film.camera(picture)
 
     def observed(self, picture: np.ndarray) -> None:
-        """The picture that the policy sees."""
+        """The observation of the policy."""
         self._film.observed(picture)
 
     def goal(self, picture: np.ndarray) -> None:
-        """The goal picture."""
+        """The goal image."""
         self._film.goal(picture)
 
     def planning(self, done: int, total: int, cost: float) -> None:
@@ -92,32 +92,32 @@ class DemoWatcher:
             self._subgoals = subgoals
             self._film.planned(subgoals)
         else:
-            self._heard(episode_id).subgoals = subgoals
+            self._early_of(episode_id).subgoals = subgoals
 
     def stepped(self, episode_id: str, step: int, subgoal: int) -> None:
         """Film the step."""
         if self._of_now(episode_id):
             self._step(step, subgoal)
         elif episode_id not in self._ended:
-            self._heard(episode_id).steps.append((step, subgoal))
-            # Steps keep their order: those of the episode before this one will not come any more.
+            self._early_of(episode_id).steps.append((step, subgoal))
+            # Steps arrive in order: no more steps of the episode before will come.
             while self._news and self._news[0].episode_id != episode_id:
                 self._handle(self._news.popleft())
         self._catch_up()
 
     def episode(self, news: EpisodeNews) -> None:
-        """Begin and end films. Topics overtake each other: an end waits for the last step."""
+        """Begin and end films. Order across topics is not kept: an end waits for the last step."""
         self._news.append(news)
         self._catch_up()
 
     def _of_now(self, episode_id: str) -> bool:
         return episode_id == self._episode_id and episode_id not in self._ended
 
-    def _heard(self, episode_id: str) -> _Heard:
+    def _early_of(self, episode_id: str) -> _EarlyMessages:
         if episode_id not in self._early:
             while len(self._early) >= KEPT:
                 del self._early[next(iter(self._early))]
-            self._early[episode_id] = _Heard()
+            self._early[episode_id] = _EarlyMessages()
         return self._early[episode_id]
 
     def _step(self, step: int, subgoal: int) -> None:
@@ -152,12 +152,12 @@ class DemoWatcher:
             self._progress.stage("finish")
 
     def _begin(self, news: EpisodeNews) -> None:
-        """Begin a film, with what was heard of the episode before."""
-        heard = self._early.pop(news.episode_id, _Heard())
+        """Begin a film, with the episode's early messages."""
+        early = self._early.pop(news.episode_id, _EarlyMessages())
         self._task, self._episode_id = news.task, news.episode_id
-        self._subgoals, self._taken = heard.subgoals, 0
+        self._subgoals, self._taken = early.subgoals, 0
         self._film.begin(news.task, news.episode // len(self._tasks))
-        if heard.subgoals:
-            self._film.planned(heard.subgoals)
-        for step, subgoal in heard.steps:
+        if early.subgoals:
+            self._film.planned(early.subgoals)
+        for step, subgoal in early.steps:
             self._step(step, subgoal)

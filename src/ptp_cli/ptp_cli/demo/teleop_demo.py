@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a scripted gamepad to a policy that has changed; every step is the one that users take."""
+"""Run of the teleop demo: record demonstrations, import them, fine-tune and compare the policy."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How pages for people look: one style, one way to fill a template."""
+"""Jinja environment with the common style of the HTML pages."""
 
 from __future__ import annotations
 

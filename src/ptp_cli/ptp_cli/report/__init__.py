@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What `ptp report` makes of runs: curves, a table, strips, films and the page that shows them."""
+"""The report of `ptp report`: curves, tables, subgoal strips, films and page."""

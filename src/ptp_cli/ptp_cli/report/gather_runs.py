@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Find runs and offline figures: in folders of practice and sweeps, in files of evaluations."""
+"""Reader of practice runs, sweeps and evaluation files for a report."""
 
 from __future__ import annotations
 

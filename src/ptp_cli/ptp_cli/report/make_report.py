@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Put a report together."""
+"""Writer of a report: curves, tables, images and page."""
 
 from __future__ import annotations
 

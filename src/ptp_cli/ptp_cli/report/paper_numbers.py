@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the paper reports, and how methods are called beside it (arXiv 2205.08129, figure 3)."""
+"""Success rates of the paper (arXiv 2205.08129, figure 3), and labels of the methods."""
 
 # Success rate of PTP on each target task: after offline training, after 150 epochs online.
 OFFLINE = {"A": 0.533, "B": 0.221, "C": 0.355}

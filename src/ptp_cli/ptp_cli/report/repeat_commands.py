@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How runs were configured, and the commands that do them again."""
+"""Settings of runs for the report, and the commands that repeat the runs."""
 
 from __future__ import annotations
 
@@ -39,18 +39,18 @@ def configuration(found: FoundRuns) -> list[tuple[str, list[tuple[str, str]]]]:
             continue
         whose: dict[str, list[str]] = {}
         for run in found.runs:
-            said = _said(name, run.settings.get(name))
-            whose.setdefault(said, []).append(run.settings["method"])
+            shown = _shown(name, run.settings.get(name))
+            whose.setdefault(shown, []).append(run.settings["method"])
         values = [
-            (said, "" if len(whose) == 1 else ", ".join(dict.fromkeys(methods)))
-            for said, methods in whose.items()
+            (shown, "" if len(whose) == 1 else ", ".join(dict.fromkeys(methods)))
+            for shown, methods in whose.items()
         ]
         lines.append((name.replace("_", " "), values))
     return lines
 
 
 def commands(found: FoundRuns, sources: Sequence[str], out: Path) -> list[tuple[str, str]]:
-    """(What it does, command line) of everything that the report shows."""
+    """(Description, command line) of everything that the report shows."""
     listed = []
     swept = []
     for folder, about in found.sweeps:
@@ -69,9 +69,9 @@ def commands(found: FoundRuns, sources: Sequence[str], out: Path) -> list[tuple[
 
 
 def practice_command(run: PracticeRun) -> str:
-    """The command of a run, as far as its settings tell.
+    """The command of a run, from its settings.
 
-    They do not say where the checkpoint was, only what was in it.
+    The path of the checkpoint is not known from them.
     """
     settings = run.settings
     words = ["ptp", "practice", "--task", settings["task"], "--method", settings["method"]]
@@ -92,7 +92,7 @@ def practice_command(run: PracticeRun) -> str:
 
 
 def _practice_words(settings: dict[str, Any]) -> list[str]:
-    """Options for how it practised: the preset that is nearest, and what differs from it."""
+    """Options of practice: the nearest preset, and the differences from it."""
     # Runs of earlier releases: "explore" stood for the actions, the simulator was the signal.
     values = {about.name: settings.get(about.name, about.paper) for about in ABOUT}
     if "success_signal" not in settings:
@@ -114,7 +114,7 @@ def _practice_words(settings: dict[str, Any]) -> list[str]:
 
 
 def _preset(planner: dict[str, Any]) -> str | None:
-    """Name of the preset that says how hard is searched, whatever a plan is made up of."""
+    """Name of the planner preset with this search effort, for any levels and subgoals."""
     effort = {key: value for key, value in planner.items() if key not in STRUCTURE}
     for name in ("fast", "descent", "best", "paper"):
         values = to_dict(getattr(PlannerConfig, name)())
@@ -123,15 +123,15 @@ def _preset(planner: dict[str, Any]) -> str | None:
     return None
 
 
-def _said(name: str, value: Any) -> str:
+def _shown(name: str, value: Any) -> str:
     if name == "planner" and isinstance(value, dict):
         # GCP and LEAP have neither presets nor levels.
-        said = [f"{value[key]} {key}" for key in ("samples", "iterations") if key in value]
+        shown = [f"{value[key]} {key}" for key in ("samples", "iterations") if key in value]
         if preset := _preset(value):
-            said = [preset]
+            shown = [preset]
         if "levels" in value:
-            said.append(f"{value['levels']} level{'s' if value['levels'] != 1 else ''}")
-        return ", ".join(said)
+            shown.append(f"{value['levels']} level{'s' if value['levels'] != 1 else ''}")
+        return ", ".join(shown)
     if name.endswith("_sha256") and isinstance(value, dict):
         return ", ".join(f"{part.split('.')[0]} {sha[:12]}" for part, sha in value.items())
     if name == "follower" and isinstance(value, dict):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Success over epochs, means over seeds with 95 % intervals, drawn beside the paper's numbers."""
+"""Success curves over epochs: means over seeds, 95 % intervals, and the paper's numbers."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The report's page: one HTML file that holds its pictures and films."""
+"""HTML page of the report, one file that contains its images and films."""
 
 from __future__ import annotations
 

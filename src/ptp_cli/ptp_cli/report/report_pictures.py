@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a method plans, and a film of an episode in which it fails."""
+"""Images of a report: the plan of a method, and a film of a failed episode."""
 
 from __future__ import annotations
 

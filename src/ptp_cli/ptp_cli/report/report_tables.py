@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The report's numbers as CSV files."""
+"""CSV tables of the report."""
 
 from __future__ import annotations
 

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What `ptp results` does: evaluations that a file lists, and the page and tables of them."""
+"""The results page of `ptp results`: evaluations of a file, their tables and page."""

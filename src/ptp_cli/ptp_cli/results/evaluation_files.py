@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Evaluations of the results page.
-
-Their commands and files; the missing ones are run one by one.
-"""
+"""Evaluation files of the results page: their commands, settings and missing ones."""
 
 from __future__ import annotations
 
@@ -37,7 +34,7 @@ class Wanted:
 
     @property
     def name(self) -> str:
-        """How people call it."""
+        """Name for display."""
         return f"{self.protocol}/{self.row.name}"
 
     @property
@@ -48,11 +45,11 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Standing:
-    """What there is of an evaluation."""
+    """State of an evaluation: its file, if there is one."""
 
     wanted: Wanted
-    values: dict[str, Any] | None  # of the JSON, where it is there and was made as asked for
-    differs: str = ""  # in what the JSON that is there differs from what is asked for
+    values: dict[str, Any] | None  # of the JSON, if it exists and has the wanted settings
+    differs: str = ""  # difference between the settings of the JSON and the wanted ones
 
     @property
     def state(self) -> str:
@@ -63,7 +60,7 @@ class Standing:
 def wanted_evaluations(config: ResultsConfig, out: Path) -> list[Wanted]:
     """Every evaluation of the file, in its order.
 
-    Raises ConfigError, InputError and CheckpointError for what no evaluation could begin with.
+    Raises ConfigError, InputError and CheckpointError for invalid settings.
     """
     from ptp_cli.commands.evaluate import evaluation_config
 
@@ -149,10 +146,10 @@ def _words(config: ResultsConfig, protocol: str, row: EvaluationRow, path: Path)
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says what is wrong instead of leaving the program."""
+    """Argument parser that raises an error instead of exiting."""
 
     def error(self, message: str):
-        """Raise what a file with this command line deserves."""
+        """Raise ConfigError."""
         raise ConfigError(message)
 
 
@@ -177,11 +174,11 @@ def measure(
     progress: bool = True,
     say: Callable[[str], None] = print,
 ) -> list[str]:
-    """Make every file that is not there; the names of those that could not be made.
+    """Run the missing evaluations; returns the names of those that failed.
 
-    A file that is there and was made as asked for stays. ``redo``: also make those anew that were
-    made with other settings; else they stay and are told of. An evaluation that fails stops no
-    other. Interrupted by Ctrl-C, the next call goes on after the last finished episode.
+    A file with the wanted settings stays. ``redo``: evaluations with other settings are rerun;
+    otherwise their files stay and a line names them. Other evaluations continue when one fails.
+    After Ctrl-C the next call resumes after the last finished episode.
     """
     failed = []
     for number, one in enumerate(wanted, 1):
@@ -201,7 +198,7 @@ def measure(
 
 
 def not_there(wanted: Sequence[Wanted]) -> tuple[list[Standing], list[str]]:
-    """What there is of each, and a line for each that has no figures."""
+    """State of each evaluation, and a line for each that has no figures."""
     found = [look_at(one) for one in wanted]
     lines = []
     for standing in found:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Write the page of results, its README and the numbers as CSV."""
+"""Writer of the results page, its README and its CSV files."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def make_results(
     pooled = read_practice(folder) if folder is not None else []
     shown = results_pictures(found, out) if pictures else []
     rows = [section for section in _sections(config, found, out) if section.success.rows]
-    said: dict[str, Any] = {
+    content: dict[str, Any] = {
         "lead": text.LEAD,
         "missing": missing,
         "reading": (*text.READING, *text.adaptation(_manifest(found))),
@@ -91,8 +91,8 @@ def make_results(
     }
     _write(out / EVALUATIONS, evaluation_csv(found))
     _write(out / PRACTICE, practice_csv(pooled))
-    _write(out / README, _readme(said, source, out))
-    _write(out / PAGE, _page(said, source, out, shown))
+    _write(out / README, _readme(content, source, out))
+    _write(out / PAGE, _page(content, source, out, shown))
     return out / PAGE
 
 
@@ -110,7 +110,7 @@ def _sections(config: ResultsConfig, found: Sequence[Standing], out: Path) -> li
     return sections
 
 
-def _readme(said: dict[str, Any], source: Path, out: Path) -> str:
+def _readme(content: dict[str, Any], source: Path, out: Path) -> str:
     templates = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         undefined=StrictUndefined,
@@ -122,11 +122,11 @@ def _readme(said: dict[str, Any], source: Path, out: Path) -> str:
         source="" if source == DEFAULT_SOURCE else f" {shlex.quote(str(source))}",
         config_name=str(source),
         config_link=os.path.relpath(source, out),
-        **said,
+        **content,
     )
 
 
-def _page(said: dict[str, Any], source: Path, out: Path, shown: Sequence[Any]) -> str:
+def _page(content: dict[str, Any], source: Path, out: Path, shown: Sequence[Any]) -> str:
     def inline(name: str) -> str:
         path = out / name
         data = base64.b64encode(path.read_bytes()).decode()
@@ -145,7 +145,7 @@ def _page(said: dict[str, Any], source: Path, out: Path, shown: Sequence[Any]) -
         version=__version__,
         commit=git_commit(),
         date=time.strftime("%Y-%m-%d %H:%M:%S %z"),
-        **said,
+        **content,
     )
 
 

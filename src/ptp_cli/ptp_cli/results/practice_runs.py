@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What practice reached: runs of the same kind with different seeds, pooled."""
+"""Results of practice, pooled over runs of the same kind with different seeds."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LIBRARY, LEARNING = "plan library", "learning"
 
 @dataclass(frozen=True)
 class Pooled:
-    """Runs that differ in their seeds alone."""
+    """Practice runs that differ only in their seeds."""
 
     protocol: str
     method: str
@@ -45,7 +45,7 @@ class Pooled:
         """95 % interval of the rate; wider where seeds differ by more than chance."""
         return pooled_interval(self.successes(last), self.episodes(last))
 
-    def said(self, last: bool) -> str:
+    def rate_text(self, last: bool) -> str:
         """The rate with its interval."""
         wins, episodes = self.successes(last), self.episodes(last)
         return success(sum(wins), sum(episodes), self.interval(last))
@@ -63,7 +63,7 @@ class Pooled:
 
     @property
     def signal(self) -> str:
-        """What the simulator's judgement of success decided while practising."""
+        """Uses of the simulator's success check in practice (privileged)."""
         settings = self.runs[0].settings
         if settings.get("success_signal", "simulator") != "simulator":
             return NO_SIGNAL
@@ -91,7 +91,7 @@ def read_practice(folder: Path) -> list[Pooled]:
 
 
 def kind_of(run: PracticeRun) -> str:
-    """What changes in a run: the library of plans, the weights, or both."""
+    """What practice changes in a run: the plan library, the weights, or both."""
     kinds = [LIBRARY] if run.settings.get("reuse_plans") else []
     kinds += [LEARNING] if run.updates else []
     return " and ".join(kinds) or "nothing"
@@ -109,7 +109,7 @@ def practice_table(pooled: Sequence[Pooled]) -> ResultsTable:
             (
                 *(group.protocol, f"`{group.method}`", group.kind, group.task),
                 *(str(group.epochs), str(len(group.runs))),
-                *(group.said(False), group.said(True)),
+                *(group.rate_text(False), group.rate_text(True)),
                 ", ".join(f"{100 * wins / episodes:.0f} %" for wins, episodes in each),
                 f"{group.updates:.0f}",
                 group.subgoal_steps,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The file of `ptp results`: which evaluations the page of results shows, in which order."""
+"""Configuration of `ptp results`: the evaluations of the results page and their order."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The chart, plans and films of the results page."""
+"""Chart, subgoal strips and films of the results page."""
 
 from __future__ import annotations
 

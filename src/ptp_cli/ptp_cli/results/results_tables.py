@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tables of the page of results: the same cells in Markdown, HTML and CSV."""
+"""Tables of the results page, with the same cells in Markdown, HTML and CSV."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the page of results says beside its tables. Figures in it come from the files of results.
+"""Text of the results page. Its figures come from the result files.
 
-Text is plain, with `code` and [links](...) as in Markdown; `as_html` makes HTML of it.
+Text is plain, with `code` and [links](...) as in Markdown; `as_html` converts it to HTML.
 """
 
 from __future__ import annotations
@@ -101,11 +101,11 @@ def paper_rows() -> list[tuple[str, str, str]]:
 
 def practice_findings(pooled: Sequence[Pooled]) -> list[str]:
     """What the runs of practice show, and what they do not, a sentence or two each."""
-    said = []
+    findings = []
     for task in ("B", "C"):
         library = _find(pooled, "paper", SINGLE, LIBRARY, task)
         if library is not None and len(library.runs) > 1:
-            said.append(
+            findings.append(
                 f"On `paper` a plan library alone, with frozen weights, raised {task} from "
                 f"{_percent(library.rate(False))} to {_percent(library.rate(True))} "
                 f"({len(library.runs)} seeds). This is one stored plan, used again in the scene "
@@ -119,7 +119,7 @@ def practice_findings(pooled: Sequence[Pooled]) -> list[str]:
         at = [e for run in alone for e in run.evaluations if e["epoch"] == both.epochs]
         if at:
             rate = at[0]["successes"] / at[0]["episodes"]
-            said.append(
+            findings.append(
                 f"Learning beside the library made C worse: {_percent(both.rate(True))} after "
                 f"{both.epochs} epochs, where the library alone had {_percent(rate)} "
                 f"(seed {seed}, one run each)."
@@ -127,7 +127,7 @@ def practice_findings(pooled: Sequence[Pooled]) -> list[str]:
     for group in pooled:
         after = [entry["successes"] for entry in group.runs[0].evaluations[1:]]
         if len(group.runs) == 1 and len(after) > 3 and len(set(after)) == 1:
-            said.append(
+            findings.append(
                 f"{group.epochs} epochs of a plan library on {group.task} gave the same success "
                 f"at every evaluation after practice began, {_percent(group.rate(True))}: more "
                 "epochs add nothing once one plan is used again and again."
@@ -135,7 +135,7 @@ def practice_findings(pooled: Sequence[Pooled]) -> list[str]:
     planned = _find(pooled, "varied", SINGLE, LEARNING, "A")
     free = _find(pooled, "varied", FREE, LEARNING, "A")
     if planned is not None and free is not None:
-        said.append(
+        findings.append(
             f"On `varied`, with {_seeds(planned)}, learning raised `{SINGLE}` on A from "
             f"{_percent(planned.rate(False))} to {_percent(planned.rate(True))} and `{FREE}` from "
             f"{_percent(free.rate(False))} to {_percent(free.rate(True))}: on A the gain comes "
@@ -144,12 +144,12 @@ def practice_findings(pooled: Sequence[Pooled]) -> list[str]:
     tasks = [_find(pooled, "varied", SINGLE, LEARNING, task) for task in ("B", "C")]
     for group in tasks:
         if group is not None:
-            said.append(
-                f"On `varied`, {group.task}, `{SINGLE}` went from {group.said(False)} to "
-                f"{group.said(True)} with {_seeds(group)}"
+            findings.append(
+                f"On `varied`, {group.task}, `{SINGLE}` went from {group.rate_text(False)} to "
+                f"{group.rate_text(True)} with {_seeds(group)}"
                 + (": the intervals overlap." if _overlap(group) else ".")
             )
-    return said
+    return findings
 
 
 def as_html(text: str) -> str:

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What `ptp sweep` is made of."""
+"""The sweep of `ptp sweep`: configuration, schedule, executors and display."""

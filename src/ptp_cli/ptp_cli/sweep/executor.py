@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where runs are carried out: one interface, and processes of this machine behind it."""
+"""Executor interface for runs of a sweep, and the executor with local processes."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from typing import Protocol
 from ptp_cli.sweep.sweep_config import Run
 from ptp_core.processes import die_with_parent
 
-LOG = "practice.log"  # in the run's folder: what its newest process said
-PATIENCE = 20.0  # s that a run has to end after it was asked to
+LOG = "practice.log"  # in the run's folder: output of its newest process
+PATIENCE = 20.0  # s in which a run must end after the request to stop
 POOLS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 class SweepJob(Protocol):
-    """A run that was handed over."""
+    """A run that an executor was given."""
 
     def begun(self) -> bool:
-        """Whether it has a machine; else it waits for one."""
+        """Whether it has started; else it waits for a machine."""
         ...
 
     def poll(self) -> int | None:
@@ -34,7 +34,7 @@ class SweepJob(Protocol):
         ...
 
     def ask_to_stop(self) -> None:
-        """Ask it to end; it stays as it is on the disk, to be gone on with."""
+        """Request its end; it can be resumed from its folder later."""
         ...
 
     def stop(self, deadline: float) -> None:
@@ -43,12 +43,12 @@ class SweepJob(Protocol):
 
 
 class Executor(Protocol):
-    """Carries out runs."""
+    """Executes runs."""
 
     places: int | None  # runs at once; None: it takes all and queues them itself
 
     def start(self, run: Run) -> SweepJob:
-        """Hand a run over."""
+        """Start or queue a run."""
         ...
 
     def close(self) -> None:
@@ -78,7 +78,7 @@ class ProcessJob:
         self._process = process
 
     def begun(self) -> bool:
-        """It begins when it is started."""
+        """Always True: a process starts at once."""
         return True
 
     def poll(self) -> int | None:
@@ -86,12 +86,12 @@ class ProcessJob:
         return self._process.poll()
 
     def ask_to_stop(self) -> None:
-        """As Ctrl-C does."""
+        """Send SIGINT, as Ctrl-C does."""
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGINT)
 
     def stop(self, deadline: float) -> None:
-        """Wait for its end, then kill it: practice survives that."""
+        """Wait for its end, then kill it; practice can resume after that."""
         try:
             self._process.wait(max(0.0, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
@@ -106,9 +106,9 @@ def launch(
     cwd: str | None = None,
     env: Mapping[str, str] | None = None,
 ) -> subprocess.Popen:
-    """Start ``ptp`` with these words; what it says goes to ``log``.
+    """Start ``ptp`` with these arguments; its output goes to ``log``.
 
-    It ends with this process, and Ctrl-C in the terminal is this process's affair alone.
+    The process ends when this one ends. Only this process gets Ctrl-C of the terminal.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     with open(log, "wb") as output:
@@ -135,7 +135,7 @@ def last_words(log: Path, lines: int = 5) -> list[str]:
 
 
 def _as_a_child() -> None:
-    """End with the parent (Linux), and hear signals: shells and Ray make their children deaf."""
+    """End with the parent (Linux), and unblock signals, which shells and Ray block."""
     heard = (signal.SIGINT, signal.SIGTERM)
     for number in heard:
         signal.signal(number, signal.SIG_DFL)

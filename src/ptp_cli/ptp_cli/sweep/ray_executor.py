@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs on a Ray cluster: Ray decides what runs where and when.
+"""Executor of a sweep on a Ray cluster, where Ray schedules the runs.
 
-Every machine of the cluster needs this project in the same place, and the sweep's folder, the
-checkpoint and the demonstrations on a file system that all share: there runs are followed and
-gone on with, also by Ray itself when a machine is lost.
+Every machine of the cluster needs this project at the same path. The sweep's folder, the
+checkpoint and the demonstrations must be on a shared file system. The sweep reads the progress of
+runs there, and Ray resumes a run there when a machine is lost.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a sweep runs: every method on every task with every seed, each by `ptp practice`."""
+"""Configuration of a sweep: one `ptp practice` for each method, task and seed."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from ptp_core.data.env_spec import declared_spec
 from ptp_core.data.files import write_atomically
 from ptp_core.errors import ConfigError, InputError
 
-# What the sweep itself says.
+# Options that the sweep itself sets.
 OURS = {"help", "task", "method", "seed", "protocol", "threads", "num-envs", "out"}
 KINDS = {int: "a whole number", float: "a number"}
 
 
 def option_words(options: Mapping[str, Any], source: str) -> list[str]:
-    """The words of a command line, ["--epochs", "150", ...].
+    """Command line arguments of ``options``, ["--epochs", "150", ...].
 
     Numbers and text are values, true sets a switch, a list repeats the option or fills it, a
     mapping gives NAME=VALUE. Raises ConfigError that names ``source`` and what is accepted.
@@ -58,7 +58,7 @@ def option_words(options: Mapping[str, Any], source: str) -> list[str]:
 
 
 def check_words(words: list[str]) -> int:
-    """See that runs can begin with this command line of `ptp practice`; their epochs.
+    """Check this command line of `ptp practice`; returns its number of epochs.
 
     Raises ConfigError, InputError and CheckpointError.
     """
@@ -129,7 +129,7 @@ def _text(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-ABOUT = "sweep.json"  # in the sweep's folder: what it is to run
+ABOUT = "sweep.json"  # in the sweep's folder: its configuration
 RENAMED = {"worlds": "num_envs"}  # keys of earlier versions
 MEMORY_GIB = 1.5  # of a run; 150 epochs keep 300,000 steps
 
@@ -143,11 +143,11 @@ class SweepConfig:
     """The file of `ptp sweep`."""
 
     methods: tuple[str, ...] = field(default_factory=_practising)
-    tasks: tuple[str, ...] = ()  # (): all that the environment has
+    tasks: tuple[str, ...] = ()  # (): all tasks of the environment
     seeds: tuple[int, ...] = (0, 1, 2)  # paper: three
-    protocol: str = ""  # of the environment's; "": its first
+    protocol: str = ""  # of the environment; "": its first
     threads: int = 1  # of each run's learner
-    num_envs: int = 0  # of each run, in processes beside its learner; 0: it does both
+    num_envs: int = 0  # env workers of each run; 0: its learner acts, too
     memory_gib: float = MEMORY_GIB  # of each run: how many fit on the machine
     checkpoints: dict[str, str] = field(default_factory=dict)  # of methods, by name
     # None is needed where the options' checkpoint has a method's parts, or the folder of the
@@ -189,7 +189,7 @@ class Run:
 
     @property
     def name(self) -> str:
-        """How people call it; its folder below the sweep's."""
+        """Name for display, and of its folder in the sweep's folder."""
         return run_name(self.method, self.task, self.seed)
 
 
@@ -219,9 +219,9 @@ def load_sweep(path: Path, env: str = "") -> SweepConfig:
 
 
 def as_declared(config: SweepConfig) -> SweepConfig:
-    """With the environment's tasks and protocol where none are named.
+    """Configuration with the environment's tasks and protocol as defaults.
 
-    Raises InputError for tasks and a protocol that it has not.
+    Raises InputError for unknown tasks or protocol.
     """
     arguments = config.options.get("env_arg", {})
     if not isinstance(arguments, dict):  # NAME=VALUE, as `ptp practice` has them
@@ -261,7 +261,7 @@ def runs_of(config: SweepConfig, out: Path) -> list[Run]:
 
 
 def _words(config: SweepConfig, method: str) -> list[str]:
-    """What all runs of a method have in common."""
+    """Arguments that all runs of a method share."""
     options, found = dict(config.options), method_named(method)
     if not found.takes_planner:
         options.pop("planner", None)  # settings of the ptp methods, which others refuse
@@ -279,10 +279,10 @@ def _words(config: SweepConfig, method: str) -> list[str]:
 
 
 def remember(config: SweepConfig, out: Path, source: str, epochs: int) -> None:
-    """Note in the sweep's folder what it runs.
+    """Write the sweep's configuration into its folder.
 
-    Runs may come and go and their epochs grow. Raises InputError where a sweep with another
-    protocol or other options is there: its finished runs would pass for runs of this one.
+    Runs may be added or removed, and epochs may increase. Raises InputError if the folder holds a
+    sweep with another protocol or other options, because its runs would count as runs of this one.
     """
     path = out / ABOUT
     values = {"source": source, "epochs": epochs, **to_dict(config)}
@@ -295,7 +295,7 @@ def remember(config: SweepConfig, out: Path, source: str, epochs: int) -> None:
             )
             if was != is_now:
                 raise InputError(
-                    f"{out} holds a sweep with {key} {_said(was)}, not {_said(is_now)}: name "
+                    f"{out} holds a sweep with {key} {_shown(was)}, not {_shown(is_now)}: name "
                     "another folder with --out"
                 )
         for method in sorted(earlier["checkpoints"].keys() & config.checkpoints.keys()):
@@ -311,7 +311,7 @@ def remember(config: SweepConfig, out: Path, source: str, epochs: int) -> None:
 
 
 def read_about(out: Path) -> dict[str, Any]:
-    """What `remember` noted. Raises InputError when it is damaged."""
+    """The configuration that `remember` wrote. Raises InputError when it is damaged."""
     path = out / ABOUT
     try:
         values = json_text.read(path)
@@ -322,5 +322,5 @@ def read_about(out: Path) -> dict[str, Any]:
         raise InputError(f"{path}: damaged ({error!r}): delete it to go on") from error
 
 
-def _said(value: Any) -> str:
+def _shown(value: Any) -> str:
     return "by default" if value is None else json.dumps(value)

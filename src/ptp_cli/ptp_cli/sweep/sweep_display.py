@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the terminal shows of a sweep: one table that lives, or plain lines in a file."""
+"""Terminal display of a sweep: one live table, or plain lines in a file."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ FRAME = 6  # lines of the table's head, frame and foot
 
 
 class LiveTable:
-    """One table in the terminal, as tall as fits. Use it as a context."""
+    """One table in the terminal, as tall as fits. It is a context manager."""
 
     def __init__(self, out: TextIO, places: int | None) -> None:
         self._console = Console(file=out, highlight=False)
         self._places = places
         self._live = Live(console=self._console, auto_refresh=False)
-        self._said: set[str] = set()
+        self._shown_failures: set[str] = set()
 
     def __enter__(self) -> LiveTable:
         self._live.start()
@@ -36,10 +36,10 @@ class LiveTable:
         self._live.stop()
 
     def show(self, rows: Sequence[SweepRow], now: float) -> None:
-        """Draw it anew; what a run failed with goes above it."""
+        """Redraw the table; new failures are printed above it."""
         for row in rows:
-            if row.state == "failed" and row.run.name not in self._said:
-                self._said.add(row.run.name)
+            if row.state == "failed" and row.run.name not in self._shown_failures:
+                self._shown_failures.add(row.run.name)
                 self._console.print(Text("\n".join(failure(row)), style="red"))
         self._live.update(self._drawn(rows, now), refresh=True)
 
@@ -64,7 +64,7 @@ class LiveTable:
 
 
 class PlainLines:
-    """A line for each run that begins, is evaluated or ends. Use it as a context."""
+    """A line for each run that starts, is evaluated or ends. It is a context manager."""
 
     def __init__(self, out: TextIO, places: int | None) -> None:
         self._out = out
@@ -78,7 +78,7 @@ class PlainLines:
         self._out.flush()
 
     def show(self, rows: Sequence[SweepRow], now: float) -> None:
-        """Print what has changed."""
+        """Print the changes."""
         for row in rows:
             evaluation = row.following.evaluation if row.following else None
             standing_now = row.state, evaluation
@@ -102,7 +102,7 @@ class PlainLines:
 def standing(row: SweepRow, now: float) -> list[str]:
     """Epoch, newest evaluation, epochs an hour and time left of a run.
 
-    After the last epoch there is still something to learn, and the last evaluation.
+    After the last epoch the last updates and the last evaluation follow.
     """
     if (following := row.following) is None:
         return ["", "", "", ""]
@@ -134,5 +134,5 @@ def summary(rows: Sequence[SweepRow], now: float, places: int | None) -> str:
 
 
 def failure(row: SweepRow) -> list[str]:
-    """What is said of a run that failed."""
+    """Lines about a failed run."""
     return [f"{row.run.name} failed:", *(f"  {line}" for line in row.why)]

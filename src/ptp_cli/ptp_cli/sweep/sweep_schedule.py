@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Carry out the runs of a sweep, as many at once as the machine carries."""
+"""Scheduler of a sweep: executes its runs, as many at once as the machine allows."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ptp_core.practice.run_folder import count_epochs, read_metrics, read_run
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Success with seeds that practice does not use, after so many epochs."""
+    """Result of an evaluation after a number of epochs, with seeds that practice does not use."""
 
     epoch: int
     successes: int
@@ -33,7 +33,7 @@ class Evaluation:
 
 
 class Following:
-    """Follows one run. Times are seconds of one clock, the caller's."""
+    """Progress of one run, read from its folder. Times are seconds of the caller's clock."""
 
     def __init__(self, run: Run) -> None:
         self.run = run
@@ -44,7 +44,7 @@ class Following:
         self.look(0.0)
 
     def begin(self, now: float) -> None:
-        """The run begins to run, or to run again."""
+        """The run starts or resumes."""
         self._since = now, self.epochs
         self._newest = now
 
@@ -60,7 +60,7 @@ class Following:
         self.epochs, self._newest = count, now
 
     def finished(self) -> bool:
-        """Look whether nothing is left to do. Raises InputError for a damaged folder."""
+        """Whether the run is finished. Raises InputError for a damaged folder."""
         if self.epochs < self.run.epochs:
             return False
         run = read_run(self.run.folder)
@@ -76,7 +76,7 @@ class Following:
         return (self.epochs - self._since[1]) / (self._newest - self._since[0])
 
     def seconds_left(self, now: float) -> float | None:
-        """Until its last epoch is done, if it goes on as it did; None where nobody knows."""
+        """Estimated time until its last epoch is done; None if unknown."""
         if not self.rate or self.epochs >= self.run.epochs:
             return None
         return max(0.0, (self.run.epochs - self.epochs) / self.rate - (now - self._newest))
@@ -90,13 +90,13 @@ GIB = 2**30
 
 
 def places(cores: int, memory_gib: float) -> int:
-    """Runs of so many cores and so much memory that fit now, at least one."""
+    """Number of runs, with this need of cores and memory, that fit now; at least one."""
     here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return max(1, min((here or 1) // cores, int(free_memory() / GIB / memory_gib)))
 
 
 def free_memory() -> int:
-    """Bytes that programs can still have, here or in the container that this is."""
+    """Free memory of this machine or container, in bytes."""
     total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     for line in _read("/proc/meminfo").splitlines():
         if line.startswith("MemAvailable:"):
@@ -138,7 +138,7 @@ State = Literal["waiting", "queued", "running", "finished", "failed"]
 
 @dataclass
 class SweepRow:
-    """A run and how it stands."""
+    """A run and its state."""
 
     run: Run
     state: State = "waiting"
@@ -147,7 +147,7 @@ class SweepRow:
 
 
 class Display(Protocol):
-    """Shows how the runs stand."""
+    """Shows the states of the runs."""
 
     def show(self, rows: Sequence[SweepRow], now: float) -> None:
         """Time has passed, or a run has begun or ended."""
@@ -155,7 +155,7 @@ class Display(Protocol):
 
 
 def look_at(runs: Sequence[Run]) -> list[SweepRow]:
-    """How runs stand before anything is started."""
+    """States of the runs before the sweep starts."""
     rows = []
     for run in runs:
         row = SweepRow(run)
@@ -172,10 +172,10 @@ def look_at(runs: Sequence[Run]) -> list[SweepRow]:
 def carry_out(
     rows: Sequence[SweepRow], executor: Executor, display: Display, pause: float = 0.5
 ) -> list[SweepRow]:
-    """Run what is not finished; the rows that failed. A failure stops no other run.
+    """Execute the unfinished runs; returns the rows that failed. Other runs continue then.
 
-    ``pause`` is in seconds, between two looks. Whatever ends it, Ctrl-C for one, ends the runs
-    that still run: at once, and so that they can be gone on with.
+    ``pause``: s between checks. An exception, such as Ctrl-C, ends all running runs at once. They
+    can be resumed.
     """
     waiting = deque(row for row in rows if row.state == "waiting")
     jobs: dict[str, tuple[SweepRow, SweepJob]] = {}
@@ -208,7 +208,7 @@ def carry_out(
 
 
 def _ended(row: SweepRow, job: SweepJob, now: float) -> bool:
-    """Look at a run that was handed over; whether it has ended."""
+    """Update the row of a started run; returns whether the run has ended."""
     try:
         status = job.poll()
         if row.state == "queued" and (status is not None or job.begun()):
