@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Plans and decisions of an agent as messages; who sends them adds names, numbers and times."""
+"""Conversion of an agent's plans and decisions to messages. Callers add names and times."""
 
 from __future__ import annotations
 

@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Put a camera back where it was.
-
-Compare it with its reference image and say how far it has moved.
-"""
+"""Camera alignment: compare the live image with a reference image and report the shift."""
 
 from __future__ import annotations
 

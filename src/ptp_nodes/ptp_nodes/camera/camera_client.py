@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Images of a running graph for commands: look at them, and take a goal image."""
+"""Client of the camera for commands: show images of a running graph, and take a goal image."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a source of pictures offers: the one thing that a fake stands in for."""
+"""Interface of image sources; a fake device replaces real ones behind it."""
 
 from __future__ import annotations
 

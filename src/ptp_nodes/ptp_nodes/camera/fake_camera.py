@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A camera that nobody has to buy: a recorded video with a C920's controls, that unplugs.
+"""Fake camera: plays a recorded video, has a C920's controls, and can be unplugged.
 
 It is plugged in while its video file exists: move the file away and back. In a program, `unplug`
 and `plug` do the same.

@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Frames of a device.
-
-Read in a thread, only the newest is kept, bad and lost ones are reported.
-"""
+"""Thread that reads frames of a device, keeps the newest, and reports bad and lost ones."""
 
 from __future__ import annotations
 

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a picture lies on another: shift, turn and zoom, though things in it have moved.
+"""Image registration: shift, rotation and zoom between two images with moved objects.
 
-Phase correlation (Kuglin and Hines 1975) of the whole picture goes by what has sharp edges, be it
-one cup that was moved. So it only proposes shifts here, at several sizes; the one under which most
-of the two agrees is taken and refined tile by tile, and tiles that disagree with the others do not
-count.
+Phase correlation (Kuglin and Hines 1975) of a whole image follows its sharpest edges, even those
+of one moved object. So it only proposes shifts here, at several scales. The shift with the largest
+agreement of the images is refined tile by tile. Tiles that disagree with the others are ignored.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which device a text names: a camera, a video file or a fake."""
+"""Factory of image sources by text: a camera, a video file or a fake."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A V4L2 camera: frames through OpenCV, controls fixed through ``v4l2-ctl`` of v4l-utils."""
+"""V4L2 camera: frames through OpenCV, and controls through ``v4l2-ctl`` of v4l-utils."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A video file in place of a camera, at its own rate."""
+"""Video file as an image source, at its own frame rate."""
 
 from __future__ import annotations
 

@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Calls to the recorder.
-
-Begin and finish an episode, follow a recording; episodes as messages.
-"""
+"""Client of the recorder: begin and finish an episode, follow a recording, read episodes."""
 
 from __future__ import annotations
 

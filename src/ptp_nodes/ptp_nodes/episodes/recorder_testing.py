@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a recorder hears and is asked, for tests on a real graph."""
+"""Test fixtures of the recorder: its input messages and requests on a real graph."""
 
 from __future__ import annotations
 

@@ -1,5 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The executables of `ros2 run ptp_nodes`, one node a file.
-
-What they use stands in the other rooms.
-"""
+"""The executables of `ros2 run ptp_nodes`, one node per file."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Node: the last word before the arm. `ptp_robot.arm_driver` decides; this carries messages."""
+"""Node: arm driver. `ptp_robot.arm_driver` decides; this node converts messages."""
 
 from __future__ import annotations
 

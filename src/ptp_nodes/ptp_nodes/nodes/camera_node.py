@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Node: pictures of a camera or a video file, cropped and reduced to what the encoder takes."""
+"""Node: publishes images of a camera or video file, cropped and resized for the encoder."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Node: images to latents, and latents back to images."""
+"""Node: encodes images to latents, and decodes latents to images."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Node: an arm in memory that answers as one under ros2_control, for trying a stack without it.
+"""Node: fake arm in memory with the interface of an arm under ros2_control.
 
-ptp fake-controllers                                  faults are typed
-ros2 run ptp_nodes fake_controllers                   the same, where ros2 is installed
-ros2 param set /fake_controllers fault nan_joints     what may go wrong; "" for nothing
+ptp fake-controllers                                  type faults
+ros2 run ptp_nodes fake_controllers                   the same node, where ros2 is installed
+ros2 param set /fake_controllers fault nan_joints     set a fault; "" for none
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Node: a person sets up and judges the scenes of a real table, as the simulation does."""
+"""Node: the operator sets up scenes of a real table and does the success checks."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Node: practises tasks. It alone knows episodes and tasks."""
+"""Node: runs practice of tasks. Only this node knows episodes and tasks."""
 
 from __future__ import annotations
 

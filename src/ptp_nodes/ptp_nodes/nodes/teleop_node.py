@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Node: a person moves the arm, records demonstrations, and gives the arm back."""
+"""Node: teleoperation. An operator moves the arm, records demonstrations, and rearms policies."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Node: what a person wants to see. Pictures side by side, subgoal strip, markers, path, video."""
+"""Node: display for the operator: images side by side, subgoal strip, markers, path, video."""
 
 from __future__ import annotations
 

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a person uses: questions, keys and buttons, goals as files, images and videos."""
+"""Operator interface: dialog, keys and buttons, goal files, images and videos."""

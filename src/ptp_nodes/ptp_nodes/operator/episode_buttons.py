@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a person's buttons do: record, save and discard episodes, and set up the next scene."""
+"""Buttons of the operator: record, save and discard episodes, and set up the next scene."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Images for people: subgoal strip, images side by side, and the video of an episode."""
+"""Display images: subgoal strip, images side by side, and the video of an episode."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Watch a practice run from a program that is no node itself: what happens, as plain values."""
+"""Watcher of a practice run, for programs that are no nodes: events as plain values."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Goals as files: NAME.npz with what the policy shall see, NAME.png to look at."""
+"""Goal files: NAME.npz with the goal image of the policy, and NAME.png for display."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A terminal whose keys are read one by one, as they are typed."""
+"""Terminal input that reads single keys."""
 
 from __future__ import annotations
 

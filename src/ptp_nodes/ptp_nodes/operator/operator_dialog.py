@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Questions to a person, one at a time, for requests that may be sent more than once."""
+"""Dialog with the operator: one question at a time, for requests that may be repeated."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ways in which a person answers: services, a gamepad, keys."""
+"""Inputs for the operator's answers: services, a gamepad, keys."""
 
 from __future__ import annotations
 

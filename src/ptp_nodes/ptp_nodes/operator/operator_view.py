@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an operator's node sees of the graph: pictures and their rate, steps, the arm's state."""
+"""Graph state for the operator node: images and their rate, steps, and the state of the arm."""
 
 from __future__ import annotations
 

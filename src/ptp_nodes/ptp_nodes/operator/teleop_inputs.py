@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Inputs of teleoperation, one a source, each around a `TeleopDevice` of ptp_robot."""
+"""Teleoperation inputs, one for each source, each around a `TeleopDevice` of ptp_robot."""
 
 from __future__ import annotations
 

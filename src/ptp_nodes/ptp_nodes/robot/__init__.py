@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the arm driver uses: messages, back-ends on the graph, and its clients."""
+"""Helpers of the arm driver node: messages, back-ends on the graph, and clients."""

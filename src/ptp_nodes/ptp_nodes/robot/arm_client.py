@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a person asks of the arm driver from a terminal, and what the driver answers."""
+"""Client of the arm driver for terminal commands."""
 
 from __future__ import annotations
 

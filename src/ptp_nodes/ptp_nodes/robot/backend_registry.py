@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Back-ends by name. Each is imported when it is asked for: a lab needs the parts of one."""
+"""Registry of back-ends by name. A back-end is imported when it is requested."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Run fake controllers without `ros2 run`, and bring trouble to them by typing."""
+"""Console that runs the fake controllers without `ros2 run`, and sets faults by typing."""
 
 from __future__ import annotations
 

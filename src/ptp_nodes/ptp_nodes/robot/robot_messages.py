@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Messages of the arm driver and of joint states, to plain values and back.
-
-What is wrong with them.
-"""
+"""Conversion and checks of messages of the arm driver and of joint states."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Back-end for any arm under ros2_control, over its topics; the simulated table is one, too."""
+"""Back-end for an arm under ros2_control, over its topics. The simulated table uses it, too."""
 
 from __future__ import annotations
 

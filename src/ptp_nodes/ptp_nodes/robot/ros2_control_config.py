@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where an arm under ros2_control is found on the graph."""
+"""Configuration of the ros2_control back-end: joints, topics and services."""
 
 from __future__ import annotations
 

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tools that look at a running graph: doctor, monitor, soak test, SROS2 policies."""
+"""Tools for a running graph: doctor, monitor, soak test, SROS2 policies."""

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The doctor: listens to a graph, then checks plain facts; the preflight of an arm."""
+"""The doctor: collects facts about a graph and checks them. Preflight of an arm."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""All checks together, and the whole examination."""
+"""The complete examination of the doctor: collect facts, then run all checks."""
 
 from __future__ import annotations
 

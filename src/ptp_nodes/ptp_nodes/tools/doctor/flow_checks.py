@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Findings about what flows, and about the machine, from plain facts."""
+"""Checks of message flow and of the machine, on plain facts."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Findings about the graph from plain facts: who is there, who talks to whom, what they say."""
+"""Checks of the graph on plain facts: nodes, connections, QoS and diagnostics."""
 
 from __future__ import annotations
 

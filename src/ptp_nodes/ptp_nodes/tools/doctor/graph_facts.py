@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the doctor sees, as plain values, and what each of our nodes is there for."""
+"""Facts about a graph as plain values, and the role of each of our nodes."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Listen to a graph for a few seconds: statistics of its topics as plain facts."""
+"""Listener that collects facts about a graph and statistics of its topics for some seconds."""
 
 from __future__ import annotations
 

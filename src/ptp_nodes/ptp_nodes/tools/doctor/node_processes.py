@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The nodes' processes, shared memory, versions and disks of this machine (Linux, /proc)."""
+"""Facts about this machine: node processes, shared memory, versions, disks (Linux, /proc)."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What must hold before an arm may be enabled: numbers with their bounds, and what is wrong."""
+"""Preflight checks: numbers with their bounds, and the findings."""
 
 from __future__ import annotations
 

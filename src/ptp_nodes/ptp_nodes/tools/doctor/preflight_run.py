@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Gathers what a preflight looks at, and tells the arm driver what came of it."""
+"""Run of the preflight: collects its facts and sends the result to the arm driver."""
 
 from __future__ import annotations
 

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The live page of a graph, drawn by Rerun."""
+"""The monitor: a live web page of a graph, drawn by Rerun."""

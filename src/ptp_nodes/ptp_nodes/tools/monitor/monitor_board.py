@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the page shows, from what happens on the graph. Knows nothing of ROS or Rerun."""
+"""Content of the monitor page, from events of the graph. Needs neither ROS nor Rerun."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the page needs beyond a `WatchNode`: the arm, and every scalar topic as it appears."""
+"""Node of the monitor: a `WatchNode` with the arm and every scalar topic."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Draw on a Rerun recording, and show the page: the only module that needs Rerun's SDK."""
+"""Drawing on a Rerun recording. Only this module needs Rerun's SDK."""
 
 from __future__ import annotations
 

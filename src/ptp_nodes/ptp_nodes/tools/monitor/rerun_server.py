@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The process that serves Rerun's viewer to this machine alone."""
+"""Process that serves Rerun's viewer on this machine's loopback."""
 
 from __future__ import annotations
 

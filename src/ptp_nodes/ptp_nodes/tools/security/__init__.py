@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""SROS2 policies, written from and compared with a running graph."""
+"""SROS2 policies: written from a running graph, or checked against one."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What each node of the running graph does: topics, services and actions, by rclpy."""
+"""Topics, services and actions that each node of the running graph uses, by rclpy."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""SROS2 policy files: one a node, in an enclave of its own. Needs no ROS.
+"""SROS2 policy files, one for each node, in an enclave of its own. Needs no ROS.
 
 The format is version 0.2.0 of the policy.xsd that comes with sros2.
 """

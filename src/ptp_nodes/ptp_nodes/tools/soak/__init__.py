@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The soak test: faults on purpose, and an observer that counts what was lost."""
+"""The soak test: injects faults, and counts losses with an observer."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The faults: what can happen to a stack, done to it on purpose."""
+"""Faults that the soak test injects into a stack."""
 
 from __future__ import annotations
 

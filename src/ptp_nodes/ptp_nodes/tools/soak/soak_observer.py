@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Observe arm, recordings and memory of nodes from a process that no fault touches."""
+"""Observer of arm, recordings and memory, in a process without faults."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Run the practice stack, do it harm every few seconds, and count what got lost."""
+"""Run of the soak test: the practice stack with a fault every few seconds, and the counts."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A stack in processes of its own: what it says, who runs, how much memory each takes."""
+"""A stack in processes of its own: its output, its nodes, and their memory."""
 
 from __future__ import annotations
 
