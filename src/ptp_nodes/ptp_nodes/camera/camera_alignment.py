@@ -31,15 +31,15 @@ GREEN, MAGENTA = (0, 255, 0), (255, 0, 255)
 
 @dataclass(frozen=True)
 class Shift:
-    """Where the live picture lies, seen from the reference."""
+    """Shift of the live image from the reference image."""
 
     right: float  # pixels
     down: float  # pixels
     turn: float  # degrees, clockwise
     zoom: float  # 0.01: one percent larger
-    farthest: float  # pixels that the corner goes that goes farthest
-    likeness: float  # correlation of what both show, 1 for the same picture
-    is_sure: bool  # whether the pictures have enough in common for the numbers to mean anything
+    farthest: float  # pixels by which the farthest corner moves
+    likeness: float  # correlation of the overlap, 1 for the same image
+    is_sure: bool  # whether the images have enough in common for a valid shift
     brighter: float  # difference of the means, of 255
 
     @property
@@ -48,11 +48,11 @@ class Shift:
         return math.hypot(self.right, self.down)
 
     def within(self, tolerance: float) -> bool:
-        """Whether the camera stands where it stood, to ``tolerance`` pixels."""
+        """Whether the camera is in its place, within ``tolerance`` pixels."""
         return self.is_sure and self.farthest <= tolerance
 
     def line(self) -> str:
-        """The numbers, and what to do."""
+        """One line with the numbers."""
         if not self.is_sure:
             return (
                 f"the pictures have too little in common (likeness {self.likeness:.2f}): put the "
@@ -67,7 +67,7 @@ class Shift:
         )
 
     def advice(self) -> str:
-        """How to move the camera, in words; empty when there is nothing to do."""
+        """Text that tells how to move the camera; empty when it is in place."""
         if not self.is_sure:
             return ""
         words = []
@@ -81,7 +81,7 @@ class Shift:
 
 
 def shift_between(reference: np.ndarray, live: np.ndarray) -> Shift:
-    """Compare two pictures of one size, RGB uint8 (H, W, 3). Raises InputError for others."""
+    """Shift between two images of one size, RGB uint8 (H, W, 3). Raises InputError for others."""
     if reference.shape != live.shape:
         raise InputError(
             f"the live picture is {live.shape[1]} x {live.shape[0]}, the reference "
@@ -117,7 +117,7 @@ def overlay(reference: np.ndarray, live: np.ndarray, size: int = 480) -> np.ndar
 
 
 def _square(picture: np.ndarray) -> np.ndarray:
-    """The picture with black bars around it."""
+    """The image, padded with black bars to a square."""
     height, width = picture.shape[:2]
     side = max(height, width)
     canvas = np.zeros((side, side, 3), np.uint8)
@@ -127,7 +127,7 @@ def _square(picture: np.ndarray) -> np.ndarray:
 
 
 def read_reference(path: str | Path) -> np.ndarray:
-    """The reference picture, RGB uint8 (H, W, 3). Raises InputError."""
+    """The reference image, RGB uint8 (H, W, 3). Raises InputError."""
     if not Path(path).is_file():
         raise InputError(
             f"there is no reference picture {path}: take it while the camera stands where it "
@@ -151,17 +151,17 @@ PATIENCE = 5.0  # s for a picture
 
 
 class Eyes(Protocol):
-    """Where live pictures come from, and where the overlay is shown."""
+    """Source of live images, and display of the overlay."""
 
     def next_picture(self, seconds: float) -> np.ndarray:
-        """The next picture, RGB uint8 (H, W, 3). Raises InputError."""
+        """The next image, RGB uint8 (H, W, 3). Raises InputError."""
 
     def show(self, pixels: np.ndarray) -> None:
-        """Show a picture to the person."""
+        """Show an image to the operator."""
 
 
 class DeviceEyes:
-    """A camera of our own, while no stack has it."""
+    """Live images of a camera that this process opens, while no stack uses it."""
 
     def __init__(self, source: FrameSource, problems: list[str]) -> None:
         self._source = source
@@ -180,12 +180,12 @@ class DeviceEyes:
         return frame.pixels
 
     def show(self, pixels: np.ndarray) -> None:
-        """Nobody looks: the file is what there is."""
+        """Do nothing: there is no display, only the file."""
 
 
 @contextmanager
 def eyes(device: str = "", domain: int | None = None) -> Iterator[Eyes]:
-    """Those of the running graph; with ``device`` that camera's, set up as the node does it."""
+    """Live images of the running graph, or of the camera ``device`` with the node's controls."""
     if not device:
         with looker(domain) as node:
             yield node
@@ -205,7 +205,7 @@ def eyes(device: str = "", domain: int | None = None) -> Iterator[Eyes]:
 
 
 def save_reference(eyes: Eyes, path: Path, replace: bool = False) -> None:
-    """Keep the next picture as the reference. Raises InputError, also for a bad picture."""
+    """Save the next image as the reference. Raises InputError, also for a bad image."""
     if path.exists() and not replace:
         raise InputError(f"{path} exists: replace it with --replace")
     picture = eyes.next_picture(PATIENCE)
@@ -215,7 +215,7 @@ def save_reference(eyes: Eyes, path: Path, replace: bool = False) -> None:
 
 
 def look_once(eyes: Eyes, reference: np.ndarray, out: Path | None = None) -> Shift:
-    """Compare the next picture; the overlay is shown, and written to ``out``."""
+    """Compare the next image; the overlay is shown, and written to ``out``."""
     live = eyes.next_picture(PATIENCE)
     shift = shift_between(reference, live)
     picture = overlay(reference, live)

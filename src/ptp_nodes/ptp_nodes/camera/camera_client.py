@@ -38,7 +38,7 @@ KEPT = 30  # large pictures, until the observation of the same instant is looked
 
 
 class CameraClient(Node):
-    """Keeps the newest observation, large pictures, the arm's state and what the camera says."""
+    """Keeps the newest observation, large images, the arm's state and the camera's diagnostics."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(f"looker_{os.getpid()}", start_parameter_services=False, **options)
@@ -54,7 +54,7 @@ class CameraClient(Node):
         self.create_subscription(DiagnosticArray, "/diagnostics", self._diagnosed, 10)
 
     def until(self, condition: Callable[[], bool], seconds: float, what: str) -> None:
-        """Wait until ``condition()``. Raises InputError with what the camera says of itself."""
+        """Wait until ``condition()``. Raises InputError with the camera's diagnostics."""
         if not self.wait(condition, seconds):
             said = f" The camera says: {self._complaint}." if self._complaint else ""
             raise InputError(
@@ -78,7 +78,7 @@ class CameraClient(Node):
         return (now - nanoseconds(message)) * 1e-9
 
     def picture_at(self, observation: Observation) -> np.ndarray | None:
-        """The large picture of the instant of ``observation``, or within half a second."""
+        """The large image of the instant of ``observation``, or within half a second."""
         with self._news:
             pictures = list(self.pictures)
         wanted = nanoseconds(observation)
@@ -99,7 +99,7 @@ class CameraClient(Node):
         return image_to_array(self.pictures[-1])
 
     def show(self, pixels: np.ndarray) -> None:
-        """Publish a picture for people."""
+        """Publish an image for display."""
         stamp = self.get_clock().now().to_msg()
         self._aligned.publish(array_to_image(pixels, stamp, CAMERA_FRAME))
 
@@ -148,7 +148,7 @@ def capture_goal(
     ready: Callable[[], None] = lambda: None,
     patience: float = PATIENCE,
 ) -> GoalFile:
-    """The next observation as a goal, after ``ready()`` returned: the person has brought it about.
+    """The next observation as a goal, after ``ready()`` returned: the operator arranged the scene.
 
     Raises InputError where no new picture comes, and for one that is old, black or over-exposed.
     """

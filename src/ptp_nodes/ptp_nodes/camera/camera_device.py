@@ -18,7 +18,7 @@ JPEG_QUALITY = 90
 
 @dataclass(frozen=True)
 class Format:
-    """What is asked of a device, or what it gives."""
+    """Image format that is requested from a device, or that it delivers."""
 
     width: int  # pixels
     height: int
@@ -26,7 +26,7 @@ class Format:
     rate: float  # frames a second, Hz
 
     def unlike(self, given: Format) -> list[str]:
-        """What of ``given`` is not as asked for, each in a few words."""
+        """Differences of ``given`` from this requested format, each in a few words."""
         wrong = []
         if (self.width, self.height) != (given.width, given.height):
             wrong.append(
@@ -105,11 +105,11 @@ class Capture(Protocol):
         """Wait for the next frame; None when there are no more: unplugged, or the file's end."""
 
     def release(self) -> None:
-        """Give the device back."""
+        """Close the device."""
 
 
 class CameraDevice(Protocol):
-    """A source of pictures that may come and go."""
+    """A source of images that may be unplugged and return."""
 
     name: str
     lasting: bool  # whether it comes back after it is lost; a file ends

@@ -18,7 +18,7 @@ WHITE = 250  # a channel from here on has lost what was there
 
 @dataclass(frozen=True)
 class HealthLimits:
-    """From when on a picture says nothing of the table."""
+    """Limits beyond which an image is unusable."""
 
     black_below: float = 5.0  # mean of all channels, of 255
     white_share: float = 0.5  # of pixels whose three channels are all white
@@ -26,7 +26,7 @@ class HealthLimits:
 
 
 def fault_of(pixels: np.ndarray, limits: HealthLimits | None = None) -> str | None:
-    """Why this picture, RGB uint8 (H, W, 3), shows no table; None: nothing is wrong with it."""
+    """Fault of this image, RGB uint8 (H, W, 3), in one line; None: the image is usable."""
     limits = limits or HealthLimits()
     if float(pixels.mean()) < limits.black_below:
         return (
@@ -42,7 +42,7 @@ def fault_of(pixels: np.ndarray, limits: HealthLimits | None = None) -> str | No
 
 
 class Health:
-    """Looks at each frame in turn."""
+    """Checks each frame in turn."""
 
     def __init__(self, limits: HealthLimits) -> None:
         self._limits = limits
@@ -58,7 +58,7 @@ class Health:
         return fault_of(small, self._limits)
 
     def _is_frozen(self, pixels: np.ndarray, time: float) -> bool:
-        """Equal to the bit: a sensor's noise never repeats."""
+        """Whether frames are bitwise equal; the noise of a working sensor never repeats."""
         if self._before is None or not np.array_equal(self._before[0], pixels):
             self._before = pixels, time
             return False
@@ -66,9 +66,9 @@ class Health:
         return bool(seconds) and time - self._before[1] > seconds
 
 
-FIRST = 3  # frames after which a camera keeps what it is told
-SETTLE = 10  # frames until exposure and white balance have arrived; nobody sees them
-RETRY = 1.0  # s between looks for a device that is not there
+FIRST = 3  # frames after which a camera keeps its controls
+SETTLE = 10  # frames until exposure and white balance are stable; they are dropped
+RETRY = 1.0  # s between attempts to open a missing device
 
 
 class FrameSource:
@@ -76,7 +76,7 @@ class FrameSource:
 
     A lasting device that is missing or vanishes is looked for every ``retry`` s. Each time it is
     found, its controls are set, set again after the first frames, and read back.
-    ``report`` hears of each change once: (text, "info", "warning" or "error").
+    ``report`` is called once for each change: (text, "info", "warning" or "error").
     """
 
     def __init__(

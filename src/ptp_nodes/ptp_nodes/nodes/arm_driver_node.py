@@ -82,7 +82,7 @@ class ArmDriverParameters(ManagedParameters):
 
 
 class ArmDriverNode(ManagedNode):
-    """Steps an `ArmDriver` 100 times a second and gives it what comes in.
+    """Runs an `ArmDriver` at 100 Hz and passes it commands and observations.
 
     ``clock``: for tests, which then call `cycle` themselves; steady time [s] otherwise.
     """
@@ -100,7 +100,7 @@ class ArmDriverNode(ManagedNode):
         self._digest = ""
         self._preflight = PreflightGate()
         self._before: tuple[ArmReading, float] | None = None  # the arm at the last picture, when
-        self._said = -1.0  # when the driver's state was published last
+        self._state_published = -1.0  # when the driver's state was published last
         self._states = self.create_publisher(ArmState, ARM_STATE, KEPT)
         self._driver_states = self.create_publisher(DriverState, DRIVER_STATE, LATCHED)
         self._joints = self.create_publisher(JointState, JOINT_STATES, COMMANDS)
@@ -123,7 +123,7 @@ class ArmDriverNode(ManagedNode):
         Diagnostics(self, self._alone(self._status))
 
     def stop(self) -> None:
-        """Let the arm stand still and let go of it."""
+        """Let the arm hold position, and release it."""
         super().stop()
         self._let_go()
 
@@ -180,7 +180,7 @@ class ArmDriverNode(ManagedNode):
                 self._driver.backend.close()
 
     def cycle(self) -> None:
-        """One cycle of the driver, and what it has to say. Whatever fails is a fault."""
+        """Run one cycle of the driver and publish its state. An exception becomes a fault."""
         with self._lock:
             now = self._now()
             for part in (self._driver.step, self._say, self._say_joints):
@@ -213,10 +213,10 @@ class ArmDriverNode(ManagedNode):
                 self.get_logger().error(text)
             else:
                 self.get_logger().info(text)
-        if not driver.changes and now - self._said < 1.0 / self.parameters.state_rate:
+        if not driver.changes and now - self._state_published < 1.0 / self.parameters.state_rate:
             return
         driver.changes.clear()
-        self._said = now
+        self._state_published = now
         self._publish_state(now)
 
     def _publish_state(self, now: float, reason: str = "") -> None:
@@ -242,7 +242,7 @@ class ArmDriverNode(ManagedNode):
             )
 
     def _observed(self, message: Observation) -> None:
-        """Tell what led to this picture."""
+        """Publish the ArmState of this observation."""
         if not self.active:
             return
         now = self._now()

@@ -37,8 +37,8 @@ from ptp_ros.worker import NewestFirst, in_executor
 class EncoderNode(ManagedNode):
     """Publishes a `Latent` for each `Observation`, newest first.
 
-    What cannot be encoded gives a Latent with error_code and error_msg, so that the
-    policy knows why it sees nothing.
+    For an observation that cannot be encoded the Latent has error_code and error_msg, so that the
+    policy can report the reason.
     """
 
     parameters_type = NetworkParameters

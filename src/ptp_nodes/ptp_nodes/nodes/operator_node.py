@@ -98,11 +98,11 @@ DRIVER_STATES = {
 
 
 class OperatorNode(Node):
-    """Answers `reset_scene` and `judge_episode` with what a person does and says.
+    """Serves `reset_scene` and `judge_episode` with the operator's actions and answers.
 
-    A request that is sent again while the person is at it is joined. One that is sent again
-    because its answer got lost gets that answer: the same scene, while the arm has not moved
-    since; the same verdict, for the same observation. Another request replaces the one under way.
+    A repeated request waits for the same answer. If it is repeated because its answer got lost, it
+    gets that answer: the same scene, if the arm has not moved since; the same result of the
+    success check, for the same observation. Another request replaces the running one.
     """
 
     def __init__(self, **options: Any) -> None:

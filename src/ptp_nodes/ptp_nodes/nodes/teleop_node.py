@@ -124,8 +124,8 @@ def make_input(node: Node, settings: TeleopParameters, changed: Callable[[], Non
 class TeleopNode(Node):
     """Reads a device; publishes `CartesianDelta` while its dead-man switch is held.
 
-    Letting go, a silent device and a reading that makes no sense all send one command that holds
-    still. Buttons record episodes, set up scenes and give the arm back to the policy.
+    When the switch is released, the device is silent or a reading is invalid, it sends one command
+    that holds position. Buttons record episodes, set up scenes and rearm policies.
     """
 
     def __init__(self, **options: Any) -> None:

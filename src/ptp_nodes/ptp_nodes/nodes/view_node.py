@@ -64,7 +64,7 @@ class ViewParameters:
 
 
 class ViewNode(Node):
-    """Keeps the newest of everything and draws it at its own rate, on the steady clock."""
+    """Keeps the newest messages and draws them at its own rate, on the steady clock."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__("view", **options)

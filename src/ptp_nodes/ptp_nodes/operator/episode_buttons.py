@@ -60,10 +60,10 @@ class SceneSettings:
 
 
 class EpisodeButtons:
-    """Asks recorder and scene for what was pressed, one thing at a time; never waits.
+    """Sends the requests of pressed buttons to recorder and scene, one at a time; never blocks.
 
-    Each answer is one line in the log. Buttons pressed while an answer is awaited are ignored,
-    with a line that says so. Episodes that somebody else records, practice for one, are not ended.
+    Each answer is one line in the log. Buttons are ignored, with a log line, while an answer is
+    awaited. Episodes of other clients, such as practice, are not ended.
     """
 
     def __init__(self, node: Node, settings: SceneSettings) -> None:
@@ -90,7 +90,7 @@ class EpisodeButtons:
             self._first = node.create_timer(LOOK, self._set_up_first, clock=steady)
 
     def press(self, button: Button) -> None:
-        """Do what the button asks for."""
+        """Send the request of this button."""
         if self._awaited and time.monotonic() - self._since < PATIENCE:
             self._log.warning(f"{button.value}: ignored, {self._awaited} is not answered yet")
             return

@@ -46,7 +46,7 @@ STATES = {
 
 @dataclass(frozen=True)
 class EpisodeNews:
-    """Where the run stands; see EpisodeStatus."""
+    """Status of the run; see EpisodeStatus."""
 
     state: str  # a value of STATES
     episode_id: str  # as plans and steps name it; empty between episodes
@@ -58,22 +58,22 @@ class EpisodeNews:
 
 
 class Watcher(Protocol):
-    """Hears what happens, one call at a time. Pictures are uint8 (H, W, 3) RGB.
+    """Callbacks for events of the run, called one at a time. Images are uint8 (H, W, 3) RGB.
 
-    Topics overtake each other: a plan or a step may come before the news of its episode.
+    Order across topics is not kept: a plan or step may come before the status of its episode.
     """
 
     def beat(self, nodes: set[str]) -> None:
-        """Time passes; these nodes are on the graph."""
+        """Called regularly; ``nodes``: the nodes on the graph."""
 
     def camera(self, picture: np.ndarray) -> None:
-        """The picture for people."""
+        """The display image of the camera."""
 
     def observed(self, picture: np.ndarray) -> None:
-        """The picture that the policy sees."""
+        """The observation of the policy."""
 
     def goal(self, picture: np.ndarray) -> None:
-        """The goal picture."""
+        """The goal image."""
 
     def planning(self, done: int, total: int, cost: float) -> None:
         """So many iterations of the planner are done; the best cost so far."""
@@ -89,7 +89,7 @@ class Watcher(Protocol):
 
 
 class WatchNode(Node):
-    """Hands messages to a Watcher. Its readers keep enough that a slow watcher loses little."""
+    """Passes messages to a Watcher. Its queues are long enough for a slow watcher."""
 
     def __init__(self, watcher: Watcher, name: str = "watch", **options) -> None:
         super().__init__(name, **options)
@@ -159,9 +159,10 @@ class WatchNode(Node):
 
 @contextmanager
 def watching(watcher: Watcher, domain: int) -> Iterator[None]:
-    """Let ``watcher`` hear the graph of a ROS domain, from a thread, while the block runs.
+    """Context manager: ``watcher`` gets the events of a ROS domain, in a thread.
 
-    Signals stay with the caller. What the watcher raises is raised at the end of the block.
+    The caller keeps handling signals. An exception of the watcher is raised at the end of the
+    block.
     """
     with node_aside(lambda context: WatchNode(watcher, context=context), domain):
         yield

@@ -26,7 +26,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
 @dataclass(frozen=True)
 class GoalFile:
-    """A wished state of the table, as a picture."""
+    """A goal: image of the wanted state of the table."""
 
     image: np.ndarray  # RGB uint8 (S, S, 3), as the policy sees it
     picture: np.ndarray | None = None  # the camera's whole picture, RGB uint8 (H, W, 3)
@@ -42,7 +42,7 @@ class GoalFile:
 
     @property
     def note(self) -> str:
-        """What a person wrote of it: how the table begins, for one."""
+        """The operator's note, such as the start of the scene."""
         return str(self.facts.get("note", ""))
 
 

@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 class OperatorAnswer(Enum):
-    """What a person can say; the value is how to say it."""
+    """Answer of the operator; the value is its name in texts."""
 
     CONFIRM = "confirm"
     SUCCESS = "success"
@@ -28,7 +28,7 @@ class OperatorAnswer(Enum):
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked, what may be answered, and since when [s, steady clock]."""
+    """A question: text, possible answers, and start time [s, steady clock]."""
 
     text: str
     answers: tuple[OperatorAnswer, ...]
@@ -36,9 +36,9 @@ class Question:
 
 
 class Person:
-    """One thread asks and waits; any other thread answers. ``changed()`` hears of each question.
+    """The operator, as threads ask and answer: one thread asks and waits, another answers.
 
-    ``changed`` is called without a lock held, when a question appears or is gone.
+    ``changed()`` is called, without a lock held, when a question appears or ends.
     """
 
     def __init__(self, changed: Callable[[], None] = lambda: None) -> None:
@@ -50,9 +50,10 @@ class Person:
     def ask(
         self, text: str, answers: tuple[OperatorAnswer, ...], withdrawn: threading.Event
     ) -> OperatorAnswer:
-        """What the person says; for as long as it takes, or until the question is withdrawn.
+        """The operator's answer. It waits until there is one, or until the question is withdrawn.
 
-        Raises RequestError (CANCELED) when it is; whoever sets ``withdrawn`` calls `wake`.
+        Raises RequestError (CANCELED) when it is withdrawn; the caller that sets ``withdrawn``
+        must call `wake`.
         """
         with self._news:
             self._answer = None
@@ -69,7 +70,7 @@ class Person:
             self._changed()
 
     def say(self, answer: OperatorAnswer) -> str:
-        """Answer the question; why that cannot be, or an empty text."""
+        """Answer the question; returns the reason if that is impossible, else an empty text."""
         with self._news:
             if self.question is None or self._answer is not None:
                 return "nothing is asked"
@@ -94,9 +95,9 @@ class _Pending:
 
 
 class Desk:
-    """Does one request at a time, in a thread; the same request again is joined.
+    """Executes one request at a time, in a thread; a repeated request gets the same result.
 
-    Another request replaces the one that is worked on: whoever sent that has gone.
+    Another request replaces the running one, because the client of that one has gone.
     """
 
     def __init__(self, withdraw: Callable[[], None]) -> None:

@@ -16,7 +16,7 @@ HOMES = (DriverState.READY, DriverState.HOLD)
 
 
 class OperatorView:
-    """Callbacks put in, another thread looks; ``notify()`` wakes it."""
+    """Newest messages: callbacks write, another thread reads; ``notify()`` wakes it."""
 
     def __init__(self, notify: Callable[[], None]) -> None:
         self._notify = notify
@@ -44,12 +44,12 @@ class OperatorView:
         self._notify()
 
     def stepped(self, message: ArmState) -> None:
-        """The arm told of an observation's interval."""
+        """The ArmState of an observation arrived."""
         with self._lock:
             self.moved += message.moved
 
     def drove(self, message: DriverState) -> None:
-        """The arm's driver told of itself."""
+        """The state of the arm driver arrived."""
         with self._lock:
             self._driver = message, time.monotonic()
         self._notify()
@@ -75,7 +75,7 @@ class OperatorView:
         return lambda: self.newest > before and self.rate > 0.0
 
     def driver(self, since: float = -float("inf")) -> DriverState | None:
-        """What the driver said last, if that arrived after ``since`` (steady clock, s)."""
+        """The driver's newest state, if it arrived after ``since`` (steady clock, s)."""
         with self._lock:
             if self._driver is None or self._driver[1] < since:
                 return None

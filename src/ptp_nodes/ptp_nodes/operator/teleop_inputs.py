@@ -37,9 +37,9 @@ RETRY = 1.0  # s between looks for a terminal
 class Input:
     """Reads one device and tells ``changed()`` when there is something new.
 
-    ``description`` explains the device in one line, ``waiting`` says what is waited for, and
-    ``found`` what is said once it is there. A reading that makes no sense is refused with a line;
-    the device then counts as let go.
+    ``description``: the device in one line. ``waiting`` and ``found``: log lines until it is there
+    and once it is. An invalid reading is refused with a log line; the device then counts as
+    released.
     """
 
     device: TeleopDevice

@@ -41,7 +41,7 @@ _ENABLED = (
     ArmDriverState.HOLD,
 )
 _OFF = (ArmDriverState.DISABLED, ArmDriverState.DISCONNECTED)
-# Word: service, its type, states that it leads to.
+# Action: service, its type, states that it leads to.
 REQUESTS = {
     "enable": (ENABLE, Trigger, _ENABLED),
     "disable": (DISABLE, Trigger, _OFF),
@@ -54,20 +54,20 @@ REQUESTS = {
         tuple(state for state in ArmDriverState if state is not ArmDriverState.INTERVENTION),
     ),
 }
-NEWS = 2  # states that came after the answer: one may have been on its way before
-PERIOD = 0.1  # s between looks
+NEWS = 2  # states after the answer to wait for: the first may have been sent before the answer
+PERIOD = 0.1  # s between checks
 
 
 @dataclass(frozen=True)
 class ArmAnswer:
-    """What came of a request."""
+    """Answer to a request."""
 
     granted: bool
     text: str  # the driver's
 
 
 class ArmClient(Node):
-    """Asks one driver, and hears how it is."""
+    """Node that sends requests to the arm driver and receives its state."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(f"arm_person_{os.getpid()}", start_parameter_services=False, **options)
@@ -80,7 +80,7 @@ class ArmClient(Node):
         self.create_subscription(DriverState, DRIVER_STATE, self._arrived, LATCHED)
 
     def meet(self, patience: float) -> DriverState:
-        """The driver's state, once it is heard. InputError: nobody says it."""
+        """The driver's state, once it arrives. Raises InputError if none arrives."""
         try:
             self._caller.until(lambda: self.state is not None, patience, "the driver's state")
         except RequestError:
@@ -91,7 +91,7 @@ class ArmClient(Node):
         return self.state
 
     def ask(self, word: str, patience: float) -> ArmAnswer:
-        """Ask for one of REQUESTS. InputError: no answer within ``patience`` s."""
+        """Send one of REQUESTS. Raises InputError without an answer within ``patience`` s."""
         client = self._asking[word]
         name = client.srv_name
         try:
@@ -105,7 +105,7 @@ class ArmClient(Node):
         return ArmAnswer(granted, "policies may move the arm" if granted else done.error_msg)
 
     def settled(self, patience: float) -> DriverState | None:
-        """The state once what was asked for is done, or ``patience`` s are over; None: unheard."""
+        """The state after the requested action, within ``patience`` s; None: none arrived."""
         told = self._heard + NEWS
         deadline = time.monotonic() + patience
         while time.monotonic() < deadline and (self._heard < told or is_on_its_way(self.state)):
@@ -113,7 +113,7 @@ class ArmClient(Node):
         return self.state
 
     def changes(self) -> Iterator[DriverState]:
-        """Every state that differs from the one before, without end."""
+        """Yield every state that differs from the one before, without end."""
         last = None
         while True:
             state = self.state
@@ -123,10 +123,10 @@ class ArmClient(Node):
             time.sleep(PERIOD)
 
     def _call(self, client: Client, patience: float) -> Any:
-        """Response of a service; it is asked again while no answer comes and nothing happens.
+        """Response of a service. The request is repeated while there is no answer and no effect.
 
-        An answer can get lost where two have just met (see `Caller`). Where the arm's state has
-        changed since, the request did arrive, and a second one might undo what somebody else did.
+        An answer can get lost just after discovery (see `Caller`). If the arm's state has changed
+        since, the request did arrive, and a second one might undo another client's request.
         """
         deadline, before = time.monotonic() + patience, self._changes
         while True:
@@ -150,13 +150,13 @@ class ArmClient(Node):
 
 
 def is_on_its_way(state: DriverState) -> bool:
-    """Whether the driver does what it was asked for, and has not done it yet."""
+    """Whether the driver still executes a request."""
     waits = state.state == DriverState.DISABLED and state.reason.startswith("waits")
     return waits or state.state == DriverState.RESETTING
 
 
 def reached(word: str, state: DriverState) -> bool:
-    """Whether the driver is where one of REQUESTS leads to."""
+    """Whether the driver is in a state that this one of REQUESTS leads to."""
     return ArmDriverState(state.state) in REQUESTS[word][2]
 
 

@@ -26,7 +26,7 @@ FINGER_TRAVEL = 0.04  # m, open
 
 
 def to_command(message: CartesianDelta, now: int, heard_from: int) -> Command:
-    """The command in a message; ``now``: ROS time [ns], ``heard_from``: whose topic it came on."""
+    """The command in a message; ``now``: ROS time [ns], ``heard_from``: source of its topic."""
     stamp = message.header.stamp
     return Command(
         source=message.source,
@@ -46,7 +46,7 @@ def to_command(message: CartesianDelta, now: int, heard_from: int) -> Command:
 
 
 def arm_reading(interval: Interval) -> ArmReading | None:
-    """What was measured at the end of an interval; None: nothing yet."""
+    """Measurement at the end of an interval; None: no measurement yet."""
     if interval.reading is None:
         return None
     return ArmReading(interval.position, interval.yaw, interval.reading.q, interval.setpoint)
@@ -55,7 +55,7 @@ def arm_reading(interval: Interval) -> ArmReading | None:
 def arm_state(
     driver: ArmDriver, interval: Interval, before: ArmReading, seconds: float
 ) -> ArmState:
-    """What led to a picture; ``before``: the arm at the picture before, ``seconds`` ago."""
+    """ArmState of an observation; ``before``: the arm at the one before, ``seconds`` ago."""
     reading, command = interval.reading, interval.command
     state = ArmState(holding=interval.holding, taken_over=interval.taken_over)
     fill_motion(state, before, arm_reading(interval), max(seconds, 1e-3))
@@ -74,7 +74,7 @@ def arm_state(
 
 
 def driver_state(driver: ArmDriver, limits: str, reference: str, now: float) -> DriverState:
-    """What the driver does; ``limits``: digest of those in force, ``now``: its clock [s]."""
+    """DriverState of the driver; ``limits``: digest of its limits, ``now``: its clock [s]."""
     reading, safety, counts = driver.reading, driver.safety, driver.counts
     state = DriverState(
         state=int(driver.state),
@@ -122,7 +122,7 @@ RESTART = 1.0  # s: a stamp that goes back by more is of a driver that was start
 
 @dataclass(frozen=True)
 class Joints:
-    """What one message says of the arm."""
+    """Robot state of one message."""
 
     stamp: float  # when it was received, steady clock [s]
     q: np.ndarray  # (n,) rad
@@ -131,7 +131,7 @@ class Joints:
 
 
 class JointReader:
-    """Keeps the newest whole reading. Messages may have other joints, too, in any order."""
+    """Keeps the newest complete reading. Messages may have other joints, too, in any order."""
 
     def __init__(self, config: Ros2ControlConfig, problems: Counter[str]) -> None:
         self._config = config
@@ -139,13 +139,13 @@ class JointReader:
         self.forget()
 
     def forget(self) -> None:
-        """Nothing was heard yet."""
+        """Discard the robot state."""
         self.newest: Joints | None = None
         self._sent: int | None = None  # stamp of the newest message, ns
         self._gripper: float | None = None
 
     def read(self, message: JointState, now: float) -> None:
-        """Take a message in that was received at ``now``, or count what is wrong with it."""
+        """Read a message that was received at ``now``, or count its problem."""
         index = {name: i for i, name in enumerate(message.name)}
         self._read_gripper(message, index)
         found = [index[name] for name in self._config.joints if name in index]

@@ -28,8 +28,8 @@ from ptp_ros.topics import COMMANDS, LATCHED, SENSOR
 __all__ = ["Ros2ControlBackend", "Ros2ControlConfig"]
 
 STOPPED = "stopped by software: clear the fault, then enable"
-# A command that did not arrive at once must not arrive at all: the middleware would deliver the
-# last one when a link that was cut comes back.
+# A command that does not arrive at once must never arrive. Otherwise the middleware would deliver
+# the last one when a broken link is restored.
 PRESENT = QoSProfile(
     reliability=COMMANDS.reliability,
     durability=COMMANDS.durability,
@@ -44,8 +44,8 @@ class Ros2ControlBackend:
 
     Messages are received in a thread of their own. No controller of ros2_control stops by itself
     when positions end to come (forward_command_controller has no watchdog, and the trajectory
-    controller's is off by default): the arm goes to the last one. So each position must be safe,
-    and `hold` sends again and again where the arm shall stay.
+    controller's is off by default): the arm moves to the last one. So each position must be safe,
+    and `hold` repeats the position that the arm must hold.
 
     Args:
         node: that the topics belong to.
@@ -73,15 +73,15 @@ class Ros2ControlBackend:
         self._lock = threading.Lock()
         self._problems: Counter[str] = Counter()
         self._reader = JointReader(config, self._problems)
-        self._motors: bool | None = None  # as the robot says; None: it has not said
+        self._motors: bool | None = None  # as the robot reports; None: no report yet
         # When, as measured (6,), and whether that is in the tool's frame.
         self._wrench: tuple[float, np.ndarray, bool] | None = None
         self._released = self._stopped = False
-        self._hold: np.ndarray | None = None  # where the arm shall stay
+        self._hold: np.ndarray | None = None  # position that the arm must hold
         self._open = False
         self._ends: list = []
 
-    # What the driver calls
+    # Interface for the driver
 
     def connect(self) -> None:
         """Begin to listen."""
@@ -109,7 +109,7 @@ class Ros2ControlBackend:
         self._streams.start()
 
     def close(self) -> None:
-        """Let the arm stand still, and forget the topics."""
+        """Let the arm hold position, and remove the topics."""
         if not self._open:
             return
         with contextlib.suppress(BackendError):
@@ -127,7 +127,7 @@ class Ros2ControlBackend:
             self._reader.forget()
 
     def reading(self) -> JointReading | None:
-        """The newest joints; None where none came for `silent_after` seconds."""
+        """The newest robot state; None if none arrived for `silent_after` seconds."""
         now = self._clock()
         with self._lock:
             heard = self._reader.newest
@@ -146,7 +146,7 @@ class Ros2ControlBackend:
         )
 
     def problems(self) -> dict[str, int]:
-        """What was wrong with the robot's messages so far."""
+        """Counts of problems in the robot's messages."""
         with self._lock:
             return dict(self._problems)
 
