@@ -16,7 +16,7 @@ from ptp_nodes.tools.doctor.node_processes import ProcessObserver
 
 @dataclasses.dataclass(frozen=True)
 class Examination:
-    """What was seen, and what is wrong with it."""
+    """Facts and findings of one examination."""
 
     expected: Expected
     graph: GraphFacts
@@ -29,7 +29,7 @@ class Examination:
 
 
 def findings(graph: GraphFacts, machine: Machine, expected: Expected) -> tuple[Finding, ...]:
-    """Everything that is wrong; what explains other things first."""
+    """All findings; causes come before their effects."""
     return (
         *graph_checks.missing_nodes(graph, machine, expected),
         *graph_checks.twins(graph),
@@ -52,7 +52,7 @@ def findings(graph: GraphFacts, machine: Machine, expected: Expected) -> tuple[F
 
 
 def guess(graph: GraphFacts, stacks: Iterable[Expected]) -> Expected:
-    """The stack of which most nodes run and fewest are missing; the first, where none runs."""
+    """The stack with most nodes running and fewest missing; the first one if none runs."""
     there = {short(node) for node in graph.nodes}
 
     def fit(stack: Expected) -> int:
@@ -68,7 +68,7 @@ def examine(
     domain: int | None = None,
     pins: Iterable[Path] = (),
 ) -> Examination:
-    """Listen for ``seconds`` and check. Of several stacks the one that fits best is meant."""
+    """Listen for ``seconds`` and check. Of several stacks the best match is expected."""
     observer = ProcessObserver()
     graph = listen(seconds, domain)
     folders = [graph.recorder.folder] if graph.recorder else []

@@ -8,17 +8,17 @@ from collections.abc import Iterator
 from ptp_nodes.tools.doctor.graph_facts import CHAIN, Finding, GraphFacts, Machine, resolve, short
 from ptp_ros import topics
 
-SLOW = 0.7  # share of the rate that is asked for, below which a stream is slow
-FEW = 5  # messages that say something about a rate
-FROZEN = 5  # equal pictures in a row
-MOTION = 0.002  # m: a picture of an arm that moved so far must differ
+SLOW = 0.7  # share of the requested rate below which a stream is slow
+FEW = 5  # messages needed to measure a rate
+FROZEN = 5  # equal images in a row
+MOTION = 0.002  # m: after this motion of the arm the image must differ
 APART = 0.5  # s between clocks or of delay, beyond which observations count as stale
 LEAST_FREE = 2 * 2**30  # bytes: some hundred episodes
-LEAST_WAITING = 0.25  # share of waiting for a core that hurts
+LEAST_WAITING = 0.25  # share of time waiting for a core, above which it is a finding
 
 
 def observations(graph: GraphFacts) -> Iterator[Finding]:
-    """Pictures for the policy that stand still or come too slowly."""
+    """Findings: observations that stopped or come too slowly."""
     wanted = {
         resolve(node, topics.OBSERVATION): values["rate"]
         for node, values in graph.parameters.items()
@@ -56,7 +56,7 @@ def observations(graph: GraphFacts) -> Iterator[Finding]:
 
 
 def answers(graph: GraphFacts) -> Iterator[Finding]:
-    """Nodes that do not keep up with what they are given."""
+    """Findings: nodes that do not keep up with their input."""
     for source, product, node in CHAIN:
         if product == topics.STEP and (graph.taken_over or not graph.acting):
             continue  # nobody asks the policy
@@ -81,7 +81,7 @@ def answers(graph: GraphFacts) -> Iterator[Finding]:
 
 
 def pictures(graph: GraphFacts) -> Iterator[Finding]:
-    """Cameras that send the same picture again and again."""
+    """Findings: cameras that repeat the same image."""
     simulated = {
         resolve(node, name)
         for node in {*graph.nodes, *graph.parameters}
@@ -106,7 +106,7 @@ def pictures(graph: GraphFacts) -> Iterator[Finding]:
 
 
 def clocks(graph: GraphFacts) -> Iterator[Finding]:
-    """Clocks of two machines that are apart, and stamps that are too old."""
+    """Findings: clocks of two machines that differ, and stamps that are too old."""
     lively = [stream for stream in graph.streams if stream.count >= FEW]
     apart = [s for s in lively if s.transfer is not None and abs(s.transfer) > APART]
     if apart:
@@ -135,7 +135,7 @@ def clocks(graph: GraphFacts) -> Iterator[Finding]:
 
 
 def threads(machine: Machine) -> Iterator[Finding]:
-    """More busy threads than cores."""
+    """Findings: more busy threads than cores."""
     ours = [process for process in machine.processes if process.busy_threads]
     if not ours:
         return
@@ -170,7 +170,7 @@ def threads(machine: Machine) -> Iterator[Finding]:
 
 
 def domains(graph: GraphFacts, machine: Machine) -> Iterator[Finding]:
-    """Nodes of this domain that do not see each other's machine alike."""
+    """Findings: nodes of this domain with different discovery ranges."""
     ranges: dict[str, list[str]] = {}
     for process in machine.processes:
         if process.domain == graph.domain:
@@ -187,7 +187,7 @@ def domains(graph: GraphFacts, machine: Machine) -> Iterator[Finding]:
 
 
 def versions(machine: Machine) -> Iterator[Finding]:
-    """Libraries of other versions than the lock has."""
+    """Findings: libraries of other versions than in the lock."""
     for name, allowed in machine.locked.items():
         found = machine.installed.get(name)
         if found is not None and found.partition("+")[0] not in allowed:
@@ -201,7 +201,7 @@ def versions(machine: Machine) -> Iterator[Finding]:
 
 
 def disks(graph: GraphFacts, machine: Machine) -> Iterator[Finding]:
-    """What may cost episodes: the recorder's disk, losses, faults."""
+    """Findings about the recorder: disk, losses, faults."""
     recorder = graph.recorder
     if recorder is None:
         return
@@ -233,7 +233,7 @@ def disks(graph: GraphFacts, machine: Machine) -> Iterator[Finding]:
 
 
 def shared_memory(machine: Machine) -> Iterator[Finding]:
-    """Segments of processes that died."""
+    """Findings: shared memory of processes that died."""
     count = len(machine.shared_memory)
     if count:
         yield Finding(

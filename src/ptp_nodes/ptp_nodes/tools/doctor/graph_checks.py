@@ -26,7 +26,7 @@ QUIET = ("/rosout", "/parameter_events", "/diagnostics")
 
 
 def missing_nodes(graph: GraphFacts, machine: Machine, expected: Expected) -> Iterator[Finding]:
-    """Nodes that the stack always has, and that are not on the graph."""
+    """Findings: nodes of the stack that are not on the graph."""
     there = {short(node) for node in graph.nodes}
     where = f"ROS domain {graph.domain}, discovery range {graph.discovery_range}"
     lost = [node for node in expected.nodes if node not in there]
@@ -64,7 +64,7 @@ def missing_nodes(graph: GraphFacts, machine: Machine, expected: Expected) -> It
 
 
 def twins(graph: GraphFacts) -> Iterator[Finding]:
-    """Nodes of ours that run twice under one name."""
+    """Findings: nodes of ours that run twice under one name."""
     for node, count in Counter(graph.nodes).items():
         if count > 1 and short(node) in ROLES:
             yield Finding(
@@ -77,7 +77,7 @@ def twins(graph: GraphFacts) -> Iterator[Finding]:
 
 
 def missing_topics(graph: GraphFacts) -> Iterator[Finding]:
-    """Topics that a running node of ours always has, and that it does not write."""
+    """Findings: topics that a running node of ours should publish and does not."""
     for node in dict.fromkeys(graph.nodes):
         for name in ROLES[short(node)].writes if short(node) in ROLES else ():
             topic = graph.topic(resolve(node, name))
@@ -93,7 +93,7 @@ def missing_topics(graph: GraphFacts) -> Iterator[Finding]:
 
 
 def lonely_topics(graph: GraphFacts) -> Iterator[Finding]:
-    """Topics that are read and not written, or written and not read where that matters."""
+    """Findings: topics without a writer, or without a reader where one is needed."""
     there = {short(node) for node in graph.nodes}
     # Their writers are missing, which is named already, or the stack does without them.
     explained = {name for node in set(ROLES) - there for name in ROLES[node].writes} - {
@@ -129,7 +129,7 @@ def lonely_topics(graph: GraphFacts) -> Iterator[Finding]:
 
 
 def qualities(graph: GraphFacts) -> Iterator[Finding]:
-    """Writers and readers whose qualities of service do not match."""
+    """Findings: writers and readers with incompatible QoS."""
     for topic in graph.topics:
         for pair in topic.mismatches:
             yield Finding(
@@ -143,7 +143,7 @@ def qualities(graph: GraphFacts) -> Iterator[Finding]:
 
 
 def definitions(graph: GraphFacts) -> Iterator[Finding]:
-    """Topics whose ends do not have the same message."""
+    """Findings: topics whose writers and readers have different message types."""
     for topic in graph.topics:
         ends = [*topic.writers, *topic.readers]
         kinds = {end.type for end in ends}
@@ -170,7 +170,7 @@ def definitions(graph: GraphFacts) -> Iterator[Finding]:
 
 
 def encoders(graph: GraphFacts) -> Iterator[Finding]:
-    """Latents of one VQ-VAE given to networks of another."""
+    """Findings: nodes with different encoders."""
     named = list(graph.encoders)
     for node, values in graph.parameters.items():
         folder = values.get("checkpoint")
@@ -190,7 +190,7 @@ def encoders(graph: GraphFacts) -> Iterator[Finding]:
 
 
 def states(graph: GraphFacts) -> Iterator[Finding]:
-    """What arm and nodes say is wrong."""
+    """Findings: errors that the arm and the nodes report."""
     if graph.taken_over and "policy" in {short(node) for node in graph.nodes}:
         yield Finding(
             "taken-over",

@@ -21,16 +21,16 @@ class Endpoint:
 
 @dataclass(frozen=True)
 class Mismatch:
-    """A writer and a reader that never get together."""
+    """A writer and a reader with incompatible QoS."""
 
     writer: str  # full names of nodes
     reader: str
-    reason: str  # as the middleware puts it
+    reason: str  # text of the middleware
 
 
 @dataclass(frozen=True)
 class TopicFacts:
-    """Who writes and who reads a topic. The doctor's own readers are not counted."""
+    """Writers and readers of a topic. The doctor's own readers are not counted."""
 
     name: str
     writers: tuple[Endpoint, ...] = ()
@@ -40,7 +40,7 @@ class TopicFacts:
 
 @dataclass(frozen=True)
 class Stream:
-    """What came on a topic while the doctor listened. Times in seconds."""
+    """Statistics of a topic while the doctor listened. Times in seconds."""
 
     name: str
     type: str
@@ -60,7 +60,7 @@ class Stream:
 
 @dataclass(frozen=True)
 class Recorder:
-    """What the recorder says of itself."""
+    """State of the recorder."""
 
     folder: str
     fault: str  # empty: none
@@ -70,7 +70,7 @@ class Recorder:
 
 @dataclass(frozen=True)
 class Driver:
-    """What the arm driver said last of itself; see the DriverState message for the fields."""
+    """Newest state of the arm driver; the fields are those of the DriverState message."""
 
     state: str
     reason: str
@@ -88,7 +88,7 @@ class Driver:
 
 @dataclass(frozen=True)
 class GraphFacts:
-    """The graph of one ROS domain, watched for ``seconds``."""
+    """Facts about the graph of one ROS domain, collected for ``seconds``."""
 
     domain: int
     discovery_range: str
@@ -107,11 +107,11 @@ class GraphFacts:
     errors: tuple[tuple[str, str], ...] = ()  # (node, message) of level ERROR on /diagnostics
 
     def topic(self, name: str) -> TopicFacts | None:
-        """The topic of that full name, if anybody has it."""
+        """The topic of that full name, or None."""
         return next((topic for topic in self.topics if topic.name == name), None)
 
     def stream(self, name: str) -> Stream | None:
-        """What came on the topic of that full name."""
+        """Statistics of the topic of that full name, or None."""
         return next((stream for stream in self.streams if stream.name == name), None)
 
 
@@ -130,7 +130,7 @@ class ProcessFacts:
 
 @dataclass(frozen=True)
 class Machine:
-    """The machine that the doctor runs on."""
+    """Facts about the machine that the doctor runs on."""
 
     cores: int
     processes: tuple[ProcessFacts, ...] = ()
@@ -144,7 +144,7 @@ class Machine:
 
 @dataclass(frozen=True)
 class Expected:
-    """What a stack always has."""
+    """Nodes that a stack always has."""
 
     stack: str
     nodes: tuple[str, ...]  # names, without namespace
@@ -152,7 +152,7 @@ class Expected:
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong. ``check`` names the rule, ``subject`` the node, topic or file."""
+    """One problem. ``check`` names the rule, ``subject`` the node, topic or file."""
 
     check: str
     subject: str
@@ -161,13 +161,13 @@ class Finding:
     cure: str
 
     def line(self) -> str:
-        """All of it in one line."""
+        """The finding in one line."""
         return f"{self.check}: {self.what}. {self.why}. {self.cure}."
 
 
 @dataclass(frozen=True)
 class Role:
-    """A node's part in the graph."""
+    """Role of a node in the graph."""
 
     absent: str  # what does not happen without it
     writes: tuple[str, ...]  # relative names of topics that it always has
