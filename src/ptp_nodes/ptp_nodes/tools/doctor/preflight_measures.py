@@ -42,7 +42,7 @@ class Weights:
 
 @dataclass(frozen=True)
 class View:
-    """The camera's picture against its reference."""
+    """The camera's image compared with its reference image."""
 
     reference: str = ""  # its file; empty: none was named
     pixels: float = math.nan  # that the corner moved which moved farthest
@@ -52,7 +52,7 @@ class View:
 
 @dataclass(frozen=True)
 class Facts:
-    """All that a preflight looks at."""
+    """Facts that a preflight checks."""
 
     graph: GraphFacts
     robot: Robot | None
@@ -219,7 +219,7 @@ def _view_measures(view: View) -> Iterator[Measure]:
 
 
 def findings(facts: Facts) -> tuple[Finding, ...]:
-    """Everything that forbids to enable the arm."""
+    """Findings that forbid to enable the arm."""
     return (
         *_driver_findings(facts),
         *_weights_findings(facts),

@@ -49,12 +49,12 @@ class Preflight:
 
     @property
     def wrong(self) -> list[str]:
-        """What forbids to enable the arm; empty: nothing."""
+        """Findings that forbid to enable the arm; empty: none."""
         return json.loads(self.text)["findings"]
 
     @property
     def hints(self) -> list[str]:
-        """What else was found."""
+        """The other findings."""
         return [finding.line() for finding in self.seen.findings if _is_hint(finding)]
 
 
@@ -130,7 +130,7 @@ def see(reference: str, domain: int | None = None) -> View:
 
 
 def tell(text: str, domain: int | None = None, patience: float = HEARD) -> bool:
-    """Give the report to the driver; whether somebody took it."""
+    """Publish the report for the driver; returns whether a node received it."""
     with node_aside(lambda context: _Teller(context=context), domain) as node:
         deadline = time.monotonic() + patience
         while not node.reports.get_subscription_count():

@@ -44,7 +44,7 @@ class Canvas(Protocol):
 
 
 class Board:
-    """A `Watcher` that draws what it hears. ``rate`` bounds how often each picture changes, Hz.
+    """A `Watcher` that draws events. ``rate``: upper limit of the rate of each image, Hz.
 
     ``now`` is a steady clock in seconds.
     """
@@ -83,12 +83,12 @@ class Board:
                 self._draw_plan()
 
     def camera(self, picture: np.ndarray) -> None:
-        """The picture for people."""
+        """The display image of the camera."""
         if self._is_due(CAMERA):
             self._canvas.picture(CAMERA, shrink(picture, LARGEST))
 
     def observed(self, picture: np.ndarray) -> None:
-        """The picture that the policy sees."""
+        """The observation of the policy."""
         self._seen, self._seen_since = picture, True
         if self._is_due(OBSERVATION):
             self._canvas.picture(OBSERVATION, picture)
@@ -140,7 +140,7 @@ class Board:
             self._canvas.links(self._shapes.frames(positions))
 
     def tool(self, position: tuple[float, float, float]) -> None:
-        """The tool point."""
+        """The position of the TCP."""
         if self._way and math.dist(self._way[-1], position) < APART:
             return
         self._way.append(position)

@@ -19,7 +19,7 @@ KEPT = QoSProfile(depth=50, reliability=LATCHED.reliability, durability=LATCHED.
 
 
 class MonitorNode(WatchNode):
-    """Hands messages to a Board."""
+    """Passes messages to a Board."""
 
     def __init__(self, board: Board, **options) -> None:
         super().__init__(board, name="monitor", **options)

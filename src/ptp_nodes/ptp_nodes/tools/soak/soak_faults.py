@@ -38,7 +38,7 @@ class Fault:
 
 
 def kill(node: str) -> Fault:
-    """Kill a node without warning; the arm must stand still soon where the node moves it."""
+    """Kill a node with SIGKILL; if the node moves the arm, the arm must soon hold position."""
 
     def do(stack: RunningStack, observer: SoakObserver) -> str:
         if not stack.send(node, signal.SIGKILL):
@@ -98,7 +98,7 @@ def load(stack: RunningStack, observer: SoakObserver) -> str:
 
 
 def nonsense(stack: RunningStack, observer: SoakObserver) -> str:
-    """Commands that nobody should send: not finite, far too large, in another frame."""
+    """Send invalid commands: not finite, far too large, in another frame."""
     seq = observer.newest.observation_seq
     for fields in (
         {"dx": math.nan},
@@ -123,7 +123,7 @@ def stale(stack: RunningStack, observer: SoakObserver) -> str:
 
 
 def person(stack: RunningStack, observer: SoakObserver) -> str:
-    """A person takes the arm, moves it, lets go, and gives it back."""
+    """An operator takes over the arm, moves it, releases it, and rearms the policy."""
     before = observer.disobeyed
     for _ in range(15):
         observer.command(
@@ -144,7 +144,7 @@ def person(stack: RunningStack, observer: SoakObserver) -> str:
 
 
 def weights(stack: RunningStack, observer: SoakObserver) -> str:
-    """Weights that are none."""
+    """Publish damaged weights."""
     update = PolicyUpdate(version=10**6, encoder_id="0" * 64, sha256="0" * 64)
     update.weights.frombytes(b"nonsense" * 100)
     observer.updates.publish(update)

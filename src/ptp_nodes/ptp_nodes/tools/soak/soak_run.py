@@ -29,7 +29,7 @@ START = 60.0  # s until the first episode must be recorded
 
 @dataclass(frozen=True)
 class SoakSettings:
-    """How long, how often, with what."""
+    """Settings of a soak test."""
 
     seconds: float
     every: float  # s between faults
@@ -42,7 +42,7 @@ class SoakSettings:
 
 @dataclass
 class SoakReport:
-    """What happened."""
+    """Result of a soak test."""
 
     seconds: float = 0.0
     faults: Counter = field(default_factory=Counter)
@@ -60,7 +60,7 @@ class SoakReport:
 
     @property
     def passed(self) -> bool:
-        """Whether everything held."""
+        """Whether the test passed."""
         grew = self.growth > MOST_GROWTH  # False where it was too short to tell
         strayed = self.strayed > STRAYS_AT_MOST
         wrong = self.lost or self.outside or strayed or self.oldest > LONGEST or self.complaints
