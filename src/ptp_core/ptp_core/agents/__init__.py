@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Everything that acts. `agent.py` is the seam that the rest of the code knows."""
+"""Agents, one method a file. `agent.py` has the protocol that the rest of the code uses."""

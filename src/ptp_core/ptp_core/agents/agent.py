@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The seam between what acts and everything else.
+"""The agent protocol: observations and a goal go in, actions come out.
 
-An agent gets observations and a goal and answers with actions. Rollouts, evaluation, practice and
-the policy node know only what stands in this file; encoders, planners and policies are an agent's
-own business. Loads no networks.
+Rollouts, evaluation, practice and the policy node use only what this file defines. Encoders,
+planners and policies are internal to an agent. This module loads no networks.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ class LanguageGoal:
 
 @dataclass(frozen=True)
 class LatentGoal:
-    """A goal that the agent's own encoder has seen already, as `AgentSpec.latent` describes it."""
+    """A goal as a latent of the agent's own encoder; `AgentSpec.latent` describes it."""
 
     latent: np.ndarray
     kind: GoalKind = field(default="latent", init=False)
@@ -54,10 +53,10 @@ Goal = ImageGoal | LanguageGoal | LatentGoal
 
 @dataclass(frozen=True)
 class Observation:
-    """What is known at one control step.
+    """What an agent is given at one control step.
 
     images: uint8 (H, W, 3) RGB, by camera. proprioception: float32 (P,), or None. latent: the
-    images as the agent's own encoder gives them, where another process has encoded them already;
+    images as the agent's own encoder encodes them, where another process did that already;
     ``images`` may be empty then. seq counts up by one with each observation of a source; stamp is
     in seconds of that source's clock.
     """
@@ -71,14 +70,14 @@ class Observation:
 
 @dataclass(frozen=True)
 class Decision:
-    """One control step's answer.
+    """What an agent decides at one control step.
 
     action: float32 (A,), each in [-1, 1], named by `AgentSpec.actions`. plan: set in the step in
-    which a new plan comes into use. latent: of the observation, target: of what is pursued, both
-    as `AgentSpec.latent` describes them; None where the agent has none. subgoal_index: number of
-    the target in the plan; the plan's length stands for the goal itself. distance: from latent to
-    target, in the agent's own measure. switched: the next step pursues another target; timed_out:
-    it does because the time for this one was over, not because it was near.
+    which a new plan comes into use. latent: of the observation; target: of the subgoal or goal
+    that is pursued. Both are as `AgentSpec.latent` describes them, None where the agent has none.
+    subgoal_index: index of the target in the plan; the plan's length means the goal itself.
+    distance: from latent to target, in the agent's own measure. switched: the next step pursues
+    another target. timed_out: it does so because of the timeout, not because the target was near.
     """
 
     action: np.ndarray
@@ -94,7 +93,7 @@ class Decision:
 
 @dataclass(frozen=True)
 class CameraSpec:
-    """A camera that an agent looks through."""
+    """A camera whose images an agent needs."""
 
     name: str
     height: int  # pixels
@@ -103,9 +102,9 @@ class CameraSpec:
 
 @dataclass(frozen=True)
 class LatentSpec:
-    """What an agent's encoder makes of an observation.
+    """The latents of an agent's encoder.
 
-    ``indices``: whole numbers below ``codes`` into a codebook; ``values``: float32 numbers.
+    ``indices``: integers below ``codes``, indices into a codebook. ``values``: float32.
     """
 
     kind: Literal["indices", "values"]
@@ -116,17 +115,17 @@ class LatentSpec:
 
 @dataclass(frozen=True)
 class AgentSpec:
-    """What an agent needs and gives. Stored in its checkpoint."""
+    """An agent's inputs and outputs. Stored in its checkpoint."""
 
     agent: str  # name in the registry
     cameras: tuple[CameraSpec, ...]
-    actions: tuple[str, ...]  # names of the numbers of an action, each scaled to [-1, 1]
-    goals: tuple[GoalKind, ...]  # kinds of goals that it takes, the preferred one first
-    proprioception: tuple[str, ...] = ()  # names of the numbers, with units; (): not used
+    actions: tuple[str, ...]  # names of the action's dimensions, each in [-1, 1]
+    goals: tuple[GoalKind, ...]  # accepted kinds of goals, the preferred one first
+    proprioception: tuple[str, ...] = ()  # names of its dimensions, with units; (): not used
     latent: LatentSpec | None = None
 
     def check_goal(self, goal: Goal) -> None:
-        """Raise GoalError unless this agent takes such a goal."""
+        """Raise GoalError unless this agent accepts the goal."""
         if goal.kind not in self.goals:
             raise GoalError(
                 f"{self.agent} takes {_or(self.goals)} goals, not a goal of kind {goal.kind}: "
@@ -141,7 +140,7 @@ class AgentSpec:
             self._check_latent(goal.latent, "goal", GoalError)
 
     def check_observation(self, observation: Observation) -> None:
-        """Raise ObservationError unless it has what this agent needs."""
+        """Raise ObservationError unless the observation has what this agent needs."""
         if observation.latent is not None:
             self._check_latent(observation.latent, "observation", ObservationError)
         else:
@@ -191,12 +190,12 @@ class AgentSpec:
             raise error(f"the {what} latent has values that are not finite: encode it again")
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for a manifest."""
+        """The spec as plain values for a manifest."""
         return dataclasses.asdict(self)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], source: str) -> AgentSpec:
-        """The spec of a manifest. Raises CheckpointError, which names ``source``."""
+        """Read the spec of a manifest. Raises CheckpointError, which names ``source``."""
         try:
             latent = values.get("latent")
             if latent is not None:
@@ -227,14 +226,14 @@ Cancelled = Callable[[], bool] | None
 class Agent(Protocol):
     """Acts towards a goal, one decision a control step.
 
-    It plans when it wants to: in ``reset``, on reaching a subgoal, every n steps or every step.
-    Every method raises InputError (GoalError, ObservationError) for what it cannot use, and
-    PlanCancelled when ``cancelled()`` says so.
+    The agent decides when it plans: in ``reset``, on reaching a subgoal, every n steps or every
+    step. Every method raises InputError (GoalError, ObservationError) for input that it cannot
+    use, and PlanCancelled when ``cancelled()`` returns true.
     """
 
     spec: AgentSpec
-    settings: Mapping[str, Any]  # that its decisions depend on beside the checkpoint; plain values
-    learned: nn.Module | None  # whose weights an update replaces; None: there are none
+    settings: Mapping[str, Any]  # plain values that decisions depend on, beside the checkpoint
+    learned: nn.Module | None  # network whose weights an update replaces; None: none
 
     def reset(
         self,
@@ -247,8 +246,8 @@ class Agent(Protocol):
     ) -> None:
         """Begin an episode: the same observation, goal and seeds give the same decisions.
 
-        ``subgoals``: from near to far, found by somebody else; the agent pursues them instead of
-        planning its own. GoalError where it cannot.
+        ``subgoals``: subgoals from near to far that the agent pursues instead of planning. Raises
+        GoalError where the agent cannot do that.
         """
         ...
 
@@ -257,7 +256,7 @@ class Agent(Protocol):
         ...
 
     def distance(self, observation: Observation) -> float | None:
-        """How far the goal is, in the agent's own measure; None where it has none."""
+        """Distance to the goal in the agent's own measure; None where it has none."""
         ...
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""GCBC: goal-conditioned behaviour cloning, the control that says what IQL's weights add.
+"""GCBC: goal-conditioned behaviour cloning, the ablation of IQL's advantage weights.
 
 (Lynch et al. 2019, arXiv 1903.01973; Ghosh et al. 2019, arXiv 1912.06088.) It learns from
 demonstrations alone.
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def build(checkpoint: Checkpoint, options: AgentOptions) -> SubgoalAgent:
-    """The cloned policy, pursuing the goal."""
+    """Build an agent whose cloned policy pursues the goal."""
     from ptp_core.agents.subgoal_agent import subgoal_agent
 
     return subgoal_agent(GCBC, checkpoint, options)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """GCP: a tree of subgoals, each between two others, drawn from a midpoint generator.
 
-(Pertsch et al. 2020, arXiv 2006.13205.) `ptp_core.planners.gcp_planner` has the planner, and how
-ours differs. Policy and value are those that PTP has, too.
+(Pertsch et al. 2020, arXiv 2006.13205.) The planner, and how ours differs, is in
+`ptp_core.planners.gcp_planner`. Policy and value function are the same as PTP's.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class GcpTrainConfig(TrainConfig):
-    """Settings of a checkpoint of GCP: those that its policy was trained with, and its own."""
+    """Settings of a GCP checkpoint: those that its policy was trained with, and GCP's own."""
 
     gcp: GcpConfig = field(default_factory=GcpConfig)  # of the planner
 
 
 def build(checkpoint: Checkpoint, options: AgentOptions) -> SubgoalAgent:
-    """GCP's planner before the checkpoint's policy."""
+    """Build an agent with GCP's planner and the checkpoint's policy."""
     from ptp_core.agents.subgoal_agent import subgoal_agent
     from ptp_core.planners.gcp_planner import GcpPlanner
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """LEAP: all subgoals at once by the cross-entropy method in a VAE's latent space.
 
-(Nasiriany et al. 2019, arXiv 1911.08453.) `ptp_core.planners.leap_planner` has the planner, and
-how ours differs. Policy and value are those that PTP has, too.
+(Nasiriany et al. 2019, arXiv 1911.08453.) The planner, and how ours differs, is in
+`ptp_core.planners.leap_planner`. Policy and value function are the same as PTP's.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class LeapTrainConfig(TrainConfig):
-    """Settings of a checkpoint of LEAP: those that its policy was trained with, and its own."""
+    """Settings of a LEAP checkpoint: those that its policy was trained with, and LEAP's own."""
 
     leap: LeapConfig = field(default_factory=LeapConfig)  # of the planner
 
 
 def build(checkpoint: Checkpoint, options: AgentOptions) -> SubgoalAgent:
-    """LEAP's planner before the checkpoint's policy."""
+    """Build an agent with LEAP's planner and the checkpoint's policy."""
     from ptp_core.agents.subgoal_agent import subgoal_agent
     from ptp_core.planners.leap_planner import LeapPlanner
 

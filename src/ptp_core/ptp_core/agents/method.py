@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a method says of itself: enough to list it, to check what is asked of it, to build it.
+"""`Method`: the registry's description of a method, which can list, check and build it.
 
-Loads nothing heavy, so that commands can list the methods; ``build`` loads the networks' library.
+This module imports no torch, so that commands can list the methods quickly; ``build`` does.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ PlannerSettings = PlannerConfig | Mapping[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class AgentOptions:
-    """How an agent is built, beside its checkpoint. A method refuses what it cannot use."""
+    """Options of an agent, beside its checkpoint. A method refuses those that it cannot use."""
 
     planner: PlannerSettings | None = None  # of PTP's planner; None: the checkpoint's
     follower: FollowerConfig | None = None  # None: the checkpoint's with the method's timeout
     subgoals: Subgoals = "planned"
-    # "random": one plan of the method's planner that nothing was searched for. "oracle": they are
-    # given in `Agent.reset`, so that there is no planner.
-    library: PlanLibrary | None = None  # plans that are done again
-    explore: bool = False  # try plans of the library of which little is known
-    policies: FineTunedPolicies | None = None  # in place of the checkpoint's for their goals
-    remember: bool = False  # later plans start from those of this agent, where the planner can
-    threads: int = 1  # that share a plan; plans do not depend on their number
+    # "random": one sample of the method's planner, without a search. "oracle": `Agent.reset` is
+    # given the subgoals, so that there is no planner.
+    library: PlanLibrary | None = None  # plans that are reused
+    explore: bool = False  # try plans of the library that have few trials
+    policies: FineTunedPolicies | None = None  # replace the checkpoint's for their goals
+    remember: bool = False  # append plans to the plan buffer, where the planner has one
+    threads: int = 1  # threads of a search; plans do not depend on their number
 
 
 Build = Callable[["Checkpoint", AgentOptions], "Agent"]
@@ -50,25 +50,25 @@ Build = Callable[["Checkpoint", AgentOptions], "Agent"]
 
 @dataclass(frozen=True, kw_only=True)
 class Method:
-    """A method: its name says how its agent comes to act.
+    """A method: how to build its agent, and what the agent supports.
 
-    How hard a plan is searched for is no part of it: that is the checkpoint's or the caller's. A
-    plan library, which reuses plans, is an option for every method that plans.
+    The effort of a search is no part of the method: the checkpoint or the caller sets it. A plan
+    library, which reuses plans, is an option for every method that plans.
     """
 
     name: str
-    summary: str  # half a sentence for help and documents
+    summary: str  # half a sentence for help texts and documents
     build: Build
-    parts: tuple[str, ...]  # of a checkpoint, that it needs beside the encoder
+    parts: tuple[str, ...]  # parts of a checkpoint that it needs beside the encoder
     config: type = TrainConfig  # dataclass: the settings of a checkpoint of this agent
     goals: tuple[GoalKind, ...] = ("image", "latent")
-    learned: str | None = None  # part whose weights an update replaces; None: there is none
+    learned: str | None = None  # part whose weights an update replaces; None: none
     learner: Callable[..., OnlineLearner] | None = None  # None: practice does not improve it
-    plans: bool = False  # whether there are subgoals
+    plans: bool = False  # whether its agent plans subgoals
     buffer: bool = False  # searches start from earlier plans while practising
-    takes_planner: bool = False  # settings of PTP's planner, `AgentOptions.planner`
+    takes_planner: bool = False  # whether it accepts `AgentOptions.planner`, of PTP's planner
     subgoal_steps: int | None = SUBGOAL_STEPS  # timeout of a subgoal; None: the checkpoint's
-    on_the_graph: bool = False  # whether the nodes run it
+    on_the_graph: bool = False  # whether the ROS nodes can run it
 
     @property
     def practises(self) -> bool:
@@ -90,7 +90,7 @@ class Method:
             )
 
     def check_options(self, options: AgentOptions) -> None:
-        """Raise ConfigError for what this method cannot use."""
+        """Raise ConfigError for options that this method cannot use."""
         if options.planner is not None and not self.takes_planner:
             raise ConfigError(
                 f"planner settings are for the ptp methods; {self.name} "

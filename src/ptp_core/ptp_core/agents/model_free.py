@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""No plan: the goal-conditioned policy of IQL pursues the goal itself (paper Fig. 3)."""
+"""Model-free baseline: IQL's goal-conditioned policy pursues the goal itself (paper Fig. 3)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def build(checkpoint: Checkpoint, options: AgentOptions) -> SubgoalAgent:
-    """The checkpoint's policy, pursuing the goal."""
+    """Build an agent whose policy pursues the goal without a plan."""
     from ptp_core.agents.subgoal_agent import subgoal_agent
 
     return subgoal_agent(MODEL_FREE, checkpoint, options)

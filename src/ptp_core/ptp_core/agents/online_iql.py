@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The learner of every method whose policy is trained by IQL; loaded when practice begins."""
+"""The online learner of methods whose policy is trained by IQL; loaded when practice begins."""
 
 from __future__ import annotations
 

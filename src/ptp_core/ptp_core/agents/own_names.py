@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Methods and part types that a program registered, on their way to its worker processes."""
+"""Pass the methods and part types that a program registered on to its worker processes."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from ptp_core.training.part_types import PartType, register_part, registered_par
 
 @dataclass(frozen=True)
 class OwnNames:
-    """What a worker registers before anything else; picklable where the functions are."""
+    """What a worker registers first. Can be pickled if the registered functions can."""
 
     methods: tuple[Method, ...]
     parts: tuple[PartType, ...]
 
     def register(self) -> None:
-        """Make them known in this process."""
+        """Register them in this process."""
         for part in self.parts:
             register_part(part)
         for method in self.methods:
@@ -26,5 +26,5 @@ class OwnNames:
 
 
 def known() -> OwnNames:
-    """Those of this process."""
+    """Return what this process has registered."""
     return OwnNames(registered(), registered_parts())

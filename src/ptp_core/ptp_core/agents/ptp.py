@@ -2,7 +2,7 @@
 """Planning to Practice and its ablations: hierarchical MPPI over conditional subgoal generators.
 
 (Fang et al. 2022, arXiv 2205.08129, Alg. 2; the ablations are those of its Fig. 3.) A method's
-``structure`` says how plans are made up: generators, levels, number of subgoals.
+``structure`` fixes the shape of plans: generators, levels, number of subgoals.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ FLAT = {**HIERARCHY, "levels": 1}  # all 8 at once, with dt15
 class PtpMethod(Method):
     """A method with PTP's planner."""
 
-    structure: Mapping[str, Any] = field(hash=False)  # of PlannerConfig, whatever is asked for
+    structure: Mapping[str, Any] = field(hash=False)  # fixed fields of PlannerConfig
 
 
 def ptp_method(name: str, summary: str, structure: Mapping[str, Any], **others: Any) -> PtpMethod:
-    """A method with PTP's planner; ``others``: fields of `Method` that differ from ptp's."""
+    """Make a method with PTP's planner; ``others``: fields of `Method` that differ from ptp's."""
 
     def build(checkpoint: Checkpoint, options: AgentOptions) -> SubgoalAgent:
         return _build(method, checkpoint, options)
@@ -59,7 +59,7 @@ def ptp_method(name: str, summary: str, structure: Mapping[str, Any], **others: 
 def make_planner(
     checkpoint: Checkpoint, config: PlannerConfig | None = None, *, threads: int = 1
 ) -> HierarchicalPlanner:
-    """PTP's planner on the checkpoint's networks; ``config`` defaults to the checkpoint's.
+    """Make PTP's planner from the checkpoint's networks; ``config`` defaults to its settings.
 
     ``threads`` share the work; the plans do not depend on their number.
     """
@@ -79,8 +79,9 @@ def planner_of(
 ) -> PlannerConfig:
     """Settings of PTP's planner for ``method``.
 
-    The method decides the structure; the rest is that of ``given``, None: that of ``stored``, the
-    checkpoint's. Raises ConfigError where ``given`` names another structure than the method's.
+    The method fixes the structure. The rest comes from ``given``, or where that is None from
+    ``stored``, the checkpoint's settings. Raises ConfigError where ``given`` names another
+    structure than the method's.
     """
     structure = method.structure
     if given is None:
@@ -100,7 +101,7 @@ def planner_of(
 
 
 def fitting_method(given: PlannerSettings) -> str | None:
-    """The first method with the structure of ``given``; what it lacks has its default."""
+    """The first method with the structure of ``given``; missing fields have their defaults."""
     from ptp_core.agents.registry import methods
 
     if isinstance(given, PlannerConfig):

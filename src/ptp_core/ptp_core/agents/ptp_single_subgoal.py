@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One subgoal of the coarsest generator, then the goal. Ours, not in the paper.
+"""Single-subgoal PTP: one subgoal of the coarsest generator, then the goal.
 
-What the released checkpoint is made for. Of the two subgoals that PTP's planner searches for with
-dt60, the second is the goal.
+Ours, not in the paper; the method of the released checkpoint. PTP's planner searches for two
+subgoals with dt60, and the second one is replaced by the goal.
 """
 
 from ptp_core.agents.ptp import ptp_method

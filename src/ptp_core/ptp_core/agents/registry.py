@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every method by name. Loads no networks: commands list the methods.
+"""Registry of methods: every method by name, without loading networks.
 
-A method of this project is one module of `ptp_core.agents` and a line here. A program registers
-its own with `register`; an installed package names its methods as entry points of the group
-``ptp.agents``. No name of code is ever read from a file.
+A method of this project is one module of `ptp_core.agents` and one line here. A program registers
+its own with `register`. An installed package declares its methods as entry points of the group
+``ptp.agents``. Files never name code that is then imported.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ptp_core.training.checkpoint import Checkpoint
 
 GROUP = "ptp.agents"
-# Method -> the module whose METHODS have it, in the order of help and documents.
+# Method -> the module whose METHODS define it, in the order of help texts and documents.
 _MODULES = {
     "ptp": "ptp",
     "ptp_single_subgoal": "ptp_single_subgoal",
@@ -35,19 +35,19 @@ _MODULES = {
     "gcp": "gcp",
     "leap": "leap",
 }
-# Of nodes, which cannot ask a checkpoint: the released one's.
+# The default of nodes, which have no checkpoint when they declare parameters.
 DEFAULT_METHOD = "ptp_single_subgoal"
 METHOD_HELP = "how subgoals come about: a name of ptp_core.agents.registry; the same for all nodes"
 _registered: dict[str, Method] = {}
 
 
 def agent_names() -> tuple[str, ...]:
-    """Names of all methods: this project's, installed packages', the program's own."""
+    """Names of all methods: those of this project, of installed packages and of `register`."""
     return tuple(dict.fromkeys([*_MODULES, *_installed(), *_registered]))
 
 
 def method_named(name: str) -> Method:
-    """The method of this name. Raises ConfigError, with the names there are."""
+    """The method of this name. Raises ConfigError, which lists the names."""
     if name in _MODULES:
         return _own(name)
     found = _registered.get(name) or _installed().get(name)
@@ -62,28 +62,28 @@ def methods() -> dict[str, Method]:
 
 
 def on_the_graph() -> tuple[str, ...]:
-    """Names of the methods that the nodes run."""
+    """Names of the methods that the ROS nodes can run."""
     return tuple(name for name, method in methods().items() if method.on_the_graph)
 
 
 def register(method: Method) -> None:
-    """Let this program use a method of its own. Raises ConfigError where the name is taken."""
+    """Register a method of this program. Raises ConfigError where the name is taken."""
     if method.name in agent_names() and method_named(method.name) != method:
         raise ConfigError(f'there is a method "{method.name}" already: choose another name')
     _registered[method.name] = method
 
 
 def registered() -> tuple[Method, ...]:
-    """Those of `register`, for another process to register too."""
+    """Methods that `register` got, so that another process can register them too."""
     return tuple(_registered.values())
 
 
 def build_agent(name: str, checkpoint: Checkpoint, options: AgentOptions | None = None) -> Agent:
-    """The agent of the method ``name`` on a checkpoint's networks.
+    """Build the agent of the method ``name`` from a checkpoint's networks.
 
     Weights are read at every call, so that an update of ``agent.learned`` takes effect at once.
     Raises ConfigError for options that the method cannot use, CheckpointError where the
-    checkpoint has not what it needs.
+    checkpoint lacks a part.
     """
     method, options = method_named(name), options or AgentOptions()
     method.check_options(options)
@@ -97,7 +97,7 @@ def build_agent(name: str, checkpoint: Checkpoint, options: AgentOptions | None 
 
 
 def checkpoint_for(name: str, base: Path) -> Path:
-    """The checkpoint of a method where several are compared on ``base``.
+    """The checkpoint folder of a method, where several methods are compared on ``base``.
 
     That is ``base`` where it has the method's parts, else the folder beside it that has the
     method's name. Raises CheckpointError where neither fits.

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The agent of PTP and of what it is compared with: pursue planned subgoals, then the goal.
+"""The agent of PTP and its baselines: a policy pursues planned subgoals, then the goal.
 
-Encoder, planner and goal-conditioned policy are given; methods differ in the planner and in when
+Encoder, planner and goal-conditioned policy are given. Methods differ in the planner and in when
 it plans. Without a planner the policy pursues the goal itself.
 """
 
@@ -48,9 +48,9 @@ Replan = Literal["once", "on_reach"] | int
 def subgoal_spec(
     agent: str, vqvae: VQVAE, actions: Sequence[str] = CARTESIAN, encoder_id: str = ""
 ) -> AgentSpec:
-    """What a `SubgoalAgent` of this name and encoder needs and gives.
+    """The spec of a `SubgoalAgent` of this name and encoder.
 
-    ``actions``: names of the numbers of an action.
+    ``actions``: names of the action's dimensions.
     """
     size = vqvae.config.image_size
     return AgentSpec(
@@ -72,10 +72,10 @@ def subgoal_agent(
     *,
     buffers: Sequence[PlanBuffer] = (),
 ) -> SubgoalAgent:
-    """A method's agent with the planner that it made, as the options say.
+    """Build a method's agent around its planner, as the options say.
 
     ``config``: the planner's dataclass. ``settings``: what plans depend on beside it.
-    ``buffers``: the planner's earlier plans. The policy is the part that the method learns.
+    ``buffers``: the planner's plan buffers. The policy is the part that the method learns.
     """
     from ptp_core.practice.policy_library import FineTunedPlanner
 
@@ -105,8 +105,8 @@ def subgoal_agent(
 class SubgoalAgent:
     """Follows a plan with a policy. Weights are read at every call.
 
-    Observations and goals come as images, or as code indices that another process encoded, and
-    give the same decisions to the bit. ``follower`` defaults to the checkpoint's settings.
+    Observations and goals are images, or code indices that another process encoded. Both give
+    bit-identical decisions. ``follower`` defaults to the checkpoint's settings.
     ``policy``: with ``act`` as `IQL` has it, which is the default.
     ``policies``: fine-tuned ones, in place of the checkpoint's for the goals that they practised.
     ``remember`` lets the planner's later plans start from those of this agent, where it can.
@@ -130,18 +130,18 @@ class SubgoalAgent:
         self.vqvae = checkpoint.vqvae
         self.learned = checkpoint.iql if policy is None else policy
         self.planner = planner
-        self.buffers: list[PlanBuffer] = []  # of the planner's search: where plans start from
+        self.buffers: list[PlanBuffer] = []  # of the planner, one a level
         self.settings: dict[str, Any] = {"follower": to_dict(self.config)}
         self.spec = dataclasses.replace(checkpoint.spec, agent=name)
         self._replan = replan
         self._policies = policies
         self._remember = remember
         self._follower = SubgoalFollower(self.config)
-        self._noise: torch.Generator | None = None  # of the policy
-        self._draws = torch.Generator()  # of the planner
-        self._goal: torch.Tensor | None = None  # codes (144,)
-        self._targets = np.zeros((0,), np.uint16)  # of the plan, then of the goal
-        self._plan: Plan | None = None  # that no decision has told of yet
+        self._noise: torch.Generator | None = None  # samples the policy's actions
+        self._draws = torch.Generator()  # seeds the planner's search
+        self._goal: torch.Tensor | None = None  # codes (N,)
+        self._targets = np.zeros((0,), np.uint16)  # codes (K + 1, N): the plan, then the goal
+        self._plan: Plan | None = None  # new plan that no decision has reported yet
         self._since = 0  # steps since the newest plan
 
     def reset(
@@ -211,12 +211,12 @@ class SubgoalAgent:
         return float(torch.linalg.vector_norm(last - goal))
 
     def encode(self, observation: Observation) -> np.ndarray:
-        """Codes, uint16 (144,), of an observation."""
+        """Codes, uint16 (N,), of an observation."""
         return _compact(self._codes(observation))
 
     @property
     def goal_latent(self) -> np.ndarray:
-        """Codes, uint16 (144,), of the goal of this episode."""
+        """Codes, uint16 (N,), of the goal of this episode."""
         if self._goal is None:
             raise InputError("the agent has no goal yet: call reset first")
         return _compact(self._goal)
@@ -229,14 +229,14 @@ class SubgoalAgent:
         self._pursue(self._plan.codes, goal)
 
     def _pursue(self, plan: torch.Tensor | None, goal: torch.Tensor) -> None:
-        """Follow codes (K, 144), then the goal, latent (720,)."""
+        """Follow the plan, codes (K, N), then ``goal``, a latent (D,)."""
         self._follower.reset(None if plan is None else self._lookup(plan), goal)
         ends = [self._goal[None].cpu()] if plan is None else [plan.cpu(), self._goal[None].cpu()]
         self._targets = _compact(torch.cat(ends))
         self._since = 0
 
     def _codes(self, observation: Observation) -> torch.Tensor:
-        """Codes, int64 (144,), on the networks' device."""
+        """Codes, int64 (N,), on the networks' device."""
         self.spec.check_observation(observation)
         if observation.latent is not None:
             return self._on_device(observation.latent)
@@ -246,7 +246,7 @@ class SubgoalAgent:
         self.spec.check_goal(goal)
         if isinstance(goal, LatentGoal):
             return self._on_device(goal.latent)
-        assert isinstance(goal, ImageGoal)  # the spec takes no other kinds
+        assert isinstance(goal, ImageGoal)  # the spec allows no other kinds
         return self._encode(goal.images[CAMERA])
 
     def _on_device(self, codes: np.ndarray) -> torch.Tensor:

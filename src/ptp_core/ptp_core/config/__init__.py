@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Configuration: dataclasses that carry units and sources, and their YAML form."""
+"""Configuration: dataclasses with units and sources, and their YAML form."""
 
 from ptp_core.config.baseline_config import (
     BaselinesConfig,

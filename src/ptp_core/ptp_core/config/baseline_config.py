@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Settings of the planners that PTP is compared with, and of their training."""
+"""Settings of the baselines LEAP and GCP: their planners and their training."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ptp_core.errors import ConfigError
 
 
 class Legs(NamedTuple):
-    """A path cut at its subgoals."""
+    """A path split at its subgoals into legs."""
 
     count: int  # legs, the last of which ends at the goal
     subgoals: int  # between start and goal
@@ -20,7 +20,7 @@ class Legs(NamedTuple):
 
 
 def split_horizon(horizon: int, leg_limit: int) -> Legs:
-    """Cut a path into the fewest legs, ceil((horizon + 1) / (leg_limit + 1)) (LEAP's code).
+    """Split a path into the fewest legs, ceil((horizon + 1) / (leg_limit + 1)) (LEAP's code).
 
     ``horizon`` and ``leg_limit`` are steps left, so that the path takes horizon + 1 steps.
     The legs share these evenly. Where that leaves a remainder the first legs are one step longer
@@ -44,7 +44,7 @@ class LeapConfig:
     subgoals: int = 3  # K, between start and goal (authors: horizon 99, legs of at most 25)
     samples: int = 1000  # candidate plans an iteration (authors)
     iterations: int = 15  # evaluations (authors)
-    elite_fraction: float = 0.05  # of the samples, that the next iteration is fitted to (authors)
+    elite_fraction: float = 0.05  # of the samples; the next iteration is fitted to them (authors)
     initial_std: float = 1.5  # of the first samples, in units of the prior's 1 (authors)
     prior_weight: float = 0.001  # w of sum log N(z; 0, I); authors: 0.1 for their point mass
 
@@ -73,10 +73,10 @@ class MidpointConfig:
 
     GCP's own network is an LSTM for rooms of 32 x 32 pixels. Sizes, weights and training here are
     those of the subgoal generators (PTP authors' CcVae), so that the baselines differ in how they
-    plan and not in what they can draw. The learned prior is GCP's.
+    plan and not in the capacity of their networks. The learned prior is GCP's.
     """
 
-    z_dim: int = 8  # numbers of z (PTP authors; GCP: 256)
+    z_dim: int = 8  # dimensions of z (PTP authors; GCP: 256)
     hidden_channels: int = 64  # U-Net width; inner level twice as wide; encoders half as wide
     hidden_units: int = 512  # fully connected layers
     reconstruction_weight: float = 1000.0  # SmoothL1, mean over the latent (PTP authors)

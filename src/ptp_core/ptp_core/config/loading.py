@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Read configuration dataclasses from YAML; every mistake names the key and the nearest one."""
+"""Read configuration dataclasses from YAML; errors name the key and the nearest valid one."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def load_config(
 
 
 def read_yaml(path: Path) -> Any:
-    """Values of a YAML file, {} for an empty one. Raises ConfigError that says what is wrong."""
+    """Read the values of a YAML file, {} for an empty one. Raises ConfigError with the reason."""
     try:
         values = yaml_text.read(path)
     except OSError as error:
@@ -72,7 +72,7 @@ def from_dict(
 ) -> T:
     """Build ``cls`` from nested dicts. Missing keys keep their defaults.
 
-    ``formerly``: take names of earlier versions, as checkpoints have them, for today's. Raises
+    ``formerly``: accept field names of earlier versions, as old checkpoints have them. Raises
     ConfigError that names the dotted key, ``source``, and for an unknown key the nearest valid
     one.
     """

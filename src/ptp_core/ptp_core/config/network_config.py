@@ -13,30 +13,31 @@ PIXELS_PER_CODE = 4  # a side: the VQ-VAE halves an image twice (authors' vqvae.
 
 
 class LatentShape(NamedTuple):
-    """Quantised latents of an image: a grid of codes, each of ``channels`` numbers.
+    """Shape of quantised latents: a grid of codes, each a vector of ``channels`` dimensions.
 
     A latent is float32 (size,), channel-first (channels, height, width) flattened; its codes are
     (codes,), row by row.
     """
 
-    channels: int  # numbers a code
+    channels: int  # dimensions of a code
     height: int  # codes
     width: int  # codes
 
     @property
     def codes(self) -> int:
-        """Codes of an image."""
+        """Number of codes of an image."""
         return self.height * self.width
 
     @property
     def size(self) -> int:
-        """Numbers of a latent."""
+        """Dimensions of a latent."""
         return self.channels * self.height * self.width
 
     def halved_twice(self, network: str) -> tuple[int, int]:
         """Height and width after two layers of stride 2.
 
-        Raises ConfigError, which names ``network``, where these would not fit on the way back.
+        Raises ConfigError, which names ``network``, where upsampling twice would not give the same
+        size again.
         """
         if self.height % 4 or self.width % 4:
             raise ConfigError(
@@ -51,7 +52,7 @@ class VQVAEConfig:
     """VQ-VAE encoder: sizes, losses and training budget (authors' code: vqvae.py)."""
 
     image_size: int = 48  # pixels a side; a multiple of PIXELS_PER_CODE
-    embedding_dim: int = 5  # numbers a code
+    embedding_dim: int = 5  # dimensions of a code
     codebook_size: int = 512  # codes
     hidden_channels: int = 128  # channels on the grid of codes
     stem_channels: int = 64  # channels on the grid of half the image's size ("strided" only)
@@ -107,14 +108,14 @@ class VQVAEConfig:
 
     @property
     def latent(self) -> LatentShape:
-        """Of the latents that such an encoder gives."""
+        """Shape of the latents of such an encoder."""
         side = self.image_size // PIXELS_PER_CODE
         return LatentShape(self.embedding_dim, side, side)
 
 
 @dataclass(frozen=True, kw_only=True)
 class GapConfig:
-    """Which frames one generator is trained on.
+    """The gaps between frames that one generator is trained on.
 
     "multistep": ``unroll`` consecutive gaps, each uniform in [minimum, maximum] steps.
     "final": one gap from a frame among the first ``minimum`` to one among the last ``maximum``
@@ -138,10 +139,10 @@ class GapConfig:
 class SubgoalGeneratorConfig:
     """Three conditional VAEs that propose subgoals (authors' code: CcVae, dt60/dt30/dt15)."""
 
-    z_dim: int = 8  # numbers of the latent action
+    z_dim: int = 8  # dimensions of the latent action
     hidden_channels: int = 64  # U-Net width; inner level twice as wide; encoder half as wide
     hidden_units: int = 512  # fully connected layers
-    reconstruction_weight: float = 1000.0  # SmoothL1, mean over the latent's numbers
+    reconstruction_weight: float = 1000.0  # SmoothL1, mean over the latent's dimensions
     kl_weight: float = 0.1  # KL summed over z
     dt15: GapConfig = GapConfig(mode="multistep", minimum=10, maximum=15, unroll=3)
     dt30: GapConfig = GapConfig(mode="multistep", minimum=20, maximum=30, unroll=2)
@@ -164,15 +165,15 @@ class SubgoalGeneratorConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class LatentVAEConfig:
-    """VAE that gives a whole latent a short code without conditions (LEAP, on latents).
+    """Unconditional VAE that compresses a whole latent to a short z (LEAP, on latents).
 
-    LEAP's network sees pictures. Ours sees the VQ-VAE's latents, so sizes are ours.
+    LEAP's network encodes images. Ours encodes the VQ-VAE's latents, so sizes are ours.
     """
 
-    z_dim: int = 16  # numbers of the code (LEAP)
+    z_dim: int = 16  # dimensions of z (LEAP)
     hidden_units: int = 512  # each of two layers, both ways (as SubgoalGeneratorConfig)
-    reconstruction_weight: float = 1.0  # 1/2 squared error, summed over the scaled numbers
-    kl_weight: float = 7.5  # beta, KL summed over z (LEAP's, for 48 x 48 pictures)
+    reconstruction_weight: float = 1.0  # 1/2 squared error, summed over the scaled latent
+    kl_weight: float = 7.5  # beta, KL summed over z (LEAP's, for 48 x 48 images)
     learning_rate: float = 1e-3  # Adam (LEAP)
     learning_rate_decay: Literal["none", "cosine"] = "none"  # over the stage's budget
     batch_size: int = 64  # latents (as SubgoalGeneratorConfig)

@@ -9,7 +9,7 @@ from typing import Literal
 from ptp_core.config.checks import require
 from ptp_core.errors import ConfigError
 
-# Fields that say what a plan is made up of: a method decides them, a preset leaves them alone.
+# Fields that fix the structure of a plan. The method sets them; presets do not change them.
 STRUCTURE = ("levels", "horizons", "subgoals", "subgoal_count")
 
 
@@ -30,13 +30,13 @@ class PlannerConfig:
     iterations: int = 5  # MPPI refinements after the first evaluation
     temperature: float = 0.1  # of the softmax over costs
     sigmas: tuple[float, ...] = (1.0, 0.5, 0.2, 0.1, 0.1)  # noise of each refinement
-    elites: tuple[int, ...] = (16, 8, 4)  # descent: candidates that each stage goes on with
+    elites: tuple[int, ...] = (16, 8, 4)  # descent: candidates that each stage keeps
     elite_steps: tuple[int, ...] = (4, 4, 8)  # descent: gradient steps of each stage
     warm_elites: tuple[int, ...] = ()  # descent: elites once the plan buffer is used; (): the same
     warm_steps: tuple[int, ...] = ()  # descent: gradient steps of each stage then
     step_size: float = 0.4  # descent: of the first gradient step, in standard deviations of z
     prior_fraction: float = 0.5  # samples from N(0, I) when the plan buffer is used
-    prior_only_probability: float = 0.1  # of ignoring the plan buffer for one plan
+    prior_only_probability: float = 0.1  # probability that a plan ignores the plan buffer
     buffer_size: int = 1000  # plans a level
     buffer_minimum: int = 32  # plans below which the buffer is not used
     buffer_wrap: Literal["ring", "restart"] = "ring"  # what happens when the buffer is full
@@ -89,7 +89,7 @@ class PlannerConfig:
 
     @property
     def rounds(self) -> int:
-        """Evaluations of a level: those of MPPI, or those of the descent, first and last too.
+        """Evaluations of a level: those of MPPI, or those of the descent, first and last included.
 
         A descent that starts from the plan buffer may have fewer.
         """
@@ -113,9 +113,9 @@ class PlannerConfig:
 
     @classmethod
     def descent(cls, **overrides) -> PlannerConfig:
-        """As few samples as ``fast``, the best of which follow the gradient of the cost.
+        """As few samples as ``fast``; the best of them follow the gradient of the cost.
 
-        Fewer of them, and not as far, once three quarters of the samples are earlier plans.
+        Once the plan buffer is used, fewer candidates take fewer steps.
         """
         settings = {
             "search": "descent",
@@ -132,7 +132,7 @@ class PlannerConfig:
 
     @classmethod
     def best(cls, **overrides) -> PlannerConfig:
-        """Less than the paper's cost, by descent with more candidates and more, smaller steps."""
+        """Descent, more candidates, more and smaller steps: a lower cost than the paper's."""
         settings = {
             "search": "descent",
             "samples": 96,

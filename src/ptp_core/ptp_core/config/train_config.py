@@ -39,9 +39,9 @@ class RelabellingConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class GoalRolesConfig:
-    """Goals by what is learned from them. Defaults: the paper's, the same for every role.
+    """Relabelling for each role of a goal. Defaults: the paper's, the same for every role.
 
-    ``hiql`` has those of HIQL (arXiv 2307.11949, as OGBench runs it).
+    ``hiql`` gives the settings of HIQL (arXiv 2307.11949, as OGBench runs it).
     """
 
     value: RelabellingConfig = field(default_factory=RelabellingConfig)
@@ -72,9 +72,9 @@ class DataConfig:
     # With a chain: most actions a primitive; one that takes longer ends the chain as a failure.
     chain: tuple[int, ...] | None = None  # [fewest, most] primitives in one scene; None: single
     # Single primitives go on until ``steps`` (authors); a chain ends with its last primitive.
-    noise_std: float = 0.05  # Gaussian noise on each number of an action
+    noise_std: float = 0.05  # Gaussian noise on each dimension of an action
     seed: int = 0
-    num_envs: int = formerly("workers", 2)  # environments at once, each in a process
+    num_envs: int = formerly("workers", 2)  # env workers, one environment each
     training_fraction: float = 0.9  # first part of each trajectory list that IQL learns from
 
     def __post_init__(self) -> None:
@@ -114,7 +114,7 @@ class IQLConfig:
     target_update: float = 0.01  # tau, every gradient step
     target_init: Literal["independent", "copied"] = "independent"  # authors: independent
     precision: Literal["float32", "auto"] = "float32"  # of updates
-    # "auto": bfloat16 but for outputs, losses and Adam, where the machine multiplies it (AVX-512
+    # "auto": bfloat16 except for outputs, losses and Adam, where the hardware supports it (AVX-512
     # BF16, NVIDIA since Ampere). Acting and planning stay in float32.
     learning_rate: float = 3e-4  # Adam, every network
     learning_rate_decay: Literal["none", "cosine"] = "none"  # over the offline budget
@@ -149,9 +149,9 @@ class IQLConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class GeneratedGoalsConfig:
-    """IQL goes on, with goals shown as the generators would show them. Ours, not in the paper."""
+    """Second IQL stage: part of the goals come from the generators. Ours, not in the paper."""
 
-    share: float = 0.5  # of a batch's goals
+    share: float = 0.5  # of a batch's goals that are generated
     learning_rate: float = 5e-4  # Adam, every network
     learning_rate_decay: Literal["none", "cosine"] = "cosine"  # over this stage's budget
     steps: int = 0  # gradient steps; 0 = the stage is left out
@@ -166,7 +166,7 @@ class GeneratedGoalsConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """Everything that `ptp collect` and `ptp pretrain` need."""
+    """All settings of `ptp collect` and `ptp pretrain`."""
 
     seed: int = 0
     threads: int = 2  # torch threads, set once by the program's entry point
