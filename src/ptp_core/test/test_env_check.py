@@ -12,8 +12,8 @@ from ptp_core.data.collect_demonstrations import collect
 from ptp_core.data.env_check import (
     check_actions,
     check_expert,
+    check_not_black,
     check_observation,
-    check_shown,
 )
 from ptp_core.data.env_spec import check_tasks, spec_of
 from ptp_core.errors import InputError
@@ -144,5 +144,5 @@ def test_a_subclass_may_have_more_tasks_than_it_says():
 
 def test_what_is_right_is_given_back():
     picture = np.full((48, 48, 3), 7, np.uint8)
-    assert check_shown(picture, "it", "env") is picture
+    assert check_not_black(picture, "it", "env") is picture
     assert check_expert([1, 0, 0, 0, -1], "env", 5).dtype == np.float64

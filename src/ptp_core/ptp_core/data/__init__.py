@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Data sets: demonstrations on disk and in memory, latents of them, and readers with bounds."""
+"""Data sets: demonstrations on disk and in memory, their latents, and bounded file readers."""

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Collect demonstrations of single primitives, or chains of them, by the scripted expert.
 
-Trajectory i depends on (seed, i) alone: the number of environments at once, their order and
-interruptions do not change it.
+Trajectory i depends on (seed, i) alone. The number of env workers, their order and interruptions
+do not change it.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from ptp_core.data.dataset import DatasetWriter
 from ptp_core.data.env_check import (
     check_actions,
     check_expert,
+    check_not_black,
     check_observation,
-    check_shown,
 )
 from ptp_core.data.expert_rollout import demonstrate, read_observation
 from ptp_core.data.files import check_new_folder
@@ -33,7 +33,7 @@ from ptp_core.progress import Bar
 
 Shown = list[tuple[str, bool]]  # primitive and success of each segment of a trajectory
 
-POLL_SECONDS = 1.0  # how often the parent looks whether its workers live
+POLL_SECONDS = 1.0  # how often the parent checks that its workers are alive
 
 
 def collect(
@@ -97,10 +97,10 @@ def _collect_missing(
 
 
 def describe(config: DataConfig, env: gymnasium.Env) -> dict[str, Any]:
-    """Return what a data set records about its origin.
+    """Describe the origin of a data set: environment, settings, action names.
 
     An environment may add camera, action scale and version through ``dataset_attributes()``; see
-    `ptp_core.data.expert_rollout` for the names of its numbers.
+    `ptp_core.data.expert_rollout` for the names of action and proprioception dimensions.
     """
     extra = getattr(env.unwrapped, "dataset_attributes", dict)()
     return {
@@ -124,7 +124,7 @@ def environment_factory(name: str) -> Callable[..., gymnasium.Env]:
 
 
 def make_environment(name: str, arguments: dict[str, Any]) -> gymnasium.Env:
-    """An environment of ``module:factory``; InputError says what cannot be imported or made."""
+    """Make an environment of ``module:factory``; InputError where that fails."""
     factory = environment_factory(name)
     try:
         return factory(**arguments)
@@ -133,7 +133,7 @@ def make_environment(name: str, arguments: dict[str, Any]) -> gymnasium.Env:
 
 
 class _Tally:
-    """Trajectories, and successes by primitive."""
+    """Counts of trajectories, and of successes by primitive."""
 
     def __init__(self) -> None:
         self.results: dict[str, list[bool]] = {}
@@ -178,7 +178,7 @@ def _work(
 
 
 def _worker(config, out, description, indices, results, stop) -> None:
-    """Run in a spawned process: report what each shows, then None, or an error text."""
+    """Run in a spawned process: report each trajectory's segments, then None, or an error text."""
     try:
         _work(
             config,
@@ -254,7 +254,7 @@ def _check_env(env: gymnasium.Env, config: DataConfig) -> None:
     check_observation(observation, env.observation_space, "the first observation", config.env)
     images, _ = read_observation(observation, info, config.env)
     for camera, image in images.items():
-        check_shown(image, f"the first image of {camera}", config.env)
+        check_not_black(image, f"the first image of {camera}", config.env)
     needed = ["expert_action", "primitive", "success"]
     if config.chain is not None:
         needed += ["segment", "chain_done"]

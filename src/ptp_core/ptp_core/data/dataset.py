@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Demonstrations in memory, column by column, and on disk.
+"""Data sets of demonstrations: arrays by column in memory, a folder of HDF5 files on disk.
 
-HDF5 in robomimic's layout, safe against kills.
+The files have robomimic's layout. A kill while writing loses no stored trajectory.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ from ptp_core.errors import DatasetError
 
 @dataclass
 class DatasetArrays:
-    """All frames one after the other; trajectory i has ``lengths[i]`` of them."""
+    """All frames concatenated; trajectory i has ``lengths[i]`` of them."""
 
     images: dict[str, np.ndarray]  # by camera: uint8 (frames, H, W, 3)
     actions: np.ndarray  # float32 (frames, A)
     lengths: np.ndarray  # int64 (trajectories,)
     metadata: list[Metadata]  # of each trajectory
-    fingerprint: str  # hash of all of it; see `Dataset.fingerprint`
+    fingerprint: str  # hash of the whole data set; see `Dataset.fingerprint`
     proprioception: np.ndarray | None = None  # float32 (frames, P)
     action_channels: tuple[Channel, ...] = ()
     proprioception_channels: tuple[Channel, ...] = ()
@@ -61,7 +61,7 @@ class DatasetArrays:
 
     @property
     def main_camera(self) -> str:
-        """The camera that a method with one camera looks through: "camera", or the first one."""
+        """The camera of methods that use one: "camera", or the first one."""
         return CAMERA if CAMERA in self.images else min(self.images)
 
     def split(self, fraction: float) -> tuple[DatasetArrays, DatasetArrays]:
@@ -87,7 +87,7 @@ class DatasetArrays:
 
 
 def split_count(trajectories: int, fraction: float) -> int:
-    """Return how many trajectories to train on: ``fraction``, with one or more on either side."""
+    """Number of training trajectories: ``fraction`` of all, at least one on either side."""
     if trajectories < 2:
         raise DatasetError(f"{trajectories} trajectory is too few: one more is needed to validate")
     return min(max(round(fraction * trajectories), 1), trajectories - 1)
@@ -97,7 +97,7 @@ SHARD_TRAJECTORIES = 200
 
 
 class DatasetWriter:
-    """Adds trajectories to a folder and knows which ones it has.
+    """Adds trajectories to a folder and lists those that it holds.
 
     ``description`` is stored in dataset.json; reopening a folder with another one is an error, so
     that a resumed collection never mixes two data sets.
@@ -121,9 +121,9 @@ class DatasetWriter:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the folder for one collection; DatasetError when another one has it.
+        """Lock the folder for one collection; DatasetError when another one holds it.
 
-        The lock ends with the process, however that ends. Leftovers of killed writers go.
+        The lock ends with the process, even if it is killed. Removes leftovers of killed writers.
         """
         with (self.folder / ".lock").open("w") as file:
             try:
@@ -156,11 +156,11 @@ class DatasetWriter:
         write_atomically(path, write)
 
     def pack(self, minimum: int = SHARD_TRAJECTORIES) -> None:
-        """Move pending trajectories into shards, as soon as ``minimum`` of them wait."""
+        """Move pending trajectories into shards, once ``minimum`` of them are pending."""
         stored = {i for path in self.folder.glob("shard_*.hdf5") for i in demo_indices(path)}
         waiting = sorted(_pending(self.folder).items())
         for index, path in waiting:
-            if index in stored:  # a kill came between the shard's rename and this removal
+            if index in stored:  # killed between the shard's rename and this removal
                 path.unlink()
         waiting = [(index, path) for index, path in waiting if index not in stored]
         while waiting and len(waiting) >= minimum:
@@ -184,8 +184,8 @@ class DatasetWriter:
 class Dataset:
     """Read-only view of a data set: a folder, or a single file of the same layout.
 
-    Raises DatasetError where it is missing, for a file that is truncated or no HDF5, another
-    format version, or contents of a wrong shape.
+    Raises DatasetError where it is missing, truncated, not HDF5, of another format version, or has
+    contents of a wrong shape.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -312,9 +312,9 @@ class Dataset:
         )
 
     def fingerprint(self) -> str:
-        """Hash of the trajectories: their numbers, contents and metadata.
+        """Hash of the trajectories: their indices, contents and metadata.
 
-        Files of version 1 are read whole for it, later ones have the hashes of their contents.
+        Files of version 1 are read whole for it; later versions store hashes of their contents.
         """
         rows = {}
         for path in sorted(set(self._paths.values())):

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Views of an encoded data set for learners: frames, goals by role, chunks of actions.
 
-Everything is a number of a frame, so that a learner looks up whatever columns it needs:
+All methods take and return frame indices, with which a learner reads the columns it needs:
 
     view = DatasetView(data)
     frames = view.draw(256, rng)
@@ -9,8 +9,8 @@ Everything is a number of a frame, so that a learner looks up whatever columns i
     actions, real = view.chunks(frames, 6)
     data.codes[frames], data.codes[view.ahead(frames, 1)], data.codes[goals], ...
 
-A view never leaves a trajectory, so that goals and windows of chains lie across their primitives;
-`EncodedDataset.by_segment` keeps them within one.
+A view never crosses trajectories. Goals and windows of a chain may cross its primitives;
+`EncodedDataset.by_segment` keeps them within one primitive.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from ptp_core.learning.relabelling import ORIGINAL, hindsight_goals
 
 
 class DatasetView:
-    """Numbers of frames of ``data``: int64 arrays (B,).
+    """Samples frames of ``data`` as indices: int64 arrays (B,).
 
-    Frames are drawn that have at least ``room`` frames after them in their trajectory: 1 for
-    transitions, 0 for single frames. ``weights`` (frames,) say how often each is drawn, in
-    proportion; None: all alike. Raises DatasetError when no frame can be drawn.
+    A frame can be drawn if at least ``room`` frames follow it in its trajectory: 1 for
+    transitions, 0 for single frames. ``weights`` (frames,) are sampling weights; None: uniform.
+    Raises DatasetError when no frame can be drawn.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class DatasetView:
         return len(self._drawable)
 
     def trajectory(self, frames: np.ndarray) -> np.ndarray:
-        """Number of each frame's trajectory, the row of ``data.metadata``."""
+        """Index of each frame's trajectory in ``data.metadata``."""
         return self._trajectory[frames]
 
     def last(self, frames: np.ndarray) -> np.ndarray:
@@ -70,7 +70,7 @@ class DatasetView:
         return self._drawable[np.minimum(drawn, len(self) - 1)]
 
     def ahead(self, frames: np.ndarray, steps: int | np.ndarray) -> np.ndarray:
-        """The frame so many steps later, at most the last one of the trajectory."""
+        """The frame ``steps`` later, at most the last one of the trajectory."""
         return np.minimum(frames + steps, self._last[frames])
 
     def goals(
@@ -91,9 +91,9 @@ class DatasetView:
         return drawn + own * (drawn >= first)
 
     def chunks(self, frames: np.ndarray, horizon: int) -> tuple[np.ndarray, np.ndarray]:
-        """The actions from each frame on: float32 (B, horizon, A), and which are real: bool.
+        """Chunks of actions from each frame on, float32 (B, horizon, A), and a bool mask (B, horizon).
 
-        Beyond the end of the trajectory its last action is repeated and not real.
+        Beyond the end of the trajectory its last action is repeated, and the mask is false.
         """
         if horizon < 1:
             raise InputError(f"a chunk of {horizon} actions; it must have 1 or more")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One HDF5 file of demonstrations, in robomimic's layout; see `store_demo` for what it holds."""
+"""One HDF5 file of demonstrations in robomimic's layout; `store_demo` lists its contents."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ READABLE = (1, 2)  # version 1: one camera, no proprioception, no targets, no se
 
 # HDF5 attributes hold no lists and dicts: these are stored as JSON.
 AS_JSON = ("target", "segments", "cameras", "action_channels", "proprioception_channels")
-OWN = {"num_samples", "content_sha256", *AS_JSON[2:]}  # attributes that are no metadata
-# h5py raises whatever HDF5 says of a damaged file; attributes and names may be of any kind.
+OWN = {"num_samples", "content_sha256", *AS_JSON[2:]}  # attributes that are not metadata
+# What h5py may raise for a damaged file; attributes and names may have any type.
 DAMAGED = (OSError, KeyError, RuntimeError, ValueError, TypeError, AttributeError)
 
 
@@ -60,7 +60,7 @@ def describe_file(file: h5py.File, description: dict[str, Any], total: int) -> h
 
 
 def file_description(path: Path) -> dict[str, Any]:
-    """What a file says of the origin of its data."""
+    """The description of the data's origin that a file stores."""
     with open_file(path) as file:
         try:
             return json_text.parse(file.attrs["description"])
@@ -160,10 +160,10 @@ def read_attributes(demo: h5py.Group) -> dict[str, Any]:
 
 
 def metadata_of(attributes: dict[str, Any], version: int) -> Metadata:
-    """What the attributes of a trajectory say of it. Raises DatasetError where they are wrong."""
+    """Metadata from the attributes of a trajectory. Raises DatasetError where they are wrong."""
     values = {name: value for name, value in attributes.items() if name not in OWN}
     if version == 1:
-        # Only `ptp import-bag` wrote a source, which was the name of the bag.
+        # Only `ptp import-bag` wrote a source: the name of the bag.
         recording = values.pop("source", None)
         if recording is not None:
             values["recording"] = recording
@@ -173,7 +173,7 @@ def metadata_of(attributes: dict[str, Any], version: int) -> Metadata:
 
 
 def open_file(path: Path) -> h5py.File:
-    """Open for reading; DatasetError for a truncated file or a version that is not known."""
+    """Open for reading; DatasetError for a truncated file or an unknown version."""
     try:
         file = h5py.File(path, "r")
     except OSError as error:
@@ -191,7 +191,7 @@ def open_file(path: Path) -> h5py.File:
 
 
 def check_version(path: Path, name: Any, version: Any) -> None:
-    """Raise DatasetError unless this program reads the format."""
+    """Raise DatasetError unless this program can read the format version."""
     if name != FORMAT or version not in READABLE:
         raise DatasetError(
             f"{path}: format {name} version {version}; this program reads {FORMAT} version "
@@ -205,7 +205,7 @@ def demo_indices(path: Path) -> list[int]:
 
 
 def demo_lengths(path: Path) -> dict[int, int]:
-    """Steps of each trajectory in a file by its index, as its attributes say."""
+    """Number of steps of each trajectory by its index, from the attributes."""
     with open_file(path) as file:
         try:
             return {

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A data set as latents, column by column, with the id of the encoder that made them.
+"""Data sets encoded once to latents, as columns, with the id of the encoder.
 
-Encoded once and kept.
+The encoded columns are cached in a file.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ from ptp_core.errors import DatasetError
 from ptp_core.training.checkpoint import Checkpoint
 
 ENCODE_BATCH = 256  # images
-MOVING = 0.5  # mean norm of the translation action from which on the arm counts as moving
+MOVING = 0.5  # mean norm of translation actions above which the arm counts as moving
 ENCODED_VERSION = 2  # 1: codes, actions and lengths of one camera, nothing else
 
 
 @dataclass
 class EncodedDataset:
-    """All frames one after the other; trajectory i has ``lengths[i]`` of them.
+    """All frames concatenated; trajectory i has ``lengths[i]`` of them.
 
-    ``codes`` are those of ``camera``. ``columns`` holds whatever else there is of each frame,
-    (frames, ...): "codes/<camera>" of further cameras, features of another encoder.
+    ``codes`` are those of ``camera``. ``columns`` holds further data of each frame, (frames, ...):
+    "codes/<camera>" of further cameras, features of another encoder.
     """
 
     codes: np.ndarray  # uint16 (frames, N)
@@ -45,12 +45,12 @@ class EncodedDataset:
     lengths: np.ndarray  # int64 (trajectories,)
     encoder_id: str
     proprioception: np.ndarray | None = None  # float32 (frames, P)
-    metadata: Sequence[Metadata] = ()  # of each trajectory; (): nothing is known
+    metadata: Sequence[Metadata] = ()  # of each trajectory; (): unknown
     columns: Mapping[str, np.ndarray] = field(default_factory=dict)
     camera: str = CAMERA
     action_channels: tuple[Channel, ...] = ()
     proprioception_channels: tuple[Channel, ...] = ()
-    key: str = ""  # see `cache_key`; "": not known
+    key: str = ""  # see `cache_key`; "": unknown
 
     def __post_init__(self) -> None:
         """Raise DatasetError unless all columns have as many frames as the trajectories."""
@@ -96,8 +96,8 @@ class EncodedDataset:
     def by_segment(self) -> EncodedDataset:
         """The same frames with each segment of a trajectory as a trajectory of its own.
 
-        For what shall learn from single primitives, though the data are chains. A trajectory
-        without segments stays whole; frames outside of all segments are left out.
+        Learners of single primitives use this on chains. A trajectory without segments stays
+        whole; frames outside of all segments are left out.
         """
         kept, lengths, metadata = [], [], []
         for start, length, known in zip(self.starts, self.lengths, self.metadata, strict=True):
@@ -109,9 +109,9 @@ class EncodedDataset:
         return self._part(np.concatenate(kept), np.array(lengths, dtype=np.int64), metadata)
 
     def working(self) -> np.ndarray:
-        """Whether the work of each frame's segment is still to be done: bool (frames,).
+        """Whether the task of each frame's segment is not done yet: bool (frames,).
 
-        True where nobody recorded when it was.
+        True where the data do not record when it was done.
         """
         working = np.ones(len(self.codes), dtype=bool)
         for start, known in zip(self.starts, self.metadata, strict=True):
@@ -121,7 +121,7 @@ class EncodedDataset:
         return working
 
     def content_hash(self) -> str:
-        """SHA-256 of all columns and lengths: what is trained on them depends on it."""
+        """SHA-256 of all columns and lengths, for the fingerprint of a training stage."""
         digest = hashlib.sha256(self.encoder_id.encode())
         for name, values in sorted(self._arrays().items()):
             digest.update(f"{name} {values.dtype} {values.shape};".encode())
@@ -157,7 +157,7 @@ class EncodedDataset:
     def load(cls, path: Path) -> EncodedDataset:
         """Read what ``save`` wrote, or a file of version 1.
 
-        Raises DatasetError when it is missing, truncated or of a version that is not known.
+        Raises DatasetError when it is missing, truncated or of an unknown version.
         """
         try:
             tensors = load_file(path)
@@ -193,7 +193,7 @@ def _described(values: dict[str, Any], path: Path) -> dict[str, Any]:
 
 
 def cache_key(fingerprint: str, encoder_id: str, cameras: Sequence[str]) -> str:
-    """Hash of everything that codes are made from: data, encoder, cameras, format."""
+    """Hash of everything that codes depend on: data, encoder, cameras, format."""
     parts = [ENCODED_VERSION, fingerprint, encoder_id, *cameras]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
@@ -206,10 +206,10 @@ def encode_dataset(
     progress: Callable[[int], None] | None = None,
     cameras: Sequence[str] | None = None,
 ) -> EncodedDataset:
-    """Encode every frame of ``cameras`` (None: the main one); the first one's are ``codes``.
+    """Encode every frame of ``cameras`` (None: the main one); the first one gives ``codes``.
 
-    ``progress`` is called with the number of images done. Raises DatasetError for a camera that
-    is not there, or whose images have another size than the encoder's.
+    ``progress`` is called with the number of images done. Raises DatasetError for a
+    missing camera, or images of another size than the encoder's.
     """
     cameras = [arrays.main_camera] if cameras is None else list(cameras)
     for camera in cameras:
@@ -264,8 +264,9 @@ def latent_distances(
 ) -> dict[int, np.ndarray]:
     """Return L2 distances of latents k steps apart in one trajectory, for each k in ``gaps``.
 
-    Only pairs between which the arm was told to move count (MOVING): experts that hold still at
-    the end of a trajectory would pull the figures to 0. DatasetError when there is no such pair.
+    Only pairs between which the arm was commanded to move count (MOVING). Experts that hold
+    position at the end of a trajectory would bias the distances to 0. DatasetError when there is
+    no such pair.
     """
     device = next(vqvae.parameters()).device
     starts = data.starts
@@ -298,10 +299,10 @@ def encoded_demonstrations(
 ) -> EncodedDataset:
     """Return the data set at ``source`` as codes of ``checkpoint``.
 
-    ``kept`` is where the codes are stored for the next time; they are made again when it is
-    missing, or was made from another encoder or other data (`cache_key`). ``progress`` hears
-    images done and in all. Raises DatasetError, also where the actions have other names, or are
-    scaled in another way, than those that the checkpoint learned from, or the images another size.
+    ``kept`` is the cache file of the codes. They are encoded again when it is missing, or was made
+    from another encoder or other data (`cache_key`). ``progress`` is called with the images done
+    and their total. Raises DatasetError, also where action names, action scale or image size
+    differ from those of the checkpoint.
     """
     data = Dataset(source)
     _check_scale(data, checkpoint)
@@ -309,7 +310,7 @@ def encoded_demonstrations(
         try:
             found = EncodedDataset.load(kept)
         except DatasetError:
-            found = None  # cut off: encode again
+            found = None  # truncated: encode again
         if found is not None and found.key == cache_key(
             data.fingerprint(), checkpoint.encoder_id, [found.camera]
         ):
@@ -336,7 +337,10 @@ def encoded_demonstrations(
 
 
 def _check_scale(data: Dataset, checkpoint: Checkpoint) -> None:
-    """Both say how far an action of 1 goes, unless they are older or of a foreign environment."""
+    """Raise DatasetError where data and checkpoint state different action scales.
+
+    Older files and other environments state none.
+    """
     learned = checkpoint.metrics.get("data", {}).get("action_scale")
     found = data.description.get("action_scale")
     if learned and found and learned != found:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether an environment does what its spaces say, looked at before anything is stored.
+"""Check that an environment's data match its spaces, before anything is stored.
 
-Wrapped environments often give pictures as floats from 0 to 1 while the space still says uint8; an
-array of uint8 takes them and stores black.
+Wrapped environments often return images as floats from 0 to 1 while the space still says uint8.
+Cast to uint8, they would be stored black.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ import numpy as np
 
 from ptp_core.errors import InputError
 
-BLACK = 1  # largest value of a picture that shows nothing, or whose floats were cast
+BLACK = 1  # largest value of a black image, for example of floats that were cast
 
 
 def check_actions(space: gymnasium.spaces.Box, name: str) -> None:
-    """Raise InputError unless the actions of the space go from -1 to 1."""
+    """Raise InputError unless the bounds of the action space are -1 and 1."""
     if not (np.allclose(space.low, -1.0) and np.allclose(space.high, 1.0)):
         raise InputError(
             f"{name}: actions go from {space.low.min():g} to {space.high.max():g}; the method "
@@ -51,16 +51,16 @@ def check_observation(observation: Any, space: gymnasium.Space, what: str, name:
             )
 
 
-def check_picture(picture: Any, what: str, name: str) -> np.ndarray:
-    """``picture`` if it is uint8 (H, W, 3), else InputError.
+def check_image(image: Any, what: str, name: str) -> np.ndarray:
+    """Return ``image`` if it is uint8 (H, W, 3), else raise InputError.
 
-    ``what`` and ``name`` say in the error which picture of which environment it is.
+    The error names the image, ``what``, and the environment, ``name``.
     """
-    if isinstance(picture, dict):
+    if isinstance(image, dict):
         raise InputError(
-            f"{name}: {what} is a dict with {', '.join(map(str, picture))}; one picture is needed"
+            f"{name}: {what} is a dict with {', '.join(map(str, image))}; one picture is needed"
         )
-    array = np.asarray(picture)
+    array = np.asarray(image)
     if array.dtype != np.uint8:
         raise InputError(f"{name}: {what} is {array.dtype}, uint8 is needed: values from 0 to 255")
     if array.ndim != 3 or array.shape[2] != 3:
@@ -68,9 +68,9 @@ def check_picture(picture: Any, what: str, name: str) -> np.ndarray:
     return array
 
 
-def check_shown(picture: Any, what: str, name: str) -> np.ndarray:
-    """Like `check_picture`; a black picture is an InputError, too."""
-    array = check_picture(picture, what, name)
+def check_not_black(image: Any, what: str, name: str) -> np.ndarray:
+    """Like `check_image`; a black image is an InputError, too."""
+    array = check_image(image, what, name)
     if array.max(initial=0) <= BLACK:
         raise InputError(
             f"{name}: {what} is black, its largest value is {array.max(initial=0)}: were values "
@@ -80,7 +80,7 @@ def check_shown(picture: Any, what: str, name: str) -> np.ndarray:
 
 
 def check_expert(action: Any, name: str, size: int) -> np.ndarray:
-    """An expert's action as float64 (size,), else InputError."""
+    """Return an expert's action as float64 (size,), or raise InputError."""
     array = np.asarray(action)
     if array.dtype.kind not in "fiu" or array.shape != (size,) or not np.isfinite(array).all():
         raise InputError(

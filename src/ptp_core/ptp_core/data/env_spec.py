@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an environment has: tasks, protocols, goals, cameras, actions.
+"""`EnvSpec`: the tasks, protocols, goals, cameras and actions that an environment declares.
 
-An environment declares it in attributes of its class or instance; see ``spec_of``. Nothing here
-knows the names of any one environment.
+An environment declares them in attributes of its class or instance; see ``spec_of``. This module
+names no particular environment.
 """
 
 from __future__ import annotations
@@ -24,27 +24,27 @@ UNNAMED = ""
 
 @dataclass(frozen=True)
 class EnvSpec:
-    """What an environment has. () stands for "it does not say", but for protocols: it has none."""
+    """What an environment declares. () means undeclared; for protocols it means none."""
 
-    name: str  # as people gave it: module:factory
+    name: str  # as the user gave it: module:factory
     tasks: tuple[str, ...]  # the default one first
     protocols: tuple[str, ...]  # ways in which scenes are drawn, the default one first
-    goals: tuple[GoalKind, ...]  # kinds of goals that its tasks come with
+    goals: tuple[GoalKind, ...]  # kinds of goals that its tasks have
     cameras: tuple[CameraSpec, ...]
-    actions: tuple[str, ...]  # names of an action's numbers, each in [-1, 1]
-    proprioception: tuple[str, ...]  # names of the numbers
-    names_actions: bool = True  # whether it gave the names itself
+    actions: tuple[str, ...]  # names of an action's dimensions, each in [-1, 1]
+    proprioception: tuple[str, ...]  # names of its dimensions
+    names_actions: bool = True  # whether the environment declared the names
 
     def choose_tasks(self, asked: Sequence[str] | None) -> tuple[str, ...]:
-        """``asked``; where nothing is, all that it has."""
+        """Return ``asked``, or all tasks where it is None or empty."""
         return tuple(dict.fromkeys(asked)) if asked else self.tasks
 
     def choose_task(self, asked: str | None) -> str:
-        """``asked``; None: its first."""
+        """Return ``asked``, or the first task where it is None."""
         return self.tasks[0] if asked is None else asked
 
     def choose_protocol(self, asked: str | None) -> str:
-        """``asked``; where nothing is, its first, "" where it has none. InputError for others."""
+        """Return ``asked``; by default the first protocol, or "". InputError if unknown."""
         if not asked:
             return self.protocols[0] if self.protocols else ""
         if asked not in self.protocols:
@@ -84,13 +84,13 @@ class EnvSpec:
 
 
 def reset_options(task: str, protocol: str) -> dict[str, str]:
-    """What ``env.reset`` gets for a task under a protocol: nothing of what has no name."""
+    """Options of ``env.reset`` for a task and a protocol; those that are "" are left out."""
     named = {"task": task, "protocol": protocol}
     return {key: value for key, value in named.items() if value}
 
 
 def spec_of(env: gymnasium.Env, name: str) -> EnvSpec:
-    """What an environment declares, and what its spaces tell of the rest.
+    """The spec of an environment: what it declares, the rest from its spaces.
 
     Attributes of ``env.unwrapped``, all optional:
 
@@ -98,10 +98,10 @@ def spec_of(env: gymnasium.Env, name: str) -> EnvSpec:
         protocols             names, the default first      none
         goals                 "image", "language"           whatever ``info`` has
         cameras               {name: (height, width)}       the images of the observation space
-        action_names          one for each number           those of ``dataset_attributes``
-        proprioception_names  one for each number           those of ``dataset_attributes``
+        action_names          one for each dimension        those of ``dataset_attributes``
+        proprioception_names  one for each dimension        those of ``dataset_attributes``
 
-    Raises InputError, which names ``name``, for a declaration that cannot be meant.
+    Raises InputError, which names ``name``, for an invalid declaration.
     """
     inner = env.unwrapped
     goals = _names(inner, "goals", name)
@@ -132,8 +132,7 @@ def declared_spec(
 ) -> EnvSpec:
     """The spec of the environment that ``module:factory`` makes.
 
-    Raises InputError where it cannot be made, and for ``tasks`` and a ``protocol`` that it has
-    not.
+    Raises InputError where it cannot be made, and for ``tasks`` or a ``protocol`` that it lacks.
     """
     env = make_environment(name, dict(arguments))
     try:
@@ -146,9 +145,9 @@ def declared_spec(
 
 
 def check_tasks(env: gymnasium.Env, tasks: Sequence[str], spec: EnvSpec) -> None:
-    """Raise InputError for a task that the environment has not.
+    """Raise InputError for a task that the environment lacks.
 
-    One that it does not declare is tried, as a subclass may have more.
+    A task that it does not declare is tried with a reset, as a subclass may have more.
     """
     for task in tasks:
         if task in spec.tasks:

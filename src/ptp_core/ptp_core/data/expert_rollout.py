@@ -1,21 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """One demonstration: an environment's scripted expert, with noise, recorded step by step.
 
-What an environment tells, in ``info`` after ``reset(options={"task": "demonstration"})`` and after
-each step; the last column says what a demonstration has without it:
+An environment gives these entries of ``info`` after ``reset(options={"task": "demonstration"})``
+and after each step. The last column says what a demonstration has without one:
 
-    expert_action   what the expert would do now, (A,)                  required
-    primitive       name of what it does                                required
-    success         whether that is reached now                         required
+    expert_action   the expert's action now, (A,)                       required
+    primitive       name of the primitive that it shows                 required
+    success         whether the primitive's goal holds now              required
     target          dict of `Target`'s fields                           no target
     instruction     a sentence that asks for it                         no instruction
-    expert_done     whether the work is done and the expert retreats    not known when it was
-    proprioception  float32 (P,), what the robot feels                  no proprioception
+    expert_done     whether the expert has finished and retreats        time of finishing unknown
+    proprioception  float32 (P,), the robot's own state                 no proprioception
     images          further cameras by name, uint8 (H, W, 3)            one camera
 
 With ``options["chain"] = n`` the expert shows up to n primitives one after the other, and info
-also has ``segment``, the number of the present one from 0 on, and ``chain_done``, whether the last
-one is over.
+also has ``segment``, the index of the current one from 0, and ``chain_done``, whether the last one
+has ended.
 
 ``env.unwrapped.dataset_attributes()`` may give "action_channels" and "proprioception_channels",
 lists of dicts of `Channel`'s fields.
@@ -41,7 +41,7 @@ from ptp_core.data.trajectory import (
 )
 from ptp_core.errors import DatasetError, InputError
 
-CHAIN_LENGTHS = 1  # spawn key of the generator that draws how long a chain is
+CHAIN_LENGTHS = 1  # spawn key of the generator that draws chain lengths
 
 
 def read_observation(
@@ -74,8 +74,8 @@ def demonstrate(env: gymnasium.Env, index: int, config: DataConfig) -> Trajector
     """Run the scripted expert with Gaussian action noise; the trajectory number ``index``.
 
     The stored action is the one that was executed: noisy and clipped. A single primitive is
-    recorded for ``config.steps`` steps: when its work is done the expert goes on (it holds or
-    retreats). A chain ends with its last primitive, or with one that takes longer than
+    recorded for ``config.steps`` steps: once it is done, the expert holds position or retreats.
+    A chain ends with its last primitive, or with one that takes longer than
     ``config.steps``.
     """
     seed = np.random.SeedSequence(entropy=config.seed, spawn_key=(index,))
@@ -104,7 +104,7 @@ def demonstrate(env: gymnasium.Env, index: int, config: DataConfig) -> Trajector
 
 
 class _Record:
-    """The steps of a demonstration, and where its primitives begin and end."""
+    """Records the steps of a demonstration, and where its primitives begin and end."""
 
     def __init__(self) -> None:
         self.actions: list[np.ndarray] = []
@@ -112,7 +112,7 @@ class _Record:
         self._proprioception: list[np.ndarray] = []
         self._rewards: list[float] = []
         self._segments: list[dict[str, Any]] = []  # fields of Segment
-        self._number: int | None = None  # of the present segment
+        self._number: int | None = None  # index of the current segment
 
     def is_over(self, info: dict[str, Any], config: DataConfig) -> bool:
         if not self._segments:
@@ -152,7 +152,7 @@ class _Record:
             self._proprioception.append(proprioception.copy())
 
     def act(self, action: np.ndarray, reward: float, info: dict[str, Any]) -> None:
-        """Note the action, and what came of it."""
+        """Note the action and its result."""
         self.actions.append(action)
         self._rewards.append(reward)
         segment = self._segments[-1]

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Outputs.
+"""Output files and folders: atomic writes, checks beforehand, locks and stored inputs.
 
-Files are whole or absent, folders are tried first, marked as ours, and remember their inputs.
+A file is whole or absent. Output folders are checked for writing first, carry a marker of the
+command that made them, and store the inputs that they were made from.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ from ptp_core.errors import DatasetError, InputError, StorageError
 def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
     """Let ``write`` fill a temporary file, flush it to the disk, rename it to ``path``.
 
-    Whatever ``write`` raises (Ctrl-C) leaves ``path`` as it was. Raises StorageError where the
-    disk does not take it.
+    If ``write`` raises anything, Ctrl-C included, ``path`` stays as it was. Raises StorageError
+    where the disk refuses the file.
     """
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
@@ -61,10 +62,10 @@ MARKER = ".made_by_ptp"  # holds the name of the command
 
 
 def claim(folder: Path, command: str, leftovers: Iterable[str] = ()) -> None:
-    """Make ``folder`` for a command's own use; what an earlier one left there goes.
+    """Make ``folder`` for a command's own use and remove what an earlier run left there.
 
-    ``leftovers``: names of files and folders in it. Raises InputError where the folder holds
-    something and no marker of that command: it may be somebody's work.
+    ``leftovers``: names of files and folders in it. Raises InputError where the folder is not
+    empty and has no marker of that command, as it may hold a user's work.
     """
     marker = folder / MARKER
     try:
@@ -141,9 +142,9 @@ def _cause(error: OSError, folder: Path) -> str:
 
 @contextmanager
 def reserved_file(path: Path) -> Iterator[None]:
-    """Hold the name ``path``, of a file that is to be made, against other processes.
+    """Reserve the name ``path`` of a new file against other processes.
 
-    Raises InputError where it exists, where another process makes it, or where it cannot be made.
+    Raises InputError where it exists, where another process writes it, or where it cannot be made.
     """
     if path.exists():
         raise InputError(f"{path} exists: choose another file, or remove it")
@@ -160,7 +161,7 @@ def reserved_file(path: Path) -> Iterator[None]:
 
 @contextmanager
 def reserved_folder(folder: Path) -> Iterator[None]:
-    """Hold ``folder``, which is made, for one process; InputError while another one has it."""
+    """Make ``folder`` and lock it for one process; InputError while another one holds it."""
     check_folder(folder)
     with _held(
         folder / LOCK, f"{folder}: another process is writing here: wait for it or stop it"
@@ -184,11 +185,11 @@ def _held(lock: Path, refusal: str) -> Iterator[None]:
 
 AGAIN = "`ptp collect` fills the gap, `ptp import-bag` makes the file again"
 LOCKED = (errno.EAGAIN, errno.EWOULDBLOCK, errno.EACCES, errno.EBUSY)
-NUMBER = re.compile(r"errno = (\d+)")  # HDF5 puts the system's number into its text
+NUMBER = re.compile(r"errno = (\d+)")  # HDF5 puts the system's error number into its text
 
 
 def cannot_open(path: Path, error: OSError) -> DatasetError:
-    """An error in one line with what the system says, or that the file is damaged."""
+    """A one-line error with the system's reason, or saying that the file is damaged."""
     text = " ".join(str(error).split())
     found = NUMBER.search(text)
     number = int(found[1]) if found else error.errno
@@ -205,13 +206,13 @@ def cannot_open(path: Path, error: OSError) -> DatasetError:
 
 
 FORMAT_VERSION = 1
-SHOWN = 4  # differences that a line names
+SHOWN = 4  # differences that an error line lists
 
 
 def differences(stored: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]:
-    """What differs, as "vqvae.steps is 8, asked for is 9", by ascending name.
+    """List differences, as "vqvae.steps is 8, asked for is 9", by ascending name.
 
-    A name that only one side has differs, too.
+    A name that only one side has is a difference, too.
     """
     old, new = _flat(stored), _flat(asked)
     found = []
@@ -223,15 +224,15 @@ def differences(stored: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str
 
 
 def said(found: list[str]) -> str:
-    """Differences in one line, the first few by name."""
+    """Join differences in one line, the first few by name."""
     more = len(found) - SHOWN
     return "; ".join(found[:SHOWN]) + (f"; {more} more differ" if more > 0 else "")
 
 
 def keep_inputs(path: Path, inputs: Mapping[str, Any], cure: str) -> None:
-    """Write ``inputs`` into ``path``, or compare them with those that stand there.
+    """Write ``inputs`` into ``path``, or compare them with those stored there.
 
-    Raises InputError that names what differs and the ``cure``, or a file that is damaged.
+    Raises InputError that names what differs and the ``cure``, or says that the file is damaged.
     """
     asked = json.loads(json.dumps({"format_version": FORMAT_VERSION, **inputs}))
     if not path.exists():

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""JSON from others: read with bounds on length, depth and numbers, and refused in one way.
+"""Read untrusted JSON with limits on length, depth and numbers; refuse it with ValueError.
 
-Python's parser gives up on hostile text in several ways: RecursionError for a deep one, ValueError
-or OverflowError for a number of hundreds of digits. `parse` has one, ValueError.
+Python's parser raises RecursionError for deep nesting, and ValueError or OverflowError for a
+number of hundreds of digits. `parse` raises ValueError for all of them.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ DEEPEST = 32  # levels; ours have up to 8
 
 
 def parse(text: str | bytes, longest: int = LONGEST) -> Any:
-    """The value of a JSON text. Raises ValueError for everything that is wrong with it.
+    """The value of a JSON text. Raises ValueError for any fault in it.
 
-    ``longest``: most characters of a text, or bytes. An integer that no float holds is refused.
+    ``longest``: most characters, or bytes. An integer beyond the range of a float is refused.
     """
     if len(text) > longest:
         raise ValueError(f"{len(text)} characters of JSON, at most {longest} are read")

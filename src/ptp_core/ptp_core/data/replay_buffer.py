@@ -26,8 +26,8 @@ class ReplayBuffer:
     """Ring of frames grouped in trajectories; the oldest trajectories make room for new ones.
 
     A trajectory of T frames gives T - 1 transitions. A frame holds N = ``codes`` codes (uint16),
-    the A = ``actions`` numbers of the action taken there (float32) and two indices (int32). Goals
-    that transitions were recorded with are kept once each; without any, the last frame of the
+    the action taken there (A = ``actions`` dimensions, float32) and two indices (int32). Each goal
+    that transitions were recorded with is stored once. Without one, the last frame of the
     trajectory is the original goal.
     """
 
@@ -49,7 +49,7 @@ class ReplayBuffer:
         self._goals = np.zeros((0, codes), dtype=np.uint16)
         self._goal_rows: dict[bytes, int] = {}
         self._head = 0
-        self._end = 0  # frames ever in use: sampling draws below this
+        self._end = 0  # frames used so far: sampling draws below this
         self._transitions = 0
 
     def __len__(self) -> int:
@@ -107,13 +107,13 @@ class ReplayBuffer:
     ) -> CodeBatch:
         """Draw transitions uniformly, with relabelled goals.
 
-        ``imagined`` (frames, N): other codes of the buffer's frames, which a ``fraction`` of the
-        goals takes where they are frames of the buffer.
+        ``imagined`` (frames, N): generated codes of the buffer's frames. A ``fraction`` of the
+        goals that are frames of the buffer takes these.
         """
         if not self._transitions:
             raise InputError("the replay buffer is empty")
         frames = rng.integers(self._end, size=batch)
-        # A last frame has no next state and a released one no trajectory: draw those again.
+        # Redraw last frames, which have no next state, and frames of released trajectories.
         while True:
             bad = np.flatnonzero(self._last[frames] <= frames)
             if not len(bad):
@@ -123,7 +123,7 @@ class ReplayBuffer:
         goal_frames = hindsight_goals(frames, last, self.relabelling, rng, self._random_frames)
         rows = self._goal[frames]
         goal_frames = np.where((goal_frames < 0) & (rows < 0), last, goal_frames)
-        goal_codes = self._codes.take(goal_frames, 0)  # half the time of indexing
+        goal_codes = self._codes.take(goal_frames, 0)  # takes half the time of indexing
         recorded = np.flatnonzero(goal_frames < 0)
         if len(recorded):
             goal_codes[recorded] = self._goals[rows[recorded]]
@@ -154,7 +154,7 @@ class ReplayBuffer:
         """Free every trajectory that has a frame in [start, stop)."""
         lasts = np.unique(self._last[start:stop])
         for last in lasts[lasts >= 0]:
-            # The trajectory's frames end at ``last``; they are the run that points to it.
+            # The trajectory ends at ``last``; its frames are those that point to it.
             first = int(last)
             while first > 0 and self._last[first - 1] == last:
                 first -= 1

@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One demonstration in memory, and its metadata.
-
-Instruction, primitive, target, segments, sources.
-"""
+"""One demonstration in memory, and its metadata: instruction, primitive, target, segments."""
 
 from __future__ import annotations
 
@@ -27,10 +24,10 @@ Scalar = str | float | int | bool
 
 @dataclass(frozen=True)
 class Channel:
-    """One number of an action or of proprioception. A value of 1 stands for ``scale`` units."""
+    """One dimension of an action or of proprioception. A value of 1 means ``scale`` units."""
 
     name: str
-    unit: str = ""  # "m", "rad", ...; "": a plain number
+    unit: str = ""  # "m", "rad", ...; "": dimensionless
     scale: float = 1.0
 
 
@@ -42,9 +39,9 @@ GRIPPER = "gripper"
 
 
 def action_names(channels: Sequence[Channel], count: int) -> tuple[str, ...]:
-    """Names of ``count`` numbers of an action; where ``channels`` has none, CARTESIAN or "a0", ...
+    """Names of an action's ``count`` dimensions; without ``channels`` CARTESIAN or "a0", ...
 
-    Data of format version 1 have five numbers without names.
+    Data of format version 1 have five dimensions without names.
     """
     if channels:
         return tuple(channel.name for channel in channels)
@@ -54,9 +51,9 @@ def action_names(channels: Sequence[Channel], count: int) -> tuple[str, ...]:
 
 
 def speed_of(actions: np.ndarray, channels: Sequence[Channel] = ()) -> np.ndarray:
-    """How fast each of the actions (T, A) moves the arm: L2 norm (T,) of its translation.
+    """Speed of each of the actions (T, A): L2 norm (T,) of its translation.
 
-    Where no number is one, that of all but the gripper.
+    Without a translation, the norm of all dimensions but the gripper's.
     """
     names = action_names(channels, actions.shape[1])
     chosen = [name in TRANSLATION for name in names]
@@ -66,7 +63,7 @@ def speed_of(actions: np.ndarray, channels: Sequence[Channel] = ()) -> np.ndarra
 
 
 def cartesian_channels(translation: float, rotation: float) -> tuple[Channel, ...]:
-    """Names of dx, dy, dz, dyaw and gripper (-1 open, +1 closed).
+    """Channels of dx, dy, dz, dyaw and gripper (-1 open, +1 closed).
 
     An action of 1 moves by ``translation`` [m] and turns by ``rotation`` [rad].
     """
@@ -76,7 +73,7 @@ def cartesian_channels(translation: float, rotation: float) -> tuple[Channel, ..
 
 @dataclass(frozen=True)
 class Target:
-    """How a primitive leaves the object that it moves."""
+    """The state in which a primitive shall leave the object that it moves."""
 
     kind: str  # the quantity, as the environment calls it: "can_xy", "drawer_opening", ...
     values: tuple[float, ...]
@@ -93,13 +90,13 @@ class Segment:
     primitive: str
     target: Target | None = None
     instruction: str = ""
-    success: bool | None = None  # judged at its end; None: nobody did
-    done: int | None = None  # first step after the work, from which the expert only retreats
+    success: bool | None = None  # success check at its end; None: unknown
+    done: int | None = None  # first step after the task is done; the expert then only retreats
 
 
 @dataclass(frozen=True)
 class Metadata:
-    """What is known of one trajectory. An empty text, None or () stands for "not known"."""
+    """Metadata of one trajectory. An empty text, None or () means unknown."""
 
     instruction: str = ""
     primitive: str = ""
@@ -112,7 +109,7 @@ class Metadata:
     extra: Mapping[str, Scalar] = field(default_factory=dict)  # seed, label, ...
 
     def to_attributes(self) -> dict[str, Any]:
-        """Plain scalars, lists and dicts by name, without what is not known."""
+        """Plain scalars, lists and dicts by name, without unknown fields."""
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         extra = values.pop("extra")
         for name, value in extra.items():
@@ -129,7 +126,7 @@ class Metadata:
 
     @classmethod
     def from_attributes(cls, attributes: Mapping[str, Any]) -> Metadata:
-        """Inverse of ``to_attributes``. Raises DatasetError for what is damaged."""
+        """Inverse of ``to_attributes``. Raises DatasetError for damaged attributes."""
         names = {f.name for f in dataclasses.fields(cls)} - {"extra"}
         values = {name: value for name, value in attributes.items() if name in names}
         extra = {name: value for name, value in attributes.items() if name not in names}
@@ -198,7 +195,7 @@ CAMERA = "camera"
 
 @dataclass
 class Trajectory:
-    """One demonstration of T steps; images[camera][t] was seen before actions[t]."""
+    """One demonstration of T steps; images[camera][t] was taken before actions[t]."""
 
     index: int
     images: Mapping[str, np.ndarray]  # by camera: uint8 (T, H, W, 3) RGB
@@ -206,8 +203,8 @@ class Trajectory:
     rewards: np.ndarray  # float32 (T,)
     metadata: Metadata = field(default_factory=Metadata)
     proprioception: np.ndarray | None = None  # float32 (T, P)
-    action_channels: tuple[Channel, ...] = ()  # A of them; (): not known
-    proprioception_channels: tuple[Channel, ...] = ()  # P of them; (): not known
+    action_channels: tuple[Channel, ...] = ()  # A of them; (): unknown
+    proprioception_channels: tuple[Channel, ...] = ()  # P of them; (): unknown
     # Beside images and proprioception: name -> (T, ...), for example joint positions of a bag.
     observations: Mapping[str, np.ndarray] = field(default_factory=dict)
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""YAML from others: plain values, bounded, without aliases.
+"""Read untrusted YAML: plain values, limited in size, without aliases.
 
-A few lines of aliases of aliases stand for billions of values ("billion laughs"); nothing of ours
-needs them.
+A few lines of nested aliases can expand to billions of values ("billion laughs"). Our files need
+no aliases.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ class _Loader(yaml.SafeLoader):
 
 
 def parse(text: str) -> Any:
-    """The values of a YAML text. Raises yaml.YAMLError for everything that is wrong with it."""
+    """The values of a YAML text. Raises yaml.YAMLError for any fault in it."""
     if len(text) > LONGEST:
         raise yaml.YAMLError(f"{len(text)} characters, at most {LONGEST} are read")
     try:
         return yaml.load(text, Loader=_Loader)
     except RecursionError:
         raise yaml.YAMLError("too many levels") from None
-    # Dates that no calendar has, numbers of 5,000 digits, keys that are no keys.
+    # Impossible dates, numbers of 5,000 digits, keys that cannot be hashed.
     except (ValueError, TypeError, OverflowError, AttributeError) as error:
         raise yaml.YAMLError(str(error)) from error
 

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Encoders: images to latents and back. One encoder a file."""
+"""Encoders map images to latents and back. Each encoder has a file of its own."""

@@ -1,29 +1,30 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The nearest code of a vector: plainly, and as fast as a planner needs it."""
+"""Nearest codebook entry of a vector: a plain version, and a fast one for planners."""
 
 from __future__ import annotations
 
 import torch
 
-CHUNK = 512  # vectors a matmul: the distances stay in the cache
-CUDA_CHUNK = 1 << 16  # vectors a matmul: bounds the memory
+CHUNK = 512  # vectors a matmul, so that the distances stay in the cache
+CUDA_CHUNK = 1 << 16  # vectors a matmul, which bounds the memory
 BLOCKS = 16  # parts of the codebook
 
 
 def nearest_code(vectors: torch.Tensor, codebook: torch.Tensor) -> torch.Tensor:
     """Index (B,) of the code (of ``codebook`` (C, E)) nearest to each of ``vectors`` (B, E).
 
-    argmin over c of |x - c|^2 / 2 = |x|^2 / 2 + |c|^2 / 2 - x.c, where |x|^2 decides nothing.
+    argmin over c of |x - c|^2 / 2 = |x|^2 / 2 + |c|^2 / 2 - x.c, where |x|^2 is the same
+    for all c.
     """
     half_norms = codebook.square().sum(1) / 2
     return torch.addmm(half_norms, vectors, codebook.t(), alpha=-1).argmin(1)
 
 
 def nearest_code_fast(vectors: torch.Tensor, codebook: torch.Tensor) -> torch.Tensor:
-    """Return what `nearest_code` returns; of codes that are equally near, any.
+    """Return what `nearest_code` returns; in a tie, any of the nearest codes.
 
-    On a CPU, argmin over a long axis is not vectorised but the minimum is: find the best column of
-    a 16-row table of the codes by minima first, then the best row in that column.
+    On a CPU, torch vectorises the minimum over a long axis, but not the argmin. So find the best
+    column of a 16-row table of the codes by minima first, then the best row in that column.
     """
     if vectors.is_cuda or len(codebook) % BLOCKS:
         chunks = vectors.split(CUDA_CHUNK if vectors.is_cuda else CHUNK)

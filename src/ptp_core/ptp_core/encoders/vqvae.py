@@ -13,7 +13,7 @@ from ptp_core.encoders.nearest_code import nearest_code_fast
 from ptp_core.errors import InputError
 from ptp_core.networks import ResidualBlock
 
-BLOCK_CHANNELS = 3 * PIXELS_PER_CODE**2  # numbers of the pixels that one code stands for
+BLOCK_CHANNELS = 3 * PIXELS_PER_CODE**2  # values of the pixels that one code encodes
 
 
 class VQVAE(nn.Module):
@@ -21,7 +21,7 @@ class VQVAE(nn.Module):
 
     Images are uint8 (B, S, S, 3), S = ``config.image_size``. Codes are int64 (B, N), row by row
     over the grid. Latents are the quantised codes, float32 (B, D). N and D are ``codes`` and
-    ``size`` of ``latent``: 48 pixels, 144 codes and 720 numbers in the paper.
+    ``size`` of ``latent``: 48 pixels, 144 codes and 720 dimensions in the paper.
     """
 
     def __init__(self, config: VQVAEConfig | None = None) -> None:
@@ -38,7 +38,7 @@ class VQVAE(nn.Module):
         # State of the EMA update and of the revival of unused codes; not part of a checkpoint.
         self.register_buffer("ema_counts", torch.ones(size), persistent=False)
         self.register_buffer("ema_sums", self.codebook.detach().clone(), persistent=False)
-        # Starting "idle" makes the first batch place every unused code on data.
+        # Codes start as unused, so that the first batch moves every unused one onto data.
         idle = torch.full((size,), config.revive_after, dtype=torch.int64)
         self.register_buffer("idle", idle, persistent=False)
 
@@ -92,7 +92,7 @@ class VQVAE(nn.Module):
         raw = self.encoder(targets).flatten(1)
         codes, latents = self.quantise(raw)
         commitment = functional.mse_loss(raw, latents.detach())
-        # Straight-through gradient: the decoder sees the codes, the encoder its gradient.
+        # Straight-through: the decoder gets the codes, the encoder the decoder's gradient.
         passed = raw + (latents - raw).detach() if quantised else raw
         errors = (self.reconstruct(passed) - targets).square()
         mse = errors.detach().mean()
@@ -126,7 +126,7 @@ class VQVAE(nn.Module):
         first.weight.div_(factor)
 
     def codebook_state(self) -> dict[str, torch.Tensor]:
-        """Return what a resumed training needs beside the weights."""
+        """Return the codebook state that a resumed training needs beside the weights."""
         return {name: getattr(self, name) for name in ("ema_counts", "ema_sums", "idle")}
 
     def load_codebook_state(self, state: dict[str, torch.Tensor]) -> None:

@@ -21,7 +21,7 @@ from ptp_core.agents.agent import (
     LatentAgent,
     Observation,
 )
-from ptp_core.data.env_check import check_shown
+from ptp_core.data.env_check import check_not_black
 from ptp_core.data.env_spec import spec_of
 from ptp_core.data.expert_rollout import read_observation
 from ptp_core.data.practice_episode import PracticeEpisode
@@ -103,7 +103,7 @@ def run_episode(
         raise InputError(f"the environment cannot be reset with {options}: {error}") from error
     name = type(env.unwrapped).__name__
     if not isinstance(raw, dict):
-        check_shown(raw, "the first observation", name)
+        check_not_black(raw, "the first observation", name)
     goal = _goal(env, agent.spec, info)
     subgoals = None
     if oracle:
@@ -179,7 +179,7 @@ def _goal(env: gymnasium.Env, spec: AgentSpec, info: dict[str, Any]) -> Goal:
         if kind == "image" and (image := info.get("goal_image")) is not None:
             images = image if isinstance(image, dict) else {CAMERA: image}
             for shown in images.values():
-                check_shown(shown, "the goal image", type(env.unwrapped).__name__)
+                check_not_black(shown, "the goal image", type(env.unwrapped).__name__)
             return ImageGoal(images)
         if kind == "language" and info.get("instruction"):
             return LanguageGoal(info["instruction"])
