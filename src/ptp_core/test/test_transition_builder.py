@@ -6,7 +6,7 @@ import pytest
 
 from ptp_core.episodes.bag_testing import LATENT, OBSERVATION, PLAN, STATE, STEP, Senders
 from ptp_core.episodes.episode import SCRIPT, TELEOP, EpisodeInfo, make_row
-from ptp_core.episodes.transition_builder import Assembler, assemble
+from ptp_core.episodes.transition_builder import TransitionBuilder, assemble
 from ptp_core.errors import EpisodeError
 
 INFO = EpisodeInfo(episode_id="e")
@@ -199,7 +199,7 @@ def test_the_order_between_topics_changes_nothing(senders):
 
 
 def test_steps_are_known_live_one_state_later(senders):
-    assembler = Assembler(INFO)
+    assembler = TransitionBuilder(INFO)
     live = []
     for row in rows(senders, senders.episode(20)):
         assembler.add(row)
@@ -238,7 +238,7 @@ def test_an_agent_without_an_encoder_is_recorded_by_its_observations(senders):
     assert [a.shape for a in (episode.latents, episode.targets, episode.goal)] == [(0,)] * 3
     assert not episode.breaks.any() and all(step.pursued for step in steps)
     # The same while it is recorded.
-    assembler, live = Assembler(INFO), []
+    assembler, live = TransitionBuilder(INFO), []
     for row in rows(other, other.episode(6, encoded=False)):
         assembler.add(row)
         live += assembler.advance()

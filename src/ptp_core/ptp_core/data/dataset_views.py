@@ -91,7 +91,7 @@ class DatasetView:
         return drawn + own * (drawn >= first)
 
     def chunks(self, frames: np.ndarray, horizon: int) -> tuple[np.ndarray, np.ndarray]:
-        """Chunks of actions from each frame on, float32 (B, horizon, A), and a bool mask (B, horizon).
+        """Chunks of actions from each frame on: float32 (B, horizon, A), bool mask (B, horizon).
 
         Beyond the end of the trajectory its last action is repeated, and the mask is false.
         """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Decisions on the clock of the actions, each with the picture that was there by then."""
+"""Align actions and images of a bag: each decision gets the newest image before it."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import numpy as np
 def newest_before(stamps: np.ndarray, times: np.ndarray) -> np.ndarray:
     """Index of the newest of ``stamps`` (M,) not later than each of ``times`` (T,); -1: none.
 
-    Never one of the future: a policy could not have seen it.
+    A later one is never taken, as a policy could not have seen it.
     """
     return np.searchsorted(stamps, times, side="right") - 1
 
 
 def decision_times(stamps: np.ndarray, rate: float) -> np.ndarray:
-    """Times [s] at which somebody decided, and the end of the last decision: (T + 1,).
+    """Times [s] of decisions, and the end of the last decision: (T + 1,).
 
-    ``rate`` 0: at each command, the last one as long as the median of the others. Else every
-    1/rate s from the first command to the last.
+    ``rate`` 0: one decision for each command; the last one lasts as long as the median of the
+    others. Else one every 1/rate s from the first command to the last.
     """
     if len(stamps) < 2:
         return np.empty(0)
@@ -31,12 +31,12 @@ def decision_times(stamps: np.ndarray, rate: float) -> np.ndarray:
 def displacements(
     stamps: np.ndarray, velocities: np.ndarray, times: np.ndarray, timeout: float
 ) -> np.ndarray:
-    """Motion asked for between successive ``times`` (T + 1,): (T, D).
+    """Commanded motion between successive ``times`` (T + 1,): (T, D).
 
     A velocity (M, D) holds from its stamp until the next one, at most ``timeout`` s.
     """
     ends = np.minimum(np.append(stamps[1:], np.inf), stamps + timeout)
-    # Integral at any time: whole commands before it, and a part of the one that runs.
+    # Integral up to a time: whole commands before it, and a part of the current one.
     whole = np.concatenate(
         [np.zeros((1, velocities.shape[1])), np.cumsum(velocities * (ends - stamps)[:, None], 0)]
     )
@@ -54,10 +54,10 @@ def runs(usable: np.ndarray) -> list[tuple[int, int]]:
 
 
 def busy_range(actions: np.ndarray, idle: float, margin: int) -> tuple[int, int]:
-    """Range [start, stop) without the idle ends of ``actions`` (T, 5), but ``margin`` steps.
+    """Range [start, stop) of ``actions`` (T, A), gripper last, without idle ends.
 
-    Idle: a motion whose norm is below ``idle``, and a gripper that is told what it was told
-    before. All idle gives an empty range.
+    ``margin`` idle steps are kept at each end. Idle: the norm of the motion is below ``idle``, and
+    the gripper's command does not change. The range is empty if all steps are idle.
     """
     moving = np.linalg.norm(actions[:, :4], axis=1) >= idle
     gripper = np.abs(np.diff(actions[:, 4], prepend=actions[:1, 4])) > 1e-3

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a bag would unpack to, found out without unpacking it.
+"""Limit the unpacked size of untrusted bags, without unpacking them.
 
-Chunks of an mcap file say how large they are unpacked, and so do the frames of zstd within: both
-are compared with the bytes that are there. sqlite3 files store what they declare, unless they hold
-views, which make rows up.
+Chunks of an mcap file declare their unpacked size, and so do the zstd frames within. Both are
+compared with the bytes in the file. sqlite3 files store what they declare, unless they have views,
+which can produce any number of rows.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ptp_core.data import yaml_text
 from ptp_core.data.file_limits import MIB, OverBudget, check_declared
 from ptp_core.errors import EpisodeError
 
-CHUNK = 256 * MIB  # that one chunk may unpack to: it is held in memory; writers make some MB
+CHUNK = 256 * MIB  # one chunk may unpack to this: it is held in memory; writers use a few MB
 BLOCK = 128 * 1024  # bytes that a block of zstd may unpack to (RFC 8878, 3.1.1.2)
 MAGIC = b"\x89MCAP0\r\n"
 CHUNK_RECORD, CHUNK_INDEX = 0x06, 0x08  # mcap.dev/spec
@@ -32,7 +32,7 @@ ZSTD_MAGIC, SKIPPABLE = 0xFD2FB528, range(0x184D2A50, 0x184D2A60)
 def check_bag(path: Path) -> None:
     """Raise EpisodeError where a bag, a folder or one file, would unpack to more than it may.
 
-    What is damaged in other ways is left to the reader, which says so.
+    Other damage is left to the reader, which reports it.
     """
     where = path
     try:
@@ -49,7 +49,7 @@ def check_bag(path: Path) -> None:
                 elif start.startswith(b"SQLite format 3"):
                     _check_sqlite(where)
     except FileNotFoundError:
-        return  # said by the reader
+        return  # the reader reports it
     except OSError as error:
         raise EpisodeError(f"{where}: cannot be read ({error.strerror})") from error
     except (ValueError, struct.error, yaml.YAMLError) as error:
@@ -58,7 +58,7 @@ def check_bag(path: Path) -> None:
 
 
 def check_mcap(path: Path) -> None:
-    """As `check_bag`, of a single mcap file, whole or truncated."""
+    """As `check_bag`, for a single mcap file, whole or truncated."""
     try:
         with path.open("rb") as file:
             file.seek(len(MAGIC))
@@ -66,7 +66,7 @@ def check_mcap(path: Path) -> None:
     except OverBudget as error:
         raise EpisodeError(f"{path}: refused as a bag ({error})") from error
     except (ValueError, struct.error):
-        return  # damaged: what is whole before that place can still be read
+        return  # damaged: the records before this place can still be read
 
 
 def _check_metadata(path: Path) -> None:
@@ -103,7 +103,7 @@ def _check_mcap(file: BinaryIO) -> None:
 
 
 def _records(file: BinaryIO, size: int) -> Iterator[tuple[int, int, int]]:
-    """(offset, kind, length) of every record, the file standing at its content."""
+    """(offset, kind, length) of every record; the file is positioned at its content."""
     at = len(MAGIC)
     while at + 9 <= size:
         file.seek(at)
@@ -129,7 +129,7 @@ def _check_chunk(file: BinaryIO, at: int, compression: bytes, stored: int, unpac
 
 
 def _zstd_most(data: bytes) -> int:
-    """Most bytes that are needed for the frames; what is no frame any more ends the search."""
+    """Upper bound of the frames' unpacked bytes; counting stops at data that is no frame."""
     claimed = blocks = at = 0
     while at + 4 <= len(data):
         (magic,) = struct.unpack_from("<I", data, at)
@@ -147,7 +147,7 @@ def _zstd_most(data: bytes) -> int:
         blocks += more
         if frame.content_size != zstandard.CONTENTSIZE_UNKNOWN:
             claimed += frame.content_size
-    if claimed <= CHUNK < blocks * BLOCK:  # blocks may be small: count
+    if claimed <= CHUNK < blocks * BLOCK:  # blocks may be small: count exactly
         return _zstd_count(data)
     return max(claimed, blocks * BLOCK)
 
@@ -179,7 +179,7 @@ def _skip_blocks(data: bytes, at: int, checksum: bool) -> tuple[int, int]:
 
 def _lz4_most(data: bytes) -> int:
     """Bytes that it unpacks to, or a little more than CHUNK; 0 for what cannot be read."""
-    if 255 * len(data) <= CHUNK:  # the format cannot do more
+    if 255 * len(data) <= CHUNK:  # the largest ratio of the format
         return 255 * len(data)
     total = 0
     try:
@@ -194,7 +194,7 @@ def _lz4_most(data: bytes) -> int:
 
 
 def _check_index(record: bytes, chunks: dict[int, tuple[int, bytes, int]]) -> None:
-    """The summary must speak of the chunks that were looked at: readers go where it points."""
+    """Raise where the summary names unchecked chunks, as readers follow its offsets."""
     try:
         (offset,) = struct.unpack_from("<Q", record, 16)
         (table,) = struct.unpack_from("<I", record, 32)
@@ -216,7 +216,7 @@ def _check_sqlite(path: Path) -> None:
         finally:
             connection.close()
     except sqlite3.Error:
-        return  # said by the reader
+        return  # the reader reports it
     for kind, name, text in found:
         words = str(text or "").upper()
         if kind not in ("table", "index") or "VIRTUAL" in words or "GENERATED" in words:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which topics of somebody else's bag are picture, motion, gripper and state."""
+"""Mapping of plain bags: which topics are image, twist, gripper and state."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ TAKEN = {"image"}  # names below obs/ that are in use
 
 @dataclass(frozen=True)
 class ImageMapping:
-    """sensor_msgs/Image or CompressedImage; cut to a square and reduced."""
+    """sensor_msgs/Image or CompressedImage, cropped to a square and resized."""
 
     topic: str = "/image_raw"
     crop: int = 0  # pixels a side of the square; 0: the largest
     size: int = 48  # pixels a side that are stored: vqvae.image_size of the training
     offset: tuple[int, ...] = (0, 0)  # of the square from the centre, pixels: right, down
-    max_age: float = 0.1  # s; a decision with an older picture is refused
+    max_age: float = 0.1  # s; a decision with an older image is refused
 
     def __post_init__(self) -> None:
         require(self, "max_age", 1e-3)
@@ -44,7 +44,7 @@ class TwistMapping:
 
     topic: str = "/delta_twist_cmds"
     timeout: float = 0.3  # s after which a twist no longer moves the arm
-    frame: str = ""  # frame_id that commands must have; empty: whichever, but one in all bags
+    frame: str = ""  # frame_id that commands must have; empty: any, but the same in all bags
     scale: float = 1.0  # for "unitless" commands: m/s at a reading of 1
     turn_scale: float = 1.0  # rad/s at a reading of 1
 
@@ -54,13 +54,13 @@ class TwistMapping:
 
 @dataclass(frozen=True)
 class GripperMapping:
-    """A number in a message of any type; -1 (open) to +1 (closed) after scaling."""
+    """A scalar field of any message type, scaled to -1 (open) to +1 (closed)."""
 
     topic: str = ""  # empty: the gripper stays open
     value: str = "data"  # field, for example "data" or "position[0]"
     open: float = 0.0  # reading when open
     closed: float = 1.0  # reading when closed
-    before: float | None = None  # reading until the first message; without it those steps go
+    before: float | None = None  # reading until the first message; None: those steps are refused
 
     def __post_init__(self) -> None:
         if self.open == self.closed:
@@ -69,12 +69,12 @@ class GripperMapping:
 
 @dataclass(frozen=True)
 class StateMapping:
-    """Numbers that are kept beside the picture, as obs/<name>."""
+    """State values that are stored beside the image, as obs/<name>."""
 
     name: str = "joint_positions"
     topic: str = "/joint_states"
     value: str = "position"  # field: a number or an array
-    before: tuple[float, ...] | None = None  # until the first message; without it those steps go
+    before: tuple[float, ...] | None = None  # until the first message; None: refuse those steps
 
     def __post_init__(self) -> None:
         if not STATE_NAME.fullmatch(self.name) or self.name in TAKEN:
@@ -93,9 +93,9 @@ class BagMapping:
     gripper: GripperMapping = field(default_factory=GripperMapping)
     states: tuple[StateMapping, ...] = ()
     rate: float = 10.0  # Hz of decisions; 0: one for each twist message
-    clock: Literal["header", "receive"] = "header"  # whose time counts
-    translation: float = 0.05  # m that an action of 1 asks for
-    rotation: float = math.radians(5.0)  # rad that an action of 1 asks for
+    clock: Literal["header", "receive"] = "header"  # time stamps that are used
+    translation: float = 0.05  # m, motion of an action of 1
+    rotation: float = math.radians(5.0)  # rad, rotation of an action of 1
 
     def __post_init__(self) -> None:
         require(self, "rate", 0.0, 1000.0)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Read bags with rosbags, and what is left of a truncated one with mcap's streaming reader."""
+"""Read bags with rosbags, and truncated ones with mcap's streaming reader."""
 
 from __future__ import annotations
 
@@ -51,13 +51,13 @@ from ptp_core.episodes.session_store import Entry, Session
 from ptp_core.episodes.transition_builder import assemble
 from ptp_core.errors import EpisodeError, PtpError
 
-BACK = 0.05  # s that a message may be older than the one of its topic before: it was overtaken
+BACK = 0.05  # s by which a message may be older than the previous one of its topic
 
 
 def check_received(reader: AnyReader, topics: Collection[str], where: Path) -> None:
     """Raise EpisodeError where the receiver's clock was set back between two messages of a topic.
 
-    Two takes with the same times would be mixed.
+    Otherwise two takes with the same times would be mixed.
     """
     newest: dict[str, int] = {}
     for path in _files(reader):
@@ -76,7 +76,7 @@ def first_time(path: Path) -> int | None:
     """Time [ns] of the first message in one file; None where it has none or cannot be read."""
     try:
         return next((time for _, time in receipts(path)), None)
-    except Exception:  # each layer below has its own
+    except Exception:  # rosbags, mcap, zstd and sqlite3 have their own types
         return None
 
 
@@ -106,7 +106,7 @@ def _of_sqlite(path: Path) -> Iterator[tuple[str, int]]:
 
 def _of_mcap(path: Path) -> Iterator[tuple[str, int]]:
     topics: dict[int, str] = {}
-    chunk: Chunk | None = None  # the last one, until its indices come
+    chunk: Chunk | None = None  # the newest one, until its indices follow
     indices: list[MessageIndex] = []
     with open(path, "rb") as file:
         for record in StreamReader(file, emit_chunks=True).records:
@@ -148,7 +148,7 @@ STORAGE = {".mcap": "mcap", ".db3": "sqlite3"}  # suffix -> rosbag2's name of th
 MCAP_MAGIC = b"\x89MCAP0\r\n"
 SQLITE_MAGIC = b"SQLite format 3\0"
 SESSION_FILE = "session.json"
-LOOK_AT = 1 << 16  # bytes at the start of a file; the header of a recording of ours is there
+LOOK_AT = 1 << 16  # bytes at the start of a file, which hold the header of our recordings
 
 
 def storage_files(path: Path) -> list[Path]:
@@ -162,7 +162,7 @@ def storage_files(path: Path) -> list[Path]:
 
 
 def unreadable(path: Path, error: Exception) -> EpisodeError:
-    """An error in one line: which bag, why, and the command that mends it, where one does."""
+    """A one-line error: which bag, why, and the command that repairs it, if one does."""
     try:
         advice = _folder(path) if path.is_dir() else _file(path)
     except OSError as problem:
@@ -172,12 +172,12 @@ def unreadable(path: Path, error: Exception) -> EpisodeError:
     if isinstance(error, OSError) and error.strerror:
         words = error.strerror
     elif not isinstance(error, (ValueError, RuntimeError)) and " " not in words:
-        words = f"{type(error).__name__} {words}"  # a KeyError says a name alone
+        words = f"{type(error).__name__} {words}"  # a KeyError only gives a name
     return EpisodeError(f"{path}: cannot be read as a bag ({advice or words})")
 
 
 def _folder(path: Path) -> str:
-    """What is wrong with a folder of rosbag2; empty where nothing is seen."""
+    """The fault of a rosbag2 folder; empty where none is found."""
     files = storage_files(path)
     if not files:
         return "there is no .mcap and no .db3 file in it"
@@ -220,7 +220,7 @@ def _folder(path: Path) -> str:
 
 
 def _file(path: Path) -> str:
-    """What is wrong with one storage file; empty where nothing is seen."""
+    """The fault of one storage file; empty where none is found."""
     with open(path, "rb") as file:
         head = file.read(LOOK_AT)
         file.seek(max(path.stat().st_size - len(MCAP_MAGIC), 0))
@@ -249,7 +249,7 @@ def _file(path: Path) -> str:
     )
 
 
-# What the layers below raise for a bag that is damaged after its beginning.
+# What rosbags and mcap raise for a bag that is damaged after its beginning.
 DAMAGED = (
     *(AnyReaderError, ReaderError, zstandard.ZstdError, zstd.ZstdError, RuntimeError),
     *(EOFError, struct.error, sqlite3.Error, UnicodeDecodeError),
@@ -280,7 +280,7 @@ def open_bag(path: Path) -> Iterator[AnyReader]:
             if any(c.msgtype not in known for c in reader.connections):
                 missing = {n: f for n, f in store.fielddefs.items() if n not in known}
                 reader.typestore.register(missing)
-        except Exception as error:  # each layer below has its own
+        except Exception as error:  # rosbags, mcap, zstd and sqlite3 have their own types
             raise unreadable(path, error) from None
         try:
             yield reader
@@ -300,7 +300,7 @@ def check_types(reader: AnyReader, connections: Iterable[Connection], where: Pat
 
 
 def custom_data(folder: Path) -> dict[str, str]:
-    """What a bag of ours was asked for, from its metadata.yaml; empty for other bags."""
+    """custom_data of one of our bags, from its metadata.yaml; empty for other bags."""
     try:
         found = yaml_text.read(folder / METADATA_FILE)
         found = found["rosbag2_bagfile_information"].get("custom_data")
@@ -310,10 +310,10 @@ def custom_data(folder: Path) -> dict[str, str]:
 
 
 def is_format_1(kind: str, type_hash: str | None, definitions: Definitions, where: Path) -> bool:
-    """Whether messages of ``kind`` with this hash are those of the format before.
+    """Whether messages of ``kind`` with this hash are of format 1.
 
-    Raises EpisodeError where the hash is of one of our types, and neither the installed nor that
-    format has it.
+    Raises EpisodeError where ``kind`` is one of our types, and neither the installed definition
+    nor format 1 has this hash.
     """
     if not kind.startswith(f"{PACKAGE}/") or kind not in definitions.store.fielddefs:
         return False
@@ -330,7 +330,7 @@ def is_format_1(kind: str, type_hash: str | None, definitions: Definitions, wher
 def messages(
     reader: AnyReader, wanted: Iterable[str], definitions: Definitions
 ) -> Iterator[tuple[str, Any]]:
-    """Type and content of the messages of the types ``wanted``, as the newest format has them.
+    """Type and content of the messages of the types ``wanted``, upgraded to the newest format.
 
     Raises EpisodeError where the bag has another definition of any of our types.
     """
@@ -352,12 +352,12 @@ def messages(
             yield kind, message
     except PtpError:
         raise
-    except Exception as error:  # chunks and messages that are damaged: each layer has its own
+    except Exception as error:  # damaged chunks and messages: as above
         raise unreadable(where, error) from error
 
 
 def read_rows(reader: AnyReader, definitions: Definitions) -> Iterator[Row]:
-    """Rows of everything that an episode is put together from; see `messages`."""
+    """Rows of all messages that an episode is built from; see `messages`."""
     wanted = set(ROW_KINDS)
     if any(c.msgtype == LATENT and c.msgcount for c in reader.connections):
         wanted.remove(OBSERVATION)  # images are not needed where there are latents
@@ -368,7 +368,7 @@ def read_rows(reader: AnyReader, definitions: Definitions) -> Iterator[Row]:
 
 
 def read_episode(folder: Path, definitions: Definitions) -> Episode:
-    """Put an episode together again from its bag; number and label are not set."""
+    """Rebuild an episode from its bag; number and label are not set."""
     text = custom_data(folder)
     info = EpisodeInfo.from_text(text, str(folder))
     with open_bag(folder) as reader:
@@ -376,14 +376,14 @@ def read_episode(folder: Path, definitions: Definitions) -> Episode:
 
 
 def read_confirmed(session: Session, entry: Entry, definitions: Definitions) -> Episode:
-    """Read a confirmed episode of a session, with number and today's label."""
+    """Read a confirmed episode of a session, with its number and current label."""
     episode = read_episode(session.path(entry), definitions)
     episode.number, episode.label = entry.number, LABELS.index(entry.label)
     return episode
 
 
 class Salvage:
-    """Whole chunks of an mcap file that ends in the middle. Iterate once; then see ``problem``."""
+    """Reads the whole chunks of a truncated mcap file. Iterate once; then see ``problem``."""
 
     def __init__(self, folder: Path, definitions: Definitions) -> None:
         self.path = folder / BAG_FILE
@@ -393,10 +393,10 @@ class Salvage:
         self._definitions = definitions
         self._topics: dict[int, BagTopic] = {}
         self._schemas: dict[int, Schema] = {}
-        self._earlier: dict[str, Any] = {}  # types of format 1 and how they are decoded
+        self._earlier: dict[str, Any] = {}  # decoders of the types of format 1
 
     def __iter__(self) -> Iterator[Record]:
-        """Yield the messages as the newest format has them.
+        """Yield the messages, upgraded to the newest format.
 
         EpisodeError where a type was recorded with a definition that neither format has.
         """
@@ -410,12 +410,12 @@ class Salvage:
                         self._note(record)
         except EpisodeError:
             raise
-        except Exception as error:  # mcap and zstd raise many things for bytes that end early
+        except Exception as error:  # mcap and zstd raise many types for truncated bytes
             self.problem = f"{type(error).__name__} {error}".strip()
 
     def _record(self, message: Message) -> Record:
         topic, data = self._topics[message.channel_id], message.data
-        if topic.kind in self._earlier and topic.kind != STEP_RECORD:  # those are made again
+        if topic.kind in self._earlier and topic.kind != STEP_RECORD:  # those are built again
             old = self._earlier[topic.kind].deserialize_cdr(data, topic.kind)
             data = self._definitions.encode(format_1.upgrade(topic.kind, old, self._definitions))
         return Record(topic, message.log_time, data)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a camera, an encoder, a policy and an arm would send, as CDR bytes, without a graph."""
+"""Test data: messages of cameras, encoder, policy and arm as CDR bytes, without a graph."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ PERIOD = 10**8  # ns between observations
 class Senders:
     """Messages of an episode. Observation k is at k * PERIOD; its codes depend on k alone.
 
-    ``cameras``: names of those of an observation. ``proprioception``: what its numbers are called;
-    ``actions``: what those of the policy are.
+    ``cameras``: names of an observation's cameras. ``proprioception`` and ``actions``: names of
+    the dimensions of proprioception and of the policy's action.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Senders:
         return rng.integers(self.codebook, size=CODES, dtype=np.uint16)
 
     def picture(self, key: int, camera: int = 0) -> np.ndarray:
-        """Picture uint8 (48, 48, 3) of the camera of that number."""
+        """Image uint8 (48, 48, 3) of the camera with index ``camera``."""
         shape = (SIZE, SIZE, 3)
         seed = [key, camera] if camera else key
         return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
@@ -66,7 +66,7 @@ class Senders:
         return np.random.default_rng(key).normal(size=size).astype(np.float32)
 
     def action(self, key: int) -> np.ndarray:
-        """Action float32 (A,) of the policy; zeros where its actions are the arm's."""
+        """Action float32 (A,) of the policy; zeros where its dimensions are the arm's."""
         if self.actions == CARTESIAN:
             return np.zeros(len(CARTESIAN), np.float32)
         rng = np.random.default_rng(key)
@@ -86,7 +86,7 @@ class Senders:
         )
 
     def image(self, seq: int, size: int = 240) -> bytes:
-        """Picture for people at the time of observation ``seq``."""
+        """Full-size camera image at the time of observation ``seq``."""
         pixels = np.full((size, size, 3), seq % 256, np.uint8)
         return self.definitions.encode(self._image(pixels, seq))
 
@@ -104,9 +104,9 @@ class Senders:
         )
 
     def state(self, seq: int, moved: bool = True, source: int = POLICY, **delta: float) -> bytes:
-        """Arm state of observation ``seq``; the command answered the one before.
+        """Arm state of observation ``seq``; its command answered the observation before.
 
-        ``delta`` has the command, and ``at``, the x of the tool.
+        ``delta`` has the fields of the command, and ``at``, the x of the tool.
         """
         pose, zero = self._pose(delta.pop("at", 0.6)), {"x": 0.0, "y": 0.0, "z": 0.0}
         vector = self._types["geometry_msgs/msg/Vector3"]

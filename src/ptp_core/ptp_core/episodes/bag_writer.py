@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Write one rosbag2 folder (mcap) from a bounded queue.
 
-A kill costs the unfinished chunk only.
+A kill loses the unfinished chunk only.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ from mcap.writer import CompressionType, Writer
 from ptp_core.data.files import flush_folder
 from ptp_core.episodes.message_definitions import Definitions
 
-GATHER = 0.02  # s that messages may wait for each other
+GATHER = 0.02  # s; messages that arrive within this are written together
 
 
 class Item(NamedTuple):
-    """A message that waits."""
+    """A message in the queue."""
 
     topic: BagTopic
     time: int  # ns, when it was received
     data: bytes
-    spare: bool  # nothing is learned from it
+    spare: bool  # not needed for learning: may be dropped
 
 
 class WriteQueue:
-    """Messages from callbacks to the thread that writes; ``put`` never waits for the disk.
+    """Queue from callbacks to the writing thread; ``put`` never waits for the disk.
 
-    When more than ``limit`` bytes wait, the oldest spare messages are dropped, and only when
-    there are none left the new one. ``dropped`` counts by topic name.
+    When more than ``limit`` bytes are queued, the oldest spare messages are dropped. Without
+    spare messages, the new one is dropped. ``dropped`` counts them by topic name.
     """
 
     def __init__(self, limit: int) -> None:
@@ -46,7 +46,7 @@ class WriteQueue:
         self._bytes = 0
         self._busy = False
         self._closed = False
-        self._hurry = False  # somebody waits for everything to be written
+        self._hurry = False  # a caller waits until everything is written
         self._condition = threading.Condition()
 
     def put(self, item: Item) -> None:
@@ -73,15 +73,15 @@ class WriteQueue:
         return self._bytes + needed <= self.limit
 
     def take(self, timeout: float) -> Item | None:
-        """Remove the oldest message; None when there is none for ``timeout`` s, or for good.
+        """Remove the oldest message; None if none comes for ``timeout`` s or the queue is closed.
 
-        The message before counts as done.
+        The previous message counts as written.
         """
         with self._condition:
             self._done()
             if not self._items and self._condition.wait_for(self._called, timeout):
-                # What a control step brings is written in one go: each waking of the writer takes
-                # time from those that move the arm.
+                # Write the messages of a control step together: each wake-up of the writer takes
+                # CPU time from the threads that move the arm.
                 self._condition.wait_for(lambda: self._hurry or self._closed, GATHER)
             if not self._items:
                 return None
@@ -99,7 +99,7 @@ class WriteQueue:
             self._condition.notify_all()
 
     def wait_empty(self, timeout: float) -> bool:
-        """Wait until everything is done; whether it is."""
+        """Wait until everything is written; return whether it is."""
         with self._condition:
             self._hurry = True
             self._condition.notify_all()
@@ -110,14 +110,14 @@ class WriteQueue:
             return empty
 
     def give_up(self) -> None:
-        """Drop what still waits."""
+        """Drop all queued messages."""
         with self._condition:
             self.dropped.update(item.topic.name for item in self._items)
             self._items.clear()
             self._bytes = 0
 
     def clear(self) -> None:
-        """Forget what waits, and the counts."""
+        """Drop all queued messages, and reset the counts."""
         with self._condition:
             self._items.clear()
             self._bytes = 0
@@ -125,7 +125,7 @@ class WriteQueue:
             self._condition.notify_all()
 
     def close(self) -> None:
-        """Wake whoever waits, for good."""
+        """Close the queue and wake all waiting threads."""
         with self._condition:
             self._closed = True
             self._condition.notify_all()
@@ -139,7 +139,7 @@ class WriteQueue:
 BAG_FILE = "episode_0.mcap"
 METADATA_FILE = "metadata.yaml"
 METADATA_VERSION = 9  # of rosbag2 in Jazzy
-HEADER = "ptp_episode"  # mcap metadata record: what the recording was asked for
+HEADER = "ptp_episode"  # mcap metadata record with the recording's EpisodeInfo
 FOOTER = "ptp_episode_end"
 CHUNK_SIZE = 256 * 1024  # bytes before compression; rosbag2's own is 768 kB
 _INFINITE = {"sec": 9223372036, "nsec": 854775807}  # as rosbag2 writes "no limit"
@@ -156,7 +156,7 @@ class BagTopic:
     depth: int = 1
 
     def qos(self) -> dict[str, Any]:
-        """Profile in the words of rosbag2's metadata."""
+        """Quality of service as rosbag2's metadata writes it."""
         return {
             "history": "keep_last",
             "depth": self.depth,
@@ -184,7 +184,7 @@ class _Stream:
 
     def write(self, data: bytes) -> int:
         view = memoryview(data)
-        while view:  # a disk that fills up takes a part first
+        while view:  # a nearly full disk may write a part only
             written = os.write(self.descriptor, view)
             self._position += written
             view = view[written:]
@@ -194,13 +194,13 @@ class _Stream:
         return self._position
 
     def flush(self) -> None:
-        """Nothing waits here."""
+        """Do nothing: writes are unbuffered."""
 
 
 class BagWriter:
     """One bag: ``add`` messages, then ``close`` (whole, on the disk) or ``abandon``.
 
-    ``header`` is kept in the bag from the first byte on, and with the ``footer`` of ``close`` in
+    ``header`` is written at the start of the bag, and with the ``footer`` of ``close`` into
     metadata.yaml's custom_data. Every method may raise OSError, for example on a full disk.
     """
 
@@ -244,7 +244,7 @@ class BagWriter:
         return 0 if self._stream is None else self._stream.tell()
 
     def add(self, topic: BagTopic, data: bytes, time: int) -> None:
-        """Append a message, CDR bytes that were received at ``time`` [ns]."""
+        """Append a message: CDR bytes, received at ``time`` [ns]."""
         channel, _ = self._channels.get(topic.name) or self._register(topic)
         self._counts[topic.name] += 1
         self._writer.add_message(
@@ -255,7 +255,7 @@ class BagWriter:
         self.last = max(self.last, time)
 
     def flush(self) -> None:
-        """End the chunk: what was added so far survives a kill of this process."""
+        """End the chunk, so that the messages so far survive a kill of this process."""
         self._writer.flush()
 
     def close(self, footer: Mapping[str, str]) -> None:
@@ -273,11 +273,11 @@ class BagWriter:
         flush_folder(self.folder)
 
     def abandon(self) -> None:
-        """Close the file as it is."""
+        """Close the file unfinished."""
         stream, self._stream = self._stream, None
         if stream is not None:
             os.close(stream.descriptor)
-            stream.descriptor = -1  # another file may get this number
+            stream.descriptor = -1  # the descriptor may be reused
 
     def _register(self, topic: BagTopic) -> tuple[int, BagTopic]:
         kind = topic.kind

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An episode and its steps as plain values, and the rows they are put together from."""
+"""Recorded episodes: the episode, its steps, and the message rows that they are built from."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from ptp_core.episodes.latent_fields import NO_LATENT, latent_array
 from ptp_core.errors import EpisodeError, InputError
 
 POLICY, TELEOP, SCRIPT = 0, 1, 2  # CartesianDelta source
-FORMAT = 2  # of the bags that are written; format_1.py has the one before
+FORMAT = 2  # of new bags; format_1.py reads the previous one
 LABELS = ("unlabelled", "success", "failure")  # numbered as in EpisodeRecord
 
 
 @dataclass(frozen=True)
 class EpisodeInfo:
-    """What a recording was asked for. Kept in the bag as text."""
+    """Settings of a recording. Stored in the bag as text."""
 
     session_id: str = ""
     episode_id: str = ""
     task: str = ""
     protocol: str = ""
-    first_observation_seq: int = 0  # what came before is left out
-    translation: float = 0.05  # m that an action of 1 asks for
-    rotation: float = np.radians(5.0)  # rad that an action of 1 asks for
+    first_observation_seq: int = 0  # earlier observations are left out
+    translation: float = 0.05  # m, motion of an action of 1
+    rotation: float = np.radians(5.0)  # rad, rotation of an action of 1
     instruction: str = ""  # the task in words; since format 2
     format: int = FORMAT  # of the bag
 
@@ -37,7 +37,7 @@ class EpisodeInfo:
 
     @classmethod
     def from_text(cls, text: dict[str, str], where: str) -> EpisodeInfo:
-        """Inverse of ``to_text``; EpisodeError names ``where`` a field is missing or broken."""
+        """Inverse of ``to_text``; EpisodeError names ``where`` and the missing or wrong field."""
         text = {"instruction": "", "format": "1", **text}
         try:
             info = cls(**{f.name: type(f.default)(text[f.name]) for f in fields(cls)})
@@ -52,29 +52,29 @@ class EpisodeInfo:
 
 
 @dataclass(frozen=True)
-class SightRow:
+class ObservedRow:
     """An observation: its latent where an encoder made one, and the robot's own state."""
 
     seq: int
     stamp: int  # ns
     latent: np.ndarray  # uint32 or float32 of any shape
     encoder_id: str
-    usable: bool  # it could be encoded
+    usable: bool  # whether it could be encoded
     proprioception: np.ndarray  # float32 (P,)
     proprioception_names: tuple[str, ...] = ()
 
 
-class LatentRow(SightRow):
-    """From the encoder."""
+class LatentRow(ObservedRow):
+    """An observation from the encoder."""
 
 
-class ObservationRow(SightRow):
-    """From the cameras: counts where an agent has no encoder. Its latent is empty."""
+class ObservationRow(ObservedRow):
+    """An observation from the cameras, for agents without an encoder. Its latent is empty."""
 
 
 @dataclass(frozen=True)
 class StateRow:
-    """What led to observation ``seq``: command (SI) and motion measured (SI), (4,) each."""
+    """The motion that led to observation ``seq``: command and measurement, (4,) each, in SI."""
 
     seq: int
     stamp: int  # ns
@@ -87,12 +87,12 @@ class StateRow:
 
 @dataclass(frozen=True)
 class StepInfoRow:
-    """What the policy pursued and did at observation ``seq``."""
+    """The policy's target and action at observation ``seq``."""
 
     seq: int
     subgoal_index: int
     subgoal_count: int
-    target: np.ndarray  # a latent; empty where the agent has none
+    target: np.ndarray  # a latent; empty where the agent has no latents
     reward: float
     action: np.ndarray  # float32 (A,)
     action_names: tuple[str, ...]
@@ -100,7 +100,7 @@ class StepInfoRow:
 
 @dataclass(frozen=True)
 class PlanRow:
-    """Goal of a plan, a latent."""
+    """The goal latent of a plan."""
 
     episode_id: str
     goal: np.ndarray
@@ -123,13 +123,13 @@ class Step:
     executed: np.ndarray  # float64 (4,): m, m, m, rad
     executed_gripper: float
     pursued: bool  # by a policy
-    target: np.ndarray  # a latent; empty where nothing is pursued, or the agent has none
+    target: np.ndarray  # a latent; empty without a target, or where the agent has no latents
     encoder_id: str = ""  # of the target
     subgoal_index: int = 0
     subgoal_count: int = 0
     reward: float = float("nan")
     end_reason: str = ""
-    broken: bool = False  # must not be learned from
+    broken: bool = False  # not used for learning
 
 
 @dataclass
@@ -150,10 +150,10 @@ class Episode:
     sources: np.ndarray  # uint8 (n,)
     breaks: np.ndarray  # bool (n,)
     weights_versions: list[str]
-    goal: np.ndarray  # (...), or (0,) where it is not known
+    goal: np.ndarray  # (...), or (0,) where it is unknown
     targets: np.ndarray  # (n, ...), or (0,) for a demonstration
     rewards: np.ndarray  # float32 (n,)
-    interventions: int  # steps that a person did while a policy was running
+    interventions: int  # steps commanded by a person while a policy was running
     end_reason: str = ""
     number: int = 0
     label: int = 0  # index into LABELS
@@ -164,7 +164,7 @@ class Episode:
         return len(self.actions)
 
 
-Row = SightRow | StateRow | StepInfoRow | PlanRow
+Row = ObservedRow | StateRow | StepInfoRow | PlanRow
 
 
 ROW_KINDS = (
@@ -179,7 +179,7 @@ def nanoseconds(time: Any) -> int:
 
 
 def make_row(kind: str, message: Any) -> Row | None:
-    """Row of a decoded message; None for a type that no step is made of.
+    """Row of a decoded message; None for a type that no step is built from.
 
     Raises EpisodeError for fields that contradict each other.
     """
@@ -251,7 +251,7 @@ def _proprioception(message: Any) -> tuple[np.ndarray, tuple[str, ...]]:
 
 
 def to_action(command: Any, info: EpisodeInfo) -> np.ndarray:
-    """Action float32 (5,) in [-1, 1] of a command in SI units."""
+    """Convert a command in SI units into an action float32 (5,) in [-1, 1]."""
     values = np.array(
         [
             command.dx / info.translation,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Record episodes into a session: callbacks hand in bytes, one thread writes."""
+"""Record episodes into a session: callbacks queue messages as bytes, one thread writes them."""
 
 from __future__ import annotations
 
@@ -53,10 +53,10 @@ LABEL_OF = {
 
 @dataclass(frozen=True)
 class RecorderLimits:
-    """Room that a recorder may use."""
+    """Limits of disk space and memory of a recorder."""
 
     min_free: int = 500  # MB that must stay free on the disk
-    queue: int = 64  # MB that may wait for the disk
+    queue: int = 64  # MB that may be queued for the disk
 
     def check(self, folder: Path) -> None:
         """Raise EpisodeError when the disk of ``folder`` has too little room left."""
@@ -69,7 +69,7 @@ class RecorderLimits:
 
 @dataclass(frozen=True)
 class Status:
-    """What the recorder does; fields as in RecorderStatus."""
+    """State of the recorder; fields as in RecorderStatus."""
 
     state: RecorderState
     episode_id: str
@@ -83,7 +83,7 @@ class Status:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a recording ended: confirmed as ``entry``, or not, with the ``error`` or without."""
+    """Result of a recording: confirmed as ``entry``, or not, perhaps with an ``error``."""
 
     entry: Entry | None = None
     path: Path | None = None
@@ -91,19 +91,19 @@ class Outcome:
     error: str = ""
 
 
-FLUSH_SECONDS = 1.0  # a kill loses no more than this
-DRAIN_SECONDS = 60.0  # that a slow disk has at the end of an episode
-LEAVE_SECONDS = 2.0  # the same for a recording that is left
-KEPT_EPISODES = 64  # in memory, for who asks soon
+FLUSH_SECONDS = 1.0  # s; a kill loses no more than this
+DRAIN_SECONDS = 60.0  # s for the disk to catch up at the end of an episode
+LEAVE_SECONDS = 2.0  # the same for an abandoned recording
+KEPT_EPISODES = 64  # confirmed episodes that are kept in memory
 
 
 class EpisodeRecorder:
     """Records one episode at a time. Raises EpisodeError when another recorder has the session.
 
-    ``topics`` are what is written, in the order in which an episode begins; ``spare`` names those
-    that may be dropped first. ``on_step`` hears each transition soon after it happened,
-    ``on_change`` each change of the state, ``on_problem`` one line for the log; all from other
-    threads, and they must not wait for this object.
+    ``topics`` are recorded; their newest messages begin an episode in this order. ``spare`` names
+    those that may be dropped first. ``on_step`` is called with each transition soon after
+    it happened, ``on_change`` with each new state, ``on_problem`` with one line for the log. They
+    are called from other threads and must not wait for this object.
     """
 
     def __init__(
@@ -146,19 +146,20 @@ class EpisodeRecorder:
         self._thread.start()
 
     def put(self, topic: BagTopic, data: bytes) -> None:
-        """Hand in a message; never waits for the disk."""
+        """Queue a message for writing; never waits for the disk."""
         with self._news:
             start, steady = self._clock
-            # Like the system's clock, but it never goes back within an episode.
+            # The system's clock, but monotonic within an episode.
             received = start + time.monotonic_ns() - steady
             self._newest.put(topic, data)
             if self._state == RecorderState.RECORDING:
                 self._queue.put(Item(topic, received, data, topic.name in self._spare))
 
     def start(self, info: EpisodeInfo, goal: Sequence[tuple[BagTopic, bytes]] = ()) -> None:
-        """Begin an episode with the newest of every topic; ``goal`` replaces its topics'.
+        """Begin an episode with the newest message of each topic; ``goal`` replaces some of them.
 
-        Raises InputError while another one is recorded or waits, EpisodeError for a full disk.
+        Raises InputError while another episode is recorded or undecided, EpisodeError for a full
+        disk.
         """
         with self._control:
             if self._state in (RecorderState.RECORDING, RecorderState.WAITING):
@@ -201,7 +202,7 @@ class EpisodeRecorder:
         last_observation_seq: int = 0,
         patience: float = 2.0,
     ) -> Outcome:
-        """End the recording and decide on it, or decide on the one that waits.
+        """End the recording and keep or discard it; also decides on an ended one.
 
         Waits at most ``patience`` s for latent and arm state of ``last_observation_seq``. Raises
         InputError when there is nothing to finish, EpisodeError when it cannot be written.
@@ -255,7 +256,7 @@ class EpisodeRecorder:
     def _close(self, end_reason: str, keep: bool) -> None:
         with self._news:
             if self._state == RecorderState.RECORDING:
-                self._state = RecorderState.WAITING  # from here on nothing more comes in
+                self._state = RecorderState.WAITING  # from here on no message is added
         if keep:
             self._queue.wait_empty(DRAIN_SECONDS)
             self._queue.give_up()
@@ -295,13 +296,13 @@ class EpisodeRecorder:
         self._changed()
 
     def wait(self, timeout: float) -> Outcome | None:
-        """How the recording ended; None when it goes on after ``timeout`` s."""
+        """Result of the recording; None if it is still going on after ``timeout`` s."""
         with self._news:
             self._news.wait_for(lambda: self._outcome is not None, timeout)
             return self._outcome
 
     def status(self) -> Status:
-        """What the recorder does now."""
+        """The current state of the recorder."""
         with self._news:
             recording = self._recording
             return Status(
@@ -326,7 +327,7 @@ class EpisodeRecorder:
         return replace(episode, label=LABELS.index(entry.label)), entry
 
     def leave(self, reason: str) -> None:
-        """End the recording without a decision; what was recorded waits for `repair`."""
+        """Abandon the recording without a decision; `repair` can recover it."""
         with self._control:
             if self._recording is None or self._state not in (
                 RecorderState.RECORDING,
@@ -334,7 +335,7 @@ class EpisodeRecorder:
             ):
                 return
             with self._news:
-                self._state = RecorderState.WAITING  # from here on nothing more comes in
+                self._state = RecorderState.WAITING  # from here on no message is added
             self._queue.wait_empty(LEAVE_SECONDS)
             if self._state == RecorderState.FAULT:
                 return
@@ -347,7 +348,7 @@ class EpisodeRecorder:
             self._end(Outcome(steps=len(self._recording.assembler.steps), error=reason))
 
     def close(self) -> None:
-        """End the thread, leave the recording, and let another recorder in."""
+        """Stop the thread, abandon the recording, and release the session for other recorders."""
         self.leave("the recorder stops")
         self._queue.close()
         self._thread.join()
@@ -378,7 +379,7 @@ class EpisodeRecorder:
     def _add(self, recording: EpisodeRecording, item: Item) -> None:
         try:
             steps = recording.add(item.topic, item.data, item.time)
-        except EpisodeError as error:  # odd bytes: the others are good
+        except EpisodeError as error:  # only this message is damaged
             recording.unreadable += 1
             self._on_problem(f"{item.topic.name}: {error}")
             return
@@ -391,7 +392,7 @@ class EpisodeRecorder:
         return f"{self.session.folder}: {error.strerror or error}: free some space"
 
     def _fault(self, line: str) -> None:
-        """End the recording with an error; what was written of it waits for `repair`."""
+        """End the recording with an error; `repair` can recover what was written."""
         with self._news:
             self._state = RecorderState.FAULT
             self._error = f"episode {self._info.episode_id} ended: {line}"

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Recordings of format 1: messages with one image, 144 indices and five actions, as today's.
+"""Upgrade messages of recordings of format 1 to the current types.
 
-Bags of that format carry its definitions, so only their hashes are kept here: they tell which
-messages are meant.
+Format 1 has one image, 144 indices and five action dimensions. Its bags contain their message
+definitions, so this module only keeps the hashes by which their types are recognised.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ptp_core.episodes import message_definitions as kinds
 from ptp_core.episodes.message_definitions import Definitions
 
 ACTIONS = ("dx", "dy", "dz", "dyaw", "gripper")
-HASHES = {  # type -> its hash in format 1; the types that are not named did not change
+HASHES = {  # type -> its hash in format 1; other types did not change
     kinds.OBSERVATION: "RIHS01_d673fa20ce49bab4de16abb28c5e3388b3caf81a14a63dff9a0cb1eb4a764798",
     kinds.LATENT: "RIHS01_3203dde9e05481e45872a43335c98787c518aac838be057a94a60c233e4a8129",
     kinds.STEP_INFO: "RIHS01_530d25b2386393aaf753db3c5115368d42537f11833259dbec18e86e40dea6b1",
@@ -26,7 +26,7 @@ HASHES = {  # type -> its hash in format 1; the types that are not named did not
 
 
 def upgrade(kind: str, message: Any, definitions: Definitions) -> Any:
-    """``message``, decoded as format 1 has the type ``kind``, in the type of ``definitions``."""
+    """Convert ``message``, of the type ``kind`` in format 1, to the type of ``definitions``."""
     types = definitions.store.types
 
     def latent(codes: np.ndarray, *stacked: int) -> Any:

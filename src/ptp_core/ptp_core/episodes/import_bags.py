@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Import bags, ours and others', into one file of demonstrations, and report what is left out."""
+"""Import our bags and plain ones into one file of demonstrations; report what is left out."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ NO_BAG = (
     "no bag and no session; give folders with metadata.yaml, .mcap or .db3 files, or a session "
     "folder"
 )
-OTHER_FILES = {  # suffix -> why such a file is not read
+OTHER_FILES = {  # suffix -> why such a file cannot be read
     ".bag": "a bag of ROS 1: `rosbags-convert --src FILE --dst FOLDER` makes one of ROS 2",
     ".zstd": "compressed, and there is no metadata.yaml: `zstd -d FILE`, then name the result",
 }
-DEPTH = 3  # folders within folders that are looked through
+DEPTH = 3  # levels of folders that are searched
 PART = re.compile(r"(.*)_(\d+)")  # how rosbag2 names the files of a recording
 TOGETHER = 1.0  # s within which the next part of a recording begins
 
 
 @dataclass(frozen=True)
 class BagSource:
-    """A bag to import; ``refusal`` says why it cannot be one."""
+    """A bag to import; ``refusal`` says why it cannot be imported."""
 
     path: Path
     label: str = "success"
@@ -53,9 +53,9 @@ class BagSource:
 
 
 def find_sources(paths: Iterable[Path]) -> list[BagSource]:
-    """Bags behind ``paths``: sessions, folders of bags, bags.
+    """Find the bags in ``paths``: sessions, folders of bags, bags.
 
-    A path without a bag, a bag that is named twice, and a part of a recording are sources with a
+    A path without a bag, a bag that is named twice, and a part of a recording give sources with a
     refusal.
     """
     found: list[BagSource] = []
@@ -114,7 +114,7 @@ def _source(path: Path) -> BagSource:
 
 
 def _once(sources: Iterable[BagSource]) -> list[BagSource]:
-    """Refuse a bag whose files, by whatever path, came before."""
+    """Refuse a bag whose files another source has already, by any path."""
     seen: dict[tuple[int, int], Path] = {}
     found = []
     for source in sources:
@@ -169,7 +169,7 @@ def _goes_on(before: Path, after: Path) -> bool:
 
 @dataclass(frozen=True)
 class Summary:
-    """What an import made."""
+    """Result of an import."""
 
     trajectories: int
     steps: int
@@ -188,10 +188,10 @@ def import_bags(
     report: Path | None = None,
     progress: Callable[[Iterable[BagSource]], Iterable[BagSource]] = iter,
 ) -> Summary:
-    """Write the steps of ``sources`` that may be learned from into the file ``out``.
+    """Write the usable steps of ``sources`` into the file ``out``.
 
-    ``mapping`` and ``picture`` are needed for bags that are not ours. Whatever goes wrong with a
-    source refuses that source in the report and does not end the import. Raises EpisodeError when
+    ``mapping`` and ``picture`` are needed for plain bags. An error in a source is reported as its
+    refusal and does not end the import. Raises EpisodeError when
     nothing is usable, after the report was written, and where ``out`` exists or another import
     writes it; InputError, before a bag is read, where ``out`` or ``report`` cannot be made.
     """
@@ -219,7 +219,7 @@ def import_bags(
 
 
 class _Taken:
-    """What all bags of one import share: settings, and what the first of them determined."""
+    """Shared state of an import: settings, and what the first bag fixed for all."""
 
     def __init__(
         self,
@@ -234,7 +234,7 @@ class _Taken:
         self._first: Candidate | None = None
 
     def guarded(self, source: BagSource, number: int) -> tuple[list[Trajectory], dict[str, Any]]:
-        """Pieces of a source from ``number`` on, and its entry in the report, whatever happens."""
+        """Pieces of a source, from index ``number`` on, and its report entry; errors refuse it."""
         try:
             return self._take(source, number)
         except PtpError as error:
@@ -267,7 +267,7 @@ class _Taken:
         return pieces, figures
 
     def description(self, reports: list[dict[str, Any]]) -> dict[str, Any]:
-        """What the data set says of its origin."""
+        """The data set's description of its origin."""
         return {
             "env": "",
             "env_kwargs": {},
@@ -294,7 +294,7 @@ def _read_plain(
 
 
 def _check_same(candidate: Candidate, first: Candidate) -> None:
-    """Raise EpisodeError where actions mean something else than in the first bag."""
+    """Raise EpisodeError where actions have another scale or meaning than in the first bag."""
     scale, other = ((one.translation, one.rotation) for one in (candidate, first))
     if scale != other:
         raise EpisodeError(
@@ -309,7 +309,7 @@ def _check_same(candidate: Candidate, first: Candidate) -> None:
                 f"{first.name} {', '.join(others) or 'none'}: import them apart"
             )
     sizes, others = _cameras(candidate), _cameras(first)
-    if sizes and sizes != others:  # none: no image of it can be read
+    if sizes and sizes != others:  # empty: none of its images can be read
         raise EpisodeError(
             f"its cameras are {sizes}, those of {first.name} {others}: import them apart"
         )
@@ -354,7 +354,7 @@ def write_report(path: Path, summary: Summary) -> None:
 
 
 def report_lines(summary: Summary) -> list[str]:
-    """Lines of the report for people, one or two an episode."""
+    """The report as text, one or two lines an episode."""
     lines = []
     for entry in summary.reports:
         if not entry["accepted"]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An episode on its way into a data set: which of its steps may be learned from, and why not."""
+"""Select the steps of an episode that go into a data set, with reasons for those left out."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ import numpy as np
 from ptp_core.data.trajectory import CARTESIAN, Channel, Metadata, Trajectory, cartesian_channels
 from ptp_core.episodes.action_alignment import busy_range, runs
 
-LEAST_STEPS = 2  # of a piece: a step without a next picture is no transition
-OVERSHOOT = 0.01  # beyond 1, by rounding
+LEAST_STEPS = 2  # of a piece: a step without a next image is no transition
+OVERSHOOT = 0.01  # tolerance beyond 1, for rounding
 
 
 @dataclass(frozen=True)
 class Selection:
-    """What is kept of an episode."""
+    """Settings of the selection of steps."""
 
     min_steps: int = 10  # of a piece without a refused step
-    idle: float = 0.02  # norm of an action below which nothing moves
-    idle_margin: int = 2  # idle steps that are kept at either end
+    idle: float = 0.02  # norm of an action below which the step is idle
+    idle_margin: int = 2  # idle steps kept at each end
 
 
 @dataclass
@@ -38,10 +38,10 @@ class Candidate:
     attributes: dict[str, Any] = field(default_factory=dict)
     observations: dict[str, np.ndarray] = field(default_factory=dict)
     figures: dict[str, Any] = field(default_factory=dict)  # for the report
-    translation: float = 0.05  # m that an action of 1 asks for
-    rotation: float = 0.0  # rad that an action of 1 asks for
-    shown: np.ndarray | None = None  # int (T,), picture of each step; None: step t has picture t
-    starts: tuple[int, ...] = ()  # steps at which a new take begins; no piece goes across one
+    translation: float = 0.05  # m, motion of an action of 1
+    rotation: float = 0.0  # rad, rotation of an action of 1
+    shown: np.ndarray | None = None  # int (T,), image index of each step; None: step t has image t
+    starts: tuple[int, ...] = ()  # steps at which a new take begins; no piece crosses one
     frame: str = ""  # of the commands
     proprioception: np.ndarray | None = None  # float32 (T, P)
     proprioception_names: tuple[str, ...] = ()
@@ -52,7 +52,7 @@ class Candidate:
             self.shown = np.arange(len(self.actions))
 
     def without_images(self) -> Candidate:
-        """The same, small enough to keep."""
+        """A copy without images, small enough to keep in memory."""
         images = {camera: images[:0] for camera, images in self.images.items()}
         return dataclasses.replace(self, images=images)
 
@@ -60,11 +60,11 @@ class Candidate:
 def select(
     candidate: Candidate, selection: Selection, first_index: int
 ) -> tuple[list[Trajectory], dict[str, Any]]:
-    """Pieces of an episode that can be learned from, and what the report says of it.
+    """Usable pieces of an episode, and its entry in the report.
 
-    Idle ends are trimmed; a refused step and a new take cut the episode in two. A single step has
-    no next picture, so a piece has two or more. Rewards are 0, and 1 at the
-    last step of a success, as robomimic has them.
+    Idle ends are trimmed. A refused step and a new take split the episode. A single step has no
+    next image, so a piece has two or more. Rewards are 0, and 1 at the last step of a success, as
+    in robomimic.
     """
     _check_values(candidate)
     actions = np.clip(candidate.actions, -1.0, 1.0).astype(np.float32)
@@ -90,7 +90,7 @@ def select(
         "trimmed_idle": len(actions) - (stop - start),
         "too_short": short,
         "refused": dict(refusals),
-        # Of the camera that froze most.
+        # The camera with the most duplicates.
         "duplicate_images": max(
             (duplicates(images, candidate.shown) for images in candidate.images.values()),
             default=0,
@@ -102,7 +102,7 @@ def select(
 
 
 def _cut(pieces: list[tuple[int, int]], starts: tuple[int, ...]) -> list[tuple[int, int]]:
-    """Ranges [start, stop) without one that goes across a start."""
+    """Split ranges [start, stop) at ``starts``."""
     found = []
     for a, b in pieces:
         edges = [a, *(start for start in starts if a < start < b), b]
@@ -168,9 +168,9 @@ def _why(
 
 
 def duplicates(images: np.ndarray, shown: np.ndarray | None = None) -> int:
-    """Steps whose picture equals that of the step before, byte for byte: a camera that froze.
+    """Count steps whose image is byte-identical to the previous step's, as of a frozen camera.
 
-    ``shown`` (T,) is the picture of each step; None: step t has picture t.
+    ``shown`` (T,) is the image index of each step; None: step t has image t.
     """
     shown = np.arange(len(images)) if shown is None else shown
     return sum(

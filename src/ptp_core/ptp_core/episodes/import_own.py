@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Our own episodes as candidates for a data set: pictures that the policy saw, actions taken."""
+"""Read our own recorded episodes for the import: the policy's observations and actions."""
 
 from __future__ import annotations
 
@@ -23,18 +23,19 @@ NO_PICTURE = "its picture is missing"
 
 
 def is_own(folder: Path) -> bool:
-    """Whether the bag in ``folder`` is an episode of ours."""
+    """Whether the bag in ``folder`` is one of our episodes."""
     return bool(custom_data(folder))
 
 
 def read_own(folder: Path, definitions: Definitions, label: str) -> Candidate:
-    """Candidate of one of our bags, whose label is ``label``.
+    """Read the candidate of one of our bags, with the label ``label``.
 
-    The steps are those of the live path: the same assembly from the same messages.
+    The steps are those that the learner received live, built by the same code from the same
+    messages.
     """
     text = custom_data(folder)
     info = EpisodeInfo.from_text(text, str(folder))
-    seen: dict[int, dict[str, np.ndarray]] = {}  # by number and camera
+    seen: dict[int, dict[str, np.ndarray]] = {}  # by observation number and camera
     with open_bag(folder) as reader:
         rows = read_rows(reader, definitions)
         episode, _ = assemble(info, rows, text.get("end_reason", ""))
@@ -42,9 +43,9 @@ def read_own(folder: Path, definitions: Definitions, label: str) -> Candidate:
         for _, message in messages(reader, [kinds.OBSERVATION], definitions):
             if message.seq in wanted:
                 named = zip(message.cameras, message.images, strict=False)
-                found = {camera: _picture(image) for camera, image in named}
+                found = {camera: _pixels(image) for camera, image in named}
                 seen[message.seq] = {c: image for c, image in found.items() if image is not None}
-    # What most observations have; one that lacks any of it is refused.
+    # Cameras and channels of most observations; one that lacks any of them is refused.
     shapes = Counter(
         tuple((camera, image.shape) for camera, image in sorted(images.items()))
         for images in seen.values()
@@ -84,8 +85,8 @@ def read_own(folder: Path, definitions: Definitions, label: str) -> Candidate:
     )
 
 
-def _picture(image) -> np.ndarray | None:
-    """RGB uint8 (H, W, 3); None where its header and its bytes do not fit together."""
+def _pixels(image) -> np.ndarray | None:
+    """RGB uint8 (H, W, 3); None where size and bytes of the message do not match."""
     shape = (image.height, image.width, 3)
     if image.encoding != "rgb8" or not 0 < len(image.data) == math.prod(shape):
         return None
@@ -93,7 +94,7 @@ def _picture(image) -> np.ndarray | None:
 
 
 def _figures(folder: Path, label: str) -> dict:
-    """Rate, gaps and age of the pictures as the recorder audited them."""
+    """Rate, gaps and age of the images, from the recorder's audit."""
     path = folder / AUDIT_FILE
     audit = read_json(path, "no audit") if path.exists() else {"topics": {}}
     found = [t for t in audit["topics"].values() if t["type"] == kinds.OBSERVATION]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Somebody else's bag as a candidate for a data set: image, twist, gripper, states."""
+"""Read plain bags, which other recorders wrote, for the import: image, twist, gripper, states."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ from ptp_core.episodes.recording_audit import age_figures
 
 @dataclass
 class _Steps:
-    """Decisions of all takes one after the other: when each begins and what it asks for."""
+    """Decisions of all takes, concatenated: the time and the commanded motion of each."""
 
     times: np.ndarray  # (T,) s
     moved: np.ndarray  # (T, 4) m and rad
     starts: list[int] = field(default_factory=list)  # first steps of the takes
-    seconds: float = 0.0  # of all takes, without what lies between
+    seconds: float = 0.0  # of all takes, without the pauses between them
 
 
 def read_plain(path: Path, mapping: BagMapping, picture: Picture) -> Candidate:
-    """Candidate of one bag; ``picture`` makes uint8 (S, S, 3) of an image message.
+    """Read the candidate of one bag; ``picture`` makes uint8 (S, S, 3) of an image message.
 
-    Each decision gets the newest picture that was there by then, never a later one, and what was
-    said last; where nothing was said yet, the mapping's ``before``, or the step is refused. Raises
-    EpisodeError where a topic is missing or its stamps cannot be, ConfigError where the mapping
-    does not fit the messages.
+    Each decision gets the newest image and the newest gripper and state values before it. Before
+    the first value, it gets the mapping's ``before``, or is refused. Raises EpisodeError where a
+    topic is missing or its stamps are impossible, ConfigError where the mapping does not fit the
+    messages.
     """
     pictures = ImageTrack(picture)
     with open_bag(path) as reader:
@@ -52,7 +52,7 @@ def read_plain(path: Path, mapping: BagMapping, picture: Picture) -> Candidate:
         check_stamps(tracks, path)
     image_times, images = tracks["image"].sorted()
     twist_times, twists = tracks["twist"].sorted()
-    # A pause within which a picture or a command still counts is none.
+    # A gap within which an image or a command is still valid is no pause.
     pause = max(PAUSE, 2 * mapping.image.max_age, 2 * mapping.twist.timeout)
     begin, gaps = take_starts(image_times, twist_times, pause)
     steps = _decide(twist_times, twists, begin, mapping)
@@ -107,7 +107,7 @@ def read_plain(path: Path, mapping: BagMapping, picture: Picture) -> Candidate:
 def _decide(
     stamps: np.ndarray, twists: np.ndarray, begin: np.ndarray, mapping: BagMapping
 ) -> _Steps:
-    """Decisions within each take; what lies between two takes costs nothing."""
+    """Decisions within each take; the pause between two takes has none."""
     found = _Steps(np.empty(0), np.empty((0, 4)))
     edges = np.append(np.searchsorted(stamps, begin), len(stamps))
     for first, last in itertools.pairwise(edges):
@@ -131,7 +131,7 @@ def _refuse(refused: list[str | None], where: np.ndarray, reason: str) -> None:
 def _gripper(
     track: Track | None, mapping: BagMapping, times: np.ndarray, refused: list[str | None]
 ) -> np.ndarray:
-    """Command at each time, -1 open to +1 closed; before the first one, what the mapping says."""
+    """Command at each time, -1 open to +1 closed; the mapping's ``before`` until the first one."""
     if track is None:
         return np.full(len(times), -1.0)
     stamps, values = track.sorted()
@@ -147,7 +147,7 @@ def _gripper(
 
 
 def _camera(times: np.ndarray, begin: np.ndarray) -> dict[str, float | None]:
-    """Pictures a second and the longest gap between two [s], within the takes."""
+    """Images per second and the longest gap between two [s], within the takes."""
     edges = np.append(np.searchsorted(times, begin), len(times))
     gaps = [np.diff(times[a:b]) for a, b in itertools.pairwise(edges)]
     gaps = np.concatenate(gaps) if gaps else np.empty(0)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The fields of LatentArray.msg and an array of any shape, from one to the other.
+"""Convert latents of any shape to and from the fields of LatentArray.msg.
 
-Indices into a codebook are whole numbers, other latents float32; the dtype tells them apart.
+Indices into a codebook are integers, other latents float32. The dtype distinguishes them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ NO_LATENT = np.zeros(0, np.uint32)
 
 
 def latent_array(message: Any) -> np.ndarray:
-    """uint32 or float32 array of the message's shape; `NO_LATENT` where it is empty.
+    """Convert a message to a uint32 or float32 array of its shape; `NO_LATENT` if it is empty.
 
     ``message`` has the fields of LatentArray.msg. Raises InputError unless either indices or
     values is filled and its length fits the shape, and for values that are not finite.
@@ -45,7 +45,7 @@ def latent_array(message: Any) -> np.ndarray:
 
 
 def latent_lists(latent: np.ndarray) -> dict[str, np.ndarray]:
-    """shape, indices and values for a latent; all empty for one without numbers.
+    """Convert a latent to shape, indices and values; all are empty for an empty latent.
 
     Raises InputError for values that are not finite and for indices below 0 or beyond uint32.
     """

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Message definitions as bags carry them: text, hash, and decoding of CDR bytes.
+"""Message definitions for bags: text, hash, and decoding of CDR bytes.
 
-The standard types are those of ROS 2 Jazzy as rosbags knows them; ours are read from the
-installed interface package, so that a bag says exactly what the nodes sent.
+The standard types are rosbags' definitions of ROS 2 Jazzy. Ours are read from the installed
+interface package, so that a bag contains the definitions that the nodes used.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ EPISODE_STATUS = f"{PACKAGE}/msg/EpisodeStatus"
 
 
 class Definitions:
-    """Every message type that a bag of ours may hold.
+    """All message types that our bags may contain.
 
     Raises EpisodeError where the interface package is not installed or a definition is broken.
     """
@@ -45,11 +45,11 @@ class Definitions:
                 name = f"{PACKAGE}/msg/{path.stem}"
                 types.update(get_types_from_msg(path.read_text(encoding="utf-8"), name))
             self.store.register(types)
-        except Exception as error:  # whatever the parser raises
+        except Exception as error:  # the parser raises many types
             raise EpisodeError(f"{folder}: message definitions cannot be read ({error})") from None
 
     def text(self, kind: str) -> str:
-        """Definition of the type ``kind`` ("package/msg/Name") with all it depends on."""
+        """Definition of the type ``kind`` ("package/msg/Name") with its dependencies."""
         return self.store.generate_msgdef(kind, ros_version=2)[0]
 
     def hash(self, kind: str) -> str:
@@ -57,14 +57,14 @@ class Definitions:
         return self.store.hash_rihs01(kind)
 
     def decode(self, kind: str, data: bytes) -> Any:
-        """Message of the type ``kind`` from CDR bytes; arrays are numpy."""
+        """Decode CDR bytes into a message of the type ``kind``; arrays are numpy."""
         try:
             return self.store.deserialize_cdr(data, kind)
-        except Exception as error:  # short or odd bytes raise many things
+        except Exception as error:  # damaged bytes raise many types
             raise EpisodeError(f"{kind}: {len(data)} bytes cannot be decoded ({error})") from None
 
     def encode(self, message: Any) -> bytes:
-        """CDR bytes of a message made from the types of this store."""
+        """Encode a message of this store's types as CDR bytes."""
         return bytes(self.store.serialize_cdr(message, message.__msgtype__))
 
 

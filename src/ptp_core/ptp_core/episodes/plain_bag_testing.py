@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bags as other recorders write them, for tests of the import."""
+"""Test data: plain bags, as other recorders write them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def header(time: float, frame: str = "base") -> Any:
 
 
 def image(time: float, value: int) -> Any:
-    """A 48 x 48 picture of one grey level."""
+    """A 48 x 48 image of one grey level."""
     pixels = np.full(48 * 48 * 3, value % 256, np.uint8)
     return TYPES["sensor_msgs/msg/Image"](
         header=header(time),
@@ -46,7 +46,7 @@ def image(time: float, value: int) -> Any:
 
 
 def twist(time: float, x: float = 0.2, turn: float = 0.0, kind: str = "TwistStamped") -> Any:
-    """Velocity along x [m/s] and about z [rad/s], with a stamp or (``kind`` "Twist") without."""
+    """Velocity along x [m/s] and about z [rad/s]; ``kind`` "Twist" has no stamp."""
     vector = TYPES["geometry_msgs/msg/Vector3"]
     plain = TYPES["geometry_msgs/msg/Twist"](
         linear=vector(x=x, y=0.0, z=0.0), angular=vector(x=0.0, y=0.0, z=turn)
@@ -73,7 +73,7 @@ def write(
     plugin: StoragePlugin = StoragePlugin.MCAP,
     store: Typestore = STORE,
 ) -> Path:
-    """Write a bag in the order of ``messages``; an object of bytes is written as it is."""
+    """Write a bag in the order of ``messages``; a message given as bytes is written unchanged."""
     with Writer(path, version=9, storage_plugin=plugin) as writer:
         connections = {}
         for topic, time, message in messages:
@@ -88,9 +88,9 @@ def write(
 def script(
     seconds: float = 2.0, image_rate: float = 30.0, delay: float = 0.0, **changes: Any
 ) -> list[tuple[str, float, Any]]:
-    """Messages of a demonstration: numbered pictures, a twist with ``changes``, joints, gripper.
+    """Messages of a demonstration: numbered images, a twist with ``changes``, joints, gripper.
 
-    Pictures are received ``delay`` s after their stamp. The gripper closes after a second.
+    Images are received ``delay`` s after their stamp. The gripper closes after a second.
     """
     messages = []
     for n in range(int(seconds * image_rate)):
@@ -113,9 +113,9 @@ def clocked(
     stamped: Callable[[str, float], float] = lambda topic, time: time,
     received: Callable[[str, float], float] = lambda topic, time: time,
 ) -> list[tuple[str, float, Any]]:
-    """The same messages, in the order of their times, on other clocks.
+    """The same messages on other clocks, in the order of their new times.
 
-    ``stamped`` and ``received`` give stamp and time of receipt for topic and time of receipt.
+    ``stamped`` and ``received`` map a topic and a time of receipt to the new stamp and time.
     """
     found = []
     for topic, time, message in sorted(messages, key=lambda m: m[1]):

@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Topics of a bag that another recorder wrote.
-
-Read through a mapping, with their stamps checked.
-"""
+"""Read the topics of a plain bag through a mapping, and check their stamps."""
 
 from __future__ import annotations
 
@@ -19,15 +16,15 @@ from ptp_core.episodes.bag_reader import BACK, check_types
 from ptp_core.episodes.episode import nanoseconds
 from ptp_core.errors import ConfigError, EpisodeError, InputError
 
-APART = 0.5  # s between the clocks of two topics from which on a bag makes no sense
-PAUSE = 5.0  # s without picture and command: what follows is another take
-LATCHED = 1.0  # s after the first message within which a topic's last message is repeated
+APART = 0.5  # s; clocks of two topics that differ by more make a bag unusable
+PAUSE = 5.0  # s without image and command that separate two takes
+LATCHED = 1.0  # s after the first message in which latched messages arrive
 CURE = "set clock: receive in the mapping to take the times of arrival"
 
 
 @dataclass
 class Track:
-    """What came on one topic, in the order of arrival: stamps and receipts [s], and values."""
+    """Messages of one topic in the order of arrival: stamps, times of receipt [s] and values."""
 
     stamps: list[float] = field(default_factory=list)
     received: list[float] = field(default_factory=list)
@@ -40,9 +37,9 @@ class Track:
 
 
 def check_stamps(tracks: Mapping[str, Track], path: Path) -> None:
-    """Raise EpisodeError that names the topic whose stamps cannot be.
+    """Raise EpisodeError, which names the topic, for impossible stamps.
 
-    ``tracks`` by use; "twist" has the clock that the others are compared with.
+    ``tracks`` by use; the clock of "twist" is the reference for the others.
     """
     for use, track in tracks.items():
         if len(track.stamps) > 1 and len(set(track.stamps)) == 1:
@@ -58,7 +55,7 @@ def check_stamps(tracks: Mapping[str, Track], path: Path) -> None:
 
 
 def _check_clock(use: str, track: Track, twist: Track, path: Path) -> None:
-    """Two clocks differ when messages that came together are stamped apart, half the time."""
+    """Raise EpisodeError for different clocks, by the median offset of simultaneous messages."""
     near = _nearest(np.asarray(twist.received), np.asarray(track.received))
     delays = np.subtract(track.received, track.stamps)
     apart = float(np.median(delays - np.subtract(twist.received, twist.stamps)[near]))
@@ -83,7 +80,7 @@ def _check_forward(use: str, track: Track, path: Path) -> None:
 
 
 def _check_together(tracks: Mapping[str, Track], path: Path) -> None:
-    """No message may be much older than another topic's that came before it."""
+    """Raise EpisodeError for a message much older than an earlier one of another topic."""
     uses = list(tracks)
     which = np.concatenate([np.full(len(tracks[use].stamps), i) for i, use in enumerate(uses)])
     number = np.concatenate([np.arange(len(tracks[use].stamps)) for use in uses])
@@ -91,7 +88,7 @@ def _check_together(tracks: Mapping[str, Track], path: Path) -> None:
     received = np.concatenate([tracks[use].received for use in uses])
     order = np.argsort(received, kind="stable")
     behind = np.maximum.accumulate(stamps[order]) - stamps[order]
-    # What a topic said last before the recording comes again at its start.
+    # A latched topic repeats its last message at the start of the recording.
     repeated = (number[order] == 0) & (received[order] - received.min() < LATCHED)
     found = np.flatnonzero((behind > APART) & ~repeated)
     if len(found):
@@ -122,7 +119,7 @@ def take_starts(
 ) -> tuple[np.ndarray, list[float]]:
     """Stamps (K,) at which takes begin, and the K - 1 gaps [s] between them.
 
-    A take ends where neither a picture nor a command is stamped for ``pause`` s: the recording
+    A take ends where neither an image nor a command is stamped for ``pause`` s: the recording
     was paused, or a clock was set forward.
     """
     stamps = np.sort(np.concatenate([images, twists]))
@@ -140,25 +137,25 @@ Convert = Callable[[Any], Any]
 
 
 class ImageTrack:
-    """Makes pictures of image messages and counts those that are none."""
+    """Converts image messages to arrays and counts unreadable ones."""
 
     def __init__(self, picture: Picture) -> None:
         self._picture = picture
         self.bad = 0
-        self.reason = ""  # of the first bad one
+        self.reason = ""  # of the first unreadable one
 
     def __call__(self, message: Any) -> np.ndarray | None:
-        """Picture uint8 (S, S, 3); None for a message that cannot be read."""
+        """Image uint8 (S, S, 3); None for a message that cannot be read."""
         try:
             pixels = self._picture(message)
             if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
                 raise InputError(f"a picture became {pixels.dtype} {pixels.shape}")
-        except Exception as error:  # decoders raise many things for odd bytes
+        except Exception as error:  # decoders raise many types for damaged bytes
             return self.miss(error)
         return pixels
 
     def miss(self, error: Exception) -> None:
-        """Count a picture that cannot be read."""
+        """Count an image that cannot be read."""
         self.bad += 1
         self.reason = self.reason or " ".join(str(error).split()) or type(error).__name__
 
@@ -168,7 +165,7 @@ def read_tracks(
 ) -> tuple[dict[str, Track], str]:
     """Tracks by use ("image", "twist", "gripper", "state NAME"), and the frame of the commands.
 
-    A picture that cannot be read is left out. Raises EpisodeError where a topic is missing, of
+    Unreadable images are left out. Raises EpisodeError where a topic is missing, of
     another or of an unknown type, or where its frame, its joints or the number of its values
     change, ConfigError where the mapping does not fit the messages.
     """
@@ -191,7 +188,7 @@ def read_tracks(
         for connection, received, data in reader.messages(connections):
             try:
                 message = reader.deserialize(data, connection.msgtype)
-            except Exception as error:  # odd bytes raise many things
+            except Exception as error:  # damaged bytes raise many types
                 if use == "image":
                     pictures.miss(error)
                     continue
@@ -212,7 +209,7 @@ def read_tracks(
                 f"{path}: {topic}: none of {pictures.bad} pictures can be read: {pictures.reason}"
             )
         if mapping.clock == "receive" or not any(track.stamps):
-            track.stamps = list(track.received)  # without a header, or a driver that fills none
+            track.stamps = list(track.received)  # without a header, or with an empty one
         if len({np.shape(value) for value in track.values}) > 1:
             raise EpisodeError(f"{path}: {topic}: the number of values changes within the bag")
         if use == "twist":
@@ -242,7 +239,7 @@ def _uses(mapping: BagMapping, pictures: ImageTrack) -> list[tuple[str, str, Con
 
 
 class _Same:
-    """What must stay as it is within one topic: the frame, and which joint is where."""
+    """Checks that frame and joint order of a topic never change."""
 
     def __init__(self, use: str, topic: str, path: Path) -> None:
         self._use, self._topic, self._path = use, topic, path

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One recording: bag, transitions and audit grow together; then it is finished or discarded."""
+"""A recording in progress: bag, transitions and audit, until it is finished or discarded."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ptp_core.episodes.message_definitions import (
 )
 from ptp_core.episodes.recording_audit import TopicAudit, sha256, silent
 from ptp_core.episodes.step_message import step_message
-from ptp_core.episodes.transition_builder import Assembler
+from ptp_core.episodes.transition_builder import TransitionBuilder
 from ptp_core.errors import EpisodeError
 
 
@@ -36,16 +36,16 @@ class Newest:
         self._newest: dict[str, bytes] = {}
 
     def put(self, topic: BagTopic, data: bytes) -> None:
-        """Take a message in place of the one before."""
+        """Replace the topic's message."""
         self._newest[topic.name] = data
 
     def beginning(
         self, goal: Sequence[tuple[BagTopic, bytes]]
     ) -> Iterator[tuple[BagTopic, bytes]]:
-        """Those of ``goal``, then the others in the order of the topics.
+        """Messages that begin an episode: ``goal``, then the others in the order of the topics.
 
-        Latent and arm state that are older than the newest observation are left out (the newer
-        ones are under way), and so are steps of the policy, which answer something older.
+        Latents and arm states older than the newest observation are left out, as newer ones will
+        follow. The policy's steps are left out, as they answer older observations.
         """
         seen = [t for t in self._topics if t.kind == OBSERVATION and t.name in self._newest]
         first = max((self._number(topic) for topic in seen), default=0)
@@ -73,8 +73,8 @@ NUMBERED = {  # type -> its sequence number
     kinds.STEP_INFO: lambda m: m.seq,
 }
 STEP_TOPIC = "step_topic"  # in the header of the bag: where the transitions go
-PICTURES = (kinds.OBSERVATION, kinds.IMAGE)  # whose age counts
-EXPECTED = (kinds.OBSERVATION, kinds.LATENT, kinds.ARM_STATE)  # silence of these is a fault
+PICTURES = (kinds.OBSERVATION, kinds.IMAGE)  # whose age is audited
+EXPECTED = (kinds.OBSERVATION, kinds.LATENT, kinds.ARM_STATE)  # topics that must not be silent
 
 
 @dataclass
@@ -87,9 +87,9 @@ class Finished:
 
 
 class EpisodeRecording:
-    """Writes messages into a bag and puts the transitions together. For one thread at a time.
+    """Writes messages into a bag and builds the transitions. For one thread at a time.
 
-    ``add``, ``flush`` and ``finish`` may raise OSError (disk) and EpisodeError (odd bytes).
+    ``add``, ``flush`` and ``finish`` may raise OSError (disk) and EpisodeError (damaged message).
     """
 
     def __init__(
@@ -103,8 +103,8 @@ class EpisodeRecording:
     ) -> None:
         self.info = info
         self.folder = folder
-        self.assembler = Assembler(info)
-        self.closed = False  # nothing may be added any more
+        self.assembler = TransitionBuilder(info)
+        self.closed = False  # no message may be added any more
         self.unreadable = 0  # messages that could not be decoded
         self._definitions = definitions
         self._step_topic = step_topic
@@ -122,7 +122,7 @@ class EpisodeRecording:
         return time.monotonic() - self._began
 
     def add(self, topic: BagTopic, data: bytes, received: int) -> list[Step]:
-        """Write a message received at ``received`` [ns]; transitions that became certain."""
+        """Write a message received at ``received`` [ns]; return new transitions."""
         message = None
         if topic.kind in NUMBERED or topic.kind in (kinds.IMAGE, kinds.PLAN):
             message = self._definitions.decode(topic.kind, data)
@@ -130,7 +130,7 @@ class EpisodeRecording:
         observed = message.observation_seq if topic.kind == kinds.STEP_INFO else seq
         if observed is not None and observed < self.info.first_observation_seq:
             return []
-        row = make_row(topic.kind, message)  # raises for what could not be read again
+        row = make_row(topic.kind, message)  # raises for a message that could not be read back
         self.writer.add(topic, data, received)
         audit = self._audits.setdefault(topic.name, TopicAudit(topic.kind))
         aging = topic.kind == kinds.OBSERVATION or (
@@ -146,9 +146,9 @@ class EpisodeRecording:
     def finish(
         self, end_reason: str, dropped: Mapping[str, int], *, salvaged: bool = False
     ) -> Finished:
-        """Close the bag and judge it. The transitions are put together afresh from all rows."""
+        """Close the bag and audit it. The transitions are built anew from all rows."""
         self.closed = True
-        final = self.assembler.afresh()
+        final = self.assembler.unprocessed()
         episode = final.episode(end_reason)
         for step in final.steps:
             message = step_message(self._definitions, self.info.episode_id, step)
@@ -159,7 +159,7 @@ class EpisodeRecording:
         return Finished(self.folder, episode, self._audit(episode, dropped, salvaged))
 
     def leave(self) -> None:
-        """Close the file as it is: `ptp episodes repair` finds it."""
+        """Close the file unfinished; `ptp episodes repair` can recover it."""
         self.closed = True
         self.writer.abandon()
 
@@ -173,7 +173,7 @@ class EpisodeRecording:
         expected = self._expected
         agent = next(iter(self.assembler.pursued.values()), None)
         if agent is not None and not agent.target.size:
-            # The policy has no latents: an encoder need not be there.
+            # The policy uses no latents, so that no encoder is needed.
             expected = [name for name in expected if name not in self._latents]
         topics = {name: audit.figures() for name, audit in sorted(self._audits.items())}
         began = self.writer.first or 0

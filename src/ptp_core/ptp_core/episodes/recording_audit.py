@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a recording is worth: counts, rates, gaps, age of the pictures, silent topics."""
+"""Audit of a recording: counts, rates, gaps, age of images, silent topics."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PLAUSIBLE_AGE = 3600.0  # s; beyond it the stamp is of another clock, for exampl
 
 
 class TopicAudit:
-    """Figures of one topic; fed with each message as it is written."""
+    """Statistics of one topic, updated with each message that is written."""
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
@@ -52,7 +52,7 @@ class TopicAudit:
             self.out_of_order += 1
 
     def figures(self) -> dict[str, Any]:
-        """Plain values for audit.json; None: not known."""
+        """Plain values for audit.json; None: unknown."""
         seconds = (self._last - (self._first or 0)) * 1e-9
         rate = (self.count - 1) / seconds if self.count > 1 and seconds > 0 else None
         result: dict[str, Any] = {
@@ -79,7 +79,7 @@ def age_figures(ages: Iterable[float]) -> dict[str, float] | None:
 
 
 def silent(topics: dict[str, TopicAudit], expected: Iterable[str]) -> list[str]:
-    """Expected topics on which nothing came."""
+    """Expected topics without a message."""
     return [name for name in expected if name not in topics or not topics[name].count]
 
 

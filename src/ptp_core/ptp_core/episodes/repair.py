@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Get back what a killed recorder left: whole chunks become an episode without a label."""
+"""Repair recordings of killed recorders: their whole chunks become an unlabelled episode."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from ptp_core.episodes.recording import STEP_TOPIC, EpisodeRecording
 from ptp_core.episodes.session_store import Entry, Session
 from ptp_core.errors import EpisodeError
 
-WORKSHOP = "repairing"  # folder of episodes that are being put together
+WORKSHOP = "repairing"  # folder of episodes that are being rebuilt
 
 
 @dataclass(frozen=True)
 class Repaired:
-    """What became of one recording: ``entry`` None where nothing could be got back.
+    """Result for one recording: ``entry`` is None where nothing could be recovered.
 
-    ``problem`` says why the recording ended, empty where it was whole; ``left`` is true where it
-    stays as it is, because it cannot be repaired here and now.
+    ``problem`` says why the recording ended; it is empty for a whole one. ``left`` is true where
+    the recording stays unchanged, as it cannot be repaired here and now.
     """
 
     name: str
@@ -39,8 +39,8 @@ class Repaired:
 def repair(session: Session, definitions: Definitions) -> Iterator[Repaired]:
     """Make an episode of each recording that was neither confirmed nor discarded.
 
-    The original moves to ``repaired/``. Raises EpisodeError while a recorder has the session. May
-    be interrupted at any moment, and run again.
+    The original moves to ``repaired/``. Raises EpisodeError while a recorder holds the session.
+    It can be interrupted at any time and run again.
     """
     lock = session.lock()
     workshop = session.folder / WORKSHOP
@@ -69,11 +69,11 @@ def _repair(session: Session, folder: Path, new: Path, definitions: Definitions)
     entry = None
     try:
         for topic, time, data in salvage:
-            if topic.kind == STEP_RECORD:  # they are put together again
+            if topic.kind == STEP_RECORD:  # they are built again
                 continue
             if recording is None:
                 info = EpisodeInfo.from_text(salvage.header, str(salvage.path))
-                info = replace(info, format=FORMAT)  # the messages come in the newest
+                info = replace(info, format=FORMAT)  # messages are upgraded to the newest
                 step_topic = BagTopic(salvage.header[STEP_TOPIC], STEP_RECORD)
                 recording = EpisodeRecording(new, info, definitions, (), step_topic)
             recording.add(topic, data, time)

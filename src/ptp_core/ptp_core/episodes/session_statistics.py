@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Figures of a whole session, from the index and the audits."""
+"""Statistics of a whole session, from the index and the audits."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ptp_core.episodes.session_store import Entry, Session
 
 
 def session_figures(session: Session) -> dict[str, Any]:
-    """Totals of the episodes that were not dropped, and what is wrong with any of them."""
+    """Totals of the episodes that were not dropped, and their faults."""
     entries = session.entries()
     counted = [entry for entry in entries if not entry.dropped]
     audits = [session.audit(entry) for entry in counted]
@@ -60,7 +60,7 @@ def session_figures(session: Session) -> dict[str, Any]:
 def damaged(
     session: Session, progress: Callable[[Iterable[Entry]], Iterable[Entry]] = iter
 ) -> list[str]:
-    """One line for each episode whose bag is not what was confirmed."""
+    """One line for each episode whose bag differs from the confirmed one."""
     lines = []
     for entry in progress(session.entries()):
         path = session.path(entry) / BAG_FILE

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A session folder: confirmed episodes with an index, and what is being recorded.
+"""Session folders: confirmed episodes with an index, and recordings in progress.
 
     session.json                    format, version, session_id, versions
     index.json                      the confirmed episodes; written last, by an atomic rename
@@ -7,7 +7,7 @@
     episodes/episode_000012/        rosbag2: episode_0.mcap, metadata.yaml; beside it audit.json
     repaired/<name>/                originals of what was repaired
 
-An episode counts from the rename of its folder on. A number is never used twice.
+An episode is confirmed by the rename of its folder. A number is never used twice.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Entry:
     end_reason: str
     interventions: int = 0
     breaks: int = 0
-    dropped: bool = False  # not to be learned from; nothing is deleted
+    dropped: bool = False  # not used for learning; nothing is deleted
     salvaged: bool = False
     sha256: str = ""
 
@@ -59,7 +59,7 @@ class Entry:
 
 
 class RecorderLock:
-    """The right to record into a session; it ends with the process, however that ends."""
+    """Lock for recording into a session; it ends with the process, even if it is killed."""
 
     def __init__(self, folder: Path) -> None:
         self._file = (folder / ".recorder.lock").open("a+")
@@ -78,18 +78,18 @@ class RecorderLock:
         self._file.flush()
 
     def release(self) -> None:
-        """Let others record."""
+        """Release the lock."""
         self._file.close()
 
 
 class Session:
-    """One session folder. Any process may read it and change labels, also while one records."""
+    """One session folder. Any process may read it and change labels, even during a recording."""
 
     def __init__(self, folder: str | Path, *, create: dict[str, str] | None = None) -> None:
         """Open ``folder``; ``create`` makes it where there is none, with these versions.
 
-        Confirmed episodes that the index lacks (a kill came between) are added to it. Raises
-        EpisodeError where the folder is no session, or of another format version.
+        Confirmed episodes that the index lacks, after a kill, are added to it. Raises EpisodeError
+        where the folder is no session, or of another format version.
         """
         self.folder = Path(folder)
         self.episodes = self.folder / "episodes"
@@ -131,12 +131,12 @@ class Session:
             raise EpisodeError(f"{self.folder}: cannot be made ({error.strerror})") from error
 
     def lock(self) -> RecorderLock:
-        """Take the right to record; EpisodeError when another process has it."""
+        """Take the recording lock; EpisodeError when another process holds it."""
         return RecorderLock(self.folder)
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        """Hold the index for a moment."""
+        """Lock the index for a change."""
         with (self.folder / ".index.lock").open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
@@ -186,9 +186,9 @@ class Session:
         return sorted(path for path in self.recording.iterdir() if path.is_dir())
 
     def confirm(self, recording: Path, audit: dict[str, Any]) -> Entry:
-        """Make a closed recording an episode. On return nothing can lose it.
+        """Make a closed recording a confirmed episode. On return it is safe on the disk.
 
-        ``audit`` gets number, and is stored with the bag. Order: audit, folder, index.
+        Adds the number to ``audit``, which is stored with the bag. Order: audit, folder, index.
         """
         with self._locked():
             self._reconcile()
@@ -209,14 +209,14 @@ class Session:
         return self._change(number, label=label)
 
     def drop(self, number: int, dropped: bool = True) -> Entry:
-        """Mark an episode as not to be learned from, or take that back."""
+        """Mark an episode as not used for learning, or undo that."""
         return self._change(number, dropped=dropped)
 
     def _change(self, number: int, **changes: Any) -> Entry:
         with self._locked():
             changed = replace(self.entry(number), **changes)
             path = self.path(changed) / AUDIT_FILE
-            # In the audit too: the index can then be made again from the folders.
+            # In the audit too, so that the index can be rebuilt from the folders.
             _write(path, {**read_json(path, "the episode has no audit"), **changes})
             rest = [entry for entry in self.entries() if entry.number != number]
             self._save([*rest, changed])

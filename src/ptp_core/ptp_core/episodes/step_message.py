@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A transition as the fields of StepRecord.msg, for the bag and for the graph."""
+"""Convert transitions to the fields of StepRecord.msg, for bags and for the graph."""
 
 from __future__ import annotations
 

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From rows of observations, arm states and policy steps to an episode and its transitions.
+"""Build an episode's transitions from rows of observations, arm states and policy steps.
 
-The arm's word counts: the state of observation b with ``moved`` names the command that led there,
-from the observation a before it. Observations at which the arm had not moved are left out. A
+ArmState is authoritative: the state of observation b with ``moved`` names the command that led
+from the previous observation a to b. Observations at which the arm had not moved are left out. A
 transition is marked as broken where an observation, a state or a step of the policy is missing, or
-the scene was set up anew in between.
+where the scene was reset in between.
 
-An observation is there when its latent is; where nothing encodes, when its images are.
+An observation is complete when its latent has arrived; without an encoder, when its images have.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from ptp_core.episodes.episode import (
     EpisodeInfo,
     LatentRow,
     ObservationRow,
+    ObservedRow,
     PlanRow,
     Row,
-    SightRow,
     StateRow,
     Step,
     StepInfoRow,
@@ -35,11 +35,11 @@ from ptp_core.episodes.episode import (
 )
 from ptp_core.episodes.latent_fields import NO_LATENT
 
-CARRIED = 0.01  # m
+SCENE_RESET = 0.01  # m that the tool moves without a command when the scene is reset
 
 
-class Assembler:
-    """Puts transitions together while rows come, in whatever order between the topics."""
+class TransitionBuilder:
+    """Builds transitions while rows arrive, in any order between topics."""
 
     def __init__(self, info: EpisodeInfo) -> None:
         self.info = info
@@ -49,17 +49,17 @@ class Assembler:
         self.pursued: dict[int, StepInfoRow] = {}
         self.plan: PlanRow | None = None
         self.steps: list[Step] = []
-        self.chain: list[int] = []  # observation numbers of the episode
-        self._pursued_at: list[int] = []  # sorted numbers
-        self._newest = -1  # arm state
+        self.chain: list[int] = []  # sequence numbers of the episode's observations
+        self._pursued_at: list[int] = []  # sorted keys of ``pursued``
+        self._newest = -1  # sequence number of the newest arm state
         self._moved = False
         self._looked_at: int | None = None
         self._missing = False
         self._encoder: str | None = None
-        self._sights: dict[int, SightRow] = {}
+        self._observed: dict[int, ObservedRow] = {}
 
     def add(self, row: Row | None) -> None:
-        """Take a row. What is too old, comes twice or goes back in number is left out."""
+        """Add a row. Rows that are too old, repeated or out of order are left out."""
         if isinstance(row, PlanRow):
             if row.episode_id in ("", self.info.episode_id):
                 self.plan = row
@@ -70,7 +70,7 @@ class Assembler:
             if self._goes_back(self.latents, row.seq):
                 return
             before = self.latents.get(row.seq)
-            if before is None or not before.usable:  # encoded at the second attempt
+            if before is None or not before.usable:  # the second attempt could be encoded
                 self.latents[row.seq] = row
         elif isinstance(row, ObservationRow):
             if not self._goes_back(self.observations, row.seq):
@@ -86,9 +86,9 @@ class Assembler:
             bisect.insort(self._pursued_at, row.seq)
 
     def _goes_back(self, rows: dict[int, Any], seq: int) -> bool:
-        """Whether a number came after a greater one: the sender was restarted.
+        """Whether a number follows a greater one, as after a restart of the sender.
 
-        Before anything moved, the rows of the earlier sender go; afterwards the new ones do.
+        Before the arm moved, the earlier sender's rows are dropped; afterwards the new ones are.
         """
         later = [n for n in rows if n > seq] if rows and seq < next(reversed(rows)) else []
         if later and not self._moved:
@@ -98,25 +98,25 @@ class Assembler:
             return False
         return bool(later)
 
-    def afresh(self) -> Assembler:
-        """An assembler with the same rows that has not looked at any yet.
+    def unprocessed(self) -> TransitionBuilder:
+        """A new builder with the same rows, none of them processed yet.
 
-        For the final word: rows that came late, after the news that followed them, count there.
+        It builds the final transitions, which include rows that arrived out of order.
         """
-        other = Assembler(self.info)
+        other = TransitionBuilder(self.info)
         other.latents, other.observations = self.latents, self.observations
         other.states, other.pursued = self.states, self.pursued
         other.plan, other._pursued_at, other._newest = self.plan, self._pursued_at, self._newest
         return other
 
     def has(self, seq: int) -> bool:
-        """Whether observation ``seq`` is there, with its latent or images, and its state."""
-        return seq in self.sights() and seq in self.states
+        """Whether observation ``seq`` has arrived, with its latent or images, and its state."""
+        return seq in self.observed() and seq in self.states
 
-    def sights(self, everything: bool = False) -> dict[int, SightRow]:
-        """Observations by number: latents, or images where nothing encodes.
+    def observed(self, everything: bool = False) -> dict[int, ObservedRow]:
+        """Observations by number: latents, or images without an encoder.
 
-        Whether anything does is known from the policy's first step, or when ``everything`` came.
+        The policy's first step tells which. Without one, it is known once ``everything`` arrived.
         """
         first = next(iter(self.pursued.values()), None)
         encodes = self.latents or (first is None and not everything)
@@ -125,38 +125,41 @@ class Assembler:
 
     @property
     def action_names(self) -> tuple[str, ...]:
-        """What the numbers of the episode's actions are called."""
+        """Names of the dimensions of the episode's actions."""
         first = next(iter(self.pursued.values()), None)
         return CARTESIAN if first is None else first.action_names
 
     def advance(self, everything: bool = False) -> list[Step]:
-        """Transitions that are certain by now: up to the newest state, which may lack news.
+        """Build the transitions that are certain: up to, but without, the newest state.
 
-        ``everything``: that one too. Returns the new ones; ``steps`` has all.
+        ``everything``: the newest state is complete, too. Returns the new transitions; ``steps``
+        has all of them.
         """
         done = len(self.steps)
         low = -1 if self._looked_at is None else self._looked_at
         high = self._newest + everything
-        self._sights = self.sights(everything)
+        self._observed = self.observed(everything)
         for seq in sorted(n for n in self.states if low < n < high):
             self._look_at(seq)
         return self.steps[done:]
 
     def _look_at(self, seq: int) -> None:
         gap = self._looked_at is not None and seq != self._looked_at + 1
-        sight, state = self._sights.get(seq), self.states[seq]
+        row, state = self._observed.get(seq), self.states[seq]
         before = self.states.get(-1 if self._looked_at is None else self._looked_at)
-        # Elsewhere, though it neither moved nor was told to: somebody set the scene up anew.
+        # The tool is elsewhere without a command: the scene was reset.
         carried = (
             before is not None
             and not state.moved
-            and (np.linalg.norm(state.position - before.position - state.executed[:3]) > CARRIED)
+            and (
+                np.linalg.norm(state.position - before.position - state.executed[:3]) > SCENE_RESET
+            )
         )
         self._looked_at = seq
-        usable = sight is not None and sight.usable
+        usable = row is not None and row.usable
         if usable and self._encoder is None:
-            self._encoder = sight.encoder_id
-        usable = usable and sight.encoder_id == self._encoder
+            self._encoder = row.encoder_id
+        usable = usable and row.encoder_id == self._encoder
         if not self.chain:
             if usable:
                 self.chain.append(seq)
@@ -179,7 +182,7 @@ class Assembler:
         if names != CARTESIAN:
             known = target is not None and target.action_names == names
             action = target.action if known else np.zeros(len(names), np.float32)
-            broken = broken or not known  # a person's command is the arm's alone
+            broken = broken or not known  # a person's command comes from the arm state only
         target = target or self._last_pursued(start)
         after = self.pursued.get(end)
         reward = float("nan")
@@ -189,7 +192,7 @@ class Assembler:
             step=len(self.steps),
             stamp=state.stamp,
             observation_seq=start,
-            observation_stamp=self._sights[start].stamp,
+            observation_stamp=self._observed[start].stamp,
             next_seq=end,
             command=command,
             action_names=names,
@@ -207,34 +210,34 @@ class Assembler:
         )
 
     def _last_pursued(self, seq: int) -> StepInfoRow | None:
-        """What the policy last pursued at observation ``seq`` or before."""
+        """The policy's newest step at observation ``seq`` or before."""
         at = bisect.bisect_right(self._pursued_at, seq)
         return self.pursued[self._pursued_at[at - 1]] if at else None
 
     def episode(self, end_reason: str) -> Episode:
-        """The whole episode, from everything that came."""
+        """The whole episode, from all rows."""
         self.advance(everything=True)
         first = next((step for step in self.steps if step.pursued), None)
         for step in self.steps:
-            if first is not None and not step.pursued:  # before the policy's first step
+            if first is not None and not step.pursued:  # before the first step of the policy
                 step.pursued, step.target = True, first.target
                 step.encoder_id = first.encoder_id
                 step.intervention = step.command.source == TELEOP
             step.end_reason = ""
         if self.steps:
             self.steps[-1].end_reason = end_reason
-        sights = [self._sights[seq] for seq in self.chain]
-        names = sights[0].proprioception_names if sights else ()
+        rows = [self._observed[seq] for seq in self.chain]
+        names = rows[0].proprioception_names if rows else ()
         actions = [step.action for step in self.steps]
         return Episode(
             info=self.info,
             encoder_id=self._encoder or "",
-            latents=_stacked([sight.latent for sight in sights]),
+            latents=_stacked([row.latent for row in rows]),
             observation_seqs=np.array(self.chain, np.uint32),
             proprioception_names=names,
-            proprioception=np.array(
-                [_numbers(sight, names) for sight in sights], np.float32
-            ).reshape(len(sights), len(names)),
+            proprioception=np.array([_numbers(row, names) for row in rows], np.float32).reshape(
+                len(rows), len(names)
+            ),
             action_names=self.action_names,
             actions=np.array(actions, np.float32).reshape(len(actions), len(self.action_names)),
             sources=np.array([step.command.source for step in self.steps], np.uint8),
@@ -258,25 +261,25 @@ class Assembler:
 
 
 def _stacked(latents: list[np.ndarray]) -> np.ndarray:
-    """(N, ...); (0,) where there are none, or nothing was encoded."""
+    """Stack to (N, ...); (0,) where there are none, or nothing was encoded."""
     return np.stack(latents) if latents and latents[0].size else NO_LATENT
 
 
-def _numbers(sight: SightRow, names: tuple[str, ...]) -> np.ndarray:
-    """Proprioception; NaN where an observation has other numbers than the first one."""
-    if sight.proprioception_names == names:
-        return sight.proprioception
+def _numbers(row: ObservedRow, names: tuple[str, ...]) -> np.ndarray:
+    """Proprioception; NaN where an observation has other dimensions than the first one."""
+    if row.proprioception_names == names:
+        return row.proprioception
     return np.full(len(names), np.nan, np.float32)
 
 
 def assemble(
     info: EpisodeInfo, rows: Iterable[Row], end_reason: str
 ) -> tuple[Episode, list[Step]]:
-    """Episode and transitions of all rows of a recording.
+    """Build the episode and transitions of all rows of a recording.
 
     Rows of one topic must be in their order; the order between topics does not matter.
     """
-    assembler = Assembler(info)
+    assembler = TransitionBuilder(info)
     for row in rows:
         assembler.add(row)
     return assembler.episode(end_reason), assembler.steps
