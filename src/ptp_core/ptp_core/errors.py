@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Errors with one line that names cause and cure."""
+"""Error types of this project. Each message is one line that names cause and cure."""
 
 import errno
 
@@ -25,7 +25,7 @@ class EpisodeError(PtpError):
 
 
 class StorageError(PtpError, OSError):
-    """A file cannot be written. Made like OSError: errno, its text, path."""
+    """A file cannot be written. Takes the arguments of OSError: errno, its text, path."""
 
     def __str__(self) -> str:
         full = self.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -45,7 +45,7 @@ class SpecError(InputError):
 
 
 class GoalError(InputError):
-    """An agent does not take goals of this kind, or the goal lacks what the agent needs."""
+    """An agent does not accept goals of this kind, or the goal lacks what the agent needs."""
 
 
 class ObservationError(InputError):

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fuzz a parser with mutations of real contents: what it raises must be one of our errors.
+"""Fuzz a parser with mutations of valid content: it may only raise our own errors.
 
-For tests. Each parser has its share of seconds: `PTP_FUZZ_SECONDS`, or few trials without. The
-trials of a parser are the same on every machine; what made it fail is written down.
+For tests. `PTP_FUZZ_SECONDS` sets the time for each parser; without it there are few trials. The
+trials of a parser are the same on every machine. Content that made it fail is saved.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ import numpy as np
 
 from ptp_core.errors import PtpError
 
-SECONDS = "PTP_FUZZ_SECONDS"  # for each parser; a long fuzz
-TRIALS = 15  # without it
+SECONDS = "PTP_FUZZ_SECONDS"  # environment variable: s for each parser
+TRIALS = 15  # for each parser without SECONDS
 MEMORY = 2**30  # bytes that a parser may take beyond what the process has
 ODD = (0, 1, 0x7F, 0x80, 0xFF, 0xFFFF, 2**31 - 1, 2**31, 2**32 - 1, 2**40, 2**63 - 1, 2**64 - 1)
 
 
 def mutated(content: bytes, rng: np.random.Generator) -> bytes:
-    """The content with a few bytes, numbers or pieces of it changed, or its end cut off."""
+    """Return the content with a few bytes, numbers or parts changed, or truncated."""
     data = bytearray(content)
     for _ in range(rng.integers(1, 6)):
         if not data:
@@ -63,10 +63,10 @@ def fuzz(
     name: str,
     refusals: tuple[type[Exception], ...] = (PtpError,),
 ) -> int:
-    """Give ``read`` the finds of before and mutations of ``contents``; how many trials.
+    """Give ``read`` earlier findings and mutations of ``contents``; return the number of trials.
 
-    Raises AssertionError at the first that raises anything but ``refusals``, MemoryError among
-    them; its content is then kept, in the folder for temporary files.
+    Raises AssertionError at the first content for which ``read`` raises anything but ``refusals``,
+    for example MemoryError. That content is saved in the folder for temporary files.
     """
     for path in sorted(finds.glob(f"{name}_*")):
         _try(read, path.read_bytes(), refusals, path.name)
@@ -100,7 +100,7 @@ def _try(
 
 @contextlib.contextmanager
 def _little_memory() -> Iterator[None]:
-    """Let this process take `MEMORY` more, so that whoever wants more is found out."""
+    """Limit this process to `MEMORY` more bytes, so that larger allocations fail."""
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, hard))

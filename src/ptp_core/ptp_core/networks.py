@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Building blocks shared by the networks."""
+"""Building blocks of the networks: MLP, fan-in initialisation, residual block."""
 
 from __future__ import annotations
 

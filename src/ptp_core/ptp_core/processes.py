@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Processes that this package starts.
-
-They end with their starter, and workers run jobs in them.
-"""
+"""Child processes that end with their parent, and pools of worker processes."""
 
 from __future__ import annotations
 
@@ -26,12 +23,12 @@ import torch
 from ptp_core.agents.own_names import OwnNames, known
 from ptp_core.errors import PlanCancelled, PtpError
 
-LEASH = "PTP_LEASH"  # number of the file descriptor that ends when the other end is let go
+LEASH = "PTP_LEASH"  # environment variable: file descriptor of a pipe that closes with the parent
 PR_SET_PDEATHSIG = 1
 
 
 def follow_parent(number: signal.Signals = signal.SIGKILL) -> None:
-    """Send this process signal ``number`` when its parent dies: nobody else would tell it."""
+    """Send this process the signal ``number`` when its parent dies, however it dies."""
 
     def watch() -> None:
         multiprocessing.connection.wait([multiprocessing.parent_process().sentinel])
@@ -43,7 +40,7 @@ def follow_parent(number: signal.Signals = signal.SIGKILL) -> None:
 def die_with_parent() -> None:
     """Ask the kernel to end this child when the thread that started it does (Linux).
 
-    For ``preexec_fn``. It tells this one process, not what that one has started.
+    For ``preexec_fn``. Grandchildren are not ended.
     """
     prctl = getattr(ctypes.CDLL(None), "prctl", None)
     if prctl is not None:
@@ -53,7 +50,7 @@ def die_with_parent() -> None:
 def on_a_leash(env: Mapping[str, str] | None = None) -> dict[str, Any]:
     """Arguments for `subprocess.Popen` of a program that calls `watch_leash`.
 
-    It hears when this process is gone, however it died, also through other programs that run it
+    The program is told when this process ends, however it ends, also through wrapper programs
     (`ip netns exec`). ``env``: its environment; None: this one's.
     """
     end = _leash()
@@ -61,11 +58,11 @@ def on_a_leash(env: Mapping[str, str] | None = None) -> dict[str, Any]:
 
 
 def watch_leash(on_cut: Callable[[], None]) -> None:
-    """Call ``on_cut`` in a thread when the process that started this one is gone.
+    """Call ``on_cut`` in a thread when the process that started this one has ended.
 
-    Nothing is watched where that process has put this one on no leash.
+    Does nothing where this process was started without `on_a_leash`.
     """
-    text = os.environ.pop(LEASH, "")  # no child of this process is held by it
+    text = os.environ.pop(LEASH, "")  # children of this process do not inherit it
     if not text.isdecimal():
         return
     end = int(text)
@@ -78,7 +75,7 @@ def watch_leash(on_cut: Callable[[], None]) -> None:
 
     def watch() -> None:
         with contextlib.suppress(OSError):
-            os.read(end, 1)  # nothing is ever written
+            os.read(end, 1)  # no data is ever written: returns when the pipe closes
         on_cut()
 
     threading.Thread(target=watch, name="leash", daemon=True).start()
@@ -86,29 +83,29 @@ def watch_leash(on_cut: Callable[[], None]) -> None:
 
 @functools.cache
 def _leash() -> int:
-    """The end that others inherit; the other one stays open for as long as this process lives."""
+    """Read end of a pipe, for children; the write end stays open while this process lives."""
     end, _ = os.pipe()
     return end
 
 
-BEAT = 0.1  # s between looks at whether to stop
+BEAT = 0.1  # s between checks whether to stop
 
 
 class Worker(Protocol):
-    """What does the jobs: one object a process, made at its first job."""
+    """Runs jobs: one object a process, made at its first job."""
 
     def run(self, job: Any, cancelled: Callable[[], bool] | None) -> Any:
-        """Do a job. Raises PlanCancelled soon after ``cancelled()`` says so."""
+        """Run a job. Raises PlanCancelled soon after ``cancelled()`` returns true."""
 
     def close(self) -> None:
-        """Free what it holds."""
+        """Free its resources."""
 
 
 class Workers:
-    """``count`` processes with a worker each; 0: the jobs are done here, when they are asked for.
+    """Pool of ``count`` processes with a worker each; 0: jobs run in this process, when requested.
 
-    ``make()`` gives a worker and must be picklable. Each process has one torch thread, and
-    knows the methods that this one has registered.
+    ``make()`` makes a worker and must be picklable. Each process has one torch thread, and the
+    methods that this process has registered.
     """
 
     def __init__(self, count: int, make: Callable[[], Worker]) -> None:
@@ -127,8 +124,8 @@ class Workers:
     ) -> Iterator[tuple[Any, Any]]:
         """Begin the jobs; iterate over (job, result) as they finish.
 
-        Raises PlanCancelled when ``cancelled()`` says so, PtpError when a process dies, and what
-        a job raises.
+        Raises PlanCancelled when ``cancelled()`` returns true, PtpError when a process dies, and
+        any error of a job.
         """
         if self._pool is None:
             return self._do_here(jobs, cancelled)
@@ -144,7 +141,7 @@ class Workers:
         return self._results(begun, done, cancelled)
 
     def close(self) -> None:
-        """Stop what runs and end the processes."""
+        """Stop running jobs and end the processes."""
         if self._pool is not None:
             self._stop.set()
             self._pool.shutdown(wait=True, cancel_futures=True)
@@ -159,8 +156,8 @@ class Workers:
             yield job, self._here.run(job, cancelled)
 
     def _results(self, begun, done, cancelled) -> Iterator[tuple[Any, Any]]:
-        # A queue, not concurrent.futures.wait: that holds the locks of all futures for a moment,
-        # and Ctrl-C in that moment leaves them held, so that shutting down would wait for ever.
+        # A queue, not concurrent.futures.wait, which holds the locks of all futures for a moment.
+        # Ctrl-C in that moment would leave them locked, and shutdown would block forever.
         while begun:
             try:
                 future = done.get(timeout=BEAT)
@@ -181,7 +178,7 @@ def _died() -> PtpError:
     return PtpError("a working process died (out of memory?); repeat the command to go on")
 
 
-_own: dict[str, Any] = {}  # of a spawned process: how to make its worker, and what stops it
+_own: dict[str, Any] = {}  # in a spawned process: its worker, how to make it, and the stop event
 
 
 def _start(make: Callable[[], Worker], stop, own: OwnNames) -> None:
@@ -193,6 +190,6 @@ def _start(make: Callable[[], Worker], stop, own: OwnNames) -> None:
 
 
 def _run(job: Any) -> Any:
-    if _own["worker"] is None:  # here, not in _start: an error reaches the parent
+    if _own["worker"] is None:  # here, not in _start, so that an error reaches the parent
         _own["worker"] = _own["make"]()
     return _own["worker"].run(job, _own["stop"].is_set)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How far something is: a bar on a terminal, elsewhere a plain line every few seconds."""
+"""Progress bars on a terminal; elsewhere a plain line every few seconds."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ _OPEN = "{desc}: {n_fmt} {unit}, {elapsed}{postfix}"
 class Bar(tqdm):
     """A tqdm bar; where ``file`` (None: stderr) is no terminal, lines without control characters.
 
-    The first line comes at once, the last one at the end, one at most every ``mininterval`` s
-    (`PAUSE`) in between. Takes the options of tqdm.
+    The first line is written at once, the last one at the end, and in between at most one every
+    ``mininterval`` s (`PAUSE`). Takes the options of tqdm.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class Bar(tqdm):
         super().__init__(iterable, file=out, **options)
 
     def display(self, msg: str | None = None, pos: int | None = None) -> bool:
-        """Show the state, or nothing where a line was written a moment ago."""
+        """Show the state, unless a line was written less than ``mininterval`` s ago."""
         if not self._plain:
             return super().display(msg, pos)
         if msg != "" and time.monotonic() - self._said >= self.mininterval:
@@ -49,16 +49,16 @@ class Bar(tqdm):
         return True
 
     def clear(self, nolock: bool = False) -> None:
-        """Take the bar off the terminal; lines stay."""
+        """Remove the bar from the terminal; lines stay."""
         if not self._plain:
             super().clear(nolock)
 
     def close(self) -> None:
-        """End it, with a last line where it stays."""
+        """End the bar, with a last line where it stays."""
         if self._plain and not self.disable:
             if self.leave is not False:
                 self._write()
-            self.sp = None  # tqdm would end with an empty line
+            self.sp = None  # otherwise tqdm ends with an empty line
         super().close()
 
     def _write(self) -> None:

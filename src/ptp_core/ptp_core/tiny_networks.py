@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tiny random networks for tests: they know nothing, load at once and run fast."""
+"""Tiny random networks for tests: untrained, quick to load and to run."""
 
 from __future__ import annotations
 
@@ -61,8 +61,8 @@ __all__ = [
 ]
 
 ENCODER = "e" * 64  # encoder id of networks that have no file
-LATENT = VQVAEConfig().latent  # of the tiny networks, as of the paper's
-ACTIONS = len(CARTESIAN)  # numbers of their actions
+LATENT = VQVAEConfig().latent  # latent shape of the tiny networks, the same as in the paper
+ACTIONS = len(CARTESIAN)  # dimensions of their actions
 
 
 def rng(seed: int = 0) -> torch.Generator:
@@ -71,12 +71,12 @@ def rng(seed: int = 0) -> torch.Generator:
 
 
 def distance_value(latents: Tensor, goals: Tensor) -> Tensor:
-    """The nearer the better: minus the distance of latents (..., D) to goals, (...)."""
+    """A value function: minus the distance of latents (..., D) to goals, (...)."""
     return -torch.linalg.vector_norm(latents - goals, dim=-1)
 
 
 def tiny_config(**iql: Any) -> TrainConfig:
-    """Settings of the tiny networks and of a plan that takes milliseconds; more of IQL's."""
+    """Settings of tiny networks and of plans that take milliseconds; ``iql``: more of IQL's."""
     return TrainConfig(
         vqvae=VQVAEConfig(
             codebook_size=32,
@@ -93,7 +93,7 @@ def tiny_config(**iql: Any) -> TrainConfig:
 
 
 def tiny_vqvae() -> VQVAE:
-    """A VQ-VAE without gradients whose code vectors differ; always the same."""
+    """A VQ-VAE without gradients whose code vectors differ, with fixed weights."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         vqvae = VQVAE(tiny_config().vqvae).requires_grad_(False)
@@ -111,8 +111,8 @@ def tiny_networks(
         torch.manual_seed(seed)
         vqvae, iql = VQVAE(config.vqvae), IQL(config.iql, latent, len(actions))
         generators = GeneratorHierarchy(config.generators, latent)
-        _tell_pictures_apart(vqvae)
-    with torch.no_grad():  # motions that can be seen
+        _spread_codes(vqvae)
+    with torch.no_grad():  # large enough to move the arm visibly
         for parameter in iql.parameters():
             parameter.mul_(3.0)
     for fixed in (vqvae, generators):
@@ -137,7 +137,7 @@ def tiny_checkpoint(
     precision: Literal["float32", "float16"] = "float32",
     actions: Sequence[str] = CARTESIAN,
 ) -> str:
-    """Write `tiny_networks` to a folder; their encoder id."""
+    """Write `tiny_networks` to a folder; return their encoder id."""
     made = tiny_networks(config, seed, actions)
     for part in (made.encoder, *made.parts.values()):
         part.precision = precision
@@ -186,7 +186,7 @@ def tiny_baselines(
 def tiny_baseline_folders(
     checkpoint: str | Path, seed: int = 0, config: BaselinesConfig | None = None
 ) -> dict[str, Path]:
-    """Write `tiny_baselines` beside a checkpoint's folder; each folder by its method."""
+    """Write `tiny_baselines` beside a checkpoint's folder; return each folder by its method."""
     loaded = load_checkpoint(checkpoint)
     folders = {}
     for name, made in tiny_baselines(loaded, seed, config).items():
@@ -198,7 +198,7 @@ def tiny_baseline_folders(
 def tiny_finetuned(
     path: Path, checkpoint: Checkpoint, goal: torch.Tensor, add: float
 ) -> dict[str, torch.Tensor]:
-    """Write a fine-tuned policy for a goal (D,), all weights higher by ``add``; return these."""
+    """Write a fine-tuned policy for a goal (D,), ``add`` added to all weights; return these."""
     path.parent.mkdir(exist_ok=True)
     iql = copy.deepcopy(checkpoint.iql)
     iql.load_state_dict({name: value + add for name, value in iql.state_dict().items()})
@@ -209,8 +209,8 @@ def tiny_finetuned(
     return iql.state_dict()
 
 
-def _tell_pictures_apart(vqvae: VQVAE) -> None:
-    """Take the codebook from what the encoder says of random tiles."""
+def _spread_codes(vqvae: VQVAE) -> None:
+    """Set the codebook to encoder outputs of random tiles, so that images differ in codes."""
     channels, height, width = vqvae.latent
     tiles = torch.randint(0, 256, (8, height, width, 3), dtype=torch.uint8)
     side = PIXELS_PER_CODE

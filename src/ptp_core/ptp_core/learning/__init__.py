@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Learning algorithms, plain, one a file. They know batches, not files or processes."""
+"""Learning algorithms, one a file. They work on batches and use no files or processes."""

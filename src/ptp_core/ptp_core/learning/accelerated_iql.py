@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The updates of `IQL`, faster: networks share the threads, layers work in bfloat16.
+"""Faster updates of `IQL`: one thread for each network, and layers in bfloat16.
 
-``iql`` says what is learned, and its losses are used here. In float32 the weights are those of
-`IQL.update` to the bit, for any number of threads. In bfloat16 they are rounded: after 20 updates
-the networks' outputs are off by less than 15 % of what these updates changed.
+The losses are those of ``iql``. In float32 the weights are bit-identical to those of `IQL.update`,
+for any number of threads. In bfloat16 they are rounded: after 20 updates the error of the
+networks' outputs is below 15 % of the change that these updates made.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from ptp_core.learning.iql import (
     td_targets,
 )
 
-NETWORKS = 4  # that learn at once in an update: more threads than these help inside them
+NETWORKS = 4  # updated in parallel; further threads work inside the networks
 
 
 @contextmanager
@@ -37,9 +37,9 @@ def shared_networks(
 ) -> Iterator[Callable[..., Iterable]]:
     """A ``run`` for `accelerated_update` that uses ``threads`` (None: as many as torch has).
 
-    Threads that wait for each other after every operation lose much of what they gain, the more
-    so when another process needs a core. So each thread works on a network of its own. Where
-    there are more threads than networks, torch has the rest, inside of each.
+    Threads that synchronise after every operation lose much of their speed, even more when
+    another process uses a core. So each thread works on one network. Where there are more threads
+    than networks, torch uses the rest inside each network.
     """
     before = torch.get_num_threads()
     count = before if threads is None else threads
@@ -60,10 +60,10 @@ def shared_networks(
 def accelerated_update(
     iql: IQL, batch: Batch, run: Callable[..., Iterable] = map
 ) -> dict[str, torch.Tensor]:
-    """Make the update that `IQL.update` makes; the metrics.
+    """Make the same update as `IQL.update`; return the metrics.
 
     ``run`` maps a function over the networks: ``map``, or what `shared_networks` gives. With
-    ``iql.config.precision`` "auto", layers work in bfloat16 where the device multiplies it.
+    ``iql.config.precision`` "auto", layers work in bfloat16 where the device supports it.
     """
     config, actions = iql.config, batch.actions
     states, next_states, goals = batch.latents, batch.next_latents, batch.goals
@@ -72,7 +72,7 @@ def accelerated_update(
         forward = forward_in
         states, next_states, goals = (x.bfloat16() for x in (states, next_states, goals))
 
-    # Every network once, on one thread each.
+    # Run the forward pass of each network once, on one thread each.
     asked: dict[str, Callable[[], torch.Tensor]] = {
         "q_0": partial(forward, iql.q.networks[0], states, goals, actions),
         "q_1": partial(forward, iql.q.networks[1], states, goals, actions),
@@ -84,8 +84,8 @@ def accelerated_update(
     }
     outputs = dict(zip(asked, run(_call, asked.values())))
 
-    # The losses see copies of the outputs. Their gradients end there, and each network takes its
-    # own from there on, in a thread of its own.
+    # The losses get detached copies of the outputs. Their gradients end there; each network
+    # continues the backward pass in its own thread.
     copies = {
         name: outputs[name].detach().requires_grad_() for name in ("q_0", "q_1", "policy", "v")
     }
@@ -106,7 +106,7 @@ def accelerated_update(
 
     def learn(name: str) -> None:
         outputs[name].backward(copies[name].grad)
-        if not name.startswith("q_"):  # the two share a step, as they share a gradient's norm
+        if not name.startswith("q_"):  # both Q share one step and gradient norm
             iql.step(name)
 
     list(run(learn, copies))
@@ -123,8 +123,8 @@ def forward_in(
 ) -> torch.Tensor:
     """``GoalNetwork.forward`` in the dtype of ``latents`` and ``goals``, but for the last layer.
 
-    The weights stay float32 and are rounded when they are used. The last layer is in float32, and
-    so are the outputs (B, outputs): values reach -200, where bfloat16 steps by 1.
+    The weights stay float32 and are rounded when they are used. The last layer and the outputs
+    (B, outputs) are float32: values reach -200, where bfloat16 has a resolution of 1.
     """
     if network.conv is not None:
         both = _convolve(network.conv, network.maps(latents, goals)).relu().flatten(1)
@@ -141,7 +141,7 @@ def forward_in(
 
 
 def multiplies_bfloat16(device: torch.device) -> bool:
-    """Whether ``device`` multiplies bfloat16 numbers as they are: at twice the rate or more."""
+    """Whether ``device`` multiplies bfloat16 natively, at twice the rate or more."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
@@ -156,10 +156,10 @@ def _convolve(layer: nn.Conv2d, x: torch.Tensor) -> torch.Tensor:
     return functional.conv2d(x, weight, bias, layer.stride, layer.padding)
 
 
-# Of its own: the grad mode of a thread does not reach the threads that it starts.
+# Set here, as threads do not inherit the grad mode of the thread that started them.
 @torch.no_grad()
 def _frozen(forward: Callable[..., torch.Tensor], *arguments: object) -> torch.Tensor:
-    """What a network that does not learn from it says."""
+    """The output of a network without gradients."""
     return forward(*arguments)
 
 

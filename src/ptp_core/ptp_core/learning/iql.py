@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Goal-conditioned implicit Q-learning on latents (paper section III-D; IQL, arXiv 2110.06169).
 
-With s, a, r, s' from a transition and g its goal, ``IQL.update`` makes one step down each of
+For a transition s, a, r, s' with goal g, ``IQL.update`` makes one gradient step on each of
 
     L_V  = E[ |tau - 1(A < 0)| A^2 ],  A = min_i Qtarget_i(s, a, g) - V(s, g)     IQL eq. 5
     L_Q  = sum_i E[ (r + gamma V(s', g) - Q_i(s, a, g))^2 ]                       IQL eq. 6
@@ -35,14 +35,14 @@ class Batch:
     actions: torch.Tensor  # (B, A) in [-1, 1]
     next_latents: torch.Tensor
     goals: torch.Tensor
-    rewards: torch.Tensor  # (B,), 0 where the goal is reached by next_latents, else -1
+    rewards: torch.Tensor  # (B,), 0 where next_latents reach the goal, else -1
 
 
 class GoalNetwork(nn.Module):
     """ReLU network on [latent, goal, ...].
 
-    Optionally both first pass one shared linear ``projection``, or, stacked as channels of the
-    grid, one 3 x 3 convolution of stride 2 with ``conv`` channels.
+    Optionally one shared linear ``projection`` maps both first, or one 3 x 3 convolution of
+    stride 2 with ``conv`` channels does, on both stacked as channels of the grid.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class GoalNetwork(nn.Module):
         return self.body(torch.cat(inputs, dim=1))
 
     def maps(self, latents: torch.Tensor, goals: torch.Tensor) -> torch.Tensor:
-        """Stack latents and goals (B, D) as the channels that ``conv`` sees: (B, 2 C, H, W)."""
+        """Stack latents and goals (B, D) as input channels of ``conv``: (B, 2 C, H, W)."""
         channels, height, width = self.latent
         return torch.cat([latents, goals], dim=1).view(-1, 2 * channels, height, width)
 
@@ -107,10 +107,10 @@ class TwinQ(nn.Module):
 
 
 class IQL(nn.Module):
-    """Policy, value, twin Q and its target; ``update`` makes one gradient step of each.
+    """Policy, value, twin Q and target networks; ``update`` makes one gradient step of each.
 
-    Latents have D = ``latent.size`` numbers, an action has A = ``actions``.
-    ``state_dict`` holds the networks; a resumed training needs the state of ``optimisers``, too.
+    Latents have D = ``latent.size`` dimensions, actions A = ``actions``. ``state_dict`` holds the
+    networks; a resumed training also needs the state of ``optimisers``.
     """
 
     def __init__(self, config: IQLConfig, latent: LatentShape, actions: int) -> None:
@@ -154,9 +154,9 @@ class IQL(nn.Module):
         return self.v(latents, goals).squeeze(1)
 
     def update(self, batch: Batch) -> dict[str, torch.Tensor]:
-        """Make one gradient step of V, Q and policy, then move the target Q; the metrics.
+        """Make one gradient step of V, Q and policy, then of the target Q; return the metrics.
 
-        Always in float32, whatever ``config.precision`` says.
+        Always computes in float32, whatever ``config.precision`` is.
         """
         target_q = self.target_q(batch)
         advantage = target_q - self.value(batch.latents, batch.goals).detach()
@@ -199,7 +199,7 @@ class IQL(nn.Module):
             target.lerp_(parameter, self.config.target_update)
 
     def step(self, name: str) -> None:
-        """Let the optimiser of "policy", "q" or "v" step with the gradients that are there."""
+        """Make a step of the optimiser of "policy", "q" or "v" with the current gradients."""
         if self.config.gradient_clip:
             parameters = getattr(self, name).parameters()
             nn.utils.clip_grad_norm_(parameters, self.config.gradient_clip)
@@ -207,7 +207,7 @@ class IQL(nn.Module):
 
     @property
     def optimisers(self) -> dict[str, torch.optim.Optimizer]:
-        """Adam for "policy", "q" and "v"; made on first use, so that inference has none."""
+        """Adam for "policy", "q" and "v"; made on first use, so that inference needs none."""
         if not self._optimisers:
             config = self.config
             for name, module in (("policy", self.policy), ("q", self.q), ("v", self.v)):
@@ -242,8 +242,8 @@ def td_targets(
 def td_loss(estimates: torch.Tensor, targets: torch.Tensor) -> Loss:
     """Squared temporal-difference error of both Q: ``estimates`` (2, B), ``targets`` (B,).
 
-    L_Q = sum_i E[ (r + gamma V(s', g) - Q_i(s, a, g))^2 ] (IQL eq. 6). As a sum over the two
-    networks, each keeps the gradient that it would have alone; ``q/loss`` is their mean.
+    L_Q = sum_i E[ (r + gamma V(s', g) - Q_i(s, a, g))^2 ] (IQL eq. 6). The sum gives each
+    network the gradient of its own loss; ``q/loss`` is their mean.
     """
     losses = (estimates - targets).square().mean(1)
     return losses.sum(), {"q/loss": losses.detach().mean(), "q/mean": estimates.detach().mean()}
@@ -278,5 +278,5 @@ def clamp_value(values: torch.Tensor, config: IQLConfig) -> torch.Tensor:
 
 
 def reached(latents: torch.Tensor, goals: torch.Tensor, epsilon: float) -> torch.Tensor:
-    """Say which latents (B, D) lie within ``epsilon`` (L2) of their goals: bool (B,)."""
+    """Whether latents (B, D) lie within ``epsilon`` (L2) of their goals: bool (B,)."""
     return (latents - goals).square().sum(-1).sqrt() < epsilon

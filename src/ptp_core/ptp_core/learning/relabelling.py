@@ -27,11 +27,11 @@ def hindsight_goals(
 ) -> np.ndarray:
     """Choose for each transition the frame that serves as its goal: int64 (B,).
 
-    ``frames`` (B,) are the frame numbers of s, ``last_frames`` (B,) those of the last frames of
-    their trajectories; s' is frame + 1. What each kind means is said in `RelabellingConfig`; the
-    original goal is ORIGINAL. ``random_frames`` draws a frame of another trajectory for each last
-    frame; InputError where ``config.random`` needs it and it is missing. Only kinds that can
-    occur draw numbers.
+    ``frames`` (B,) are the frame indices of s, ``last_frames`` (B,) those of the last frames of
+    their trajectories; s' is frame + 1. `RelabellingConfig` documents the kinds; the original goal
+    is ORIGINAL. ``random_frames`` draws a frame of another trajectory for each last frame;
+    InputError where ``config.random`` needs it and it is missing. Only kinds with a probability
+    above 0 use the random generator.
     """
     kind = rng.random(len(frames))
     rest = last_frames - frames  # 0 at a last frame, which is then its own future
@@ -56,6 +56,6 @@ def hindsight_goals(
         taken = (kind >= below) & (kind < below + probability)
         goals[taken] = chosen[taken]
         below += probability
-    if not config.original:  # sums of floats may leave a gap below 1
+    if not config.original:  # the sum of the probabilities may round to below 1
         goals = np.where(goals == ORIGINAL, last_frames, goals)
     return goals

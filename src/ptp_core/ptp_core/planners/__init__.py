@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
 """Planners find subgoals between two latents.
 
-The generators that they search with stand beside them.
+The generative models that they search with are in the same folder.
 """

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Cross-entropy method: sample, keep the best, fit a Gaussian to them, again (LEAP's search).
+"""Cross-entropy method (CEM), LEAP's search: sample, keep the elites, fit a Gaussian, repeat.
 
-The Gaussian has a mean and a standard deviation of its own for every number of a candidate. The
-result is the best candidate of the last iteration, which need not be the best of all.
+The Gaussian has one mean and one standard deviation for each dimension of a candidate. The result
+is the best candidate of the last iteration, which may not be the best of all iterations.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class CEMResult:
 
 
 class CEM:
-    """Searches with ``samples`` candidates an iteration, of which ``elites`` shape the next."""
+    """Samples ``samples`` candidates an iteration and fits the next one to ``elites`` of them."""
 
     def __init__(
         self,
@@ -56,14 +56,14 @@ class CEM:
     ) -> CEMResult:
         """Search candidates of ``shape`` around 0; ``generator`` is a CPU generator.
 
-        ``on_iteration`` hears the iteration and the terms (elites,) of its elites, best first.
-        ``cancelled`` is asked before every evaluation. Raises PlanCancelled.
+        ``on_iteration`` is called with the iteration and the terms (elites,) of its elites, best
+        first. ``cancelled`` is called before every evaluation. Raises PlanCancelled.
         """
         mean = torch.zeros(shape, device=device)
         std = torch.full(shape, self.initial_std, device=device)
         for iteration in range(self.iterations):
             stop_if(cancelled)
-            # Drawn on the CPU: a seed means the same candidates on every device.
+            # Draw on the CPU, so that a seed gives the same candidates on every device.
             noise = torch.randn((self.samples, *shape), generator=generator).to(mean)
             z = mean + std * noise
             costs = self.cost(z)
@@ -72,7 +72,7 @@ class CEM:
             if on_iteration is not None:
                 on_iteration(iteration, terms)
             if iteration + 1 < self.iterations:
-                # Population statistics: the deviation of a single elite is 0, not undefined.
+                # Population statistics, so that a single elite has a deviation of 0.
                 mean, std = elites.mean(0), elites.std(0, correction=0)
         return CEMResult(elites[0], terms.map(lambda term: term[0]))
 

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Gradient of a plan's cost by its latent actions, through generator, codebook and value.
+"""Gradient of a plan's cost with respect to its latent actions z. Ours, not in the paper.
 
 d cost(start, goal, h_1 .. h_K, z) / d z_1 .. z_K with h_k = VQ(decode(z_k, h_{k-1})), where the
-quantisation VQ passes gradients straight through: d VQ(x) / dx = 1. Ours, not in the paper.
+quantisation VQ passes gradients straight through: d VQ(x) / dx = 1. The gradient passes through
+generator, codebook and value function.
 """
 
 from __future__ import annotations
@@ -21,15 +22,15 @@ from ptp_core.planners.shared_context import (
 )
 from ptp_core.planners.subgoal_generator import ConditionalUNet
 
-LEAST, MOST = 4, 16  # candidates in a block: enough blocks for some threads, few calls
+LEAST, MOST = 4, 16  # candidates in a block: enough blocks for several threads, but few calls
 
 
 class CostGradient:
     """Predicts and differentiates candidates of segments that start at ``start`` (S, D).
 
-    What the generator makes of the starts is computed once, as all rounds of a search share it.
-    ``run`` maps a function over blocks of candidates, as in `unroll`; what one block computes is
-    the plain gradient.
+    The generator's features of the starts are computed once, as all rounds of a search share them.
+    ``run`` maps a function over blocks of candidates, as in `unroll`; each block
+    computes the plain gradient.
     """
 
     def __init__(
@@ -55,7 +56,7 @@ class CostGradient:
             self._known = start, context_features(self.generator, start)
         candidates = z.flatten(0, 1)
         segment = torch.arange(len(z), device=z.device).repeat_interleave(z.shape[1])
-        # Blocks depend on the work alone, so that threads cannot change a plan.
+        # Blocks do not depend on the number of threads, so that threads do not change a plan.
         size = min(MOST, max(LEAST, len(candidates) // 2))
         blocks = list(zip(candidates.split(size), segment.split(size)))
         done = list(self.run(lambda block: self._block(goal, *block), blocks))
@@ -68,7 +69,7 @@ class CostGradient:
             gradient.view_as(z),
         )
 
-    # Grad modes of a thread do not reach the threads it starts; a caller may be in inference mode.
+    # Threads do not inherit the grad mode; a caller may be in inference mode.
     @torch.inference_mode(False)
     @torch.enable_grad()
     def _block(
@@ -88,7 +89,7 @@ class CostGradient:
             predicted_codes, predicted = self.vqvae.quantise(raw)
             codes.append(predicted_codes)
             latents.append(predicted)
-            passed.append(predicted + (raw - raw.detach()))  # adds a gradient and nothing else
+            passed.append(predicted + (raw - raw.detach()))  # straight-through: adds 0
         costs = plan_cost(
             start, goal, torch.stack(passed, 1)[:, None], z[:, None], self.value, self.config
         )

@@ -19,8 +19,8 @@ from ptp_core.planners.shared_context import (
 )
 from ptp_core.planners.subgoal_generator import ConditionalUNet
 
-CPU_BATCH = 64  # predictions at once: activations of the U-Net stay in the cache
-CUDA_BATCH = 8192  # predictions at once: bounds the memory
+CPU_BATCH = 64  # predictions at once, so that the U-Net's activations stay in the cache
+CUDA_BATCH = 8192  # predictions at once, which bounds the memory
 
 
 def unroll(
@@ -53,7 +53,7 @@ def unroll(
     )
 
 
-@torch.no_grad()  # of its own: the grad mode of a thread does not reach the threads it starts
+@torch.no_grad()  # threads do not inherit the grad mode
 def _unroll_block(
     generator: ConditionalUNet, vqvae: VQVAE, block: tuple[ContextFeatures, torch.Tensor]
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -72,7 +72,7 @@ def _unroll_block(
     return torch.stack(codes, 1).view(shape), torch.stack(latents, 1).view(shape)
 
 
-PAIRS_AT_ONCE = 4096  # pairs in one call of the value network: bounds the memory
+PAIRS_AT_ONCE = 4096  # pairs in one call of the value network, which bounds the memory
 
 Value = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """V(latents (B, D), goals (B, D)) -> (B,)."""

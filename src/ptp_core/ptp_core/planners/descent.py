@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Gradient descent on latent actions z, batched over segments. Ours, not in the paper.
 
-The best of some first samples follow the gradient of the cost through generator and value network;
-the quantisation passes gradients straight through. Stage by stage fewer of them go on, those of
-least cost. The steps are Adam's (Kingma and Ba 2015, arXiv 1412.6980) with a short memory, as the
-quantisation makes the cost rough. The best candidate of all rounds is the plan. Where earlier
-plans are among the first samples, fewer candidates and steps do.
+The best of the first samples follow the gradient of the cost through generator and value network;
+the quantisation passes gradients straight through. Each stage keeps fewer candidates, those of
+least cost. The steps are Adam's (Kingma and Ba 2015, arXiv 1412.6980) with small decay rates, as
+the quantisation makes the cost rough. The plan is the best candidate of all rounds. With samples
+from the plan buffer, fewer candidates and steps suffice.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from ptp_core.planners.mppi import Cost, Rollout, Solution, better, first_sample
 from ptp_core.planners.plan_buffer import PlanBuffer
 from ptp_core.planners.planner import stop_if
 
-MOMENTUM = 0.7  # of the mean of the gradients
-SQUARES = 0.9  # of the mean of their squares
+MOMENTUM = 0.7  # Adam's beta1: decay of the mean gradient
+SQUARES = 0.9  # Adam's beta2: decay of the mean squared gradient
 LAST_STEP = 0.1  # last step size over the first; linear in between
 
 Gradient = Callable[
@@ -54,11 +54,11 @@ class Descent:
         on_iteration: Callable[[int, CostTerms], None] | None = None,
         cancelled: Callable[[], bool] | None = None,
     ) -> Solution:
-        """See ``Search.solve``; ``on_iteration`` hears of the best candidates so far."""
+        """See ``LatentSearch.solve``; ``on_iteration`` gets the best candidates so far."""
         solution: Solution | None = None
         iteration = 0
 
-        def judge(z, codes, latents, costs) -> None:
+        def keep_best(z, codes, latents, costs) -> None:
             nonlocal solution, iteration
             found = Solution.cheapest(z, codes, latents, costs)
             solution = found if solution is None else better(solution, found)
@@ -70,7 +70,7 @@ class Descent:
             stop_if(cancelled)
             codes, latents = self.rollout(start, z)
             costs = self.cost(start, goal, latents, z)
-            judge(z, codes, latents, costs)
+            keep_best(z, codes, latents, costs)
             return costs
 
         config = self.config
@@ -87,12 +87,12 @@ class Descent:
             for _ in range(count):
                 stop_if(cancelled)
                 codes, latents, costs, gradient = self.gradient(start, goal, z)
-                judge(z, codes, latents, costs)
+                keep_best(z, codes, latents, costs)
                 mean = torch.lerp(gradient, mean, MOMENTUM)
                 squares = torch.lerp(gradient.square(), squares, SQUARES)
                 size = config.step_size * (1 - (1 - LAST_STEP) * step / max(1, steps - 1))
                 step += 1
-                # Both means start at 0: divided by the weight that gradients have in them so far.
+                # Bias correction: both means start at 0.
                 scale = (squares / (1 - SQUARES**step)).sqrt() + 1e-8
                 z = z - size / (1 - MOMENTUM**step) * mean / scale
         evaluate(z)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""GCP: the middle first, then the middles of both halves, and so on.
+"""GCP's planner: a tree of midpoints, the middle first, then the middles of both halves.
 
 (Pertsch et al. 2020, arXiv 2006.13205, and its code.) Each layer draws candidates from the learned
-prior and keeps, for every pair of neighbours, the midpoint of least c(left, mid) + c(mid, right);
-what a layer chose stays. Ours differs where the robot's method gives the parts: a midpoint is
+prior and keeps, for every pair of neighbours, the midpoint of least c(left, mid) + c(mid, right).
+Later layers do not change it. Ours differs as it uses PTP's networks: a midpoint is
 quantised before it is a parent, c(a, b) = -V(a, b) with IQL's V, and below the top layers the
 search goes layer by layer too, where GCP's code samples whole subtrees.
 """
@@ -48,7 +48,7 @@ OnLayer = Callable[[int, torch.Tensor], None]
 
 @dataclass(frozen=True)
 class Tree:
-    """All midpoints near to far, M = 2^depth - 1 of them."""
+    """All midpoints from near to far, M = 2^depth - 1 of them."""
 
     codes: torch.Tensor  # int64 (M, C)
     latents: torch.Tensor  # (M, D)
@@ -74,7 +74,7 @@ class MidpointSearch:
         on_layer: OnLayer | None = None,
         cancelled: Callable[[], bool] | None = None,
     ) -> Tree:
-        """Fill the way from ``start`` (D,) to ``goal`` (D,), one batch a layer.
+        """Find the midpoints from ``start`` (D,) to ``goal`` (D,), one batch a layer.
 
         A layer's random streams do not depend on the layers below. Raises PlanCancelled.
         """
@@ -87,8 +87,8 @@ class MidpointSearch:
             streams = spawn(generator, pairs)
             samples = self.config.samples[layer]
             best, cost = self.best_midpoints(nodes[:-1], nodes[1:], samples, streams)
-            nodes = _in_turns(nodes, best.latents)
-            codes = best.codes if codes is None else _in_turns(best.codes, codes)
+            nodes = _interleaved(nodes, best.latents)
+            codes = best.codes if codes is None else _interleaved(best.codes, codes)
             z.append(best.z)
             costs.append(cost)
             if on_layer is not None:
@@ -104,8 +104,7 @@ class MidpointSearch:
     ) -> tuple[Midpoints, torch.Tensor]:
         """Best candidates (S, ...) and their costs (S,) for pairs ``left``, ``right`` (S, D).
 
-        Each pair draws from its own CPU generator, so that a batch gives what the pairs give one
-        by one.
+        Each pair draws from its own CPU generator, so that results do not depend on the batch.
         """
         draws = [torch.randn((samples, self.z_dim), generator=rng) for rng in generators]
         candidates = self.propose(left, right, torch.stack(draws).to(left.device))
@@ -131,7 +130,7 @@ def midpoint_costs(
 
 
 class GcpPlanner:
-    """Plans 2^depth - 1 midpoints and the goal itself behind them: K = 2^depth latents.
+    """Plans 2^depth - 1 midpoints, followed by the goal itself: K = 2^depth latents.
 
     The networks' weights are read at every call, so a policy update takes effect in the next plan.
     All networks are on one device.
@@ -163,8 +162,8 @@ class GcpPlanner:
     ) -> Plan:
         """See ``Planner.plan``. ``generator`` is a CPU generator.
 
-        A layer is one level with one evaluation. Its cost is that of the whole way at its
-        spacing. ``remember`` changes nothing: GCP draws from its prior alone.
+        A layer is one level with one evaluation. Its cost is that of the whole path at its
+        spacing. ``remember`` has no effect: GCP draws from its prior only.
         """
         began = time.perf_counter()
         device, size = self.vqvae.codebook.device, self.vqvae.latent.size
@@ -198,8 +197,8 @@ class GcpPlanner:
         return Midpoints(z, codes[:, :, 0], latents[:, :, 0])
 
 
-def _in_turns(outer: torch.Tensor, inner: torch.Tensor) -> torch.Tensor:
-    """(S + 1, ...) and (S, ...) in turns, ``outer`` first: (2 S + 1, ...)."""
+def _interleaved(outer: torch.Tensor, inner: torch.Tensor) -> torch.Tensor:
+    """Interleave (S + 1, ...) and (S, ...), ``outer`` first: (2 S + 1, ...)."""
     mixed = outer.new_empty((len(outer) + len(inner), *outer.shape[1:]))
     mixed[::2], mixed[1::2] = outer, inner
     return mixed

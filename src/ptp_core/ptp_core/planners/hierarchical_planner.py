@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Hierarchical planner: coarse subgoals first, each segment refined by a finer generator.
+"""PTP's hierarchical planner: coarse subgoals first, each segment refined by a finer generator.
 
 (Paper Alg. 2; authors' planner.py.) The last state of every sub-plan is replaced by the goal of
 its segment, so all segments of a level are known before it is planned and go in one batch.
@@ -31,11 +31,11 @@ class HierarchicalPlanner:
     """Plans with the generators dt60, dt30, dt15; fewer levels use those of ``config.horizons``.
 
     The networks' weights are read at every call, so a policy update takes effect in the next plan.
-    ``buffers`` holds one PlanBuffer a level; plans enter them only with ``remember``.
+    ``buffers`` holds one PlanBuffer a level; plans are added only with ``remember``.
 
-    ``threads`` predict blocks of samples side by side, with the same plans to the bit for any
-    number. Set torch's own threads to 1 then: they wait for each other after every operation,
-    which costs more than it gains as soon as another process needs a core.
+    ``threads`` predict blocks of samples in parallel; plans are bit-identical for any number. Set
+    torch's own threads to 1 then: they synchronise after every operation, which costs more than
+    it gains as soon as another process uses a core.
     """
 
     def __init__(

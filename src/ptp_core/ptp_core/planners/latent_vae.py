@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """VAE of whole latents, the search space of LEAP (arXiv 1911.08453, section on latents).
 
-LEAP trains it on pictures. Ours maps the VQ-VAE's latents to a short z and straight back, so no
-picture is decoded during a search.
+LEAP trains it on images. Ours maps the VQ-VAE's latents to a short z and back, so that a search
+decodes no images.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from torch import nn
 from ptp_core.config import LatentShape, LatentVAEConfig
 from ptp_core.errors import InputError
 
-SCALE_FLOOR = 1e-6  # least scale: a data set of one latent stays finite
+SCALE_FLOOR = 1e-6  # least scale, so that a data set of one latent gives no division by 0
 
 
 class LatentVAE(nn.Module):
@@ -22,7 +22,7 @@ class LatentVAE(nn.Module):
     Latents are float32 (B, D), D = ``latent.size``. z is (B, z_dim), 16 in LEAP, with prior
     N(0, I).
     The networks see (latent - shift) / scale. ``fit_scale`` sets both; they are part of the state
-    dict. One scale for all numbers keeps distances, which decide the nearest codes.
+    dict. One scale for all dimensions preserves distances, which determine the nearest codes.
     """
 
     shift: torch.Tensor  # (D,), mean latent
@@ -53,14 +53,14 @@ class LatentVAE(nn.Module):
 
     @property
     def z_dim(self) -> int:
-        """Numbers of z."""
+        """Dimensions of z."""
         return self.config.z_dim
 
     @torch.no_grad()
     def fit_scale(self, latents: torch.Tensor) -> None:
-        """Take shift and scale from ``latents`` (N, D), before the first gradient step.
+        """Set shift and scale from ``latents`` (N, D), before the first gradient step.
 
-        Raises InputError for another shape, none, or values that are not finite.
+        Raises InputError for another shape, no latents, or values that are not finite.
         """
         if latents.dim() != 2 or not len(latents):
             raise InputError(
@@ -88,7 +88,7 @@ class LatentVAE(nn.Module):
         """Return the mean loss of ``latents`` (B, D): minus the beta-weighted ELBO.
 
         weight * 1/2 ||scaled - decoded||^2 + beta * KL(q(z | latent) || N(0, I)), a Gaussian of
-        unit variance in scaled numbers. ``generator``, a CPU generator, draws z.
+        unit variance on the scaled latent. ``generator``, a CPU generator, draws z.
         """
         config = self.config
         scaled = self._scaled(latents)
@@ -100,7 +100,7 @@ class LatentVAE(nn.Module):
         loss = config.reconstruction_weight * errors.sum(1).mean() / 2 + config.kl_weight * kl
         metrics = {
             "loss": loss.detach(),
-            "reconstruction_mse": errors.detach().mean(),  # 1 is what the mean latent reaches
+            "reconstruction_mse": errors.detach().mean(),  # the mean latent has 1
             "kl": kl.detach(),
         }
         return loss, metrics

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""LEAP: all subgoals at once by the cross-entropy method in a VAE's latent space.
+"""LEAP's planner: all subgoals at once by the cross-entropy method in a VAE's latent space.
 
-(Nasiriany et al. 2019, arXiv 1911.08453, and its code.) Ours differs where the robot's method
-gives the parts: the VAE reads and writes the VQ-VAE's latents, a candidate is re-projected by
-quantising it, and V is IQL's, without a time input; the follower's timeout bounds a leg.
+(Nasiriany et al. 2019, arXiv 1911.08453, and its code.) Ours differs as it uses PTP's
+networks: the VAE encodes and decodes the VQ-VAE's latents, a candidate is re-projected by
+quantising it, and V is IQL's, without a time input. The follower's timeout limits a leg.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def leap_cost(
 
 
 class LeapPlanner:
-    """Plans K subgoals and the goal itself behind them, so a plan has K + 1 latents.
+    """Plans K subgoals, followed by the goal itself, so that a plan has K + 1 latents.
 
     The networks' weights are read at every call, so a policy update takes effect in the next plan.
     All networks are on one device.
@@ -78,7 +78,7 @@ class LeapPlanner:
     ) -> Plan:
         """See ``Planner.plan``. ``generator`` is a CPU generator.
 
-        ``remember`` changes nothing: a plan starts from the prior's mean, not from earlier plans.
+        ``remember`` has no effect: a plan starts from the prior's mean, not from earlier plans.
         ``best_cost`` of the feedback is that of the iteration.
         """
         began = time.perf_counter()
@@ -96,7 +96,7 @@ class LeapPlanner:
                 best = float(elites.total[0])
                 on_iteration(PlanFeedback(0, 1, iteration, search.iterations, best))
 
-        # Without subgoals there is one candidate, and nothing to search.
+        # Without subgoals there is one candidate and no search.
         search = CEM(
             cost,
             samples=config.samples if config.subgoals else 1,
@@ -129,7 +129,7 @@ class LeapPlanner:
     def _reproject(self, z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Decode z (N, K, Z) and quantise: codes (N, K, L), latents (N, K, D).
 
-        V is wrong, and too high, where no training latent is; the codebook keeps candidates near.
+        Far from training latents V is wrong and too high; quantising keeps candidates near them.
         """
         codes, latents = self.vqvae.quantise(self.vae.decode(z.flatten(0, 1)))
         return codes.unflatten(0, z.shape[:2]), latents.unflatten(0, z.shape[:2])

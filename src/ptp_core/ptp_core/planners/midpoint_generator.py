@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Conditional VAE that proposes the latent between two others, with a learned prior.
 
-(GCP, Pertsch et al. 2020, arXiv 2006.13205; as PTP's comparison has it, one network for every
-node, on the VQ-VAE's latents.) Unlike in GCP, a node sees its two parents only, not start and
-goal of the whole plan as well, and there is no LSTM.
+(GCP, Pertsch et al. 2020, arXiv 2006.13205; as in PTP's comparison, one network for every
+node, on the VQ-VAE's latents.) Unlike in GCP, the input of a node is its two parents, without
+start and goal of the whole plan, and there is no LSTM.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ class MidpointGenerator(ConditionalUNet):
 
     @property
     def z_dim(self) -> int:
-        """Numbers of z."""
+        """Dimensions of z."""
         return self.config.z_dim
 
     @staticmethod
     def context(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
-        """Context (B, 2 D) of the parents (B, D): their channels one after the other."""
+        """Context (B, 2 D) of the parents (B, D): their channels concatenated."""
         return torch.cat([left, right], dim=1)
 
     def prior(self, left: torch.Tensor, right: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -72,7 +72,7 @@ class MidpointGenerator(ConditionalUNet):
         """Negative ELBO of one node (GCP's training objective), latents (B, D).
 
         reconstruction_weight * SmoothL1(prediction, middle) + kl_weight * KL(q || p), z from q.
-        SmoothL1 is the mean over the numbers, KL the sum over z. ``generator`` (CPU) draws z.
+        SmoothL1 is the mean over the latent, KL the sum over z. ``generator`` (CPU) draws z.
         """
         config = self.config
         mean, logvar = self.posterior(left, right, middle)
@@ -99,8 +99,8 @@ def balanced_triples(end: int | np.ndarray, depth: int) -> np.ndarray:
 
     ``end`` (...) is the index of a trajectory's last frame. The root's parents stand one step
     outside, at -1 and end + 1; a node is half-way between its parents (GCP's balanced binding),
-    rounded down. Parents outside are shown as the first and the last frame, which in GCP are
-    start and goal. Layers come top down, each from left to right.
+    rounded down. Parents outside are clipped to the first and the last frame, which in GCP are
+    start and goal. Layers are in order from the top, each from left to right.
     Raises InputError for a trajectory with fewer frames than nodes.
     """
     end = np.asarray(end, dtype=np.int64)
@@ -126,9 +126,9 @@ def sample_triples(
 ) -> np.ndarray:
     """Draw frames (left, middle, right) to train on: int64 (count, 3).
 
-    ``lengths`` (trajectories,) are frames of trajectories that lie one after the other; the
-    result counts frames over all of them. Trajectories that are long enough come up equally
-    often, and so do the nodes of their trees (in GCP's loss all nodes weigh the same).
+    ``lengths`` (trajectories,) are the frames of concatenated trajectories; the result indexes
+    frames over all of them. Trajectories that are long enough are drawn uniformly, and so are the
+    nodes of their trees (in GCP's loss all nodes have the same weight).
     Raises DatasetError when no trajectory is long enough.
     """
     lengths = np.asarray(lengths, dtype=np.int64)

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Model predictive path integral search over latent actions z, batched over segments."""
+"""MPPI search over latent actions z, batched over segments (paper section III-B, Alg. 2).
+
+Model predictive path integral control, as in the authors' mppi_planner.py.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ from ptp_core.planners.planner import stop_if
 
 
 def spawn(generator: torch.Generator, count: int) -> list[torch.Generator]:
-    """Independent CPU generators, one a segment, seeded from ``generator``."""
+    """Independent CPU generators, one for each segment, seeded from ``generator``."""
     seeds = torch.randint(2**62, (count,), generator=generator)
     return [torch.Generator().manual_seed(int(seed)) for seed in seeds]
 
@@ -63,9 +66,9 @@ class LatentSearch(Protocol):
     ) -> Solution:
         """Plan for every segment from ``start`` (S, D) to ``goal`` (S, D).
 
-        ``shape`` is (K, z_dim). Each segment draws from its own CPU generator, so that a batch
-        gives what the segments give one by one. ``on_iteration`` hears the round and the terms
-        (S,) of its best candidates. Raises PlanCancelled.
+        ``shape`` is (K, z_dim). Each segment draws from its own CPU generator, so that results
+        do not depend on the batch. ``on_iteration`` is called with the round and the terms (S,)
+        of its best candidates. Raises PlanCancelled.
         """
         ...
 
@@ -124,7 +127,7 @@ def first_samples(
     buffer: PlanBuffer | None,
     rng: torch.Generator,
 ) -> torch.Tensor:
-    """Draw (N, K, Z) from the prior, and where there are enough earlier plans partly from them."""
+    """Draw (N, K, Z) from the prior, partly from the plan buffer if it has enough plans."""
     z = torch.randn((config.samples, *shape), generator=rng)
     prior_only = torch.rand((), generator=rng) < config.prior_only_probability
     if buffer is None or len(buffer) < config.buffer_minimum or prior_only:

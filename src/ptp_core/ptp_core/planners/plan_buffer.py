@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Latent plans of earlier episodes, from which later plans start (paper section III-C)."""
+"""Plan buffer: latent plans of earlier episodes, where later searches start (section III-C)."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from ptp_core.planners.planner import Plan
 
 
 class PlanBuffer:
-    """First-in first-out store of latent plans (steps, z_dim) of one level.
+    """First-in first-out buffer of latent plans (steps, z_dim) of one level.
 
-    ``wrap`` says what happens when it is full: "ring" overwrites the oldest plan; "restart" counts
-    as empty again, as the authors' code does.
+    When it is full, ``wrap`` "ring" overwrites the oldest plan; "restart" counts the buffer as
+    empty again, as the authors' code does.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class PlanBuffer:
 
     @property
     def capacity(self) -> int:
-        """Plans that fit."""
+        """Largest number of plans."""
         return self.entries.shape[0]
 
     def append(self, z: torch.Tensor) -> None:

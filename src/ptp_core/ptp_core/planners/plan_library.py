@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Plans that worked, chosen by Thompson sampling and reused. Ours, not the paper's."""
+"""Plan library: reuses stored plans, chosen by Thompson sampling. Ours, not in the paper."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ from ptp_core.data.files import write_atomically
 from ptp_core.errors import CheckpointError
 from ptp_core.planners.planner import Plan, PlanFeedback, Planner
 
-GOOD = (8.0, 2.0)  # successes and failures that describe plans that the policy can follow
+GOOD = (8.0, 2.0)  # Beta prior of the success rate of plans that the policy can follow
 BAD = (1.0, 9.0)
-HOPE = (0.5, 2.0)  # good plans among how many, before any was tried
-ROUNDS = 10  # of expectation and maximisation; few change anything
-NEW = 3  # new plans whose best draw stands for planning anew: there are always more of them
+SHARE_PRIOR = (0.5, 2.0)  # prior counts of the share of good plans: good ones, of how many
+ROUNDS = 10  # of expectation maximisation, which converges in a few
+NEW = 3  # draws of a new plan; the best of them competes with the stored plans
 
 
 @dataclass(frozen=True)
 class PlanBandit:
-    """Posterior of n plans' success rates, from their records."""
+    """Posterior of the success rates of n plans, a mixture of good and other plans."""
 
     wins: np.ndarray  # (n,)
     losses: np.ndarray  # (n,)
     good: np.ndarray  # (n,) probability that each is good
-    share: float  # part of all plans that is good
+    share: float  # share of good plans
 
     @classmethod
     def of(cls, successes: np.ndarray, trials: np.ndarray) -> PlanBandit:
-        """Believe what records (n,) and (n,) tell."""
+        """Fit the posterior to ``successes`` (n,) and ``trials`` (n,)."""
         losses = trials - successes
         evidence = _evidence(GOOD, successes, losses) - _evidence(BAD, successes, losses)
-        share = HOPE[0] / HOPE[1]
+        share = SHARE_PRIOR[0] / SHARE_PRIOR[1]
         for _ in range(ROUNDS):
             good = torch.sigmoid(evidence + math.log(share / (1.0 - share)))
-            share = (HOPE[0] + float(good.sum())) / (HOPE[1] + len(good))
+            share = (SHARE_PRIOR[0] + float(good.sum())) / (SHARE_PRIOR[1] + len(good))
         return cls(successes, losses, good.numpy(), share)
 
     def mean(self) -> tuple[np.ndarray, float]:
@@ -69,7 +69,7 @@ class PlanBandit:
 
 
 def _evidence(prior: tuple[float, float], wins: np.ndarray, losses: np.ndarray) -> torch.Tensor:
-    """Logarithm of the probability of each record, up to what all priors share; float64 (n,)."""
+    """Log likelihood of each record, up to a constant of all priors; float64 (n,)."""
 
     def log_beta(a, b) -> torch.Tensor:
         a, b = (torch.as_tensor(x, dtype=torch.float64) for x in (a, b))
@@ -78,21 +78,21 @@ def _evidence(prior: tuple[float, float], wins: np.ndarray, losses: np.ndarray) 
     return log_beta(prior[0] + wins, prior[1] + losses) - log_beta(*prior)
 
 
-# L2 between latents up to which two pictures count as one scene. With the released encoder that
-# tells the goals of the tasks apart (3.4 or more) and little else: frames of a demonstration that
-# are 15 control steps apart are 2.5 apart (median; 3 steps: 2.0), and of 30 `varied` episodes
-# every one has another whose start and goal both lie within it (of all pairs: A 69 %, B 29 %,
-# C 95 %). In task C it does not tell the start from the goal (2.3 apart, median). So a plan is
-# done again also in scenes where the objects lie some centimetres elsewhere.
+# L2 between latents up to which two images count as the same scene. With the released encoder this
+# separates the goals of the tasks (3.4 or more apart) and little else. Frames of a demonstration
+# that are 15 control steps apart have a median distance of 2.5 (3 steps: 2.0). Each of 30 `varied`
+# episodes has another one whose start and goal are both within this (of all pairs: A 69 %, B 29 %,
+# C 95 %). In task C it does not separate the start from the goal (median distance 2.3). So a plan
+# is also reused in scenes where the objects are some centimetres elsewhere.
 NEAR = 3.0
 
-SIGNAL = "success_signal"  # in a file's header
-UNNAMED = "simulator"  # the signal of files that name none: the one of earlier releases
+SIGNAL = "success_signal"  # key in a file's header
+UNNAMED = "simulator"  # the signal of files without the key, which earlier releases wrote
 
 
 @dataclass
 class StoredPlan:
-    """A plan with its record."""
+    """A plan with its counts of successes and trials."""
 
     ends: np.ndarray  # float32 (2, D): latents of start and goal
     codes: np.ndarray  # uint16 (K, N)
@@ -105,9 +105,9 @@ class StoredPlan:
 class PlanLibrary:
     """Plans of one encoder. ``near``: how far, in L2, start and goal may be from a plan's own.
 
-    ``signal`` names what judges the plans (`success_signal`); None: whatever a file says. With
-    ``path`` every change is kept there, atomically. Raises CheckpointError for a file that is
-    damaged, of another encoder, or whose plans another signal judged.
+    ``signal`` names the success signal of the records (`success_signal`); None: the file's. With
+    ``path`` every change is saved there, atomically. Raises CheckpointError for a file that is
+    damaged, of another encoder, or of another success signal.
     """
 
     def __init__(
@@ -128,9 +128,10 @@ class PlanLibrary:
     def choose(
         self, start: torch.Tensor, goal: torch.Tensor, rng: np.random.Generator, explore: bool
     ) -> StoredPlan | None:
-        """A plan to do again between latents (D,), or None: plan anew.
+        """A plan to reuse between latents ``start`` and ``goal`` (D,), or None to plan anew.
 
-        ``explore``: draw success rates from their posteriors; else take the highest mean.
+        ``explore``: draw success rates from their posteriors (Thompson sampling); else take the
+        highest mean.
         """
         known = [plan for plan in self.plans if plan.trials and self._fits(plan, start, goal)]
         if not known:
@@ -144,7 +145,7 @@ class PlanLibrary:
         return known[best] if rates[best] >= new else None
 
     def add(self, plan: Plan, start: torch.Tensor, goal: torch.Tensor) -> StoredPlan:
-        """Keep a new plan between latents (D,); it counts once it was tried."""
+        """Add a new plan between latents (D,); it is stored once it was tried."""
         ends = torch.stack([start, goal]).detach().cpu().numpy().astype(np.float32)
         codes, latents = plan.codes.numpy().astype(np.uint16), plan.latents.numpy()
         stored = StoredPlan(ends, codes, latents.astype(np.float32), plan.cost)
@@ -152,7 +153,7 @@ class PlanLibrary:
         return stored
 
     def judge(self, plan: StoredPlan, success: bool) -> None:
-        """Note how an episode with this plan ended."""
+        """Record the success of an episode with this plan."""
         plan.trials += 1
         plan.successes += success
         if self._path is not None:
@@ -213,7 +214,7 @@ class PlanLibrary:
 
 
 def signal_of(path: Path) -> str:
-    """The success signal that judged the plans of a file. Raises CheckpointError."""
+    """The success signal of the records in a file. Raises CheckpointError."""
     try:
         return _metadata(path).get(SIGNAL, UNNAMED)
     except (OSError, SafetensorError) as error:
@@ -221,7 +222,7 @@ def signal_of(path: Path) -> str:
 
 
 def _metadata(path: Path) -> dict[str, str]:
-    """What `PlanLibrary.save` wrote into the header of the file, which is JSON."""
+    """The metadata that `PlanLibrary.save` wrote into the file's JSON header."""
     with safe_open(path, framework="numpy") as file:
         return file.metadata() or {}
 
@@ -229,14 +230,14 @@ def _metadata(path: Path) -> dict[str, str]:
 class PlanLibraryPlanner:
     """A planner that may reuse a stored plan instead of planning anew.
 
-    After an episode ``judge`` says how the newest plan did. ``explore`` as in
+    After an episode, ``judge`` records the success of the newest plan. ``explore`` as in
     `PlanLibrary.choose`.
     """
 
     def __init__(self, planner: Planner, library: PlanLibrary, explore: bool) -> None:
         self.library = library
         self.newest: StoredPlan | None = None
-        self.again: int | None = None  # its number in the library where it is done again
+        self.again: int | None = None  # index of the reused plan in the library; None: a new plan
         self._planner = planner
         self._explore = explore
 
@@ -250,7 +251,7 @@ class PlanLibraryPlanner:
         cancelled: Callable[[], bool] | None = None,
         remember: bool = False,
     ) -> Plan:
-        """As `Planner.plan`; a reused plan keeps its cost and takes no time."""
+        """As `Planner.plan`; a reused plan has its stored cost and takes 0 s."""
         rng = np.random.default_rng(generator.initial_seed())
         found = self.library.choose(start, goal, rng, self._explore)
         self.again = None
@@ -276,6 +277,6 @@ class PlanLibraryPlanner:
         )
 
     def judge(self, success: bool) -> None:
-        """Note how the episode with the newest plan ended."""
+        """Record the success of the episode with the newest plan."""
         if self.newest is not None:
             self.library.judge(self.newest, success)

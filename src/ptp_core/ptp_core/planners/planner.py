@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The planner protocol, the plan that it returns, and controls that search for nothing.
+"""The planner protocol, the plan that it returns, and the control without a search.
 
-Loads torch only where a latent is checked: methods are listed without it.
+Imports torch only where it checks a latent, so that commands can list methods without it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PlanFeedback:
-    """Progress of a plan after one MPPI evaluation of one level."""
+    """Progress of a search after one evaluation of one level."""
 
     level: int  # 0 is the coarsest
     levels: int
@@ -30,7 +30,7 @@ class PlanFeedback:
 
     @property
     def fraction(self) -> float:
-        """Part of the evaluations done, in (0, 1]; later levels cost more time than earlier."""
+        """Share of evaluations done, in (0, 1]; later levels take more time than earlier ones."""
         done = self.level * self.iterations + self.iteration + 1
         return done / (self.levels * self.iterations)
 
@@ -54,7 +54,7 @@ class Plan:
 
 
 def stop_if(cancelled: Callable[[], bool] | None) -> None:
-    """Raise PlanCancelled when ``cancelled()`` says so."""
+    """Raise PlanCancelled when ``cancelled()`` returns true."""
     if cancelled is not None and cancelled():
         raise PlanCancelled("the plan was cancelled")
 
@@ -74,9 +74,9 @@ class Planner(Protocol):
     ) -> Plan:
         """Plan from ``start`` (D,) to ``goal`` (D,), quantised latents.
 
-        The same generator state gives the same plan. ``on_iteration`` hears of every evaluation;
-        ``cancelled`` is asked before every evaluation. ``remember`` lets later plans start from
-        this one, where the planner can.
+        The same generator state gives the same plan. ``on_iteration`` is called after every
+        evaluation, ``cancelled`` before every one. ``remember`` adds the plan to the plan buffer,
+        where the planner has one.
         Raises PlanCancelled, and InputError for a latent of wrong shape or with NaN.
         """
         ...
@@ -103,9 +103,9 @@ AnyConfig = TypeVar("AnyConfig", PlannerConfig, LeapConfig, GcpConfig)
 
 
 def unsearched(config: AnyConfig) -> AnyConfig:
-    """The same planner with one candidate, so that its cost, still told, chooses nothing.
+    """Settings of the same planner with one candidate: the cost is reported, but not minimised.
 
-    PTP: one z ~ N(0, I) for each prediction of each segment of each level; plans of the buffer are
+    PTP: one z ~ N(0, I) for each prediction of each segment of each level; the plan buffer is
     not used. LEAP: one z ~ N(0, I) for each subgoal. GCP: one z of the learned prior
     p(z | left, right) for each node.
     """

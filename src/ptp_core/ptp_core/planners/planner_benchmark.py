@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Seconds a plan and the cost it reaches, for several settings on the same start-goal pairs."""
+"""Benchmark planners: seconds per plan and cost, on the same start-goal pairs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def benchmark_planners(
 
     For each planner: "seconds" (median, wall clock), "cost" (mean) with its terms, and "plans"
     (one {"seconds", "cost"} a pair). Pair i uses the same seed with every planner. The first pair
-    is planned once more beforehand, so that one-time work is not timed.
+    is planned once beforehand as a warm-up, which is not timed.
     """
     results = {}
     for name, planner in planners.items():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Settings of PTP's planner by name: how hard a plan is searched for."""
+"""Presets of PTP's planner: named settings of the effort of a search."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PRESETS = {
 def planner_config(name: str) -> PlannerConfig:
     """Settings by preset ("paper", "fast") or from the ``planner`` section of a training YAML.
 
-    Where no method decides the structure: a preset's is the paper's, three levels, 8 subgoals.
+    For callers without a method: a preset has the paper's structure, three levels and 8 subgoals.
     Raises ConfigError for a name that is neither.
     """
     if name in PRESETS:
@@ -36,10 +36,10 @@ def planner_config(name: str) -> PlannerConfig:
 
 
 def planner_settings(name: str) -> dict[str, Any]:
-    """What a preset or a training YAML says of the planner, for a method to complete.
+    """Planner settings of a preset or a training YAML, which a method then completes.
 
-    A preset says how hard to search and nothing of a plan's structure. A YAML file says what
-    stands in its ``planner`` section. Raises ConfigError as `planner_config`.
+    A preset sets the effort of the search, not the structure of plans. A YAML file sets what its
+    ``planner`` section has. Raises ConfigError as `planner_config`.
     """
     config = planner_config(name)
     if name in PRESETS:

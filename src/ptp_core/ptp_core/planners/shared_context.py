@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What `ConditionalUNet.forward` predicts, faster where many z share one context.
+"""Faster `ConditionalUNet.forward` for many z with one shared context.
 
-Concatenation followed by a linear layer is a sum of two linear layers, one of which sees the
-context only. `context_features` computes that one once, `decode_from_features` adds the other for
+Concatenation followed by a linear layer is a sum of two linear layers, one of which depends on the
+context only. `context_features` computes that one once; `decode_from_features` adds the other for
 each z. Equal to ``forward`` up to rounding.
 """
 
@@ -18,7 +18,7 @@ from ptp_core.planners.subgoal_generator import ConditionalUNet
 
 
 class ContextFeatures(NamedTuple):
-    """What the decoder needs of a context, whatever z: each first axis is the batch."""
+    """The part of the decoder's layers that depends on the context only; first axis: batch."""
 
     hidden: torch.Tensor  # (B, hidden_units), the context's part of the first bottleneck layer
     inner: torch.Tensor  # (B, width, H / 2, W / 2), its part of the inner up-convolution
@@ -26,7 +26,7 @@ class ContextFeatures(NamedTuple):
 
 
 def context_features(net: ConditionalUNet, context: torch.Tensor) -> ContextFeatures:
-    """Compute once what many ``z`` share: contexts (B, D * count)."""
+    """Compute the features of contexts (B, D * count), which many z share."""
     outer = torch.relu(net.down_outer(net.grid(context)))
     inner = torch.relu(net.down_inner(outer))
     first, channels = net.bottleneck[1], inner.shape[1]
@@ -42,7 +42,7 @@ def decode_from_features(
 ) -> torch.Tensor:
     """Predict (B, N, D) from z (B, N, z_dim), N for each of the B contexts.
 
-    Activations are changed in place; gradients pass only with N = 1.
+    Changes activations in place, so that gradients need N = 1.
     """
     batch, samples = z.shape[:2]
     units, width = features.hidden.shape[1], features.inner.shape[1]
@@ -59,9 +59,9 @@ def decode_from_features(
 
 
 def use_fastest_layout(module: nn.Module) -> None:
-    """Lay weights out as transposed convolutions run fastest on a CPU; values do not change."""
+    """Choose the fastest memory layout of transposed convolutions on a CPU; values stay."""
     made_for_inference = next(module.parameters()).is_inference()
-    with torch.inference_mode(made_for_inference):  # else weights stay fit for gradients
+    with torch.inference_mode(made_for_inference):  # otherwise weights must allow gradients
         module.to(memory_format=torch.channels_last)
 
 

@@ -12,18 +12,18 @@ from ptp_core.encoders.vqvae import VQVAE
 
 
 class ConditionalUNet(nn.Module):
-    """Context of one or more latents + z -> an unquantised latent.
+    """U-Net that maps a context of one or more latents and z to an unquantised latent.
 
     Latents are float32 (B, D), of a grid of H x W codes. A context is float32 (B, D * count):
-    ``count`` latents one after the other, so that their channels lie one after the other. A
-    subclass calls ``add_unet`` when the layers are due: their order decides what a seed gives and
-    how an optimiser's state is numbered.
+    ``count`` latents, concatenated along their channels. A subclass calls ``add_unet`` in its
+    constructor: the order of layers determines the initial weights of a seed and the order of an
+    optimiser's state.
     """
 
     def add_unet(
         self, latent: LatentShape, count: int, z_dim: int, width: int, units: int
     ) -> None:
-        """Make the layers for contexts of ``count`` latents. Raises ConfigError for the grid."""
+        """Make the layers for contexts of ``count`` latents. ConfigError if they do not fit."""
         self.latent = latent
         height, breadth = latent.halved_twice("a subgoal generator")
         innermost = 2 * width * height * breadth
@@ -56,14 +56,14 @@ class ConditionalUNet(nn.Module):
         return self.head(torch.relu(up)).flatten(1)
 
     def grid(self, latents: torch.Tensor) -> torch.Tensor:
-        """Latents one after the other, (B, D * n), as maps (B, channels * n, H, W)."""
+        """Reshape concatenated latents (B, D * n) to maps (B, channels * n, H, W)."""
         channels, height, width = self.latent
         count = latents.shape[1] // self.latent.size
         return latents.view(-1, count * channels, height, width)
 
 
 def latent_encoder(latent: LatentShape, count: int, width: int, units: int) -> nn.Sequential:
-    """Network that reads ``count`` latents (B, channels * count, H, W): features (B, units)."""
+    """Encoder of ``count`` latents (B, channels * count, H, W) to features (B, units)."""
     height, breadth = latent.halved_twice("a subgoal generator")
     return nn.Sequential(
         nn.Conv2d(count * latent.channels, width // 2, 3, stride=2, padding=1, bias=False),
@@ -80,7 +80,7 @@ HORIZONS = ("dt60", "dt30", "dt15")  # level 0, 1, 2 of the planner
 
 
 class SubgoalGenerator(ConditionalUNet):
-    """One conditional VAE: context latent + z -> a later latent, before quantisation.
+    """Conditional VAE: predicts a later latent, before quantisation, from a context and z.
 
     Latents are float32 (B, D), D = ``latent.size``. z is (B, z_dim), 8 in the paper, with prior
     N(0, I).
@@ -97,7 +97,7 @@ class SubgoalGenerator(ConditionalUNet):
 
     @property
     def z_dim(self) -> int:
-        """Numbers of a latent action z."""
+        """Dimensions of a latent action z."""
         return self.config.z_dim
 
     decode = ConditionalUNet.forward

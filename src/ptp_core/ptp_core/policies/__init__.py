@@ -1,5 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Policies act towards the goal or subgoal that they are given.
-
-Their weights can change while they act.
-"""
+"""Policies, the subgoal follower, and updates of weights while a policy runs."""

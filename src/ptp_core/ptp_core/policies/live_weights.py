@@ -14,14 +14,14 @@ from torch import nn
 from ptp_core.errors import CheckpointError
 from ptp_core.training.weights import serialise
 
-# Updates that a learner may be ahead of those in use: a node that begins late takes the newest. An
-# update from far beyond would keep every later one out.
+# Versions that an update may be ahead of the one in use, as a node that starts late takes the
+# newest. A wrong, far larger version would block every later update.
 MOST_AHEAD = 10**6
-HEADER = 2**20  # bytes that an update may have beside its numbers
+HEADER = 2**20  # bytes that an update may have beside its weights
 
 
 class RefusedUpdate(CheckpointError):
-    """An update was refused; ``kind`` says for which of a few reasons."""
+    """An update was refused; ``kind`` names the reason."""
 
     def __init__(self, kind: str, text: str) -> None:
         super().__init__(text)
@@ -30,25 +30,25 @@ class RefusedUpdate(CheckpointError):
 
 @dataclass(frozen=True)
 class WeightsUpdate:
-    """New weights as they travel: safetensors bytes beside what they must agree with."""
+    """Message with new weights: safetensors bytes, version, encoder id and checksum."""
 
-    version: int  # counts up by one with each update; the checkpoint is 0
+    version: int  # increases by one with each update; the checkpoint is 0
     encoder_id: str  # of the latents that the networks read
     sha256: str  # of content, hexadecimal
     content: bytes
 
     @classmethod
     def of(cls, module: nn.Module, version: int, encoder_id: str) -> WeightsUpdate:
-        """The module's weights in float32."""
+        """Make an update of the module's weights in float32."""
         content = serialise(module, encoder_id=encoder_id)
         return cls(version, encoder_id, hashlib.sha256(content).hexdigest(), content)
 
 
 class LiveWeights:
-    """Takes updates in one thread and puts them into ``module`` in the thread that uses it.
+    """Receives updates in one thread and applies them to ``module`` in the thread that uses it.
 
-    ``stage`` checks an update fully; ``swap`` then only copies it, between two steps. A refused
-    update changes nothing, so the last good weights stay.
+    ``stage`` checks an update; ``swap`` then only copies it, between two steps. A refused update
+    changes nothing, so that the last good weights stay.
     """
 
     def __init__(self, module: nn.Module, encoder_id: str) -> None:
@@ -61,8 +61,8 @@ class LiveWeights:
     def stage(self, update: WeightsUpdate) -> bool:
         """Check an update and keep it for ``swap``; False for one that is not newer.
 
-        Raises RefusedUpdate for other latents, a wrong checksum, other names, shapes or dtypes,
-        values that are not finite, and a version far beyond the one in use.
+        Raises RefusedUpdate for another encoder, a wrong checksum, other names, shapes or dtypes,
+        values that are not finite, and a version far above the one in use.
         """
         name = f"weights {update.version}"
         if not 0 <= update.version <= self.version + MOST_AHEAD:
@@ -88,8 +88,8 @@ class LiveWeights:
             raise RefusedUpdate("checksum", f"{name} were altered on the way (sha256)")
         try:
             tensors = load(update.content)
-        # A dtype that the library does not know is a KeyError, a tensor without numbers an error
-        # of torch; whatever it is, the update is refused.
+        # safetensors raises KeyError for an unknown dtype, torch its own errors for an empty
+        # tensor. Any error refuses the update.
         except Exception as error:
             reason = " ".join(str(error).split())[:200]
             raise RefusedUpdate("format", f"{name} are no safetensors ({reason})") from None
@@ -103,7 +103,7 @@ class LiveWeights:
 
     @torch.no_grad()
     def swap(self) -> bool:
-        """Put the staged weights in use, if there are any; say whether."""
+        """Apply the staged weights, if there are any; return whether there were."""
         with self._lock:
             staged, self._staged = self._staged, None
         if staged is None:
@@ -129,7 +129,7 @@ class LiveWeights:
                     f"{name}: {key} has shape {tuple(tensor.shape)}, the checkpoint's has "
                     f"{tuple(own[key].shape)}: the learner trains networks of another size",
                 )
-            # Copied as it is: a float64 of 1e300 would become infinite on the way.
+            # Require equal dtypes, as a float64 of 1e300 would become infinite in float32.
             if tensor.dtype != own[key].dtype:
                 raise RefusedUpdate(
                     "dtype",

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""When the policy moves on to the next subgoal (paper Alg. 1; authors' contextual_env.py)."""
+"""Subgoal follower: decides when the policy moves on to the next subgoal (paper Alg. 1).
+
+The rule is that of the authors' contextual_env.py.
+"""
 
 from __future__ import annotations
 
@@ -13,19 +16,19 @@ from ptp_core.errors import ConfigError
 
 @dataclass(frozen=True)
 class FollowerState:
-    """What to pursue now."""
+    """The follower's decision at one control step."""
 
     goal: torch.Tensor  # latent (D,) that the policy gets in this step
-    index: int  # its number in the plan; the plan's length stands for the goal itself
-    switched: bool  # the pursuit moved on in this step
-    timed_out: bool  # it did because the time was over, not because the subgoal was near
-    distance: float  # L2 from the current latent to the target that the rule compares with
+    index: int  # its index in the plan; the plan's length means the goal itself
+    switched: bool  # the follower moved on in this step
+    timed_out: bool  # it did so because of the timeout, not because the subgoal was near
+    distance: float  # L2 from the current latent to the subgoal that the rule checks
 
 
 class SubgoalFollower:
     """Walks through a plan: next subgoal when the current one is near, or after a timeout.
 
-    After the last subgoal it stays on the goal. Nothing is planned anew.
+    After the last subgoal it stays on the goal. It never replans.
     """
 
     def __init__(self, config: FollowerConfig | None = None) -> None:
@@ -46,7 +49,7 @@ class SubgoalFollower:
         self._timer = None
 
     def step(self, latent: torch.Tensor) -> FollowerState:
-        """Look at the current latent (D,) once a control step, before acting.
+        """Update with the current latent (D,), once a control step, before acting.
 
         With ``switch_delay`` the policy still gets the old subgoal in the step of the switch.
         The first step after ``reset`` never switches.

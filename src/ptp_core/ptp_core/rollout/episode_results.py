@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Seeds of an episode, its result, and figures over many.
-
-Success rate with confidence interval.
-"""
+"""Seeds and results of episodes, and their statistics, such as success rates with intervals."""
 
 from __future__ import annotations
 
@@ -13,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-APART = 1_000_000  # between the seeds of practice and of its evaluations
+APART = 1_000_000  # offset between the seeds of practice and of its evaluations
 
 
 @dataclass(frozen=True)
@@ -33,29 +30,29 @@ def episode_seeds(seed: int, task: str, episode: int) -> EpisodeSeeds:
 
 
 MAX_STEPS = 400  # control steps an episode (authors' train_eval_ptp.py)
-IDLE_MOTION = 0.15  # of the largest motion a step, in [-1, 1]
-# The policy's fixed standard deviation (paper): a smaller mean motion is less than its own noise.
+IDLE_MOTION = 0.15  # norm of an idle step's motion, relative to the largest motion
+# The policy's fixed standard deviation (paper): a smaller mean motion is below its noise.
 COST_TERMS = ("distance", "value", "prior")
 
 
 def is_idle(motion: np.ndarray) -> bool:
-    """Whether motion, numbers in [-1, 1] without the gripper's, is next to none."""
+    """Whether a motion, an action in [-1, 1] without the gripper, is idle."""
     return bool((np.abs(motion) < IDLE_MOTION).all())
 
 
 @dataclass(frozen=True)
 class EpisodeResult:
-    """What happened in one episode."""
+    """The result of one episode."""
 
-    success: bool  # on the last observation, as the paper judges
+    success: bool  # success check on the last observation (paper)
     steps: int  # control steps
-    first_success: int | None  # step after which success first held, if ever
+    first_success: int | None  # step after which the success check first held, if ever
     plan_seconds: float | None  # None without a planner
     plan_cost: float | None
-    plan_costs: dict[str, float] | None  # by term: distance, value, prior; None: not told
-    subgoals_reached: int  # that the policy came near to before their time was over
-    subgoals_timed_out: int  # that it was moved on from because their time was over
-    idle_fraction: float | None  # of the steps until success, see `is_idle`; None: not seen
+    plan_costs: dict[str, float] | None  # by term: distance, value, prior; None: unknown
+    subgoals_reached: int  # reached before their timeout
+    subgoals_timed_out: int  # given up because of their timeout
+    idle_fraction: float | None  # share of idle steps until success, see `is_idle`; None: unknown
     final_distance: float | None  # to the goal in the agent's measure; L2 between latents
     seconds: float  # wall clock of the control loop, environment included
     latencies: np.ndarray  # float64 (steps,), seconds from image to action
@@ -80,8 +77,8 @@ def pooled_interval(
 ) -> tuple[float, float]:
     """Wilson interval of the success rate over several runs, seeds for example; 95 % by default.
 
-    Where the runs differ by more than chance, each episode counts for less: the numbers are
-    divided by the design effect (Kish, 1965), the variance between runs over that of equal ones.
+    Where the runs differ by more than chance, each episode has less weight: the counts are divided
+    by the design effect (Kish, 1965), the variance between runs over that of equal runs.
     """
     wins, counts = np.asarray(successes, float), np.asarray(trials, float)
     total = counts.sum()
@@ -94,10 +91,10 @@ def pooled_interval(
 
 
 def summarise(results: Sequence[tuple[int, int, EpisodeResult]]) -> dict[str, Any]:
-    """Figures of one task from (episode, environment seed, result), as they stand in the JSON.
+    """Statistics of one task from (episode, environment seed, result), as written to the JSON.
 
-    Times of planning in seconds, of control in milliseconds; "plan_cost_shares" are parts of the
-    sum of the terms' sizes; "runs" lists the episodes. What no episode tells is None.
+    Planning times are in seconds, control latencies in milliseconds. "plan_cost_shares" are shares
+    of the sum of the terms' absolute values. "runs" lists the episodes. Unknown values are None.
     """
     ordered = sorted(results, key=lambda item: item[0])
     episodes = [result for _, _, result in ordered]

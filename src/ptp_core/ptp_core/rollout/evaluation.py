@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Success rates over many episodes, in parallel processes."""
+"""Evaluate an agent: success rates over many rollouts, in parallel env workers."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ FINETUNED_SIGNAL = "fine-tuned files: their practice was judged by the simulator
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationConfig:
-    """What to evaluate. Everything that an episode's result depends on stands here.
+    """Settings of an evaluation: everything that an episode's result depends on.
 
-    Without a ``method`` it is the checkpoint's own. Raises CheckpointError where that is asked of
-    a folder that is none.
+    Without a ``method`` the checkpoint's own is used. Raises CheckpointError where the folder is
+    no checkpoint.
     """
 
     checkpoint: Path
@@ -54,19 +54,19 @@ class EvaluationConfig:
     episodes: int = 50  # of each task
     seed: int = 0
     max_steps: int = MAX_STEPS
-    planner: PlannerSettings | None = None  # None: the checkpoint's; of the ptp methods alone
-    subgoals: Subgoals = "planned"  # or a control: drawn without a search, or true pictures
+    planner: PlannerSettings | None = None  # None: the checkpoint's; for PTP methods only
+    subgoals: Subgoals = "planned"  # or a control: sampled without a search, or oracle images
     follower: FollowerConfig | None = None  # None: the checkpoint's with the method's timeout
     plan_buffer: Path | None = None  # earlier plans; read, extended and written back
-    reuse_plans: Path | None = None  # plans and how often they worked, as practice leaves them
-    finetuned: Path | None = None  # folder of what practice left, one file a task
+    reuse_plans: Path | None = None  # plan library that practice wrote
+    finetuned: Path | None = None  # folder of fine-tuned policies, one file a task
 
     def __post_init__(self) -> None:
         if not self.method:
             object.__setattr__(self, "method", read_contents(self.checkpoint).agent)
 
     def settings(self) -> dict[str, Any]:
-        """What makes two results comparable, as plain values."""
+        """Settings that must be equal for results to be comparable, as plain values."""
         checkpoint = load_checkpoint(self.checkpoint)
         agent = build_agent(self.method, checkpoint, self.options())
         finetuned = self.finetuned_policies(checkpoint)
@@ -87,31 +87,31 @@ class EvaluationConfig:
         }
 
     def options(self, **others: Any) -> AgentOptions:
-        """How the agent is built; ``others``: what episodes depend on beside the settings."""
+        """Options of the agent; ``others``: options that come from elsewhere than the settings."""
         return AgentOptions(
             planner=self.planner, follower=self.follower, subgoals=self.subgoals, **others
         )
 
     def finetuned_policies(self, checkpoint: Checkpoint) -> FineTunedPolicies | None:
-        """Those of the folder that is named. Raises CheckpointError where they do not fit."""
+        """Fine-tuned policies of the folder. Raises CheckpointError where they do not fit."""
         if self.finetuned is None:
             return None
         return FineTunedPolicies(checkpoint, self.finetuned, method_named(self.method).learned)
 
     def _privileged(self, finetuned: FineTunedPolicies | None) -> list[str]:
-        """Each signal that had a part in it and that no robot has; all are the simulator's."""
+        """The privileged signals that were used; all are the simulator's."""
         signals = []
         if self.subgoals == "oracle":
             signals.append(ORACLE_SIGNAL)
         if self.reuse_plans is not None and signal_of(self.reuse_plans) == "simulator":
             signals.append(LIBRARY_SIGNAL)
-        # Files of earlier releases do not say so, and all were.
+        # Files of earlier releases do not name it; all used the simulator's.
         if finetuned and any(one.figures.get("privileged", True) for one in finetuned.members):
             signals.append(FINETUNED_SIGNAL)
         return signals
 
     def check(self) -> None:
-        """Raise InputError and ConfigError for what cannot be meant, before any work."""
+        """Raise InputError and ConfigError for invalid settings, before any work."""
         method: Method = method_named(self.method)
         if self.episodes < 1:
             raise InputError(f"episodes is {self.episodes}; it must be at least 1")
@@ -144,10 +144,9 @@ def evaluate(
 ) -> dict[str, Any]:
     """Run ``config.episodes`` episodes of each task; return the figures and write them as JSON.
 
-    ``num_envs`` environments at once, in processes with one torch thread each; 0: one, in this
-    process. ``output`` names the
-    JSON file; finished episodes are kept in ``output``.partial until all are done, and the next
-    call goes on from there. Result:
+    ``num_envs`` env workers run at once, each a process with one torch thread; 0: one environment
+    in this process. ``output`` names the JSON file. Finished episodes are stored in
+    ``output``.partial until all are done, and the next call resumes from there. Result:
 
         {"method", "protocol", "seed", ..., "privileged": [...], "mean_success_rate",
          "tasks": {"A": {"episodes", "successes", "success_rate", "success_interval_95",
@@ -204,21 +203,21 @@ def evaluate(
 
 
 def _as_declared(config: EvaluationConfig) -> EvaluationConfig:
-    """With the environment's tasks and protocol where none are named. Raises InputError."""
+    """Fill in the environment's tasks and protocol where none are named. Raises InputError."""
     spec = declared_spec(config.env, config.env_kwargs, config.tasks, config.protocol)
     tasks, protocol = spec.choose_tasks(config.tasks), spec.choose_protocol(config.protocol)
     return dataclasses.replace(config, tasks=tasks, protocol=protocol)
 
 
 class _Runner:
-    """Environment, networks and planner of one process: a worker."""
+    """An env worker: environment, networks and planner of one process."""
 
     def __init__(self, config: EvaluationConfig) -> None:
         self.config = config
         checkpoint = load_checkpoint(config.checkpoint)
         library = None
         if config.reuse_plans is not None:
-            # Nothing is judged here, so the file stays as it is.
+            # Successes are not recorded here, so the file does not change.
             library = PlanLibrary(checkpoint.encoder_id, config.reuse_plans)
         options = config.options(
             library=library,

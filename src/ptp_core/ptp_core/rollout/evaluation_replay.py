@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Do an evaluation again, episode by episode: to look at it."""
+"""Replay episodes of a past evaluation, with the same networks, settings and seeds."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class EvaluationReplay:
         on_step: Callable[[Decision], None] | None = None,
         cancelled: Callable[[], bool] | None = None,
     ) -> EpisodeResult:
-        """Run episode ``number``, from 0; ``on_plan`` hears the plan before the first step."""
+        """Run episode ``number``, from 0; ``on_plan`` gets the plan before the first step."""
         settings = self.past.settings
         return run_episode(
             env,

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Evaluations that were made, as far as files tell: enough to do their episodes again.
+"""Past evaluations, read from files, with the settings that their replay needs.
 
-Loads nothing heavy, so that a report without pictures needs no networks.
+This module imports no torch, so that a report without images needs no networks.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ OTHERS = (
     "reuse_plans_sha256",
     "plan_buffer",
     "finetuned_sha256",
-)  # set where other files had a part
+)  # settings that name other files
 
 
 @dataclass(frozen=True)
 class PastEvaluation:
     """Some episodes of one task: a finished run's last ones, or those of a `ptp evaluate`."""
 
-    source: str  # folder or file that tells of it
-    settings: Mapping[str, Any]  # task, method, seed and what else episodes depend on
+    source: str  # folder or file that it was read from
+    settings: Mapping[str, Any]  # task, method, seed and other settings of episodes
     checkpoint: Path  # folder of the networks
-    networks: Mapping[str, str] | None  # sha256 of their files; None: whatever is there
+    networks: Mapping[str, str] | None  # sha256 of their files; None: not checked
     episodes: int
     successes: int
     epochs: int = 0  # of practice before it
-    state: Path | None = None  # folder with the plans that practice remembers
-    apart: int = 0  # between the seed of the settings and that of the episodes
+    state: Path | None = None  # folder with the plan buffer of practice
+    apart: int = 0  # offset from the seed of the settings to that of the episodes
 
     @classmethod
     def of_run(cls, run: PracticeRun) -> PastEvaluation:
@@ -61,7 +61,7 @@ class PastEvaluation:
     ) -> PastEvaluation:
         """A task's evaluation in the JSON of `ptp evaluate`, with the networks that it names.
 
-        Raises InputError where the file says too little, or other files had a part in it.
+        Raises InputError where settings are missing, or where it also depends on other files.
         """
         if missing := [name for name in NEEDED if name not in values]:
             raise InputError(f'{source}: no "{missing[0]}", so its episodes cannot be done again')
@@ -79,6 +79,6 @@ class PastEvaluation:
 
 
 def _acting_as_evaluated(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """A run's settings tell how it practised; evaluation takes the policy's mean."""
+    """Settings of a run's evaluations, which take the policy's mean action."""
     follower = {**settings.get("follower", {}), "sample_actions": False}
     return {**settings, "follower": follower}

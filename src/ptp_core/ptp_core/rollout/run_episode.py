@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One rollout in process: reset, let the agent act, judge the last observation."""
+"""One rollout: reset the environment, let the agent act, check success at the end."""
 
 from __future__ import annotations
 
@@ -36,17 +36,17 @@ from ptp_core.rollout.episode_results import (
     is_idle,
 )
 
-STAGE_IMAGES = "stage_images"  # reset option, and the entry of info with the images
+STAGE_IMAGES = "stage_images"  # name of the reset option and of the entry of info
 
 
 class Trace:
-    """What the learner needs of an episode, filled in while it runs; for agents with latents."""
+    """Records an episode for the learner, step by step; for agents with latents."""
 
     def __init__(self) -> None:
         self._latents: list[np.ndarray] = []
         self._actions: list[np.ndarray] = []
         self._targets: list[np.ndarray] = []
-        self.plan: Plan | None = None  # the first
+        self.plan: Plan | None = None  # the first plan
         self.goal: np.ndarray | None = None  # latent
 
     def begin(self, agent: LatentAgent) -> None:
@@ -86,13 +86,13 @@ def run_episode(
 ) -> EpisodeResult:
     """Run one episode of at most ``max_steps``.
 
-    ``options`` goes to ``env.reset`` (task, protocol). ``oracle`` takes the subgoals from the
-    environment, which is asked for images of what the stages of its scripted plan end with, uint8
-    (K - 1, H, W, 3) as info["stage_images"]; the goal is the last subgoal.
-    ``on_plan`` hears of each new plan, before ``on_step`` hears the decision of that step;
-    ``trace`` keeps what can be learned from. ``cancelled`` is asked every step and planner round;
-    PlanCancelled is raised when true. Raises SpecError where environment and agent do not fit,
-    InputError for an environment that does not keep its contract.
+    ``options`` are passed to ``env.reset`` (task, protocol). ``oracle`` takes subgoals from the
+    environment, as images of the ends of its scripted stages, uint8 (K - 1, H, W, 3) in
+    info["stage_images"]; the goal is the last subgoal. ``on_plan`` is called with each new plan,
+    then ``on_step`` with the decision of that step. ``trace`` records the episode for learning.
+    ``cancelled`` is called every step and planner round; PlanCancelled is raised when true.
+    Raises SpecError where environment and agent do not fit, InputError for an environment that
+    breaks its contract.
     """
     if oracle:
         options = {**options, STAGE_IMAGES: True}
@@ -174,7 +174,7 @@ def _observation(env: gymnasium.Env, raw: Any, info: dict[str, Any], step: int) 
 
 
 def _goal(env: gymnasium.Env, spec: AgentSpec, info: dict[str, Any]) -> Goal:
-    """The goal of this episode, of the first kind that the agent takes and the environment has."""
+    """The goal of the episode: the first kind that agent and environment both have."""
     for kind in spec.goals:
         if kind == "image" and (image := info.get("goal_image")) is not None:
             images = image if isinstance(image, dict) else {CAMERA: image}
@@ -192,7 +192,7 @@ def _goal(env: gymnasium.Env, spec: AgentSpec, info: dict[str, Any]) -> Goal:
 
 
 def _terms(plan: Plan) -> dict[str, float] | None:
-    """Its cost by term; None for a plan of the library, which knows the sum alone."""
+    """The plan's cost by term; None for a plan of the library, which stores only the sum."""
     known = all(name in plan.costs for name in COST_TERMS)
     return {name: plan.costs[name] for name in COST_TERMS} if known else None
 

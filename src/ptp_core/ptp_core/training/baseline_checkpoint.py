@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checkpoints of the methods that PTP is compared with, made on one of PTP's.
+"""Checkpoints of the baselines, which share networks with a PTP checkpoint.
 
-Each has one network of its own; encoder, policy and value are the other checkpoint's, named in
-the manifest where the folders' places allow it, else written again.
+Each has one network of its own. Encoder, policy and value are those of the PTP checkpoint. The
+manifest refers to them by relative path where it can; otherwise they are copied.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ OWN_PART = {"leap": "latent_vae", "gcp": "midpoints", "gcbc": "policy"}  # of ea
 
 
 def baseline(name: str, own: Part, config: BaselinesConfig, base: Checkpoint) -> Checkpoint:
-    """The checkpoint of the method ``name``, with its ``own`` network, on ``base``.
+    """Make the checkpoint of the method ``name``: its ``own`` network and those of ``base``.
 
     ``config`` has its planner's settings. Raises CheckpointError where ``base`` lacks a part.
     """
@@ -39,7 +39,7 @@ def baseline(name: str, own: Part, config: BaselinesConfig, base: Checkpoint) ->
 
 
 def save_baseline(folder: str | Path, made: Checkpoint) -> None:
-    """Write such a checkpoint, atomically, with what it shares as references."""
+    """Write such a checkpoint, atomically, with references to shared networks."""
     stored = None if made.encoder is None else made.encoder.stored
     save_checkpoint(
         folder,

@@ -17,7 +17,7 @@ from ptp_core.planners.latent_vae import LatentVAE
 from ptp_core.planners.midpoint_generator import MidpointGenerator, sample_triples
 from ptp_core.training.stage import Metrics, StageState, encoded_fingerprint, run_as_configured
 
-SCALE_LATENTS = 8192  # that the VAE's shift and scale are taken from
+SCALE_LATENTS = 8192  # random latents from which the VAE's shift and scale are computed
 VALIDATION_LATENTS = 1024
 VALIDATION_TRIPLES = 256
 
@@ -36,7 +36,7 @@ def train_latent_vae(
     validation: EncodedDataset,
     progress: bool = True,
 ) -> tuple[LatentVAE, dict[str, float]]:
-    """Train on single frames, each equally often; return the network and its last scalars."""
+    """Train on single frames, drawn uniformly; return the network and its last scalars."""
     torch.manual_seed(config.seed)
     latents = _lookup(vqvae)
     vae = LatentVAE(config.vae, vqvae.latent).to(vqvae.codebook.device)

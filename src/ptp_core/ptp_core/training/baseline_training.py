@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Train the baselines' networks on the data and with the encoder of a checkpoint."""
+"""Train the networks of the baselines with the encoder of a PTP checkpoint."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from ptp_core.training.weights import Precision
 
 CODES = "codes.safetensors"
 METRICS = "metrics.json"
-INPUTS = "inputs.json"  # what the run in a folder was made from
+INPUTS = "inputs.json"  # file with the inputs that the run in a folder was made from
 
 
 def pretrain_baselines(
@@ -39,7 +39,7 @@ def pretrain_baselines(
     precision: Precision = "float16",
     progress: bool = True,
 ) -> dict[str, Path]:
-    """Train LEAP's VAE, GCP's midpoint generator, GCBC's policy; each method's checkpoint.
+    """Train LEAP's VAE, GCP's midpoint generator, GCBC's policy; return each method's checkpoint.
 
     ``only``: methods ("leap", "gcp", "gcbc") to train for; the checkpoints are ``out``/METHOD, and
     those of the others stay as they are. ``data`` is a data set, whose codes are kept in ``out``,
@@ -58,7 +58,7 @@ def pretrain_baselines(
     check_new_folder(out)
     loaded = load_checkpoint(checkpoint, choose_device(config.device))
     if data.suffix != ".safetensors":
-        Dataset(data)  # named before anything is made
+        Dataset(data)  # raises before anything is written
     with reserved_folder(out):
         return _train(config, loaded, data, out, wanted, precision, progress)
 
@@ -72,7 +72,7 @@ def _train(
     precision: Precision,
     progress: bool,
 ) -> dict[str, Path]:
-    """The networks of the ``wanted`` methods one after the other; their checkpoints' folders."""
+    """Train the networks of the ``wanted`` methods; return their checkpoints' folders."""
     encoded = _encoded(data, loaded, out / CODES, progress)
     inputs = {
         "seed": config.seed,
@@ -106,7 +106,7 @@ def _own_part(
     out: Path,
     common: dict[str, Any],
 ) -> tuple[Part, dict[str, float]]:
-    """The network that a method has for itself, trained in ``out``/PART; its last scalars."""
+    """Train the network that only this method has, in ``out``/PART; return it and last scalars."""
     part = OWN_PART[name]
     folder = out / part
     if part == "latent_vae":
@@ -123,7 +123,7 @@ def _own_part(
 
 
 def _note(path: Path, metrics: dict[str, Any]) -> None:
-    """Add a network's figures to those of the folder's others."""
+    """Add a network's metrics to the folder's metrics file."""
     earlier = json.loads(path.read_text("utf-8")) if path.exists() else {}
     text = json.dumps({**earlier, **metrics}, indent=2) + "\n"
     write_atomically(path, lambda partial: partial.write_text(text, encoding="utf-8"))

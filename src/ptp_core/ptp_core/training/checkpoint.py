@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Checkpoints: an agent's parts as safetensors, its encoder, and a JSON manifest.
 
-`ptp_core.training.manifest` has the layout of the folders, `part_types` what parts there can be.
+`ptp_core.training.manifest` documents the layout of the folders, `part_types` the kinds of parts.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ if TYPE_CHECKING:
 class Part:
     """A network of an agent, or its encoder."""
 
-    type: str  # a name of `part_types`
+    type: str  # a name in `part_types`
     module: nn.Module
     config: Any  # dataclass of the type
-    precision: Precision = "float32"  # of its file; in memory it is float32
+    precision: Precision = "float32"  # of its file; in memory parts are float32
     stored: StoredFile | None = None  # None: it was never written
 
 
@@ -55,8 +55,8 @@ class Part:
 class Checkpoint:
     """A loaded checkpoint; networks are float32, in evaluation mode.
 
-    ``config``: the agent's settings. A section of a part's name, or of the encoder's type, is what
-    that part was made with.
+    ``config``: the agent's settings. The section named as a part, or as the encoder's type, has
+    the settings of that network.
     """
 
     folder: Path
@@ -64,17 +64,17 @@ class Checkpoint:
     config: Any  # dataclass, `Method.config` of the spec's agent
     encoder: Part | None
     parts: dict[str, Part]
-    encoder_id: str = ""  # sha256 of the encoder's file; latents of another mean nothing here
+    encoder_id: str = ""  # sha256 of the encoder's file; latents of other encoders are refused
     metrics: dict[str, Any] = field(default_factory=dict)  # of the training
 
     @property
     def agent(self) -> str:
-        """Name of the method that acts with it where none is asked for."""
+        """Name of the default method of this checkpoint."""
         return self.spec.agent
 
     @property
     def sha256(self) -> dict[str, str]:
-        """Of the files of parts and encoder, by the file's name."""
+        """sha256 of the files of parts and encoder, by the file's name."""
         everything = [*self.parts.values(), *([self.encoder] if self.encoder else [])]
         files = [part.stored for part in everything if part.stored is not None]
         return dict(sorted((stored.path.name, stored.sha256) for stored in files))
@@ -102,17 +102,17 @@ class Checkpoint:
 
     @property
     def generators(self) -> GeneratorHierarchy:
-        """The part of this name. Raises CheckpointError without one."""
+        """The part of the same name. Raises CheckpointError without one."""
         return self.part("generators")
 
     @property
     def iql(self) -> IQL:
-        """The part of this name. Raises CheckpointError without one."""
+        """The part of the same name. Raises CheckpointError without one."""
         return self.part("iql")
 
     @property
     def actions(self) -> tuple[str, ...]:
-        """Names of the numbers of an action."""
+        """Names of an action's dimensions."""
         return self.spec.actions
 
 
@@ -131,10 +131,9 @@ def save_checkpoint(
 
     Each part is written in its own precision: float16 halves the file; loading always gives
     float32. An existing checkpoint is replaced; after a kill either the old or the new one is
-    there. ``encoder_at``: folder of the encoder, which is there already; None: it is written into
-    the checkpoint's. ``shared``: files of other checkpoints that parts have in common with this
-    one; they are named and not written. Files that `inside` does not allow are written all the
-    same.
+    there. ``encoder_at``: folder of the encoder, which exists already; None: it is written into
+    the checkpoint's folder. ``shared``: files of other checkpoints that have the same parts; the
+    manifest refers to them instead of a copy. Files that `inside` does not allow are copied.
     """
     folder = Path(folder)
     files: dict[str, bytes] = {}
@@ -177,10 +176,10 @@ def save_checkpoint(
 def save_again(
     folder: str | Path, checkpoint: Checkpoint, metrics: dict[str, Any], agent: str = ""
 ) -> str:
-    """Write a loaded checkpoint with its networks as they are now; return the encoder id.
+    """Write a loaded checkpoint with the current weights of its networks; return the encoder id.
 
-    It shares no file with another. Precisions stay, so an encoder that was not trained keeps its
-    identity. ``agent``: the method that it is for from now on.
+    It shares no file with another. Precisions stay, so that an encoder that was not trained keeps
+    its id. ``agent``: its default method from now on.
     """
     spec = dataclasses.replace(checkpoint.spec, agent=agent or checkpoint.agent)
     return save_checkpoint(
@@ -218,7 +217,7 @@ def manifest_of(
 ) -> dict[str, Any]:
     """The manifest of a checkpoint; ``config`` may be plain values.
 
-    What parts and encoder were made with stands with them, and not in ``config``.
+    Settings of parts and encoder are stored with them, and not in ``config``.
     """
     values = config if isinstance(config, Mapping) else to_dict(config)
     elsewhere = {*parts, *([encoder["type"]] if encoder else [])}
@@ -235,7 +234,7 @@ def manifest_of(
 
 
 def encoder_files(encoder: Part, content: bytes, below: str = "") -> dict[str, bytes]:
-    """The files of an encoder's folder; ``content``: its weights. ``below``: goes before names."""
+    """The files of an encoder's folder; ``content``: its weights. ``below``: prefix of names."""
     name = f"{encoder.type}.safetensors"
     manifest = {
         "format": ENCODER.name,
@@ -251,12 +250,12 @@ def encoder_files(encoder: Part, content: bytes, below: str = "") -> dict[str, b
 
 
 def as_json(manifest: Mapping[str, Any]) -> bytes:
-    """A manifest as it is written."""
+    """A manifest as JSON bytes."""
     return (json.dumps(manifest, indent=2) + "\n").encode()
 
 
 def _load(folder: Path, source: Path, manifest: Mapping[str, Any]) -> Checkpoint:
-    """The checkpoint of a manifest; whatever a damaged one may raise leaves here."""
+    """Load the checkpoint of a manifest; raises many types for a damaged one."""
     path = str(source / MANIFEST)
     spec = AgentSpec.from_dict({**manifest["spec"], "agent": str(manifest["agent"])}, path)
     encoder, encoder_id = _load_encoder(source, manifest, spec)
@@ -317,7 +316,7 @@ def _load_part(
 
 
 def _relative(folder: Path, path: Path) -> str | None:
-    """How the manifest in ``folder`` names ``path``; None where it may not."""
+    """``path`` relative to ``folder`` for the manifest; None where `inside` does not allow it."""
     folder, path = folder.resolve(), path.resolve()
     if path.is_relative_to(folder) or not path.is_relative_to(folder.parent.parent):
         return None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Make checkpoints of today from those of earlier versions. Every weight stays as it is."""
+"""Convert checkpoints of earlier versions to the current format, without changing weights."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ from ptp_core.training.part_types import part_type
 from ptp_core.training.weights import StoredFile, serialise, write_folder
 
 BASELINES = "baselines.json"  # manifest of a folder of baselines, version 1
-OLD_NAMES = {"latent_vae": "vae", "midpoints": "midpoints", "policy": "gcbc"}  # part -> file then
+OLD_NAMES = {"latent_vae": "vae", "midpoints": "midpoints", "policy": "gcbc"}  # part -> old file
 
 
 def convert_checkpoint(
     old: str | Path, new: str | Path, *, encoder: Path | None = None, base: Path | None = None
 ) -> list[Path]:
-    """Convert the checkpoint, or the set of baselines, in ``old``; the folders that were made.
+    """Convert the checkpoint, or the set of baselines, in ``old``; return the new folders.
 
     A checkpoint becomes ``new``; its agent is the method whose plans its settings describe, else
     ptp. ``encoder``: a folder for its encoder, which others may share; None: one in ``new``.
-    Baselines become ``new``/METHOD each, on the checkpoint ``base``, of today's version.
-    Each folder appears whole or not at all; after an interruption the same call does all again.
+    Baselines become ``new``/METHOD each, on the checkpoint ``base``, of the current version.
+    Each folder is written atomically; after an interruption the same call converts all again.
     Raises CheckpointError and ConfigError, one line.
     """
     old, new = Path(old), Path(new)

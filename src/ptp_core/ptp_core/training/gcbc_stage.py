@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""GCBC: goal-conditioned behaviour cloning, the control that says what IQL's weights add.
+"""Training of GCBC, goal-conditioned behaviour cloning: IQL's policy loss with all weights 1.
 
-(Lynch et al. 2019, arXiv 1903.01973; Ghosh et al. 2019, arXiv 1912.06088.) It gets what the
-checkpoint's policy got: network, first weights, trajectories, relabelled goals, goals as the
-generators show them, numbers of updates, learning rates. But all weights of the policy's loss are
-1, so that there are neither V nor Q. Everything is in float32.
+(Lynch et al. 2019, arXiv 1903.01973; Ghosh et al. 2019, arXiv 1912.06088.) It is an
+ablation of the advantage weights. Network, initial weights, trajectories, relabelled goals,
+generated goals, number of updates and learning rates are those of the checkpoint's policy. There
+is no V and no Q. All computation is in float32.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def train_gcbc(
     validation: EncodedDataset,
     progress: bool = True,
 ) -> tuple[GoalNetwork, dict[str, float]]:
-    """Train by the checkpoint's ``iql`` and ``imagined`` settings; the network, its last scalars.
+    """Train with the checkpoint's ``iql`` and ``imagined`` settings; return network and scalars.
 
     ``folder`` holds one folder a stage. The second stage's scalars begin with "imagined/".
     """
@@ -74,7 +74,7 @@ def train_gcbc(
 
 
 class _Cloning:
-    """The data that are cloned, and what the policy is measured on."""
+    """Training data, and validation data of the policy."""
 
     def __init__(
         self,
@@ -100,7 +100,7 @@ class _Cloning:
         imagined: np.ndarray | None = None,
         share: float = 0.0,
     ) -> dict[str, float]:
-        """Spend the budget on the policy of ``iql``; the last scalars."""
+        """Train the policy of ``iql`` until the budget is spent; return the last scalars."""
         size, policy = self._settings.batch_size, iql.policy.train()
         optimiser = iql.optimisers["policy"]
         inputs: dict[str, Any] = {**self._inputs, "stage": without_budget(budget)}
@@ -141,7 +141,7 @@ class _Cloning:
         )
 
     def _loss(self, iql: IQL, codes: CodeBatch) -> tuple[torch.Tensor, Metrics]:
-        """IQL's policy loss where every advantage is 0, and so every weight 1."""
+        """IQL's policy loss with all advantages 0, so that all weights are 1."""
         checkpoint, epsilon = self._checkpoint, self._settings.reward_epsilon
         device = checkpoint.vqvae.codebook.device
         batch = make_batch(codes, checkpoint.vqvae, epsilon, device)

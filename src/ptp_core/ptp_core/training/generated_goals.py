@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Frames as the subgoal generators would show them: what a policy pursues when it follows plans.
+"""Generated goals: frames reconstructed by the subgoal generators. Ours, not in the paper.
 
-Ours, not in the paper. A planned subgoal is blurred and quantised anew; a policy that was trained
-on goals from the camera alone does little when it is shown one. So each frame is also coded,
-through the generator's own posterior, from a frame that lies a generator's gap before it.
+A planned subgoal is blurred and quantised again. A policy that was trained only on goals from the
+camera hardly moves towards it. So each frame is also reconstructed by a generator, with z from
+its posterior, from a frame that lies one of the generator's gaps earlier.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ def generated_goals(
     generator: torch.Generator,
     progress: Callable[[int], None] = lambda count: None,
 ) -> np.ndarray:
-    """Codes of every frame of ``data``, imagined: uint16 (frames, N).
+    """Generated codes of every frame of ``data``: uint16 (frames, N).
 
-    The generator is drawn among those whose gap reaches back into the trajectory; a frame before
-    the smallest gap keeps its own codes. ``generator``, on the CPU, draws gaps and z.
+    The generator is drawn from those whose gap does not reach beyond the start of the trajectory.
+    A frame before the smallest gap keeps its own codes. ``generator`` (CPU) draws gaps and z.
     """
     device = vqvae.codebook.device
     contexts, levels = _contexts(data, generators.level(0).config, generator)
@@ -53,7 +53,7 @@ def generated_goals(
 def _contexts(
     data: EncodedDataset, settings: SubgoalGeneratorConfig, generator: torch.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """For each frame the one that it is imagined from, and the generator's level; -1: none."""
+    """The context frame of each generated frame, and the generator's level; -1: none."""
     count = len(data.codes)
     offset = np.concatenate([np.arange(length) for length in data.lengths])
     start = np.arange(count) - offset

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Offline goal-conditioned IQL on encoded trajectories (paper section IV-A), in two stages.
 
-The second is ours: goals as the generators show them, which is what plans consist of.
+The second stage is ours: part of the goals come from the generators, as the subgoals of plans do.
 """
 
 from __future__ import annotations
@@ -66,9 +66,9 @@ def train_on_imagined(
     device: torch.device,
     progress: bool = True,
 ) -> tuple[IQL, dict[str, float]]:
-    """Let ``iql`` go on with ``config.imagined.share`` of the goals as the generators show them.
+    """Continue training ``iql`` with the share ``config.imagined.share`` of generated goals.
 
-    Returns networks of their own; ``iql`` stays as it is.
+    Returns new networks; ``iql`` does not change.
     """
     settings = config.imagined
     further = dataclasses.replace(config.iql, learning_rate=settings.learning_rate)
@@ -83,7 +83,7 @@ def train_on_imagined(
 
 
 class IqlTrainer:
-    """Networks, the data that they learn from, and what they are measured on."""
+    """Networks, their training data and their validation data."""
 
     def __init__(
         self,
@@ -102,7 +102,7 @@ class IqlTrainer:
         self._imagined, self._share = imagined, share
         self._inputs = encoded_fingerprint(config.iql, config.seed, data)
         if imagined is not None:
-            # What the stage before left decides, too.
+            # The result depends on the weights of the previous stage, too.
             self._inputs["imagined"] = sha256(imagined.tobytes() + serialise(iql)).hexdigest()
         held_out = fill_buffer(validation, config.iql)
         self._held_out = self._batch(
@@ -117,7 +117,7 @@ class IqlTrainer:
         *,
         progress: bool,
     ) -> dict[str, float]:
-        """Spend the budget of ``settings``; the last scalars."""
+        """Train until the budget of ``settings`` is spent; return the last scalars."""
         config, iql, size = self._config, self._iql, self._config.iql.batch_size
         state = StageState(
             modules={"iql": iql},
@@ -158,7 +158,7 @@ class IqlTrainer:
 
 
 def fill_buffer(data: EncodedDataset, settings: IQLConfig) -> ReplayBuffer:
-    """Return a replay buffer that holds exactly the trajectories of ``data``."""
+    """Return a replay buffer with the trajectories of ``data``."""
     codes, actions = data.codes.shape[1], data.actions.shape[1]
     buffer = ReplayBuffer(max(len(data.codes), 2), codes, actions, settings.relabelling)
     for start, length in zip(data.starts, data.lengths, strict=True):

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Manifests of checkpoints and encoders: what a folder holds, told without loading any network.
+"""Manifests of checkpoints and encoders: the contents of a folder, without loading networks.
 
-A checkpoint names its parts and its encoder by relative paths, so that several share a file:
+A checkpoint refers to parts and encoder by relative paths, so that several can share files:
 
 checkpoint/manifest.json   format, version, agent, spec, config, encoder, parts, metrics
 checkpoint/*.safetensors   the parts that are its own
@@ -19,12 +19,12 @@ from ptp_core.data import json_text
 from ptp_core.errors import CheckpointError
 
 MANIFEST = "manifest.json"
-ENCODER_FOLDER = "encoder"  # of a checkpoint that shares its encoder with no other
+ENCODER_FOLDER = "encoder"  # default place of the encoder, inside the checkpoint's folder
 
 
 @dataclass(frozen=True)
 class FolderFormat:
-    """One kind of folder of weights. ``noun`` and ``command``, which makes one, are for errors."""
+    """A kind of folder of weights. Errors use ``noun``, and ``command``, which makes one."""
 
     name: str
     version: int
@@ -33,9 +33,9 @@ class FolderFormat:
     keys: tuple[str, ...]  # that its manifest must have
 
     def read(self, folder: Path) -> tuple[Path, dict[str, Any]]:
-        """The manifest, and the folder to read from. Raises CheckpointError, one line.
+        """Read the manifest; return it and the folder to read from. Raises CheckpointError.
 
-        That is another folder where a kill came between the two renames of a write.
+        That is another folder after a kill between the two renames of a write.
         """
         if not folder.exists() and previous(folder).exists():
             folder = previous(folder)
@@ -65,7 +65,7 @@ class FolderFormat:
 
     @property
     def again(self) -> str:
-        """The cure of a damaged folder."""
+        """How to repair a damaged folder, for errors."""
         return f"copy the {self.noun} again"
 
 
@@ -87,7 +87,7 @@ ENCODER = FolderFormat(
 
 @dataclass(frozen=True)
 class Contents:
-    """What a checkpoint's folder holds, by its manifest."""
+    """Contents of a checkpoint's folder, from its manifest."""
 
     folder: Path
     agent: str  # default method
@@ -118,10 +118,10 @@ def read_contents(folder: str | Path) -> Contents:
 
 
 def inside(folder: Path, relative: str) -> Path:
-    """A file or folder that the manifest in ``folder`` names.
+    """Resolve a file or folder that the manifest in ``folder`` names.
 
-    It may lie beside the checkpoint's folder or beside that one's, so that checkpoints share
-    encoders and parts. Raises CheckpointError for an absolute path, or one that leads elsewhere.
+    It may be in the parent of the checkpoint's folder or in that one's parent, so that checkpoints
+    can share encoders and parts. Raises CheckpointError for an absolute path or another place.
     """
     top = folder.resolve().parent.parent
     found = (folder / PurePosixPath(relative)).resolve()
@@ -134,9 +134,9 @@ def inside(folder: Path, relative: str) -> Path:
 
 
 def encoder_folder(folder: Path, manifest: Mapping[str, Any]) -> Path | None:
-    """Where a checkpoint's encoder is: the folder that it names, else ``encoder`` in it.
+    """Folder of a checkpoint's encoder: the one that it names, else ``encoder`` in it.
 
-    None for an agent without an encoder. Raises CheckpointError where it is in neither.
+    None for an agent without an encoder. Raises CheckpointError where it is in neither place.
     """
     about = manifest["encoder"]
     if about is None:
@@ -152,12 +152,12 @@ def encoder_folder(folder: Path, manifest: Mapping[str, Any]) -> Path | None:
 
 
 def previous(folder: Path) -> Path:
-    """Where a folder is between the two renames that replace it."""
+    """Path of the old folder between the two renames that replace it."""
     return folder.with_name(f"{folder.name}.previous")
 
 
 def listed(names: Collection[str]) -> str:
-    """For errors: "a, b", or "nothing"."""
+    """Join names for errors: "a, b", or "nothing"."""
     return ", ".join(names) or "nothing"
 
 

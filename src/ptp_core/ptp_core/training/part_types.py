@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Kinds of networks that checkpoints are made of: how each is made from its settings."""
+"""Part types: the kinds of networks in checkpoints, and how to make them from settings."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ class PartType:
 
     name: str  # in manifests
     make: Make
-    config: type  # dataclass; what stands in the manifest
-    learns: bool = False  # whether gradients are wanted after loading
+    config: type  # dataclass of its settings in the manifest
+    learns: bool = False  # whether it needs gradients after loading
 
 
 def _vqvae(config: VQVAEConfig, spec: AgentSpec, encoder: nn.Module | None) -> nn.Module:
@@ -82,9 +82,9 @@ _registered: dict[str, PartType] = {}
 
 
 def register_part(part: PartType) -> None:
-    """Let checkpoints of this process have such parts. Raises ConfigError for a name twice.
+    """Register a part type in this process. Raises ConfigError where the name is taken.
 
-    An installed package names its types as entry points of the group ``ptp.parts`` instead.
+    An installed package declares its types as entry points of the group ``ptp.parts`` instead.
     """
     known = {one.name: one for one in _BUILT_IN} | _registered
     if known.get(part.name, part) != part:
@@ -93,12 +93,12 @@ def register_part(part: PartType) -> None:
 
 
 def registered_parts() -> tuple[PartType, ...]:
-    """Those of `register_part`, for another process to register too."""
+    """Types that `register_part` got, so that another process can register them too."""
     return tuple(_registered.values())
 
 
 def part_type(name: str, source: str) -> PartType:
-    """The type of this name. Raises CheckpointError, which names ``source``."""
+    """The part type of this name. Raises CheckpointError, which names ``source``."""
     known = {one.name: one for one in _BUILT_IN} | _registered
     if name not in known:
         known |= _installed()

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Check that a training can finish, run its stages and write a checkpoint.
+"""Offline training: check the data, run all stages, write a checkpoint.
 
-Every stage resumes.
+Every stage can resume.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ from ptp_core.training.training_curves import plot_curves
 from ptp_core.training.vqvae_stage import train_vqvae
 from ptp_core.training.weights import serialise
 
-AIM = 0.8  # norm of an action that a better scale gives the fastest motion
+AIM = 0.8  # norm that the fastest motion should have with a suggested action scale
 
 
 def check_trainable(
@@ -58,9 +58,9 @@ def check_trainable(
 ) -> None:
     """Raise DatasetError where the stages could not learn from these trajectories.
 
-    ``lengths`` (N,) and ``speeds`` (frames,), which `speed_of` gives, are of the data set at
-    ``where``, ``gaps`` the steps over which distances of moving frames are measured,
-    ``description`` what the data set says of its origin.
+    ``lengths`` (N,) and ``speeds`` (frames,), from `speed_of`, are those of the data set at
+    ``where``. ``gaps`` are the steps over which distances of moving frames are measured.
+    ``description`` is the data set's description of its origin.
     """
     if (lengths < 2).any():
         number = int(np.flatnonzero(lengths < 2)[0])
@@ -124,7 +124,7 @@ def _fastest(speeds: np.ndarray, starts: np.ndarray, stops: np.ndarray, gap: int
     return max(means, default=None)
 
 
-INPUTS = "inputs.json"  # what the run in a folder was made from
+INPUTS = "inputs.json"  # file with the inputs that the run in a folder was made from
 DISTANCE_GAPS = (1, 2, 3, 4, 8, 15)  # control steps; recorded in the metrics
 
 
@@ -140,8 +140,8 @@ def pretrain(
 
     ``out`` holds one folder a stage (state, scalars.csv, TensorBoard events), codes.safetensors,
     config.yaml, inputs.json, metrics.json, curves.png and checkpoint/. Run again with the same
-    folders to resume: finished stages are kept, and one goes on where its budget is longer; a
-    stage begins anew where the one before it went on.
+    folders to resume: finished stages are kept, and a stage with a longer budget continues. A
+    stage starts again where an earlier one has continued.
     The checkpoint's agent is the method whose plans the planner's settings describe, else ptp.
     Raises KeyboardInterrupt after saving on Ctrl-C; DatasetError and ConfigError, before ``out``
     is made, where the data cannot be learned from, or their images are not of
@@ -154,7 +154,7 @@ def pretrain(
     dataset = Dataset(data_folder)
     arrays = _load(dataset, progress)
     check_images(arrays.main_camera, arrays.camera(), config.vqvae.image_size)
-    config.vqvae.latent.halved_twice("a subgoal generator")  # known before the encoder is trained
+    config.vqvae.latent.halved_twice("a subgoal generator")  # raises before the encoder is trained
     where = Path(data_folder)
     gaps = {*_gaps(config), config.vqvae.distance_steps}
     speeds = speed_of(arrays.actions, arrays.action_channels)
@@ -175,7 +175,7 @@ def _train(
     precision: Literal["float32", "float16"],
     progress: bool,
 ) -> Path:
-    """The stages one after the other; the checkpoint's folder."""
+    """Run the stages in order; return the checkpoint's folder."""
     _save_config(out, config)
     first, rest = arrays.split(config.data.training_fraction)
 
@@ -246,7 +246,7 @@ def _train(
 
 
 def settle(config: TrainConfig, distances: dict[int, np.ndarray]) -> TrainConfig:
-    """Replace "auto" distances by numbers measured on the encoded data."""
+    """Replace "auto" distances by those measured on the encoded data."""
     iql, follower = config.iql, config.follower
     if iql.reward_epsilon == "auto":
         epsilon = float(np.median(distances[iql.reward_epsilon_steps]))
@@ -310,7 +310,7 @@ def _encode(
 
 
 def _inputs(config: TrainConfig, arrays: DatasetArrays) -> dict[str, Any]:
-    """What the networks depend on, beside their budgets."""
+    """Inputs that the networks depend on, without budgets."""
     stages = ("vqvae", "generators", "iql")  # "imagined" may be added later
     return {
         "seed": config.seed,

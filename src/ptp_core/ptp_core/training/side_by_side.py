@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Train the subgoal generators in a process of their own while this one trains the policy.
+"""Train the subgoal generators in a second process while this one trains the policy.
 
-Neither needs the other. On a CPU, two processes with one thread each do more than one process
-with two threads, which wait for each other after every small operation.
+The two do not depend on each other. On a CPU, two processes with one thread each are faster than
+one process with two threads, which synchronise after every small operation.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ def generators_in_background(
 ) -> Iterator[None]:
     """Run ``train_generators`` with these arguments in another process during the block.
 
-    Leaving the block waits for it; an exception, Ctrl-C included, first lets it save what it has.
-    Its result lies in ``folder``: call ``train_generators`` afterwards, which loads it, or goes
-    on and raises what stopped the process.
+    Leaving the block waits for it. After an exception, Ctrl-C included, it first saves its state.
+    Its result is in ``folder``: call ``train_generators`` afterwards, which loads it, or continues
+    the training and raises the error that stopped the process.
     """
     context = multiprocessing.get_context("spawn")
     weights = {name: value.cpu() for name, value in vqvae.state_dict().items()}

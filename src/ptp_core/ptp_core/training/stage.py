@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The loop that all training stages share.
-
-Budget, progress, scalars, interruption and resumable state.
-"""
+"""The training loop of all stages: budget, progress, scalars, interruption, resumable state."""
 
 from __future__ import annotations
 
@@ -47,11 +44,11 @@ def choose_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-SETTINGS = ("config", "seed", "stage")  # of a fingerprint; the rest is what earlier stages left
+SETTINGS = ("config", "seed", "stage")  # of a fingerprint; other keys: earlier stages
 
 
 def without_budget(settings: Any) -> dict[str, Any]:
-    """Return the settings that a resumed stage must share: a longer budget may continue it."""
+    """Return the settings that a resumed stage must share; its budget may be longer."""
     values = to_dict(settings)
     for name in ("steps", "max_minutes"):
         values.pop(name)
@@ -59,7 +56,7 @@ def without_budget(settings: Any) -> dict[str, Any]:
 
 
 def encoded_fingerprint(settings: Any, seed: int, data: EncodedDataset) -> dict[str, Any]:
-    """What a stage on encoded trajectories depends on, beside its budget."""
+    """Inputs of a stage on encoded trajectories, without its budget."""
     return {
         "config": without_budget(settings),
         "seed": seed,
@@ -70,7 +67,7 @@ def encoded_fingerprint(settings: Any, seed: int, data: EncodedDataset) -> dict[
 
 @dataclass
 class StageState:
-    """What a stage trains, and how far it is."""
+    """The networks of a stage, its random generators and its progress."""
 
     modules: dict[str, nn.Module]
     optimisers: dict[str, torch.optim.Optimizer]
@@ -82,7 +79,7 @@ class StageState:
     seconds: float = 0.0  # wall clock spent training
 
     def save(self, path: Path) -> None:
-        """Write everything atomically."""
+        """Write the state atomically."""
         tensors = {f"extra/{name}": value for name, value in self.extra.items()}
         for name, module in self.modules.items():
             for key, value in module.state_dict().items():
@@ -106,10 +103,10 @@ class StageState:
         write_atomically(path, lambda partial: partial.write_bytes(content))
 
     def resume(self, path: Path) -> bool:
-        """Load ``path`` if it exists and was made from the same inputs; say whether it did.
+        """Load ``path`` if it exists and has the same inputs; return whether it was loaded.
 
-        What an earlier stage left may differ: then this one begins anew. Raises CheckpointError
-        when the file is damaged, and, with the names, when settings or seed differ.
+        If results of an earlier stage differ, this stage starts again. Raises CheckpointError when
+        the file is damaged, and, with the names, when settings or seed differ.
         """
         if not path.exists():
             return False
@@ -141,7 +138,7 @@ class StageState:
             k: v for k, v in asked.items() if k not in SETTINGS
         }
         found = differences(theirs, ours)
-        # Distances that are measured stand in the settings, so they follow the stage before.
+        # Measured distances are part of the settings, so they depend on the previous stage.
         if found and not derived:
             raise CheckpointError(
                 f"{path}: trained with other settings: {said(found)}: name another --out, or "
@@ -183,13 +180,13 @@ FINAL_RATE = 0.02  # of the learning rate, at the end of a cosine decay
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """When a stage ends: whichever comes first."""
+    """Limits of a stage; it ends at the first that is reached."""
 
     steps: int
     max_minutes: float = 0.0  # 0 = no limit
 
     def fraction(self, state: StageState) -> float:
-        """Return how much is spent, 1.0 or more when done."""
+        """Return the share that is spent, 1.0 or more when done."""
         spent = state.step / max(self.steps, 1)
         if self.max_minutes:
             spent = max(spent, state.seconds / (60 * self.max_minutes))
@@ -210,7 +207,7 @@ def run_stage(
     progress: bool = True,
     row: int = 0,
 ) -> dict[str, float]:
-    """Train until the budget is spent; resume from ``folder`` where it was left.
+    """Train until the budget is spent; resume from the state in ``folder``.
 
     Saves ``folder/state.safetensors`` every ``save_minutes``, at the end, and on Ctrl-C or
     SIGTERM, which then raise KeyboardInterrupt. ``validate`` runs before each save. ``row`` is
@@ -278,9 +275,9 @@ def run_as_configured(
     row: int = 0,
     share: float = 1.0,
 ) -> dict[str, float]:
-    """`run_stage` with a budget and decay of ``settings`` and the habits of the whole ``config``.
+    """`run_stage` with budget and decay of ``settings``; saving and logging of ``config``.
 
-    ``share``: part of the settings' minutes. The scalars tell steps and seconds, too.
+    ``share``: share of the settings' minutes. The scalars include steps and seconds.
     """
     scalars = run_stage(
         name,
@@ -306,7 +303,7 @@ def _set_rates(state: StageState, rates: dict[str, float], fraction: float) -> N
 
 
 def _bar(name: str, budget: Budget, state: StageState, progress: bool, row: int) -> Bar:
-    """Show steps, or seconds where the clock ends the stage: then the time left is right."""
+    """Show steps, or seconds where minutes limit the stage, so that the time left is right."""
     unit, total, start = "step", budget.steps, state.step
     if budget.max_minutes:
         unit, total, start = "s", round(60 * budget.max_minutes), round(state.seconds)
@@ -328,7 +325,7 @@ def _show(bar: Bar, last: dict[str, float]) -> None:
 
 @contextmanager
 def _interruptions() -> Iterator[threading.Event]:
-    """Turn Ctrl-C and SIGTERM into an event, so that no optimiser step is torn apart."""
+    """Turn Ctrl-C and SIGTERM into an event, so that no optimiser step is interrupted."""
     event = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield event

@@ -110,7 +110,7 @@ def _train_one(
 
 
 def _share(settings: SubgoalGeneratorConfig, gaps: GapConfig) -> float:
-    """Return a net's part of the minutes: by its unrolled steps, so that all make equally many."""
+    """Return a net's share of the minutes, by its unrolled steps: all make as many batches."""
     return gaps.unroll / sum(getattr(settings, name).unroll for name in HORIZONS)
 
 
@@ -146,7 +146,7 @@ def sample_windows(
         offsets = np.rint(first[:, None] + (last - first)[:, None] * fractions).astype(np.int64)
     else:
         drawn = rng.integers(gaps.minimum, gaps.maximum + 1, size=(count, steps))
-        # Where a window of these gaps does not fit, shrink it to the smallest gaps.
+        # Where a window with these gaps does not fit, use the smallest gaps.
         too_long = drawn.sum(1) > lengths - 1
         drawn[too_long] = gaps.minimum
         room = lengths - drawn.sum(1)

@@ -12,7 +12,7 @@ from ptp_core.planners.subgoal_generator import HORIZONS
 
 
 class ScalarLog:
-    """One row of ``scalars.csv`` a call, and the same numbers for TensorBoard.
+    """Writes one row of ``scalars.csv`` a call, and the same values for TensorBoard.
 
     On resuming at ``step``, later rows (of a run that was killed) are dropped.
     """
@@ -59,7 +59,7 @@ class ScalarLog:
 
 @dataclass(frozen=True)
 class CurvePanel:
-    """One scalar of some stages, over the minutes that each of them trained."""
+    """A panel: one scalar of several stages, over their training minutes."""
 
     title: str
     scalar: str
@@ -114,7 +114,7 @@ def _read(path: Path) -> list[dict[str, str]]:
 
 
 def _series(rows: list[dict[str, str]], scalar: str) -> tuple[list[float], list[float]]:
-    """Minutes and values where the scalar changed: validation stays in the rows between."""
+    """Minutes and values where the scalar changed; rows in between repeat validation values."""
     minutes, values, last = [], [], None
     for row in rows:
         text = row.get(scalar)

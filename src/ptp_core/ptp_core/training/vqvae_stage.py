@@ -29,8 +29,7 @@ def train_vqvae(
 ) -> tuple[VQVAE, dict[str, float]]:
     """Train on uint8 images (frames, S, S, 3); return the network and its last scalars.
 
-    ``content`` is a hash of the data that the images are of: with another one the stage starts
-    again.
+    ``content`` is a hash of the data set; with another one the stage starts again.
     """
     settings = config.vqvae
     torch.manual_seed(config.seed)

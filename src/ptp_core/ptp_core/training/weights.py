@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Learned weights on the disk: safetensors whose sha256 a manifest names; never a pickle."""
+"""Files of weights: safetensors with a sha256 in a manifest; never a pickle."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ Precision = Literal["float32", "float16"]
 
 @dataclass(frozen=True)
 class StoredFile:
-    """A file of weights, as a manifest tells of it."""
+    """A file of weights and its entry in a manifest."""
 
     path: Path
     sha256: str
     size: int  # bytes
-    encoder_id: str  # that it was trained on; "" for none
-    again: str  # for errors: the cure of a damaged file
+    encoder_id: str  # of the encoder that it was trained on; "" for none
+    again: str  # for errors: how to repair a damaged file
 
     def load_into(self, module: nn.Module) -> None:
-        """Verify the file and put it into ``module``, as float32. Raises CheckpointError."""
+        """Verify the file and load it into ``module``, as float32. Raises CheckpointError."""
         content = self.verified()
         if self.encoder_id not in (self.sha256, found := _encoder_id(content)):
             raise CheckpointError(
@@ -54,7 +54,7 @@ class StoredFile:
             ) from error
 
     def verified(self) -> bytes:
-        """The file's bytes. Raises CheckpointError where they are not those of the manifest."""
+        """Read the file's bytes. Raises CheckpointError where their sha256 is another."""
         try:
             content = read_bytes(self.path, MOST_WEIGHTS)
         except OverBudget as error:
@@ -97,7 +97,7 @@ def write_folder(folder: Path, files: Mapping[str, bytes], kind: FolderFormat) -
 
 
 def _may_be_replaced(folder: Path) -> bool:
-    """Weights, whole or damaged, or nothing at all."""
+    """Whether the folder holds weights, whole or damaged, or is empty or missing."""
     return folder.is_dir() and ((folder / MANIFEST).is_file() or not any(folder.iterdir()))
 
 
@@ -114,7 +114,7 @@ def serialise(module: nn.Module, precision: str = "float32", encoder_id: str = "
 
 @torch.no_grad()
 def round_to(module: nn.Module, precision: str) -> None:
-    """Give a module's weights the values that a file of this precision holds."""
+    """Round a module's weights to the values that a file of this precision stores."""
     module.load_state_dict(load(serialise(module, precision)))
 
 
@@ -127,7 +127,7 @@ def _encoder_id(content: bytes) -> str:
 
 
 def _new_folder(folder: Path) -> Path:
-    """A folder beside it that nobody has, to be renamed."""
+    """Make a new temporary folder beside ``folder``, to be renamed."""
     for number in itertools.count():
         partial = folder.with_name(f"{folder.name}.{os.getpid()}.{number}.partial")
         with contextlib.suppress(FileExistsError):  # of a process that was killed
