@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The five-dimensional PTP action: scaling to SI units, and the box the TCP may move in."""
+"""Actions of PTP (dx, dy, dz, dyaw, gripper): scaling to SI units, and the TCP's workspace."""
 
 from dataclasses import astuple, dataclass
 from math import radians

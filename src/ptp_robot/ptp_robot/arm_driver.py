@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The arm driver: who may move the arm now, and what a person may ask of it.
+"""The arm driver: checks commands, selects their source, and serves a person's requests.
 
-It is not thread-safe; whoever calls it from several threads holds a lock.
+It is not thread-safe: callers from several threads must hold a lock.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ class ArmDriver(DriverCore):
     """Moves one arm through its back-end. Call `step` 100 times a second.
 
     It never enables by itself: after a fault, a person clears it and enables again. A lost link,
-    motors that went off, and whatever the robot itself complains of are faults. While an input is
-    missing or stale the arm holds.
+    motors that went off, and errors of the robot are faults. While an input is missing or stale,
+    the arm holds position.
     """
 
     def __init__(self, backend: Backend, kinematics: SawyerKinematics, robot: RobotConfig) -> None:
@@ -38,7 +38,7 @@ class ArmDriver(DriverCore):
         self._news = News()
 
     def enable(self, now: float) -> str:
-        """Ask for motors on; READY follows when the robot says so. What to look for."""
+        """Request motors on; READY follows when the robot reports it. Returns a hint."""
         if self.state is ArmDriverState.FAULT:
             raise DriverError(f"a fault is latched ({self.reason}): clear it first")
         reading = self._require_link()
@@ -54,7 +54,7 @@ class ArmDriver(DriverCore):
         return "asked for motors on: READY follows on arm/driver_state"
 
     def disable(self) -> str:
-        """Stand still, then motors off."""
+        """Hold position, then turn the motors off."""
         self._waiting = self._asked = None
         if self.state in ON:
             self._hold()
@@ -65,17 +65,17 @@ class ArmDriver(DriverCore):
         return "asked for motors off"
 
     def stop(self) -> str:
-        """Stop in the hardest way the robot has, and latch it."""
+        """Stop with the robot's hardest stop, and latch it as a fault."""
         self.backend.stop()
         self._fault("stopped by a person: clear the fault, then enable")
         return "stopped"
 
     def fail(self, reason: str) -> None:
-        """Stand still for a reason that only the caller knows, and latch it."""
+        """Hold position for the caller's ``reason``, and latch it as a fault."""
         self._fault(reason)
 
     def clear_fault(self) -> str:
-        """Forget the fault, the robot's too; the arm stays disabled."""
+        """Clear the fault, the robot's too; the arm stays disabled."""
         if self.state in ON:
             raise DriverError("there is no fault to clear")
         self._require_link()
@@ -112,7 +112,7 @@ class ArmDriver(DriverCore):
             self._set(ArmDriverState.HOLD, "rearmed: waits for a command")
 
     def observed(self, seq: int, now: float) -> Interval:
-        """A picture was taken: what happened since the one before. A waiting command is due."""
+        """An image was taken: return what happened since the last. A waiting command is due."""
         interval = self._interval()
         self._news = News()
         self._window.observed(seq, now)
@@ -120,10 +120,10 @@ class ArmDriver(DriverCore):
         return interval
 
     def command(self, command: Command, now: float, arrived: float | None = None) -> str:
-        """Take a command. Why it moves nothing; empty: it does, or will with the next picture.
+        """Handle a command. Returns why it is refused; empty: it runs now or at the next image.
 
-        It is validated before it counts as its source's word. ``arrived``: when it did, where
-        that was before ``now``.
+        It is validated before it replaces its source's older command. ``arrived``: time of
+        arrival, where that was before ``now``.
         """
         arrived = now if arrived is None else arrived
         try:
@@ -134,8 +134,8 @@ class ArmDriver(DriverCore):
             whose = CommandSource(command.heard_from).name.lower()
             return self._refuse(f"a command of a {source.name.lower()} came as a {whose}'s", None)
         if source is CommandSource.TELEOP:
-            self._waiting = None  # a newer word, be it that the switch was let go
-            if not command.dead_man:  # nothing moves by it: it counts whatever else is wrong
+            self._waiting = None  # replaced by a newer command, or the switch was released
+            if not command.dead_man:  # it moves nothing, so it is accepted whatever else is wrong
                 return self._held_off(command, source, now)
         elif self.state not in ON:
             return self._off()
@@ -153,7 +153,7 @@ class ArmDriver(DriverCore):
             return self._held_off(command, source, now)
         takes = source is CommandSource.TELEOP
         if takes and self.state in ON and (not before or self._homing is not None):
-            self._hold()  # at once, whatever moved it
+            self._hold()  # at once, whatever source moved it
             self._set(ArmDriverState.INTERVENTION, "a person took over: policies wait for rearm")
         if self.state not in ON:
             return self._off()
@@ -172,7 +172,7 @@ class ArmDriver(DriverCore):
 
     @staticmethod
     def _answers(command: Command) -> bool:
-        """Whether the law of ages holds for it: for every policy, and whoever names a picture."""
+        """Whether the age limit applies: to every policy, and to commands that name an image."""
         return command.source == CommandSource.POLICY or command.observation_seq != 0
 
     def _held_off(self, command: Command, source: CommandSource, now: float) -> str:
@@ -180,7 +180,7 @@ class ArmDriver(DriverCore):
             self.arbiter.admits(source, command.dead_man, now)
             person = self._source is CommandSource.TELEOP
             if person and self._following and self._retreating is None:
-                self._hold()  # let go: the rest of the motion is void
+                self._hold()  # switch released: drop the rest of the motion
         self.counts.held_off += 1
         return f"held off: {source.name.lower()} may not move the arm now"
 
@@ -229,7 +229,7 @@ class ArmDriver(DriverCore):
             self._carry_out(command, motion, now, arrived)
 
     def _refuse(self, text: str, source: CommandSource | None) -> str:
-        """Count it. The arm holds, unless it follows somebody else."""
+        """Count the refusal. The arm holds position, unless it follows another source."""
         self.counts.refused += 1
         self._news.error = text
         others = self._following and source is not self._source

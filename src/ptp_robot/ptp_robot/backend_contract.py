@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every back-end must do, as tests: subclass, and give a fixture ``rig``.
+"""Contract tests that every back-end must pass: subclass them, and provide a fixture ``rig``.
 
 A rig offers::
 
     rig.backend            the back-end, not connected yet
     rig.now()              time of its clock [s]: of the stamps of its readings
     rig.advance(seconds)   let that much time pass, for robot and back-end
-    rig.joints()           where the arm really is, (7,) rad, whatever the back-end says
+    rig.joints()           true joints of the arm, (7,) rad, whatever the back-end reports
     rig.fault(name), rig.mend(name)
 
 `BackendContract` needs the faults drop_link, freeze_joints and nan_joints. `MotorContract` is for
-robots that know of motors on and off; it needs press_estop, disable_motors, refuse_enable and
+robots that report motors on and off; it needs press_estop, disable_motors, refuse_enable and
 slow_ack (see `ptp_robot.backends.fake_backend.FAULTS` for what each means).
 """
 
@@ -31,12 +31,12 @@ SPEED = 0.1  # rad/s
 
 
 class _Steps:
-    """What the tests of a back-end have in common."""
+    """Steps shared by the contract tests."""
 
     settle = 5.0  # s that a connection, an answer or a stop may take
-    stop_within = 0.5  # s after the last command until the arm stands still
-    still = 1e-3  # rad that an arm which stands still may differ
-    accuracy = 0.02  # rad between what was asked for and where the arm went
+    stop_within = 0.5  # s after the last command until the arm is at rest
+    still = 1e-3  # rad that an arm at rest may move
+    accuracy = 0.02  # rad between commanded and reached joints
 
     def until(self, rig: Any, condition: Callable[[], bool], what: str) -> None:
         """Let time pass until the condition holds."""
@@ -60,7 +60,7 @@ class _Steps:
         return rig.backend.reading()
 
     def drive(self, rig: Any, seconds: float, joint: int = JOINT) -> np.ndarray:
-        """Move one joint evenly from where the arm is; where it should be in the end."""
+        """Move one joint at constant speed; return the joints that the arm should reach."""
         q = rig.backend.reading().q.copy()
         dq = np.zeros_like(q)
         dq[joint] = SPEED
@@ -82,7 +82,7 @@ class _Steps:
         return text
 
     def stands_still(self, rig: Any, seconds: float = 1.0) -> None:
-        """Whatever moves in the next seconds is a failure."""
+        """Fail if the arm moves in the next seconds."""
         before = rig.joints()
         rig.advance(seconds)
         assert np.abs(rig.joints() - before).max() <= self.still
@@ -143,7 +143,7 @@ class BackendContract(_Steps):
         wanted = self.drive(rig, 0.3)
         rig.advance(self.stop_within)
         self.stands_still(rig)
-        # A velocity may run on for as long as the robot waits for the next.
+        # A velocity may continue until the robot's command timeout.
         assert np.abs(rig.joints() - wanted).max() <= self.accuracy + SPEED * self.stop_within
 
     def test_stops_hard_from_any_state_and_raises_never(self, rig):
@@ -191,7 +191,7 @@ class BackendContract(_Steps):
     def test_joints_that_stop_coming_are_never_given_a_new_stamp(self, rig):
         self.connected(rig)
         rig.fault("freeze_joints")
-        rig.advance(0.2)  # what was on its way has arrived
+        rig.advance(0.2)  # messages under way have arrived
         frozen = rig.backend.reading()
         rig.advance(0.5)
         reading = rig.backend.reading()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which source of commands has the arm, which commands are refused, and what is clamped."""
+"""Arbitration between command sources; validation and clamping of their commands."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class CommandSource(IntEnum):
 class Arbiter:
     """Decides for each command whether its source may move the arm now.
 
-    A person takes over with the first command whose dead-man switch is held, at once. From then
-    on nobody else moves the arm, also after the person let go, until ``rearm``. A script waits
-    while a policy commands. ``patience`` is how long a source counts as commanding after its last
+    A person takes over at once with the first command whose dead-man switch is held. Then no other
+    source moves the arm, even after the switch is released, until ``rearm``. A script waits while
+    a policy commands. ``patience`` is how long a source counts as commanding after its last
     command [s]; times are of one steady clock [s].
     """
 
@@ -49,7 +49,7 @@ class Arbiter:
                 self.taken_over = True
                 self._dead_man = now
             else:
-                self._dead_man = None  # let go: no need to wait before rearming
+                self._dead_man = None  # released: no need to wait before rearming
             return dead_man
         if self.taken_over:
             return False
@@ -59,7 +59,7 @@ class Arbiter:
         return not self._fresh(self._policy, now)
 
     def held(self, now: float) -> bool:
-        """Whether a person holds the dead-man switch: a silent device counts as let go."""
+        """Whether a person holds the dead-man switch; a silent device counts as released."""
         return self._fresh(self._dead_man, now)
 
     def rearm(self, now: float) -> bool:
@@ -93,18 +93,18 @@ class Command:
     gripper: float  # -1 open .. +1 closed
     dead_man: bool = False
     observation_seq: int = 0  # the observation that it answers; 0: none
-    heard_from: int | None = None  # source whose topic it came on; None: not known
-    message: Any = None  # what it came in, for whoever reports it
+    heard_from: int | None = None  # source of the topic that it arrived on; None: unknown
+    message: Any = None  # the message, for reports
 
     @property
     def holds(self) -> bool:
-        """Whether a policy asks to stand still: it answers nothing and moves nothing."""
+        """Whether a policy asks to hold position: it answers no observation and has no motion."""
         still = not (self.dx or self.dy or self.dz or self.dyaw)
         return self.source == CommandSource.POLICY and self.observation_seq == 0 and still
 
 
 class CommandCheck:
-    """Refuses what is wrong and cuts what is too large. ``frame`` is the frame of commands."""
+    """Refuses invalid commands and clamps large ones. ``frame`` is the frame of commands."""
 
     def __init__(self, limits: Limits, frame: str = "base") -> None:
         self._limits = limits
@@ -112,7 +112,7 @@ class CommandCheck:
         self._last: dict[int, tuple[int, float]] = {}  # source: newest number, when
 
     def check(self, command: Command, now: float) -> tuple[CartesianDelta, bool]:
-        """The motion to carry out, and whether it was cut. InputError: it is refused, and why."""
+        """The motion to execute, and whether it was clamped. InputError: why it is refused."""
         limits, c = self._limits, command
         self._count(c, now)
         if c.frame != self._frame:

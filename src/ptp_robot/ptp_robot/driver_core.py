@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The driver's states and its cycle.
-
-Read the robot, decide, send or hold; and the report of it.
-"""
+"""The driver's state machine and control cycle: read the robot, decide, send or hold."""
 
 from __future__ import annotations
 
@@ -29,7 +26,7 @@ KEEPS = 0.9  # share of its cycles below which a loop misses its rate
 
 
 class ArmDriverState(IntEnum):
-    """What the driver does; the numbers are those of the DriverState message."""
+    """States of the driver, numbered as in the DriverState message."""
 
     DISCONNECTED = 0
     DISABLED = 1
@@ -48,15 +45,15 @@ class Counts:
     accepted: int = 0
     refused: int = 0
     clamped: int = 0
-    late: int = 0  # answers to pictures that are answered, too old or unknown
-    held_off: int = 0  # of a source that had to wait for another
+    late: int = 0  # answers to images that are answered already, too old or unknown
+    held_off: int = 0  # commands of a source that had to wait for another
 
 
 @dataclass
 class News:
-    """What commands did since the last picture."""
+    """Commands since the last image."""
 
-    command: Command | None = None  # the last that was carried out
+    command: Command | None = None  # the last that was executed
     latency: float = 0.0  # s, of that one
     clamped: bool = False
     error: str = ""  # why another was refused
@@ -64,13 +61,13 @@ class News:
 
 @dataclass(frozen=True)
 class Interval:
-    """What happened since the picture before: see the ArmState message."""
+    """Motion and commands since the previous image: see the ArmState message."""
 
     reading: JointReading | None  # newest measured joints; None: none yet
     position: np.ndarray  # tool point (3,), m
     yaw: float  # rad
     setpoint: tuple[np.ndarray, float]
-    command: Command | None  # the last that was carried out; None: none was
+    command: Command | None  # the last that was executed; None: none was
     latency: float  # s
     holding: bool
     taken_over: bool
@@ -99,9 +96,9 @@ class LoopMeter:
         self._last = now
 
     def missed(self, period: float) -> str:
-        """Once a second, or once in two slow cycles: what a loop of this period [s] has missed.
+        """Describe how a loop of this period [s] misses its rate; empty while it keeps it.
 
-        Empty while it keeps its rate.
+        Checks once a second, or once in two slow cycles.
         """
         if self._began is None or self._last - self._began < max(1.0, 2.0 * period):
             return ""
@@ -138,7 +135,7 @@ ON = (
 
 
 class DriverCore:
-    """What an arm driver does in each cycle; `ArmDriver` adds what is asked of it."""
+    """The control cycle of an arm driver; `ArmDriver` adds commands and requests."""
 
     def __init__(self, backend: Backend, kinematics: SawyerKinematics, robot: RobotConfig) -> None:
         self.backend = backend
@@ -150,30 +147,30 @@ class DriverCore:
         self.forces = ForceGuard(limits)
         self.meter = LoopMeter()
         self.state, self.reason = ArmDriverState.DISCONNECTED, "the robot was not heard yet"
-        self.reading: JointReading | None = None  # the newest, also of a link that was lost
+        self.reading: JointReading | None = None  # the newest one, even of a lost link
         self.changes: list[
             tuple[ArmDriverState, ArmDriverState, str]
-        ] = []  # transitions that nobody fetched yet
+        ] = []  # transitions that were not fetched yet
         self._homing_config = robot.homing
         self._linked = False
         self._time: float | None = None  # of the last step
-        self._asked: float | None = None  # when motors on was asked for
-        self._following = False  # the arm is under command, towards the setpoint
+        self._asked: float | None = None  # when motors on was requested
+        self._following = False  # the arm is commanded towards the setpoint
         self._source = CommandSource.POLICY  # whose setpoint it is
         self._commanded = 0.0  # when the last command was accepted
         self._homing: Homing | None = None
         self._home_outside = 0.0  # m, how far out of the box the way home began
         self._retreating: float | None = None  # since when
-        # A person's command, for the next picture: it, its motion, when it arrived.
+        # A person's command, for the next image: it, its motion, when it arrived.
         self._waiting: tuple[Command, Accepted, float] | None = None
 
     @property
     def gripper(self) -> float:
-        """Opening that was sent last: -1 open .. +1 closed; open where none was."""
+        """The last commanded opening: -1 open .. +1 closed; open by default."""
         return self._link.gripper
 
     def step(self, now: float) -> None:
-        """One cycle: look at the robot, decide, send."""
+        """Run one cycle: read the robot, decide, send."""
         period = 0.0 if self._time is None else now - self._time
         self._time = now
         self.meter.tick(now)
@@ -206,10 +203,10 @@ class DriverCore:
         return self.reading
 
     def _due(self, now: float) -> None:
-        """Carry out what waited for this cycle."""
+        """Execute a command that waited for this cycle."""
 
     def _look(self, reading: JointReading | None, now: float) -> None:
-        """What the robot says of itself."""
+        """Check the robot's own state."""
         if reading is None:
             if self.state in ON:
                 self._fault("the link to the robot was lost: check it, clear the fault, enable")
@@ -255,7 +252,7 @@ class DriverCore:
             self._set(ArmDriverState.DISABLED, f"the motors did not come on within {seconds:g} s")
 
     def _watch(self, reading: JointReading) -> None:
-        """Whether the arm is where it may be, and follows, while it is under command."""
+        """Check that the commanded arm stays in its limits and follows."""
         if not (self._following or self._homing):
             return
         outside = self.safety.outside(reading.q)
@@ -325,23 +322,23 @@ class DriverCore:
             self._set(self._state_of(ArmDriverState.READY), "")
 
     def _hold(self) -> None:
-        """Stand still; whatever moves the arm next starts from its measured joints."""
+        """Hold position; the next motion starts from the measured joints."""
         self._following, self._homing, self._retreating = False, None, None
         self._link.hold(self._time or 0.0)
 
     def _pause(self, reason: str) -> None:
-        """Stand still until a command comes."""
+        """Hold position until a command arrives."""
         if self._following or self._homing or self.state is ArmDriverState.READY:
             self._hold()
         self._set(self._state_of(ArmDriverState.HOLD), reason)
 
     def _fault(self, reason: str) -> None:
-        """Stand still until a person clears the fault and enables."""
+        """Hold position until a person clears the fault and enables."""
         self._waiting = self._asked = None
         self._hold()
         if (
             self.state is not ArmDriverState.FAULT
-        ):  # the first reason is the cause of those after it
+        ):  # keep the first reason, which caused the later ones
             self._set(ArmDriverState.FAULT, reason)
 
     def _state_of(self, state: ArmDriverState) -> ArmDriverState:
@@ -353,5 +350,5 @@ class DriverCore:
         self.state, self.reason = state, reason
 
     def _fresh(self, reading: JointReading, now: float) -> bool:
-        # Also none from the future: it would count as fresh for too long.
+        # Refuse readings from the future, too: they would stay fresh for too long.
         return abs(now - reading.stamp) <= self.limits.joints_timeout

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An arm driver on the arm in memory, with time by hand and a witness of all that is sent."""
+"""Test rig: an arm driver on a fake arm, with time set by hand and checks of all commands."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ COUNTER = 2e-7  # rad or m that differences of rounded numbers may be off
 
 
 class Witness(FakeBackend):
-    """The arm in memory; fails the test that sends it anything beyond the limits."""
+    """A fake arm that fails the test on any command beyond the limits."""
 
     limits: Limits
     safety: SafetyFilter  # for its kinematics and box alone
@@ -37,18 +37,18 @@ class Witness(FakeBackend):
         self.before: tuple[float, np.ndarray, np.ndarray] | None = None  # time, q, dq
 
     def reading(self) -> JointReading | None:
-        """As of the arm in memory, with noise."""
+        """The fake arm's reading, with noise."""
         reading = super().reading()
         return None if reading is None else replace(reading, q=reading.q + self.noise)
 
     def hold(self) -> None:
-        """Forget what was sent before: the next motion starts from where the arm is."""
+        """Hold position: the next motion starts from the measured joints."""
         super().hold()
         self.before = None
         self.sent.append((self._clock(), "hold"))
 
     def command(self, q: np.ndarray, dq: np.ndarray) -> None:
-        """Compare with what was sent before, or with the arm at rest."""
+        """Compare with the command before, or with the arm at rest."""
         super().command(q, dq)
         now = self._clock()
         self.sent.append((now, "command"))
@@ -81,7 +81,7 @@ class Witness(FakeBackend):
 
 
 class DriverRig:
-    """A driver, its robot, and a person who works them."""
+    """A driver, its robot, and a person's requests."""
 
     def __init__(
         self,
@@ -131,7 +131,7 @@ class DriverRig:
         return self.driver.state
 
     def send(self, source: int = POLICY, **changes: Any) -> str:
-        """A command, due now: the answer to the newest picture where it is a policy's."""
+        """A command, due now: the answer to the newest image where it is a policy's."""
         self.count += 1
         values = {"dx": 0.0, "dy": 0.0, "dz": 0.0, "dyaw": 0.0, "gripper": -1.0, **changes}
         values = {"seq": self.count, "frame": "base", "age": 0.01, **values}
@@ -140,12 +140,12 @@ class DriverRig:
         return self.driver.command(Command(source, **values), self.time)
 
     def picture(self) -> Any:
-        """A picture is taken: what the driver says of the time since the last."""
+        """Take an image; return the driver's report of the time since the last one."""
         self.pictures += 1
         return self.driver.observed(self.pictures, self.time)
 
     def drive(self, commands: int, source: int = POLICY, **values: float) -> None:
-        """Ten commands a second, each the answer to a picture."""
+        """Send ten commands a second, each the answer to an image."""
         for _ in range(commands):
             self.picture()
             text = self.send(source, **values)
@@ -153,11 +153,11 @@ class DriverRig:
             self.run(0.1)
 
     def tool(self) -> np.ndarray:
-        """Where the tool really is (3,) [m]."""
+        """True position of the tool (3,) [m]."""
         return self.arm.forward(self.backend.joints())[0]
 
     def holds_within(self, seconds: float) -> None:
-        """Fails unless the arm is told to stand still, and does, within so long."""
+        """Fail unless the arm is told to hold position, and does, within ``seconds``."""
         self.run(seconds)
         assert self.backend.sent[-1][1] == "hold"
         before = self.backend.joints()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the tool feels, and what the arm does about it, where a robot measures it."""
+"""Force guard: contact forces at the tool, and the reaction to them, for robots with a wrench."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ __all__ = ["ForceGuard", "Touch"]
 
 
 class Touch(IntEnum):
-    """How hard the tool is pressed."""
+    """Reactions to the contact force."""
 
     FREE = 0
-    WARN = 1  # no further into the contact
+    WARN = 1  # no motion further into the contact
     RETREAT = 2  # stop and go up
-    STOP = 3  # stop in the hardest way
+    STOP = 3  # the robot's hardest stop
 
 
 class ForceGuard:
-    """Takes raw wrenches; the weight of the tool is what is felt at rest in free space.
+    """Evaluates raw wrenches; the wrench at rest in free space is the weight of the tool.
 
     The wrench is the one that acts on the tool, in the base frame: a tool pressed onto the table
     is pushed up. Estimates from joint torques are off by several newtons.
@@ -41,15 +41,15 @@ class ForceGuard:
 
     @property
     def taring(self) -> bool:
-        """Whether the arm must stand still for it."""
+        """Whether it is taring, for which the arm must hold position."""
         return self._since is not None
 
     def tare(self) -> None:
-        """Take what comes first from now on as the weight of the tool."""
+        """Take the next wrenches as the weight of the tool."""
         self._samples, self._since, self._wanted = [], None, True
 
     def update(self, raw: np.ndarray | None, now: float) -> Touch:
-        """Take the newest wrench (6,); None or not finite: none is measured."""
+        """Update with the newest wrench (6,); None or not finite: none is measured."""
         if raw is None or not np.isfinite(raw).all():
             self.valid, self._time, self._since = False, None, None
             return Touch.FREE
@@ -75,11 +75,11 @@ class ForceGuard:
 
     @property
     def force(self) -> float:
-        """How much it is [N]; 0 where none is measured."""
+        """Contact force [N]; 0 where none is measured."""
         return float(np.linalg.norm(self.wrench[:3])) if self.valid else 0.0
 
     def into_contact(self, motion: np.ndarray) -> np.ndarray:
-        """The motion (3,) without its part against the force that is felt."""
+        """The motion (3,) without its component against the contact force."""
         direction = self.wrench[:3] / max(self.force, 1e-9)
         against = min(float(motion @ direction), 0.0)
         return motion - against * direction

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a gamepad's axes and buttons to motions of the tool, with a dead-man switch."""
+"""Gamepad teleoperation: axes and buttons to motions of the tool, with a dead-man switch."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ __all__ = ["Gamepad", "GamepadMapping"]
 
 @dataclass(frozen=True)
 class GamepadMapping:
-    """Which axis and button does what; defaults: Xbox layout of ROS's joy node.
+    """Functions of axes and buttons; defaults: Xbox layout of ROS's joy node.
 
     An axis reads +1 with the stick up or left. The base frame has x forward and y left (REP 103).
-    Buttons below ``button_rearm`` count only while the dead-man switch is let go, so that the same
-    ones can move the gripper while it is held.
+    Buttons below ``button_rearm`` only work while the dead-man switch is released, so that they
+    can also move the gripper while it is held.
     """
 
     axis_x: int = 1  # left stick, up: forward
@@ -88,7 +88,7 @@ class Gamepad(TeleopDevice):
         """Take a reading.
 
         Raises InputError for one that the mapping does not fit or that is not finite; it counts
-        as let go.
+        as released.
         """
         mapping = self.mapping
         chosen, requests = mapping.axes(), mapping.requests()
@@ -108,7 +108,7 @@ class Gamepad(TeleopDevice):
         if dead_man:
             if close != open_:
                 self._gripper = 1.0 if close else -1.0
-            self._down |= down  # held over until the switch is let go: no press then
+            self._down |= down  # still held when the switch is released: not a press
             size = np.abs(sticks.clip(-1, 1))
             beyond = np.maximum(size - mapping.dead_zone, 0) / (1 - mapping.dead_zone)
             self._take(np.sign(sticks) * beyond, now)

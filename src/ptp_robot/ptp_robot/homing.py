@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The way home: open the gripper, lift, move, verify. Through the same filter as any motion."""
+"""Homing: open the gripper, lift, move, verify, through the same safety filter as any motion."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from ptp_robot.safety import Motion, SafetyFilter
 
 __all__ = ["Homing", "HomingPhase"]
 
-SAMPLES = 64  # tool points looked at along a joint motion before it begins
-STUCK = 0.5  # s without getting on until another way is tried
+SAMPLES = 64  # tool points checked along a joint motion before it begins
+STUCK = 0.5  # s without progress until another way is tried
 
 
 class HomingPhase(Enum):
-    """What the arm does on its way."""
+    """Phases of homing."""
 
     GRIP = "opens the gripper"
     LIFT = "lifts"
@@ -42,11 +42,11 @@ class Homing:
         limit = safety.limits.joint_speed_ratio
         self._ratio = min(1.0, config.speed_ratio / limit)
         self._began = self._entered = now
-        self._moved = now  # when the arm last got on
+        self._moved = now  # when the arm last made progress
         self.phase = HomingPhase.GRIP
 
     def step(self, reading: JointReading, now: float, dt: float) -> Motion | None:
-        """The next motion; None: stand still, for now or (phase DONE) for good.
+        """The next motion; None: hold position, for now or (phase DONE) for good.
 
         Raises TimeoutError with what the arm could not do.
         """

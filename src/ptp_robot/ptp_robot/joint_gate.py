@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The last limiter: every joint position that is sent to a robot has passed it."""
+"""Joint gate: the last limiter, which every joint position sent to a robot passes."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class JointBox:
 
 
 def remembered(kinematics: SawyerKinematics) -> Callable[[np.ndarray], tuple]:
-    """Its `forward` that knows its last answers: each cycle asks for the same ones repeatedly."""
+    """`forward` with a cache of recent results, as each cycle needs the same ones repeatedly."""
 
     @lru_cache(maxsize=8)
     def look(key: bytes) -> tuple[np.ndarray, np.ndarray]:
@@ -59,7 +59,7 @@ class JointGate:
     faster than its limit, faster by more than its acceleration, or nearer to its end than the
     margin; that the tool is not faster than its limits; and that the tool does not leave the box.
     A tool that starts outside of it comes no further out. Slowing down is not limited: an arm may
-    always stand still.
+    always stop.
     """
 
     def __init__(self, kinematics: SawyerKinematics, limits: Limits) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a terminal's keys to motions of the tool."""
+"""Keyboard teleoperation: a terminal's keys to motions of the tool."""
 
 from __future__ import annotations
 
@@ -40,9 +40,8 @@ KEYS = re.compile(r"\x1b[\[O][0-9;]*[A-Za-z~]|.", re.DOTALL)
 class Keyboard(TeleopDevice):
     """Turns keys into moves; see `TeleopDevice`.
 
-    A terminal tells of keys that go down, never up. A key that is held repeats, and counts as
-    held for ``patience`` after each; so the repetition is the dead-man switch. Any key without a
-    meaning stops at once.
+    A terminal reports pressed keys, but no releases. A held key repeats, and counts as held for
+    ``patience`` after each repetition, which is the dead-man switch. Any other key stops at once.
     """
 
     def __init__(self, patience: float = 0.25) -> None:
@@ -60,7 +59,7 @@ class Keyboard(TeleopDevice):
         )
 
     def read(self, text: str, now: float) -> None:
-        """Take what the terminal gave; keys that were read together count as of now."""
+        """Take keys from the terminal; keys that were read together count as pressed now."""
         for key in KEYS.findall(text):
             key = ARROWS.get(key.replace("\x1bO", "\x1b["), key)
             if key in MOTIONS:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How far, how fast and how hard an arm may move; what no configuration can loosen.
+"""Limits of an arm's motion, speed and force, and hard limits that no configuration can exceed.
 
 Sources. [H] HIL-SERL, [D] DROID, [S] moveit_servo's defaults, [B] the Berkeley Sawyer stack,
 [R] the Sawyer's manufacturer, [I] ISO 10218-1, reduced speed of 250 mm/s; [O] our own choice.
@@ -25,21 +25,21 @@ BOX = Workspace()
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What the safety filter and the driver keep to. Positions are the tool point's, base frame.
+    """Limits of the safety filter and the driver. Positions are the TCP's, in the base frame.
 
     Raises ConfigError where two of them contradict each other. That each lies within what the
     code allows at all is checked by `require_within`.
     """
 
     # Commands
-    command_age: float = 0.3  # s, oldest stamp that is carried out [O]
+    command_age: float = 0.3  # s, oldest stamp that is executed [O]
     command_ahead: float = 0.1  # s, furthest stamp in the future: clocks differ [O]
     excess: float = 1.5  # a component beyond that many times its limit is refused, not cut [O]
     step: float = 0.03  # m along each axis in one command [H: 0.01-0.015, D: 0.075]
     step_norm: float = 0.04  # m in one command [O]
     yaw_step: float = 0.2  # rad in one command [D: 0.15, B: 0.2]
-    observation_patience: int = 4  # pictures by which an answer may be late; as the sim bridge
-    observation_age: float = 0.3  # s, oldest observation whose answer is carried out [O]
+    observation_patience: int = 4  # images by which an answer may be late; as the sim bridge
+    observation_age: float = 0.3  # s, oldest observation whose answer is executed [O]
 
     # Tool
     speed: float = 0.15  # m/s: what 30 % of the joints' speed allows [R]
@@ -134,7 +134,7 @@ class Limits:
             )
 
 
-# Lowest and highest value of each limit on a robot. A fence, not a recommendation.
+# Lowest and highest allowed value of each limit on a robot; these are no recommendations.
 _REAL = {
     "command_age": (0.02, 0.5),
     "command_ahead": (0.0, 0.2),
@@ -181,7 +181,7 @@ _REAL = {
     "force_cutoff": (1.0, 50.0),
     "tare_time": (0.05, 2.0),
 }
-# Nobody stands beside a simulated arm, and its policies ask for a step within 1/24 s.
+# No person is near a simulated arm, and its policies command a step within 1/24 s.
 _SIMULATED = {
     **_REAL,
     "speed": (1e-3, 10.0),

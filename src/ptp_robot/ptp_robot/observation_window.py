@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which observations may still be answered: the last word on the age of what a command answers.
+"""Observation window: decides which observations a command may still answer, by their age.
 
 The receiver of commands (arm driver or simulated table) holds one, in real time and in lock-step.
 """
@@ -12,27 +12,27 @@ from collections import deque
 
 __all__ = ["LONGEST", "REMEMBERED", "ObservationWindow"]
 
-LONGEST = 1.0  # s, oldest observation that is answered where the limit follows what answers take
+LONGEST = 1.0  # s, largest limit on age where the limit follows measured latencies
 
-BLIND = 0.3  # s without a picture, after which none is waited for
+BLIND = 0.3  # s without an image, after which none is expected
 CLOSEST = 0.05  # s between two commands then
 REMEMBERED = 100  # observations whose time is known, at most
-ANSWERS = 20  # whose time says how long an answer takes
-FEWEST = 5  # answers, before which nothing is said of them
-SLACK = 3.0  # times the usual time of an answer
+ANSWERS = 20  # answers whose latency is remembered
+FEWEST = 5  # answers that a median needs
+SLACK = 3.0  # times the median latency of answers
 
 
 class ObservationWindow:
-    """Knows when the receiver saw each observation, on its own steady clock.
+    """Records when the receiver got each observation, on its own steady clock.
 
     An answer counts when its observation is known, was not answered yet, is no more than
     ``patience`` observations behind the newest, and is no older than `limit`. One command is
-    carried out between two pictures, so that a picture, a motion and the next belong together.
-    Where no pictures come, commands that answer none follow each other, not too closely.
+    executed between two images, so that an image, a motion and the next image belong together.
+    Without images, commands that answer none have a minimum interval.
 
     ``least`` [s] is the limit on a machine that keeps up. Where ``most`` [s] is more, the limit
-    follows what answers take: three times the median of the last 20, at most ``most``. All times
-    are of one steady clock [s].
+    follows the latency of answers: three times the median of the last 20, at most ``most``.
+    All times are of one steady clock [s].
     """
 
     def __init__(
@@ -43,8 +43,8 @@ class ObservationWindow:
         self._patience = patience
         self.newest = 0
         self._answered = 0  # this observation and all before it
-        self._seen = -math.inf  # when the newest picture was taken
-        self._moved = -math.inf  # when; -inf: not since the newest picture
+        self._seen = -math.inf  # when the newest image was taken
+        self._moved = -math.inf  # when; -inf: not since the newest image
         self._times: dict[int, float] = {}
         self._noted = 0  # the newest observation whose answer was timed
         self._ages: deque[float] = deque(maxlen=ANSWERS)
@@ -58,8 +58,8 @@ class ObservationWindow:
         return min(max(self._least, SLACK * usual), self._most)
 
     def observed(self, seq: int, now: float) -> None:
-        """A picture was taken. Numbers are above 0."""
-        if seq < self.newest:  # the camera counts from the start again
+        """An image was taken. Numbers are above 0."""
+        if seq < self.newest:  # the camera was restarted
             self._answered = self._noted = 0
             self._times.clear()
         self.newest, self._seen = seq, now
@@ -70,23 +70,23 @@ class ObservationWindow:
             del self._times[old]
 
     def void(self) -> None:
-        """What was observed until now is answered no more: the scene is another."""
+        """Refuse answers to all earlier observations: the scene was reset."""
         self._answered = self.newest
 
     def is_open(self, now: float) -> bool:
-        """Whether no command was carried out since the newest picture."""
+        """Whether no command was executed since the newest image."""
         closest = CLOSEST if now - self._seen > BLIND else math.inf
         return now - self._moved >= closest
 
     def arrived(self, seq: int, now: float) -> str:
-        """An answer to ``seq`` arrived: why it is refused; empty: it is not. Times the answer."""
+        """Record the latency of an answer to ``seq``; return why it is refused, or ""."""
         if seq in self._times and seq > max(self._noted, self._answered):
             self._noted = seq
             self._ages.append(now - self._times[seq])
         return self.refusal(seq, now)
 
     def refusal(self, seq: int, now: float) -> str:
-        """Why an answer to ``seq`` is not carried out at ``now``; empty: it may be."""
+        """Why an answer to ``seq`` is not executed at ``now``; empty: it may be."""
         if seq == 0:
             return "the command answers no observation; a policy names the one that it answers"
         if seq > self.newest:
@@ -103,10 +103,10 @@ class ObservationWindow:
         return ""
 
     def moved(self, seq: int, now: float) -> None:
-        """A command that answers ``seq`` (0: none) was carried out."""
+        """A command that answers ``seq`` (0: none) was executed."""
         self._moved = now
         self._answered = max(seq, self._answered)
 
     def age(self, seq: int, now: float) -> float:
-        """Time since an observation was known [s]; 0: it is not."""
+        """Age of an observation [s]; 0: unknown."""
         return now - self._times.get(seq, now)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether the last preflight allows to enable the arm: fresh, of these limits, passed."""
+"""Preflight gate: the arm may be enabled only after a fresh, passed preflight of its limits."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ptp_core.data import json_text
 
 __all__ = ["PREFLIGHT_AGE", "PreflightGate"]
 
-PREFLIGHT_AGE = 600.0  # s that a preflight counts: what it looked at changes
+PREFLIGHT_AGE = 600.0  # s that a preflight is valid: what it checked may change
 AHEAD = 1.0  # s: clocks of two machines differ, and the preflight has found by how much
 LONGEST = 256 * 1024  # characters of a report; ours have some thousand
 LONGEST_TEXT = 4096  # characters of one text in it
@@ -22,7 +22,7 @@ class PreflightGate:
 
     A report has ``ok``, ``stamp`` [s since 1970], ``limits`` (digest, as in DriverState),
     ``backend`` and ``findings``. A report that cannot be read replaces the one before: the arm
-    stays disabled rather than enabled on what nobody understands.
+    stays disabled rather than enabled with an unreadable report.
     """
 
     def __init__(self) -> None:
@@ -43,7 +43,7 @@ class PreflightGate:
                 "backend": _text(report["backend"]),
                 "findings": findings,
             }
-        # A report is refused for whatever is wrong with it: it must not end the driver.
+        # Any fault refuses the report: it must not end the driver.
         except Exception as error:
             self._report = None
             self._problem = f"the preflight's report cannot be read ({str(error)[:200]})"

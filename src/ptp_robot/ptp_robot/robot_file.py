@@ -19,7 +19,7 @@ __all__ = ["HomingConfig", "RobotConfig", "limits_digest", "load_robot", "read_k
 
 @dataclass(frozen=True, kw_only=True)
 class HomingConfig:
-    """The way home: open, lift, move, verify."""
+    """Settings of homing: open, lift, move, verify."""
 
     joints: tuple[float, ...] = REST_CONFIGURATION  # rad, the home pose
     grip_time: float = 1.0  # s given to the gripper to open
@@ -40,7 +40,7 @@ class HomingConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class RobotConfig:
-    """One robot as the driver needs to know it.
+    """Settings of one robot for the driver.
 
     Raises ConfigError for limits beyond what the code allows for this back-end.
     """
@@ -65,7 +65,7 @@ def load_robot(path: str | Path) -> RobotConfig:
 
 
 def limits_digest(robot: RobotConfig, arm: SawyerKinematics) -> str:
-    """What names all limits in force: driver and preflight must find the same."""
+    """Hash of all limits in force; driver and preflight must have the same."""
     joints = (arm.lower, arm.upper, arm.velocity)
     return digest(robot.limits, robot.homing, robot.reference, *joints)[:12]
 

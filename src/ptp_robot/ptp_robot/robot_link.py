@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The driver's hand on the back-end: motions, standing still, and the gripper."""
+"""Sends the driver's commands to the back-end: motions, holding position, and the gripper."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from ptp_robot.safety import Motion
 
 __all__ = ["DriverError", "RobotLink"]
 
-REPEAT = 1.0  # s between two orders to stand still: one may have been lost
+REPEAT = 1.0  # s between two hold commands, as one may be lost
 
 
 class DriverError(PtpError):
-    """What was asked of the driver cannot be done now; the text names cause and cure."""
+    """The driver cannot do a request now; the text names cause and cure."""
 
 
 class RobotLink:
-    """Sends to one back-end. An order to stand still that did not get through is owed.
+    """Sends to one back-end. A hold command that could not be sent is repeated.
 
     ``top_speed`` (n,) [rad/s] is what a velocity interface is never sent more than; ``gain``
     [1/s] is how fast it makes up for what the arm lags behind.
@@ -32,13 +32,13 @@ class RobotLink:
         self.backend = backend
         self._top_speed = top_speed
         self._gain = gain
-        self._still: float | None = None  # when it was last told to stand still; None: it moves
+        self._still: float | None = None  # time of the last hold command; None: it moves
         self._owed = False
         self.gripper = -1.0  # opening sent last
         self._sent = False  # and it was
 
     def ask(self, call: Callable[[], None]) -> None:
-        """Do as a person asks; what the back-end says against it is a DriverError."""
+        """Run a person's request; BackendError becomes DriverError."""
         try:
             call()
         except BackendError as error:
@@ -51,7 +51,7 @@ class RobotLink:
         self.backend.command(motion.q, np.clip(speed, -self._top_speed, self._top_speed))
 
     def hold(self, now: float) -> None:
-        """Stand still from now on."""
+        """Hold position from now on."""
         self._still = now
         try:
             self.backend.hold()
@@ -60,14 +60,14 @@ class RobotLink:
             self._owed = True  # a robot without its link stops by itself; `keep` tells it again
 
     def keep(self, now: float, repeat: bool) -> None:
-        """Say again what was not heard, and with ``repeat`` once in a while what was."""
+        """Repeat a failed hold command; with ``repeat`` also others, every `REPEAT` s."""
         if self._still is None:
             return
         if self._owed or (repeat and now - self._still > REPEAT):
             self.hold(now)
 
     def grip(self, opening: float) -> None:
-        """Send an opening that is new; where there is no gripper, to nobody.
+        """Send an opening if it is new; do nothing without a gripper.
 
         Every command has an opening, also for an arm without a gripper. BackendError: no link, or
         a gripper that does not answer.
@@ -78,5 +78,5 @@ class RobotLink:
             self.gripper, self._sent = opening, True
 
     def forget_gripper(self) -> None:
-        """Somebody else may have moved it."""
+        """Send the next opening in any case: the gripper may have been moved otherwise."""
         self._sent = False

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The safety filter: from motions of the TCP to joint positions that keep every limit."""
+"""The safety filter turns motions of the TCP into joint positions that keep every limit."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ def yaw_of(rotation: np.ndarray) -> float:
 
 
 class Setpoint:
-    """The law by which commands move the arm.
+    """The setpoint, and how commands move it.
 
-    ``measured``: measured pose plus motion, the law of the simulator, the demonstrations and
+    ``measured``: measured pose plus motion, as in the simulator, the demonstrations and
     other stacks. ``setpoint``: the last setpoint plus motion, so that a lag of the arm neither
-    shrinks motions nor lets the arm creep; the leash keeps it near the arm, and a setpoint beyond
-    its end starts anew from the measured pose.
+    shrinks motions nor lets the arm creep; the leash keeps it near the arm, and a setpoint
+    beyond it restarts from the measured pose.
     """
 
     def __init__(self, reference: Literal["setpoint", "measured"], limits: Limits) -> None:
@@ -46,7 +46,7 @@ class Setpoint:
         self.yaw = 0.0  # rad
 
     def anchor(self, position: np.ndarray, yaw: float) -> None:
-        """Be where the tool is; outside of the box, at its nearest point."""
+        """Set it to the tool's pose, or to the nearest point of the box."""
         self.position, self.yaw = np.clip(position, self._low, self._high), yaw
 
     def add(self, delta: CartesianDelta, position: np.ndarray, yaw: float) -> bool:
@@ -77,7 +77,7 @@ ESCAPE = 0.1  # part of the speed with which a singularity is left
 
 @dataclass(frozen=True)
 class Accepted:
-    """A command as it is carried out."""
+    """A command as it is executed."""
 
     delta: CartesianDelta
     clamped: bool  # reduced to the limits, the leash or the box
@@ -85,16 +85,16 @@ class Accepted:
 
 @dataclass(frozen=True)
 class Motion:
-    """Where the joints shall be at the end of this cycle."""
+    """Commanded joints at the end of this cycle."""
 
     q: np.ndarray  # (n,) rad
     dq: np.ndarray  # (n,) rad/s
     arrived: bool = False  # nothing is left to do
-    reason: str = ""  # why the arm does not get on, where it does not
+    reason: str = ""  # why the arm makes no progress, if it makes none
 
 
 class SafetyFilter:
-    """Holds what the arm was told last, and makes the next small step from it.
+    """Keeps the last commanded joints, and computes the next small step from them.
 
     `seed` it from measured joints whenever the arm was not under its command: at the start and
     after every hold. Frames are the kinematics' base.
@@ -126,7 +126,7 @@ class SafetyFilter:
         self.condition = self._condition(self.q)
 
     def rest(self) -> None:
-        """The arm stands still: the next step starts from no speed."""
+        """The arm is at rest: the next step starts at speed 0."""
         self.dq = np.zeros_like(self.q)
         self._speed = self._turning = 0.0
 
@@ -144,7 +144,7 @@ class SafetyFilter:
         return float(np.minimum(q - self.arm.lower, self.arm.upper - q).min())
 
     def check(self, command: Command, now: float) -> Accepted:
-        """The motion of a command, cut to the limits. InputError: refused, and why."""
+        """The motion of a command, clamped to the limits. InputError: refused, with the reason."""
         return Accepted(*self._check.check(command, now))
 
     def accept(self, checked: Accepted, q: np.ndarray) -> Accepted:
@@ -160,7 +160,7 @@ class SafetyFilter:
         return Accepted(checked.delta, checked.clamped or short)
 
     def follow(self, dt: float, shape: Callable[[np.ndarray], np.ndarray] | None = None) -> Motion:
-        """One cycle of ``dt`` [s] towards the setpoint.
+        """Compute one cycle of ``dt`` [s] towards the setpoint.
 
         ``shape`` may take parts of the motion (3,) [m] away, such as one into a contact.
         """

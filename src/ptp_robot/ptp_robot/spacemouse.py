@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a SpaceMouse's cap and two buttons to motions of the tool."""
+"""SpaceMouse teleoperation: cap and two buttons to motions of the tool."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LONG = {
 
 @dataclass(frozen=True)
 class SpaceMouseMapping:
-    """What a cap and two buttons do; every SpaceMouse has at least two buttons.
+    """Functions of cap and buttons; every SpaceMouse has at least two buttons.
 
     The cap springs back when it is let go, so pushing it is the dead-man switch.
     """
@@ -75,7 +75,7 @@ class SpaceMouse(TeleopDevice):
     def read(self, linear: Sequence[float], yaw: float, now: float) -> None:
         """Take a reading of the cap: (3,) and one, as fractions of ``mapping.full``.
 
-        Raises InputError for one that is not finite; it counts as let go.
+        Raises InputError for one that is not finite; it counts as released.
         """
         cap = np.array([*linear, yaw], dtype=np.float64) / self.mapping.full
         if not np.isfinite(cap).all():
@@ -111,7 +111,7 @@ class SpaceMouse(TeleopDevice):
         self._now_down([Button.REARM] if third else [])
 
     def look(self, now: float) -> None:
-        """Time passes: a press that has become long has its effect."""
+        """Update with the time: a press that has become long takes effect."""
         if self._since is None or self._done or now - self._since < self.mapping.long_press:
             return
         self._done = True

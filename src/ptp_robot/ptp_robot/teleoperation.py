@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a person asks for, with whichever device: moves under a dead-man switch, and buttons."""
+"""Teleoperation devices: moves under a dead-man switch, and buttons."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["EPISODE", "Button", "Move", "TeleopDevice"]
 
 
 class Button(Enum):
-    """What a button asks for; the value says it to a person."""
+    """Requests of buttons; the value is their text for a person."""
 
     REARM = "give the arm back"
     START = "start an episode"
@@ -30,17 +30,17 @@ EPISODE = (Button.START, Button.SUCCESS, Button.FAILURE, Button.DISCARD, Button.
 
 @dataclass(frozen=True)
 class Move:
-    """What the person asks for now."""
+    """The person's current command."""
 
     action: np.ndarray  # float32 (5,) in [-1, 1]: dx, dy, dz, dyaw, gripper (-1 open, +1 closed)
-    dead_man: bool  # False once after letting go: the arm holds still
+    dead_man: bool  # False once after the release: the arm holds position
 
 
 class TeleopDevice:
     """Base of every device. Times are of one steady clock [s].
 
-    A device that is silent for ``patience`` counts as let go: it may be unplugged, or its battery
-    empty. A subclass reads its device and calls ``_take``, ``_let_go`` and ``_press``.
+    A device that is silent for ``patience`` counts as released: it may be unplugged, or its
+    battery empty. A subclass reads its device and calls ``_take``, ``_let_go`` and ``_press``.
     """
 
     def __init__(self, patience: float) -> None:
@@ -53,7 +53,7 @@ class TeleopDevice:
         self._presses: list[Button] = []
 
     def move(self, now: float) -> Move | None:
-        """Return what to command now; None while nobody holds the switch."""
+        """Return the command now; None while the switch is not held."""
         if self.holds(now):
             self._moving = True
             return Move(np.append(self._motion, self._gripper).astype(np.float32), True)
@@ -68,12 +68,12 @@ class TeleopDevice:
         return presses
 
     def _take(self, motion: np.ndarray, now: float) -> None:
-        """The switch is held, and this is asked for: (4,), beyond [-1, 1] is clipped."""
+        """Note the motion (4,) while the switch is held; it is clipped to [-1, 1]."""
         self._motion = np.clip(motion, -1.0, 1.0)
         self._held, self._time = True, now
 
     def holds(self, now: float) -> bool:
-        """Whether the switch is held and the device was heard of lately."""
+        """Whether the switch is held and the device is not silent."""
         return self._held and self._time is not None and now - self._time <= self._patience
 
     def _let_go(self) -> None:
@@ -83,6 +83,6 @@ class TeleopDevice:
         self._presses.append(button)
 
     def _now_down(self, buttons: Collection[Button]) -> None:
-        """These are down now: those that were not before have been pressed."""
+        """Note the buttons that are down now; those that were up before count as pressed."""
         self._presses += [button for button in buttons if button not in self._down]
         self._down = frozenset(buttons)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From velocities that another program sends (a VR headset, say) to motions of the tool."""
+"""Twist teleoperation: velocities of another program, such as a VR headset's, to motions."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ EARLY = 0.1  # s that a stamp may lie ahead of our clock
 class Twist(TeleopDevice):
     """Turns velocities in the base frame into moves; see `TeleopDevice`.
 
-    There is no switch: fresh stamps stand for it. A velocity whose stamp is older than
-    ``patience``, or that is not finite, counts as let go.
+    Fresh stamps are the dead-man switch. A velocity whose stamp is older than
+    ``patience``, or that is not finite, counts as released.
 
     Args:
         period: time of one command [s]: the motion is velocity times period.
@@ -56,7 +56,7 @@ class Twist(TeleopDevice):
         """Take a velocity (3,) [m/s] and [rad/s] with a stamp ``age`` [s] old.
 
         Raises InputError for one in another frame, stale, from the future or not finite; it
-        counts as let go.
+        counts as released.
         """
         velocity = np.array([*linear, yaw_rate], dtype=np.float64)
         self._let_go()
@@ -70,7 +70,7 @@ class Twist(TeleopDevice):
                 f"the velocity's stamp is {when}; at most {self._patience:g} s old is allowed: "
                 "stamp each one when it is sent, and set both machines' clocks"
             )
-        # It counts from its stamp on: a delay on the way must not make the arm run on.
+        # Its time starts at the stamp, so that a delay does not extend the motion.
         self._take(velocity * self._to_action, now - max(age, 0.0))
 
     def read_gripper(self, gripper: float) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Constants of a serial chain of revolute joints, and the boxes that a URDF draws an arm with."""
+"""Read URDF files: the constants of a serial chain of revolute joints, and visual boxes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = [
 
 
 class KinematicsError(ValueError):
-    """The URDF cannot serve as the arm asked for; the message says why."""
+    """The URDF cannot be used for the arm; the message says why."""
 
 
 @dataclass(frozen=True)

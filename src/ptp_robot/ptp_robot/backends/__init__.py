@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ways to reach an arm: one file each, behind the interface of `base`."""
+"""Back-ends of the arm driver, one robot interface a file, with the protocol in `backend`."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the arm driver needs of a robot. Each back-end keeps to it; one contract test says so."""
+"""The `Backend` protocol between arm driver and robot; `backend_contract` tests it."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ Interface = Literal["position", "velocity"]
 
 
 class BackendError(RuntimeError):
-    """A robot cannot be reached, or did not do as told; the text names cause and cure."""
+    """A robot cannot be reached, or did not follow; the text names cause and cure."""
 
 
 class NoGripper(BackendError):
-    """This robot's file says that it has none: whoever asks for an opening asks in vain."""
+    """The robot's file says that it has no gripper, so that openings cannot be commanded."""
 
 
 @dataclass(frozen=True)
 class JointReading:
-    """What a robot last said of itself. Arrays are float64, in the order of `joint_names`."""
+    """The newest state of a robot. Arrays are float64, in the order of `joint_names`."""
 
     stamp: float  # when the joints were received, steady clock [s]
     q: np.ndarray  # (7,) rad, measured
     dq: np.ndarray  # (7,) rad/s, measured
     enabled: bool  # the motors are on and follow commands
-    trouble: str = ""  # why the robot itself refuses to move, with the cure; empty: it does not
+    trouble: str = ""  # why the robot refuses to move, with the cure; empty: it does not refuse
     gripper: float | None = None  # measured opening: -1 open .. +1 closed; None: not measured
     wrench: np.ndarray | None = None  # (6,) N and N m at the tool in the base frame, raw
 
 
 class Backend(Protocol):
-    """One robot. All methods return at once; what came of them is seen in later readings.
+    """One robot. All methods return at once; later readings show their effect.
 
-    The driver calls it from one thread. A back-end that receives in another thread hands over
-    under its own lock. Nothing is ever queued for a robot that is not there: `command` either
-    reaches the robot now or raises.
+    The driver calls it from one thread. A back-end that receives in another thread hands data
+    over under its own lock. Nothing is queued for an unreachable robot: `command` either reaches
+    the robot now or raises.
     """
 
     name: str
@@ -47,42 +47,41 @@ class Backend(Protocol):
     joint_names: tuple[str, ...]
 
     def connect(self) -> None:
-        """Begin to connect, and go on trying. BackendError: it never can (a wrong setting)."""
+        """Begin to connect, and keep trying. BackendError: it never can (a wrong setting)."""
 
     def close(self) -> None:
-        """Let the arm stand still and let go of the link. Twice is once."""
+        """Hold position and close the link. Calling it twice is allowed."""
 
     def reading(self) -> JointReading | None:
         """The newest reading; None while the link is down, and until its first whole one.
 
-        A reading whose joints are missing or not finite never gets here: it is dropped, counted
-        and named in `problems`.
+        A message whose joints are missing or not finite is dropped, and counted in `problems`.
         """
 
     def problems(self) -> dict[str, int]:
-        """What was wrong with the robot's messages so far: text to count."""
+        """Faults of the robot's messages so far: text to count."""
 
     def enable(self) -> None:
-        """Ask for motors on. BackendError where the robot's state forbids it (e-stop pressed)."""
+        """Request motors on. BackendError where the robot's state forbids it (e-stop pressed)."""
 
     def disable(self) -> None:
-        """Ask for motors off."""
+        """Request motors off."""
 
     def stop(self) -> None:
-        """Stop in the hardest way the robot has. Never raises."""
+        """Stop with the robot's hardest stop. Never raises."""
 
     def clear(self) -> None:
-        """Ask the robot to forget its errors. BackendError where its state forbids it."""
+        """Ask the robot to clear its errors. BackendError where its state forbids it."""
 
     def command(self, q: np.ndarray, dq: np.ndarray) -> None:
-        """Be at ``q`` (7,) [rad], moving with ``dq`` (7,) [rad/s], at the next control period.
+        """Command joints ``q`` (7,) [rad] and velocities ``dq`` (7,) [rad/s] for the next period.
 
         A "position" back-end sends q, a "velocity" one dq. BackendError: the link is down, or
         the numbers are not finite; then nothing is sent.
         """
 
     def hold(self) -> None:
-        """Stand still where the arm is. BackendError: the link is down."""
+        """Hold position. BackendError: the link is down."""
 
     def grip(self, opening: float) -> None:
         """Move the gripper: -1 open .. +1 closed. BackendError: no link; NoGripper."""

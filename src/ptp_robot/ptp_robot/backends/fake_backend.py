@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An ideal arm in memory, with the troubles that a real one has at the push of a button."""
+"""Fake back-end: an ideal arm in memory, with faults of a real one on request."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from ptp_robot.kinematics import ARM_JOINTS, REST_CONFIGURATION
 __all__ = ["FAULTS", "FakeBackend", "FakeConfig"]
 
 FAULTS = (
-    "drop_link",  # nothing is heard, nothing can be sent
-    "freeze_joints",  # the robot is there, but its joint positions stop coming
-    "nan_joints",  # joint positions come that are no numbers
-    "press_estop",  # motors off; mended: released, and stopped until cleared
-    "disable_motors",  # somebody else turned the motors off
-    "refuse_enable",  # asked for motors on, the robot does nothing
-    "slow_ack",  # motors come on 2 s after they were asked for
+    "drop_link",  # no message arrives, none can be sent
+    "freeze_joints",  # the robot is connected, but its joint positions stop arriving
+    "nan_joints",  # joint positions are NaN
+    "press_estop",  # motors off; after `mend`: released, but stopped until cleared
+    "disable_motors",  # another program turned the motors off
+    "refuse_enable",  # the robot ignores requests for motors on
+    "slow_ack",  # motors come on 2 s after the request
 )
 SPEED = (1.74, 1.328, 1.957, 1.957, 3.485, 3.485, 4.545)  # rad/s, Sawyer's URDF
 
 
 @dataclass(frozen=True, kw_only=True)
 class FakeConfig:
-    """How the arm in memory behaves."""
+    """Settings of the fake arm."""
 
     interface: Interface = "velocity"
     command_timeout: float = 0.2  # s without command until a velocity falls to 0 (Sawyer's own)
     slow_ack: float = 2.0  # s until the motors are on under the fault of that name
     speed_ratio: float = 0.3  # of the joints' top speed in position mode (Sawyer's own)
-    wrench: bool = False  # measures forces: 0 until `push` says otherwise
+    wrench: bool = False  # measures forces: 0 until `push` sets another
     start: tuple[float, ...] = REST_CONFIGURATION  # rad, where the arm is found
 
     def __post_init__(self) -> None:
@@ -48,11 +48,11 @@ class FakeConfig:
 
 
 class FakeBackend:
-    """A robot that does as told, instantly up to its joint speeds; see `base.Backend`.
+    """An ideal robot, limited only by its joint speeds; see `backend.Backend`.
 
-    ``clock`` returns the time of a steady clock [s]; the arm moves by as much as has passed.
-    A velocity is followed until the next command or the timeout; a position is gone to, on and
-    on, as real arms do. `fault` and `mend` bring trouble and end it.
+    ``clock`` returns the time of a steady clock [s]; the arm moves with that time. A
+    velocity is followed until the next command or the timeout. A position is followed without a
+    timeout, as real arms do. `fault` and `mend` start and end faults.
     """
 
     name = "fake"
@@ -86,21 +86,21 @@ class FakeBackend:
         self._wrench = np.zeros(6)
         self._last: JointReading | None = None
 
-    # What a driver calls
+    # Called by the driver
 
     def connect(self) -> None:
-        """Be there from now on."""
+        """Connect at once."""
         self._open = True
 
     def close(self) -> None:
-        """Stand still, then be gone."""
+        """Hold position, then disconnect."""
         self._advance()
         self._halt()
         self._open = False
         self._last = None
 
     def reading(self) -> JointReading | None:
-        """The arm as it is now, or as it was when its joints were last heard."""
+        """The current state, or with frozen joints the last one before."""
         now = self._advance()
         if not self._linked:
             self._last = None
@@ -120,7 +120,7 @@ class FakeBackend:
         )
 
     def problems(self) -> dict[str, int]:
-        """What was wrong with the joint positions so far."""
+        """Faults of joint positions so far."""
         return dict(self._problems)
 
     def enable(self) -> None:
@@ -138,14 +138,14 @@ class FakeBackend:
         self._motors_off()
 
     def stop(self) -> None:
-        """Motors off until cleared; where the link is down, the arm stops by its timeout."""
+        """Motors off until cleared; with the link down, the arm stops by its timeout."""
         self._advance()
         if self._linked:
             self._motors_off()
             self._stopped = "stopped by software: clear the fault, then enable"
 
     def clear(self) -> None:
-        """Forget the stop, unless the button is still pressed."""
+        """Clear the stop, unless the button is still pressed."""
         self._reach()
         if "press_estop" in self._faults:
             raise BackendError(self._trouble())
@@ -165,7 +165,7 @@ class FakeBackend:
             self._velocity = np.clip(dq, -self._speed, self._speed)
 
     def hold(self) -> None:
-        """Stand still here."""
+        """Hold position."""
         self._reach()
         self._halt()
 
@@ -175,10 +175,10 @@ class FakeBackend:
         if self._enabled:
             self._gripper = float(np.clip(opening, -1.0, 1.0))
 
-    # What a test or a user does to it
+    # Called by tests and users
 
     def fault(self, name: str) -> None:
-        """Bring one of FAULTS about."""
+        """Start one of FAULTS."""
         if name not in FAULTS:
             raise ValueError(f'no fault "{name}": use one of {", ".join(FAULTS)}')
         self._advance()
@@ -190,7 +190,7 @@ class FakeBackend:
             self._motors_off()
 
     def mend(self, name: str) -> None:
-        """End a fault; what follows from it may last until cleared and enabled."""
+        """End a fault; its effects may last until cleared and enabled."""
         self._advance()
         self._faults.discard(name)
 
@@ -205,7 +205,7 @@ class FakeBackend:
         self._wrench = np.array(wrench, dtype=np.float64)
 
     def joints(self) -> np.ndarray:
-        """Where the arm really is: (7,) rad, whatever the link says."""
+        """True joints of the arm: (7,) rad, whatever the link reports."""
         self._advance()
         return self._q.copy()
 
@@ -235,7 +235,7 @@ class FakeBackend:
         self._dq = np.zeros_like(self._q)
 
     def _advance(self) -> float:
-        """Move by the time that has passed; now."""
+        """Move by the time that has passed; return the time now."""
         now = self._clock()
         passed = now - self._time
         if passed > 0.0:

@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Requests that a robot answers by its state.
-
-Sent again until it shows; and counts of bad messages.
-"""
+"""Requests to a robot, repeated until its state shows the effect; counts of bad messages."""
 
 from __future__ import annotations
 
@@ -17,7 +14,7 @@ from ptp_robot.backends.sawyer_topics import ENABLE, RESET, STOP
 
 __all__ = ["REQUESTS", "Handshakes", "Problems", "Request"]
 
-KINDS = 50  # that are told apart: a robot may put numbers into its texts
+KINDS = 50  # different texts that are counted: a robot may put numbers into them
 PATIENCE = 3.0  # s without messages until that is a problem
 
 
@@ -34,7 +31,7 @@ class Problems:
             self._counts[text] += 1
 
     def miss(self, text: str, now: float) -> None:
-        """Nothing is heard: count that once an outage, when it has lasted a while."""
+        """No message arrives: count that once for each outage, after `PATIENCE`."""
         if self._missing is None:
             self._missing = now
         elif now - self._missing > PATIENCE:
@@ -42,7 +39,7 @@ class Problems:
             self.count(text)
 
     def found(self) -> None:
-        """All is heard."""
+        """Messages arrive again."""
         self._missing = None
 
     def so_far(self) -> dict[str, int]:
@@ -90,7 +87,7 @@ class _Request:
 
 
 class Handshakes:
-    """At most one request a name; a new one takes the place of the old.
+    """Pending requests, at most one for each name; a new one replaces the old.
 
     ``every`` is the time between repetitions [s]. Times are of one steady clock [s]; it moves
     only when `due` is called.
@@ -110,18 +107,18 @@ class Handshakes:
         patience: float,
         failure: str = "",
     ) -> None:
-        """Send ``message`` until ``done()``, or for ``patience`` [s]: then it is a ``failure``."""
+        """Send ``message`` until ``done()``; after ``patience`` [s] report ``failure``."""
         self._requests[name] = _Request(topic, message, done, now, now + patience, failure)
 
     def drop(self, name: str | None = None) -> None:
-        """Forget one request, or all."""
+        """Drop one request, or all."""
         if name is None:
             self._requests.clear()
         else:
             self._requests.pop(name, None)
 
     def pending(self, name: str) -> bool:
-        """Whether this request is still being made."""
+        """Whether this request is pending."""
         return name in self._requests
 
     def due(self, now: float) -> tuple[list[tuple[str, Mapping[str, Any]]], dict[str, str]]:

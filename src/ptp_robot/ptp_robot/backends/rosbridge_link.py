@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A connection to a rosbridge server on which nothing is ever sent late.
+"""A connection to a rosbridge server that never sends a message late.
 
-roslibpy's own `Topic.publish` keeps what is published while the link is down and delivers all of
-it after the next connection: an arm would be sent through every command of an outage. So this link
-uses roslibpy's transport and protocol alone. A message is bound to the very connection that its
-sender knew; once that is gone the message is refused, and whatever the kernel still held of it is
-thrown away with the connection.
+roslibpy's own `Topic.publish` queues messages while the link is down and delivers all of them
+after the next connection: an arm would execute every command of an outage. So this link only uses
+roslibpy's transport and protocol. A message is bound to the connection that its sender knew. Once
+that is closed, the message is refused, and what the kernel still buffers is discarded.
 """
 
 from __future__ import annotations
@@ -25,11 +24,11 @@ from ptp_robot.backends.sawyer_topics import TIME_SERVICE, AllowList
 
 __all__ = ["RosbridgeLink", "RoundTrip"]
 
-UNACKNOWLEDGED = 0.5  # s that the kernel keeps sending again before it gives the connection up
+UNACKNOWLEDGED = 0.5  # s that the kernel retransmits before it closes the connection
 PING_AFTER = 0.5  # s between pings
 PING_PATIENCE = 1.0  # s without its answer until the connection is dropped
 GOODBYE = 1.0  # s that closing may take
-LINGER = struct.pack("ii", 1, 0)  # closing throws away what is not sent yet
+LINGER = struct.pack("ii", 1, 0)  # closing discards unsent data
 LONGEST = 2**20  # bytes of a message; those of the robot have some thousand
 NO_LINGER = struct.pack("ii", 0, 0)
 
@@ -38,14 +37,14 @@ Heard = Callable[[int, str, Mapping[str, Any]], None]
 
 @dataclass(frozen=True)
 class RoundTrip:
-    """How long a question to rosbridge took [s], and what its ROS clock said [s since epoch]."""
+    """Round-trip time to rosbridge [s], and the time of its ROS clock [s since epoch]."""
 
     seconds: float
     time: float
 
 
 class RosbridgeLink:
-    """Keeps a connection up, numbers each, and sends only what its allow-list holds.
+    """Keeps a connection up, numbers each, and sends only what its allow-list has.
 
     ``heard(connection, topic, message)`` and ``complain(text)`` are called from the link's own
     thread. ``greeting`` is sent at the start of every connection, before anything else.
@@ -109,7 +108,7 @@ class RosbridgeLink:
         factory.setProtocolOptions(
             autoPingInterval=PING_AFTER,
             autoPingTimeout=PING_PATIENCE,
-            autoPingRestartOnAnyTraffic=False,  # a pong says that ours arrived, too
+            autoPingRestartOnAnyTraffic=False,  # a pong confirms our ping, too
             perMessageCompressionOffers=[],  # messages are small: it would cost time only
         )
         factory.on("ready", self._up)
@@ -118,7 +117,7 @@ class RosbridgeLink:
         factory.connect()
 
     def close(self) -> None:
-        """Send what was published, then end the connection and try no more. Twice is once."""
+        """Send what was published, then close for good. Calling it twice is allowed."""
         if self._factory is None:
             return
         factory, self._factory = self._factory, None
@@ -135,7 +134,7 @@ class RosbridgeLink:
         self._gone.set()
 
     def publish(self, connection: int, topic: str, message: Mapping[str, Any]) -> None:
-        """Send on this connection, now or never.
+        """Send on this connection, at once or not at all.
 
         Raises BackendError where it is not up any more, Forbidden for what may not be sent.
         """
@@ -152,7 +151,7 @@ class RosbridgeLink:
         return (self._there if up else self._gone).wait(timeout)
 
     def round_trip(self, clock: Callable[[], float], timeout: float = 1.0) -> RoundTrip:
-        """Ask rosbridge for its time. All that was sent before has arrived then, both ways.
+        """Ask rosbridge for its time. Earlier messages have then arrived, both ways.
 
         Blocks: not for a control loop. Raises BackendError: no link, or no answer in time.
         """
@@ -186,7 +185,7 @@ class RosbridgeLink:
         done: Callable[[Any], None] | None = None,
         **fields: Any,
     ) -> None:
-        """The only way out: what the allow-list does not hold raises Forbidden."""
+        """Send a message; all messages pass here. Forbidden unless the allow-list has it."""
         self._allowed.check(operation, name)
         key = "service" if operation == "call_service" else "topic"
         number = f"{operation}:{name}:{next(self._numbers)}"

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A Sawyer through rosbridge: enabling, emergency stop, joint commands, gripper.
 
-The driver's thread asks, the link's thread listens. Requests that the robot answers by its state
-are repeated from `SawyerBackend.reading`, which the driver calls at its rate.
+The driver's thread sends, the link's thread receives. Requests are repeated
+from `SawyerBackend.reading`, which the driver calls at its rate.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ from ptp_robot.kinematics import ARM_JOINTS, SawyerKinematics
 
 __all__ = ["SawyerBackend", "SawyerConfig"]
 
-WRENCH_PATIENCE = 0.25  # s until a wrench is not of now any more
+WRENCH_PATIENCE = 0.25  # s until a wrench is too old
 
 
 class SawyerBackend:
-    """See `base.Backend`. Commands need an `enable` on the very connection that they go over."""
+    """See `backend.Backend`. Commands need an `enable` on the same connection."""
 
     name = "sawyer"
     joint_names = ARM_JOINTS
@@ -87,17 +87,17 @@ class SawyerBackend:
 
     @property
     def limits(self) -> JointLimits:
-        """The narrower of the URDF's and the robot's own limits, as far as these were heard."""
+        """The narrower of the URDF's and the robot's own limits, once it has sent them."""
         with self._lock:
             own = self._heard.limits
             return self._urdf if own is None else self._urdf.narrowed(own)
 
     def connect(self) -> None:
-        """Begin to connect, and go on trying."""
+        """Begin to connect, and keep trying."""
         self.link.open()
 
     def close(self) -> None:
-        """Let the arm stand still and let go of the link."""
+        """Hold position and close the link."""
         with self._lock:
             with contextlib.suppress(BackendError):
                 self.hold()
@@ -105,16 +105,16 @@ class SawyerBackend:
         self.link.close()
 
     def round_trip(self) -> RoundTrip:
-        """How far away rosbridge is. Blocks: for checks before the arm moves."""
+        """Round-trip time to rosbridge. Blocks: for checks before the arm moves."""
         return self.link.round_trip(self._clock)
 
     def problems(self) -> dict[str, int]:
-        """What was wrong so far."""
+        """Faults of messages so far."""
         with self._lock:
             return self._problems.so_far()
 
     def reading(self) -> JointReading | None:
-        """The newest reading; also sends what requests are due."""
+        """The newest reading; also sends due requests."""
         with self._lock:
             now, heard = self._clock(), self._heard
             connection = self.link.connection
@@ -139,7 +139,7 @@ class SawyerBackend:
             )
 
     def enable(self) -> None:
-        """Ask for motors on. From now on commands may go over this connection."""
+        """Request motors on, and allow commands on this connection."""
         with self._lock:
             now, heard = self._reach()
             if self._handshakes.pending("stop") or self._handshakes.pending("reset"):
@@ -155,7 +155,7 @@ class SawyerBackend:
             self._ask("enable", lambda: heard.state.enabled, now)
 
     def disable(self) -> None:
-        """Ask for motors off."""
+        """Request motors off."""
         with self._lock:
             now, heard = self._reach()
             self._disarm()
@@ -166,17 +166,17 @@ class SawyerBackend:
         """Stop the robot as its emergency stop does. It needs `clear` and `enable` afterwards."""
         with self._lock:
             now, heard, connection = self._clock(), self._heard, self.link.connection
-            with contextlib.suppress(BackendError):  # the link is gone; the stop still counts
+            with contextlib.suppress(BackendError):  # the link is down; the stop is still latched
                 self._still()
             self._disarm()
             if connection == heard.connection:
                 self._ask("stop", lambda: heard.stopped, now)
-            elif connection is not None:  # new: nothing is heard that could answer
+            elif connection is not None:  # a new connection without messages yet
                 with contextlib.suppress(BackendError):
                     self.link.publish(connection, STOP, {})
 
     def clear(self) -> None:
-        """Ask the robot to forget its errors; its motors stay off."""
+        """Ask the robot to clear its errors; its motors stay off."""
         with self._lock:
             now, heard = self._reach()
             if heard.state.pressed:
@@ -188,7 +188,7 @@ class SawyerBackend:
                 self._ask("reset", lambda: heard.state.healthy, now)
 
     def command(self, q: np.ndarray, dq: np.ndarray) -> None:
-        """Go on to q, with dq. BackendError: the robot would not follow now; nothing is sent."""
+        """Command q and dq. BackendError: the robot would not follow now; nothing is sent."""
         with self._lock:
             q, dq = (np.array(value, dtype=np.float64) for value in (q, dq))
             if q.shape != self._urdf.lower.shape or dq.shape != q.shape:
@@ -218,7 +218,7 @@ class SawyerBackend:
             self._send(POSITION_MODE, self._sent)
 
     def hold(self) -> None:
-        """Stand still here."""
+        """Hold position."""
         with self._lock:
             now, heard = self._reach()
             if self._moved != heard.connection or not heard.state.enabled:
@@ -253,7 +253,7 @@ class SawyerBackend:
         self.link.publish(self._heard.connection, COMMAND, message)
 
     def _reach(self) -> tuple[float, SawyerState]:
-        """Now, and what is known on the connection that is up. Raises BackendError: nothing."""
+        """The time, and the state of the current connection. BackendError without one."""
         heard, connection = self._heard, self.link.connection
         if connection is None:
             raise BackendError(
@@ -304,7 +304,7 @@ class SawyerBackend:
         self._handshakes.drop("enable")
 
     def _forget(self) -> None:
-        """The connection is gone: nothing that was asked for on it is asked for later."""
+        """Drop all requests of a closed connection."""
         self._armed = None
         self._failure = ""
         self._handshakes.drop()
@@ -332,8 +332,8 @@ class SawyerBackend:
             except BadMessage as error:
                 self._problems.count(str(error))
                 return
-            # Motors that went off, or trouble, end what was asked for before: when it is over,
-            # the robot stays as it is until somebody asks again.
+            # Motors that went off, or trouble, cancel earlier requests: afterwards the robot
+            # stays disabled until a person enables it again.
             off = was is not None and was.enabled and not heard.state.enabled
             if off or heard.trouble():
                 self._disarm()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rethink's electric gripper as the robot's I/O device: commands, and what it says of itself."""
+"""Rethink's electric gripper, an I/O device of the robot: its commands and its state."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ UNIT = 1e-6  # s; two commands never share a stamp, which is their number
 
 
 class Gripper:
-    """What was heard of the gripper on one connection, and what is asked of it there.
+    """State and requests of the gripper on one connection.
 
-    A command is repeated until its stamp shows among those that the gripper took.
+    A command is repeated until its stamp is among those that the gripper acknowledged.
     """
 
     def __init__(self, handshakes: Handshakes, patience: float, stroke: float = STROKE) -> None:
@@ -40,12 +40,12 @@ class Gripper:
         self._number = 0.0  # stamp of the last command
 
     def hear(self, message: Mapping[str, Any]) -> None:
-        """Take the gripper's state, which may come on changes alone. Raises BadMessage."""
+        """Update with the gripper's state, perhaps only sent on changes. Raises BadMessage."""
         self._signals = signals_of(message)
         self._message = message
 
     def opening(self) -> float | None:
-        """-1 open .. +1 closed as measured; None: not known."""
+        """Measured opening, -1 open .. +1 closed; None: unknown."""
         position = self._signals.get("position_response_m")
         if isinstance(position, bool) or not isinstance(position, (int, float)):
             return None
@@ -55,11 +55,11 @@ class Gripper:
 
     @property
     def calibrated(self) -> bool:
-        """Whether it knows its end stops; so long it does not move where it is sent."""
+        """Whether it knows its end stops; without them it does not reach commanded openings."""
         return bool(self._signals.get("is_calibrated", True))
 
     def grip(self, opening: float, now: float, seconds: float) -> None:
-        """Ask for -1 open .. +1 closed. ``seconds`` since the epoch.
+        """Request an opening, -1 open .. +1 closed. ``seconds`` since the epoch.
 
         Raises BackendError: not a number, no gripper, or not ready.
         """

@@ -59,7 +59,7 @@ class JointLimits:
 
 @dataclass(frozen=True)
 class RobotState:
-    """What /robot/state says."""
+    """The robot's state from /robot/state."""
 
     enabled: bool
     stopped: bool
@@ -85,7 +85,7 @@ class RobotState:
 
     @property
     def healthy(self) -> bool:
-        """Whether nothing is left that a reset would forget."""
+        """Whether there is no error that a reset would clear."""
         return not (self.stopped or self.error) and self.estop_button in (UNPRESSED, UNKNOWN)
 
     def trouble(self) -> str:

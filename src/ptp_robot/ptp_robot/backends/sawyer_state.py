@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The state that a Sawyer reported on one connection, and the bounds of what it is sent."""
+"""State that a Sawyer reported on one connection, and limits of commands to it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ CLOCK_STEP = 1.0  # s; a stamp further back than this means that the robot's clo
 
 
 class SawyerState:
-    """The newest of each kind of message. Times are of the back-end's steady clock [s]."""
+    """The newest message of each kind. Times are of the back-end's steady clock [s]."""
 
     def __init__(self, connection: int, names: Sequence[str], gripper: Gripper) -> None:
         self.connection = connection
@@ -57,7 +57,7 @@ class SawyerState:
 
     @property
     def stopped(self) -> bool:
-        """Whether the robot says that it is stopped."""
+        """Whether the robot reports that it is stopped."""
         return self.state is not None and self.state.stopped
 
     def trouble(self) -> str:
@@ -68,7 +68,7 @@ class SawyerState:
         return trouble
 
     def take(self, topic: str, message: Mapping[str, Any], now: float) -> None:
-        """Read a message. Raises BadMessage; what was known stays."""
+        """Read a message. BadMessage leaves the state unchanged."""
         if topic == JOINTS:
             self._take_joints(message, now)
         elif topic == STATE:
@@ -88,7 +88,7 @@ class SawyerState:
 
     def _take_joints(self, message: Mapping[str, Any], now: float) -> None:
         stamp, q, dq = joints_of(message, self._names)
-        # A robot or server that hangs may repeat itself; that must not look like news.
+        # A robot or server that hangs may repeat messages; they must not count as new.
         if stamp and self._stamp - CLOCK_STEP < stamp <= self._stamp:
             raise BadMessage("joint states that are no newer than the last")
         self._stamp, self.q, self.dq, self.joints_at = stamp, q, dq, now
@@ -118,8 +118,8 @@ def bounded_target(
 ) -> tuple[np.ndarray, bool]:
     """Target (7,) [rad] towards q, and whether it falls short of it.
 
-    It is a small step from the last target, near the measured arm and within the joints' limits:
-    the robot goes to it even if it is the last that it hears.
+    It is a small step from the last target, near the measured arm and within the joints' limits,
+    as the robot goes there even if the link is lost.
     """
     target = np.clip(q, last - config.step, last + config.step)
     target = np.clip(target, here - config.leash, here + config.leash)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The topics of a Sawyer that this project uses, and the only ones it may ever send to.
+"""Topics of a Sawyer that this project uses, with the allow-list of those it may send to.
 
 Names and types: Rethink's intera_core_msgs and SDK.
 """
@@ -36,19 +36,19 @@ TIME_SERVICE = "/rosapi/get_time"  # harmless: measures the round trip
 
 
 class Forbidden(ValueError):
-    """Something wanted to send what the allow-list does not hold: a mistake in the program."""
+    """A message that the allow-list does not have: a programming error."""
 
 
 @dataclass(frozen=True)
 class AllowList:
     """Topics to types: what may be subscribed to and published, and services that may be called.
 
-    The robot's ``suppress_*`` topics turn its own safety off. No list can hold them.
+    The robot's ``suppress_*`` topics turn its own safety off. No list may have them.
     """
 
     heard: Mapping[str, str]
     sent: Mapping[str, str]
-    latched: frozenset[str] = frozenset()  # of ``sent``: kept for the robot, should it come late
+    latched: frozenset[str] = frozenset()  # of ``sent``: latched, for a robot that connects later
     services: frozenset[str] = field(default_factory=frozenset)
 
     def __post_init__(self) -> None:

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Stand-ins for a robot's own software, so that everything can be tried without hardware."""
+"""Fakes of a robot's own software, for tests and trials without hardware."""

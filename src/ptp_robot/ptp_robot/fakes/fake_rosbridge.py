@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A rosbridge server without ROS: topics and services over websockets, ROS 1 JSON.
 
-It is as strict as the real one about types and fields, and its link can fail as real ones do. The
-websockets are autobahn's, which roslibpy brings.
+It checks types and fields as strictly as the real one, and its link can fail as real ones do. The
+websockets are autobahn's, a dependency of roslibpy.
 """
 
 from __future__ import annotations
@@ -69,17 +69,17 @@ class FakeRosbridge:
             raise
 
     def stop(self) -> None:
-        """End all connections and the thread. Twice is once."""
+        """End all connections and the thread. Calling it twice is allowed."""
         if self._thread.is_alive():
             self._do(self._deafen())
             self._end()
 
     def drop(self) -> None:
-        """Cut every connection, as a pulled cable does, and answer no more."""
+        """Cut every connection, as a pulled cable does, and accept no new ones."""
         self._do(self._deafen())
 
     def restore(self) -> None:
-        """Answer again, on the same port."""
+        """Accept connections again, on the same port."""
         self._do(self._listen())
 
     def stall(self) -> None:
@@ -91,7 +91,7 @@ class FakeRosbridge:
         self._do(self._stall(False))
 
     def publish(self, topic: str, message: Mapping[str, Any], latch: bool = False) -> None:
-        """Send a message to who subscribed; with ``latch`` to who subscribes later, too."""
+        """Send a message to subscribers; with ``latch`` to later ones, too."""
         with contextlib.suppress(RuntimeError):  # stopped meanwhile
             self._loop.call_soon_threadsafe(self._publish, topic, dict(message), latch)
 
@@ -206,7 +206,7 @@ def _protocol(bridge: FakeRosbridge) -> type:
             self.topics: set[str] = set()
 
         def onConnect(self, request: Any) -> None:  # noqa: N802
-            # A browser says which page asks; robots and their programs are no pages.
+            # Only browsers send the origin of a page; robots and programs do not.
             origin = request.headers.get("origin")
             if origin is not None and urlsplit(origin).hostname not in OURS:
                 raise ConnectionDeny(403, "pages of other machines may not drive the arm")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Run a fake Sawyer, and bring trouble to it by typing."""
+"""Console of a fake Sawyer: run it in real time, and type faults."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ HELP = "\n".join(
 def serve(robot: FakeIntera, lines: Iterable[str], say: Callable[[str], None]) -> None:
     """Run ``robot`` in real time while obeying ``lines``; return at `quit`.
 
-    The end of the lines is no end: without a terminal it runs until KeyboardInterrupt. Raises
-    InputError: its port is taken.
+    It does not stop at the end of the lines: without a terminal it runs until KeyboardInterrupt.
+    Raises InputError: its port is taken.
     """
     host, port = robot.bridge.host, robot.bridge.port
     try:

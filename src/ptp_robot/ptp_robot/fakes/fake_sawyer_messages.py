@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a Sawyer publishes, as rosbridge's JSON."""
+"""Messages that a Sawyer publishes, as rosbridge's JSON."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FIELDS = {
     ),
     "intera_core_msgs/IOComponentCommand": frozenset({"time", "op", "args"}),
 }
-# Topics that the robot has and that nobody should send to.
+# Topics of the robot that must not be published to.
 OTHER_TOPICS = {
     f"/robot/limb/right/suppress_{name}": "std_msgs/Empty"
     for name in (

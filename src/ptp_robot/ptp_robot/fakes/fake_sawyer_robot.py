@@ -24,7 +24,7 @@ __all__ = ["FAULTS", "FakeArm", "FakeIntera"]
 
 
 class FakeArm:
-    """Seven joints. A velocity ends by the robot's own timeout; a position is gone to, on and on.
+    """Seven joints. A velocity ends by the robot's own timeout; a position has no timeout.
 
     Time is that of `advance`.
     """
@@ -53,7 +53,7 @@ class FakeArm:
         self._left = 0.0
 
     def halt(self) -> None:
-        """Stand still, and forget what was commanded."""
+        """Hold position, and drop the command."""
         self._target, self._left = None, 0.0
         self.dq = np.zeros_like(self.q)
 
@@ -140,7 +140,7 @@ class FakeIntera:
         )
 
     def start(self) -> None:
-        """Be there. Raises OSError: the port is taken."""
+        """Start the server. Raises OSError: the port is taken."""
         self.bridge.start()
         arm = self.arm
         limits = messages.joint_limits(ARM_JOINTS, arm.lower, arm.upper, arm.velocity)
@@ -148,7 +148,7 @@ class FakeIntera:
         self._tell_gripper()
 
     def stop(self) -> None:
-        """Be gone. Twice is once."""
+        """Stop the server. Calling it twice is allowed."""
         self.bridge.stop()
 
     def advance(self, seconds: float) -> None:
@@ -158,20 +158,20 @@ class FakeIntera:
                 self._step()
 
     def run(self, ended: threading.Event) -> None:
-        """Keep up with the clock until ``ended`` is set; time lost on a busy machine is lost."""
+        """Follow the clock until ``ended`` is set; a busy machine loses time."""
         due = time.monotonic() + PERIOD
         while not ended.wait(max(due - time.monotonic(), 0.0)):
             self.advance(PERIOD)
             due = max(due + PERIOD, time.monotonic() - LATE_LOOP)
 
     def joints(self) -> np.ndarray:
-        """Where the arm is: (7,) rad."""
+        """Joints of the arm: (7,) rad."""
         with self._lock:
             return self.arm.q.copy()
 
     @property
     def opening(self) -> float:
-        """Between the fingers [m]."""
+        """Distance between the fingers [m]."""
         with self._lock:
             return self._opening
 
@@ -188,12 +188,12 @@ class FakeIntera:
             return sorted(self._faults)
 
     def push(self, wrench: Sequence[float]) -> None:
-        """Let the hand feel this wrench (6,) [N, N m] from now on."""
+        """Let the hand measure this wrench (6,) [N, N m] from now on."""
         with self._lock:
             self._wrench = np.array(wrench, dtype=np.float64)
 
     def fault(self, name: str) -> None:
-        """Bring one of FAULTS about. Raises ValueError for another."""
+        """Start one of FAULTS. Raises ValueError for another."""
         self._known(name)
         with self._lock:
             self._faults.add(name)
@@ -212,7 +212,7 @@ class FakeIntera:
             self.bridge.stall()
 
     def mend(self, name: str) -> None:
-        """End a fault; what followed from it may last. Raises ValueError for no fault."""
+        """End a fault; its effects may last. Raises ValueError for no fault."""
         self._known(name)
         with self._lock:
             if name == "press_estop" and self._button == PRESSED:
@@ -224,7 +224,7 @@ class FakeIntera:
         elif name == "stall_link":
             self.bridge.resume()
 
-    # What the robot does
+    # Behaviour of the robot
 
     def _known(self, name: str) -> None:
         if name not in FAULTS:
@@ -303,10 +303,10 @@ class FakeIntera:
         self.arm.halt()
         self._tell_state()
 
-    # What it is told
+    # Messages to the robot
 
     def take(self, topic: str, message: dict[str, Any]) -> None:
-        """Obey a message, from whomever: the bridge hands over those of its clients."""
+        """Handle a message; the bridge passes on those of all clients."""
         with self._lock:
             if topic == topics.COMMAND:
                 self._take_command(message)

@@ -18,10 +18,10 @@ PATIENCE = 5.0  # s of real time for a connection to come or go
 
 
 class SawyerRig:
-    """The rig of `ptp_robot.backend_contract`. A step of time ends when all has arrived."""
+    """The rig of `ptp_robot.backend_contract`. A time step ends when all messages have arrived."""
 
     def __init__(self, robot: dict[str, Any] | None = None, **config: Any) -> None:
-        """``robot`` goes to FakeIntera, ``config`` to SawyerConfig."""
+        """``robot``: arguments of FakeIntera; ``config``: of SawyerConfig."""
         self.intera = FakeIntera(**(robot or {}))
         self.intera.start()
         self._time = 100.0
@@ -42,12 +42,12 @@ class SawyerRig:
         return self._time
 
     def joints(self) -> np.ndarray:
-        """Where the fake arm is: (7,) rad."""
+        """Joints of the fake arm: (7,) rad."""
         self.settle()
         return self.intera.joints()
 
     def fault(self, name: str) -> None:
-        """Bring one of `ptp_robot.fakes.fake_sawyer_robot.FAULTS` about."""
+        """Start one of `ptp_robot.fakes.fake_sawyer_robot.FAULTS`."""
         self.intera.fault(name)
         self._faults.add(name)
         self.settle()
@@ -60,7 +60,7 @@ class SawyerRig:
 
     def advance(self, seconds: float) -> None:
         """Let time pass; the back-end is read at the driver's rate."""
-        self.settle()  # what was commanded is obeyed from now on
+        self.settle()  # earlier commands take effect
         for _ in range(max(round(seconds / PERIOD), 1)):
             self._time += PERIOD
             self.intera.advance(PERIOD)
@@ -68,7 +68,7 @@ class SawyerRig:
             self.backend.reading()
 
     def settle(self) -> None:
-        """Wait until what was sent has arrived, both ways, or the link is gone."""
+        """Wait until sent messages have arrived, both ways, or the link is down."""
         link = self.backend.link
         if not link.trying or "stall_link" in self._faults:
             return
