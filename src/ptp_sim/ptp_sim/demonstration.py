@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the scripted experts show in one scene: a primitive, or a chain of them."""
+"""One demonstration of the scripted experts: a primitive, or a chain of primitives."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Demonstration:
     """Up to ``length`` primitives, each possible in the state that the one before left.
 
     The next primitive is of another kind than the one before where the scene allows one: a chain
-    that undoes its last step teaches nothing. It ends early where nothing is possible, and where
+    that undoes its last step is no useful data. It ends early where nothing is possible, and where
     the work of a primitive is done and yet its goal is not reached.
 
     Args:
@@ -44,7 +44,7 @@ class Demonstration:
         self._physical = physical
         self._rng = rng
         self._words = words
-        self.number = -1  # of the present primitive
+        self.number = -1  # index of the current primitive
         self.over = False  # a chain's last primitive is done, and the pause after it, too
         self._begin(first)
 
@@ -57,7 +57,7 @@ class Demonstration:
         self._pause = 0 if self._length is None else int(self._rng.integers(*PAUSE, endpoint=True))
 
     def look(self, state: TableState) -> dict:
-        """What `info` says of this state. Call it once a control step."""
+        """Entries of `info` for this state. Call it once a control step."""
         chain = self._length is not None
         if chain and not self.over and self._after >= self._pause:
             self._go_on(state)

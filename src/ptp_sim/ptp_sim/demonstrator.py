@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A scripted person at the gamepad: demonstrates the stages of tasks, and records them.
+"""A scripted person with a gamepad: demonstrates the stages of tasks, and records them.
 
-It presses and pushes what a person would, and nothing else; see `Demonstrator`.
+It only uses the buttons and sticks; see `Demonstrator`.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ from ptp_sim.world import TableState
 
 RETREAT_STEPS = 15  # control steps that are recorded after the work is done: up and away
 PRESS_SECONDS = 0.15  # that a button is held
-SETTLE_SECONDS = 1.0  # after everybody was heard of, until everybody has heard of the gamepad
-ANSWER_SECONDS = 4.0  # until it is pressed again, where nothing has come of it
+SETTLE_SECONDS = 1.0  # s for all nodes to discover the gamepad, after it discovered them
+ANSWER_SECONDS = 4.0  # s until a press without effect is repeated
 PATIENCE = 60.0  # s without any progress until it gives up
 
 
 class Stuck(PtpError):
-    """Nothing comes of what the script does."""
+    """The script makes no progress."""
 
 
 @dataclass(frozen=True)
 class GamepadReading:
-    """What a gamepad says: sticks and triggers in [-1, 1], buttons 0 or 1."""
+    """A reading of a gamepad: sticks and triggers in [-1, 1], buttons 0 or 1."""
 
     axes: list[float]
     buttons: list[int]
 
 
 class DemonstratorPhase(Enum):
-    """What the script does now."""
+    """Phases of the script."""
 
     WAIT = "wait for a scene, the encoder and the recorder"
     RESET = "ask for the next scene"
@@ -49,13 +49,13 @@ class DemonstratorPhase(Enum):
 
 
 def stick(value: float, dead_zone: float) -> float:
-    """Where a stick must stand so that a `Gamepad` reads ``value``."""
+    """Position of a stick for which a `Gamepad` reads ``value``."""
     size = min(abs(value), 1.0)
     return float(np.sign(value) * (dead_zone + size * (1.0 - dead_zone))) if size else 0.0
 
 
 class Demonstrator:
-    """Decides what the gamepad says, from what a person would see. Times are steady [s].
+    """Chooses the gamepad's readings from the state of the table. Times are steady [s].
 
     In each scene it demonstrates one stage of the scene's task after the other, one episode a
     stage, and saves each as success or as failure. After the last stage, or a failure, it asks for
@@ -121,11 +121,11 @@ class Demonstrator:
         self._seq = seq
 
     def hear_encoder(self) -> None:
-        """The encoder has encoded an observation."""
+        """Note that the encoder has encoded an observation."""
         self._encoded = True
 
     def hear(self, recording: bool, saved: int, now: float) -> None:
-        """Listen to the recorder: whether it records, and how many episodes it has saved."""
+        """Update with the recorder: whether it records, and its number of saved episodes."""
         self._recording, self._saved = recording, saved
         if self.phase is DemonstratorPhase.START and recording:
             self._begin(now)
@@ -133,7 +133,7 @@ class Demonstrator:
             self._count(now)
 
     def reading(self, now: float) -> GamepadReading:
-        """Return what the gamepad says now. Raises Stuck where nothing goes on."""
+        """Return the gamepad's reading now. Raises Stuck without progress."""
         if self._progress is None:
             self._progress = now
         if self.phase is DemonstratorPhase.WAIT and self._ready(now):
@@ -171,7 +171,7 @@ class Demonstrator:
         if self.phase in (DemonstratorPhase.WAIT, DemonstratorPhase.DONE):
             return False
         if self._pressed_at is None or now - self._pressed_at > ANSWER_SECONDS:
-            self._pressed_at = now + PRESS_SECONDS  # first hands off, so that it is a press
+            self._pressed_at = now + PRESS_SECONDS  # released first: then it is a press
         return self._pressed_at <= now <= self._pressed_at + PRESS_SECONDS
 
     def _go(self, phase: DemonstratorPhase, now: float) -> None:

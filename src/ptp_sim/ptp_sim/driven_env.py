@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The table with the real path in process: every step goes through the arm driver.
+"""The table environment behind the arm driver: every step passes through it, in process.
 
-Driver, back-end and physics share a clock that runs as fast as the machine can: what a run over
-the graph shows in real time can be measured over many episodes.
+Driver, back-end and physics share a clock that runs as fast as the machine can. So the behaviour
+of the real-time graph can be measured over many episodes.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ PERIOD = 0.01  # s of the driver's clock between two of its cycles
 
 
 class TableBackend:
-    """A table as the arm driver sees a robot; see `ptp_robot.backends.backend.Backend`."""
+    """The simulated table as a back-end; see `ptp_robot.backends.backend.Backend`."""
 
     name = "sim_joint"
     interface: Interface = "position"
@@ -119,7 +119,7 @@ class DrivenEnv(TableEnv):
     def apply(self, delta: CartesianDelta):
         """Send a command in SI units; returns what `step` returns. InputError: it is refused."""
         self._number += 1
-        # The table stood still while the policy thought: the driver has seen where it stopped.
+        # The table did not move while the policy computed: the driver knows where it stopped.
         self._cycle(moving=False)
         now = self._backend.time
         self.driver.observed(self._number, now)
@@ -149,7 +149,7 @@ def make_env(robot: str | Mapping[str, Any], **options) -> DrivenEnv:
     """Make the table behind the driver with a robot's file, or with what stands in one.
 
     Commands take it: ``--env ptp_sim.driven_env:make_env --env-arg robot=FILE``. Raises
-    ConfigError for a robot that cannot be meant.
+    ConfigError for an invalid robot.
     """
     config = load_robot(robot) if isinstance(robot, str) else from_dict(RobotConfig, dict(robot))
     return DrivenEnv(config, **options)

@@ -156,8 +156,8 @@ class MoveBlock(Expert):
         return self._carry(state)
 
     def _close(self) -> np.ndarray:
-        # At once: half-closed fingers look like open ones, and a policy that sees only pictures
-        # would learn the mean of both commands, which grasps nothing.
+        # At once: half-closed fingers look like open ones, so a policy on images would learn
+        # the mean of both commands, which grasps nothing.
         self._waited += 1
         return np.array([0.0, 0.0, 0.0, 0.0, 1.0])
 

@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Goal images of the target tasks.
-
-Rendered after the scripted plan; the fixed ones come from a file.
-"""
+"""Goal images of the target tasks: rendered after the scripted plan, or read from a file."""
 
 from __future__ import annotations
 
@@ -34,7 +31,7 @@ class PlanFailed(RuntimeError):
 
 @dataclass(frozen=True)
 class GoalScene:
-    """A goal picture, uint8 (48, 48, 3), and the state that it shows, for judging only."""
+    """A goal image, uint8 (48, 48, 3), and the state that it shows, for the success check only."""
 
     image: np.ndarray
     state: TableState
@@ -82,7 +79,7 @@ def is_solved(start: TableState, final: TableState, task: Task) -> bool:
 def make_goal(
     world: TableWorld, scene: Scene, task: Task, rng: np.random.Generator, aftermath: int
 ) -> GoalScene:
-    """Roll the scripted plan out and photograph its end.
+    """Roll out the scripted plan and render its end.
 
     Raises:
         PlanFailed: the plan failed in this scene.
@@ -99,11 +96,11 @@ def make_goal(
 def stage_images(
     world: TableWorld, scene: Scene, task: Task, rng: np.random.Generator
 ) -> np.ndarray:
-    """Photograph what each stage of the scripted plan but the last ends with, from this scene.
+    """Render the end of each stage of the scripted plan but the last, from this scene.
 
     The stage's expert works until it is done, then retreats for `REST_STEPS`, as at the end of
     the demonstrations; the next stage goes on from there. Privileged: experts and simulator know
-    all poses. The world is left anywhere.
+    all poses. The world's final state is undefined.
 
     Returns:
         uint8 (stages - 1, 48, 48, 3).
@@ -136,7 +133,7 @@ TRIES = 200
 
 
 def goals_of(task: Task, world: TableWorld, count: int = GOALS_PER_TASK) -> list[GoalScene]:
-    """Roll the scripted plan out until there are enough goals; only solved rollouts count."""
+    """Roll out the scripted plan until there are enough goals; only solved rollouts count."""
     goals = []
     for attempt in range(TRIES):
         # One letter gives its code point, with which the stored goals were made.

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Node: the simulated table as a robot with joint controllers and a camera would appear.
+"""Node: the simulated table as a robot with joint controllers and a camera.
 
-It stands in for ros2_control's joint_state_broadcaster and forward_command_controllers of arm and
-gripper, for the camera, and for the person who arranges the scene and judges. The arm driver
-drives it as it would drive an arm.
+It replaces ros2_control's joint_state_broadcaster and forward_command_controllers of arm and
+gripper, the camera, and the person who sets up scenes and does the success check. The arm driver
+drives it as it would drive a real arm.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class JointBridgeNode(TableNode):
 
     def _begin(self) -> None:
         self._table.reset()
-        self._publish_joints()  # before the first picture: its state shows the arm there
+        self._publish_joints()  # before the first image: its state shows the arm there
 
     def _commanded(self, message: Float64MultiArray) -> None:
         self._refuse(self._table.command(message.data))

@@ -16,7 +16,7 @@ START = 0.06  # rad: a command this near starts where the arm is
 
 
 class JointTable:
-    """Carries out joint positions and gripper openings on a table.
+    """Executes joint positions and gripper openings on a simulated table.
 
     Args:
         world: the table.
@@ -33,7 +33,7 @@ class JointTable:
         self.reset()
 
     def reset(self) -> None:
-        """The arm was put somewhere else: older commands are void, the gripper is open."""
+        """Note that the arm was moved by a reset: older commands are void, the gripper is open."""
         self._before = self._target  # what the arm was told last, before the reset
         self._target = self._world.arm.joint_positions()
         self._started = False  # a command has come since

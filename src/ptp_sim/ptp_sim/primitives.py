@@ -88,7 +88,7 @@ class Primitive:
         return MoveBlock(self.goal, physical, rng)
 
     def reached(self, state: TableState) -> bool:
-        """Judge the primitive by the thresholds of the target tasks."""
+        """Success check of the primitive, with the thresholds of the target tasks."""
         if self.name == "slide":
             return quadrant_of(state.can) == quadrant_of(self.goal)
         if self.name in KINDS["drawer"]:

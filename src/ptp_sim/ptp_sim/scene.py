@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What stands where on the table: sizes, reference points and the description of one scene.
+"""Scenes of the table: sizes, reference points and the poses of one scene.
 
 Lengths are metres in the arm's base frame (x forward, y left, z up), angles are radians.
 Figures follow the environment of Planning to Practice (arXiv 2205.08129, section V).

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Node: a gamepad that nobody holds. It demonstrates tasks through `Joy` messages alone."""
+"""Node: a scripted gamepad, which demonstrates tasks through `Joy` messages only."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from ptp_sim.demonstrator import Demonstrator, DemonstratorPhase, Stuck
 from ptp_sim.world import TableState as State
 
 RATE = 50.0  # readings a second while no stick moves, Hz: a gamepad goes on talking
-AGAIN = 2.0  # s without a new picture, or its latent, until a reading is sent all the same
+AGAIN = 2.0  # s without a new image, or its latent, until a reading is sent all the same
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class ScriptedGamepadParameters:
 
 
 class ScriptedGamepadNode(Node):
-    """Sees the simulated table as it is (sim_bridge's ``truth``), and hears the recorder."""
+    """Subscribes to the table's true state (sim_bridge's ``truth``) and the recorder's status."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__("scripted_gamepad", **options)
@@ -73,7 +73,7 @@ class ScriptedGamepadNode(Node):
         self.create_subscription(RecorderStatus, RECORDER_STATUS, self._heard, LATCHED)
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._period = 1.0 / settings.rate
-        # Of the newest picture, the one acted on, and the one that is encoded.
+        # Of the newest image, the one acted on, and the one that is encoded.
         self._seq = self._acted = self._latent = -1
         self._last = -AGAIN  # when that was
         self.create_timer(1.0 / RATE, self._tick, clock=steady)
@@ -103,8 +103,8 @@ class ScriptedGamepadNode(Node):
         if self._script.phase is not DemonstratorPhase.ACT:
             self._publish()
             return
-        # With one reading a picture each motion is made once, however late messages are; and
-        # with one picture more than latents, the encoder, which takes the newest, skips none.
+        # With one reading an image each motion is made once, however late messages are; and
+        # with one image more than latents, the encoder, which takes the newest, skips none.
         ready = self._seq != self._acted and self._latent >= self._seq - 1
         wait = self._period if ready else AGAIN
         if time.monotonic() - self._last >= wait:

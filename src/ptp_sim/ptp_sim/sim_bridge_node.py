@@ -40,13 +40,13 @@ CLOCK_EVERY = 4  # control steps between two ticks of simulated time
 
 
 class SimBridgeNode(TableNode):
-    """Publishes what a camera and an arm driver would, and carries out `CartesianDelta`.
+    """Publishes what a camera and an arm driver would, and executes `CartesianDelta`.
 
-    Without commands the table stands still. A command that is refused moves nothing; the reason
+    Without commands the table does not move. A command that is refused moves nothing; the reason
     is logged and stands in the next ArmState. So is a policy's that answers no observation, or
-    one that is too old; in lock-step another picture follows, so that nothing stalls. In real
-    time a person's command is carried out just before the next picture, the newest one if there
-    are several; so a picture, that command and the next picture belong together, as they do for
+    one that is too old; in lock-step another image follows, so that nothing stalls. In real
+    time a person's command is executed just before the next image, the newest one if there
+    are several; so an image, that command and the next image belong together, as they do for
     a policy.
     """
 
@@ -86,7 +86,7 @@ class SimBridgeNode(TableNode):
             error = "a person holds the arm: let go of the dead-man switch first"
             return fill_error(response, RequestError(ErrorCode.BUSY, error))
         self.get_logger().info("rearmed: policies may move the arm")
-        # The policy's answer to the last picture was refused: ask again with a new one.
+        # The policy's answer to the last image was refused: ask again with a new one.
         self._look_again()
         return response
 
@@ -124,7 +124,7 @@ class SimBridgeNode(TableNode):
             return
         answers = source is CommandSource.POLICY or message.observation_seq != 0
         if answers and not any(delta.translation) and not (delta.dyaw or message.observation_seq):
-            self._look_again()  # it asks to hold, as the arm does, and for a picture
+            self._look_again()  # it asks to hold, as the arm does, and for an image
             return
         late = self._gate.arrived(message.observation_seq, arrived) if answers else ""
         if late:
@@ -140,7 +140,7 @@ class SimBridgeNode(TableNode):
             self._waiting = message, delta, arrived
             return
         if not self._gate.is_open:
-            self._late += 1  # there was a command since the last picture, or there is no scene
+            self._late += 1  # there was a command since the last image, or there is no scene
             return
         late = self._gate.refusal(message.observation_seq, time.monotonic()) if answers else ""
         if late:
@@ -153,7 +153,7 @@ class SimBridgeNode(TableNode):
         self._publish_image()
 
     def _carry_out(self, message: CartesianDelta, delta, arrived: float) -> np.ndarray:
-        """One control step; the picture after it. ``arrived``: when the command did [s]."""
+        """One control step; the image after it. ``arrived``: when the command did [s]."""
         image, _, _, _, info = self._env.apply(delta)
         self._count_step(info)
         latency = self._gate.age(message.observation_seq, arrived)
@@ -167,10 +167,10 @@ class SimBridgeNode(TableNode):
         self.get_logger().error(f"holding still: {error}", throttle_duration_sec=1.0)
         fill_error(self._state, RequestError(ErrorCode.BAD_COMMAND, str(error)))
         if self._lock_step:
-            self._publish_state()  # no picture will follow that would carry the reason
+            self._publish_state()  # no image will follow that would carry the reason
 
     def _too_late(self, message: CartesianDelta, reason: str) -> None:
-        """Refuse an answer. In lock-step whoever gave it waits for a picture that never comes."""
+        """Refuse an answer. In lock-step whoever gave it waits for an image that never comes."""
         self._late += 1
         self.get_logger().warning(f"holding still: {reason}", throttle_duration_sec=1.0)
         fill_error(self._state, RequestError(ErrorCode.STALE_OBSERVATION, reason))
@@ -178,7 +178,7 @@ class SimBridgeNode(TableNode):
             self._look_again()
 
     def _look_again(self) -> None:
-        """In lock-step, while no person has the arm: another picture of the same scene."""
+        """In lock-step, while no person has the arm: another image of the same scene."""
         if self._lock_step and self._task and not self._arbiter.taken_over:
             self._gate.observed(time.monotonic())
             self._publish(self._env.world.observe())
@@ -189,7 +189,7 @@ class SimBridgeNode(TableNode):
             self.get_logger().warning(missed)
         if not self._task:
             return
-        self._publish_image()  # still due: no command came since the last picture
+        self._publish_image()  # still due: no command came since the last image
         image = None
         if self._waiting is not None and not self._arbiter.held(time.monotonic()):
             self._waiting = None  # the person's device fell silent

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The camera over the table, drawn by PyBullet's software renderer."""
+"""The simulated camera over the table, with PyBullet's software renderer."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ class CameraConfig:
 class Camera:
     """Renders a client's bodies over a background that never moves.
 
-    The table and its walls fill most of the picture and most of the rendering time, and nothing
+    The table and its walls fill most of the image and most of the rendering time, and nothing
     that moves can be behind them. So they are drawn once, in a client of their own, and every
-    picture draws only the moving bodies over them.
+    image draws only the moving bodies over them.
     """
 
     def __init__(self, client: int, background_urdf: str, config: CameraConfig | None = None):
@@ -65,7 +65,7 @@ class Camera:
         return cv2.resize(large, (size, size), interpolation=cv2.INTER_AREA)
 
     def picture(self, size: int) -> np.ndarray:
-        """Return a square picture without reduction: uint8 (size, size, 3) RGB."""
+        """Return a square image without reduction: uint8 (size, size, 3) RGB."""
         rgb, depth = self._shoot(self._client, size)
         moving = depth < NOTHING
         picture = self._background(size).copy()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which command the simulated arm carries out, and when: one control step an observation."""
+"""Command gate of the simulated arm: one command and control step for each observation."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def simulated_time(number: int, step_seconds: float) -> int:
 class CommandGate:
     """Counts observations and says whether a command may move the arm.
 
-    What may be answered is the `ObservationWindow`'s to say, by age and number. Once a command
-    has moved the arm nothing else does until the next picture. In ``real_time`` an answer may be
-    ``patience`` observations late. In ``lock_step`` nothing moves between two pictures of one
-    scene, so an answer to either counts; and the limit on age, ``age`` [s] else, follows what
-    answers take, up to `LONGEST`. The first observation has the number ``before`` + 1. Times are
-    of the steady clock [s].
+    The `ObservationWindow` decides which observations may be answered, by age and number. Once a
+    command has moved the arm, no other does until the next image. In ``real_time`` answers may be
+    ``patience`` observations late. In ``lock_step`` nothing moves between two images of one
+    scene, so an answer to either counts; and the limit on age, ``age`` [s] else, follows the
+    latency of answers, up to `LONGEST`. The first observation has the number ``before`` + 1. Times
+    are of the steady clock [s].
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class CommandGate:
         most = LONGEST if self._lock_step else None
         self._window = ObservationWindow(age, most, REMEMBERED if self._lock_step else patience)
         self._limits = limits or ActionScale()
-        self._moved = True  # nothing moves before the first picture
+        self._moved = True  # nothing moves before the first image
 
     @property
     def age_limit(self) -> float:
@@ -53,14 +53,14 @@ class CommandGate:
         return self._window.limit
 
     def observed(self, now: float) -> int:
-        """A new picture was taken: its number."""
+        """A new image was taken: its number."""
         self.observation_seq += 1
         self._moved = False
         self._window.observed(self.observation_seq, now)
         return self.observation_seq
 
     def reset(self, now: float) -> int:
-        """The scene was set up anew: number of its first picture; older answers are void."""
+        """The scene was set up anew: number of its first image; older answers are void."""
         self._window.void()
         return self.observed(now)
 
@@ -71,7 +71,7 @@ class CommandGate:
 
     @property
     def is_open(self) -> bool:
-        """Whether a command may be carried out before the next picture."""
+        """Whether a command may be executed before the next image."""
         return not self._moved
 
     def arrived(self, observation_seq: int, now: float) -> str:
@@ -79,7 +79,7 @@ class CommandGate:
         return self._window.arrived(observation_seq, now)
 
     def refusal(self, observation_seq: int, now: float) -> str:
-        """Why an answer is not carried out at ``now``; empty: it may be."""
+        """Why an answer is not executed at ``now``; empty: it may be."""
         return self._window.refusal(observation_seq, now)
 
     def age(self, observation_seq: int, now: float) -> float:
@@ -87,7 +87,7 @@ class CommandGate:
         return self._window.age(observation_seq, now)
 
     def moved(self, observation_seq: int, now: float) -> None:
-        """A command that answers this observation (0: none) was carried out."""
+        """A command that answers this observation (0: none) was executed."""
         self._moved = True
         all_of_it = self._lock_step or not observation_seq
         self._window.moved(self.observation_seq if all_of_it else observation_seq, now)

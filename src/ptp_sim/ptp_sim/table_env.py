@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The table as a gymnasium environment: camera picture in, five numbers out."""
+"""The table as a gymnasium environment: camera images, and actions of five dimensions."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ GOAL_TRIES = 20
 
 
 class TableEnv(gymnasium.Env):
-    """One table with a goal picture.
+    """One table with a goal image.
 
     Observation: uint8 (size, size, 3) RGB. Action: float32 (5,) in [-1, 1]: dx, dy, dz, dyaw and
     gripper (-1 open, +1 closed). Reward: 0 where the goal is reached, else -1. An episode never
     terminates; it is truncated after 400 steps.
 
     `reset(options=...)` takes `task` ("A", "B", "C" or "demonstration"), `protocol` ("paper" or
-    "varied"), `goal` (number of the goal picture under "paper"; drawn if left out),
+    "varied"), `goal` (number of the goal image under "paper"; drawn if left out),
     `stage_images` (True: the first `info` of a target task also holds them, see
     `ptp_sim.goal_images.stage_images`; the episode is the same) and, for demonstrations,
     `primitive` (the first one) and `chain` (how many; see `Demonstration`). `info` holds `state`,
@@ -145,7 +145,7 @@ class TableEnv(gymnasium.Env):
         self.world.reset(scene)
 
     def _photograph_stages(self, scene: Scene, task: Task) -> np.ndarray:
-        # A copy: the episode draws the same numbers whether or not the pictures are taken.
+        # A copy: the episode draws the same numbers whether or not the images are taken.
         rng = copy.deepcopy(self.np_random)
         for _ in range(GOAL_TRIES):
             try:
@@ -225,11 +225,11 @@ class TableEnv(gymnasium.Env):
 
     @property
     def goal_image(self) -> np.ndarray | None:
-        """The goal picture of this episode, uint8 (48, 48, 3); None in a demonstration."""
+        """The goal image of this episode, uint8 (48, 48, 3); None in a demonstration."""
         return None if self._goal is None else self._goal.image
 
     def render(self) -> np.ndarray | None:
-        """Return a larger picture for people: uint8 (480, 480, 3)."""
+        """Return a larger image for people: uint8 (480, 480, 3)."""
         return self.world.camera.picture(480) if self.render_mode == "rgb_array" else None
 
     def close(self) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every node with the simulated table does: parameters, scenes, images, verdicts."""
+"""Base of the nodes with the simulated table: parameters, scenes, images, success checks."""
 
 from __future__ import annotations
 
@@ -111,10 +111,10 @@ FINGER_JOINT = "gripper_l_finger_joint"
 
 
 class TableNode(Node):
-    """Owns the table. Subclasses say how its arm is moved and when a picture is taken.
+    """Owns the table. Subclasses say how its arm is moved and when an image is taken.
 
-    A subclass calls `_publish_observation` for each picture and may override `_begin`, which is
-    called after each reset and before its first picture.
+    A subclass calls `_publish_observation` for each image and may override `_begin`, which is
+    called after each reset and before its first image.
     """
 
     def __init__(self, name: str, parameters: type, **options: Any) -> None:
@@ -128,7 +128,7 @@ class TableNode(Node):
         )
         self._env = make_env(grasp=settings.grasp)
         channels = self._env.dataset_attributes().get("proprioception_channels", ())
-        self._felt = [channel["name"] for channel in channels]  # what its numbers are called
+        self._felt = [channel["name"] for channel in channels]  # names of its dimensions
         self._lock = threading.Lock()  # on the table
         self._steps, self._first_success = 0, -1
         self._info: dict = {}
@@ -166,10 +166,10 @@ class TableNode(Node):
         return alone
 
     def _begin(self) -> None:
-        """A scene was set up; its first picture is yet to come."""
+        """A scene was set up; its first image is yet to come."""
 
     def _control_rate(self) -> float:
-        """Pictures a second; 0: the next comes when the last is answered."""
+        """Images a second; 0: the next comes when the last is answered."""
         return self._settings.rate
 
     def _stamp(self) -> Time:
@@ -244,7 +244,7 @@ class TableNode(Node):
             self._first_success = self._steps
 
     def _publish(self, pixels: np.ndarray) -> None:
-        """Publish the picture that the gate has just counted."""
+        """Publish the image that the gate has just counted."""
         self._publish_observation(pixels, self._stamp())
 
     def _publish_observation(self, pixels: np.ndarray, stamp: Time) -> None:
@@ -269,7 +269,7 @@ class TableNode(Node):
         self._truth.publish(self._scene)
 
     def _publish_image(self) -> None:
-        """The picture for people, drawn when nobody waits for anything else."""
+        """The image for people, drawn when nobody waits for anything else."""
         if self._image_due and self._images.get_subscription_count():
             self._image_due = False
             picture = self._env.world.camera.picture(self._settings.image_size)

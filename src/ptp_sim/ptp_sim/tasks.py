@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Target tasks A, B and C, their judge and their two-stage scripted plans.
+"""Target tasks A, B and C, their success check and their two-stage scripted plans.
 
 Scenes, stages and thresholds are those of Planning to Practice (arXiv 2205.08129) and its
-environment; a task is judged on the last observation of the episode.
+environment; the success check is on the last observation of the episode.
 """
 
 from __future__ import annotations

@@ -49,7 +49,7 @@ PROPRIOCEPTION = (
 
 @dataclass(frozen=True)
 class TableState:
-    """What a judge may know: positions [m], yaws [rad], all in the base frame."""
+    """Exact state for experts and success checks: positions [m], yaws [rad], in the base frame."""
 
     tcp: np.ndarray
     tcp_yaw: float
@@ -77,7 +77,7 @@ class TableState:
         )
 
     def proprioception(self) -> np.ndarray:
-        """What the arm feels, float32 (5,), as PROPRIOCEPTION names it."""
+        """The arm's own state, float32 (5,), as PROPRIOCEPTION names it."""
         return np.array([*self.tcp, self.tcp_yaw, self.gripper_opening], dtype=np.float32)
 
     def as_dict(self) -> dict:
@@ -206,7 +206,7 @@ class TableWorld:
         return self.camera.observe()
 
     def state(self) -> TableState:
-        """Exact state of the table, for experts and judges."""
+        """Exact state of the table, for experts and success checks."""
         tcp, tcp_yaw = self.arm.pose()
         frame, drawer_yaw = self._pose(self._drawer)
         opening = pybullet.getJointState(self._drawer, 0, physicsClientId=self._client)[0]
