@@ -25,7 +25,7 @@ LONG = {
 class SpaceMouseMapping:
     """Functions of cap and buttons; every SpaceMouse has at least two buttons.
 
-    The cap springs back when it is let go, so pushing it is the dead-man switch.
+    The cap springs back when it is released, so that pushing it is the dead-man switch.
     """
 
     full: float = 0.68  # reading of the cap pushed all the way: 350 of spacenav's full_scale 512

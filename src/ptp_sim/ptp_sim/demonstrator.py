@@ -101,7 +101,7 @@ class Demonstrator:
         self._after = 0  # steps since the work was done
         self._reached = False
         self._action = np.array([0.0, 0.0, 0.0, 0.0, -1.0])
-        self._recording: bool | None = None  # not heard of yet
+        self._recording: bool | None = None  # unknown yet
         self._encoded = False
         self._ready_at: float | None = None
         self._saved = self._saved_before = 0

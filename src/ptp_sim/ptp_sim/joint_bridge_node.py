@@ -79,7 +79,7 @@ class JointBridgeNode(TableNode):
         self._due += (now - self._time) * self._speed
         self._time = now
         left = self._table.advance(self._due)
-        self._lost += max(left - self._table.most, 0.0)  # time that nobody can make up for
+        self._lost += max(left - self._table.most, 0.0)  # time that cannot be made up for
         self._due = min(left, self._table.most)
         self._publish_joints()
 

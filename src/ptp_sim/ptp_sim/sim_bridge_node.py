@@ -91,7 +91,7 @@ class SimBridgeNode(TableNode):
         return response
 
     def _arrived(self, source: CommandSource, message: CartesianDelta) -> None:
-        arrived = time.monotonic()  # before others let go of the table
+        arrived = time.monotonic()  # before waiting for the lock on the table
         with self._lock:
             self._commanded(source, message, arrived)
 
@@ -104,8 +104,8 @@ class SimBridgeNode(TableNode):
             return
         person = source is CommandSource.TELEOP
         if person:
-            self._waiting = None  # a newer word, be it that the switch was let go
-            if not message.dead_man:  # nothing moves by it: it counts whatever else is wrong
+            self._waiting = None  # replaced by a newer command, or the switch was released
+            if not message.dead_man:  # it moves nothing, so it is accepted whatever else is wrong
                 self._arbiter.admits(source, False, arrived)
                 self._held_off += 1
                 return

@@ -60,7 +60,7 @@ class CommandGate:
         return self.observation_seq
 
     def reset(self, now: float) -> int:
-        """The scene was set up anew: number of its first image; older answers are void."""
+        """The scene was reset: return the number of its first image; older answers are void."""
         self._window.void()
         return self.observed(now)
 

@@ -188,7 +188,7 @@ class TableNode(Node):
             return fill_error(response, RequestError(ErrorCode.BAD_REQUEST, str(error)))
         except (PlanFailed, OSError, RuntimeError) as error:
             self.get_logger().error(f"reset failed\n{traceback.format_exc()}")
-            self._task = ""  # nobody knows what stands on the table
+            self._task = ""  # the scene on the table is unknown
             self._gate.close()
             return fill_error(response, RequestError(ErrorCode.UNAVAILABLE, str(error)))
         self._task, self._steps, self._first_success = request.task, 0, -1
@@ -269,7 +269,7 @@ class TableNode(Node):
         self._truth.publish(self._scene)
 
     def _publish_image(self) -> None:
-        """The image for people, drawn when nobody waits for anything else."""
+        """Publish the large image for people, rendered when the node is otherwise idle."""
         if self._image_due and self._images.get_subscription_count():
             self._image_due = False
             picture = self._env.world.camera.picture(self._settings.image_size)

@@ -102,12 +102,12 @@ class ReplayBuffer:
         self,
         batch: int,
         rng: np.random.Generator,
-        imagined: np.ndarray | None = None,
+        generated: np.ndarray | None = None,
         fraction: float = 0.0,
     ) -> CodeBatch:
         """Draw transitions uniformly, with relabelled goals.
 
-        ``imagined`` (frames, N): generated codes of the buffer's frames. A ``fraction`` of the
+        ``generated`` (frames, N): generated codes of the buffer's frames. A ``fraction`` of the
         goals that are frames of the buffer takes these.
         """
         if not self._transitions:
@@ -127,9 +127,9 @@ class ReplayBuffer:
         recorded = np.flatnonzero(goal_frames < 0)
         if len(recorded):
             goal_codes[recorded] = self._goals[rows[recorded]]
-        if imagined is not None:
+        if generated is not None:
             shown = np.flatnonzero((rng.random(batch) < fraction) & (goal_frames >= 0))
-            goal_codes[shown] = imagined[goal_frames[shown]]
+            goal_codes[shown] = generated[goal_frames[shown]]
         return CodeBatch(
             codes=self._codes.take(frames, 0),
             actions=self._actions.take(frames, 0),

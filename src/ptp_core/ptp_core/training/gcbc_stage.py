@@ -49,7 +49,7 @@ def train_gcbc(
 
     ``folder`` holds one folder a stage. The second stage's scalars begin with "imagined/".
     """
-    settings, imagined = checkpoint.config.iql, checkpoint.config.imagined
+    settings, generated = checkpoint.config.iql, checkpoint.config.imagined
     torch.manual_seed(config.seed)
     sizes = checkpoint.vqvae.latent, data.actions.shape[1]
     first = IQL(settings, *sizes).to(checkpoint.vqvae.codebook.device)
@@ -58,9 +58,9 @@ def train_gcbc(
     )
     cloning = _Cloning(config, checkpoint, data, held_out, progress)
     scalars = cloning.train("gcbc", first, folder / "camera", settings)
-    if not imagined.steps:
+    if not generated.steps:
         return first.policy.eval(), scalars
-    further = dataclasses.replace(settings, learning_rate=imagined.learning_rate)
+    further = dataclasses.replace(settings, learning_rate=generated.learning_rate)
     second = IQL(further, *sizes)
     second.to(checkpoint.vqvae.codebook.device)
     second.policy.load_state_dict(first.policy.state_dict())
@@ -68,7 +68,7 @@ def train_gcbc(
     with Bar(total=frames, unit="frame", desc="imagine goals", disable=not progress) as bar:
         draws = torch.Generator().manual_seed(config.seed)
         shown = generated_goals(checkpoint.vqvae, checkpoint.generators, data, draws, bar.update)
-    more = cloning.train("gcbc", second, folder / "imagined", imagined, shown, imagined.share)
+    more = cloning.train("gcbc", second, folder / "imagined", generated, shown, generated.share)
     scalars |= {f"imagined/{name}": value for name, value in more.items()}
     return second.policy.eval(), scalars
 
@@ -97,15 +97,15 @@ class _Cloning:
         iql: IQL,
         folder: Path,
         budget: IQLConfig | GeneratedGoalsConfig,
-        imagined: np.ndarray | None = None,
+        generated: np.ndarray | None = None,
         share: float = 0.0,
     ) -> dict[str, float]:
         """Train the policy of ``iql`` until the budget is spent; return the last scalars."""
         size, policy = self._settings.batch_size, iql.policy.train()
         optimiser = iql.optimisers["policy"]
         inputs: dict[str, Any] = {**self._inputs, "stage": without_budget(budget)}
-        if imagined is not None:
-            inputs["imagined"] = sha256(imagined.tobytes() + serialise(policy)).hexdigest()
+        if generated is not None:
+            inputs["imagined"] = sha256(generated.tobytes() + serialise(policy)).hexdigest()
         state = StageState(
             modules={"policy": policy},
             optimisers={"policy": optimiser},
@@ -115,7 +115,7 @@ class _Cloning:
         )
 
         def train_step() -> Metrics:
-            codes = self._buffer.sample(size, state.rng, imagined, share)
+            codes = self._buffer.sample(size, state.rng, generated, share)
             loss, metrics = self._loss(iql, codes)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()

@@ -36,7 +36,7 @@ def generated_goals(
     """
     device = vqvae.codebook.device
     contexts, levels = _contexts(data, generators.level(0).config, generator)
-    imagined = data.codes.copy()
+    codes = data.codes.copy()
     for level in range(len(HORIZONS)):
         network = generators.level(level)
         for rows in np.array_split(frames := np.flatnonzero(levels == level), _parts(frames)):
@@ -45,9 +45,9 @@ def generated_goals(
             mean, logvar = network.encode(context, target)
             noise = torch.randn(mean.shape, generator=generator).to(mean)
             shown = network(mean + noise * torch.exp(0.5 * logvar), context)
-            imagined[rows] = vqvae.quantise(shown)[0].cpu().numpy()
+            codes[rows] = vqvae.quantise(shown)[0].cpu().numpy()
             progress(len(rows))
-    return imagined
+    return codes
 
 
 def _contexts(

@@ -54,7 +54,7 @@ def train_iql(
     return iql.eval(), trainer.train("iql", folder, config.iql, progress=progress)
 
 
-def train_on_imagined(
+def train_on_generated_goals(
     config: TrainConfig,
     vqvae: VQVAE,
     generators: GeneratorHierarchy,
@@ -93,17 +93,17 @@ class IqlTrainer:
         data: EncodedDataset,
         validation: EncodedDataset,
         device: torch.device,
-        imagined: np.ndarray | None = None,
+        generated: np.ndarray | None = None,
         share: float = 0.0,
     ) -> None:
         self._config, self._vqvae, self._device = config, vqvae, device
         self._iql = iql.train()
         self._buffer = fill_buffer(data, config.iql)
-        self._imagined, self._share = imagined, share
+        self._generated, self._share = generated, share
         self._inputs = encoded_fingerprint(config.iql, config.seed, data)
-        if imagined is not None:
+        if generated is not None:
             # The result depends on the weights of the previous stage, too.
-            self._inputs["imagined"] = sha256(imagined.tobytes() + serialise(iql)).hexdigest()
+            self._inputs["imagined"] = sha256(generated.tobytes() + serialise(iql)).hexdigest()
         held_out = fill_buffer(validation, config.iql)
         self._held_out = self._batch(
             held_out.sample(VALIDATION_TRANSITIONS, np.random.default_rng(0))
@@ -128,7 +128,7 @@ class IqlTrainer:
         )
 
         def train_step() -> Metrics:
-            codes = self._buffer.sample(size, state.rng, self._imagined, self._share)
+            codes = self._buffer.sample(size, state.rng, self._generated, self._share)
             return accelerated_update(iql, self._batch(codes), run)
 
         with shared_networks(self._device) as run:

@@ -37,7 +37,7 @@ from ptp_core.errors import DatasetError
 from ptp_core.planners.subgoal_generator import HORIZONS
 from ptp_core.progress import Bar
 from ptp_core.training.checkpoint import Part, save_checkpoint
-from ptp_core.training.iql_stage import train_iql, train_on_imagined
+from ptp_core.training.iql_stage import train_iql, train_on_generated_goals
 from ptp_core.training.side_by_side import generators_in_background
 from ptp_core.training.stage import choose_device, without_budget
 from ptp_core.training.subgoal_stage import frames_needed, train_generators
@@ -207,7 +207,7 @@ def _train(
     generators, generator_metrics = train_generators(*for_generators, **common)
     imagined_metrics: dict[str, float] = {}
     if config.imagined.steps:
-        iql, imagined_metrics = train_on_imagined(
+        iql, imagined_metrics = train_on_generated_goals(
             config, vqvae, generators, iql, training, out / "imagined", **common
         )
     metrics: dict[str, Any] = {

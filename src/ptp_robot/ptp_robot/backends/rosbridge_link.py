@@ -44,7 +44,7 @@ class RoundTrip:
 
 
 class RosbridgeLink:
-    """Keeps a connection up, numbers each, and sends only what its allow-list has.
+    """Keeps a connection up, numbers each, and sends only allowed messages.
 
     ``heard(connection, topic, message)`` and ``complain(text)`` are called from the link's own
     thread. ``greeting`` is sent at the start of every connection, before anything else.

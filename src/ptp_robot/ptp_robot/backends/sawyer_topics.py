@@ -15,7 +15,7 @@ __all__ = [
     *("TIME_SERVICE", "AllowList", "Forbidden"),
 ]
 
-# heard
+# subscribed
 JOINTS = "/robot/joint_states"
 STATE = "/robot/state"
 LIMITS = "/robot/joint_limits"
@@ -23,7 +23,7 @@ ENDPOINT = "/robot/limb/right/endpoint_state"
 COLLISION = "/robot/limb/right/collision_detection_state"
 GRIPPER_STATE = "/io/end_effector/right_gripper/state"
 
-# sent
+# published
 ENABLE = "/robot/set_super_enable"
 RESET = "/robot/set_super_reset"
 STOP = "/robot/set_super_stop"
