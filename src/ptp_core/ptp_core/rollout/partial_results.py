@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Finished episodes in a file, from which an interrupted evaluation goes on. Loads no torch."""
+"""Files of finished episodes, from which an interrupted evaluation resumes. Loads no torch."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ Key = tuple[str, int]
 
 
 class PartialResults:
-    """JSON lines: first the settings that results depend on, then one line an episode.
+    """JSON lines of finished episodes, after a line with the settings that results depend on.
 
-    A line cut off by a kill is dropped. Raises InputError if the file is of other settings, or of
-    a version of the program that told other things of an episode.
+    A line truncated by a kill is dropped. Raises InputError if the file has other settings, or was
+    written by a version that stored other fields of an episode.
     """
 
     def __init__(self, path: Path, settings: dict[str, Any]) -> None:
