@@ -12,8 +12,8 @@ from ptp_bringup.arguments import (
     TABLE,
     TASKS,
     TRUTH,
+    MethodCheckpoint,
     absolute,
-    checkpoint_folder,
     existing,
     finetuned_folder,
     planner_preset,
@@ -82,7 +82,7 @@ NODES = (
         executable="encoder",
         name="encoder",
         parameters={
-            "checkpoint": LaunchConfiguration("checkpoint", checkpoint_folder),
+            "checkpoint": MethodCheckpoint(),
             "use_sim_time": USE_SIM_TIME,
         },
         on_exit=Shutdown(),
@@ -92,7 +92,7 @@ NODES = (
         executable="planner",
         name="planner",
         parameters={
-            "checkpoint": LaunchConfiguration("checkpoint", checkpoint_folder),
+            "checkpoint": MethodCheckpoint(),
             "use_sim_time": USE_SIM_TIME,
             "finetuned": LaunchConfiguration("finetuned", finetuned_folder),
             "method": LaunchConfiguration("method"),
@@ -105,7 +105,7 @@ NODES = (
         executable="policy",
         name="policy",
         parameters={
-            "checkpoint": LaunchConfiguration("checkpoint", checkpoint_folder),
+            "checkpoint": MethodCheckpoint(),
             "use_sim_time": USE_SIM_TIME,
             "finetuned": LaunchConfiguration("finetuned", finetuned_folder),
             "method": LaunchConfiguration("method"),

@@ -6,13 +6,13 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ptp_bringup.declarations import AS_PRESET, Argument, Values
+from ptp_bringup.declarations import AS_PRESET, Argument, LaunchConfiguration, Values
 from ptp_bringup.share_folder import released_checkpoint, released_finetuned, shared_root
-from ptp_core.agents.registry import DEFAULT_METHOD, on_the_graph
+from ptp_core.agents.registry import DEFAULT_METHOD, agent_names, checkpoint_for, method_named
 from ptp_core.errors import ConfigError
 from ptp_core.practice.practice_settings import ABOUT, SettingAbout
 from ptp_core.practice.practice_settings import PRESETS as PRESET_NAMES
@@ -33,8 +33,13 @@ SIM_CAMERA_POSE = (
 )
 
 COMMON = (
-    Argument("checkpoint", "", "folder of the checkpoint; empty: the released one, in models/"),
-    Argument("params_file", "", "YAML file of node parameters that override the stack's own"),
+    Argument(
+        "checkpoint",
+        "",
+        "folder of the checkpoint; empty: the released one, of the method where there is one, in "
+        "models/",
+    ),
+    Argument("params_file", "", "YAML with parameters of single nodes, over the stack's own"),
     Argument(
         "log_level",
         "info",
@@ -77,8 +82,9 @@ PLANNING = (
         DEFAULT_METHOD,
         "how subgoals are planned. ptp_single_subgoal: one of the coarsest generator, then the "
         "goal; ptp: the paper's three levels and eight subgoals; model_free: none, the policy "
-        "pursues the goal image. The graph keeps no plan buffer",
-        on_the_graph(),
+        "pursues the goal picture; gcbc, gcp, leap: what ptp is compared with. The graph keeps no "
+        "plan buffer",
+        agent_names(),
     ),
     Argument(
         "planner",
@@ -167,6 +173,36 @@ def checkpoint_folder(text: str) -> str:
     if not Path(text, "manifest.json").is_file():
         raise ValueError("the folder of a checkpoint, with its manifest.json")
     return absolute(text)
+
+
+@dataclass(frozen=True)
+class MethodCheckpoint(LaunchConfiguration):
+    """The folder of the argument checkpoint; empty: of the method's released one.
+
+    ``learns``: a learner begins with it, so that ConfigError is raised for a method without one.
+    """
+
+    name: str = "checkpoint"
+    value_type: Any = checkpoint_folder
+    learns: bool = False
+
+    def resolve(self, values: Values) -> str:
+        """The folder. Raises ConfigError and CheckpointError."""
+        method = values["method"]
+        if self.learns and not method_named(method).practises:
+            raise ConfigError(
+                f"method {method} does not learn from practice: learn:=false, or another method"
+            )
+        if values["checkpoint"]:
+            return super().resolve(values)
+        return str(checkpoint_for(method, released_checkpoint()))
+
+    def names(self, values: Values | None = None) -> set[str]:
+        """Both arguments; with ``values`` the folder's: a method alone chooses no checkpoint.
+
+        So one in params_file goes before that of the method.
+        """
+        return {"checkpoint"} if values is not None else {"checkpoint", "method"}
 
 
 def finetuned_folder(text: str) -> str:

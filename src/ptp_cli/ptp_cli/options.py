@@ -220,7 +220,7 @@ def _follower(checkpoint: Path, method: Method, steps: int | None) -> FollowerCo
 
     if steps is None:
         return None
-    stored = method.follower(load_checkpoint(checkpoint).config.follower)
+    stored = method.follower(load_checkpoint(checkpoint).config)
     return dataclasses.replace(stored, timeout=steps)
 
 

@@ -52,5 +52,9 @@ class ObservationError(InputError):
     """An observation lacks a camera or proprioception that the agent needs."""
 
 
+class DecisionError(PtpError):
+    """An agent gave an action that is not what its spec says."""
+
+
 class PlanCancelled(PtpError):
     """A plan was cancelled before it finished."""

@@ -8,7 +8,7 @@ import pytest
 from ptp_core.agents.method import AgentOptions
 from ptp_core.agents.ptp import PtpMethod, planner_of
 from ptp_core.agents.registry import DEFAULT_METHOD, build_agent, methods
-from ptp_core.config import FollowerConfig, PlannerConfig, to_dict
+from ptp_core.config import FollowerConfig, PlannerConfig, TrainConfig, to_dict
 from ptp_core.errors import ConfigError
 from ptp_core.planners.presets import PRESETS, planner_settings
 from ptp_core.tiny_networks import tiny_config, tiny_networks
@@ -114,8 +114,10 @@ def test_a_yaml_file_is_explicit_in_what_it_says_and_in_nothing_else(tmp_path):
 
 
 def test_every_method_but_the_single_subgoal_has_the_papers_timeout():
-    stored = FollowerConfig(timeout=150, sample_actions=False)
-    timeouts = {name: method.follower(stored).timeout for name, method in methods().items()}
+    stored = TrainConfig(follower=FollowerConfig(timeout=150, sample_actions=False))
+    found = {name: method for name, method in methods().items() if method.follows}
+    assert found.keys() >= {*PTP, "model_free", "gcbc", "gcp", "leap"}
+    timeouts = {name: method.follower(stored).timeout for name, method in found.items()}
     assert timeouts.pop("ptp_single_subgoal") == 150
     assert set(timeouts.values()) == {30}
     assert not PTP["ptp"].follower(stored).sample_actions

@@ -31,19 +31,17 @@ def plan_message(
     )
 
 
-def step_info(
-    spec: AgentSpec, decision: Decision, seen: Latent | Observation, epsilon: float
-) -> StepInfo:
-    """StepInfo of a decision on the message ``seen``. ``epsilon``: distance that earns 0."""
-    latent, distance = spec.latent, number(decision.distance)
+def step_info(spec: AgentSpec, decision: Decision, seen: Latent | Observation) -> StepInfo:
+    """StepInfo of a decision on the message ``seen``."""
+    latent = spec.latent
     info = StepInfo(
         observation_seq=seen.seq,
         observation_stamp=seen.header.stamp,
         latent=LatentArray() if latent is None else seen.latent,
         subgoal_index=decision.subgoal_index,
-        distance=distance,
+        distance=number(decision.distance),
         switched=bool(decision.switched),
-        reward=math.nan if math.isnan(distance) else float(distance < epsilon) - 1.0,
+        reward=number(decision.reward),
         action_names=list(spec.actions),
         action=decision.action.tolist(),
     )
@@ -52,6 +50,6 @@ def step_info(
     return info
 
 
-def number(distance: float | None) -> float:
-    """The distance, NaN for none."""
-    return math.nan if distance is None else float(distance)
+def number(value: float | None) -> float:
+    """The value, NaN for none."""
+    return math.nan if value is None else float(value)

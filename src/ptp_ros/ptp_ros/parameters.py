@@ -9,6 +9,7 @@ import inspect
 import re
 import types
 import typing
+from collections.abc import Callable
 from typing import Any, Literal, TypeVar
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
@@ -40,9 +41,12 @@ def parameter(
     *,
     minimum: float | None = None,
     maximum: float | None = None,
-    choices: tuple[str, ...] = (),
+    choices: tuple[str, ...] | Callable[[], tuple[str, ...]] = (),
 ) -> Any:
-    """A dataclass field that `declare` turns into a read-only ROS parameter."""
+    """A dataclass field that `declare` turns into a read-only ROS parameter.
+
+    ``choices`` may be a function, for names that are known only when the node starts.
+    """
     metadata = {
         "description": description,
         "minimum": minimum,
@@ -54,7 +58,7 @@ def parameter(
 
 def describe(field: dataclasses.Field, kind: type) -> ParameterDescriptor:
     """Descriptor of one field: description, range, choices, read-only."""
-    text, choices = field.metadata["description"], field.metadata["choices"]
+    text, choices = field.metadata["description"], _choices(field)
     descriptor = ParameterDescriptor(name=field.name, description=text, read_only=True)
     if choices:
         descriptor.additional_constraints = "one of " + ", ".join(choices)
@@ -103,10 +107,15 @@ def _declare_one(node: Node, field: dataclasses.Field, kind: Any) -> Any:
         value = node.declare_parameter(field.name, _plain(default), describe(field, kind)).value
     except (InvalidParameterTypeException, InvalidParameterValueException):
         raise ConfigError(f"{where} is {given.value!r}; it must be {_range(field)}") from None
-    choices = field.metadata["choices"]
+    choices = _choices(field)
     if choices and value not in choices:
         raise ConfigError(f'{where} is "{value}"; it must be one of {", ".join(choices)}')
     return tuple(value) if isinstance(default, tuple) else value
+
+
+def _choices(field: dataclasses.Field) -> tuple[str, ...]:
+    choices = field.metadata["choices"]
+    return choices() if callable(choices) else choices
 
 
 def _plain(value: Any) -> Any:

@@ -119,7 +119,7 @@ def evaluation_config(args: argparse.Namespace) -> EvaluationConfig:
     if finetuned is not None:
         finetuned = released_finetuned() if finetuned == "released" else Path(finetuned)
     if args.actions is not None:
-        stored = load_checkpoint(settings["checkpoint"]).config.follower
+        stored = load_checkpoint(settings["checkpoint"]).config
         follower = settings["follower"] or method_named(settings["method"]).follower(stored)
         sampled = args.actions == "sample"
         settings["follower"] = dataclasses.replace(follower, sample_actions=sampled)

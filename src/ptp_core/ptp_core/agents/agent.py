@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
-from ptp_core.errors import CheckpointError, GoalError, ObservationError
+from ptp_core.errors import CheckpointError, DecisionError, GoalError, ObservationError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -73,11 +73,12 @@ class Decision:
     """What an agent decides at one control step.
 
     action: float32 (A,), each in [-1, 1], named by `AgentSpec.actions`. plan: set in the step in
-    which a new plan comes into use. latent: of the observation; target: of the subgoal or goal
-    that is pursued. Both are as `AgentSpec.latent` describes them, None where the agent has none.
-    subgoal_index: index of the target in the plan; the plan's length means the goal itself.
-    distance: from latent to target, in the agent's own measure. switched: the next step pursues
-    another target. timed_out: it does so because of the timeout, not because the target was near.
+    which a new plan comes into use. latent: of the observation, target: of what is pursued, both
+    as `AgentSpec.latent` describes them; None where the agent has none. subgoal_index: number of
+    the target in the plan; the plan's length stands for the goal itself. distance: from latent to
+    target, in the agent's own measure. reward: of being that near, as the agent learns from it;
+    None where it has none. switched: the next step pursues another target; timed_out: it does
+    because the time for this one was over, not because it was near.
     """
 
     action: np.ndarray
@@ -86,6 +87,7 @@ class Decision:
     target: np.ndarray | None = None
     subgoal_index: int = 0
     distance: float | None = None
+    reward: float | None = None
     switched: bool = False
     timed_out: bool = False
     info: Mapping[str, float] = field(default_factory=dict)
@@ -156,6 +158,20 @@ class AgentSpec:
             )
         if not np.isfinite(found).all():
             raise ObservationError("the proprioception has values that are not finite")
+
+    def check_action(self, action: np.ndarray) -> None:
+        """Raise DecisionError unless it has a finite number for each name of `actions`."""
+        found = np.asarray(action)
+        if found.shape != (len(self.actions),):
+            raise DecisionError(
+                f"{self.agent} gave an action of shape {found.shape}; its spec names "
+                f"{len(self.actions)} numbers ({', '.join(self.actions)}): mend the agent"
+            )
+        if not np.isfinite(found).all():
+            raise DecisionError(
+                f"{self.agent} gave an action with values that are not finite: look at its "
+                "weights and at what it saw"
+            )
 
     def _check_images(
         self, images: Mapping[str, np.ndarray], what: str, error: type[Exception]

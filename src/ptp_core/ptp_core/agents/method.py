@@ -68,18 +68,34 @@ class Method:
     buffer: bool = False  # searches start from earlier plans while practising
     takes_planner: bool = False  # whether it accepts `AgentOptions.planner`, of PTP's planner
     subgoal_steps: int | None = SUBGOAL_STEPS  # timeout of a subgoal; None: the checkpoint's
-    on_the_graph: bool = False  # whether the ROS nodes can run it
 
     @property
     def practises(self) -> bool:
         """Whether online practice improves it."""
         return self.learner is not None
 
-    def follower(self, stored: FollowerConfig) -> FollowerConfig:
-        """The checkpoint's settings with this method's timeout."""
+    @property
+    def follows(self) -> bool:
+        """Whether its agent pursues targets as a FollowerConfig says, a section of `config`."""
+        return any(entry.name == "follower" for entry in dataclasses.fields(self.config))
+
+    def follower(self, config: Any) -> FollowerConfig:
+        """Of a checkpoint's settings ``config``, with this method's timeout.
+
+        Raises ConfigError for an agent without such settings.
+        """
+        self._check_follows()
+        stored = config.follower
         if self.subgoal_steps is None:
             return stored
         return dataclasses.replace(stored, timeout=self.subgoal_steps)
+
+    def _check_follows(self) -> None:
+        if not self.follows:
+            raise ConfigError(
+                f"follower settings are for methods that pursue subgoals; {self.name} has its own "
+                "in its checkpoint: leave them out"
+            )
 
     def check_parts(self, there: Collection[str], folder: Path) -> None:
         """Raise CheckpointError unless the checkpoint in ``folder`` has the parts it needs."""
@@ -90,7 +106,9 @@ class Method:
             )
 
     def check_options(self, options: AgentOptions) -> None:
-        """Raise ConfigError for options that this method cannot use."""
+        """Raise ConfigError for what this method cannot use."""
+        if options.follower is not None:
+            self._check_follows()
         if options.planner is not None and not self.takes_planner:
             raise ConfigError(
                 f"planner settings are for the ptp methods; {self.name} "

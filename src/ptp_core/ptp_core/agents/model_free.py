@@ -27,6 +27,5 @@ MODEL_FREE = Method(
     parts=("iql",),
     learned="iql",
     learner=iql_learner,
-    on_the_graph=True,
 )
 METHODS = (MODEL_FREE,)

@@ -48,7 +48,6 @@ def ptp_method(name: str, summary: str, structure: Mapping[str, Any], **others: 
         "plans": True,
         "buffer": True,
         "takes_planner": True,
-        "on_the_graph": True,
     }
     method = PtpMethod(
         name=name, summary=summary, structure=structure, build=build, **(values | others)

@@ -61,11 +61,6 @@ def methods() -> dict[str, Method]:
     return {name: method_named(name) for name in agent_names()}
 
 
-def on_the_graph() -> tuple[str, ...]:
-    """Names of the methods that the ROS nodes can run."""
-    return tuple(name for name, method in methods().items() if method.on_the_graph)
-
-
 def register(method: Method) -> None:
     """Register a method of this program. Raises ConfigError where the name is taken."""
     if method.name in agent_names() and method_named(method.name) != method:

@@ -79,7 +79,7 @@ def subgoal_agent(
     """
     from ptp_core.practice.policy_library import FineTunedPlanner
 
-    follower = options.follower or method.follower(checkpoint.config.follower)
+    follower = options.follower or method.follower(checkpoint.config)
     if planner is not None and options.library is not None:
         planner = PlanLibraryPlanner(planner, options.library, explore=options.explore)
     if planner is not None and options.policies is not None:
@@ -127,6 +127,7 @@ class SubgoalAgent:
         if isinstance(replan, int) and replan < 1:
             raise ConfigError(f"replan is {replan}; it must be once, on_reach, or 1 step or more")
         self.config = follower or checkpoint.config.follower
+        self._reward_epsilon = checkpoint.config.iql.reward_epsilon
         self.vqvae = checkpoint.vqvae
         self.learned = checkpoint.iql if policy is None else policy
         self.planner = planner
@@ -195,6 +196,7 @@ class SubgoalAgent:
             target=self._targets[state.index],
             subgoal_index=state.index,
             distance=state.distance,
+            reward=float(state.distance < self._reward_epsilon) - 1.0,
             switched=state.switched,
             timed_out=state.timed_out,
         )

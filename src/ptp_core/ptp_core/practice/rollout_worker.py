@@ -59,8 +59,8 @@ class RolloutWorker:
     def _agent(self, sample: bool, library: PlanLibrary, explore: bool) -> SubgoalAgent:
         """The method's; ``sample``: it draws its actions, else they are the mean ones."""
         config = self._config
-        stored = self._checkpoint.config.follower
-        follower = config.follower or method_named(config.method).follower(stored)
+        method = method_named(config.method)
+        follower = config.follower or method.follower(self._checkpoint.config)
         options = AgentOptions(
             planner=config.planner,
             follower=dataclasses.replace(follower, sample_actions=sample),

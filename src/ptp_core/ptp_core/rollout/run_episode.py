@@ -132,6 +132,7 @@ def run_episode(
         seen = time.perf_counter()
         decision = agent.act(observation, cancelled)
         latencies.append(time.perf_counter() - seen)
+        agent.spec.check_action(decision.action)
         if decision.plan is not None:
             plans.append(decision.plan)
             if on_plan is not None:

@@ -16,7 +16,7 @@ from rclpy.callback_groups import ReentrantCallbackGroup
 
 from ptp_core.agents.agent import AgentSpec
 from ptp_core.agents.agent import Observation as AgentObservation
-from ptp_core.errors import InputError, PtpError
+from ptp_core.errors import CheckpointError, InputError, PtpError
 from ptp_core.training.checkpoint import Checkpoint
 from ptp_nodes.policy.agent_networks import NetworkParameters, agent_spec, load_networks
 from ptp_ros.agent_messages import (
@@ -70,7 +70,18 @@ class EncoderNode(ManagedNode):
 
     def _configure(self) -> None:
         self._checkpoint = load_networks(self.parameters)
-        self._spec = agent_spec(self._checkpoint)
+        self._spec = spec = agent_spec(self._checkpoint)
+        if self._checkpoint.encoder is None:
+            raise CheckpointError(
+                f"{self._checkpoint.folder}: {spec.agent} has no encoder: leave this node out, "
+                "its policy node looks at the observations"
+            )
+        if len(spec.cameras) != 1:
+            names = ", ".join(camera.name for camera in spec.cameras) or "none"
+            raise CheckpointError(
+                f"{self._checkpoint.folder}: {spec.agent} has the cameras {names}; this node "
+                "encodes the images of one"
+            )
 
     @property
     def _size(self) -> int:

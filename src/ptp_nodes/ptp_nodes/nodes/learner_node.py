@@ -105,6 +105,11 @@ class LearnerNode(ManagedNode):
             raise CheckpointError(
                 f"{self._checkpoint.folder}: {self._method.name} learns from demonstrations alone"
             )
+        if agent_spec(self._checkpoint).latent is None:
+            raise CheckpointError(
+                f"{self._checkpoint.folder}: {self._method.name} has no latents, which this node "
+                "learns from: publish PolicyUpdate from a learner of its own"
+            )
         torch.set_num_threads(self.parameters.threads)
 
     def _activate(self) -> None:
@@ -325,9 +330,10 @@ def segments(record: EpisodeRecord, checkpoint: Checkpoint) -> list[PracticeEpis
     together.
     """
     spec = agent_spec(checkpoint)
-    codes = read_latent(record.latents, spec.latent, "episode", stacked=True).astype(np.uint16)
+    dtype = np.uint16 if spec.latent.kind == "indices" else np.float32  # as buffers keep them
+    latents = read_latent(record.latents, spec.latent, "episode", stacked=True).astype(dtype)
     targets = read_latent(record.targets, spec.latent, "episode's targets", stacked=True)
-    targets = targets.astype(np.uint16)
+    targets = targets.astype(dtype)
     n = record.count
     if tuple(record.action_names) != spec.actions:
         raise InputError(
@@ -337,7 +343,7 @@ def segments(record: EpisodeRecord, checkpoint: Checkpoint) -> list[PracticeEpis
     if len(record.actions) != n * len(spec.actions):
         raise InputError(f"the episode says {n} steps and has {len(record.actions)} numbers")
     actions = np.asarray(record.actions, np.float32).reshape(n, len(spec.actions))
-    sizes = (len(codes), len(record.breaks))
+    sizes = (len(latents), len(record.breaks))
     if sizes != (n + 1, n) or len(targets) not in (0, n):
         raise InputError(f"the episode says {n} steps; its latents and breaks say {sizes}")
     if not np.isfinite(actions).all():
@@ -347,7 +353,7 @@ def segments(record: EpisodeRecord, checkpoint: Checkpoint) -> list[PracticeEpis
         if stop > start:
             part = slice(start, stop)
             pursued = targets[part] if len(targets) else None
-            found.append(PracticeEpisode(codes[start : stop + 1], actions[part], pursued))
+            found.append(PracticeEpisode(latents[start : stop + 1], actions[part], pursued))
         start = stop + 1
     return found
 

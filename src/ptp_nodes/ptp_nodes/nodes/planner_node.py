@@ -18,6 +18,7 @@ from ptp_core.agents.agent import AgentSpec, LatentGoal
 from ptp_core.agents.method import AgentOptions
 from ptp_core.agents.ptp import planner_of
 from ptp_core.agents.registry import build_agent, method_named
+from ptp_core.agents.subgoal_agent import SubgoalAgent
 from ptp_core.config import PlannerConfig
 from ptp_core.errors import ConfigError
 from ptp_core.planners.plan_library import PlanLibrary, PlanLibraryPlanner, StoredPlan
@@ -141,8 +142,12 @@ class PlannerNode(ManagedNode):
                 policies=self._policies,
                 threads=self.parameters.threads,
             )
-            planner = build_agent(method.name, self._checkpoint, options).planner
-            self._planners[preset] = planner
+            agent = build_agent(method.name, self._checkpoint, options)
+            if not isinstance(agent, SubgoalAgent):
+                raise ConfigError(
+                    f"{method.name} plans for itself, in the policy node: leave this node out"
+                )
+            self._planners[preset] = agent.planner
         return self._planners[preset]
 
     def _episode_ended(self, outcome: EpisodeStatus) -> None:
@@ -154,12 +159,12 @@ class PlannerNode(ManagedNode):
     def _plan(self, goal: RunningGoal) -> PlanSubgoals.Result:
         self.require_active()
         request, checkpoint = goal.request, self._checkpoint
+        preset = request.preset or self.parameters.preset
+        planner = self._planner(preset)
         start = read_latent(request.start, self._spec.latent, "start")
         wanted = read_goal(request.goal, self._spec)
         target = wanted.latent if isinstance(wanted, LatentGoal) else self._encode(wanted.images)
         pair = np.stack([start, target]).astype(np.int64)
-        preset = request.preset or self.parameters.preset
-        planner = self._planner(preset)
         self._live.swap()
         began = time.monotonic()
 

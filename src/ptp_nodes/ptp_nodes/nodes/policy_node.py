@@ -24,6 +24,7 @@ from ptp_interfaces.msg import Observation as ObservationMessage
 from ptp_core.agents.agent import Agent, AgentSeeds, Decision, Goal, LatentGoal, Observation
 from ptp_core.agents.method import AgentOptions, Method
 from ptp_core.agents.registry import build_agent, method_named
+from ptp_core.agents.warm_up import warm_up
 from ptp_core.config import FollowerConfig
 from ptp_core.data.trajectory import CARTESIAN
 from ptp_core.errors import ConfigError, PtpError
@@ -173,16 +174,13 @@ class PolicyNode(ManagedNode):
         self._agent = self._make_agent(method, policies)
         self._look()
         self._live.use(self._checkpoint, method.learned, policies)
-        self._epsilon = self._checkpoint.config.iql.reward_epsilon
-        if self._agent.spec.latent is not None:
-            # The first call of a network pays for set-up; nobody should wait for it later.
-            nothing = np.zeros(self._agent.spec.latent.shape, np.int64)
-            self._agent.reset(Observation(), LatentGoal(nothing), AgentSeeds(0, 0), subgoals=[])
-            self._agent.act(Observation(latent=nothing))
+        warm_up(self._agent)
 
     def _make_agent(self, method: Method, policies: FineTunedPolicies | None) -> Agent:
-        follower = method.follower(self._checkpoint.config.follower)
-        follower = apply_overrides(self, follower, self._overrides)
+        follower = None
+        if self._overrides:
+            stored = method.follower(self._checkpoint.config)
+            follower = apply_overrides(self, stored, self._overrides)
         options = AgentOptions(follower=follower, policies=policies)
         return build_agent(method.name, self._checkpoint, options)
 
@@ -239,6 +237,9 @@ class PolicyNode(ManagedNode):
             self._hold(episode)
             fill_error(result, error)
             self._log_end(result)
+        except Exception:  # the agent's own fault; the server says so
+            self._hold(episode)
+            raise
         if episode.latencies:
             p50, p99 = np.percentile(episode.latencies, [50, 99])
             result.latency_p50, result.latency_p99 = float(p50), float(p99)
@@ -338,6 +339,7 @@ class PolicyNode(ManagedNode):
             decision = episode.decision
         else:
             decision = self._agent.act(arrival.observation, lambda: goal.canceled)
+            self._agent.spec.check_action(decision.action)
             result.subgoals_reached += decision.switched and not decision.timed_out
             result.subgoals_timed_out += decision.timed_out
         inference = time.monotonic() - began
@@ -454,7 +456,7 @@ class PolicyNode(ManagedNode):
         inference: float,
     ) -> StepInfo:
         self._steps_sent += 1
-        info = step_info(self._agent.spec, decision, arrival.message, self._epsilon)
+        info = step_info(self._agent.spec, decision, arrival.message)
         info.header, info.seq, info.command = command.header, self._steps_sent, command
         info.episode_id, info.episode = episode.name, episode.number
         info.subgoal_count = episode.count

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from ptp_core.agents.agent import AgentSpec
-from ptp_core.agents.registry import DEFAULT_METHOD, METHOD_HELP, method_named, on_the_graph
+from ptp_core.agents.registry import DEFAULT_METHOD, METHOD_HELP, agent_names, method_named
 from ptp_core.errors import CheckpointError
 from ptp_core.practice.policy_library import FineTunedPolicies
 from ptp_core.training.checkpoint import Checkpoint, load_checkpoint
@@ -28,7 +28,7 @@ class NetworkParameters(ManagedParameters):
 class PolicyNetworkParameters(NetworkParameters):
     """Parameters of a node that runs the networks which practice changes."""
 
-    method: str = parameter(DEFAULT_METHOD, METHOD_HELP, choices=on_the_graph())
+    method: str = parameter(DEFAULT_METHOD, METHOD_HELP, choices=agent_names)
     finetuned: str = parameter(
         "", "folder of policies that practised one task each, taken for its goals; empty: none"
     )

@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any
 
-from ptp_core.agents.registry import DEFAULT_METHOD, METHOD_HELP, on_the_graph
+from ptp_core.agents.registry import DEFAULT_METHOD, METHOD_HELP, agent_names
 from ptp_core.practice.practice_settings import ABOUT
 from ptp_core.rollout.episode_results import MAX_STEPS
 from ptp_nodes.practice.practice_loop import RunSettings
@@ -36,7 +36,7 @@ class PracticeParameters:
         "paper: the authors' fixed scenes; varied: everything moved a little",
         choices=("paper", "varied"),
     )
-    method: str = parameter(DEFAULT_METHOD, METHOD_HELP, choices=on_the_graph())
+    method: str = parameter(DEFAULT_METHOD, METHOD_HELP, choices=agent_names)
     episodes: int = parameter(1, "episodes of each task", minimum=1)
     seed: int = parameter(0, "of scenes, plans and actions", minimum=0)
     max_steps: int = parameter(MAX_STEPS, "control steps an episode", minimum=1)
