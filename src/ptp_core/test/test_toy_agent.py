@@ -8,11 +8,22 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 
 from ptp_core import toy_agent
+from ptp_core.agents import registry
 from ptp_core.agents.agent import ImageGoal, Observation
+from ptp_core.agents.method import AgentOptions
 from ptp_core.agents.registry import agent_names, build_agent, checkpoint_for
-from ptp_core.errors import CheckpointError, GoalError, InputError, ObservationError
+from ptp_core.config import FollowerConfig
+from ptp_core.errors import (
+    CheckpointError,
+    ConfigError,
+    DecisionError,
+    GoalError,
+    InputError,
+    ObservationError,
+)
 from ptp_core.policies.live_weights import LiveWeights, WeightsUpdate
 from ptp_core.rollout.episode_results import EpisodeSeeds
 from ptp_core.rollout.evaluation import EvaluationConfig, evaluate
@@ -27,7 +38,8 @@ SEEDS = EpisodeSeeds(env=1, plan=2, policy=3)
 
 
 @pytest.fixture
-def folder(tmp_path):
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(registry, "_registered", dict(registry._registered))
     register_toy()
     save_toy(tmp_path / "toy")
     return tmp_path / "toy"
@@ -64,7 +76,7 @@ def test_it_is_evaluated_in_processes_of_their_own(folder):
         tasks=("up", "down"),
         episodes=2,
     )
-    results = [evaluate(config, num_envs=envs, progress=False) for envs in (0, 1)]
+    results = [evaluate(config, num_envs=number, progress=False) for number in (0, 1)]
     for result in results:
         assert result["method"] == "toy" and result["mean_success_rate"] == 1.0
         assert set(result["checkpoint_sha256"]) == {"toy_layer.safetensors"}
@@ -85,9 +97,7 @@ def test_its_weights_are_updated_while_it_acts(folder, tmp_path):
 
 def test_what_does_not_fit_is_one_clear_error(folder, tmp_path):
     agent = build_agent("toy", load_checkpoint(folder))
-    with pytest.raises(
-        InputError, match=r"ToyEnv takes 5 numbers as action \(dx, .*\); toy gives 7"
-    ):
+    with pytest.raises(InputError, match=r"ToyEnv takes 5 numbers as action .* toy gives 7"):
         play(agent, "A", ToyEnv())
     with pytest.raises(GoalError, match="toy takes language goals, not a goal of kind image"):
         agent.reset(Observation(), ImageGoal({}), None)
@@ -96,11 +106,27 @@ def test_what_does_not_fit_is_one_clear_error(folder, tmp_path):
         agent.act(blind)
     with pytest.raises(CheckpointError, match="no generators, which ptp needs; it has toy_layer"):
         build_agent("ptp", load_checkpoint(folder))
+    with pytest.raises(ConfigError, match="methods that pursue subgoals; toy has its own"):
+        build_agent("toy", load_checkpoint(folder), AgentOptions(follower=FollowerConfig()))
     tiny_checkpoint(tmp_path / "table")
     assert checkpoint_for("toy", tmp_path / "table") == folder
     for name in ("vqvae", "iql"):
         with pytest.raises(CheckpointError):
             getattr(load_checkpoint(folder), name)
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        (torch.full((7, 10), torch.nan), "toy gave an action with values that are not finite"),
+        (torch.ones(6, 10), r"toy gave an action of shape \(6,\); its spec names 7 numbers"),
+    ],
+)
+def test_an_action_that_is_not_what_the_spec_says_ends_the_episode(folder, weights, message):
+    agent = build_agent("toy", load_checkpoint(folder))
+    agent.learned.weight = torch.nn.Parameter(weights, requires_grad=False)
+    with pytest.raises(DecisionError, match=message):
+        play(agent, "up")
 
 
 def test_an_installed_package_brings_methods_and_parts_by_its_entry_points(folder, tmp_path):
