@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from ptp_interfaces.msg import ArmState, EpisodeStatus, StepInfo
 
-from ptp_core.agents.registry import build_agent
+from ptp_core.agents.registry import build_agent, checkpoint_for, method_named
 from ptp_core.rollout.episode_results import episode_seeds
 from ptp_core.rollout.run_episode import run_episode
-from ptp_core.tiny_networks import tiny_checkpoint
+from ptp_core.tiny_networks import tiny_baseline_folders, tiny_checkpoint
 from ptp_core.training.checkpoint import load_checkpoint
 from ptp_nodes.nodes.encoder_node import EncoderNode
 from ptp_nodes.nodes.planner_node import PlannerNode
@@ -31,6 +31,7 @@ TASKS = ("A", "C")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("model") / "checkpoint"
     tiny_checkpoint(folder)
+    tiny_baseline_folders(folder)
     return folder
 
 
@@ -102,8 +103,12 @@ def commands(states):
     return {state.command.observation_seq: state.command for state in states if state.moved}
 
 
-@pytest.mark.parametrize("method", ["ptp_single_subgoal", "ptp", "model_free"])
+METHODS = ("ptp_single_subgoal", "ptp", "model_free", "gcbc", "gcp", "leap")
+
+
+@pytest.mark.parametrize("method", METHODS)
 def test_the_graph_acts_as_the_loop_in_process(folder, method, tmp_path):
+    folder = checkpoint_for(method, folder)
     steps, answers = on_the_graph(folder, method, tmp_path)
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert (summary["failures"], summary["method"]) == ([], method)
@@ -128,5 +133,5 @@ def test_the_graph_acts_as_the_loop_in_process(folder, method, tmp_path):
         assert run["seed"] == episode_seeds(SEED, task, 0).env
         assert run["subgoals_reached"] == result.subgoals_reached
         assert run["subgoals_timed_out"] == result.subgoals_timed_out
-        if method != "model_free":
+        if method_named(method).plans:
             assert run["final_cost"] == result.plan_cost

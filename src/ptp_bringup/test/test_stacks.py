@@ -16,6 +16,7 @@ from ptp_bringup.declarations import (
 )
 from ptp_bringup.share_folder import shared_root
 from ptp_bringup.stacks import STACK_NAMES, Stack, all_stacks, parse, stack_named
+from ptp_core.agents.registry import methods
 from ptp_core.errors import ConfigError
 from ptp_core.practice.practice_settings import preset
 
@@ -155,6 +156,39 @@ def test_a_preset_that_was_asked_for_wins_over_the_file():
 def test_an_old_argument_names_the_new_one():
     with pytest.raises(ConfigError, match=r"^chosen: explore is now mode:=sample$"):
         CHOSEN.processes({"explore": "true"})
+
+
+@pytest.mark.parametrize("stack", ["sim", "practice", "real"])
+def test_every_node_takes_the_released_checkpoint_of_the_method(stack, tmp_path):
+    own = tmp_path / "own"
+    own.mkdir()
+    (own / "manifest.json").write_text("{}")
+    more = {} if stack == "sim" else {"learn": "true"}
+
+    def checkpoints(**given):
+        found = {}
+        for process in stack_named(stack).processes({**more, **given}):
+            values = {**process.defaults, **process.explicit}
+            if "checkpoint" in values:
+                found[process.node.name] = values["checkpoint"]
+        assert found.keys() >= {"encoder", "planner", "policy"}
+        return set(found.values())
+
+    models = shared_root() / "models"
+    for method in methods().values():
+        if method.name not in ("gcbc", "gcp", "leap"):
+            assert checkpoints(method=method.name) == {str(models / "table")}
+        elif method.practises or stack == "sim":
+            assert checkpoints(method=method.name) == {str(models / method.name)}
+            assert checkpoints(method=method.name, checkpoint=str(own)) == {str(own)}
+
+
+@pytest.mark.parametrize("stack", ["practice", "real"])
+def test_a_method_that_does_not_practise_has_no_learner(stack):
+    with pytest.raises(ConfigError, match="method gcbc does not learn from practice: learn:=fal"):
+        stack_named(stack).processes({"method": "gcbc", "learn": "true"})
+    found = stack_named(stack).processes({"method": "gcbc", "learn": "false"})
+    assert "learner" not in {process.node.name for process in found}
 
 
 @pytest.mark.parametrize("stack", ["practice", "real"])
