@@ -66,7 +66,11 @@ def test_an_observation_becomes_the_codes_of_the_vqvae(graph, start, folder, pic
 @pytest.mark.parametrize(
     ("pixels", "encoding", "text"),
     [
-        (np.zeros((48, 64, 3), np.uint8), None, "(48, 64, 3); ptp needs uint8 (48, 48, 3)"),
+        (
+            np.zeros((48, 64, 3), np.uint8),
+            None,
+            "(48, 64, 3); ptp_single_subgoal needs uint8 (48, 48, 3)",
+        ),
         (np.zeros((48, 48, 3), np.uint8), "bayer_rggb8", '"bayer_rggb8" is not known'),
         (np.zeros((48, 48, 3), np.uint8), "rgba8", "step is 144 bytes"),
     ],

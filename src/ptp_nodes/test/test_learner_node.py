@@ -247,7 +247,9 @@ def test_codes_beyond_the_codebook_are_refused(checkpoint):
 
 def test_actions_of_another_layout_are_refused(checkpoint):
     other = record(checkpoint.encoder_id, action_names=["left", "right"])
-    with pytest.raises(InputError, match="actions are left, right; ptp gives dx, dy"):
+    with pytest.raises(
+        InputError, match="actions are left, right; ptp_single_subgoal gives dx, dy"
+    ):
         segments(other, checkpoint)
     short = record(checkpoint.encoder_id, actions=np.zeros(7, np.float32))
     with pytest.raises(InputError, match="12 steps and has 7 numbers"):
