@@ -313,8 +313,9 @@ def test_an_instruction_is_refused_by_an_agent_without_language_and_the_arm_stay
     robot.show(robot.FIRST)
     handle = robot.send(ReachGoal.Goal(goal=Goal(instruction="open the drawer")))
     answer = robot.graph.result(handle).result
-    assert answer.error_code == ErrorCode.BAD_REQUEST
+    assert (answer.error_code, answer.steps) == (ErrorCode.BAD_REQUEST, 0)
     assert "takes image or latent goals, not a goal of kind language" in answer.error_msg
+    assert np.isnan(answer.distance)  # 0 would be at the goal
     assert not robot.commands and not robot.steps
 
 

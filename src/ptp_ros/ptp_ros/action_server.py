@@ -49,16 +49,22 @@ class RunningGoal:
 class SingleGoalServer:
     """Runs ``work(goal) -> Result`` for one goal at a time, in a thread.
 
-    Every goal is accepted, so that a refused one gets a reason: a second goal, and a goal whose
-    work raises, are aborted with ``error_code`` and ``error_msg`` set. The work raises PtpError
-    for an error of the client, and checks ``goal.canceled``.
+    Every goal is accepted, so that even a refusal comes with a reason: a second goal while one
+    runs, and work that raises, end as aborted with ``error_code`` and ``error_msg`` set. The
+    work raises PtpError for what the client did wrong and looks at ``goal.canceled``.
+    ``nothing`` makes the result of such an end, which gets the error; None: the type's defaults.
     """
 
     def __init__(
-        self, node: Node, action_type: Any, name: str, work: Callable[[RunningGoal], Any]
+        self,
+        node: Node,
+        action_type: Any,
+        name: str,
+        work: Callable[[RunningGoal], Any],
+        nothing: Callable[[], Any] | None = None,
     ) -> None:
         self._node = node
-        self._type = action_type
+        self._nothing = nothing or action_type.Result
         self._name = name
         self._work = work
         self._lock = threading.Lock()
@@ -119,7 +125,7 @@ class SingleGoalServer:
             )
             self._node.get_logger().error(str(error), throttle_duration_sec=1.0)
             handle.abort()
-            return fill_error(self._type.Result(), error)
+            return fill_error(self._nothing(), error)
         try:
             work = self._pool.submit(self._guarded, goal)
             result = await in_executor(self._node, work)
@@ -141,15 +147,15 @@ class SingleGoalServer:
             goal.raise_if_canceled()
             return self._work(goal)
         except PtpError as problem:
-            error = goal.interruption or problem  # the reason of the interruption comes first
-            result = fill_error(self._type.Result(), error)
+            error = goal.interruption or problem  # why it was cancelled says more
+            result = fill_error(self._nothing(), error)
             if result.error_code in (ErrorCode.CANCELED, ErrorCode.SHUTTING_DOWN):
                 logger.info(f"{self._name}: {error}")
             else:
                 logger.error(f"{self._name}: {error}")
         except Exception as error:
             logger.error(f"{self._name}: unexpected\n{traceback.format_exc()}")
-            result = fill_error(self._type.Result(), error)
+            result = fill_error(self._nothing(), error)
         finally:
             self._idle.set()
         return result

@@ -154,7 +154,7 @@ class PolicyNode(ManagedNode):
         self._arm = ArmAble(self.streams)
         self._client = Heartbeat(self.streams, settings.keep_alive)
         self._scalars = Scalars(self, *SCALARS)
-        self._server = SingleGoalServer(self, ReachGoal, REACH_GOAL, self._reach)
+        self._server = SingleGoalServer(self, ReachGoal, REACH_GOAL, self._reach, _nothing_yet)
         Diagnostics(self, self._status)
 
     def declare_more(self) -> None:
@@ -224,7 +224,7 @@ class PolicyNode(ManagedNode):
         self._next = 0
         self._gate.restart(request.first_observation_seq)
         episode = GoalProgress(request.episode_id, self._goals)
-        result = ReachGoal.Result(distance=math.nan)
+        result = _nothing_yet()
         try:
             readers = self._commands if self.parameters.command_arm else self._steps
             wait_for_reader(readers, self.parameters.give_up_after, goal.raise_if_canceled)
@@ -484,6 +484,11 @@ class PolicyNode(ManagedNode):
         if self._server.running:
             return OK, "reaching a goal", figures
         return (WARN if self._problems else OK), "idle", figures
+
+
+def _nothing_yet() -> ReachGoal.Result:
+    """Before the first step no distance is known."""
+    return ReachGoal.Result(distance=math.nan)
 
 
 def main() -> int:
