@@ -286,6 +286,15 @@ def test_no_two_modules_share_a_name():
     assert twice((path.stem, str(path.relative_to(ROOT))) for path in own_modules()) == {}
 
 
+def test_the_nodes_have_a_room_of_their_own():
+    """One file of ptp_nodes/nodes for each executable, and nothing else beside or above them."""
+    package = ROOT / "src" / "ptp_nodes"
+    rooms = package / package.name
+    installed = {module.rpartition(".")[2] for module in node_modules(package).values()}
+    assert {path.stem for path in (rooms / "nodes").glob("*.py")} == {"__init__", *installed}
+    assert [path.name for path in rooms.glob("*.py")] == ["__init__.py"]
+
+
 def test_no_two_public_classes_share_a_name():
     classes = (
         (node.name, str(path.relative_to(ROOT)))

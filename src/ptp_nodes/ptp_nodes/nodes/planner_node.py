@@ -32,8 +32,8 @@ from ptp_nodes.policy.agent_networks import (
     finetuned_policies,
     load_networks,
 )
+from ptp_nodes.policy.policy_messages import plan_message
 from ptp_nodes.policy.weight_updates import LiveNetworks
-from ptp_nodes.policy_messages import plan_message
 from ptp_nodes.practice.practice_parameters import practice_setting
 from ptp_ros.action_server import RunningGoal, SingleGoalServer
 from ptp_ros.agent_messages import read_goal, read_latent

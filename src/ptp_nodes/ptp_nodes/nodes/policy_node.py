@@ -39,9 +39,9 @@ from ptp_nodes.policy.agent_networks import (
 from ptp_nodes.policy.goal_progress import NEWS, GoalProgress
 from ptp_nodes.policy.heartbeat import Heartbeat, wait_for_reader
 from ptp_nodes.policy.observation_gate import Arrival, Message, ObservationGate
+from ptp_nodes.policy.policy_messages import number, plan_message, step_info
 from ptp_nodes.policy.readiness import ArmAble
 from ptp_nodes.policy.weight_updates import LiveNetworks
-from ptp_nodes.policy_messages import number, plan_message, step_info
 from ptp_robot.action import ActionScale
 from ptp_ros.action_server import RunningGoal as ActionGoal
 from ptp_ros.action_server import SingleGoalServer
