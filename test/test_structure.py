@@ -45,14 +45,14 @@ THIRD_PARTY = {
     "jinja2": ("jinja2", "python3-jinja2"),
     "lz4": ("lz4", "python3-lz4"),
     "matplotlib": ("matplotlib", "python3-matplotlib"),
-    "mcap": ("mcap", None),
+    "mcap": ("mcap", "mcap-ros2-support"),
     "numpy": ("numpy", "python3-numpy"),
     "PIL": ("pillow", "python3-pil"),
     "pybullet": ("pybullet", "python3-pybullet-pip"),
     "pytest": ("pytest", "python3-pytest"),
     "rich": ("rich", "python3-rich"),
-    "rosbags": ("rosbags", None),
-    "roslibpy": ("roslibpy", None),
+    "rosbags": ("rosbags", "python3-rosbags-pip"),
+    "roslibpy": ("roslibpy", "roslibpy-pip"),
     "safetensors": ("safetensors", None),
     "setuptools": ("setuptools", None),
     "tensorboard": ("tensorboard", "python3-tensorboard-pip"),
@@ -210,6 +210,19 @@ def test_package_xml_names_what_is_imported(package):
                 if key is not None and key not in names:
                     missing.setdefault(key, f"{path.relative_to(ROOT)}:{line}")
     assert not missing, f"package.xml lacks {missing}"
+
+
+@pytest.mark.parametrize("package", PYTHON_PACKAGES, ids=lambda path: path.name)
+def test_colcon_finds_the_tests_of_a_package(package):
+    """`colcon test` runs nothing, and reports success, where setup.py does not ask for pytest."""
+    calls = [
+        node
+        for node in ast.walk(ast.parse((package / "setup.py").read_text()))
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "setup"
+    ]
+    (extras,) = (word.value for word in calls[0].keywords if word.arg == "extras_require")
+    assert "pytest" in ast.literal_eval(extras)["test"]
+    assert list((package / "test").glob("test_*.py")) != []
 
 
 def test_the_lock_has_what_is_imported():

@@ -38,5 +38,6 @@ setup(
         *shared_files(),
     ],
     install_requires=["setuptools"],
+    extras_require={"test": ["pytest"]},  # where `colcon test` looks for what to run
     zip_safe=False,
 )

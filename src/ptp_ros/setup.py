@@ -16,5 +16,6 @@ setup(
         (f"share/{PACKAGE}", ["package.xml"]),
     ],
     install_requires=["setuptools"],
+    extras_require={"test": ["pytest"]},  # where `colcon test` looks for what to run
     zip_safe=False,
 )

@@ -17,6 +17,7 @@ setup(
         (f"share/{PACKAGE}", ["package.xml"]),
     ],
     install_requires=["setuptools"],
+    extras_require={"test": ["pytest"]},  # where `colcon test` looks for what to run
     zip_safe=False,
     entry_points={
         "console_scripts": [
