@@ -81,16 +81,15 @@ SENSOR = QoSProfile(
     history=HistoryPolicy.KEEP_LAST,
     depth=1,
 )
-# Display images, plan, goal: a late subscriber gets the newest one.
+# What nodes publish, display images, plan, goal: a late subscriber gets the newest one.
 LATCHED = QoSProfile(
     reliability=ReliabilityPolicy.RELIABLE,
     durability=DurabilityPolicy.TRANSIENT_LOCAL,
     history=HistoryPolicy.KEEP_LAST,
     depth=1,
 )
-# Writers of observations and latents: a recorder that is some messages behind loses none. In
+# The history of observations and latents: a recorder that is some messages behind loses none. In
 # lock-step 200 messages are two seconds, on a real arm much longer.
-# Readers that act use LATCHED, which gives the newest message only.
 STREAM = QoSProfile(
     reliability=ReliabilityPolicy.RELIABLE,
     durability=DurabilityPolicy.TRANSIENT_LOCAL,
@@ -104,8 +103,8 @@ COMMANDS = QoSProfile(
     history=HistoryPolicy.KEEP_LAST,
     depth=1,
 )
-# Steps and states, for writers and the recorder: the first ones of an episode arrive even if
-# discovery is not complete yet.
+# The history of steps and states: the first ones of an episode arrive even if discovery is not
+# complete yet. Also for a reader that begins with the newest message and must miss none.
 KEPT = QoSProfile(
     reliability=ReliabilityPolicy.RELIABLE,
     durability=DurabilityPolicy.TRANSIENT_LOCAL,
@@ -119,3 +118,12 @@ RECORDS = QoSProfile(
     history=HistoryPolicy.KEEP_LAST,
     depth=500,
 )
+
+
+def history_of(topic: str) -> str:
+    """The hidden topic on which the recorder gets every message of ``topic``.
+
+    Hidden, since it repeats what is on ``topic``: `ros2 topic list` and `ros2 bag record -a`
+    leave it out. Observations, latents, arm states and steps have one (`HistoryPublisher`).
+    """
+    return f"{topic}/_history"

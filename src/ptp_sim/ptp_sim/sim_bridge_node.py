@@ -22,6 +22,7 @@ from ptp_robot.driver_core import LoopMeter
 from ptp_robot.kinematics import ARM_JOINTS
 from ptp_ros.arm_state_messages import ArmReading, fill_motion
 from ptp_ros.diagnostics import ERROR, OK, WARN, Diagnostics
+from ptp_ros.history_publisher import HistoryPublisher
 from ptp_ros.node_main import run
 from ptp_ros.request_errors import RequestError, fill_error
 from ptp_ros.topics import (
@@ -58,7 +59,7 @@ class SimBridgeNode(TableNode):
         self._meter = LoopMeter()
         self._waiting: tuple | None = None  # a person's command: message, motion, when it came
         self._state = ArmState()
-        self._states = self.create_publisher(ArmState, ARM_STATE, KEPT)
+        self._states = HistoryPublisher(self, ArmState, ARM_STATE, KEPT)
         self._joints = self.create_publisher(JointState, JOINT_STATES, COMMANDS)
         self._lock_step = settings.mode == "lock_step"
         if self._lock_step:

@@ -23,6 +23,7 @@ from ptp_core.agents.agent import ImageGoal
 from ptp_core.data.trajectory import CAMERA
 from ptp_core.errors import InputError, PtpError
 from ptp_ros.agent_messages import goal_message, observation_message
+from ptp_ros.history_publisher import HistoryPublisher
 from ptp_ros.image_messages import array_to_image
 from ptp_ros.parameters import declare, parameter
 from ptp_ros.request_errors import RequestError, fill_error
@@ -135,7 +136,7 @@ class TableNode(Node):
         self._task, self._scene = "", TableState()
         self._scene.header.frame_id = BASE_FRAME
         self._image_due = False
-        self._observations = self.create_publisher(Observation, OBSERVATION, STREAM)
+        self._observations = HistoryPublisher(self, Observation, OBSERVATION, STREAM)
         self._images = self.create_publisher(Image, IMAGE_RAW, SENSOR)
         self._truth = self.create_publisher(TableState, TABLE_STATE, LATCHED)
         self._streams = Streams(self)

@@ -8,12 +8,14 @@ from typing import Any
 from ptp_interfaces.action import RecordEpisode
 from ptp_interfaces.msg import ArmState, CartesianDelta, Latent, Observation, StepInfo
 from ptp_interfaces.srv import FinishEpisode, GetEpisode
+from rclpy.qos import QoSProfile
 from std_msgs.msg import Header
 
 from ptp_core.episodes.bag_testing import Senders
 from ptp_ros import topics
 from ptp_ros.agent_messages import latent_message, observation_message
 from ptp_ros.graph_testing import Graph
+from ptp_ros.history_publisher import HistoryPublisher
 
 ASK = FinishEpisode.Request
 
@@ -29,10 +31,15 @@ class RecorderTestNode:
         self.senders = senders or Senders()
         self._encoded = encoded
         self.stamp = graph.client.get_clock().now
-        make = graph.publisher
+
+        def make(kind: type, topic: str, kept: QoSProfile) -> HistoryPublisher:
+            made = HistoryPublisher(graph.client, kind, topic, kept)
+            graph.wait(made.history.get_subscription_count, f"a recorder of {topic}")
+            return made
+
         self.publishers = {
-            "observation": make(Observation, topics.OBSERVATION, topics.LATCHED),
-            "latent": make(Latent, topics.LATENT, topics.LATCHED),
+            "observation": make(Observation, topics.OBSERVATION, topics.STREAM),
+            "latent": make(Latent, topics.LATENT, topics.STREAM),
             "state": make(ArmState, topics.ARM_STATE, topics.KEPT),
             "step": make(StepInfo, topics.STEP, topics.KEPT),
         }

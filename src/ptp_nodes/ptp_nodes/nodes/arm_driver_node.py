@@ -32,6 +32,7 @@ from ptp_robot.preflight_gate import PreflightGate
 from ptp_robot.robot_file import RobotConfig, limits_digest, load_robot, read_kinematics
 from ptp_ros.arm_state_messages import ArmReading, Transforms
 from ptp_ros.diagnostics import ERROR, OK, WARN, Diagnostics
+from ptp_ros.history_publisher import HistoryPublisher
 from ptp_ros.lifecycle import ManagedNode, ManagedParameters
 from ptp_ros.node_main import run
 from ptp_ros.parameters import parameter
@@ -101,7 +102,7 @@ class ArmDriverNode(ManagedNode):
         self._preflight = PreflightGate()
         self._before: tuple[ArmReading, float] | None = None  # the arm at the last picture, when
         self._state_published = -1.0  # when the driver's state was published last
-        self._states = self.create_publisher(ArmState, ARM_STATE, KEPT)
+        self._states = HistoryPublisher(self, ArmState, ARM_STATE, KEPT)
         self._driver_states = self.create_publisher(DriverState, DRIVER_STATE, LATCHED)
         self._joints = self.create_publisher(JointState, JOINT_STATES, COMMANDS)
         self._transforms = Transforms(self)

@@ -25,6 +25,7 @@ from ptp_nodes.camera.frame_source import FrameSource, Health
 from ptp_nodes.camera.make_device import make_device
 from ptp_ros.agent_messages import observation_message
 from ptp_ros.diagnostics import ERROR, OK, WARN, Diagnostics
+from ptp_ros.history_publisher import HistoryPublisher
 from ptp_ros.image_messages import array_to_image, crop_and_resize
 from ptp_ros.lifecycle import ManagedNode
 from ptp_ros.node_main import run
@@ -59,7 +60,7 @@ class CameraNode(ManagedNode):
         self._fault = ""  # of the newest frame
         self._brightness = math.nan
         self._activated = time.monotonic()
-        self._observations = self.create_lifecycle_publisher(Observation, OBSERVATION, STREAM)
+        self._observations = HistoryPublisher(self, Observation, OBSERVATION, STREAM, managed=True)
         self._images = self.create_lifecycle_publisher(Image, IMAGE_RAW, SENSOR)
         self._jpegs = self.create_lifecycle_publisher(CompressedImage, IMAGE_COMPRESSED, SENSOR)
         steady = Clock(clock_type=ClockType.STEADY_TIME)

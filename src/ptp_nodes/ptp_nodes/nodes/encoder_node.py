@@ -26,6 +26,7 @@ from ptp_ros.agent_messages import (
     read_observation,
 )
 from ptp_ros.diagnostics import ERROR, OK, Diagnostics
+from ptp_ros.history_publisher import HistoryPublisher
 from ptp_ros.image_messages import array_to_image, crop_and_resize
 from ptp_ros.lifecycle import ManagedNode
 from ptp_ros.node_main import run
@@ -51,7 +52,7 @@ class EncoderNode(ManagedNode):
         self._encoded = self._refused = 0
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="encoder")
         self._newest = NewestFirst(self._pool, self._encode_observation)
-        self._latents = self.create_publisher(Latent, LATENT, STREAM)
+        self._latents = HistoryPublisher(self, Latent, LATENT, STREAM)
         self.streams.subscribe(Observation, OBSERVATION, self._observed, LATCHED)
         # Requests are awaited: their group must let observations through meanwhile.
         group = ReentrantCallbackGroup()

@@ -47,6 +47,7 @@ from ptp_ros.action_server import RunningGoal as ActionGoal
 from ptp_ros.action_server import SingleGoalServer
 from ptp_ros.agent_messages import read_encoded, read_goal, read_latent, read_observation
 from ptp_ros.diagnostics import ERROR, OK, WARN, Diagnostics, Scalars
+from ptp_ros.history_publisher import HistoryPublisher
 from ptp_ros.lifecycle import ManagedNode
 from ptp_ros.node_main import run
 from ptp_ros.parameters import apply_overrides, declare_overrides, parameter
@@ -140,7 +141,7 @@ class PolicyNode(ManagedNode):
         )
         # Life-cycle publishers: nothing leaves before activation.
         self._commands = self.create_lifecycle_publisher(CartesianDelta, POLICY_COMMAND, COMMANDS)
-        self._steps = self.create_lifecycle_publisher(StepInfo, STEP, KEPT)
+        self._steps = HistoryPublisher(self, StepInfo, STEP, KEPT, managed=True)
         self._plans = self.create_lifecycle_publisher(SubgoalPlan, PLAN, LATCHED)
         self._plans_sent, self._plan_sent = 0, -math.inf  # and when the newest was
         self._sees: str | None = None  # topic that the agent looks at, once it is known
@@ -226,7 +227,7 @@ class PolicyNode(ManagedNode):
         episode = GoalProgress(request.episode_id, self._goals)
         result = _nothing_yet()
         try:
-            readers = self._commands if self.parameters.command_arm else self._steps
+            readers = self._commands if self.parameters.command_arm else self._steps.newest
             wait_for_reader(readers, self.parameters.give_up_after, goal.raise_if_canceled)
             arrival = self._begin(goal, episode, target, subgoals)
             while self._last_was_refused() or result.steps < steps:

@@ -61,7 +61,7 @@ from ptp_ros.worker import in_executor
 SCALE = ActionScale()
 BACKLOG = 100  # messages of a latched topic that may wait for this node
 
-# In the order in which an episode begins.
+# In the order in which an episode begins. Of those that are KEPT or a STREAM the history is heard.
 RECORDED = (
     (Image, topics.GOAL_IMAGE, topics.LATCHED),
     (SubgoalPlan, topics.PLAN, topics.LATCHED),
@@ -180,7 +180,8 @@ class RecorderNode(ManagedNode):
             if self._recorder is not None:
                 self._recorder.put(topic, data)
 
-        self.streams.subscribe(kind, name, arrived, deep, raw=True)
+        heard = topics.history_of(name) if qos in (topics.STREAM, topics.KEPT) else name
+        self.streams.subscribe(kind, heard, arrived, deep, raw=True)
         return topic
 
     def _configure(self) -> None:

@@ -190,6 +190,7 @@ def _encoder(message: Any) -> str:
 
 
 LOOK = 0.2  # s between looks for topics that are new
+HIDDEN = "/_"  # in the names of what actions are made of, and of the recorder's histories
 CLOCK_TOPIC = "/clock"
 SUBSCRIBED = {
     f"{kind.__module__.split('.')[0]}/msg/{kind.__name__}": kind
@@ -225,9 +226,7 @@ class Listener(Node):
     def graph(self, domain: int, discovery_range: str) -> GraphFacts:
         """What was seen and heard so far."""
         topics = tuple(
-            self._topic(name)
-            for name, _ in self.get_topic_names_and_types()
-            if "/_" not in name  # what actions are made of
+            self._topic(name) for name, _ in self.get_topic_names_and_types() if HIDDEN not in name
         )
         simulated = any(topic.name == CLOCK_TOPIC and topic.writers for topic in topics)
         streams = [heard.stream(stamps=not simulated) for heard in list(self._heard.values())]
@@ -249,7 +248,9 @@ class Listener(Node):
 
     def _look(self) -> None:
         for name, types in self.get_topic_names_and_types():
-            if name not in self._heard and len(types) == 1 and types[0] in SUBSCRIBED:
+            if HIDDEN in name or name in self._heard:
+                continue
+            if len(types) == 1 and types[0] in SUBSCRIBED:
                 self._subscribe(name, types[0])
         for node in self._others():
             if short(node) in ASKED and node not in self._asked:
