@@ -126,7 +126,7 @@ NODES = (
             "checkpoint": MethodCheckpoint(),
             "success_signal": LaunchConfiguration("success_signal"),
             "output": LaunchConfiguration("output", absolute),
-            "record": True,
+            "use_recorder": True,
             "resume": True,
             "most_due": IfElse(IfCondition("learn"), 2000, 0),
             "patience": 20.0,

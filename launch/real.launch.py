@@ -189,7 +189,7 @@ NODES = (
             "checkpoint": MethodCheckpoint(),
             "success_signal": LaunchConfiguration("success_signal"),
             "output": LaunchConfiguration("output", absolute),
-            "record": NotEquals("record", NONE),
+            "use_recorder": NotEquals("record", NONE),
             "resume": True,
             "most_due": IfElse(IfCondition("learn"), 2000, 0),
             "patience": 20.0,

@@ -54,10 +54,10 @@ def test_what_is_recorded_learned_and_shown_can_be_chosen(start):
     assert "learner" in found
     assert "view" not in found
     assert value(found["practice"], "tasks") == ("cup", "box")
-    assert value(found["practice"], "record") is True
+    assert value(found["practice"], "use_recorder") is True
     assert value(found["recorder"], "folder") == str(Path("out/x/recordings").absolute())
     assert "recorder" not in start(record="none")
-    assert value(start(record="none")["practice"], "record") is False
+    assert value(start(record="none")["practice"], "use_recorder") is False
     elsewhere = start(record="/data/mine", output="out/x")
     assert value(elsewhere["recorder"], "folder") == "/data/mine"
 

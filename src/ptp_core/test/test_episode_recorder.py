@@ -73,6 +73,20 @@ def test_an_episode_from_its_bag_equals_the_one_from_memory_step_for_step(
         again.episode(2)
 
 
+def test_an_episode_of_no_steps_is_kept_but_is_no_success(make, recording_session, senders):
+    problems = []
+    recorder = make(on_problem=problems.append)
+    recorder.start(INFO)
+    send(recorder, senders, 0)
+    outcome = recorder.finish(EpisodeVerdict.SAVE_SUCCESS, last_observation_seq=0)
+    assert (outcome.steps, outcome.entry.label) == (0, "unlabelled")
+    (line,) = problems
+    assert line.endswith("it has no steps, so it is no success, kept without a label")
+    with pytest.raises(InputError, match="episode 0: it has no steps, so it is no success"):
+        recording_session.label(0, "success")
+    assert recording_session.label(0, "failure").label == "failure"
+
+
 def test_the_newest_of_each_topic_begins_the_episode(make, recording_session, senders):
     recorder = make()
     send(recorder, senders, 5)

@@ -130,6 +130,10 @@ def test_a_goal_picture_that_is_no_picture_is_refused(graph, start):
     answer = graph.call(EncodeImage, "encode_image", request)
     assert answer.error_code == ErrorCode.BAD_IMAGE
     assert "no picture" in answer.error_msg
+    depth = Image(height=48, width=48, encoding="16UC1", step=96, data=bytes(48 * 96))
+    answer = graph.call(EncodeImage, "encode_image", EncodeImage.Request(images=[depth]))
+    assert answer.error_code == ErrorCode.BAD_IMAGE
+    assert '"16UC1" is grey or depth; a colour picture is expected' in answer.error_msg
     answer = graph.call(EncodeImage, "encode_image", EncodeImage.Request(resize=True))
     assert answer.error_code == ErrorCode.BAD_IMAGE
     assert 'no image of camera "camera"' in answer.error_msg

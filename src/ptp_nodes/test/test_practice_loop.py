@@ -19,13 +19,13 @@ from ptp_ros.request_errors import RequestError
 
 
 class ScriptedTable:
-    """Answers as told: ``wins``, ``faults`` (at the reset) and ``broken`` (while acting) name
-    episodes by their place in the run."""
+    """Answers as told: ``wins``, ``faults`` (at the reset) and ``broken`` (while acting) and
+    ``idle`` (no step) name episodes by their place in the run."""
 
-    def __init__(self, wins=(), faults=(), broken=()):
+    def __init__(self, wins=(), faults=(), broken=(), idle=()):
         self.calls = []
         self._wins, self._faults, self._broken = wins, dict(faults), dict(broken)
-        self._number = -1
+        self._number, self._idle = -1, idle
 
     def reset(self, task, protocol, seed):
         self._number += 1
@@ -53,7 +53,9 @@ class ScriptedTable:
         self.calls.append(("act", seed, max_steps, planned))
         if self._number in self._broken:
             raise self._broken[self._number]
-        return Acted(max_steps, 2, 1, 1.5, np.array([0.010, 0.020]))
+        return Acted(
+            0 if self._number in self._idle else max_steps, 2, 1, 1.5, np.array([0.010, 0.020])
+        )
 
     def await_active(self, reason):
         self.calls.append(("await_active", reason))
@@ -146,6 +148,16 @@ def test_tasks_take_turns_and_successes_are_counted():
     judged = [fields for state, _, fields in reports if state == EpisodeStatus.JUDGED]
     assert [fields["success"] for fields in judged] == [True, False, False, True]
     assert reports[-1][0] == EpisodeStatus.FINISHED
+
+
+def test_an_episode_of_no_steps_is_no_success():
+    table = ScriptedTable(wins=(0, 1), idle=(0,))
+    practice, _, _ = run(table, tasks=("A",), episodes=2)
+    told = [call for call in table.calls if call[0] in ("save", "tell")]
+    assert told == [("save", False), ("tell", False), ("save", True), ("tell", True)]
+    assert practice.successes == 1
+    runs = practice.summary()["tasks"]["A"]["runs"]
+    assert [(one["success"], one["first_success"]) for one in runs] == [(False, None), (True, 7)]
 
 
 @pytest.mark.parametrize("signal", ["none", "simulator", "latent"])

@@ -29,7 +29,7 @@ from ptp_core.agents.agent import (
 )
 from ptp_core.episodes.latent_fields import latent_array, latent_lists
 from ptp_core.errors import GoalError, InputError, ObservationError
-from ptp_ros.image_messages import array_to_image, image_to_array
+from ptp_ros.image_messages import array_to_image, colour_to_array
 from ptp_ros.request_errors import RequestError
 
 MOST_CAMERAS = 32  # of one observation; more cameras mean a damaged message
@@ -179,7 +179,7 @@ def read_images(
     for camera in spec.cameras:
         if camera.name in named:
             try:
-                found[camera.name] = image_to_array(named[camera.name])
+                found[camera.name] = colour_to_array(named[camera.name])
             except InputError as error:
                 raise RequestError(
                     ErrorCode.BAD_IMAGE, f'the {what}\'s image of camera "{camera.name}": {error}'

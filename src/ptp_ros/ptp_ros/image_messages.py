@@ -70,6 +70,20 @@ def image_to_array(msg: Image, size: int | None = None) -> np.ndarray:
     return np.ascontiguousarray(pixels[:, :, order])
 
 
+def colour_to_array(msg: Image) -> np.ndarray:
+    """Like `image_to_array`, for what an agent sees or is told: a colour picture.
+
+    Depth and grey pictures can be shown, but an agent of colours would take them for another
+    scene. Raises InputError for those too.
+    """
+    if _ENCODINGS.get(msg.encoding, _ENCODINGS["rgb8"])[0] == 1:
+        raise InputError(
+            f'image encoding "{msg.encoding}" is grey or depth; a colour picture is expected: '
+            "rgb8 or bgr8"
+        )
+    return image_to_array(msg)
+
+
 def _by_cv_bridge(msg: Image) -> np.ndarray:
     if CvBridge is not None:
         try:
@@ -130,7 +144,11 @@ def crop_and_resize(
 
 
 def read_picture(path: str) -> np.ndarray:
-    """RGB uint8 (H, W, 3) of a PNG or JPEG file. Raises InputError for another file."""
+    """RGB picture, uint8 (H, W, 3), from a PNG or JPEG file.
+
+    Raises InputError when it is none, and for grey pictures and those of 16 bits a channel:
+    depth, masks.
+    """
     try:
         data = read_bytes(Path(path), LARGEST_FILE)
     except OverBudget as error:
@@ -139,6 +157,7 @@ def read_picture(path: str) -> np.ndarray:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     try:
         check_picture_size(data)
+        stored = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     except OverBudget as error:
         raise InputError(f"{path}: refused as a picture ({error})") from error
@@ -146,4 +165,7 @@ def read_picture(path: str) -> np.ndarray:
         pixels = None
     if pixels is None:
         raise InputError(f"{path}: not a picture that can be read; give a PNG or JPEG file")
+    if stored is None or stored.ndim != 3 or stored.dtype != np.uint8:
+        kind = "grey" if stored is None or stored.ndim != 3 else f"of {stored.itemsize * 8} bits"
+        raise InputError(f"{path}: its pixels are {kind}; give a colour picture of 8 bits")
     return np.ascontiguousarray(pixels[:, :, ::-1])

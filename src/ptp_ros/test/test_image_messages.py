@@ -10,7 +10,13 @@ from builtin_interfaces.msg import Time
 from sensor_msgs.msg import Image
 
 from ptp_core.errors import InputError
-from ptp_ros.image_messages import array_to_image, crop_and_resize, image_to_array, read_picture
+from ptp_ros.image_messages import (
+    array_to_image,
+    colour_to_array,
+    crop_and_resize,
+    image_to_array,
+    read_picture,
+)
 
 
 @pytest.fixture
@@ -156,3 +162,28 @@ def test_pictures_come_from_files(tmp_path, picture):
     ]:
         with pytest.raises(InputError, match=text):
             read_picture(str(tmp_path / name))
+
+
+@pytest.mark.parametrize(
+    ("kind", "dtype", "text"),
+    [
+        ("grey", np.uint8, "its pixels are grey"),
+        ("depth", np.uint16, "its pixels are grey"),
+        ("colour", np.uint16, "its pixels are of 16 bits"),
+    ],
+)
+def test_files_without_colours_of_8_bits_are_refused(tmp_path, kind, dtype, text):
+    pixels = np.full((48, 48, 3) if kind == "colour" else (48, 48), 7, dtype)
+    path = tmp_path / "goal.png"
+    cv2.imwrite(str(path), pixels)
+    with pytest.raises(InputError, match=f"{path}: {text}; give a colour picture of 8 bits"):
+        read_picture(str(path))
+
+
+def test_grey_and_depth_are_refused_where_colours_are_expected(picture):
+    grey = message(picture[:, :, :1].copy(), "mono8")
+    depth = message(picture[:, :, :1].astype("<u2"), "16UC1")
+    for wrong, encoding in ((grey, "mono8"), (depth, "16UC1")):
+        with pytest.raises(InputError, match=f'"{encoding}" is grey or depth; a colour picture'):
+            colour_to_array(wrong)
+    assert np.array_equal(colour_to_array(message(picture, "rgb8")), picture)

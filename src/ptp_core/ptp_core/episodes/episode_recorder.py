@@ -18,7 +18,7 @@ from ptp_core.episodes.bag_writer import BagTopic, Item, WriteQueue, create_file
 from ptp_core.episodes.episode import LABELS, Episode, EpisodeInfo, Step
 from ptp_core.episodes.message_definitions import Definitions
 from ptp_core.episodes.recording import EpisodeRecording, Finished, Newest
-from ptp_core.episodes.session_store import Entry, Session
+from ptp_core.episodes.session_store import NO_STEPS, Entry, Session
 from ptp_core.errors import EpisodeError, InputError, PtpError
 
 MEGABYTE = 1_000_000
@@ -275,6 +275,9 @@ class EpisodeRecorder:
 
     def _save(self, label: str) -> Outcome:
         finished = self._finished
+        if label == "success" and not finished.episode.count:
+            label = "unlabelled"
+            self._on_problem(f"episode {self._info.episode_id}: {NO_STEPS}, kept without a label")
         try:
             entry = self.session.confirm(finished.folder, {**finished.audit, "label": label})
         except OSError as error:

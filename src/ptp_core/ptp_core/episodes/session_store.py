@@ -34,6 +34,7 @@ FORMAT = "ptp-episodes"
 FORMAT_VERSION = 1
 SESSION_FILE = "session.json"
 INDEX_FILE = "index.json"
+NO_STEPS = "it has no steps, so it is no success"
 
 
 @dataclass(frozen=True)
@@ -206,6 +207,8 @@ class Session:
         """Change the label of an episode to one of LABELS."""
         if label not in LABELS:
             raise InputError(f'label "{label}": it must be one of {", ".join(LABELS)}')
+        if label == "success" and not self.entry(number).steps:
+            raise InputError(f"episode {number}: {NO_STEPS}")
         return self._change(number, label=label)
 
     def drop(self, number: int, dropped: bool = True) -> Entry:

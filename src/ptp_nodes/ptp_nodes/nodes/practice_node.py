@@ -88,7 +88,9 @@ class PracticeNode(Node):
         self._scalars = Scalars(self, *NAMES)
         self._tally = PracticeMetrics()
         self._recording = (
-            RecorderClient(self, self._caller, settings.patience) if settings.record else None
+            RecorderClient(self, self._caller, settings.patience)
+            if settings.use_recorder
+            else None
         )
         self._pace = LearnerBackpressure(self, self._caller, settings.most_due)
         self.await_active = ActiveNodes(self, self._caller).wait

@@ -51,7 +51,7 @@ from ptp_ros import topics
 from ptp_ros.action_server import RunningGoal, SingleGoalServer
 from ptp_ros.agent_messages import goal_kind
 from ptp_ros.diagnostics import ERROR, OK, WARN, Diagnostics, Scalars
-from ptp_ros.image_messages import image_to_array
+from ptp_ros.image_messages import colour_to_array
 from ptp_ros.lifecycle import ManagedNode, ManagedParameters
 from ptp_ros.node_main import run
 from ptp_ros.parameters import parameter
@@ -266,7 +266,7 @@ class RecorderNode(ManagedNode):
         if kind == "image":
             for image in goal.images:
                 try:
-                    image_to_array(image)
+                    colour_to_array(image)
                 except InputError as error:
                     raise RequestError(ErrorCode.BAD_IMAGE, f"the goal's {error}") from None
             if len(goal.cameras) not in (len(goal.images), 0) or not goal.images:

@@ -235,6 +235,8 @@ class PracticeLoop:
             acted = table.act(seeds.policy, settings.max_steps, planned=seconds is not None)
             lasted = time.monotonic() - began
             verdict = table.judge()
+            if acted.steps == 0:  # whatever the scene looks like, nobody did it
+                verdict = SuccessVerdict(False, None)
         except RequestError as error:
             if error.code != ErrorCode.SHUTTING_DOWN:
                 self._save_what_there_is()

@@ -61,7 +61,7 @@ class PracticeParameters:
         choices=SIGNALS,
     )
     checkpoint: str = parameter("", "folder of the checkpoint; for success_signal latent alone")
-    record: bool = parameter(False, "let the recorder keep each episode")
+    use_recorder: bool = parameter(False, "let the recorder node keep each episode")
     most_due: int = parameter(
         0,
         "gradient steps that the learner may be behind when an episode begins; 0: any",
