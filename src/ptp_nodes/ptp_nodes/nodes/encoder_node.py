@@ -118,8 +118,12 @@ class EncoderNode(ManagedNode):
         self._latents.publish(latent)
 
     def _refuse(self, error: Exception) -> Latent:
-        self._refused += 1
-        self.get_logger().error(f"observation refused: {error}", throttle_duration_sec=1.0)
+        if isinstance(error, RequestError) and error.code == ErrorCode.NOT_ACTIVE:
+            # No fault: images may be there before the networks, and one waits for activation.
+            self.get_logger().info(f"not encoded: {error}", throttle_duration_sec=1.0)
+        else:
+            self._refused += 1
+            self.get_logger().error(f"observation refused: {error}", throttle_duration_sec=1.0)
         return fill_error(Latent(), error)
 
     def _encode(self, images: dict[str, np.ndarray]) -> Latent:
