@@ -4,9 +4,8 @@
 import numpy as np
 import pytest
 
-from ptp_core.data.practice_episode import PracticeEpisode
-from ptp_core.errors import CheckpointError
-from ptp_core.learning.online_learner import OnlineLearner
+from ptp_core.errors import CheckpointError, InputError
+from ptp_core.learning.online_learner import OnlineLearner, PracticeEpisode
 from ptp_core.policies.live_weights import LiveWeights
 from ptp_core.practice.learning_run import ABOUT, LearningRun
 from ptp_core.tiny_networks import tiny_checkpoint, tiny_config
@@ -26,9 +25,13 @@ def episode(steps=12):
     return PracticeEpisode(codes, rng.uniform(-1, 1, (steps, 5)).astype(np.float32), codes[1:])
 
 
-def run_in(folder, source, publish_every=4):
-    learner = OnlineLearner(load_checkpoint(source))
+def run_in(folder, source, publish_every=4, **settings):
+    learner = OnlineLearner(load_checkpoint(source), **settings)
     return LearningRun(learner, folder, publish_every)
+
+
+def contents(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def learn(run, updates):
@@ -71,6 +74,28 @@ def test_recordings_of_another_session_are_refused(tmp_path, source):
     run_in(tmp_path / "learner", source).begin("today")
     with pytest.raises(CheckpointError, match="learned from the recordings today"):
         run_in(tmp_path / "learner", source).begin("tomorrow")
+
+
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [
+        ({"seed": 1}, "seed"),
+        ({"updates_per_step": 2.0}, "updates_per_step"),
+        ({"learning_rate": 1e-4}, "learning_rate"),
+        ({"successes_only": True}, "learn_from"),
+    ],
+)
+def test_other_settings_are_refused_by_name_and_the_folder_stays(tmp_path, source, changed, named):
+    run = run_in(tmp_path / "learner", source)
+    run.begin("today")
+    run.add([episode()])
+    learn(run, 3)
+    run.save()
+    before = contents(tmp_path / "learner")
+    with pytest.raises(InputError, match=f"{named}.*the settings that it began with"):
+        run_in(tmp_path / "learner", source, **changed).begin("today")
+    assert contents(tmp_path / "learner") == before
+    assert run_in(tmp_path / "learner", source).begin("today") is True
 
 
 def test_a_damaged_folder_is_named(tmp_path, source):

@@ -15,6 +15,7 @@ from rcl_interfaces.msg import Log
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
+from ptp_core.agents.registry import DEFAULT_METHOD
 from ptp_core.data.trajectory import CAMERA
 from ptp_core.training.checkpoint import load_checkpoint, save_again
 from ptp_nodes.nodes.encoder_node import EncoderNode
@@ -63,13 +64,29 @@ def test_an_observation_becomes_the_codes_of_the_vqvae(graph, start, folder, pic
     assert latents[0].error_code == ErrorCode.NONE
 
 
+def test_an_observation_from_before_it_is_active_waits_and_is_no_error(graph, folder, picture):
+    logs, latents = graph.logs(), graph.collect(Latent, LATENT, LATCHED)
+    options = parameters({"checkpoint": str(folder), "autostart": False})
+    node = graph.add(EncoderNode(context=graph.context, parameter_overrides=options))
+    pictures = graph.publisher(Observation, OBSERVATION, LATCHED)
+    pictures.publish(observation(picture, seq=7))
+    graph.wait(lambda: latents, "the reason")
+    assert latents[0].error_code == ErrorCode.NOT_ACTIVE
+    node.trigger_configure()
+    node.trigger_activate()
+    graph.wait(lambda: len(latents) == 2, "the latent")
+    assert (latents[1].seq, latents[1].error_code) == (7, ErrorCode.NONE)
+    logs.expect("not encoded: encoder is not active")
+    assert logs.count("", Log.ERROR) == 0
+
+
 @pytest.mark.parametrize(
     ("pixels", "encoding", "text"),
     [
         (
             np.zeros((48, 64, 3), np.uint8),
             None,
-            "(48, 64, 3); ptp_single_subgoal needs uint8 (48, 48, 3)",
+            f"(48, 64, 3); {DEFAULT_METHOD} needs uint8 (48, 48, 3)",
         ),
         (np.zeros((48, 48, 3), np.uint8), "bayer_rggb8", '"bayer_rggb8" is not known'),
         (np.zeros((48, 48, 3), np.uint8), "rgba8", "step is 144 bytes"),

@@ -11,7 +11,9 @@ from ptp_interfaces.msg import DriverState, ErrorCode, Goal
 
 from ptp_core.training.checkpoint import load_checkpoint
 from ptp_nodes.nodes.arm_driver_node import ArmDriverNode
+from ptp_nodes.nodes.camera_node import CameraNode
 from ptp_nodes.nodes.encoder_node import EncoderNode
+from ptp_nodes.nodes.learner_node import LearnerNode
 from ptp_nodes.nodes.planner_node import PlannerNode
 from ptp_nodes.nodes.policy_node import PolicyNode
 from ptp_nodes.nodes.recorder_node import RecorderNode
@@ -21,7 +23,9 @@ from ptp_ros.topics import DRIVER_STATE, LATCHED
 
 NODES = {
     "arm_driver": ArmDriverNode,
+    "camera": CameraNode,
     "encoder": EncoderNode,
+    "learner": LearnerNode,
     "planner": PlannerNode,
     "policy": PolicyNode,
     "recorder": RecorderNode,
@@ -56,6 +60,9 @@ class Managed:
     def __init__(self, graph, name, folder, tmp_path, **values):
         options = {
             "arm_driver": {"preflight": False},
+            # One that is not there: the node looks for it every second.
+            "camera": {"device": "/dev/video250"},
+            "learner": {"checkpoint": str(folder), "folder": str(tmp_path / "learner")},
             "recorder": {"folder": str(tmp_path / "recordings")},
         }.get(name, {"checkpoint": str(folder)})
         self.graph, self.name = graph, name

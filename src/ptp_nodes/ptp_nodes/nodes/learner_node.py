@@ -300,6 +300,8 @@ class LearnerNode(ManagedNode):
     def _sleep(self) -> None:
         """Until the recorder says something, or the next look at the time is due."""
         before = self._recorder
+        if self._ending.is_set():
+            raise RequestError(ErrorCode.SHUTTING_DOWN, "learning ends")
         try:
             self._caller.until(
                 lambda: self._recorder is not before or self._ending.is_set(), SCALARS_PERIOD, ""
