@@ -143,6 +143,18 @@ def test_a_run_is_not_overwritten_but_resumed(trained, capsys):
     assert json.loads(manifest.read_text())["parts"] == before
 
 
+@pytest.mark.parametrize("command", ["pretrain", "pretrain-baselines"])
+def test_nothing_cannot_be_resumed(trained, tmp_path, capsys, command):
+    out = tmp_path / "new"
+    words = ("--config", trained / "tiny.yaml", "--data", trained / "data", "--out", out)
+    if command == "pretrain-baselines":
+        words = ("--checkpoint", trained / "run" / "checkpoint", *words[2:])
+    assert ptp(command, *words, "--resume") == 2
+    line = f"{out} holds no run to go on with: leave --resume out to begin one"
+    assert line in capsys.readouterr().err
+    assert not out.exists()
+
+
 def test_baselines_from_the_same_data_for_the_same_policy(trained, toy, tmp_path, capsys):
     config, out = tmp_path / "tiny.yaml", trained / "baselines"
     config.write_text(BASELINES)
