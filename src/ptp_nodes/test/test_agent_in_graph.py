@@ -43,6 +43,7 @@ from ptp_nodes.nodes.policy_node import PolicyNode
 from ptp_nodes.nodes.recorder_node import RecorderNode
 from ptp_ros.agent_messages import goal_message, latent_message, observation_message
 from ptp_ros.graph_testing import parameters
+from ptp_ros.history_publisher import HistoryPublisher
 from ptp_ros.topics import (
     ARM_STATE,
     COMMANDS,
@@ -54,6 +55,7 @@ from ptp_ros.topics import (
     POLICY_UPDATE,
     RECORDS,
     STEP,
+    STREAM,
 )
 
 FIRST = 5  # number of the first observation
@@ -83,19 +85,27 @@ def mix(checkpoint, seed):
 class ToyArmBridge:
     """The toy arm on the graph: shows observations and states, moves by the actions of steps."""
 
-    def __init__(self, graph, checkpoint, readers=1, **values):
+    def __init__(self, graph, checkpoint, recorded=False, **values):
         self.graph = graph
         given = {"fresh_for": 60.0, "keep_alive": 0.0, "command_arm": False, "method": "toy"}
         options = parameters({"checkpoint": str(checkpoint), **given, **values})
         self.node = graph.add(PolicyNode(context=graph.context, parameter_overrides=options))
         self.steps = graph.collect(StepInfo, STEP, RECORDS)
         self.commands = graph.collect(CartesianDelta, POLICY_COMMAND, COMMANDS)
-        readers *= self.node.active
-        self.observations = graph.publisher(Observation, OBSERVATION, LATCHED, readers)
-        self.states = graph.publisher(ArmState, ARM_STATE, KEPT, readers)
+        self.observations = self._publisher(Observation, OBSERVATION, STREAM, recorded)
+        self.states = self._publisher(ArmState, ARM_STATE, KEPT, recorded)
         self.env = ToyArm()
         self.raw, self.info = self.env.reset(seed=SEED, options={"task": "up"})
         self.shown = [self.raw]
+
+    def _publisher(self, kind, topic, kept, recorded):
+        """One that the policy node hears where it is active, and a recorder where there is one."""
+        made = HistoryPublisher(self.graph.client, kind, topic, kept)
+        if self.node.active:
+            self.graph.wait(made.newest.get_subscription_count, f"reader of {topic}")
+        if recorded:
+            self.graph.wait(made.history.get_subscription_count, f"recorder of {topic}")
+        return made
 
     def ask(self, goal, **options):
         return self.graph.send_goal(ReachGoal, "reach_goal", ReachGoal.Goal(goal=goal, **options))
@@ -141,7 +151,7 @@ def test_the_toy_acts_on_the_graph_as_in_process_learns_and_is_recorded(graph, t
     session = tmp_path / "session"
     options = parameters({"folder": str(session), "min_free": 0})
     graph.add(RecorderNode(context=graph.context, parameter_overrides=options))
-    scene = ToyArmBridge(graph, toy, readers=2)
+    scene = ToyArmBridge(graph, toy, recorded=True)
     updates = graph.publisher(PolicyUpdate, POLICY_UPDATE, LATCHED)
     wanted = Goal(instruction=WORDS)
     record(graph, episode_id="e", task="up", goal=wanted, first_observation_seq=FIRST)
