@@ -69,6 +69,12 @@ def test_files_and_modules_have_the_names_of_today(path):
     assert missing_modules(text) == []
 
 
+def test_every_package_says_what_it_holds():
+    packages = [path.parent for path in (ROOT / "src").glob("*/package.xml")]
+    assert [path.name for path in packages if not (path / "README.md").is_file()] == []
+    assert len(packages) == 9
+
+
 def test_every_page_is_found_from_the_readme():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     pages = sorted(path.name for path in (ROOT / "docs").glob("*.md"))
