@@ -88,6 +88,6 @@ def test_the_checks_see_what_is_broken(tmp_path):
     assert broken_links(page) == ["gone.md", "#no"]
     named = "`ptp_core/data/dataset.py`, `ptp_core.data.dataset.Dataset`, `ptp_core/config/x.py`"
     assert missing_modules(named) == ["ptp_core/config/x.py"]
-    assert missing_modules("`ptp_core.models.vqvae.VQVAE`, `ptp_sim.table_env:make_env`") == [
+    assert missing_modules("`ptp_core.models.vqvae.VQVAE`, `ptp_sim.env:make_env`") == [
         "ptp_core.models.vqvae.VQVAE"
     ]

@@ -19,8 +19,8 @@ from ptp_nodes.nodes.practice_node import PracticeNode
 from ptp_robot.action import ActionScale
 from ptp_ros.graph_testing import Graph, parameters
 from ptp_ros.topics import ARM_STATE, EPISODE, LATCHED, RECORDS, STEP
+from ptp_sim.env import make_env
 from ptp_sim.sim_bridge_node import SimBridgeNode
-from ptp_sim.table_env import make_env
 
 SEED = 3
 STEPS = 30

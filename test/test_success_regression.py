@@ -34,7 +34,7 @@ def runs(subgoals):
     """What became of the 8 episodes."""
     config = EvaluationConfig(
         checkpoint=released_checkpoint(),
-        env="ptp_sim.table_env:make_env",
+        env="ptp_sim.env:make_env",
         tasks=("B",),
         protocol="paper",
         episodes=EPISODES,

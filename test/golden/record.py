@@ -181,7 +181,7 @@ def arithmetic() -> str:
 
 def main() -> None:
     """Write the file."""
-    from ptp_sim.table_env import make_env
+    from ptp_sim.env import make_env
 
     checkpoint = load_checkpoint(released_checkpoint())
     others = [shaken(checkpoint, seed) for seed in range(3)]

@@ -142,9 +142,12 @@ def test_what_still_imports_is_ended_in_silence():
 def test_what_has_begun_gets_the_time_to_close():
     node = (
         "import signal\n"
-        "signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT, signal.SIGTERM])\n"
+        "def close(number, frame):\n"
+        "    print('closed by', signal.Signals(number).name, flush=True)\n"
+        "    raise SystemExit\n"
+        "for number in (signal.SIGINT, signal.SIGTERM): signal.signal(number, close)\n"
         "print('begun', flush=True)\n"
-        "print('closed by', signal.sigwait([signal.SIGINT, signal.SIGTERM]).name)"
+        "while True: signal.pause()"
     )
     _, text, _ = run(Program("node", python(node)), when=("begun", 1), then=interrupt)
     assert "node | closed by SIGINT\n" in text

@@ -58,7 +58,7 @@ def config_file(name: str) -> Path:
 
 
 SHIPPED = (
-    "ptp_sim.table_env:make_env",
+    "ptp_sim.env:make_env",
     "ptp_sim.driven_env:make_env",
     "ptp_core.toy_env:make_env",
 )
@@ -82,7 +82,7 @@ def let_in(named: Collection[str]) -> None:
         sys.path.append(os.getcwd())
 
 
-ENV = "ptp_sim.table_env:make_env"  # the simulated table
+ENV = "ptp_sim.env:make_env"  # the simulated table
 CHECKPOINT = "checkpoint"  # planner preset: the settings in the checkpoint
 
 

@@ -207,7 +207,7 @@ def test_what_is_not_finished_is_shown_as_such(runs, tmp_path, capsys):
 
 def test_without_pictures_no_simulator_is_needed(runs, tmp_path):
     for path in runs.glob("*/A/*/settings.json"):
-        path.write_text(path.read_text().replace("ptp_core.toy_env", "ptp_sim.table_env"))
+        path.write_text(path.read_text().replace("ptp_core.toy_env", "ptp_sim.env"))
     program = """
 import sys
 from ptp_cli.main import main

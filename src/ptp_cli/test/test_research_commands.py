@@ -120,7 +120,7 @@ def test_commands_can_be_carried_out_by_the_arm_driver(trained, tmp_path):
         found[through] = json.loads(output.read_text())
     table, driven = found["table"], found["arm_driver"]
     assert (table["env"], table["env_kwargs"]) == (
-        "ptp_sim.table_env:make_env",
+        "ptp_sim.env:make_env",
         {"grasp": "physical"},
     )
     assert driven["env"] == "ptp_sim.driven_env:make_env"

@@ -51,7 +51,7 @@ def test_defaults_are_the_papers_settings():
         ("planner: {iterations: 9}", r"one sigma an iteration"),
         ("iql: {relabelling: {future: 0.9}}", r"sum to"),
         ("iql: {discount: .nan}", r"not a number"),
-        ("data: {env: ptp_sim.table_env}", r"module:factory"),
+        ("data: {env: ptp_sim.env}", r"module:factory"),
         ("a: [", r"not valid YAML"),
     ],
 )
@@ -112,7 +112,7 @@ def test_shipped_training_files_spell_out_every_setting(name, cls):
 
 def test_the_papers_file_equals_the_defaults():
     config = load_config(TRAIN_FILES / "paper.yaml")
-    data = DataConfig(env="ptp_sim.table_env:make_env")  # no package below names an environment
+    data = DataConfig(env="ptp_sim.env:make_env")  # no package below names an environment
     default = TrainConfig(data=data)
     assert dataclasses.replace(config, save_minutes=default.save_minutes) == default
 

@@ -20,8 +20,8 @@ from ptp_robot.backends.backend import BackendError, Interface, JointReading
 from ptp_robot.command import Command, CommandSource
 from ptp_robot.kinematics import ARM_JOINTS
 from ptp_robot.robot_file import RobotConfig, load_robot, read_kinematics
+from ptp_sim.env import TableEnv
 from ptp_sim.joint_table import JointTable
-from ptp_sim.table_env import TableEnv
 
 PERIOD = 0.01  # s of the driver's clock between two of its cycles
 

@@ -40,9 +40,9 @@ from ptp_ros.topics import (
     STREAM,
     TABLE_STATE,
 )
+from ptp_sim.env import TASKS, make_env
 from ptp_sim.goal_images import PlanFailed
 from ptp_sim.stepping import MODES, CommandGate, first_number
-from ptp_sim.table_env import TASKS, make_env
 
 
 @dataclass(frozen=True)

@@ -12,14 +12,14 @@ from ptp_core.data.collect_demonstrations import collect
 from ptp_core.data.dataset import Dataset
 from ptp_core.data.trajectory import cartesian_channels
 from ptp_sim.demonstration import PAUSE
+from ptp_sim.env import make_env
 from ptp_sim.instructions import paraphrases
 from ptp_sim.layouts import block_place
 from ptp_sim.primitives import KINDS, possible
 from ptp_sim.scene import DRAWER_TRAVEL
-from ptp_sim.table_env import make_env
 from ptp_sim.world import PROPRIOCEPTION
 
-TABLE = DataConfig(env="ptp_sim.table_env:make_env", trajectories=6, steps=25, num_envs=1, seed=3)
+TABLE = DataConfig(env="ptp_sim.env:make_env", trajectories=6, steps=25, num_envs=1, seed=3)
 
 
 @pytest.fixture(scope="module")

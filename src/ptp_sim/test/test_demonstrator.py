@@ -7,7 +7,7 @@ import pytest
 from ptp_robot.gamepad import Gamepad
 from ptp_robot.teleoperation import Button
 from ptp_sim.demonstrator import PATIENCE, Demonstrator, DemonstratorPhase, Stuck, stick
-from ptp_sim.table_env import make_env
+from ptp_sim.env import make_env
 
 TICK = 0.05  # s
 

@@ -10,7 +10,7 @@ from ptp_robot.limits import Limits
 from ptp_robot.robot_file import RobotConfig
 from ptp_sim.driven_env import DrivenEnv
 from ptp_sim.driven_env import make_env as make_driven_env
-from ptp_sim.table_env import make_env
+from ptp_sim.env import make_env
 from ptp_sim.tasks import task_named
 
 FAST = Limits(

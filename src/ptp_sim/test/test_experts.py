@@ -4,10 +4,10 @@
 import numpy as np
 import pytest
 
+from ptp_sim.env import TableEnv
 from ptp_sim.goal_images import PlanFailed, make_goal
 from ptp_sim.layouts import varied
 from ptp_sim.primitives import PRIMITIVES
-from ptp_sim.table_env import TableEnv
 from ptp_sim.tasks import TASKS
 
 TRIALS = 10

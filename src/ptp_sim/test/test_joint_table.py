@@ -4,8 +4,8 @@
 import numpy as np
 import pytest
 
+from ptp_sim.env import make_env
 from ptp_sim.joint_table import MOST, JointTable
-from ptp_sim.table_env import make_env
 
 STEP = 1.0 / 24.0  # s of a Cartesian control step
 

@@ -26,9 +26,9 @@ from ptp_ros.topics import (
     RECORDS,
     SENSOR,
 )
+from ptp_sim.env import make_env
 from ptp_sim.goal_images import PlanFailed
 from ptp_sim.sim_bridge_node import SimBridgeNode
-from ptp_sim.table_env import make_env
 
 SEED = 11
 
@@ -162,7 +162,7 @@ def test_a_scene_that_cannot_be_set_up_leaves_none_and_nothing_moves(graph, monk
     def fails(*arguments):
         raise PlanFailed("no scene could be solved")
 
-    monkeypatch.setattr("ptp_sim.table_env.make_goal", fails)
+    monkeypatch.setattr("ptp_sim.env.make_goal", fails)
     request = ResetScene.Request(task="A", protocol="varied", seed=1)
     assert graph.call(ResetScene, "reset_scene", request).error_code == ErrorCode.UNAVAILABLE
     commands.publish(command([1, 0, 0, 0, 0], first))

@@ -21,8 +21,8 @@ from ptp_ros.topics import (
     RECORDS,
     TABLE_STATE,
 )
+from ptp_sim.env import make_env
 from ptp_sim.sim_bridge_node import SimBridgeNode
-from ptp_sim.table_env import make_env
 
 RIGHT = (0.0, 1.0, 0.0, 0.0, -1.0)
 

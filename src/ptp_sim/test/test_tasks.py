@@ -6,8 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from ptp_sim.env import TableEnv
 from ptp_sim.scene import BLOCK_ON_TABLE_Z, CAN_QUADRANTS, opening_direction
-from ptp_sim.table_env import TableEnv
 from ptp_sim.tasks import TASKS, judge, task_named
 
 

@@ -14,7 +14,7 @@ from ptp_core.errors import PtpError
 from ptp_core.progress import Bar
 
 if TYPE_CHECKING:
-    from ptp_sim.table_env import TableEnv
+    from ptp_sim.env import TableEnv
 
 DEMONSTRATION = {"task": "demonstration"}
 EPISODE_STEPS = 75  # control steps of a demonstration in the training data
@@ -23,7 +23,7 @@ START_PATIENCE = 120.0  # s until every environment must have started
 
 def measure(settings: BenchSettings) -> Figures:
     """Steps with image, their parts, resets by kind, and several environments at once."""
-    from ptp_sim.table_env import make_env
+    from ptp_sim.env import make_env
 
     figures: Figures = {"sim_cores": 1}
     with cores(1):
@@ -140,7 +140,7 @@ def _together(num_envs: int, windows: int, seconds: float) -> list[float]:
 def _environment(index: int, windows: int, seconds: float, barrier, writer: Connection) -> None:
     """Play demonstrations; all environments begin each window together."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its environments
-    from ptp_sim.table_env import make_env
+    from ptp_sim.env import make_env
 
     env = make_env()
     seed, rates = 10_000 * index, []

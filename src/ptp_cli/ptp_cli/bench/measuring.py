@@ -162,7 +162,7 @@ Picture = np.ndarray
 
 def target_pictures(tasks: Sequence[str], seed: int = 0) -> list[tuple[Picture, Picture]]:
     """(first image, goal picture) of each task's fixed scene, uint8 (48, 48, 3) each."""
-    from ptp_sim.table_env import make_env
+    from ptp_sim.env import make_env
 
     env = make_env()
     try:

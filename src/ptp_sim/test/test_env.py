@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 
+from ptp_sim.env import ENV_ID, TableEnv, make_env, register
 from ptp_sim.goal_images import stage_images
-from ptp_sim.table_env import ENV_ID, TableEnv, make_env, register
 from ptp_sim.tasks import TASKS
 from ptp_sim.world import TableWorld
 

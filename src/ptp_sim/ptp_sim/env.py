@@ -247,7 +247,7 @@ def register() -> None:
     if ENV_ID not in gymnasium.registry:
         gymnasium.register(
             ENV_ID,
-            entry_point="ptp_sim.table_env:TableEnv",
+            entry_point="ptp_sim.env:TableEnv",
             max_episode_steps=EPISODE_STEPS,
             kwargs={},
         )
