@@ -45,5 +45,5 @@ def test_goals_survive_writing_and_reading(tmp_path):
 def test_truncated_file_is_named_with_the_cure(tmp_path):
     path = tmp_path / "goals.npz"
     path.write_bytes(SHIPPED.read_bytes()[:1000])
-    with pytest.raises(ValueError, match="goal_file"):
+    with pytest.raises(ValueError, match="goal_images"):
         read_goals(path)
