@@ -95,3 +95,5 @@ def test_missing_and_unreadable_episodes_are_lost(session_folder):
     assert lost_episodes(session_folder, 3) == 1
     shutil.rmtree(session_folder / "episodes" / "episode_000002")
     assert lost_episodes(session_folder, 3) == 2
+    assert lost_episodes(session_folder, 3, first=2) == 1
+    assert lost_episodes(session_folder, 3, first=3) == 0

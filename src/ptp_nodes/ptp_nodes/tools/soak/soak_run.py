@@ -120,14 +120,14 @@ def soak(
     return report
 
 
-def lost_episodes(folder: Path, count: int) -> int:
-    """How many of the first ``count`` episodes of a session are missing or cannot be read."""
-    if not count:
+def lost_episodes(folder: Path, count: int, first: int = 0) -> int:
+    """How many of a session's episodes ``first`` to ``count`` - 1 are missing or unreadable."""
+    if count <= first:
         return 0
     session, definitions = Session(folder), Definitions()
     entries = {entry.number: entry for entry in session.entries()}
     lost = 0
-    for number in range(count):
+    for number in range(first, count):
         try:
             read_confirmed(session, entries[number], definitions)
         except (KeyError, EpisodeError):
