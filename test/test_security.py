@@ -65,7 +65,7 @@ def test_a_practising_stack_does_nothing_that_is_not_allowed(up, checkpoint, tmp
         *("updates_per_step:=1.0", f"params_file:={quick}", "teleop:=true", "view:=true"),
     )
     stack.expect("recorded as number 0", 120.0)
-    check = ["security", "check", "--seconds", "3"]
+    check = ["security", "check", "--seconds", "10"]  # until discovery has found every node
     assert main(check) == 0, capsys.readouterr().out
     seen = capsys.readouterr().out
     assert int(re.search(r"(\d+) nodes, 0 findings", seen)[1]) >= len(STACKS["practice"].names())
@@ -81,7 +81,7 @@ def test_a_practising_stack_does_nothing_that_is_not_allowed(up, checkpoint, tmp
     assert "policy: publish /arm/command/policy\n" in seen and "view: has no policy\n" in seen
     # What is written from the graph alone allows all of it, and no more than the files here.
     fresh = tmp_path / "fresh"
-    assert main(["security", "write", "--seconds", "3", "--folder", str(fresh)]) == 0
+    assert main(["security", "write", "--seconds", "10", "--folder", str(fresh)]) == 0
     assert main([*check, "--folder", str(fresh)]) == 0
     assert forbidden(POLICIES, policies_in(fresh)) == []
 

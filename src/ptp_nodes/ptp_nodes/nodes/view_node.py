@@ -139,9 +139,12 @@ class ViewNode(Node):
         name = _name(message.episode_id)
         if name != self._filmed:
             self._filmed = name
+            self._filmed_steps = 0
             self._video.begin_named(name)
+        # A step whose command the arm refused comes again with the same number.
+        repeated = message.step < self._filmed_steps
         self._filmed_steps = message.step + 1
-        if message.step % self._settings.record_every == 0:
+        if not repeated and message.step % self._settings.record_every == 0:
             self._video.add(self._draw_now())
         if self._to_film.get(name) == self._filmed_steps:
             self._end_film()
