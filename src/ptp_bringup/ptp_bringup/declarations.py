@@ -9,6 +9,7 @@ processes.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -105,16 +106,16 @@ class LaunchConfiguration:
         return {self.name}
 
 
-class Condition:
+class Condition(ABC):
     """Condition on arguments. As the value of a parameter it is true or false."""
 
+    @abstractmethod
     def resolve(self, values: Values) -> bool:
         """Whether it holds."""
-        raise NotImplementedError
 
+    @abstractmethod
     def names(self, values: Values | None = None) -> set[str]:
         """Arguments that it depends on."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)
