@@ -16,15 +16,24 @@ from ptp_robot.action import ActionScale, CartesianDelta
 from ptp_sim.demonstration import Demonstration
 from ptp_sim.goal_images import GOALS_PER_TASK, GoalScene, PlanFailed, make_goal, stage_images
 from ptp_sim.instructions import instruction
-from ptp_sim.layouts import training_scene, varied
-from ptp_sim.primitives import PRIMITIVES, draw_name, possible
-from ptp_sim.scene import Scene
+from ptp_sim.layouts import (
+    PAPER_RANGES,
+    VARIED_RANGES,
+    half_open,
+    hand_beside,
+    is_clear,
+    training_scene,
+    varied,
+)
+from ptp_sim.primitives import KIND_WEIGHTS, PRIMITIVES, Primitive, draw_name, possible
+from ptp_sim.scene import Scene, scene_numbers
 from ptp_sim.tasks import EPISODE_STEPS, TASKS, Task, judge, task_named
 from ptp_sim.world import PROPRIOCEPTION, TableWorld
 
 ENV_ID = "ptp/Table-v0"
 PROTOCOLS = ("paper", "varied")
-OPTIONS = {"task", "protocol", "primitive", "chain", "goal", "stage_images"}
+OPTIONS = {"task", "protocol", "primitive", "chain", "half_way", "goal", "stage_images"}
+INTERRUPTED_STEPS = (3, 45)  # fewest and most control steps of a primitive that was broken off
 WORDS = 1  # beside an episode's seed, for the generator of its instructions
 DEMONSTRATION = "demonstration"
 GOAL_TRIES = 20
@@ -41,7 +50,10 @@ class TableEnv(gymnasium.Env):
     "varied"), `goal` (number of the goal image under "paper"; drawn if left out),
     `stage_images` (True: the first `info` of a target task also holds them, see
     `ptp_sim.goal_images.stage_images`; the episode is the same) and, for demonstrations,
-    `primitive` (the first one) and `chain` (how many; see `Demonstration`). `info` holds `state`,
+    `primitive` (the first one), `chain` (how many; see `Demonstration`) and `half_way` (share of
+    demonstrations that begin as if work had been broken off). Under "varied" they draw every pose
+    that the tasks draw there and a little more, and show the block twice as often as the rest.
+    `info` holds `state`, `scene` (at the reset; see `ptp_sim.scene.scene_numbers`),
     `proprioception` (see PROPRIOCEPTION), `instruction` and `success`; `goal_image` and `parts`
     for target tasks; what `Demonstration.look` says for demonstrations.
     """
@@ -86,7 +98,7 @@ class TableEnv(gymnasium.Env):
             # Words have a generator of their own: drawing them changes no scene.
             self._words = np.random.default_rng([max(self.np_random_seed, 0), WORDS])
         if options["task"] == DEMONSTRATION:
-            self._reset_demonstration(options.get("primitive"), options.get("chain"))
+            self._reset_demonstration(options)
         else:
             task = task_named(options["task"])
             self._reset_task(task, options)
@@ -107,6 +119,8 @@ class TableEnv(gymnasium.Env):
             )
         if options["task"] == DEMONSTRATION:
             name, chain = options.get("primitive"), options.get("chain")
+            if not 0.0 <= options.get("half_way", 0.0) <= 1.0:
+                raise ValueError(f"half_way is {options['half_way']}: use a share from 0 to 1")
             if name is not None and name not in PRIMITIVES:
                 raise ValueError(f"unknown primitive '{name}': use one of {', '.join(PRIMITIVES)}")
             if chain is not None and chain < 1:
@@ -118,18 +132,56 @@ class TableEnv(gymnasium.Env):
             if not 0 <= number < goals:
                 raise ValueError(f"goal {number} does not exist: use 0 to {goals - 1}")
 
-    def _reset_demonstration(self, name: str | None, chain: int | None) -> None:
-        name = name or draw_name(self.np_random)
+    def _reset_demonstration(self, options: dict) -> None:
+        rng, varies = self.np_random, options["protocol"] != "paper"
+        name = options.get("primitive") or draw_name(rng, KIND_WEIGHTS if varies else None)
+        share = options.get("half_way", 0.0)
+        half_way = bool(share) and rng.random() < share
         primitive = None
         while primitive is None:
-            scene = training_scene(self.np_random)
-            primitive = possible(scene, self.np_random).get(name)
-        self.world.reset(scene)
-        physical = self.world.arm.grasp == "physical"
+            scene = training_scene(rng, VARIED_RANGES if varies else PAPER_RANGES)
+            if half_way:
+                primitive = self._begin_half_way(scene, name)
+            else:
+                primitive = possible(scene, rng, filled_drawer=varies).get(name)
+                if primitive is not None:
+                    self.world.reset(scene)
         self._demonstration = Demonstration(
-            primitive, chain, physical, self.np_random, self._words
+            primitive, options.get("chain"), self._physical, rng, self._words
         )
         self._goal = self._stage_images = None
+
+    @property
+    def _physical(self) -> bool:
+        return self.world.arm.grasp == "physical"
+
+    def _begin_half_way(self, scene: Scene, name: str) -> Primitive | None:
+        """Leave the table as broken-off work leaves it; None where ``name`` is impossible.
+
+        A third each: the hand low beside an object; the drawer half open; any primitive broken
+        off after INTERRUPTED_STEPS, which may be ``name`` itself, with the block in the hand.
+        """
+        rng = self.np_random
+        kind = rng.integers(3)
+        if kind < 2:
+            scene = (hand_beside, half_open)[kind](scene, rng)
+            primitive = possible(scene, rng, filled_drawer=True).get(name)
+            if primitive is not None and is_clear(scene):
+                self.world.reset(scene)
+                return primitive
+            return None
+        choices = possible(scene, rng, filled_drawer=True)
+        if not choices:
+            return None
+        broken = list(choices.values())[rng.integers(len(choices))]
+        self.world.reset(scene)
+        expert = broken.expert(self._physical, rng)
+        for _ in range(rng.integers(*INTERRUPTED_STEPS)):
+            self.world.step(self.scale.to_delta(expert.act(self.world.state())))
+        state = self.world.state()
+        if state.holding:
+            return broken if broken.name == name else None
+        return possible(state.scene(), rng, filled_drawer=True).get(name)
 
     def _reset_task(self, task: Task, options: dict) -> None:
         if options["protocol"] == "paper":
@@ -197,6 +249,8 @@ class TableEnv(gymnasium.Env):
     def _info(self, first: bool = False) -> dict:
         state = self.world.state()
         info: dict = {"state": state.as_dict(), "proprioception": state.proprioception()}
+        if first:
+            info["scene"] = scene_numbers(state.scene())
         if self._demonstration is not None:
             info |= self._demonstration.look(state)
         else:

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from ptp_sim.scene import (
@@ -29,8 +31,6 @@ HAND_RADIUS = 0.05
 """Horizontal reach of the opened hand round the tool centre point [m]."""
 REACH_X = (0.5, 0.85)
 REACH_Y = (-0.2, 0.2)
-OPEN_HANDLE_X = (0.5, 0.8)
-OPEN_HANDLE_Y = (-0.17, 0.17)
 TRIES = 1000
 
 
@@ -92,32 +92,74 @@ def lowest_free_height(scene: Scene) -> float:
     return height
 
 
-def training_scene(rng: np.random.Generator) -> Scene:
-    """Draw a scene as the paper's demonstrations start: any drawer, block place and can quadrant.
+@dataclass(frozen=True)
+class TrainingRanges:
+    """What the scenes of demonstrations draw from.
+
+    Attributes:
+        drawer: largest shift of the drawer's frame in x and y [m].
+        yaw: smallest and largest yaw of the frame [rad].
+        handle_x, handle_y: where the handle of the open drawer may be [m].
+        closed_handle: whether the same holds for the closed drawer.
+        can: largest shift of the can in x and y [m].
+        beside: distance from the arm's middle plane of a block beside its workspace [m].
+
+    """
+
+    drawer: float = 0.0
+    yaw: tuple[float, float] = (0.0, np.pi)
+    handle_x: tuple[float, float] = (0.5, 0.8)
+    handle_y: tuple[float, float] = (-0.17, 0.17)
+    closed_handle: bool = False
+    can: float = 0.03
+    beside: tuple[float, float] = (0.2, 0.25)
+
+
+PAPER_RANGES = TrainingRanges()
+"""The authors' environment: two places of the drawer."""
+VARIED_RANGES = TrainingRanges(
+    drawer=0.04,
+    yaw=(-0.25, np.pi + 0.25),
+    handle_x=REACH_X,
+    handle_y=REACH_Y,
+    closed_handle=True,
+    can=0.04,
+    beside=(0.19, 0.27),
+)
+"""Every pose that the protocol `varied` draws, and a little more."""
+
+
+def training_scene(rng: np.random.Generator, ranges: TrainingRanges = PAPER_RANGES) -> Scene:
+    """Draw a scene as demonstrations start: any drawer, block place and can quadrant.
 
     Raises:
         LayoutError: no valid scene within the allowed number of tries.
 
     """
     for _ in range(TRIES):
-        scene = _draw_training_scene(rng)
+        scene = _draw_training_scene(rng, ranges)
         if scene is not None and is_clear(scene):
             return scene
     raise LayoutError(f"no training scene without overlap in {TRIES} tries")
 
 
-def _draw_training_scene(rng: np.random.Generator) -> Scene | None:
+def _draw_training_scene(rng: np.random.Generator, ranges: TrainingRanges) -> Scene | None:
     drawer_xy = DRAWER_QUADRANTS[rng.integers(2)]
-    yaw = rng.uniform(0.0, np.pi)
-    end = handle_xy(drawer_xy, yaw, DRAWER_TRAVEL)
-    if not (_within(end[0], OPEN_HANDLE_X) and _within(end[1], OPEN_HANDLE_Y)):
-        return None
+    if ranges.drawer:
+        shift = rng.uniform(-ranges.drawer, ranges.drawer, 2)
+        drawer_xy = (float(drawer_xy[0] + shift[0]), float(drawer_xy[1] + shift[1]))
+    yaw = rng.uniform(*ranges.yaw)
+    for opening in (0.0, DRAWER_TRAVEL) if ranges.closed_handle else (DRAWER_TRAVEL,):
+        end = handle_xy(drawer_xy, yaw, opening)
+        if not (_within(end[0], ranges.handle_x) and _within(end[1], ranges.handle_y)):
+            return None
     opening = DRAWER_TRAVEL if rng.random() < 0.5 else 0.0
-    can = np.asarray(CAN_QUADRANTS[rng.integers(4)]) + rng.uniform(-0.03, 0.03, 2)
+    can = np.asarray(CAN_QUADRANTS[rng.integers(4)])
+    can = can + rng.uniform(-ranges.can, ranges.can, 2)
     if quadrant_of(can) == quadrant_of(drawer_xy):
         return None
     place = rng.choice(("tray", "drawer", "table") if opening else ("tray", "table"))
-    block = _draw_block(rng, place, drawer_xy, yaw, opening)
+    block = _draw_block(rng, place, drawer_xy, yaw, opening, ranges.beside)
     return Scene(
         drawer_xy=drawer_xy,
         drawer_yaw=float(yaw),
@@ -134,7 +176,7 @@ def _draw_training_scene(rng: np.random.Generator) -> Scene | None:
     )
 
 
-def _draw_block(rng, place: str, drawer_xy, yaw: float, opening: float):
+def _draw_block(rng, place: str, drawer_xy, yaw: float, opening: float, beside):
     if place == "tray":
         xy, z = np.asarray(drawer_xy) + rng.uniform(-0.02, 0.02, 2), BLOCK_ON_TRAY_Z
     elif place == "drawer":
@@ -143,11 +185,40 @@ def _draw_block(rng, place: str, drawer_xy, yaw: float, opening: float):
     elif rng.random() < 0.2:
         # Beside the arm's box, as in target task A: seen, but not to be touched.
         side = rng.choice((-1.0, 1.0))
-        xy = np.array([rng.uniform(0.55, 0.8), side * rng.uniform(0.2, 0.25)])
+        xy = np.array([rng.uniform(0.55, 0.8), side * rng.uniform(*beside)])
         z = BLOCK_ON_TABLE_Z
     else:
         xy, z = table_spot(rng), BLOCK_ON_TABLE_Z
     return (float(xy[0]), float(xy[1]), z)
+
+
+HALF_OPEN = (0.15, 0.85)
+"""Smallest and largest opening of a drawer that was left half-way, as part of its travel."""
+HAND_BESIDE = (0.03, 0.08)
+"""Horizontal distance from an object at which a hand begins low beside it [m]."""
+
+
+def half_open(scene: Scene, rng: np.random.Generator) -> Scene:
+    """The same scene with the drawer left half-way; a block in the drawer goes with it."""
+    opening = float(rng.uniform(*HALF_OPEN)) * DRAWER_TRAVEL
+    block = np.asarray(scene.block_xyz, float)
+    if block_place(scene) == "drawer":
+        moved = (opening - scene.drawer_opening) * opening_direction(scene.drawer_yaw)
+        block[:2] += moved
+    return scene.with_(drawer_opening=opening, block_xyz=tuple(float(v) for v in block))
+
+
+def hand_beside(scene: Scene, rng: np.random.Generator) -> Scene:
+    """The same scene with the hand low beside the block, the handle or the can."""
+    handle = handle_xy(scene.drawer_xy, scene.drawer_yaw, scene.drawer_opening)
+    objects = (np.asarray(scene.block_xyz[:2]), handle, np.asarray(scene.can_xy))
+    around = objects[rng.choice(3, p=(0.5, 0.3, 0.2))]
+    angle, away = rng.uniform(0.0, 2 * np.pi), rng.uniform(*HAND_BESIDE)
+    xy = around + away * np.array([np.cos(angle), np.sin(angle)])
+    xy = np.clip(xy, (REACH_X[0], REACH_Y[0]), (REACH_X[1], REACH_Y[1]))
+    low = scene.with_(tcp_xyz=(float(xy[0]), float(xy[1]), 0.0))
+    height = max(lowest_free_height(low), -0.35) + rng.uniform(0.0, 0.03)
+    return low.with_(tcp_xyz=(*low.tcp_xyz[:2], float(height)))
 
 
 def table_spot(rng: np.random.Generator) -> np.ndarray:

@@ -8,6 +8,7 @@ primitive is drawn first, every kind equally likely, and then a scene that allow
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,6 +52,12 @@ PLACES = {
     "close": "closed",
 }
 SPOT_TRIES = 50
+KIND_WEIGHTS = {"slide": 1.0, "block": 2.0, "drawer": 1.0}
+"""How often each kind is shown where scenes vary: the block is what policies fail at."""
+ROOM_FOR_BLOCK = 0.9
+"""Part of its travel to which the drawer must be open for a block that is put into it."""
+HALF_WAY = (0.2, 0.8)
+"""Part of its travel at which a drawer may be opened as well as closed."""
 
 
 @dataclass(frozen=True)
@@ -106,14 +113,25 @@ def possible(
 
     The authors never move the drawer with the block in it; ``filled_drawer`` allows it.
     """
-    found = [_slide(scene, rng), *_block_moves(scene, rng), _drawer_move(scene, filled_drawer)]
+    found = [
+        _slide(scene, rng),
+        *_block_moves(scene, rng),
+        _drawer_move(scene, rng, filled_drawer),
+    ]
     return {p.name: p for p in found if p is not None}
 
 
-def draw_name(rng: np.random.Generator) -> str:
-    """Draw which primitive a demonstration shows: kinds equally likely, then their variants."""
+def draw_name(rng: np.random.Generator, weights: Mapping[str, float] | None = None) -> str:
+    """Draw which primitive a demonstration shows: a kind, then one of its variants.
+
+    ``weights`` are those of the kinds; None: all the same.
+    """
     kinds = list(KINDS.values())
-    kind = kinds[rng.integers(len(kinds))]
+    if weights is None:
+        kind = kinds[rng.integers(len(kinds))]
+    else:
+        shares = np.array([weights[name] for name in KINDS])
+        kind = kinds[rng.choice(len(kinds), p=shares / shares.sum())]
     return kind[rng.integers(len(kind))]
 
 
@@ -167,7 +185,7 @@ def _block_moves(scene: Scene, rng: np.random.Generator) -> list[Primitive]:
     moves = []
     if place != "tray":
         moves.append(Primitive("block_tray", (*scene.drawer_xy, BLOCK_ON_TRAY_Z)))
-    if place != "drawer" and scene.drawer_opening > DRAWER_TRAVEL / 2:
+    if place != "drawer" and scene.drawer_opening > ROOM_FOR_BLOCK * DRAWER_TRAVEL:
         inside = drawer_inside_xy(*_drawer(scene))
         moves.append(Primitive("block_drawer", (*map(float, inside), BLOCK_IN_DRAWER_Z)))
     if place != "table":
@@ -189,8 +207,10 @@ def _free_spot(scene: Scene, rng: np.random.Generator) -> np.ndarray | None:
     return None
 
 
-def _drawer_move(scene: Scene, filled_drawer: bool) -> Primitive | None:
+def _drawer_move(scene: Scene, rng: np.random.Generator, filled_drawer: bool) -> Primitive | None:
     opened = scene.drawer_opening > DRAWER_TRAVEL / 2
+    if HALF_WAY[0] < scene.drawer_opening / DRAWER_TRAVEL < HALF_WAY[1]:
+        opened = rng.random() < 0.5
     if block_place(scene) == "drawer" and not filled_drawer:
         return None
     clear = CAN_RADIUS + 0.05, BLOCK_RADIUS + 0.05

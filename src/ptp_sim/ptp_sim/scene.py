@@ -78,6 +78,21 @@ class Scene:
         return replace(self, **changes)
 
 
+def scene_numbers(scene: Scene) -> dict[str, float]:
+    """The arrangement as numbers by name: positions [m] and yaws [rad] in the base frame."""
+    yaw = (scene.drawer_yaw + np.pi / 2) % (2 * np.pi) - np.pi / 2  # no jump where drawers stand
+    numbers = {"drawer_yaw": yaw, "drawer_opening": scene.drawer_opening}
+    points = {
+        "drawer": scene.drawer_xy,
+        "block": scene.block_xyz,
+        "can": scene.can_xy,
+        "tcp": scene.tcp_xyz,
+    }
+    for name, point in points.items():
+        numbers |= {f"{name}_{axis}": value for axis, value in zip("xyz", point, strict=False)}
+    return {name: float(value) for name, value in numbers.items()}
+
+
 def opening_direction(yaw: float) -> np.ndarray:
     """Unit vector (x, y) along which a drawer of this yaw opens."""
     return np.array([np.sin(yaw), -np.cos(yaw)])

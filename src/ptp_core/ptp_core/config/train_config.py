@@ -72,7 +72,10 @@ class DataConfig:
     # With a chain: most actions a primitive; one that takes longer ends the chain as a failure.
     chain: tuple[int, ...] | None = None  # [fewest, most] primitives in one scene; None: single
     # Single primitives go on until ``steps`` (authors); a chain ends with its last primitive.
+    protocol: str = ""  # how the environment draws scenes; "": its own way for demonstrations
+    half_way: float = 0.0  # share that begins half-way: hand low, drawer half open, object moved
     noise_std: float = 0.05  # Gaussian noise on each dimension of an action
+    bursts: float = 0.0  # share with bursts of random actions: contrast for a critic; ours
     seed: int = 0
     num_envs: int = formerly("workers", 2)  # env workers, one environment each
     training_fraction: float = 0.9  # first part of each trajectory list that IQL learns from
@@ -81,6 +84,8 @@ class DataConfig:
         require(self, "trajectories", 1)
         require(self, "steps", 1)
         require(self, "noise_std", 0.0)
+        require(self, "half_way", 0.0, 1.0)
+        require(self, "bursts", 0.0, 1.0)
         require(self, "seed", 0)
         require(self, "num_envs", 1)
         require(self, "training_fraction", 0.0, 1.0)

@@ -26,7 +26,11 @@ from ptp_core.data.env_check import (
     check_not_black,
     check_observation,
 )
-from ptp_core.data.expert_rollout import demonstrate, read_observation
+from ptp_core.data.expert_rollout import (
+    demonstrate,
+    demonstration_options,
+    read_observation,
+)
 from ptp_core.data.files import check_new_folder
 from ptp_core.errors import ConfigError, DatasetError, InputError
 from ptp_core.progress import Bar
@@ -108,7 +112,10 @@ def describe(config: DataConfig, env: gymnasium.Env) -> dict[str, Any]:
         "env_kwargs": config.env_kwargs,
         "steps": config.steps,
         "chain": None if config.chain is None else list(config.chain),
+        "protocol": config.protocol,
+        "half_way": config.half_way,
         "noise_std": config.noise_std,
+        "bursts": config.bursts,
         "seed": config.seed,
         **extra,
     }
@@ -247,10 +254,13 @@ def _check_env(env: gymnasium.Env, config: DataConfig) -> None:
     if not isinstance(action, gymnasium.spaces.Box) or len(action.shape) != 1:
         raise InputError(f"{config.env}: actions must be a vector of numbers, not {action}")
     check_actions(action, config.env)
-    options = {"task": "demonstration"}
+    options: dict[str, Any] = {"task": "demonstration", **demonstration_options(config)}
     if config.chain is not None:
         options["chain"] = config.chain[0]
-    observation, info = env.reset(seed=0, options=options)
+    try:
+        observation, info = env.reset(seed=0, options=options)
+    except ValueError as error:
+        raise InputError(f"{config.env}: {error}") from error
     check_observation(observation, env.observation_space, "the first observation", config.env)
     images, _ = read_observation(observation, info, config.env)
     for camera, image in images.items():

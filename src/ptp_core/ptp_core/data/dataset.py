@@ -47,6 +47,7 @@ class DatasetArrays:
     metadata: list[Metadata]  # of each trajectory
     fingerprint: str  # hash of the whole data set; see `Dataset.fingerprint`
     proprioception: np.ndarray | None = None  # float32 (frames, P)
+    expert_actions: np.ndarray | None = None  # float32 (frames, A); see `Trajectory`
     action_channels: tuple[Channel, ...] = ()
     proprioception_channels: tuple[Channel, ...] = ()
 
@@ -81,6 +82,7 @@ class DatasetArrays:
             metadata=self.metadata[rows],
             fingerprint=hashlib.sha256(part.encode()).hexdigest(),
             proprioception=None if self.proprioception is None else self.proprioception[frames],
+            expert_actions=None if self.expert_actions is None else self.expert_actions[frames],
             action_channels=self.action_channels,
             proprioception_channels=self.proprioception_channels,
         )
@@ -273,6 +275,7 @@ class Dataset:
             metadata=metadata,
             fingerprint=self.fingerprint(),
             proprioception=columns.get("proprioception"),
+            expert_actions=columns.get("expert_actions"),
             action_channels=first.action_channels,
             proprioception_channels=first.proprioception_channels,
         )
@@ -291,6 +294,8 @@ class Dataset:
         columns["actions"] = trajectory.actions
         if trajectory.proprioception is not None:
             columns["proprioception"] = trajectory.proprioception
+        if trajectory.expert_actions is not None:
+            columns["expert_actions"] = trajectory.expert_actions
         return columns
 
     def _check_columns(

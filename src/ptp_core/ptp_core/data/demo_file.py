@@ -23,8 +23,9 @@ FORMAT_VERSION = 2
 READABLE = (1, 2)  # version 1: one camera, no proprioception, no targets, no segments
 
 # HDF5 attributes hold no lists and dicts: these are stored as JSON.
-AS_JSON = ("target", "segments", "cameras", "action_channels", "proprioception_channels")
-OWN = {"num_samples", "content_sha256", *AS_JSON[2:]}  # attributes that are not metadata
+CHANNELS = ("cameras", "action_channels", "proprioception_channels")
+AS_JSON = ("target", "segments", "scene", *CHANNELS)
+OWN = {"num_samples", "content_sha256", *CHANNELS}  # attributes that are not metadata
 # What h5py may raise for a damaged file; attributes and names may have any type.
 DAMAGED = (OSError, KeyError, RuntimeError, ValueError, TypeError, AttributeError)
 
@@ -72,7 +73,8 @@ def store_demo(data: h5py.Group, trajectory: Trajectory) -> None:
     """Add ``demo_<index>`` to the group ``data``.
 
     Datasets: obs/<camera>_image uint8 (T, H, W, 3); obs/proprioception float32 (T, P) and
-    obs/<name> where there are any; actions float32 (T, A); rewards float32 (T,); dones uint8 (T,).
+    obs/<name> where there are any; actions float32 (T, A), expert_actions likewise where they are
+    known; rewards float32 (T,); dones uint8 (T,).
     Attributes: num_samples T, content_sha256, the names of cameras and channels, and what
     `Metadata` lists.
     """
@@ -98,6 +100,8 @@ def store_demo(data: h5py.Group, trajectory: Trajectory) -> None:
     if trajectory.proprioception is not None:
         demo["obs/proprioception"] = trajectory.proprioception.astype(np.float32)
     demo["actions"] = trajectory.actions.astype(np.float32)
+    if trajectory.expert_actions is not None:
+        demo["expert_actions"] = trajectory.expert_actions.astype(np.float32)
     demo["rewards"] = trajectory.rewards.astype(np.float32)
     dones = np.zeros(len(trajectory.actions), dtype=np.uint8)
     dones[-1:] = 1  # robomimic marks the last step; the method itself has no terminal states
@@ -134,6 +138,7 @@ def read_demo(file: h5py.File, path: Path, index: int) -> Trajectory:
             action_channels=channels["action"],
             proprioception_channels=channels["proprioception"],
             observations={name: values[()] for name, values in observations.items()},
+            expert_actions=demo["expert_actions"][()] if "expert_actions" in demo else None,
         )
     except DAMAGED as error:
         raise DatasetError(

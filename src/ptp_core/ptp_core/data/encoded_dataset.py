@@ -29,6 +29,7 @@ from ptp_core.training.checkpoint import Checkpoint
 
 ENCODE_BATCH = 256  # images
 MOVING = 0.5  # mean norm of translation actions above which the arm counts as moving
+EXPERT_ACTIONS = "expert_actions"  # a column, float32 (frames, A); see `Trajectory`
 ENCODED_VERSION = 2  # 1: codes, actions and lengths of one camera, nothing else
 
 
@@ -37,7 +38,7 @@ class EncodedDataset:
     """All frames concatenated; trajectory i has ``lengths[i]`` of them.
 
     ``codes`` are those of ``camera``. ``columns`` holds further data of each frame, (frames, ...):
-    "codes/<camera>" of further cameras, features of another encoder.
+    "codes/<camera>" of further cameras, EXPERT_ACTIONS, features of another encoder.
     """
 
     codes: np.ndarray  # uint16 (frames, N)
@@ -216,6 +217,9 @@ def encode_dataset(
         check_images(camera, arrays.camera(camera), vqvae.config.image_size)
     codes = {camera: _encode(vqvae, arrays.camera(camera), progress) for camera in cameras}
     main, *others = cameras
+    columns = {f"codes/{camera}": codes[camera] for camera in others}
+    if arrays.expert_actions is not None:
+        columns[EXPERT_ACTIONS] = arrays.expert_actions
     return EncodedDataset(
         codes=codes[main],
         actions=arrays.actions,
@@ -223,7 +227,7 @@ def encode_dataset(
         encoder_id=encoder_id,
         proprioception=arrays.proprioception,
         metadata=arrays.metadata,
-        columns={f"codes/{camera}": codes[camera] for camera in others},
+        columns=columns,
         camera=main,
         action_channels=arrays.action_channels,
         proprioception_channels=arrays.proprioception_channels,

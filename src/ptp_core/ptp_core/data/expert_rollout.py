@@ -12,10 +12,12 @@ and after each step. The last column says what a demonstration has without one:
     expert_done     whether the expert has finished and retreats        time of finishing unknown
     proprioception  float32 (P,), the robot's own state                 no proprioception
     images          further cameras by name, uint8 (H, W, 3)            one camera
+    scene           dict of numbers, at the reset: the arrangement      coverage unknown
 
 With ``options["chain"] = n`` the expert shows up to n primitives one after the other, and info
 also has ``segment``, the index of the current one from 0, and ``chain_done``, whether the last one
-has ended.
+has ended. ``options["protocol"]`` and ``options["half_way"]`` are passed on where the settings
+have them: how scenes are drawn, and the share of demonstrations that begin half-way.
 
 ``env.unwrapped.dataset_attributes()`` may give "action_channels" and "proprioception_channels",
 lists of dicts of `Channel`'s fields.
@@ -42,6 +44,9 @@ from ptp_core.data.trajectory import (
 from ptp_core.errors import DatasetError, InputError
 
 CHAIN_LENGTHS = 1  # spawn key of the generator that draws chain lengths
+BURSTS = 2  # spawn key of the generator that draws bursts of noise
+BURSTS_EACH = (1, 3)  # fewest and most bursts of a demonstration that has any
+BURST_STEPS = (4, 10)  # fewest and most control steps of a burst
 
 
 def read_observation(
@@ -86,15 +91,20 @@ def demonstrate(env: gymnasium.Env, index: int, config: DataConfig) -> Trajector
         key = (index, CHAIN_LENGTHS)
         lengths = np.random.default_rng(np.random.SeedSequence(config.seed, spawn_key=key))
         options["chain"] = int(lengths.integers(config.chain[0], config.chain[1] + 1))
-    record = _Record()
+    options |= demonstration_options(config)
+    record, bursts = _Record(), None
     observation, info = env.reset(seed=env_seed, options=options)
     while not record.is_over(info, config):
         record.see(observation, info)
         expert = np.asarray(info["expert_action"])
-        noisy = expert + config.noise_std * rng.standard_normal(len(expert))
+        step = len(record.actions)
+        if bursts is None:
+            bursts = _draw_bursts(config, index, len(expert))
+        meant = bursts.get(step, expert)
+        noisy = meant + config.noise_std * rng.standard_normal(len(expert))
         action = np.clip(noisy, -1.0, 1.0).astype(np.float32)
         observation, reward, _, truncated, info = env.step(action)
-        record.act(action, reward, info)
+        record.act(action, expert, reward, info)
         if truncated and not record.is_over(info, config):
             raise DatasetError(
                 f"the environment ended trajectory {index} after {len(record.actions)} steps, "
@@ -103,11 +113,42 @@ def demonstrate(env: gymnasium.Env, index: int, config: DataConfig) -> Trajector
     return record.trajectory(index, env, config, env_seed)
 
 
+def demonstration_options(config: DataConfig) -> dict[str, Any]:
+    """Options of ``env.reset`` that say how the scenes of demonstrations are drawn."""
+    options: dict[str, Any] = {}
+    if config.protocol:
+        options["protocol"] = config.protocol
+    if config.half_way:
+        options["half_way"] = config.half_way
+    return options
+
+
+def _draw_bursts(config: DataConfig, index: int, actions: int) -> dict[int, np.ndarray]:
+    """Actions (A,) in [-1, 1] by step that replace the expert's; a share of ``config.bursts``.
+
+    A burst holds one random action, so that it leads away from the goal, and the expert then
+    shows the way back. A critic needs such contrast: an expert alone shows no worse action.
+    """
+    key = (index, BURSTS)
+    rng = np.random.default_rng(np.random.SeedSequence(config.seed, spawn_key=key))
+    if rng.random() >= config.bursts:
+        return {}
+    found: dict[int, np.ndarray] = {}
+    for _ in range(rng.integers(*BURSTS_EACH, endpoint=True)):
+        start = int(rng.integers(config.steps * 2 // 3))
+        steps = int(rng.integers(*BURST_STEPS, endpoint=True))
+        action = rng.uniform(-1.0, 1.0, actions)
+        found |= dict.fromkeys(range(start, start + steps), action)
+    return found
+
+
 class _Record:
     """Records the steps of a demonstration, and where its primitives begin and end."""
 
     def __init__(self) -> None:
         self.actions: list[np.ndarray] = []
+        self._expert_actions: list[np.ndarray] = []
+        self._scene: dict[str, float] = {}
         self._images: dict[str, list[np.ndarray]] = {}
         self._proprioception: list[np.ndarray] = []
         self._rewards: list[float] = []
@@ -129,6 +170,9 @@ class _Record:
     def see(self, observation: Any, info: dict[str, Any]) -> None:
         """Note the observation of a step, before its action."""
         step = len(self.actions)
+        if not step:
+            scene = info.get("scene", {})
+            self._scene = {name: float(value) for name, value in scene.items()}
         if not self._segments or info.get("segment") != self._number:
             self._number = info.get("segment")
             target = read_target(info.get("target"))
@@ -151,9 +195,12 @@ class _Record:
         if proprioception is not None:
             self._proprioception.append(proprioception.copy())
 
-    def act(self, action: np.ndarray, reward: float, info: dict[str, Any]) -> None:
-        """Note the action and its result."""
+    def act(
+        self, action: np.ndarray, expert: np.ndarray, reward: float, info: dict[str, Any]
+    ) -> None:
+        """Note the action, what the expert asked for, and the result."""
         self.actions.append(action)
+        self._expert_actions.append(expert)
         self._rewards.append(reward)
         segment = self._segments[-1]
         segment["stop"] = len(self.actions)
@@ -172,7 +219,8 @@ class _Record:
             success=all(segment.success for segment in segments),
             source="scripted",
             env=config.env,
-            protocol="demonstration",
+            protocol=config.protocol or "demonstration",
+            scene=self._scene,
             segments=segments,
             extra={"seed": seed},
         )
@@ -188,5 +236,6 @@ class _Record:
             rewards=np.array(self._rewards, dtype=np.float32),
             metadata=metadata,
             proprioception=np.stack(self._proprioception) if self._proprioception else None,
+            expert_actions=np.stack(self._expert_actions).astype(np.float32),
             **channels,
         )

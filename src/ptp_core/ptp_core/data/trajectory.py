@@ -106,6 +106,8 @@ class Metadata:
     env: str = ""  # module:factory
     protocol: str = ""  # how its scene was drawn, as the environment calls it
     segments: tuple[Segment, ...] = ()
+    # The arrangement that it began with, by the environment's own names; see `data.coverage`.
+    scene: Mapping[str, float] = field(default_factory=dict)
     extra: Mapping[str, Scalar] = field(default_factory=dict)  # seed, label, ...
 
     def to_attributes(self) -> dict[str, Any]:
@@ -121,7 +123,7 @@ class Metadata:
         if self.target is not None:
             values["target"] = dataclasses.asdict(self.target)
         values["segments"] = [dataclasses.asdict(segment) for segment in self.segments]
-        known = {name: value for name, value in values.items() if value not in ("", None, [])}
+        known = {name: value for name, value in values.items() if value not in ("", None, [], {})}
         return {**known, **extra}
 
     @classmethod
@@ -207,6 +209,8 @@ class Trajectory:
     proprioception_channels: tuple[Channel, ...] = ()  # P of them; (): unknown
     # Beside images and proprioception: name -> (T, ...), for example joint positions of a bag.
     observations: Mapping[str, np.ndarray] = field(default_factory=dict)
+    # float32 (T, A), what the expert asked for before noise was added; None: nobody knows.
+    expert_actions: np.ndarray | None = None
 
     def check(self) -> None:
         """Raise DatasetError unless shapes, types and values are as documented."""
@@ -240,6 +244,10 @@ class Trajectory:
         if not np.isfinite(self.actions).all() or np.abs(self.actions).max(initial=0) > 1:
             raise DatasetError("an action is outside [-1, 1]")
         self._check_channels("action", self.action_channels, self.actions)
+        if self.expert_actions is not None and self.expert_actions.shape != self.actions.shape:
+            raise DatasetError(
+                f"expert's actions are {self.expert_actions.shape}, actions {self.actions.shape}"
+            )
         if self.proprioception is not None:
             self._check_length("proprioception", self.proprioception, length)
             if self.proprioception.ndim != 2 or not np.isfinite(self.proprioception).all():
@@ -259,12 +267,14 @@ class Trajectory:
             raise DatasetError(f"{what} has {values.shape[1]} numbers, but {len(channels)} names")
 
     def content_hash(self) -> str:
-        """SHA-256 of images, actions, rewards and proprioception."""
+        """SHA-256 of images, actions, rewards, proprioception and the expert's actions."""
         digest = hashlib.sha256()
         columns = {f"images/{camera}": self.images[camera] for camera in sorted(self.images)}
         numbers = {"actions": self.actions, "rewards": self.rewards}
         if self.proprioception is not None:
             numbers["proprioception"] = self.proprioception
+        if self.expert_actions is not None:
+            numbers["expert_actions"] = self.expert_actions
         columns |= {name: values.astype(np.float32) for name, values in numbers.items()}
         for name, values in columns.items():
             digest.update(f"{name} {values.dtype} {values.shape};".encode())
