@@ -18,6 +18,7 @@ from ptp_core.config.network_config import (
     VQVAEConfig,
 )
 from ptp_core.config.planner_config import FollowerConfig, PlannerConfig
+from ptp_core.config.policy_config import ChunkedPolicyConfig, DiffusionConfig
 from ptp_core.config.train_config import (
     DataConfig,
     GeneratedGoalsConfig,
@@ -29,7 +30,9 @@ from ptp_core.config.train_config import (
 
 __all__ = [
     "BaselinesConfig",
+    "ChunkedPolicyConfig",
     "DataConfig",
+    "DiffusionConfig",
     "FollowerConfig",
     "GapConfig",
     "GcpConfig",

@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Goal-conditioned behaviour cloning of action chunks by diffusion.
+
+    L = E_{(s_t, a_t..t+H-1) ~ D, g ~ later frames, k, eps} || eps - eps_theta(a^k, k, s_t, g) ||^2
+
+(Diffusion Policy, arXiv 2303.04137; goals by hindsight as in PTP.) States before the work of a
+demonstration is done are drawn more often than those after it, which only show waiting.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ptp_core.config import ChunkedPolicyConfig
+from ptp_core.data.dataset_views import DatasetView
+from ptp_core.data.encoded_dataset import EXPERT_ACTIONS, EncodedDataset
+from ptp_core.errors import DatasetError
+from ptp_core.policies.chunked_policy import ChunkedPolicy
+
+BURST = 0.6
+"""Difference of an executed from an asked-for action above which it was a burst of noise."""
+Metrics = dict[str, torch.Tensor]
+
+
+@dataclass
+class ChunkBatch:
+    """Frames to clone from; the arrays of B rows that `ChunkedPolicy.loss` needs."""
+
+    codes: np.ndarray  # uint16 (B, N)
+    goals: np.ndarray  # uint16 (B, N)
+    proprioception: np.ndarray | None  # float32 (B, P)
+    chunks: np.ndarray  # float32 (B, H, A)
+    weights: np.ndarray  # float32 (B, H)
+
+
+class ChunkSampler:
+    """Draws frames, goals and chunks of a data set.
+
+    A goal is a later frame of the same trajectory. Where a burst of noise lies between, it is the
+    last one: the expert's action leads there, and not to where the burst led. Steps from the goal
+    on count only where it is the last frame. Raises DatasetError where the settings ask for a
+    column that the data lack.
+    """
+
+    def __init__(self, data: EncodedDataset, config: ChunkedPolicyConfig) -> None:
+        self.data, self.config = data, config
+        expert = data.columns.get(EXPERT_ACTIONS)
+        if config.proprioception and data.proprioception is None:
+            raise DatasetError(
+                "the data have no proprioception: set the policy's proprioception to false"
+            )
+        if config.labels == "expert":
+            if expert is None:
+                raise DatasetError(
+                    "the data do not have what the expert asked for: set labels to executed"
+                )
+            expert = np.clip(expert, -1.0, 1.0)
+            self.labels = expert.astype(np.float32)
+            burst = np.abs(data.actions - expert).max(axis=1) > BURST
+        else:
+            self.labels, burst = data.actions, np.zeros(len(data.actions), dtype=bool)
+        self._bursts = np.concatenate([[0], np.cumsum(burst)])
+        failed = np.array([known.success is False for known in data.metadata])
+        weights = np.where(data.working(), config.working_weight, 1.0)
+        weights[np.repeat(failed, data.lengths)] = 0.0
+        self._view = DatasetView(data, room=1, weights=weights)
+
+    def draw(self, count: int, rng: np.random.Generator) -> ChunkBatch:
+        """Draw a batch of ``count`` frames."""
+        data, view = self.data, self._view
+        frames = view.draw(count, rng)
+        last = view.last(frames)
+        goals = view.goals(frames, self.config.relabelling, rng)
+        crossed = self._bursts[goals] > self._bursts[frames]
+        goals = np.where(crossed, last, goals)
+        steps = frames[:, None] + np.arange(self.config.horizon)
+        within = steps <= last[:, None]
+        counts = (steps < goals[:, None]) | (within & (goals == last)[:, None])
+        chunks = self.labels[np.minimum(steps, last[:, None])]
+        return ChunkBatch(
+            codes=data.codes[frames],
+            goals=data.codes[goals],
+            proprioception=data.proprioception[frames] if self.config.proprioception else None,
+            chunks=chunks,
+            weights=counts.astype(np.float32),
+        )
+
+
+class DiffusionBC:
+    """Trains a policy; ``average`` is the moving average of its weights, which acts."""
+
+    def __init__(self, policy: ChunkedPolicy, average: ChunkedPolicy) -> None:
+        self.policy, self.average = policy, average
+        config = policy.config
+        self.optimiser = torch.optim.AdamW(
+            policy.parameters(), config.learning_rate, weight_decay=config.weight_decay
+        )
+        average.load_state_dict(policy.state_dict())
+        average.requires_grad_(False).eval()
+        self._updates = 0
+
+    def update(
+        self,
+        latents: torch.Tensor,
+        goals: torch.Tensor,
+        proprioception: torch.Tensor | None,
+        chunks: torch.Tensor,
+        weights: torch.Tensor,
+        generator: torch.Generator | None = None,
+    ) -> Metrics:
+        """Make one gradient step; shapes as in `ChunkBatch`, latents and goals (B, D)."""
+        policy, config = self.policy, self.policy.config
+        conditions = policy.conditions(latents, goals, proprioception)
+        loss, metrics = policy.loss(conditions, chunks, weights, generator)
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        if config.gradient_clip:
+            torch.nn.utils.clip_grad_norm_(policy.parameters(), config.gradient_clip)
+        self.optimiser.step()
+        self._average()
+        return metrics
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        self._updates += 1
+        # A short memory first, so that the initial weights are soon forgotten.
+        decay = min(self.policy.config.average_decay, self._updates / (self._updates + 9.0))
+        for mean, value in zip(self.average.parameters(), self.policy.parameters(), strict=True):
+            mean.lerp_(value, 1.0 - decay)

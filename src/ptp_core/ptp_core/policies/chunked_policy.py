@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A policy that predicts chunks of actions by diffusion, for a latent, a goal and proprioception.
+
+(Chunks: ACT, arXiv 2304.13705. Diffusion: Diffusion Policy, arXiv 2303.04137.) A Gaussian policy
+gives the mean of two ways to go on and hesitates between them; samples commit to one.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from ptp_core.config import ChunkedPolicyConfig, LatentShape
+from ptp_core.errors import InputError
+from ptp_core.networks import ResidualBlock
+from ptp_core.policies.diffusion_head import DiffusionHead, Loss
+
+
+class ChunkedPolicy(nn.Module):
+    """p(a_t, ..., a_{t+H-1} | latent, goal, proprioception), H = ``config.horizon``.
+
+    ``proprioception``: numbers of it, 0 for a policy on latents alone. It is standardised with
+    ``set_scale``.
+    """
+
+    def __init__(
+        self, config: ChunkedPolicyConfig, latent: LatentShape, actions: int, proprioception: int
+    ) -> None:
+        super().__init__()
+        self.config, self.latent = config, latent
+        width = config.channels
+        height, breadth = (latent.height + 1) // 2, (latent.width + 1) // 2
+        self.features = nn.Sequential(
+            nn.Conv2d(3 * latent.channels, width, 3, stride=2, padding=1),
+            nn.ReLU(),
+            *(ResidualBlock(width, width) for _ in range(config.blocks)),
+            nn.Flatten(),
+            nn.Dropout(config.dropout),
+            nn.Linear(width * height * breadth, config.condition_units),
+        )
+        self.condition = nn.Sequential(
+            nn.LayerNorm(config.condition_units + proprioception),
+            nn.Linear(config.condition_units + proprioception, config.condition_units),
+            nn.GELU(),
+            nn.Linear(config.condition_units, config.condition_units),
+        )
+        self.head = DiffusionHead(config.head, config.condition_units, config.horizon, actions)
+        self.register_buffer("proprioception_mean", torch.zeros(proprioception))
+        self.register_buffer("proprioception_std", torch.ones(proprioception))
+
+    def set_scale(self, mean: torch.Tensor, std: torch.Tensor) -> None:
+        """Standardise proprioception (P,) with this mean and standard deviation."""
+        self.proprioception_mean.copy_(mean)
+        self.proprioception_std.copy_(std.clamp(min=1e-3))
+
+    def conditions(
+        self,
+        latents: torch.Tensor,
+        goals: torch.Tensor,
+        proprioception: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """The head's conditions (B, C) of latents and goals (B, D), proprioception (B, P).
+
+        Raises InputError where proprioception is missing or has another size.
+        """
+        size = len(self.proprioception_mean)
+        given = 0 if proprioception is None else proprioception.shape[1]
+        if given != size:
+            raise InputError(f"the policy needs {size} numbers of proprioception, not {given}")
+        maps = torch.cat([latents, goals, goals - latents], dim=1)
+        features = self.features(maps.view(-1, 3 * self.latent.channels, *self.latent[1:]))
+        if size:
+            own = (proprioception - self.proprioception_mean) / self.proprioception_std
+            features = torch.cat([features, own], dim=1)
+        return self.condition(features)
+
+    def loss(
+        self,
+        conditions: torch.Tensor,
+        chunks: torch.Tensor,
+        weights: torch.Tensor,
+        generator: torch.Generator | None = None,
+    ) -> Loss:
+        """Diffusion loss of chunks (B, H, A); see `DiffusionHead.loss`."""
+        return self.head.loss(conditions, chunks, weights, generator)
+
+    @torch.no_grad()
+    def sample(
+        self,
+        latents: torch.Tensor,
+        goals: torch.Tensor,
+        proprioception: torch.Tensor | None = None,
+        generator: torch.Generator | None = None,
+        noise: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Sample chunks (B, H, A) in [-1, 1]; see `DiffusionHead.sample`."""
+        conditions = self.conditions(latents, goals, proprioception)
+        return self.head.sample(conditions, generator, noise)
