@@ -16,8 +16,11 @@ from ptp_core.agents.registry import DEFAULT_METHOD
 from ptp_core.agents.subgoal_agent import subgoal_spec
 from ptp_core.config import (
     BaselinesConfig,
+    ChunkedPolicyConfig,
+    DiffusionConfig,
     FollowerConfig,
     GcpConfig,
+    GoalClassifierConfig,
     IQLConfig,
     LatentVAEConfig,
     LeapConfig,
@@ -30,11 +33,13 @@ from ptp_core.config import (
 from ptp_core.config.network_config import PIXELS_PER_CODE
 from ptp_core.data.trajectory import CARTESIAN
 from ptp_core.encoders.vqvae import VQVAE
+from ptp_core.learning.goal_classifier import GoalClassifier
 from ptp_core.learning.iql import IQL
 from ptp_core.planners.latent_vae import LatentVAE
 from ptp_core.planners.midpoint_generator import MidpointGenerator
 from ptp_core.planners.plan_library import PlanLibrary
 from ptp_core.planners.subgoal_generator import GeneratorHierarchy
+from ptp_core.policies.chunked_policy import ChunkedPolicy
 from ptp_core.policies.cloned_policy import ClonedPolicy
 from ptp_core.practice.policy_library import save_finetuned
 from ptp_core.training.baseline_checkpoint import baseline, save_baseline
@@ -89,6 +94,14 @@ def tiny_config(**iql: Any) -> TrainConfig:
         iql=IQLConfig(policy_hidden=(16,), q_hidden=(16,), value_hidden=(16,), **iql),
         planner=PlannerConfig(samples=4, iterations=1),
         follower=FollowerConfig(timeout=3, distance_threshold=0.0),
+        chunked=ChunkedPolicyConfig(
+            channels=4,
+            condition_units=16,
+            proprioception=False,
+            head=DiffusionConfig(hidden_units=16, blocks=1, sampling_steps=2),
+            steps=0,
+        ),
+        classifier=GoalClassifierConfig(channels=4, hidden_units=16, steps=0),
     )
 
 
@@ -102,9 +115,16 @@ def tiny_vqvae() -> VQVAE:
 
 
 def tiny_networks(
-    config: TrainConfig | None = None, seed: int = 0, actions: Sequence[str] = CARTESIAN
+    config: TrainConfig | None = None,
+    seed: int = 0,
+    actions: Sequence[str] = CARTESIAN,
+    *,
+    diffusion: bool = False,
 ) -> Checkpoint:
-    """A checkpoint in memory, with weights drawn from ``seed``."""
+    """A checkpoint in memory, with weights drawn from ``seed``.
+
+    ``diffusion``: with a chunked policy and a goal classifier.
+    """
     config = config or tiny_config()
     latent = config.vqvae.latent
     with torch.random.fork_rng():
@@ -112,6 +132,12 @@ def tiny_networks(
         vqvae, iql = VQVAE(config.vqvae), IQL(config.iql, latent, len(actions))
         generators = GeneratorHierarchy(config.generators, latent)
         _spread_codes(vqvae)
+        more = {}
+        if diffusion:
+            policy = ChunkedPolicy(config.chunked, latent, len(actions), 0).eval()
+            classifier = GoalClassifier(config.classifier, latent).eval().requires_grad_(False)
+            more["chunked"] = Part("chunked", policy, config.chunked)
+            more["classifier"] = Part("classifier", classifier, config.classifier)
     with torch.no_grad():  # large enough to move the arm visibly
         for parameter in iql.parameters():
             parameter.mul_(3.0)
@@ -125,6 +151,7 @@ def tiny_networks(
         {
             "generators": Part("generators", generators.eval(), config.generators),
             "iql": Part("iql", iql.eval(), config.iql),
+            **more,
         },
         ENCODER,
     )

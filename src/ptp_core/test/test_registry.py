@@ -31,6 +31,7 @@ from ptp_core.tiny_networks import (
 )
 
 OWN = agent_names()  # before another test registers a method of its own
+DIFFUSION = ("ptp_diffusion", "ptp_diffusion_single_subgoal", "diffusion_bc")
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +42,9 @@ def checkpoint():
 @pytest.fixture(scope="module")
 def checkpoints(checkpoint):
     """Of each method."""
-    return dict.fromkeys(OWN, checkpoint) | tiny_baselines(checkpoint)
+    with_diffusion = tiny_networks(diffusion=True)
+    own = {name: with_diffusion if name in DIFFUSION else checkpoint for name in OWN}
+    return own | tiny_baselines(checkpoint)
 
 
 @pytest.fixture
@@ -68,9 +71,10 @@ def test_every_method_plans_with_its_own_planner_or_not_at_all(checkpoints, pair
     made = {name: build_agent(name, each) for name, each in checkpoints.items()}
     assert all(agent.spec.agent == name for name, agent in made.items())
     kinds = {name: type(agent.planner) for name, agent in made.items()}
-    assert {kinds.pop("model_free"), kinds.pop("gcbc")} == {type(None)}
+    without = [kinds.pop(name) for name in ("model_free", "gcbc", "diffusion_bc")]
+    assert set(without) == {type(None)}
     assert (kinds.pop("leap"), kinds.pop("gcp")) == (LeapPlanner, GcpPlanner)
-    assert set(kinds.values()) == {HierarchicalPlanner} and len(kinds) == 5
+    assert set(kinds.values()) == {HierarchicalPlanner} and len(kinds) == 7
     lengths = {"ptp": 8, "ptp_single_subgoal": 2, "ptp_no_hierarchy": 8, "leap": 3, "gcp": 4}
     for name, length in lengths.items():
         plan = made[name].planner.plan(*pair, rng(), remember=True)
@@ -83,6 +87,8 @@ def test_every_method_plans_with_its_own_planner_or_not_at_all(checkpoints, pair
         "ptp_no_buffer": 3,
         "ptp_no_hierarchy": 1,
         "ptp_no_buffer_no_hierarchy": 1,
+        "ptp_diffusion": 3,
+        "ptp_diffusion_single_subgoal": 1,
     }
 
 
@@ -114,7 +120,8 @@ def test_settings_name_what_plans_depend_on(checkpoint, checkpoints):
 def test_what_an_agent_learns_is_what_it_acts_with(checkpoint, checkpoints):
     for name, each in checkpoints.items():
         learned = build_agent(name, each).learned
-        assert learned is each.part("policy" if name == "gcbc" else "iql")
+        own = {"gcbc": "policy"} | dict.fromkeys(DIFFUSION, "chunked")
+        assert learned is each.part(own.get(name, "iql"))
     assert build_agent("leap", checkpoints["leap"]).learned is checkpoint.iql
 
 

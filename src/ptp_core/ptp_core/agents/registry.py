@@ -34,6 +34,9 @@ _MODULES = {
     "model_free": "model_free",
     "gcp": "gcp",
     "leap": "leap",
+    "ptp_diffusion": "ptp_diffusion",
+    "ptp_diffusion_single_subgoal": "ptp_diffusion",
+    "diffusion_bc": "ptp_diffusion",
 }
 # The default of nodes, which have no checkpoint when they declare parameters.
 DEFAULT_METHOD = "ptp_single_subgoal"

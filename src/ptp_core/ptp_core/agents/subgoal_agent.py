@@ -33,24 +33,33 @@ from ptp_core.errors import ConfigError, InputError
 from ptp_core.planners.plan_buffer import PlanBuffer
 from ptp_core.planners.plan_library import PlanLibraryPlanner
 from ptp_core.planners.planner import Plan, Planner
-from ptp_core.policies.subgoal_follower import SubgoalFollower
+from ptp_core.policies.actors import actor_of
+from ptp_core.policies.subgoal_follower import SubgoalFollower, latent_distance, work_left
 
 if TYPE_CHECKING:
     from ptp_core.agents.method import AgentOptions, Method
     from ptp_core.encoders.vqvae import VQVAE
+    from ptp_core.learning.goal_classifier import GoalClassifier
     from ptp_core.practice.policy_library import FineTunedPolicies
     from ptp_core.training.checkpoint import Checkpoint
 
+WORK_DONE = 0.5
+"""Probability of work that is left below which a classifier calls a goal reached."""
 Replan = Literal["once", "on_reach"] | int
 """When plans are made: once, also each time the pursuit moves on, or every so many steps."""
 
 
 def subgoal_spec(
-    agent: str, vqvae: VQVAE, actions: Sequence[str] = CARTESIAN, encoder_id: str = ""
+    agent: str,
+    vqvae: VQVAE,
+    actions: Sequence[str] = CARTESIAN,
+    encoder_id: str = "",
+    proprioception: Sequence[str] = (),
 ) -> AgentSpec:
     """The spec of a `SubgoalAgent` of this name and encoder.
 
-    ``actions``: names of the action's dimensions.
+    ``actions``, ``proprioception``: names of their dimensions. Policies on latents alone leave
+    proprioception out of their own spec.
     """
     size = vqvae.config.image_size
     return AgentSpec(
@@ -58,6 +67,7 @@ def subgoal_spec(
         cameras=(CameraSpec(CAMERA, size, size),),
         actions=tuple(actions),
         goals=("image", "latent"),
+        proprioception=tuple(proprioception),
         latent=LatentSpec("indices", (vqvae.latent.codes,), encoder_id, len(vqvae.codebook)),
     )
 
@@ -92,6 +102,7 @@ def subgoal_agent(
         policy=checkpoint.part(method.learned),
         policies=options.policies,
         remember=options.remember,
+        classifier=checkpoint.part("classifier") if "classifier" in method.parts else None,
     )
     agent.settings = {
         "planner": None if config is None else to_dict(config),
@@ -110,6 +121,7 @@ class SubgoalAgent:
     ``policy``: with ``act`` as `IQL` has it, which is the default.
     ``policies``: fine-tuned ones, in place of the checkpoint's for the goals that they practised.
     ``remember`` lets the planner's later plans start from those of this agent, where it can.
+    ``classifier`` says when a target is reached; None: the L2 distance of latents does.
     """
 
     def __init__(
@@ -123,22 +135,29 @@ class SubgoalAgent:
         replan: Replan = "once",
         policies: FineTunedPolicies | None = None,
         remember: bool = False,
+        classifier: GoalClassifier | None = None,
     ) -> None:
         if isinstance(replan, int) and replan < 1:
             raise ConfigError(f"replan is {replan}; it must be once, on_reach, or 1 step or more")
         self.config = follower or checkpoint.config.follower
-        self._reward_epsilon = checkpoint.config.iql.reward_epsilon
         self.vqvae = checkpoint.vqvae
         self.learned = checkpoint.iql if policy is None else policy
         self.planner = planner
         self.buffers: list[PlanBuffer] = []  # of the planner, one a level
         self.settings: dict[str, Any] = {"follower": to_dict(self.config)}
-        self.spec = dataclasses.replace(checkpoint.spec, agent=name)
+        self._actor = actor_of(self.learned, self.config.sample_actions)
+        own = checkpoint.spec.proprioception if self._actor.proprioceptive else ()
+        self.spec = dataclasses.replace(checkpoint.spec, agent=name, proprioception=own)
+        if classifier is None:
+            self._measure = latent_distance
+            self._near = checkpoint.config.iql.reward_epsilon
+        else:
+            self._measure, self._near = work_left(classifier), WORK_DONE
+            self.config = dataclasses.replace(self.config, distance_threshold=WORK_DONE)
         self._replan = replan
         self._policies = policies
         self._remember = remember
-        self._follower = SubgoalFollower(self.config)
-        self._noise: torch.Generator | None = None  # samples the policy's actions
+        self._follower = SubgoalFollower(self.config, self._measure)
         self._draws = torch.Generator()  # seeds the planner's search
         self._goal: torch.Tensor | None = None  # codes (N,)
         self._targets = np.zeros((0,), np.uint16)  # codes (K + 1, N): the plan, then the goal
@@ -162,9 +181,7 @@ class SubgoalAgent:
         target = self._lookup(self._goal)
         if self._policies is not None:
             self._policies.use_for(target)
-        self._noise = None
-        if self.config.sample_actions:
-            self._noise = torch.Generator().manual_seed(seeds.policy)
+        self._actor.reset(seeds.policy)
         self._draws = torch.Generator().manual_seed(seeds.plan)
         self._plan = None
         if subgoals:
@@ -186,17 +203,16 @@ class SubgoalAgent:
             self._make_plan(codes, cancelled)
         latent = self._lookup(codes)
         state = self._follower.step(latent)
-        with torch.no_grad():
-            action = self.learned.act(latent[None], state.goal[None], self._noise)[0]
+        action = self._actor.act(latent, state.goal, observation.proprioception)
         plan, self._plan = self._plan, None
         decision = Decision(
-            action=action.cpu().numpy(),
+            action=action,
             plan=plan,
             latent=_compact(codes),
             target=self._targets[state.index],
             subgoal_index=state.index,
             distance=state.distance,
-            reward=float(state.distance < self._reward_epsilon) - 1.0,
+            reward=float(state.distance < self._near) - 1.0,
             switched=state.switched,
             timed_out=state.timed_out,
         )
@@ -206,11 +222,11 @@ class SubgoalAgent:
         return decision
 
     def distance(self, observation: Observation) -> float:
-        """L2 from the observation's latent to the goal's."""
+        """Distance from the observation's latent to the goal's, as the follower measures it."""
         if self._goal is None:
             raise InputError("the agent has no goal yet: call reset first")
         last, goal = self._lookup(torch.stack([self._codes(observation), self._goal]))
-        return float(torch.linalg.vector_norm(last - goal))
+        return self._measure(last, goal)
 
     def encode(self, observation: Observation) -> np.ndarray:
         """Codes, uint16 (N,), of an observation."""

@@ -18,13 +18,16 @@ from ptp_core.config.network_config import (
     VQVAEConfig,
 )
 from ptp_core.config.planner_config import FollowerConfig, PlannerConfig
-from ptp_core.config.policy_config import ChunkedPolicyConfig, DiffusionConfig
+from ptp_core.config.policy_config import (
+    ChunkedPolicyConfig,
+    DiffusionConfig,
+    GoalClassifierConfig,
+)
+from ptp_core.config.relabelling_config import GoalRolesConfig, RelabellingConfig
 from ptp_core.config.train_config import (
     DataConfig,
     GeneratedGoalsConfig,
-    GoalRolesConfig,
     IQLConfig,
-    RelabellingConfig,
     TrainConfig,
 )
 
@@ -37,6 +40,7 @@ __all__ = [
     "GapConfig",
     "GcpConfig",
     "GeneratedGoalsConfig",
+    "GoalClassifierConfig",
     "GoalRolesConfig",
     "IQLConfig",
     "LatentShape",

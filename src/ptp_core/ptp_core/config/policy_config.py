@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Settings of policies that predict chunks of actions by diffusion, and of their training."""
+"""Settings of the chunked diffusion policy and of the goal classifier, and of their training."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from ptp_core.config.checks import require
-from ptp_core.config.train_config import RelabellingConfig
+from ptp_core.config.relabelling_config import RelabellingConfig
 from ptp_core.errors import ConfigError
 
 
@@ -59,6 +59,7 @@ class ChunkedPolicyConfig:
     labels: Literal["expert", "executed"] = "expert"
     # "expert": what the expert asked for, before noise (DART, arXiv 1703.09327); "executed" where
     # the data do not have it.
+    ensemble_decay: float = 0.25  # weights exp(-decay k) of predictions, k = 0 the oldest (LBP)
     learning_rate: float = 1e-3  # AdamW
     learning_rate_decay: Literal["none", "cosine"] = "cosine"  # over the budget
     weight_decay: float = 1e-4
@@ -80,5 +81,36 @@ class ChunkedPolicyConfig:
         require(self, "average_decay", 0.0, 1.0)
         require(self, "batch_size", 1)
         require(self, "gradient_clip", 0.0)
+        require(self, "steps", 0)
+        require(self, "max_minutes", 0.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GoalClassifierConfig:
+    """The classifier that says whether the work of a goal is done. Ours."""
+
+    channels: int = 64  # of the convolutions on half the grid of codes
+    blocks: int = 1  # residual blocks
+    hidden_units: int = 256
+    dropout: float = 0.1
+    approach: float = 0.4  # first part of the steps until done, in which nothing is moved yet
+    margin: int = 2  # steps after done from which on the result counts as standing
+    learning_rate: float = 1e-3  # AdamW
+    learning_rate_decay: Literal["none", "cosine"] = "cosine"  # over the budget
+    weight_decay: float = 1e-3
+    batch_size: int = 256  # pairs of frames
+    steps: int = 4000  # gradient steps
+    max_minutes: float = 0.0  # wall clock; 0 = no limit
+
+    def __post_init__(self) -> None:
+        require(self, "channels", 1)
+        require(self, "blocks", 0)
+        require(self, "hidden_units", 1)
+        require(self, "dropout", 0.0, 0.99)
+        require(self, "approach", 0.0, 1.0)
+        require(self, "margin", 0)
+        require(self, "learning_rate", 0.0)
+        require(self, "weight_decay", 0.0)
+        require(self, "batch_size", 1)
         require(self, "steps", 0)
         require(self, "max_minutes", 0.0)

@@ -6,12 +6,34 @@ The rule is that of the authors' contextual_env.py.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 
 from ptp_core.config import FollowerConfig
 from ptp_core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from ptp_core.learning.goal_classifier import GoalClassifier
+
+Measure = Callable[[torch.Tensor, torch.Tensor], float]
+"""Distance from a latent (D,) to a target (D,)."""
+
+
+def latent_distance(latent: torch.Tensor, target: torch.Tensor) -> float:
+    """L2 of two latents (authors)."""
+    return float(torch.linalg.vector_norm(latent - target))
+
+
+def work_left(classifier: GoalClassifier) -> Measure:
+    """A measure: the probability that the target's work is not done yet. Ours."""
+
+    def measure(latent: torch.Tensor, target: torch.Tensor) -> float:
+        return 1.0 - float(classifier.probability(latent[None], target[None])[0])
+
+    return measure
 
 
 @dataclass(frozen=True)
@@ -22,22 +44,26 @@ class FollowerState:
     index: int  # its index in the plan; the plan's length means the goal itself
     switched: bool  # the follower moved on in this step
     timed_out: bool  # it did so because of the timeout, not because the subgoal was near
-    distance: float  # L2 from the current latent to the subgoal that the rule checks
+    distance: float  # from the current latent to the subgoal that the rule checks
 
 
 class SubgoalFollower:
     """Walks through a plan: next subgoal when the current one is near, or after a timeout.
 
-    After the last subgoal it stays on the goal. It never replans.
+    After the last subgoal it stays on the goal. It never replans. ``measure`` gives the distance
+    that ``config.distance_threshold`` is for.
     """
 
-    def __init__(self, config: FollowerConfig | None = None) -> None:
+    def __init__(
+        self, config: FollowerConfig | None = None, measure: Measure = latent_distance
+    ) -> None:
         self.config = config = config or FollowerConfig()
         if config.distance_threshold == "auto":
             raise ConfigError(
                 'follower.distance_threshold is "auto"; take the number that the training '
                 "settled on from the checkpoint's configuration"
             )
+        self._measure = measure
         self._targets: list[torch.Tensor] = []
         self._index = 0
         self._timer: int | None = None
@@ -59,7 +85,7 @@ class SubgoalFollower:
         current = self._targets[before]
         last_subgoal = self._targets[max(len(self._targets) - 2, 0)]
         compared = current if config.compare_with == "current_subgoal" else last_subgoal
-        distance = float(torch.linalg.vector_norm(latent - compared))
+        distance = self._measure(latent, compared)
         timed_out = False
         if self._timer is None:
             self._timer = 0

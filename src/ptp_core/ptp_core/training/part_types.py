@@ -13,6 +13,8 @@ from torch import nn
 
 from ptp_core.agents.agent import AgentSpec
 from ptp_core.config import (
+    ChunkedPolicyConfig,
+    GoalClassifierConfig,
     IQLConfig,
     LatentVAEConfig,
     MidpointConfig,
@@ -21,10 +23,12 @@ from ptp_core.config import (
 )
 from ptp_core.encoders.vqvae import VQVAE
 from ptp_core.errors import CheckpointError, ConfigError
+from ptp_core.learning.goal_classifier import GoalClassifier
 from ptp_core.learning.iql import IQL
 from ptp_core.planners.latent_vae import LatentVAE
 from ptp_core.planners.midpoint_generator import MidpointGenerator
 from ptp_core.planners.subgoal_generator import GeneratorHierarchy
+from ptp_core.policies.chunked_policy import ChunkedPolicy
 from ptp_core.policies.cloned_policy import ClonedPolicy
 
 GROUP = "ptp.parts"  # entry points of installed packages: name -> PartType
@@ -70,6 +74,17 @@ def _policy(config: IQLConfig, spec: AgentSpec, encoder: nn.Module | None) -> nn
     return ClonedPolicy(config, encoder.latent, len(spec.actions))
 
 
+def _chunked(config: ChunkedPolicyConfig, spec: AgentSpec, encoder: nn.Module | None) -> nn.Module:
+    own = len(spec.proprioception) if config.proprioception else 0
+    return ChunkedPolicy(config, encoder.latent, len(spec.actions), own)
+
+
+def _classifier(
+    config: GoalClassifierConfig, spec: AgentSpec, encoder: nn.Module | None
+) -> nn.Module:
+    return GoalClassifier(config, encoder.latent)
+
+
 _BUILT_IN = (
     PartType("vqvae", _vqvae, VQVAEConfig),
     PartType("generators", _generators, SubgoalGeneratorConfig),
@@ -77,6 +92,8 @@ _BUILT_IN = (
     PartType("latent_vae", _latent_vae, LatentVAEConfig),
     PartType("midpoints", _midpoints, MidpointConfig),
     PartType("policy", _policy, IQLConfig),
+    PartType("chunked", _chunked, ChunkedPolicyConfig, learns=True),
+    PartType("classifier", _classifier, GoalClassifierConfig),
 )
 _registered: dict[str, PartType] = {}
 

@@ -37,6 +37,7 @@ from ptp_core.errors import DatasetError
 from ptp_core.planners.subgoal_generator import HORIZONS
 from ptp_core.progress import Bar
 from ptp_core.training.checkpoint import Part, save_checkpoint
+from ptp_core.training.chunked_stage import train_chunked_policy, train_goal_classifier
 from ptp_core.training.iql_stage import train_iql, train_on_generated_goals
 from ptp_core.training.side_by_side import generators_in_background
 from ptp_core.training.stage import choose_device, without_budget
@@ -210,11 +211,19 @@ def _train(
         iql, imagined_metrics = train_on_generated_goals(
             config, vqvae, generators, iql, training, out / "imagined", **common
         )
+    further = {}
+    more_metrics = {}
+    for name, train in (("classifier", train_goal_classifier), ("chunked", train_chunked_policy)):
+        settings = getattr(config, name)
+        if settings.steps:
+            network, more_metrics[name] = train(config, vqvae, training, out / name, **common)
+            further[name] = Part(name, network, settings, precision)
     metrics: dict[str, Any] = {
         "vqvae": encoder_metrics,
         "generators": generator_metrics,
         "iql": iql_metrics,
         "imagined": imagined_metrics,
+        **more_metrics,
         "latent_distance": {
             str(gap): {
                 name: round(float(np.percentile(values, percentile)), 4)
@@ -236,10 +245,16 @@ def _train(
         {
             "generators": Part("generators", generators, config.generators, precision),
             "iql": Part("iql", iql, config.iql, precision),
+            **further,
         },
         config,
         metrics,
-        spec=subgoal_spec(fitting_method(config.planner) or "ptp", vqvae, actions),
+        spec=subgoal_spec(
+            fitting_method(config.planner) or "ptp",
+            vqvae,
+            actions,
+            proprioception=[channel.name for channel in arrays.proprioception_channels],
+        ),
         encoder=Part("vqvae", vqvae, config.vqvae, precision),
     )
     return out / "checkpoint"

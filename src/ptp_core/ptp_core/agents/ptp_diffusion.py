@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""PTP's planner with a cloned diffusion policy, and a classifier that says when work is done.
+
+Ours, not in the paper. The policy predicts chunks of actions and may see proprioception. Targets
+are switched when their work is done, wherever the arm is. V of the checkpoint's IQL is used by the
+planner alone.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ptp_core.agents.method import AgentOptions, Method
+from ptp_core.agents.ptp import HIERARCHY, ptp_method
+from ptp_core.agents.ptp_single_subgoal import STRUCTURE as SINGLE_SUBGOAL
+
+if TYPE_CHECKING:
+    from ptp_core.agents.subgoal_agent import SubgoalAgent
+    from ptp_core.training.checkpoint import Checkpoint
+
+PARTS = ("chunked", "classifier")
+OTHERS = {"parts": ("generators", "iql", *PARTS), "learned": "chunked", "learner": None}
+
+
+def build(checkpoint: Checkpoint, options: AgentOptions) -> SubgoalAgent:
+    """Build an agent whose diffusion policy pursues the goal itself."""
+    from ptp_core.agents.subgoal_agent import subgoal_agent
+
+    return subgoal_agent(DIFFUSION_BC, checkpoint, options)
+
+
+DIFFUSION_BC = Method(
+    name="diffusion_bc",
+    summary="no subgoals, a cloned diffusion policy pursues the goal itself",
+    build=build,
+    parts=PARTS,
+    learned="chunked",
+)
+METHODS = (
+    ptp_method(
+        "ptp_diffusion",
+        "ptp with a cloned diffusion policy and a classifier of finished work",
+        HIERARCHY,
+        subgoal_steps=None,
+        **OTHERS,
+    ),
+    ptp_method(
+        "ptp_diffusion_single_subgoal",
+        "ptp_single_subgoal with that policy and classifier",
+        SINGLE_SUBGOAL,
+        subgoal_steps=None,
+        **OTHERS,
+    ),
+    DIFFUSION_BC,
+)

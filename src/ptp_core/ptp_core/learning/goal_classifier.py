@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A classifier that says whether the work of a goal is done, wherever the arm is.
+
+The L2 distance of latents is mostly that of the arm: with the arm in one place, the block in the
+drawer is near a goal with the block on the tray. This network compares what the arm leaves behind.
+It learns from demonstrations that mark when their work is done:
+
+    same:  two frames of the first part of the work, in which the arm only comes near
+           two frames after the work is done, with the arm wherever it retreats
+    other: one frame of each
+
+No state of a simulator is used. Ours; the idea of rewards from a classifier of outcomes is that of
+Xie et al. (2018, arXiv 1810.01482).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from ptp_core.config import GoalClassifierConfig, LatentShape
+from ptp_core.errors import DatasetError
+from ptp_core.networks import ResidualBlock
+
+if TYPE_CHECKING:
+    from ptp_core.data.encoded_dataset import EncodedDataset
+
+Loss = tuple[torch.Tensor, dict[str, torch.Tensor]]
+
+
+class GoalClassifier(nn.Module):
+    """Logit (B,) of "the work of the goal is done here" for latents and goals (B, D).
+
+    Symmetric: both orders of a pair give the same logit.
+    """
+
+    def __init__(self, config: GoalClassifierConfig, latent: LatentShape) -> None:
+        super().__init__()
+        self.config, self.latent = config, latent
+        width = config.channels
+        height, breadth = (latent.height + 1) // 2, (latent.width + 1) // 2
+        self.body = nn.Sequential(
+            nn.Conv2d(3 * latent.channels, width, 3, stride=2, padding=1),
+            nn.ReLU(),
+            *(ResidualBlock(width, width) for _ in range(config.blocks)),
+            nn.Flatten(),
+            nn.Dropout(config.dropout),
+            nn.Linear(width * height * breadth, config.hidden_units),
+            nn.ReLU(),
+            nn.Linear(config.hidden_units, 1),
+        )
+
+    def forward(self, latents: torch.Tensor, goals: torch.Tensor) -> torch.Tensor:
+        """Logits (B,) of latents and goals (B, D)."""
+        one = self._one_order(latents, goals)
+        return 0.5 * (one + self._one_order(goals, latents))
+
+    def _one_order(self, latents: torch.Tensor, goals: torch.Tensor) -> torch.Tensor:
+        maps = torch.cat([latents, goals, goals - latents], dim=1)
+        return self.body(maps.view(-1, 3 * self.latent.channels, *self.latent[1:])).squeeze(1)
+
+    @torch.no_grad()
+    def probability(self, latents: torch.Tensor, goals: torch.Tensor) -> torch.Tensor:
+        """Probability (B,) that the work of the goals is done."""
+        return torch.sigmoid(self(latents, goals))
+
+    def loss(self, latents: torch.Tensor, goals: torch.Tensor, same: torch.Tensor) -> Loss:
+        """Binary cross-entropy for labels ``same`` float32 (B,), 0 or 1."""
+        logits = self(latents, goals)
+        loss = functional.binary_cross_entropy_with_logits(logits, same)
+        right = ((logits > 0) == (same > 0.5)).float().mean()
+        return loss, {"loss": loss.detach(), "accuracy": right.detach()}
+
+
+@dataclass(frozen=True)
+class FramePairs:
+    """Frames (B,) int64 to compare, and whether the same work is done in both."""
+
+    first: np.ndarray
+    second: np.ndarray
+    same: np.ndarray  # float32, 0 or 1
+
+
+class PairSampler:
+    """Draws pairs of frames of demonstrations that record when their work is done.
+
+    Raises DatasetError where none does.
+    """
+
+    def __init__(self, data: EncodedDataset, config: GoalClassifierConfig) -> None:
+        early, late = [], []
+        for start, known in zip(data.starts, data.metadata, strict=True):
+            for segment in known.segments:
+                if segment.done is None or segment.success is False:
+                    continue
+                before = int(config.approach * (segment.done - segment.start))
+                after = segment.done + config.margin
+                if before >= 2 and segment.stop - after >= 2:
+                    early.append((start + segment.start, before))
+                    late.append((start + after, segment.stop - after))
+        if not early:
+            raise DatasetError(
+                "no demonstration records when its work was done: the goal classifier needs it; "
+                "collect with an environment whose info has expert_done"
+            )
+        self._parts = np.array([early, late])  # (2, demonstrations, (first frame, frames))
+
+    def draw(self, count: int, rng: np.random.Generator) -> FramePairs:
+        """Draw ``count`` pairs, half of them the same."""
+        chosen = rng.integers(self._parts.shape[1], size=count)
+        first = rng.integers(2, size=count)  # 0: before the work, 1: after it
+        same = rng.random(count) < 0.5
+        second = np.where(same, first, 1 - first)
+        frames = []
+        for part in (first, second):
+            start, length = self._parts[part, chosen].T
+            frames.append(start + (rng.random(count) * length).astype(np.int64))
+        return FramePairs(*frames, same.astype(np.float32))

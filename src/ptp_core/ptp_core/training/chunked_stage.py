@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Training of the chunked diffusion policy, and of the goal classifier, on encoded data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ptp_core.config import ChunkedPolicyConfig, TrainConfig
+from ptp_core.data.encoded_dataset import EncodedDataset
+from ptp_core.encoders.vqvae import VQVAE
+from ptp_core.learning.diffusion_bc import ChunkBatch, ChunkSampler, DiffusionBC
+from ptp_core.learning.goal_classifier import GoalClassifier, PairSampler
+from ptp_core.policies.chunked_policy import ChunkedPolicy
+from ptp_core.training.stage import Metrics, StageState, encoded_fingerprint, run_as_configured
+
+VALIDATION_FRAMES = 1024
+
+
+def make_chunked_policy(
+    settings: ChunkedPolicyConfig, vqvae: VQVAE, actions: int, proprioception: int
+) -> ChunkedPolicy:
+    """A policy with random weights; ``proprioception``: numbers of it in the data."""
+    used = proprioception if settings.proprioception else 0
+    return ChunkedPolicy(settings, vqvae.latent, actions, used)
+
+
+def train_chunked_policy(
+    config: TrainConfig,
+    vqvae: VQVAE,
+    data: EncodedDataset,
+    folder: Path,
+    *,
+    validation: EncodedDataset,
+    device: torch.device,
+    progress: bool = True,
+) -> tuple[ChunkedPolicy, dict[str, float]]:
+    """Clone the demonstrations with ``config.chunked``; return the averaged policy and scalars."""
+    settings = config.chunked
+    torch.manual_seed(config.seed)
+    own = 0 if data.proprioception is None else data.proprioception.shape[1]
+    policy, average = (
+        make_chunked_policy(settings, vqvae, data.actions.shape[1], own).to(device)
+        for _ in range(2)
+    )
+    if settings.proprioception and own:
+        values = torch.from_numpy(data.proprioception)
+        policy.set_scale(values.mean(0), values.std(0))
+    cloning = DiffusionBC(policy, average)
+    state = StageState(
+        modules={"policy": policy, "average": average},
+        optimisers={"adam": cloning.optimiser},
+        generator=torch.Generator().manual_seed(config.seed),
+        rng=np.random.default_rng(config.seed),
+        fingerprint=encoded_fingerprint(settings, config.seed, data),
+    )
+    sampler = ChunkSampler(data, settings)
+    held_out = ChunkSampler(validation, settings).draw(
+        VALIDATION_FRAMES, np.random.default_rng(config.seed)
+    )
+
+    def tensors(batch: ChunkBatch) -> tuple[torch.Tensor | None, ...]:
+        own = batch.proprioception
+        return (
+            vqvae.lookup(torch.from_numpy(batch.codes.astype(np.int64)).to(device)),
+            vqvae.lookup(torch.from_numpy(batch.goals.astype(np.int64)).to(device)),
+            None if own is None else torch.from_numpy(own).to(device),
+            torch.from_numpy(batch.chunks).to(device),
+            torch.from_numpy(batch.weights).to(device),
+        )
+
+    def train_step() -> Metrics:
+        batch = tensors(sampler.draw(settings.batch_size, state.rng))
+        return cloning.update(*batch, state.generator)
+
+    @torch.no_grad()
+    def validate() -> dict[str, float]:
+        latents, goals, own, chunks, weights = tensors(held_out)
+        draws = torch.Generator().manual_seed(config.seed)
+        loss = average.loss(average.conditions(latents, goals, own), chunks, weights, draws)[0]
+        errors = (average.sample(latents, goals, own, draws) - chunks).square().mean(-1)
+        mse = (errors * weights).sum() / weights.sum()
+        return {"loss": float(loss), "action_mse": float(mse)}
+
+    policy.train()
+    scalars = run_as_configured(
+        "chunked policy",
+        folder,
+        state,
+        train_step,
+        settings,
+        config,
+        validate=validate,
+        progress=progress,
+    )
+    return average.eval(), scalars
+
+
+def train_goal_classifier(
+    config: TrainConfig,
+    vqvae: VQVAE,
+    data: EncodedDataset,
+    folder: Path,
+    *,
+    validation: EncodedDataset,
+    device: torch.device,
+    progress: bool = True,
+) -> tuple[GoalClassifier, dict[str, float]]:
+    """Train with ``config.classifier``; return the network and its last scalars."""
+    settings = config.classifier
+    torch.manual_seed(config.seed)
+    network = GoalClassifier(settings, vqvae.latent).to(device)
+    optimiser = torch.optim.AdamW(
+        network.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
+    )
+    state = StageState(
+        modules={"classifier": network},
+        optimisers={"adam": optimiser},
+        generator=torch.Generator().manual_seed(config.seed),
+        rng=np.random.default_rng(config.seed),
+        fingerprint=encoded_fingerprint(settings, config.seed, data),
+    )
+    pairs, held_out = PairSampler(data, settings), PairSampler(validation, settings)
+    fixed = held_out.draw(VALIDATION_FRAMES, np.random.default_rng(config.seed))
+
+    def loss_of(source: EncodedDataset, drawn) -> tuple[torch.Tensor, Metrics]:
+        latents, goals = (
+            vqvae.lookup(torch.from_numpy(source.codes[frames].astype(np.int64)).to(device))
+            for frames in (drawn.first, drawn.second)
+        )
+        return network.loss(latents, goals, torch.from_numpy(drawn.same).to(device))
+
+    def train_step() -> Metrics:
+        loss, metrics = loss_of(data, pairs.draw(settings.batch_size, state.rng))
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        optimiser.step()
+        return metrics
+
+    @torch.no_grad()
+    def validate() -> dict[str, float]:
+        network.eval()
+        metrics = loss_of(validation, fixed)[1]
+        network.train()
+        return {key: float(value) for key, value in metrics.items()}
+
+    network.train()
+    scalars = run_as_configured(
+        "goal classifier",
+        folder,
+        state,
+        train_step,
+        settings,
+        config,
+        validate=validate,
+        progress=progress,
+    )
+    return network.eval(), scalars

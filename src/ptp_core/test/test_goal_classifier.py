@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The classifier of finished work: its pairs of frames, and that it looks past the arm."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from ptp_core.config import GoalClassifierConfig
+from ptp_core.data.encoded_dataset import EncodedDataset
+from ptp_core.data.trajectory import Metadata, Segment
+from ptp_core.errors import DatasetError
+from ptp_core.learning.goal_classifier import GoalClassifier, PairSampler
+from ptp_core.tiny_networks import LATENT, rng
+
+CONFIG = GoalClassifierConfig(channels=8, hidden_units=32, dropout=0.0, margin=2)
+LENGTHS = np.array([30, 30, 30])
+
+
+def data(success=(True, True, False), done=(10, 20, 10)):
+    codes = np.zeros((90, LATENT.codes), np.uint16)
+    metadata = [
+        Metadata(success=good, segments=(Segment(0, 30, "push", done=step, success=good),))
+        for good, step in zip(success, done, strict=True)
+    ]
+    actions = np.zeros((90, 5), np.float32)
+    return EncodedDataset(codes, actions, LENGTHS, "id", metadata=metadata)
+
+
+def test_pairs_are_before_or_after_the_work_of_one_successful_demonstration():
+    pairs = PairSampler(data(), CONFIG).draw(4000, np.random.default_rng(0))
+    before = {*range(4), *range(30, 38)}  # 0.4 of the 10 and 20 steps of work
+    after = {*range(12, 30), *range(52, 60)}
+    assert {*pairs.first, *pairs.second} == before | after
+    assert (pairs.first // 30 == pairs.second // 30).all()
+    same = [(a in before) == (b in before) for a, b in zip(pairs.first, pairs.second, strict=True)]
+    np.testing.assert_array_equal(pairs.same, same)
+    assert pairs.same.mean() == pytest.approx(0.5, abs=0.03)
+
+
+def test_data_that_never_say_when_work_is_done_are_refused():
+    with pytest.raises(DatasetError, match="expert_done"):
+        PairSampler(data(done=(None, None, None)), CONFIG)
+
+
+def test_both_orders_of_a_pair_give_the_same_answer():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = GoalClassifier(CONFIG, LATENT).eval()
+    first, second = torch.randn(2, 6, LATENT.size, generator=rng())
+    forth, back = network.probability(first, second), network.probability(second, first)
+    torch.testing.assert_close(forth, back)
+
+
+def test_it_learns_to_look_at_the_object_and_not_at_the_arm():
+    """The arm changes much more of the latent than the object, and says nothing."""
+    config = dataclasses.replace(CONFIG, learning_rate=3e-3)
+    grid = (LATENT.channels, LATENT.height, LATENT.width)
+
+    def scene(where, draws):
+        latents = torch.zeros(len(where), *grid)
+        latents[:, :, 1, 1] = where[:, None]
+        latents[:, :, 4:, 4:] = 2.0 * torch.randn(len(where), 5, 8, 8, generator=draws)
+        return latents.flatten(1)
+
+    def batch(count, draws):
+        moved, same = torch.randint(2, (2, count), generator=draws)
+        other = torch.where(same == 1, moved, 1 - moved)
+        return scene(2.0 * moved - 1, draws), scene(2.0 * other - 1, draws), same.float()
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network, draws = GoalClassifier(config, LATENT), rng(1)
+        optimiser = torch.optim.AdamW(network.parameters(), config.learning_rate)
+        for _ in range(200):
+            loss, _ = network.loss(*batch(64, draws))
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+    first, second, same = batch(1000, rng(2))
+    accuracy = network.eval().loss(first, second, same)[1]["accuracy"]
+    distance = torch.linalg.vector_norm(first - second, dim=1)
+    by_distance = ((distance < distance.median()).float() == same).float().mean()
+    assert accuracy > 0.95 and by_distance < 0.6
