@@ -20,7 +20,7 @@ from typing import Any, Protocol
 
 import torch
 
-from ptp_core.agents.own_names import OwnNames, known
+from ptp_core.agents.own_names import OwnNames, own_names
 from ptp_core.errors import PlanCancelled, PtpError
 
 LEASH = "PTP_LEASH"  # environment variable: file descriptor of a pipe that closes with the parent
@@ -116,7 +116,7 @@ class Workers:
             context = multiprocessing.get_context("spawn")
             self._stop = context.Event()
             self._pool = concurrent.futures.ProcessPoolExecutor(
-                count, context, initializer=_start, initargs=(make, self._stop, known())
+                count, context, initializer=_start, initargs=(make, self._stop, own_names())
             )
 
     def start(

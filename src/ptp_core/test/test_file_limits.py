@@ -18,7 +18,7 @@ import yaml
 import zstandard
 from mcap.writer import CompressionType, Writer
 
-from ptp_core.data import yaml_text
+from ptp_core.data.yaml_text import load_yaml, parse_yaml
 from ptp_core.data.array_limits import open_npz
 from ptp_core.data.demo_file import open_file, read_demo, write_file
 from ptp_core.data.file_limits import (
@@ -196,13 +196,13 @@ LAUGHS = "a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]\n"
 )
 def test_yaml_that_is_no_plain_text_is_refused(given, reason):
     with pytest.raises(yaml.YAMLError, match=reason):
-        yaml_text.parse(given)
+        parse_yaml(given)
 
 
 def test_plain_yaml_is_read_as_before(tmp_path):
     path = tmp_path / "plain.yaml"
     path.write_text("a: [1, 2.5, null, {b: 'c'}]\n")
-    assert yaml_text.read(path) == {"a": [1, 2.5, None, {"b": "c"}]}
+    assert load_yaml(path) == {"a": [1, 2.5, None, {"b": "c"}]}
 
 
 # npz

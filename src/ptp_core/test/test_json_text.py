@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ptp_core.data.json_text import DEEPEST, parse, read
+from ptp_core.data.json_text import JSON_DEEPEST, load_json, parse_json
 
 VALUES = st.recursive(
     st.none()
@@ -22,14 +22,14 @@ VALUES = st.recursive(
 
 @given(VALUES)
 def test_what_is_within_bounds_comes_back(value):
-    assert parse(json.dumps(value)) == value
+    assert parse_json(json.dumps(value)) == value
 
 
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
         ("[" * 10**6, "levels"),
-        ("[" * (DEEPEST + 1) + "]" * (DEEPEST + 1), "levels"),
+        ("[" * (JSON_DEEPEST + 1) + "]" * (JSON_DEEPEST + 1), "levels"),
         ('{"a":' * 10**5, "levels"),
         ("9" * 400, "400 digits"),
         ("-" + "9" * 10**5, "digits"),
@@ -39,7 +39,7 @@ def test_what_is_within_bounds_comes_back(value):
 )
 def test_what_is_beyond_them_is_refused(text, reason):
     with pytest.raises(ValueError, match=reason):
-        parse(text, 100 if text[:1] == " " else 2 * 10**6)
+        parse_json(text, 100 if text[:1] == " " else 2 * 10**6)
 
 
 def test_a_large_file_is_not_read_whole(tmp_path):
@@ -47,4 +47,4 @@ def test_a_large_file_is_not_read_whole(tmp_path):
     with path.open("wb") as file:
         file.truncate(2**40)
     with pytest.raises(ValueError, match="more than 1000"):
-        read(path, 1000)
+        load_json(path, 1000)

@@ -25,6 +25,6 @@ class OwnNames:
             register(method)
 
 
-def known() -> OwnNames:
+def own_names() -> OwnNames:
     """Return what this process has registered."""
     return OwnNames(registered(), registered_parts())

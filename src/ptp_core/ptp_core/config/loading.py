@@ -15,7 +15,7 @@ import yaml
 
 from ptp_core.config.checks import FORMERLY
 from ptp_core.config.train_config import TrainConfig
-from ptp_core.data import yaml_text
+from ptp_core.data.yaml_text import load_yaml
 from ptp_core.errors import ConfigError
 
 T = TypeVar("T")
@@ -39,7 +39,7 @@ def load_config(
 def read_yaml(path: Path) -> Any:
     """Read the values of a YAML file, {} for an empty one. Raises ConfigError with the reason."""
     try:
-        values = yaml_text.read(path)
+        values = load_yaml(path)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -18,7 +18,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from ptp_core.data import json_text
+from ptp_core.data.json_text import load_json
 from ptp_core.data.demo_file import (
     FORMAT,
     FORMAT_VERSION,
@@ -357,7 +357,7 @@ def _locate(folder: Path) -> dict[int, Path]:
 
 def _manifest(path: Path) -> dict[str, Any]:
     try:
-        manifest = json_text.read(path)
+        manifest = load_json(path)
         check_version(path, manifest["format"], manifest["format_version"])
         manifest["description"]
     except FileNotFoundError:

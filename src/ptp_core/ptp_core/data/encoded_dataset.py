@@ -19,7 +19,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
-from ptp_core.data import json_text
+from ptp_core.data.json_text import parse_json
 from ptp_core.data.dataset import Dataset, DatasetArrays, split_count
 from ptp_core.data.files import write_atomically
 from ptp_core.data.trajectory import CAMERA, Channel, Metadata, action_names, speed_of
@@ -163,10 +163,10 @@ class EncodedDataset:
         try:
             tensors = load_file(path)
             with open(path, "rb") as file:
-                header = json_text.parse(file.read(int.from_bytes(file.read(8), "little")))
+                header = parse_json(file.read(int.from_bytes(file.read(8), "little")))
             attributes = header["__metadata__"]
             text = attributes.get("description")
-            described = {} if text is None else _described(json_text.parse(text), path)
+            described = {} if text is None else _described(parse_json(text), path)
             columns = {
                 name.removeprefix("column/"): tensors.pop(name)
                 for name in list(tensors)

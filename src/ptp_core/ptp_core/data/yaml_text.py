@@ -14,10 +14,10 @@ import yaml
 
 from ptp_core.data.file_limits import MIB, read_bytes
 
-LONGEST = MIB  # bytes
+YAML_MOST = MIB  # bytes
 
 
-class _Loader(yaml.SafeLoader):
+class _YamlLoader(yaml.SafeLoader):
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
             event = self.peek_event()
@@ -25,12 +25,12 @@ class _Loader(yaml.SafeLoader):
         return super().compose_node(parent, index)
 
 
-def parse(text: str) -> Any:
+def parse_yaml(text: str) -> Any:
     """The values of a YAML text. Raises yaml.YAMLError for any fault in it."""
-    if len(text) > LONGEST:
-        raise yaml.YAMLError(f"{len(text)} characters, at most {LONGEST} are read")
+    if len(text) > YAML_MOST:
+        raise yaml.YAMLError(f"{len(text)} characters, at most {YAML_MOST} are read")
     try:
-        return yaml.load(text, Loader=_Loader)
+        return yaml.load(text, Loader=_YamlLoader)
     except RecursionError:
         raise yaml.YAMLError("too many levels") from None
     # Impossible dates, numbers of 5,000 digits, keys that cannot be hashed.
@@ -38,10 +38,10 @@ def parse(text: str) -> Any:
         raise yaml.YAMLError(str(error)) from error
 
 
-def read(path: Path) -> Any:
+def load_yaml(path: Path) -> Any:
     """The values of a YAML file (UTF-8). Raises OSError, UnicodeDecodeError, yaml.YAMLError."""
     try:
-        content = read_bytes(path, LONGEST)
+        content = read_bytes(path, YAML_MOST)
     except ValueError as error:
         raise yaml.YAMLError(str(error)) from error
-    return parse(content.decode("utf-8"))
+    return parse_yaml(content.decode("utf-8"))

@@ -45,23 +45,3 @@ def displacements(
     part = np.minimum(times, ends[running]) - stamps[running]
     inside = whole[running] + velocities[running] * part[:, None]
     return np.diff(np.where(index[:, None] < 0, 0.0, inside), axis=0)
-
-
-def runs(usable: np.ndarray) -> list[tuple[int, int]]:
-    """Ranges [start, stop) of successive usable steps."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], usable.astype(int), [0]])))
-    return [(int(a), int(b)) for a, b in zip(edges[::2], edges[1::2], strict=True)]
-
-
-def busy_range(actions: np.ndarray, idle: float, margin: int) -> tuple[int, int]:
-    """Range [start, stop) of ``actions`` (T, A), gripper last, without idle ends.
-
-    ``margin`` idle steps are kept at each end. Idle: the norm of the motion is below ``idle``, and
-    the gripper's command does not change. The range is empty if all steps are idle.
-    """
-    moving = np.linalg.norm(actions[:, :4], axis=1) >= idle
-    gripper = np.abs(np.diff(actions[:, 4], prepend=actions[:1, 4])) > 1e-3
-    busy = np.flatnonzero(moving | gripper)
-    if not len(busy):
-        return 0, 0
-    return max(int(busy[0]) - margin, 0), min(int(busy[-1]) + 1 + margin, len(actions))

@@ -7,9 +7,8 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from ptp_core.config import PlannerConfig, load_config
-from ptp_core.config.loading import read_yaml
-from ptp_core.config.planner_config import STRUCTURE
+from ptp_core.config.loading import load_config, read_yaml
+from ptp_core.config.planner_config import STRUCTURE, PlannerConfig
 from ptp_core.errors import ConfigError
 
 PRESETS = {

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from ptp_core.data import json_text
+from ptp_core.data.json_text import load_json
 from ptp_core.data.array_limits import DAMAGED, open_npz
 from ptp_core.data.file_limits import MOST
 from ptp_core.data.files import (
@@ -239,7 +239,7 @@ def _check(evaluation: dict[str, Any]) -> None:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        values = json_text.read(path)
+        values = load_json(path)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     except ValueError as error:

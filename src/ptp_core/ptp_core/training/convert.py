@@ -13,7 +13,7 @@ from ptp_core.agents.agent import AgentSpec
 from ptp_core.agents.ptp import fitting_method
 from ptp_core.agents.subgoal_agent import subgoal_spec
 from ptp_core.config import BaselinesConfig, IQLConfig, TrainConfig, from_dict
-from ptp_core.data import json_text
+from ptp_core.data.json_text import load_json
 from ptp_core.errors import CheckpointError, ConfigError
 from ptp_core.training.baseline_checkpoint import OWN_PART, baseline, save_baseline
 from ptp_core.training.checkpoint import (
@@ -119,7 +119,7 @@ def _convert_baselines(old: Path, new: Path, base: Checkpoint) -> list[Path]:
 
 def _read(path: Path, kind: str) -> dict[str, Any]:
     try:
-        manifest = json_text.read(path)
+        manifest = load_json(path)
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from error
     except ValueError as error:

@@ -42,7 +42,7 @@ def generators_in_background(
     context = multiprocessing.get_context("spawn")
     weights = {name: value.cpu() for name, value in vqvae.state_dict().items()}
     process = context.Process(
-        target=_train,
+        target=_train_in_background,
         args=(config, weights, data, folder, validation, device, progress),
         name="generators",
         daemon=True,
@@ -57,7 +57,7 @@ def generators_in_background(
         process.join()
 
 
-def _train(config, weights, data, folder, validation, device, progress) -> None:
+def _train_in_background(config, weights, data, folder, validation, device, progress) -> None:
     follow_parent(signal.SIGTERM)
     torch.set_num_threads(1)
     vqvae = VQVAE(config.vqvae)
