@@ -17,7 +17,7 @@ import yaml
 
 from ptp_bringup.declarations import AS_PRESET, Argument, Node, Values, names, resolve, words
 from ptp_bringup.share_folder import shared_root
-from ptp_core.data.yaml_text import load_yaml
+from ptp_core.data.file_limits import load_yaml
 from ptp_core.errors import ConfigError
 
 STACK_NAMES = ("sim", "teleop", "practice", "camera", "real")

@@ -24,10 +24,10 @@ from ptp_core.episodes.bag_reader import (
 )
 from ptp_core.episodes.episode import FORMAT, EpisodeInfo
 from ptp_core.episodes.episode_recorder import EpisodeVerdict
-from ptp_core.episodes.format_1 import FORMAT_1_HASHES
 from ptp_core.episodes.import_bags import find_sources, import_bags
 from ptp_core.episodes.import_filter import Selection
-from ptp_core.episodes.repair import repair
+from ptp_core.episodes.message_definitions import FORMAT_1_HASHES
+from ptp_core.episodes.recording import repair
 from ptp_core.episodes.session_store import Session
 from ptp_core.errors import EpisodeError
 

@@ -17,13 +17,11 @@ import yaml
 
 from ptp_core.config import BaselinesConfig, to_dict
 from ptp_core.config.loading import load_config
-from ptp_core.data.json_text import parse_json
-from ptp_core.data.yaml_text import load_yaml
 from ptp_core.data.array_limits import DAMAGED, open_npz
 from ptp_core.data.dataset import Dataset
 from ptp_core.data.demo_file import write_file
 from ptp_core.data.encoded_dataset import EncodedDataset
-from ptp_core.data.file_limits import check_picture_size
+from ptp_core.data.file_limits import check_picture_size, load_yaml, parse_json
 from ptp_core.data.trajectory import CAMERA, Trajectory
 from ptp_core.episodes.bag_mapping import load_mapping
 from ptp_core.episodes.bag_reader import Salvage, open_bag, read_episode

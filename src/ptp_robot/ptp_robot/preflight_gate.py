@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ptp_core.data.json_text import parse_json
+from ptp_core.data.file_limits import parse_json
 
 __all__ = ["PREFLIGHT_AGE", "PreflightGate"]
 

@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from ptp_cli.sweep.sweep_config import ABOUT, read_about, run_name
-from ptp_core.data.json_text import load_json
+from ptp_core.data.file_limits import load_json
 from ptp_core.errors import InputError
-from ptp_core.practice.old_names import with_todays_name
-from ptp_core.practice.run_folder import SETTINGS, PracticeRun, is_run, read_run
+from ptp_core.practice.run_folder import SETTINGS, PracticeRun, is_run, read_run, with_todays_name
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from ptp_core.agents.registry import checkpoint_for, method_named, methods
 from ptp_core.config import from_dict, to_dict
 from ptp_core.config.checks import require
 from ptp_core.config.loading import read_yaml
-from ptp_core.data.json_text import load_json
 from ptp_core.data.env_spec import declared_spec
+from ptp_core.data.file_limits import load_json
 from ptp_core.data.files import write_atomically
 from ptp_core.errors import ConfigError, InputError
 

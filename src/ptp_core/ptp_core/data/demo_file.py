@@ -12,8 +12,8 @@ from typing import Any
 import h5py
 import numpy as np
 
-from ptp_core.data.json_text import parse_json
 from ptp_core.data.array_limits import check_hdf5
+from ptp_core.data.file_limits import parse_json
 from ptp_core.data.files import cannot_open, write_atomically
 from ptp_core.data.trajectory import CAMERA, Channel, Metadata, Trajectory, cartesian_channels
 from ptp_core.errors import DatasetError

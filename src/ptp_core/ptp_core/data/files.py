@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from ptp_core.data.json_text import load_json
+from ptp_core.data.file_limits import load_json
 from ptp_core.errors import DatasetError, InputError, StorageError
 
 

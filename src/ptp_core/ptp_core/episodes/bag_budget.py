@@ -18,8 +18,7 @@ import lz4.frame
 import yaml
 import zstandard
 
-from ptp_core.data.yaml_text import load_yaml
-from ptp_core.data.file_limits import MIB, OverBudget, check_declared
+from ptp_core.data.file_limits import MIB, OverBudget, check_declared, load_yaml
 from ptp_core.errors import EpisodeError
 
 CHUNK = 256 * MIB  # one chunk may unpack to this: it is held in memory; writers use a few MB

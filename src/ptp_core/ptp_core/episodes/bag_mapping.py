@@ -13,7 +13,7 @@ import yaml
 
 from ptp_core.config.checks import require
 from ptp_core.config.loading import from_dict
-from ptp_core.data.yaml_text import load_yaml
+from ptp_core.data.file_limits import load_yaml
 from ptp_core.errors import ConfigError
 
 STATE_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")

@@ -21,8 +21,7 @@ from rosbags.rosbag2 import ReaderError
 from rosbags.rosbag2.storage_mcap import zstd  # the one of this Python
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
-from ptp_core.data.yaml_text import load_yaml, parse_yaml
-from ptp_core.episodes.format_1 import FORMAT_1_HASHES, upgrade_format_1
+from ptp_core.data.file_limits import load_yaml, parse_yaml
 from ptp_core.episodes.bag_budget import check_bag, check_mcap
 from ptp_core.episodes.bag_writer import (
     BAG_FILE,
@@ -41,11 +40,13 @@ from ptp_core.episodes.episode import (
     make_row,
 )
 from ptp_core.episodes.message_definitions import (
+    FORMAT_1_HASHES,
     LATENT,
     OBSERVATION,
     PACKAGE,
     STEP_RECORD,
     Definitions,
+    upgrade_format_1,
 )
 from ptp_core.episodes.session_store import Entry, Session
 from ptp_core.episodes.transition_builder import assemble

@@ -120,6 +120,17 @@ def busy_range(actions: np.ndarray, idle: float, margin: int) -> tuple[int, int]
     return max(int(busy[0]) - margin, 0), min(int(busy[-1]) + 1 + margin, len(actions))
 
 
+def duplicates(images: np.ndarray, shown: np.ndarray | None = None) -> int:
+    """Count steps whose image is byte-identical to the previous step's, as of a frozen camera.
+
+    ``shown`` (T,) is the image index of each step; None: step t has image t.
+    """
+    shown = np.arange(len(images)) if shown is None else shown
+    return sum(
+        bool(a == b or np.array_equal(images[a], images[b])) for a, b in itertools.pairwise(shown)
+    )
+
+
 def _cut(pieces: list[tuple[int, int]], starts: tuple[int, ...]) -> list[tuple[int, int]]:
     """Split ranges [start, stop) at ``starts``."""
     found = []
@@ -184,17 +195,6 @@ def _why(
         reason, count = refusals.most_common(1)[0]
         return f"{count} of {stop - start} steps are refused: {reason}"
     return f"{stop - start} steps are too few; {selection.min_steps} are needed"
-
-
-def duplicates(images: np.ndarray, shown: np.ndarray | None = None) -> int:
-    """Count steps whose image is byte-identical to the previous step's, as of a frozen camera.
-
-    ``shown`` (T,) is the image index of each step; None: step t has image t.
-    """
-    shown = np.arange(len(images)) if shown is None else shown
-    return sum(
-        bool(a == b or np.array_equal(images[a], images[b])) for a, b in itertools.pairwise(shown)
-    )
 
 
 def _action_range(actions: np.ndarray) -> list[list[float]] | None:

@@ -24,7 +24,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from ptp_core.data.json_text import load_json
+from ptp_core.data.file_limits import load_json
 from ptp_core.data.files import flush_folder, write_atomically
 from ptp_core.episodes.episode import LABELS
 from ptp_core.episodes.recording_audit import AUDIT_FILE

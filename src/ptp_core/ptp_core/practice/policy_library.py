@@ -19,8 +19,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from ptp_core.data.json_text import parse_json
-from ptp_core.data.file_limits import MOST_WEIGHTS, read_bytes
+from ptp_core.data.file_limits import MOST_WEIGHTS, parse_json, read_bytes
 from ptp_core.data.files import write_atomically
 from ptp_core.errors import CheckpointError
 from ptp_core.planners.plan_library import NEAR, PlanLibrary, PlanLibraryPlanner

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from ptp_core.data.json_text import load_json
+from ptp_core.data.file_limits import load_json
 from ptp_core.errors import CheckpointError
 
 MANIFEST = "manifest.json"

@@ -18,8 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import nn
 
-from ptp_core.data.json_text import parse_json
-from ptp_core.data.file_limits import MOST_WEIGHTS, OverBudget, read_bytes
+from ptp_core.data.file_limits import MOST_WEIGHTS, OverBudget, parse_json, read_bytes
 from ptp_core.errors import CheckpointError
 from ptp_core.training.manifest import MANIFEST, FolderFormat, previous
 

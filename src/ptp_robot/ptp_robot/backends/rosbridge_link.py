@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ptp_core.data.json_text import parse_json
+from ptp_core.data.file_limits import parse_json
 from ptp_robot.backends.backend import BackendError
 from ptp_robot.backends.sawyer_topics import TIME_SERVICE, AllowList
 

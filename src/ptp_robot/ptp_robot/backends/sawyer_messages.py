@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ptp_core.data.json_text import parse_json
+from ptp_core.data.file_limits import parse_json
 
 __all__ = [
     *("POSITION_MODE", "VELOCITY_MODE", "BadMessage", "JointLimits", "RobotState"),

@@ -17,7 +17,7 @@ from concurrent.futures import Future
 from typing import Any
 from urllib.parse import urlsplit
 
-from ptp_core.data.json_text import parse_json
+from ptp_core.data.file_limits import parse_json
 
 __all__ = ["FakeRosbridge"]
 

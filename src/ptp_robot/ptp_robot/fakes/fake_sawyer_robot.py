@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ptp_core.data.json_text import parse_json
+from ptp_core.data.file_limits import parse_json
 from ptp_description import sawyer_urdf_path
 from ptp_robot.backends import sawyer_topics as topics
 from ptp_robot.backends.sawyer_gripper import STROKE
