@@ -12,7 +12,7 @@ from ptp_bringup.declarations import LaunchConfiguration
 from ptp_bringup.share_folder import shared_root
 from ptp_bringup.stacks import all_stacks
 from ptp_core.config import FollowerConfig
-from ptp_core.planners.presets import PRESETS
+from ptp_core.config.loading import PLANNER_PRESETS
 from ptp_nodes.nodes.arm_driver_node import ArmDriverParameters
 from ptp_nodes.nodes.camera_node import CameraParameters
 from ptp_nodes.nodes.learner_node import LearnerParameters
@@ -99,7 +99,7 @@ def test_the_tasks_that_launch_files_take_are_those_of_the_table():
 
 
 def test_the_planners_that_launch_files_take_are_those_that_there_are():
-    assert set(PLANNERS) == {CHECKPOINT, *PRESETS}
+    assert set(PLANNERS) == {CHECKPOINT, *PLANNER_PRESETS}
 
 
 def test_the_camera_transform_is_that_of_the_simulated_camera():

@@ -17,7 +17,7 @@ import yaml
 
 from ptp_bringup.declarations import AS_PRESET, Argument, Node, Values, names, resolve, words
 from ptp_bringup.share_folder import shared_root
-from ptp_core.data import yaml_text
+from ptp_core.data.file_limits import load_yaml
 from ptp_core.errors import ConfigError
 
 STACK_NAMES = ("sim", "teleop", "practice", "camera", "real")
@@ -223,7 +223,7 @@ def _as_words(parameters: Mapping[str, Any]) -> list[str]:
 
 def _check_params_file(path: str) -> None:
     try:
-        yaml_text.read(Path(path))
+        load_yaml(Path(path))
     except OSError as error:
         raise ConfigError(f"params_file {path}: cannot be read ({error.strerror})") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -225,9 +225,9 @@ def _follower(checkpoint: Path, method: Method, steps: int | None) -> FollowerCo
 
 
 def _planner(name: str) -> dict[str, Any]:
-    from ptp_core.planners.presets import PRESETS, planner_settings
+    from ptp_core.config.loading import PLANNER_PRESETS, planner_settings
 
-    return planner_settings(name if name in PRESETS else str(config_file(name)))
+    return planner_settings(name if name in PLANNER_PRESETS else str(config_file(name)))
 
 
 def env_arguments(pairs: list[str]) -> dict[str, Any]:

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Child processes that end with their parent, and pools of worker processes."""
+"""Child processes that end with their parent, and pools of worker processes.
+
+A worker first registers the methods and part types that its starter registered.
+"""
 
 from __future__ import annotations
 
@@ -16,15 +19,22 @@ import stat
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
 
-from ptp_core.agents.own_names import OwnNames, known
+from ptp_core.agents.method import Method
+from ptp_core.agents.registry import register, registered
 from ptp_core.errors import PlanCancelled, PtpError
+from ptp_core.training.checkpoint import PartType, register_part, registered_parts
 
 LEASH = "PTP_LEASH"  # environment variable: file descriptor of a pipe that closes with the parent
 PR_SET_PDEATHSIG = 1
+
+BEAT = 0.1  # s between checks whether to stop
+
+_own: dict[str, Any] = {}  # in a spawned process: its worker, how to make it, and the stop event
 
 
 def follow_parent(number: signal.Signals = signal.SIGKILL) -> None:
@@ -81,16 +91,6 @@ def watch_leash(on_cut: Callable[[], None]) -> None:
     threading.Thread(target=watch, name="leash", daemon=True).start()
 
 
-@functools.cache
-def _leash() -> int:
-    """Read end of a pipe, for children; the write end stays open while this process lives."""
-    end, _ = os.pipe()
-    return end
-
-
-BEAT = 0.1  # s between checks whether to stop
-
-
 class Worker(Protocol):
     """Runs jobs: one object a process, made at its first job."""
 
@@ -116,7 +116,7 @@ class Workers:
             context = multiprocessing.get_context("spawn")
             self._stop = context.Event()
             self._pool = concurrent.futures.ProcessPoolExecutor(
-                count, context, initializer=_start, initargs=(make, self._stop, known())
+                count, context, initializer=_start, initargs=(make, self._stop, _own_names())
             )
 
     def start(
@@ -174,14 +174,38 @@ class Workers:
                 yield begun.pop(future), result
 
 
+@dataclass(frozen=True)
+class _OwnNames:
+    """What a worker registers first. Can be pickled if the registered functions can."""
+
+    methods: tuple[Method, ...]
+    parts: tuple[PartType, ...]
+
+    def register(self) -> None:
+        """Register them in this process."""
+        for part in self.parts:
+            register_part(part)
+        for method in self.methods:
+            register(method)
+
+
+def _own_names() -> _OwnNames:
+    """Return what this process has registered."""
+    return _OwnNames(registered(), registered_parts())
+
+
+@functools.cache
+def _leash() -> int:
+    """Read end of a pipe, for children; the write end stays open while this process lives."""
+    end, _ = os.pipe()
+    return end
+
+
 def _died() -> PtpError:
     return PtpError("a working process died (out of memory?); repeat the command to go on")
 
 
-_own: dict[str, Any] = {}  # in a spawned process: its worker, how to make it, and the stop event
-
-
-def _start(make: Callable[[], Worker], stop, own: OwnNames) -> None:
+def _start(make: Callable[[], Worker], stop, own: _OwnNames) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent asks through the event
     follow_parent()
     own.register()

@@ -35,14 +35,14 @@ from ptp_core.data.trajectory import CARTESIAN
 from ptp_core.encoders.vqvae import VQVAE
 from ptp_core.learning.goal_classifier import GoalClassifier
 from ptp_core.learning.iql import IQL
-from ptp_core.planners.latent_vae import LatentVAE
-from ptp_core.planners.midpoint_generator import MidpointGenerator
+from ptp_core.planners.gcp_planner import MidpointGenerator
+from ptp_core.planners.leap_planner import LatentVAE
 from ptp_core.planners.plan_library import PlanLibrary
 from ptp_core.planners.subgoal_generator import GeneratorHierarchy
 from ptp_core.policies.chunked_policy import ChunkedPolicy
 from ptp_core.policies.cloned_policy import ClonedPolicy
 from ptp_core.practice.policy_library import save_finetuned
-from ptp_core.training.baseline_checkpoint import baseline, save_baseline
+from ptp_core.training.baseline_training import baseline, save_baseline
 from ptp_core.training.checkpoint import (
     Checkpoint,
     Part,

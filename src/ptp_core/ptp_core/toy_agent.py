@@ -16,8 +16,7 @@ from torch import nn
 from ptp_core.agents.agent import AgentSpec, CameraSpec, Decision
 from ptp_core.agents.method import Method
 from ptp_core.agents.registry import register
-from ptp_core.training.checkpoint import Part, save_checkpoint
-from ptp_core.training.part_types import PartType, register_part
+from ptp_core.training.checkpoint import Part, PartType, register_part, save_checkpoint
 
 JOINTS = tuple(f"joint_{number}" for number in range(7))
 CAMERAS = (CameraSpec("front", 32, 48), CameraSpec("wrist", 24, 24))

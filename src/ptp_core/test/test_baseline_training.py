@@ -25,11 +25,9 @@ from ptp_core.tiny_networks import (
     tiny_config,
     tiny_networks,
 )
-from ptp_core.training.baseline_checkpoint import OWN_PART
-from ptp_core.training.baseline_stages import train_latent_vae
-from ptp_core.training.baseline_training import pretrain_baselines
+from ptp_core.training.baseline_stages import train_gcbc, train_latent_vae
+from ptp_core.training.baseline_training import OWN_PART, pretrain_baselines
 from ptp_core.training.checkpoint import load_checkpoint
-from ptp_core.training.gcbc_stage import train_gcbc
 
 CONFIG = tiny_baselines_config()
 

@@ -8,9 +8,8 @@ import torch
 
 from ptp_core.config import PlannerConfig, SubgoalGeneratorConfig, from_dict, to_dict
 from ptp_core.errors import ConfigError, PlanCancelled
-from ptp_core.planners.cost_gradient import CostGradient
 from ptp_core.planners.costs import plan_cost
-from ptp_core.planners.descent import Descent
+from ptp_core.planners.descent import CostGradient, Descent
 from ptp_core.planners.hierarchical_planner import HierarchicalPlanner
 from ptp_core.planners.plan_buffer import PlanBuffer
 from ptp_core.planners.subgoal_generator import GeneratorHierarchy

@@ -27,7 +27,7 @@ from ptp_core.episodes.episode_recorder import (
     RecorderLimits,
     RecorderState,
 )
-from ptp_core.episodes.repair import repair
+from ptp_core.episodes.recording import repair
 from ptp_core.episodes.session_store import Session
 from ptp_core.errors import EpisodeError
 

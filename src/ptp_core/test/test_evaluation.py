@@ -13,9 +13,14 @@ from ptp_core.errors import CheckpointError, ConfigError, InputError
 from ptp_core.planners.plan_library import PlanLibrary
 from ptp_core.planners.planner import Plan
 from ptp_core.rollout import evaluation
-from ptp_core.rollout.episode_results import EpisodeResult, episode_seeds, is_idle, summarise
+from ptp_core.rollout.episode_results import (
+    EpisodeResult,
+    PartialResults,
+    episode_seeds,
+    is_idle,
+    summarise,
+)
 from ptp_core.rollout.evaluation import EvaluationConfig, evaluate
-from ptp_core.rollout.partial_results import PartialResults
 from ptp_core.tiny_networks import tiny_baseline_folders, tiny_checkpoint
 from ptp_core.toy_env import ToyEnv
 from ptp_core.training.checkpoint import load_checkpoint

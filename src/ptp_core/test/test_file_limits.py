@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files that claim more than they hold, or lead elsewhere, are refused before room is made."""
+"""Files that claim more than they hold, or lead elsewhere, are refused before room is made.
+
+So is JSON that is too deep or too long.
+"""
 
 import io
 import json
@@ -16,16 +19,22 @@ import numpy as np
 import pytest
 import yaml
 import zstandard
+from hypothesis import given
+from hypothesis import strategies as st
 from mcap.writer import CompressionType, Writer
 
-from ptp_core.data import yaml_text
 from ptp_core.data.array_limits import open_npz
 from ptp_core.data.demo_file import open_file, read_demo, write_file
 from ptp_core.data.file_limits import (
+    JSON_DEEPEST,
     MIB,
     OverBudget,
     check_picture_size,
     declared_size,
+    load_json,
+    load_yaml,
+    parse_json,
+    parse_yaml,
     read_bytes,
 )
 from ptp_core.data.trajectory import CAMERA, Trajectory
@@ -196,13 +205,13 @@ LAUGHS = "a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]\n"
 )
 def test_yaml_that_is_no_plain_text_is_refused(given, reason):
     with pytest.raises(yaml.YAMLError, match=reason):
-        yaml_text.parse(given)
+        parse_yaml(given)
 
 
 def test_plain_yaml_is_read_as_before(tmp_path):
     path = tmp_path / "plain.yaml"
     path.write_text("a: [1, 2.5, null, {b: 'c'}]\n")
-    assert yaml_text.read(path) == {"a": [1, 2.5, None, {"b": "c"}]}
+    assert load_yaml(path) == {"a": [1, 2.5, None, {"b": "c"}]}
 
 
 # npz
@@ -324,3 +333,44 @@ def test_a_file_without_end_is_not_read_whole(tmp_path):
         read_bytes(path, 100)
     path.write_text(json.dumps([1]))
     assert read_bytes(path, 100) == b"[1]"
+
+
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.floats(allow_nan=False)
+    | st.text()
+    | st.integers(-(2**53), 2**53),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=10,
+)
+
+
+@given(VALUES)
+def test_what_is_within_bounds_comes_back(value):
+    assert parse_json(json.dumps(value)) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("[" * 10**6, "levels"),
+        ("[" * (JSON_DEEPEST + 1) + "]" * (JSON_DEEPEST + 1), "levels"),
+        ('{"a":' * 10**5, "levels"),
+        ("9" * 400, "400 digits"),
+        ("-" + "9" * 10**5, "digits"),
+        (" " * 101, "at most 100"),
+        (b"\xff\x80[]", "decode"),
+    ],
+)
+def test_what_is_beyond_them_is_refused(text, reason):
+    with pytest.raises(ValueError, match=reason):
+        parse_json(text, 100 if text[:1] == " " else 2 * 10**6)
+
+
+def test_a_large_file_is_not_read_whole(tmp_path):
+    path = tmp_path / "large.json"
+    with path.open("wb") as file:
+        file.truncate(2**40)
+    with pytest.raises(ValueError, match="more than 1000"):
+        load_json(path, 1000)

@@ -24,10 +24,10 @@ from ptp_core.episodes.bag_reader import (
 )
 from ptp_core.episodes.episode import FORMAT, EpisodeInfo
 from ptp_core.episodes.episode_recorder import EpisodeVerdict
-from ptp_core.episodes.format_1 import HASHES
 from ptp_core.episodes.import_bags import find_sources, import_bags
 from ptp_core.episodes.import_filter import Selection
-from ptp_core.episodes.repair import repair
+from ptp_core.episodes.message_definitions import FORMAT_1_HASHES
+from ptp_core.episodes.recording import repair
 from ptp_core.episodes.session_store import Session
 from ptp_core.errors import EpisodeError
 
@@ -119,9 +119,9 @@ def test_only_types_that_changed_have_a_hash_of_their_own(session, senders):
     with open_bag(session.path(session.entry(0))) as reader:
         found = {c.msgtype: reader.typestore.hash_rihs01(c.msgtype) for c in reader.connections}
     for kind, type_hash in found.items():
-        assert type_hash == HASHES.get(kind, senders.definitions.hash(kind))
-    assert set(HASHES) <= set(found)
-    assert not any(senders.definitions.hash(kind) == old for kind, old in HASHES.items())
+        assert type_hash == FORMAT_1_HASHES.get(kind, senders.definitions.hash(kind))
+    assert set(FORMAT_1_HASHES) <= set(found)
+    assert not any(senders.definitions.hash(kind) == old for kind, old in FORMAT_1_HASHES.items())
 
 
 def test_a_recording_of_a_later_format_is_refused():

@@ -17,12 +17,11 @@ import yaml
 
 from ptp_core.config import BaselinesConfig, to_dict
 from ptp_core.config.loading import load_config
-from ptp_core.data import json_text, yaml_text
 from ptp_core.data.array_limits import DAMAGED, open_npz
 from ptp_core.data.dataset import Dataset
 from ptp_core.data.demo_file import write_file
 from ptp_core.data.encoded_dataset import EncodedDataset
-from ptp_core.data.file_limits import check_picture_size
+from ptp_core.data.file_limits import check_picture_size, load_yaml, parse_json
 from ptp_core.data.trajectory import CAMERA, Trajectory
 from ptp_core.episodes.bag_mapping import load_mapping
 from ptp_core.episodes.bag_reader import Salvage, open_bag, read_episode
@@ -161,7 +160,7 @@ def test_settings(tmp_path):
         fuzz(read, contents, FINDS, f"settings {name}")
     mapping = (ROOT / "config" / "import" / "example.yaml").read_bytes()
     fuzz(put(tmp_path / "b.yaml", load_mapping), [mapping], FINDS, "mapping")
-    fuzz(put(tmp_path / "c.yaml", yaml_text.read), contents, FINDS, "yaml", YAML)
+    fuzz(put(tmp_path / "c.yaml", load_yaml), contents, FINDS, "yaml", YAML)
 
 
 def test_runs(tmp_path):
@@ -178,7 +177,7 @@ def test_runs(tmp_path):
         read = put(tmp_path / name, lambda path: read_run(tmp_path))
         fuzz(read, [(real / name).read_bytes()], FINDS, f"run {name}")
     contents = [(real / "settings.json").read_bytes()]
-    fuzz(json_text.parse, contents, FINDS, "json", (ValueError,))
+    fuzz(parse_json, contents, FINDS, "json", (ValueError,))
 
 
 def test_sessions(bag, senders, tmp_path):

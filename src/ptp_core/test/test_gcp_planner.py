@@ -9,8 +9,14 @@ import torch
 
 from ptp_core.config import GcpConfig, MidpointConfig
 from ptp_core.errors import ConfigError, InputError, PlanCancelled
-from ptp_core.planners.gcp_planner import GcpPlanner, Midpoints, MidpointSearch, midpoint_costs
-from ptp_core.planners.midpoint_generator import MidpointGenerator, balanced_triples
+from ptp_core.planners.gcp_planner import (
+    GcpPlanner,
+    MidpointGenerator,
+    Midpoints,
+    MidpointSearch,
+    balanced_triples,
+    midpoint_costs,
+)
 from ptp_core.planners.mppi import spawn
 from ptp_core.tiny_networks import LATENT, distance_value, rng, tiny_vqvae
 

@@ -10,23 +10,23 @@ from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from ptp_core.config.loading import from_dict
 from ptp_core.data.dataset import Dataset
 from ptp_core.episodes.bag_mapping import BagMapping, load_mapping
-from ptp_core.episodes.import_bags import find_sources, import_bags, report_lines
-from ptp_core.episodes.import_filter import Selection
-from ptp_core.episodes.plain_bag_testing import (
-    GRIPPER,
-    IMAGE,
-    JOINTS,
+from ptp_core.episodes.bag_testing import (
+    GRIPPER_TOPIC,
+    IMAGE_TOPIC,
+    JOINTS_TOPIC,
     START,
-    TWIST,
+    TWIST_TOPIC,
     header,
     joints,
     script,
-    write,
+    write_bag,
 )
+from ptp_core.episodes.import_bags import find_sources, import_bags, report_lines
+from ptp_core.episodes.import_filter import Selection
 from ptp_core.errors import ConfigError, EpisodeError, InputError
 
-VALUES = {"image": {"topic": IMAGE}, "twist": {"topic": TWIST}, "rotation": 0.1}
-GRIP = {"topic": GRIPPER, "value": "position[0]", "open": 0.04, "closed": 0.0}
+VALUES = {"image": {"topic": IMAGE_TOPIC}, "twist": {"topic": TWIST_TOPIC}, "rotation": 0.1}
+GRIP = {"topic": GRIPPER_TOPIC, "value": "position[0]", "open": 0.04, "closed": 0.0}
 SMALL = Selection(min_steps=3, idle_margin=0)
 
 
@@ -53,7 +53,7 @@ def bring_in(tmp_path, *paths, own=None, picture=convert, **options):
 
 def bags(tmp_path, **scripts):
     (tmp_path / "bags").mkdir()
-    return {name: write(tmp_path / "bags" / name, m) for name, m in scripts.items()}
+    return {name: write_bag(tmp_path / "bags" / name, m) for name, m in scripts.items()}
 
 
 def reason(summary, name):
@@ -81,7 +81,7 @@ def short(message):
 )
 def test_a_bad_picture_costs_itself_and_the_step_that_has_none_new_enough(tmp_path, change):
     bags(tmp_path, one=with_picture(22, change), two=script())
-    fresh = mapping(image={"topic": IMAGE, "max_age": 0.035})
+    fresh = mapping(image={"topic": IMAGE_TOPIC, "max_age": 0.035})
     summary = bring_in(tmp_path, own=fresh)
     one, two = summary.reports
     assert (one["bad_images"], one["kept"], two["kept"]) == (1, 18, 19)
@@ -109,20 +109,20 @@ def test_a_type_that_the_bag_does_not_define_refuses_that_bag(tmp_path):
     store = get_typestore(Stores.ROS2_JAZZY)
     store.register(get_types_from_msg("float64 width\n", kind))
     state = store.types[kind]
-    messages = [m for m in script() if m[0] != GRIPPER]
-    messages += [(GRIPPER, START + n / 10, state(width=0.0)) for n in range(20)]
+    messages = [m for m in script() if m[0] != GRIPPER_TOPIC]
+    messages += [(GRIPPER_TOPIC, START + n / 10, state(width=0.0)) for n in range(20)]
     folder = tmp_path / "bags"
     folder.mkdir()
-    write(folder / "with", messages, store=store)
-    without = write(folder / "without", messages, store=store)
+    write_bag(folder / "with", messages, store=store)
+    without = write_bag(folder / "without", messages, store=store)
     (file,) = without.glob("*.mcap")
     content = file.read_bytes()
     assert content.count(b"float64 width") >= 1
     _without_schema(file, kind)
-    own = mapping(gripper={"topic": GRIPPER, "value": "width"})
+    own = mapping(gripper={"topic": GRIPPER_TOPIC, "value": "width"})
     summary = bring_in(tmp_path, own=own)
     assert summary.episodes == 1
-    assert f"no definition of {kind}, the type of {GRIPPER}" in reason(summary, "without")
+    assert f"no definition of {kind}, the type of {GRIPPER_TOPIC}" in reason(summary, "without")
 
 
 def _without_schema(file, kind):
@@ -179,8 +179,8 @@ def test_whatever_is_raised_in_a_bag_refuses_that_bag(tmp_path):
 
 
 def test_a_step_before_the_gripper_was_told_is_refused_unless_the_mapping_says_what_held(tmp_path):
-    messages = [m for m in script() if m[0] != GRIPPER]
-    messages.append((GRIPPER, START + 1.0, joints(START + 1.0, 0.0)))
+    messages = [m for m in script() if m[0] != GRIPPER_TOPIC]
+    messages.append((GRIPPER_TOPIC, START + 1.0, joints(START + 1.0, 0.0)))
     bags(tmp_path, one=messages)
     (report,) = bring_in(tmp_path, own=mapping(gripper=GRIP)).reports
     assert report["refused"] == {"the gripper was not told yet: gripper.before is not set": 10}
@@ -193,8 +193,8 @@ def test_a_step_before_the_gripper_was_told_is_refused_unless_the_mapping_says_w
 def test_a_state_before_its_first_message_is_unknown_or_as_the_mapping_says(tmp_path):
     import h5py
 
-    bags(tmp_path, one=[m for m in script() if m[0] != JOINTS or m[1] > START + 0.5])
-    state = {"name": "q", "topic": JOINTS, "value": "position"}
+    bags(tmp_path, one=[m for m in script() if m[0] != JOINTS_TOPIC or m[1] > START + 0.5])
+    state = {"name": "q", "topic": JOINTS_TOPIC, "value": "position"}
     (report,) = bring_in(tmp_path, own=mapping(states=[state])).reports
     assert report["refused"] == {"there is no q yet": 5}
     (tmp_path / "data.h5").unlink()
@@ -207,7 +207,7 @@ def test_a_state_before_its_first_message_is_unknown_or_as_the_mapping_says(tmp_
         bring_in(tmp_path, own=mapping(states=[{**state, "before": [1.0, 2.0, 3.0]}]))
 
 
-@pytest.mark.parametrize(("topic", "use"), [(TWIST, "twist"), (IMAGE, "image")])
+@pytest.mark.parametrize(("topic", "use"), [(TWIST_TOPIC, "twist"), (IMAGE_TOPIC, "image")])
 def test_a_frame_that_changes_within_a_bag_refuses_it(tmp_path, topic, use):
     messages = script()
     for name, time, message in messages:
@@ -222,28 +222,28 @@ def test_a_frame_that_changes_within_a_bag_refuses_it(tmp_path, topic, use):
 def test_bags_whose_commands_are_in_another_frame_are_refused(tmp_path):
     other = script()
     for name, time, message in other:
-        if name == TWIST:
+        if name == TWIST_TOPIC:
             message.header = header(time, "tool0")
     bags(tmp_path, one=script(), two=other)
     summary = bring_in(tmp_path)
     assert 'in the frame "tool0", those of one in "base"' in reason(summary, "two")
     (tmp_path / "data.h5").unlink()
-    tool = mapping(twist={"topic": TWIST, "frame": "tool0"})
+    tool = mapping(twist={"topic": TWIST_TOPIC, "frame": "tool0"})
     summary = bring_in(tmp_path, own=tool)
     assert summary.episodes == 1 and 'twist.frame is "tool0"' in reason(summary, "one")
 
 
 def test_joints_that_change_places_refuse_the_bag(tmp_path):
     messages = script()
-    messages += [(JOINTS, START + 2.0, joints(START + 2.0, 0.5, names=("b", "a")))]
+    messages += [(JOINTS_TOPIC, START + 2.0, joints(START + 2.0, 0.5, names=("b", "a")))]
     bags(tmp_path, one=messages)
-    own = mapping(states=[{"name": "q", "topic": JOINTS, "value": "position"}])
+    own = mapping(states=[{"name": "q", "topic": JOINTS_TOPIC, "value": "position"}])
     with pytest.raises(EpisodeError, match="change from a, b to b, a at message 200"):
         bring_in(tmp_path, own=own)
 
 
 def test_a_topic_of_two_types_refuses_the_bag(tmp_path):
-    messages = [*script(), (GRIPPER, START + 1.5, header(START))]
+    messages = [*script(), (GRIPPER_TOPIC, START + 1.5, header(START))]
     bags(tmp_path, one=messages)
     with pytest.raises(EpisodeError, match=r"/gripper is of several types: sensor_msgs"):
         bring_in(tmp_path, own=mapping(gripper=GRIP))

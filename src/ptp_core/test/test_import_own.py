@@ -8,17 +8,16 @@ import pytest
 
 from ptp_core.data.dataset import Dataset
 from ptp_core.data.trajectory import CAMERA
-from ptp_core.episodes.action_alignment import (
-    busy_range,
-    decision_times,
-    displacements,
-    newest_before,
-)
 from ptp_core.episodes.bag_testing import LATENT, OBSERVATION, STATE, Senders
 from ptp_core.episodes.episode import TELEOP, EpisodeInfo
 from ptp_core.episodes.episode_recorder import EpisodeVerdict
 from ptp_core.episodes.import_bags import find_sources, import_bags, report_lines
-from ptp_core.episodes.import_filter import Candidate, Selection, duplicates, select
+from ptp_core.episodes.import_filter import Candidate, Selection, busy_range, duplicates, select
+from ptp_core.episodes.import_plain import (
+    decision_times,
+    displacements,
+    newest_before,
+)
 from ptp_core.errors import DatasetError, EpisodeError
 
 INFO = EpisodeInfo(episode_id="e", task="A")

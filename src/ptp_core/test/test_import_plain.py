@@ -11,9 +11,9 @@ from ptp_core.config.loading import from_dict
 from ptp_core.data.dataset import Dataset
 from ptp_core.data.trajectory import CAMERA
 from ptp_core.episodes.bag_mapping import BagMapping, load_mapping
+from ptp_core.episodes.bag_testing import START, script, write_bag
 from ptp_core.episodes.import_bags import find_sources, import_bags
 from ptp_core.episodes.import_filter import Selection
-from ptp_core.episodes.plain_bag_testing import START, script, write
 from ptp_core.errors import ConfigError, EpisodeError
 
 MAPPING = """
@@ -51,7 +51,7 @@ def bring_in(paths, tmp_path, mapping, **options):
 def test_a_demonstration_of_others_becomes_steps_on_the_clock_of_the_actions(
     tmp_path, mapping, plugin
 ):
-    bag = write(tmp_path / "bag", script(turn=0.5), plugin)
+    bag = write_bag(tmp_path / "bag", script(turn=0.5), plugin)
     summary = bring_in([bag], tmp_path, mapping)
     (trajectory,) = Dataset(tmp_path / "data.h5")
     assert len(trajectory.actions) == 19
@@ -73,7 +73,7 @@ def test_a_demonstration_of_others_becomes_steps_on_the_clock_of_the_actions(
 def test_states_stand_beside_the_pictures(tmp_path, mapping):
     import h5py
 
-    bring_in([write(tmp_path / "bag", script())], tmp_path, mapping)
+    bring_in([write_bag(tmp_path / "bag", script())], tmp_path, mapping)
     with h5py.File(tmp_path / "data.h5") as file:
         positions = file["data/demo_0/obs/joint_positions"][()]
     expected = 0.05 + 0.1 * np.arange(19)
@@ -85,7 +85,7 @@ def test_a_decision_with_an_old_picture_is_refused(tmp_path, mapping):
     messages = [
         m for m in script() if m[0] != "/camera/image_raw" or not START + 0.8 < m[1] < START + 1.25
     ]
-    summary = bring_in([write(tmp_path / "bag", messages)], tmp_path, mapping)
+    summary = bring_in([write_bag(tmp_path / "bag", messages)], tmp_path, mapping)
     (report,) = summary.reports
     assert report["refused"] == {"the picture is older than 0.1 s": 4}
     assert report["pieces"] == 2
@@ -94,7 +94,7 @@ def test_a_decision_with_an_old_picture_is_refused(tmp_path, mapping):
 
 def test_a_decision_before_the_first_picture_is_refused(tmp_path, mapping):
     messages = [m for m in script() if m[0] != "/camera/image_raw" or m[1] > START + 0.3]
-    (report,) = bring_in([write(tmp_path / "bag", messages)], tmp_path, mapping).reports
+    (report,) = bring_in([write_bag(tmp_path / "bag", messages)], tmp_path, mapping).reports
     assert report["refused"] == {"there is no picture yet": 3}
 
 
@@ -102,7 +102,7 @@ def test_motion_stops_when_commands_stop_and_idle_ends_go(tmp_path, mapping):
     messages = [
         m for m in script() if m[0] != "/servo/delta_twist_cmds" or not 0.5 < m[1] - START < 1.6
     ]
-    bring_in([write(tmp_path / "bag", messages)], tmp_path, mapping)
+    bring_in([write_bag(tmp_path / "bag", messages)], tmp_path, mapping)
     (trajectory,) = Dataset(tmp_path / "data.h5")
     moving = trajectory.actions[:, 0]
     # Commands until 0.5 s, and 0.3 s of time-out after the last one.
@@ -116,17 +116,17 @@ def test_motion_stops_when_commands_stop_and_idle_ends_go(tmp_path, mapping):
 )
 def test_commands_that_make_no_sense_are_refused(tmp_path, mapping, changes, reason):
     with pytest.raises(EpisodeError, match="nothing usable") as error:
-        bring_in([write(tmp_path / "bag", script(**changes))], tmp_path, mapping)
+        bring_in([write_bag(tmp_path / "bag", script(**changes))], tmp_path, mapping)
     assert reason in str(error.value)
 
 
 def test_stamps_of_two_clocks_are_refused_and_received_times_taken_when_asked(tmp_path, mapping):
-    bag = write(tmp_path / "bag", script(delay=30.0))
+    bag = write_bag(tmp_path / "bag", script(delay=30.0))
     with pytest.raises(EpisodeError, match=r"clocks 30.0 s apart: set clock: receive"):
         bring_in([bag], tmp_path, mapping)
     late = [(t, time + 30.0 if "image" not in t else time, m) for t, time, m in script(delay=30.0)]
     by_receipt = from_dict(BagMapping, {**_values(mapping), "clock": "receive"})
-    assert bring_in([write(tmp_path / "late", late)], tmp_path, by_receipt).steps == 19
+    assert bring_in([write_bag(tmp_path / "late", late)], tmp_path, by_receipt).steps == 19
 
 
 def _values(mapping):
@@ -137,12 +137,12 @@ def _values(mapping):
 
 def test_a_twist_without_stamp_counts_from_when_it_was_received(tmp_path, mapping):
     messages = script(kind="Twist")
-    assert bring_in([write(tmp_path / "bag", messages)], tmp_path, mapping).steps == 19
+    assert bring_in([write_bag(tmp_path / "bag", messages)], tmp_path, mapping).steps == 19
 
 
 def test_one_decision_for_each_command_when_the_rate_is_zero(tmp_path, mapping):
     own = from_dict(BagMapping, {**_values(mapping), "rate": 0.0, "translation": 0.01})
-    bring_in([write(tmp_path / "bag", script())], tmp_path, own)
+    bring_in([write_bag(tmp_path / "bag", script())], tmp_path, own)
     (trajectory,) = Dataset(tmp_path / "data.h5")
     assert len(trajectory.actions) == 100
     assert trajectory.actions[:, 0] == pytest.approx(0.4, abs=1e-4)
@@ -163,7 +163,7 @@ def test_one_decision_for_each_command_when_the_rate_is_zero(tmp_path, mapping):
 def test_a_mapping_that_does_not_fit_the_bag_is_named(tmp_path, mapping, change, message):
     other = from_dict(BagMapping, {**_values(mapping), **change})
     with pytest.raises(EpisodeError, match=message):
-        bring_in([write(tmp_path / "bag", script())], tmp_path, other)
+        bring_in([write_bag(tmp_path / "bag", script())], tmp_path, other)
 
 
 @pytest.mark.parametrize(
@@ -183,7 +183,7 @@ def test_a_broken_mapping_is_named(tmp_path, text, message):
 
 
 def test_a_plain_bag_without_mapping_says_what_is_needed(tmp_path):
-    bag = write(tmp_path / "bag", script())
+    bag = write_bag(tmp_path / "bag", script())
     with pytest.raises(EpisodeError, match="give --mapping FILE"):
         import_bags(find_sources([bag]), tmp_path / "d.h5")
 
@@ -192,7 +192,7 @@ def test_a_folder_of_bags_and_a_bare_mcap_file_are_found(tmp_path, mapping):
     folder = tmp_path / "bags"
     folder.mkdir()
     for name in ("one", "two"):
-        write(folder / name, script())
+        write_bag(folder / name, script())
     (whole,) = (folder / "one").glob("*.mcap")
     bare = shutil.copy(whole, tmp_path / "bare.mcap")
     sources = find_sources([folder, bare])

@@ -9,9 +9,9 @@ import yaml
 from rosbags.rosbag2 import StoragePlugin
 
 from ptp_core.episodes.bag_reader import open_bag
+from ptp_core.episodes.bag_testing import START, clocked, script, write_bag
 from ptp_core.episodes.episode import EpisodeInfo
 from ptp_core.episodes.import_bags import find_sources
-from ptp_core.episodes.plain_bag_testing import START, clocked, script, write
 from ptp_core.errors import EpisodeError
 
 
@@ -40,7 +40,7 @@ def test_everything_in_a_folder_that_is_or_should_be_a_bag_is_a_source(tmp_path)
     (folder / ".hidden").mkdir()
     for name in ("whole", "bare", "day/inner"):
         (folder / name).parent.mkdir(exist_ok=True)
-        write(folder / name, script(0.2))
+        write_bag(folder / name, script(0.2))
     (folder / "bare" / "metadata.yaml").unlink()
     os.symlink("/media/unplugged", folder / "gone")
     found = refusals(folder, tmp_path / "nowhere", folder / "notes.txt")
@@ -58,7 +58,7 @@ def test_everything_in_a_folder_that_is_or_should_be_a_bag_is_a_source(tmp_path)
 
 @pytest.mark.parametrize("again", ["same", "other words", "link", "its file", "copy of the link"])
 def test_the_same_bag_twice_is_refused_by_whatever_path(tmp_path, again):
-    bag = write(tmp_path / "bag", script(0.2))
+    bag = write_bag(tmp_path / "bag", script(0.2))
     link = tmp_path / "link"
     os.symlink(bag, link)
     other = {
@@ -76,7 +76,7 @@ def test_the_same_bag_twice_is_refused_by_whatever_path(tmp_path, again):
 
 
 def test_a_copy_of_a_bag_is_another_bag(tmp_path):
-    bag = write(tmp_path / "bag", script(0.2))
+    bag = write_bag(tmp_path / "bag", script(0.2))
     shutil.copytree(bag, tmp_path / "other")
     assert not any(source.refusal for source in find_sources([bag, tmp_path / "other"]))
 
@@ -88,20 +88,20 @@ def test_parts_of_one_recording_are_not_episodes(tmp_path, plugin):
     folder = tmp_path / "split"
     folder.mkdir()
     for number, half in enumerate(halves):
-        file = file_of(write(tmp_path / f"half{number}", half, plugin))
+        file = file_of(write_bag(tmp_path / f"half{number}", half, plugin))
         shutil.copy(file, folder / f"split_{number}{file.suffix}")
     storage = "mcap" if plugin == StoragePlugin.MCAP else "sqlite3"
     for reason in refusals(folder).values():
         assert f"`ros2 bag reindex -s {storage} {folder}` puts them together" in reason
     # Two recordings with such names, one of them much later, are two.
     later = clocked(script(), *[lambda topic, time: time + 100.0] * 2)
-    file = file_of(write(tmp_path / "later", later, plugin))
+    file = file_of(write_bag(tmp_path / "later", later, plugin))
     shutil.copy(file, folder / f"split_1{file.suffix}")
     assert not any(refusals(folder).values())
 
 
 def test_a_file_of_a_split_bag_is_not_an_episode(tmp_path):
-    bag = write(tmp_path / "bag", script(0.2))
+    bag = write_bag(tmp_path / "bag", script(0.2))
     shutil.copy(file_of(bag), bag / "bag_1.mcap")
     found = refusals(file_of_first(bag))
     assert list(found.values()) == [f"it is a part of the bag {bag}: name the folder"]
@@ -162,7 +162,7 @@ def replaced(content, name="bag.mcap"):
     ],
 )
 def test_the_advice_fits_what_is_wrong(tmp_path, fault, advice):
-    path = fault(write(tmp_path / "bag", script(0.5)))
+    path = fault(write_bag(tmp_path / "bag", script(0.5)))
     with pytest.raises(EpisodeError, match=advice) as caught, open_bag(path):
         pass
     assert "episodes repair" not in str(caught.value)
@@ -170,13 +170,13 @@ def test_the_advice_fits_what_is_wrong(tmp_path, fault, advice):
 
 
 def test_a_file_of_a_newer_ros_can_be_read_as_it_says(tmp_path):
-    bag = change(write(tmp_path / "bag", script(0.5)), version=10)
+    bag = change(write_bag(tmp_path / "bag", script(0.5)), version=10)
     with open_bag(file_of(bag)) as reader:
         assert reader.message_count > 0
 
 
 def test_a_folder_without_metadata_is_told_to_be_indexed(tmp_path):
-    bag = write(tmp_path / "bag", script(0.5), StoragePlugin.SQLITE3)
+    bag = write_bag(tmp_path / "bag", script(0.5), StoragePlugin.SQLITE3)
     (bag / "metadata.yaml").unlink()
     advice = "metadata.yaml is missing; `ros2 bag reindex -s sqlite3"
     with pytest.raises(EpisodeError, match=advice), open_bag(bag):

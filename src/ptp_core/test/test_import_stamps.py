@@ -7,30 +7,32 @@ from rosbags.rosbag2 import StoragePlugin
 
 from ptp_core.data.dataset import Dataset
 from ptp_core.episodes.bag_mapping import BagMapping, GripperMapping, ImageMapping, TwistMapping
-from ptp_core.episodes.import_plain import read_plain
-from ptp_core.episodes.plain_bag_testing import (
-    GRIPPER,
-    IMAGE,
+from ptp_core.episodes.bag_testing import (
+    GRIPPER_TOPIC,
+    IMAGE_TOPIC,
     START,
-    TWIST,
+    TWIST_TOPIC,
     clocked,
     joints,
     script,
-    write,
+    write_bag,
 )
+from ptp_core.episodes.import_plain import read_plain
 from ptp_core.errors import EpisodeError
 
-MAPPING = BagMapping(image=ImageMapping(IMAGE), twist=TwistMapping(TWIST))
-RECEIVE = BagMapping(image=ImageMapping(IMAGE), twist=TwistMapping(TWIST), clock="receive")
+MAPPING = BagMapping(image=ImageMapping(IMAGE_TOPIC), twist=TwistMapping(TWIST_TOPIC))
+RECEIVE = BagMapping(
+    image=ImageMapping(IMAGE_TOPIC), twist=TwistMapping(TWIST_TOPIC), clock="receive"
+)
 TOLD = BagMapping(
-    image=ImageMapping(IMAGE),
-    twist=TwistMapping(TWIST),
-    gripper=GripperMapping(GRIPPER, "position[0]", open=0.04, closed=0.0),
+    image=ImageMapping(IMAGE_TOPIC),
+    twist=TwistMapping(TWIST_TOPIC),
+    gripper=GripperMapping(GRIPPER_TOPIC, "position[0]", open=0.04, closed=0.0),
 )
 
 
 def read(tmp_path, messages, mapping=MAPPING, plugin=StoragePlugin.MCAP):
-    bag = write(tmp_path / "bag", messages, plugin)
+    bag = write_bag(tmp_path / "bag", messages, plugin)
     return read_plain(bag, mapping, lambda message: message.data.reshape(48, 48, 3))
 
 
@@ -48,7 +50,7 @@ def test_a_world_that_is_reset_is_refused_whenever_it_happens(tmp_path, reset):
 
 
 @pytest.mark.parametrize("wild", [2**31 - 1.0, 5.0], ids=["future", "past"])
-@pytest.mark.parametrize("topic", [IMAGE, TWIST])
+@pytest.mark.parametrize("topic", [IMAGE_TOPIC, TWIST_TOPIC])
 def test_one_wild_stamp_is_refused_with_its_topic(tmp_path, wild, topic):
     times = [time for name, time, _ in script() if name == topic]
 
@@ -60,7 +62,7 @@ def test_one_wild_stamp_is_refused_with_its_topic(tmp_path, wild, topic):
 
 
 def test_stamps_that_never_change_are_refused_and_times_of_arrival_help(tmp_path):
-    messages = clocked(script(), lambda topic, time: 77.0 if topic == IMAGE else time)
+    messages = clocked(script(), lambda topic, time: 77.0 if topic == IMAGE_TOPIC else time)
     with pytest.raises(EpisodeError, match="all 60 stamps of image are the same; set clock: rec"):
         read(tmp_path, messages)
     candidate = read_plain(
@@ -71,7 +73,7 @@ def test_stamps_that_never_change_are_refused_and_times_of_arrival_help(tmp_path
 
 def test_the_clock_of_one_topic_that_is_set_while_recording_is_refused(tmp_path):
     def stamped(topic, time):
-        return time + (1.2 if topic == IMAGE and time > START + 1.5 else 0.0)
+        return time + (1.2 if topic == IMAGE_TOPIC and time > START + 1.5 else 0.0)
 
     with pytest.raises(EpisodeError, match=r"the stamps of twist fall 1\.1\d* s behind those of"):
         read(tmp_path, clocked(script(), stamped))
@@ -112,25 +114,28 @@ def test_simulated_time_may_run_slower_or_faster_than_the_clock_on_the_wall(tmp_
 
 
 def test_a_gripper_that_spoke_before_the_recording_is_known_from_the_start(tmp_path):
-    messages = [m for m in script() if m[0] != GRIPPER]
-    messages.append((GRIPPER, START + 0.01, joints(START - 500.0, 0.0)))  # repeated to us
+    messages = [m for m in script() if m[0] != GRIPPER_TOPIC]
+    messages.append((GRIPPER_TOPIC, START + 0.01, joints(START - 500.0, 0.0)))  # repeated to us
     candidate = read(tmp_path, messages, TOLD)
     assert usable(candidate) == 19 and (candidate.actions[:, 4] == 1.0).all()
 
 
 def test_a_gripper_whose_clock_is_behind_is_not_closed_before_it_was_told(tmp_path):
-    messages = [m for m in script() if m[0] != GRIPPER]
-    messages.append((GRIPPER, START + 1.5, joints(START - 30.0, 0.0)))
+    messages = [m for m in script() if m[0] != GRIPPER_TOPIC]
+    messages.append((GRIPPER_TOPIC, START + 1.5, joints(START - 30.0, 0.0)))
     with pytest.raises(EpisodeError, match=r"gripper and twist are of clocks 31.5 s apart"):
         read(tmp_path, messages, TOLD)
 
 
 def test_messages_that_overtook_each_other_by_a_little_are_put_in_order(tmp_path):
     messages = script()
-    numbers = [i for i, m in enumerate(messages) if m[0] == TWIST]
+    numbers = [i for i, m in enumerate(messages) if m[0] == TWIST_TOPIC]
     for a, b in zip(numbers[::2], numbers[1::2], strict=True):
         first, second = messages[a], messages[b]
-        messages[a], messages[b] = (TWIST, first[1], second[2]), (TWIST, second[1], first[2])
+        messages[a], messages[b] = (
+            (TWIST_TOPIC, first[1], second[2]),
+            (TWIST_TOPIC, second[1], first[2]),
+        )
     candidate = read(tmp_path, messages)
     assert usable(candidate) == 19 and np.allclose(candidate.actions[:, 0], 0.4)
 
@@ -142,7 +147,7 @@ def test_a_pause_of_the_recorder_gives_two_pieces(tmp_path):
     def paused(topic, time):
         return time + (60.0 if time > START + 1.0 else 0.0)
 
-    bag = write(tmp_path / "bag", clocked(script(), paused, paused))
+    bag = write_bag(tmp_path / "bag", clocked(script(), paused, paused))
     summary = import_bags(
         find_sources([bag]),
         tmp_path / "d.h5",

@@ -9,8 +9,8 @@ from ptp_core.agents.method import AgentOptions
 from ptp_core.agents.ptp import PtpMethod, planner_of
 from ptp_core.agents.registry import DEFAULT_METHOD, build_agent, methods
 from ptp_core.config import FollowerConfig, PlannerConfig, TrainConfig, to_dict
+from ptp_core.config.loading import PLANNER_PRESETS, planner_settings
 from ptp_core.errors import ConfigError
-from ptp_core.planners.presets import PRESETS, planner_settings
 from ptp_core.tiny_networks import tiny_config, tiny_networks
 
 PTP = {name: method for name, method in methods().items() if isinstance(method, PtpMethod)}
@@ -64,7 +64,7 @@ def test_the_single_subgoal_is_what_the_checkpoint_is_made_for_and_the_default(c
     assert DEFAULT_METHOD == "ptp_single_subgoal"
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", PLANNER_PRESETS)
 @pytest.mark.parametrize("name", PTP)
 def test_a_preset_says_how_hard_to_search_and_leaves_the_method_what_it_is(
     checkpoint, name, preset
@@ -72,7 +72,7 @@ def test_a_preset_says_how_hard_to_search_and_leaves_the_method_what_it_is(
     given = resolved(name, checkpoint, planner=planner_settings(preset))
     structure = {key: given[key] for key in PTP[name].structure}
     assert structure == PTP[name].structure
-    assert given["samples"] == PRESETS[preset]().samples
+    assert given["samples"] == PLANNER_PRESETS[preset]().samples
 
 
 @pytest.mark.parametrize(

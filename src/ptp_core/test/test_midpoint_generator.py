@@ -10,12 +10,12 @@ from torch.nn import functional
 
 from ptp_core.config import MidpointConfig, from_dict
 from ptp_core.errors import ConfigError, DatasetError, InputError
-from ptp_core.planners.midpoint_generator import (
+from ptp_core.planners.gcp_planner import (
     MidpointGenerator,
     balanced_triples,
     sample_triples,
 )
-from ptp_core.planners.shared_context import context_features, decode_from_features
+from ptp_core.planners.subgoal_generator import context_features, decode_from_features
 from ptp_core.tiny_networks import LATENT, rng
 
 SMALL = MidpointConfig(hidden_channels=8, hidden_units=32)

@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from ptp_core.data.encoded_dataset import EncodedDataset
-from ptp_core.data.practice_episode import PracticeEpisode
-from ptp_core.data.trajectory import CARTESIAN
+from ptp_core.data.trajectory import CARTESIAN, PracticeEpisode
 from ptp_core.errors import CheckpointError, InputError
 from ptp_core.learning.online_learner import (
     PLENTY,

@@ -7,15 +7,19 @@ import pytest
 import torch
 
 from ptp_core.config import PlannerConfig, SubgoalGeneratorConfig
+from ptp_core.config.loading import planner_config
 from ptp_core.errors import CheckpointError, ConfigError, InputError, PlanCancelled
 from ptp_core.planners.costs import plan_cost, unroll
 from ptp_core.planners.hierarchical_planner import HierarchicalPlanner
 from ptp_core.planners.mppi import MPPI
 from ptp_core.planners.plan_buffer import PlanBuffer, load_buffers, save_buffers
 from ptp_core.planners.planner_benchmark import benchmark_planners
-from ptp_core.planners.presets import planner_config
-from ptp_core.planners.shared_context import context_features, decode_from_features
-from ptp_core.planners.subgoal_generator import GeneratorHierarchy, SubgoalGenerator
+from ptp_core.planners.subgoal_generator import (
+    GeneratorHierarchy,
+    SubgoalGenerator,
+    context_features,
+    decode_from_features,
+)
 from ptp_core.tiny_networks import LATENT, distance_value, rng, tiny_vqvae
 
 TINY = PlannerConfig(samples=12, iterations=2, sigmas=(0.5, 0.2), return_best="best_so_far")

@@ -1,7 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a run's folder tells afterwards: how far it is, its figures, its last evaluation again."""
+"""What a run's folder tells afterwards: how far it is, its figures, its last evaluation again.
+
+Files of earlier versions are read with the names that methods have today.
+"""
 
 import dataclasses
+import json
 
 import pytest
 
@@ -10,9 +14,9 @@ from ptp_core.errors import InputError
 from ptp_core.practice.practice_config import PracticeConfig
 from ptp_core.practice.practice_runner import InProcessPractice
 from ptp_core.practice.practice_settings import preset
-from ptp_core.practice.run_folder import count_epochs, is_run, read_run
+from ptp_core.practice.run_folder import count_epochs, is_run, read_run, with_todays_name
 from ptp_core.rollout.episode_results import pooled_interval, wilson_interval
-from ptp_core.rollout.evaluation_replay import EvaluationReplay
+from ptp_core.rollout.evaluation import EvaluationReplay
 from ptp_core.rollout.past_evaluation import PastEvaluation
 from ptp_core.tiny_networks import tiny_checkpoint, tiny_config
 
@@ -115,3 +119,27 @@ def test_seeds_that_differ_by_more_than_chance_widen_the_interval():
     narrow = wilson_interval(75, 150)
     assert low < narrow[0] - 0.1 and high > narrow[1] + 0.1
     assert pooled_interval([0, 0], [50, 50]) == wilson_interval(0, 100)
+
+
+@pytest.mark.parametrize(
+    ("method", "planner", "today"),
+    [
+        ("ptp", {"levels": 1}, "ptp_single_subgoal"),
+        ("ptp", {"levels": 3}, "ptp"),
+        ("ptp", None, "ptp"),
+        ("ptp_single_subgoal", {"levels": 1}, "ptp_single_subgoal"),
+        ("ptp_no_hierarchy", {"levels": 1}, "ptp_no_hierarchy"),
+        ("gcp", {"depth": 3}, "gcp"),
+    ],
+)
+def test_only_ptp_with_one_level_has_another_name_today(method, planner, today):
+    written = {"method": method, "planner": planner, "seed": 4}
+    assert with_todays_name(written) == {**written, "method": today}
+    assert written["method"] == method
+
+
+def test_a_run_is_read_under_the_name_of_today(tmp_path):
+    settings = {"method": "ptp", "planner": {"levels": 1}, "task": "A", "seed": 0}
+    settings["protocol"] = "paper"
+    (tmp_path / "settings.json").write_text(json.dumps(settings))
+    assert read_run(tmp_path).settings["method"] == "ptp_single_subgoal"

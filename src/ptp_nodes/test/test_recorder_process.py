@@ -12,7 +12,7 @@ from ptp_interfaces.msg import RecorderStatus
 from rclpy.action import ActionClient
 
 from ptp_core.episodes.message_definitions import Definitions
-from ptp_core.episodes.repair import repair
+from ptp_core.episodes.recording import repair
 from ptp_core.episodes.session_store import Session
 from ptp_nodes.episodes.recorder_testing import ASK, RecorderTestNode, finish, get, record
 from ptp_ros import topics

@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ptp_core.data import json_text
+from ptp_core.data.file_limits import parse_json
 
 __all__ = ["PREFLIGHT_AGE", "PreflightGate"]
 
@@ -32,7 +32,7 @@ class PreflightGate:
     def take(self, text: str) -> None:
         """A report came."""
         try:
-            report = json_text.parse(text, LONGEST)
+            report = parse_json(text, LONGEST)
             if not isinstance(report["findings"], list):
                 raise ValueError("findings are a list")
             findings = [_text(finding) for finding in report["findings"]]

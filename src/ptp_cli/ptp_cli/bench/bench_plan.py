@@ -20,13 +20,13 @@ from ptp_cli.bench.measuring import (
 )
 from ptp_core.agents.ptp import make_planner
 from ptp_core.config import PlannerConfig, TrainConfig
+from ptp_core.config.loading import PLANNER_PRESETS, planner_config
 from ptp_core.data.trajectory import CARTESIAN
 from ptp_core.encoders.vqvae import VQVAE
 from ptp_core.learning.iql import IQL
 from ptp_core.planners.hierarchical_planner import HierarchicalPlanner
 from ptp_core.planners.planner import Plan, Planner
 from ptp_core.planners.planner_benchmark import benchmark_planners
-from ptp_core.planners.presets import PRESETS, planner_config
 from ptp_core.planners.subgoal_generator import GeneratorHierarchy
 from ptp_core.progress import Bar
 from ptp_core.training.checkpoint import Checkpoint
@@ -53,7 +53,7 @@ def measure(settings: BenchSettings) -> Figures:
             "plan_pairs": len(pairs),
             "plan_encoder": checkpoint.encoder_id[:12],
         }
-        for preset in PRESETS:
+        for preset in PLANNER_PRESETS:
             config = _config(preset, settings)
             planner = make_planner(checkpoint, config)
             figures |= _figures(f"plan_{preset}", planner, pairs)

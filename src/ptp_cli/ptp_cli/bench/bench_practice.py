@@ -8,7 +8,7 @@ from statistics import median
 from ptp_cli.bench.bench_control import CORES, TASK, run_stack
 from ptp_cli.bench.measuring import BenchSettings, Figures, available_cores, cores
 from ptp_cli.options import ENV
-from ptp_core.planners.presets import planner_settings
+from ptp_core.config.loading import planner_settings
 from ptp_core.rollout.evaluation import EvaluationConfig, evaluate
 
 ROUNDS = 3

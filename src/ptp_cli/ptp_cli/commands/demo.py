@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
     from ptp_cli.options import config_file, released_checkpoint, released_finetuned
     from ptp_core.agents.ptp import planner_of
     from ptp_core.agents.registry import DEFAULT_METHOD, method_named
-    from ptp_core.planners.presets import PRESETS, planner_settings
+    from ptp_core.config.loading import PLANNER_PRESETS, planner_settings
     from ptp_core.training.checkpoint import load_checkpoint
     from ptp_sim.tasks import TASKS
 
@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
     if unknown:
         raise InputError(f'--tasks: there is no task "{unknown[0]}"; there are {", ".join(TASKS)}')
     planner = args.planner
-    if planner not in (*PRESETS, "checkpoint"):
+    if planner not in (*PLANNER_PRESETS, "checkpoint"):
         planner = str(config_file(planner))
     checkpoint = load_checkpoint(args.checkpoint or released_checkpoint())
     if planner != "checkpoint":  # report an invalid preset now, before the nodes start

@@ -109,7 +109,7 @@ def _drop(session, args: argparse.Namespace) -> int:
 
 def _repair(session, args: argparse.Namespace) -> int:
     from ptp_core.episodes.message_definitions import Definitions
-    from ptp_core.episodes.repair import repair
+    from ptp_core.episodes.recording import repair
     from ptp_core.progress import Bar
 
     found = session.unfinished()
@@ -133,7 +133,7 @@ def _repair(session, args: argparse.Namespace) -> int:
 
 
 def _stats(session, args: argparse.Namespace) -> int:
-    from ptp_core.episodes.session_statistics import damaged, session_figures
+    from ptp_core.episodes.recording_audit import damaged, session_figures
     from ptp_core.progress import Bar
 
     figures = session_figures(session)

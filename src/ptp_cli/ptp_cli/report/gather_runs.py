@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from ptp_cli.sweep.sweep_config import ABOUT, read_about, run_name
-from ptp_core.data import json_text
+from ptp_core.data.file_limits import load_json
 from ptp_core.errors import InputError
-from ptp_core.practice.old_names import with_todays_name
-from ptp_core.practice.run_folder import SETTINGS, PracticeRun, is_run, read_run
+from ptp_core.practice.run_folder import SETTINGS, PracticeRun, is_run, read_run, with_todays_name
 
 
 @dataclass(frozen=True)
@@ -135,7 +134,7 @@ def _add_file(found: FoundRuns, source: str) -> None:
     try:
         if number > 0:
             raise ValueError(f"epoch {number}: offline epochs are 0 and below")
-        values = with_todays_name(json_text.read(path))
+        values = with_todays_name(load_json(path))
         if (subgoals := values.get("subgoals", "planned")) != "planned":
             raise ValueError(f"{subgoals} subgoals are a control, no method's figures")
         entries = [

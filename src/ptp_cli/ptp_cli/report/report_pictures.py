@@ -25,7 +25,7 @@ from ptp_core.rollout.past_evaluation import PastEvaluation
 if TYPE_CHECKING:
     from ptp_core.agents.agent import Decision
     from ptp_core.planners.planner import Plan
-    from ptp_core.rollout.evaluation_replay import EvaluationReplay
+    from ptp_core.rollout.evaluation import EvaluationReplay
 
 SCALE = 0.5  # of films, many of which are in one page
 TRIES = 10  # episodes among which a failure is looked for
@@ -60,7 +60,7 @@ def picture(
     networks, or with networks that cannot be used here, gives the reason instead. ``named``:
     environments that may be run beside the shipped ones. Raises PlanCancelled.
     """
-    from ptp_core.rollout.evaluation_replay import EvaluationReplay
+    from ptp_core.rollout.evaluation import EvaluationReplay
 
     task, method, seed = (past.settings[name] for name in ("task", "method", "seed"))
     folder = out / "pictures" / f"{method}_seed_{seed}"

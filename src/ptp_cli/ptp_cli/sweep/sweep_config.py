@@ -16,8 +16,8 @@ from ptp_core.agents.registry import checkpoint_for, method_named, methods
 from ptp_core.config import from_dict, to_dict
 from ptp_core.config.checks import require
 from ptp_core.config.loading import read_yaml
-from ptp_core.data import json_text
 from ptp_core.data.env_spec import declared_spec
+from ptp_core.data.file_limits import load_json
 from ptp_core.data.files import write_atomically
 from ptp_core.errors import ConfigError, InputError
 
@@ -314,7 +314,7 @@ def read_about(out: Path) -> dict[str, Any]:
     """The configuration that `remember` wrote. Raises InputError when it is damaged."""
     path = out / ABOUT
     try:
-        values = json_text.read(path)
+        values = load_json(path)
         names = ("methods", "tasks", "seeds", "options", "protocol", "epochs", "source")
         checkpoints = dict(values.get("checkpoints", {}))  # sweeps of earlier versions have none
         return {name: values[name] for name in names} | {"checkpoints": checkpoints}

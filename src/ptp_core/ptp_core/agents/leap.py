@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ptp_core.agents.method import AgentOptions, Method
-from ptp_core.agents.online_iql import iql_learner
+from ptp_core.agents.model_free import iql_learner
 from ptp_core.config import LeapConfig, TrainConfig
 from ptp_core.planners.planner import unsearched
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ptp_core.agents.method import AgentOptions, Method, PlannerSettings
-from ptp_core.agents.online_iql import iql_learner
+from ptp_core.agents.model_free import iql_learner
 from ptp_core.config import PlannerConfig, to_dict
 from ptp_core.errors import ConfigError
 from ptp_core.planners.planner import unsearched

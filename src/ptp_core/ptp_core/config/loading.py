@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Read configuration dataclasses from YAML; errors name the key and the nearest valid one."""
+"""Read configuration dataclasses from YAML; errors name the key and the nearest valid one.
+
+The planner's settings can also be read by the name of a preset.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +17,19 @@ from typing import Any, Literal, TypeVar
 import yaml
 
 from ptp_core.config.checks import FORMERLY
+from ptp_core.config.planner_config import STRUCTURE, PlannerConfig
 from ptp_core.config.train_config import TrainConfig
-from ptp_core.data import yaml_text
+from ptp_core.data.file_limits import load_yaml
 from ptp_core.errors import ConfigError
 
 T = TypeVar("T")
+
+PLANNER_PRESETS = {
+    "paper": PlannerConfig.paper,
+    "fast": PlannerConfig.fast,
+    "descent": PlannerConfig.descent,
+    "best": PlannerConfig.best,
+}
 
 
 def load_config(
@@ -39,7 +50,7 @@ def load_config(
 def read_yaml(path: Path) -> Any:
     """Read the values of a YAML file, {} for an empty one. Raises ConfigError with the reason."""
     try:
-        values = yaml_text.read(path)
+        values = load_yaml(path)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -98,6 +109,35 @@ def from_dict(
         return cls(**arguments)
     except ConfigError as error:
         raise ConfigError(f"{source}: {error}") from None
+
+
+def planner_config(name: str) -> PlannerConfig:
+    """Settings by preset ("paper", "fast") or from the ``planner`` section of a training YAML.
+
+    For callers without a method: a preset has the paper's structure, three levels and 8 subgoals.
+    Raises ConfigError for a name that is neither.
+    """
+    if name in PLANNER_PRESETS:
+        return PLANNER_PRESETS[name]()
+    if Path(name).suffix not in (".yaml", ".yml"):
+        raise ConfigError(
+            f'planner "{name}" is neither a preset ({", ".join(PLANNER_PRESETS)}) nor a YAML file'
+        )
+    return load_config(name).planner
+
+
+def planner_settings(name: str) -> dict[str, Any]:
+    """Planner settings of a preset or a training YAML, which a method then completes.
+
+    A preset sets the effort of the search, not the structure of plans. A YAML file sets what its
+    ``planner`` section has. Raises ConfigError as `planner_config`.
+    """
+    config = planner_config(name)
+    if name in PLANNER_PRESETS:
+        names = {entry.name for entry in dataclasses.fields(config)} - set(STRUCTURE)
+    else:
+        names = read_yaml(Path(name)).get("planner", {}).keys()
+    return {key: getattr(config, key) for key in sorted(names)}
 
 
 def _convert(hint: Any, value: Any, source: str, key: str, formerly: bool) -> Any:

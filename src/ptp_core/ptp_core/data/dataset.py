@@ -18,7 +18,6 @@ from typing import Any
 import h5py
 import numpy as np
 
-from ptp_core.data import json_text
 from ptp_core.data.demo_file import (
     FORMAT,
     FORMAT_VERSION,
@@ -32,6 +31,7 @@ from ptp_core.data.demo_file import (
     read_demo,
     store_demo,
 )
+from ptp_core.data.file_limits import load_json
 from ptp_core.data.files import write_atomically
 from ptp_core.data.trajectory import CAMERA, Channel, Metadata, Trajectory
 from ptp_core.errors import DatasetError
@@ -357,7 +357,7 @@ def _locate(folder: Path) -> dict[int, Path]:
 
 def _manifest(path: Path) -> dict[str, Any]:
     try:
-        manifest = json_text.read(path)
+        manifest = load_json(path)
         check_version(path, manifest["format"], manifest["format_version"])
         manifest["description"]
     except FileNotFoundError:

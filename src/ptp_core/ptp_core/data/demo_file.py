@@ -12,8 +12,8 @@ from typing import Any
 import h5py
 import numpy as np
 
-from ptp_core.data import json_text
 from ptp_core.data.array_limits import check_hdf5
+from ptp_core.data.file_limits import parse_json
 from ptp_core.data.files import cannot_open, write_atomically
 from ptp_core.data.trajectory import CAMERA, Channel, Metadata, Trajectory, cartesian_channels
 from ptp_core.errors import DatasetError
@@ -64,7 +64,7 @@ def file_description(path: Path) -> dict[str, Any]:
     """The description of the data's origin that a file stores."""
     with open_file(path) as file:
         try:
-            return json_text.parse(file.attrs["description"])
+            return parse_json(file.attrs["description"])
         except DAMAGED as error:
             raise DatasetError(f"{path}: not a data set ({error})") from error
 
@@ -116,7 +116,7 @@ def read_demo(file: h5py.File, path: Path, index: int) -> Trajectory:
         observations = dict(demo["obs"].items())
         if file.attrs["format_version"] == 1:
             images = {CAMERA: observations.pop("image")[()]}
-            scale = json_text.parse(file.attrs["description"]).get("action_scale")
+            scale = parse_json(file.attrs["description"]).get("action_scale")
             actions = cartesian_channels(**scale) if scale else ()
             channels = {"action": actions, "proprioception": ()}
         else:
@@ -160,7 +160,7 @@ def read_attributes(demo: h5py.Group) -> dict[str, Any]:
     attributes = {}
     for name, value in demo.attrs.items():
         value = value.item() if isinstance(value, np.generic) else value
-        attributes[name] = json_text.parse(value) if name in AS_JSON else value
+        attributes[name] = parse_json(value) if name in AS_JSON else value
     return attributes
 
 

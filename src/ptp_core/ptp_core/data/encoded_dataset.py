@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Data sets encoded once to latents, as columns, with the id of the encoder.
 
-The encoded columns are cached in a file.
+The encoded columns are cached in a file. A `DatasetView` samples them for a learner.
 """
 
 from __future__ import annotations
@@ -19,12 +19,14 @@ import torch
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
-from ptp_core.data import json_text
+from ptp_core.config import RelabellingConfig
 from ptp_core.data.dataset import Dataset, DatasetArrays, split_count
+from ptp_core.data.file_limits import parse_json
 from ptp_core.data.files import write_atomically
 from ptp_core.data.trajectory import CAMERA, Channel, Metadata, action_names, speed_of
 from ptp_core.encoders.vqvae import VQVAE
-from ptp_core.errors import DatasetError
+from ptp_core.errors import DatasetError, InputError
+from ptp_core.learning.relabelling import ORIGINAL, hindsight_goals
 from ptp_core.training.checkpoint import Checkpoint
 
 ENCODE_BATCH = 256  # images
@@ -163,10 +165,10 @@ class EncodedDataset:
         try:
             tensors = load_file(path)
             with open(path, "rb") as file:
-                header = json_text.parse(file.read(int.from_bytes(file.read(8), "little")))
+                header = parse_json(file.read(int.from_bytes(file.read(8), "little")))
             attributes = header["__metadata__"]
             text = attributes.get("description")
-            described = {} if text is None else _described(json_text.parse(text), path)
+            described = {} if text is None else _described(parse_json(text), path)
             columns = {
                 name.removeprefix("column/"): tensors.pop(name)
                 for name in list(tensors)
@@ -179,18 +181,94 @@ class EncodedDataset:
             raise DatasetError(f"{path}: no encoded data set ({error})") from error
 
 
-def _described(values: dict[str, Any], path: Path) -> dict[str, Any]:
-    if values["format_version"] != ENCODED_VERSION:
-        raise DatasetError(
-            f"{path}: encoded data of version {values['format_version']}; this program reads 1 "
-            f"and {ENCODED_VERSION}: remove the file, it is made again"
-        )
-    channels = {
-        name: tuple(Channel(**channel) for channel in values[name])
-        for name in ("action_channels", "proprioception_channels")
-    }
-    metadata = [Metadata.from_attributes(known) for known in values["trajectories"]]
-    return {**channels, "metadata": metadata, "camera": values["camera"], "key": values["key"]}
+class DatasetView:
+    """Samples frames of ``data`` as indices: int64 arrays (B,).
+
+    A learner reads the columns that it needs with them:
+
+        view = DatasetView(data)
+        frames = view.draw(256, rng)
+        goals = view.goals(frames, roles.value, rng)
+        actions, real = view.chunks(frames, 6)
+        data.codes[frames], data.codes[view.ahead(frames, 1)], data.codes[goals], ...
+
+    A view never crosses trajectories. Goals and windows of a chain may cross its primitives;
+    `EncodedDataset.by_segment` keeps them within one primitive.
+
+    A frame can be drawn if at least ``room`` frames follow it in its trajectory: 1 for
+    transitions, 0 for single frames. ``weights`` (frames,) are sampling weights; None: uniform.
+    Raises DatasetError when no frame can be drawn.
+    """
+
+    def __init__(
+        self, data: EncodedDataset, *, room: int = 1, weights: np.ndarray | None = None
+    ) -> None:
+        self.data = data
+        starts = data.starts
+        self._trajectory = np.repeat(np.arange(len(data.lengths)), data.lengths)
+        self._first = starts[self._trajectory]
+        self._last = (starts + data.lengths - 1)[self._trajectory]
+        frames = np.arange(len(self._last))
+        self._drawable = frames[self._last - frames >= room]
+        self._sums = None
+        if weights is not None:
+            self._sums = np.cumsum(weights[self._drawable], dtype=np.float64)
+        if not len(self._drawable) or (self._sums is not None and not self._sums[-1] > 0):
+            raise DatasetError(
+                f"no frame has {room} frames after it and a weight above 0: collect longer "
+                "trajectories"
+            )
+
+    def __len__(self) -> int:
+        """Frames that can be drawn."""
+        return len(self._drawable)
+
+    def trajectory(self, frames: np.ndarray) -> np.ndarray:
+        """Index of each frame's trajectory in ``data.metadata``."""
+        return self._trajectory[frames]
+
+    def last(self, frames: np.ndarray) -> np.ndarray:
+        """Last frame of each frame's trajectory."""
+        return self._last[frames]
+
+    def draw(self, count: int, rng: np.random.Generator) -> np.ndarray:
+        """Draw frames, with replacement."""
+        if self._sums is None:
+            return self._drawable[rng.integers(len(self), size=count)]
+        drawn = np.searchsorted(self._sums, rng.random(count) * self._sums[-1], side="right")
+        return self._drawable[np.minimum(drawn, len(self) - 1)]
+
+    def ahead(self, frames: np.ndarray, steps: int | np.ndarray) -> np.ndarray:
+        """The frame ``steps`` later, at most the last one of the trajectory."""
+        return np.minimum(frames + steps, self._last[frames])
+
+    def goals(
+        self, frames: np.ndarray, config: RelabellingConfig, rng: np.random.Generator
+    ) -> np.ndarray:
+        """Frames that serve as goals of one role; the original goal is the last frame."""
+        last = self._last[frames]
+        goals = hindsight_goals(frames, last, config, rng, self._random_frames)
+        return np.where(goals == ORIGINAL, last, goals)
+
+    def _random_frames(self, last: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """For each last frame a frame of another trajectory; of the same where it is alone."""
+        first, total = self._first[last], len(self._last)
+        if len(self.data.lengths) == 1:
+            return rng.integers(total, size=len(last))
+        own = last - first + 1
+        drawn = (rng.random(len(last)) * (total - own)).astype(np.int64)
+        return drawn + own * (drawn >= first)
+
+    def chunks(self, frames: np.ndarray, horizon: int) -> tuple[np.ndarray, np.ndarray]:
+        """Chunks of actions from each frame on: float32 (B, horizon, A), bool mask (B, horizon).
+
+        Beyond the end of the trajectory its last action is repeated, and the mask is false.
+        """
+        if horizon < 1:
+            raise InputError(f"a chunk of {horizon} actions; it must have 1 or more")
+        steps = frames[:, None] + np.arange(horizon)
+        last = self._last[frames][:, None]
+        return self.data.actions[np.minimum(steps, last)], steps <= last
 
 
 def cache_key(fingerprint: str, encoder_id: str, cameras: Sequence[str]) -> str:
@@ -243,19 +321,6 @@ def check_images(camera: str, images: np.ndarray, size: int) -> None:
             f"the images of {camera} are {height} x {width}; the encoder needs {size} x {size}: "
             "collect images of that size, or train an encoder with another vqvae.image_size"
         )
-
-
-def _encode(
-    vqvae: VQVAE, images: np.ndarray, progress: Callable[[int], None] | None
-) -> np.ndarray:
-    device = next(vqvae.parameters()).device
-    codes = np.empty((len(images), vqvae.latent.codes), dtype=np.uint16)
-    for start in range(0, len(codes), ENCODE_BATCH):
-        part = torch.from_numpy(images[start : start + ENCODE_BATCH]).to(device)
-        codes[start : start + len(part)] = vqvae.encode(part).cpu().numpy()
-        if progress is not None:
-            progress(len(part))
-    return codes
 
 
 @torch.inference_mode()
@@ -338,6 +403,33 @@ def encoded_demonstrations(
     kept.parent.mkdir(parents=True, exist_ok=True)
     encoded.save(kept)
     return encoded
+
+
+def _described(values: dict[str, Any], path: Path) -> dict[str, Any]:
+    if values["format_version"] != ENCODED_VERSION:
+        raise DatasetError(
+            f"{path}: encoded data of version {values['format_version']}; this program reads 1 "
+            f"and {ENCODED_VERSION}: remove the file, it is made again"
+        )
+    channels = {
+        name: tuple(Channel(**channel) for channel in values[name])
+        for name in ("action_channels", "proprioception_channels")
+    }
+    metadata = [Metadata.from_attributes(known) for known in values["trajectories"]]
+    return {**channels, "metadata": metadata, "camera": values["camera"], "key": values["key"]}
+
+
+def _encode(
+    vqvae: VQVAE, images: np.ndarray, progress: Callable[[int], None] | None
+) -> np.ndarray:
+    device = next(vqvae.parameters()).device
+    codes = np.empty((len(images), vqvae.latent.codes), dtype=np.uint16)
+    for start in range(0, len(codes), ENCODE_BATCH):
+        part = torch.from_numpy(images[start : start + ENCODE_BATCH]).to(device)
+        codes[start : start + len(part)] = vqvae.encode(part).cpu().numpy()
+        if progress is not None:
+            progress(len(part))
+    return codes
 
 
 def _check_scale(data: Dataset, checkpoint: Checkpoint) -> None:

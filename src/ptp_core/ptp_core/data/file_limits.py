@@ -1,15 +1,35 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bounds on what files from others declare: sizes, images. Loads nothing heavy."""
+"""Bounds on files from others: what they declare, pictures, JSON and YAML. Loads nothing heavy.
+
+Python's JSON parser raises RecursionError for deep nesting, and ValueError or OverflowError for a
+number of hundreds of digits; `parse_json` raises ValueError for all of them. A few lines of nested
+YAML aliases can expand to billions of values ("billion laughs"); `parse_yaml` refuses aliases, as
+our files need none.
+"""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 MIB, GIB = 2**20, 2**30
 SLACK = 64 * MIB  # that any file may declare
 RATIO = 1000  # unpacked to stored bytes beyond that; deflate reaches 1032, pictures 50
 MOST = 64 * GIB  # that one file may declare
 MOST_WEIGHTS = 4 * GIB  # of a file of weights, which is read whole
+
+LARGEST = 8192  # pixels a side; a camera has less
+_PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8"
+# Start of frame, of every kind that holds a size; C4, C8 and CC are something else.
+_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
+
+JSON_MOST = 64 * 2**20  # bytes
+JSON_DEEPEST = 32  # levels; ours have up to 8
+
+YAML_MOST = MIB  # bytes
 
 
 class OverBudget(ValueError):
@@ -37,19 +57,6 @@ def read_bytes(path: Path, most: int) -> bytes:
     return bytes(content)
 
 
-def _size(count: int) -> str:
-    for unit, name in ((GIB, "GiB"), (MIB, "MiB")):
-        if count >= unit:
-            return f"{count / unit:.3g} {name}"
-    return f"{count} bytes"
-
-
-LARGEST = 8192  # pixels a side; a camera has less
-_PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8"
-# Start of frame, of every kind that holds a size; C4, C8 and CC are something else.
-_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
-
-
 def declared_size(data: bytes) -> tuple[int, int] | None:
     """(width, height) in pixels; None where it is neither PNG nor JPEG, or ends before."""
     if data[:8] == _PNG:
@@ -70,6 +77,55 @@ def check_picture_size(data: bytes) -> None:
         raise OverBudget(f"it declares {size[0]} x {size[1]} pixels, at most {LARGEST} a side")
 
 
+def parse_json(text: str | bytes, longest: int = JSON_MOST) -> Any:
+    """The value of a JSON text. Raises ValueError for any fault in it.
+
+    ``longest``: most characters, or bytes. An integer beyond the range of a float is refused.
+    """
+    if len(text) > longest:
+        raise ValueError(f"{len(text)} characters of JSON, at most {longest} are read")
+    try:
+        value = json.loads(text, parse_int=_json_integer)
+    except RecursionError:
+        raise ValueError(f"JSON of more than {JSON_DEEPEST} levels") from None
+    _check_json_depth(value)
+    return value
+
+
+def load_json(path: Path, longest: int = JSON_MOST) -> Any:
+    """The value of a JSON file (UTF-8). Raises OSError, and ValueError as `parse_json` does."""
+    return parse_json(read_bytes(path, longest).decode("utf-8"), longest)
+
+
+def parse_yaml(text: str) -> Any:
+    """The values of a YAML text. Raises yaml.YAMLError for any fault in it."""
+    if len(text) > YAML_MOST:
+        raise yaml.YAMLError(f"{len(text)} characters, at most {YAML_MOST} are read")
+    try:
+        return yaml.load(text, Loader=_YamlLoader)
+    except RecursionError:
+        raise yaml.YAMLError("too many levels") from None
+    # Impossible dates, numbers of 5,000 digits, keys that cannot be hashed.
+    except (ValueError, TypeError, OverflowError, AttributeError) as error:
+        raise yaml.YAMLError(str(error)) from error
+
+
+def load_yaml(path: Path) -> Any:
+    """The values of a YAML file (UTF-8). Raises OSError, UnicodeDecodeError, yaml.YAMLError."""
+    try:
+        content = read_bytes(path, YAML_MOST)
+    except ValueError as error:
+        raise yaml.YAMLError(str(error)) from error
+    return parse_yaml(content.decode("utf-8"))
+
+
+def _size(count: int) -> str:
+    for unit, name in ((GIB, "GiB"), (MIB, "MiB")):
+        if count >= unit:
+            return f"{count / unit:.3g} {name}"
+    return f"{count} bytes"
+
+
 def _jpeg_size(data: bytes) -> tuple[int, int] | None:
     at, found = 2, None
     while at + 4 <= len(data) and data[at] == 0xFF:
@@ -86,3 +142,33 @@ def _jpeg_size(data: bytes) -> tuple[int, int] | None:
             return found
         at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
     return found
+
+
+def _json_integer(digits: str) -> int:
+    if len(digits) > 300:  # 1e308 is the largest float
+        raise ValueError(f"a number of {len(digits)} digits")
+    return int(digits)
+
+
+def _check_json_depth(value: Any) -> None:
+    level = [value]
+    for _ in range(JSON_DEEPEST):
+        inner: list[Any] = []
+        for item in level:
+            if isinstance(item, dict):
+                inner.extend(item.values())
+            elif isinstance(item, list):
+                inner.extend(item)
+        if not inner:
+            return
+        level = inner
+    if any(isinstance(item, (dict, list)) for item in level):
+        raise ValueError(f"JSON of more than {JSON_DEEPEST} levels")
+
+
+class _YamlLoader(yaml.SafeLoader):
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            event = self.peek_event()
+            raise yaml.YAMLError(f"an alias, *{event.anchor}: write the values out")
+        return super().compose_node(parent, index)

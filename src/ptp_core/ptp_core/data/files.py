@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from ptp_core.data import json_text
+from ptp_core.data.file_limits import load_json
 from ptp_core.errors import DatasetError, InputError, StorageError
 
 
@@ -240,7 +240,7 @@ def keep_inputs(path: Path, inputs: Mapping[str, Any], cure: str) -> None:
         write_atomically(path, lambda partial: partial.write_text(text, encoding="utf-8"))
         return
     try:
-        stored = json_text.read(path)
+        stored = load_json(path)
         found = differences(stored, asked)
     except (OSError, ValueError, AttributeError, TypeError) as error:
         raise InputError(f"{path}: cannot be read ({error}): {cure}") from error

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One demonstration in memory, and its metadata: instruction, primitive, target, segments."""
+"""Trajectories in memory: a demonstration with its metadata, and an episode of practice."""
 
 from __future__ import annotations
 
@@ -21,6 +21,15 @@ CHAIN = "chain"
 
 Scalar = str | float | int | bool
 
+CARTESIAN = ("dx", "dy", "dz", "dyaw", "gripper")
+"""Names of the actions of an arm that is moved by its tool: also of data that name none."""
+
+TRANSLATION = ("dx", "dy", "dz")
+GRIPPER = "gripper"
+
+CAMERA = "camera"
+"""Name of the camera of an environment whose observation is one image."""
+
 
 @dataclass(frozen=True)
 class Channel:
@@ -29,13 +38,6 @@ class Channel:
     name: str
     unit: str = ""  # "m", "rad", ...; "": dimensionless
     scale: float = 1.0
-
-
-CARTESIAN = ("dx", "dy", "dz", "dyaw", "gripper")
-"""Names of the actions of an arm that is moved by its tool: also of data that name none."""
-
-TRANSLATION = ("dx", "dy", "dz")
-GRIPPER = "gripper"
 
 
 def action_names(channels: Sequence[Channel], count: int) -> tuple[str, ...]:
@@ -191,10 +193,6 @@ def in_sequence(instructions: Sequence[str]) -> str:
     return ", then ".join(text for text in instructions if text)
 
 
-CAMERA = "camera"
-"""Name of the camera of an environment whose observation is one image."""
-
-
 @dataclass
 class Trajectory:
     """One demonstration of T steps; images[camera][t] was taken before actions[t]."""
@@ -280,3 +278,17 @@ class Trajectory:
             digest.update(f"{name} {values.dtype} {values.shape};".encode())
             digest.update(np.ascontiguousarray(values).data)
         return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class PracticeEpisode:
+    """What an episode of n steps leaves to learn from."""
+
+    codes: np.ndarray  # (n + 1, N) of the observations
+    actions: np.ndarray  # (n, A) in [-1, 1], as executed
+    targets: np.ndarray | None = None  # (n, N) pursued at each step; None: a demonstration
+
+    @property
+    def steps(self) -> int:
+        """Return n."""
+        return len(self.actions)

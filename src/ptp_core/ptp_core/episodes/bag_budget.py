@@ -18,8 +18,7 @@ import lz4.frame
 import yaml
 import zstandard
 
-from ptp_core.data import yaml_text
-from ptp_core.data.file_limits import MIB, OverBudget, check_declared
+from ptp_core.data.file_limits import MIB, OverBudget, check_declared, load_yaml
 from ptp_core.errors import EpisodeError
 
 CHUNK = 256 * MIB  # one chunk may unpack to this: it is held in memory; writers use a few MB
@@ -70,7 +69,7 @@ def check_mcap(path: Path) -> None:
 
 
 def _check_metadata(path: Path) -> None:
-    values = yaml_text.read(path)
+    values = load_yaml(path)
     about = values.get("rosbag2_bagfile_information") if isinstance(values, dict) else None
     mode = about.get("compression_mode") if isinstance(about, dict) else None
     if str(mode or "none").lower() not in ("none", "storage"):

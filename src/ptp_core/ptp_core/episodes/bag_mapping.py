@@ -13,7 +13,7 @@ import yaml
 
 from ptp_core.config.checks import require
 from ptp_core.config.loading import from_dict
-from ptp_core.data import yaml_text
+from ptp_core.data.file_limits import load_yaml
 from ptp_core.errors import ConfigError
 
 STATE_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
@@ -115,7 +115,7 @@ class BagMapping:
 def load_mapping(path: Path) -> BagMapping:
     """Read a mapping from YAML; ConfigError names a mistake and the nearest key."""
     try:
-        values = yaml_text.read(path)
+        values = load_yaml(path)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:

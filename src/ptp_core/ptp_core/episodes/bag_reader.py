@@ -21,8 +21,7 @@ from rosbags.rosbag2 import ReaderError
 from rosbags.rosbag2.storage_mcap import zstd  # the one of this Python
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
-from ptp_core.data import yaml_text
-from ptp_core.episodes import format_1
+from ptp_core.data.file_limits import load_yaml, parse_yaml
 from ptp_core.episodes.bag_budget import check_bag, check_mcap
 from ptp_core.episodes.bag_writer import (
     BAG_FILE,
@@ -41,11 +40,13 @@ from ptp_core.episodes.episode import (
     make_row,
 )
 from ptp_core.episodes.message_definitions import (
+    FORMAT_1_HASHES,
     LATENT,
     OBSERVATION,
     PACKAGE,
     STEP_RECORD,
     Definitions,
+    upgrade_format_1,
 )
 from ptp_core.episodes.session_store import Entry, Session
 from ptp_core.episodes.transition_builder import assemble
@@ -188,7 +189,7 @@ def _folder(path: Path) -> str:
         broken = next(filter(None, map(_file, files)), "")
         return broken or f"metadata.yaml is missing; {reindex}"
     try:
-        information = yaml_text.read(metadata)["rosbag2_bagfile_information"]
+        information = load_yaml(metadata)["rosbag2_bagfile_information"]
         version, storage = information["version"], information["storage_identifier"]
         named = [Path(name).name for name in information["relative_file_paths"]]
     except (ValueError, KeyError, TypeError, yaml.YAMLError):
@@ -302,7 +303,7 @@ def check_types(reader: AnyReader, connections: Iterable[Connection], where: Pat
 def custom_data(folder: Path) -> dict[str, str]:
     """custom_data of one of our bags, from its metadata.yaml; empty for other bags."""
     try:
-        found = yaml_text.read(folder / METADATA_FILE)
+        found = load_yaml(folder / METADATA_FILE)
         found = found["rosbag2_bagfile_information"].get("custom_data")
     except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError):
         return {}
@@ -319,7 +320,7 @@ def is_format_1(kind: str, type_hash: str | None, definitions: Definitions, wher
         return False
     if type_hash == definitions.hash(kind):
         return False
-    if type_hash != format_1.HASHES.get(kind):
+    if type_hash != FORMAT_1_HASHES.get(kind):
         raise EpisodeError(
             f"{where}: {kind} was recorded with another definition than the one that is "
             "installed: read it with the version that session.json names"
@@ -348,7 +349,7 @@ def messages(
             kind = connection.msgtype
             message = reader.deserialize(data, kind)
             if earlier[kind]:
-                message = format_1.upgrade(kind, message, definitions)
+                message = upgrade_format_1(kind, message, definitions)
             yield kind, message
     except PtpError:
         raise
@@ -417,7 +418,7 @@ class Salvage:
         topic, data = self._topics[message.channel_id], message.data
         if topic.kind in self._earlier and topic.kind != STEP_RECORD:  # those are built again
             old = self._earlier[topic.kind].deserialize_cdr(data, topic.kind)
-            data = self._definitions.encode(format_1.upgrade(topic.kind, old, self._definitions))
+            data = self._definitions.encode(upgrade_format_1(topic.kind, old, self._definitions))
         return Record(topic, message.log_time, data)
 
     def _note(self, record: Any) -> None:
@@ -433,7 +434,7 @@ class Salvage:
                 found = get_types_from_msg(schema.data.decode(), kind)
                 store.register({n: f for n, f in found.items() if n not in store.fielddefs})
                 self._earlier[kind] = store
-            qos = yaml_text.parse(record.metadata["offered_qos_profiles"])[0]
+            qos = parse_yaml(record.metadata["offered_qos_profiles"])[0]
             self._topics[record.id] = replace(
                 BagTopic(record.topic, kind),
                 latched=qos["durability"] == "transient_local",

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Recorded episodes: the episode, its steps, and the message rows that they are built from."""
+"""Recorded episodes: the episode, its steps, and the message rows that they are built from.
+
+`step_message` makes a StepRecord.msg of a step, for bags and for the graph.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +12,18 @@ from typing import Any
 import numpy as np
 
 from ptp_core.episodes import message_definitions
-from ptp_core.episodes.latent_fields import NO_LATENT, latent_array
+from ptp_core.episodes.latent_fields import NO_LATENT, latent_array, latent_lists
+from ptp_core.episodes.message_definitions import LATENT_ARRAY, STEP_RECORD, Definitions
 from ptp_core.errors import EpisodeError, InputError
 
 POLICY, TELEOP, SCRIPT = 0, 1, 2  # CartesianDelta source
-FORMAT = 2  # of new bags; format_1.py reads the previous one
+FORMAT = 2  # of new bags; `upgrade_format_1` reads the previous one
 LABELS = ("unlabelled", "success", "failure")  # numbered as in EpisodeRecord
+
+ROW_KINDS = (
+    *(message_definitions.OBSERVATION, message_definitions.LATENT),
+    *(message_definitions.ARM_STATE, message_definitions.STEP_INFO, message_definitions.PLAN),
+)
 
 
 @dataclass(frozen=True)
@@ -107,6 +116,9 @@ class PlanRow:
     encoder_id: str
 
 
+Row = ObservedRow | StateRow | StepInfoRow | PlanRow
+
+
 @dataclass
 class Step:
     """One transition; the fields are those of StepRecord.msg."""
@@ -164,15 +176,6 @@ class Episode:
         return len(self.actions)
 
 
-Row = ObservedRow | StateRow | StepInfoRow | PlanRow
-
-
-ROW_KINDS = (
-    *(message_definitions.OBSERVATION, message_definitions.LATENT),
-    *(message_definitions.ARM_STATE, message_definitions.STEP_INFO, message_definitions.PLAN),
-)
-
-
 def nanoseconds(time: Any) -> int:
     """builtin_interfaces/Time in nanoseconds."""
     return time.sec * 10**9 + time.nanosec
@@ -187,6 +190,61 @@ def make_row(kind: str, message: Any) -> Row | None:
         return _row(kind, message)
     except InputError as error:
         raise EpisodeError(f"{kind}: {error}") from None
+
+
+def to_action(command: Any, info: EpisodeInfo) -> np.ndarray:
+    """Convert a command in SI units into an action float32 (5,) in [-1, 1]."""
+    values = np.array(
+        [
+            command.dx / info.translation,
+            command.dy / info.translation,
+            command.dz / info.translation,
+            command.dyaw / info.rotation,
+            command.gripper,
+        ]
+    )
+    return np.clip(values, -1.0, 1.0).astype(np.float32)
+
+
+def step_fields(episode_id: str, step: Step) -> dict[str, Any]:
+    """Every field of StepRecord.msg but header, observation_stamp, command and target."""
+    dx, dy, dz, dyaw = (float(value) for value in step.executed)
+    return {
+        "episode_id": episode_id,
+        "step": step.step,
+        "observation_seq": step.observation_seq,
+        "action_names": list(step.action_names),
+        "action": step.action,
+        "intervention": step.intervention,
+        "executed_dx": dx,
+        "executed_dy": dy,
+        "executed_dz": dz,
+        "executed_dyaw": dyaw,
+        "executed_gripper": float(step.executed_gripper),
+        "has_target": step.pursued,
+        "subgoal_index": step.subgoal_index,
+        "subgoal_count": step.subgoal_count,
+        "reward": float(step.reward),
+        "end_reason": step.end_reason,
+    }
+
+
+def step_message(definitions: Definitions, episode_id: str, step: Step) -> Any:
+    """StepRecord of the types in ``definitions``."""
+    types = definitions.store.types
+
+    def time(nanoseconds: int) -> Any:
+        seconds, rest = divmod(nanoseconds, 10**9)
+        return types["builtin_interfaces/msg/Time"](sec=seconds, nanosec=rest)
+
+    frame = step.command.header.frame_id
+    return types[STEP_RECORD](
+        header=types["std_msgs/msg/Header"](stamp=time(step.stamp), frame_id=frame),
+        observation_stamp=time(step.observation_stamp),
+        command=step.command,
+        target=types[LATENT_ARRAY](encoder_id=step.encoder_id, **latent_lists(step.target)),
+        **step_fields(episode_id, step),
+    )
 
 
 def _row(kind: str, message: Any) -> Row | None:
@@ -248,17 +306,3 @@ def _proprioception(message: Any) -> tuple[np.ndarray, tuple[str, ...]]:
     if len(values) != len(names):
         raise InputError(f"{len(names)} names for {len(values)} numbers of proprioception")
     return values, names
-
-
-def to_action(command: Any, info: EpisodeInfo) -> np.ndarray:
-    """Convert a command in SI units into an action float32 (5,) in [-1, 1]."""
-    values = np.array(
-        [
-            command.dx / info.translation,
-            command.dy / info.translation,
-            command.dz / info.translation,
-            command.dyaw / info.rotation,
-            command.gripper,
-        ]
-    )
-    return np.clip(values, -1.0, 1.0).astype(np.float32)

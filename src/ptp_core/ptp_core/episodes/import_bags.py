@@ -21,9 +21,8 @@ from ptp_core.episodes.bag_reader import STORAGE, first_time, open_bag, storage_
 from ptp_core.episodes.bag_writer import METADATA_FILE
 from ptp_core.episodes.import_filter import Candidate, Selection, select
 from ptp_core.episodes.import_own import is_own, read_own
-from ptp_core.episodes.import_plain import read_plain
+from ptp_core.episodes.import_plain import Picture, read_plain
 from ptp_core.episodes.message_definitions import Definitions
-from ptp_core.episodes.plain_topics import Picture
 from ptp_core.episodes.recording_audit import AUDIT_FILE
 from ptp_core.episodes.session_store import SESSION_FILE, Session, read_json
 from ptp_core.errors import EpisodeError, PtpError

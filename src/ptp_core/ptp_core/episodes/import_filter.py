@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from ptp_core.data.trajectory import CARTESIAN, Channel, Metadata, Trajectory, cartesian_channels
-from ptp_core.episodes.action_alignment import busy_range, runs
 
 LEAST_STEPS = 2  # of a piece: a step without a next image is no transition
 OVERSHOOT = 0.01  # tolerance beyond 1, for rounding
@@ -101,6 +100,37 @@ def select(
     return pieces, report
 
 
+def runs(usable: np.ndarray) -> list[tuple[int, int]]:
+    """Ranges [start, stop) of successive usable steps."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], usable.astype(int), [0]])))
+    return [(int(a), int(b)) for a, b in zip(edges[::2], edges[1::2], strict=True)]
+
+
+def busy_range(actions: np.ndarray, idle: float, margin: int) -> tuple[int, int]:
+    """Range [start, stop) of ``actions`` (T, A), gripper last, without idle ends.
+
+    ``margin`` idle steps are kept at each end. Idle: the norm of the motion is below ``idle``, and
+    the gripper's command does not change. The range is empty if all steps are idle.
+    """
+    moving = np.linalg.norm(actions[:, :4], axis=1) >= idle
+    gripper = np.abs(np.diff(actions[:, 4], prepend=actions[:1, 4])) > 1e-3
+    busy = np.flatnonzero(moving | gripper)
+    if not len(busy):
+        return 0, 0
+    return max(int(busy[0]) - margin, 0), min(int(busy[-1]) + 1 + margin, len(actions))
+
+
+def duplicates(images: np.ndarray, shown: np.ndarray | None = None) -> int:
+    """Count steps whose image is byte-identical to the previous step's, as of a frozen camera.
+
+    ``shown`` (T,) is the image index of each step; None: step t has image t.
+    """
+    shown = np.arange(len(images)) if shown is None else shown
+    return sum(
+        bool(a == b or np.array_equal(images[a], images[b])) for a, b in itertools.pairwise(shown)
+    )
+
+
 def _cut(pieces: list[tuple[int, int]], starts: tuple[int, ...]) -> list[tuple[int, int]]:
     """Split ranges [start, stop) at ``starts``."""
     found = []
@@ -165,17 +195,6 @@ def _why(
         reason, count = refusals.most_common(1)[0]
         return f"{count} of {stop - start} steps are refused: {reason}"
     return f"{stop - start} steps are too few; {selection.min_steps} are needed"
-
-
-def duplicates(images: np.ndarray, shown: np.ndarray | None = None) -> int:
-    """Count steps whose image is byte-identical to the previous step's, as of a frozen camera.
-
-    ``shown`` (T,) is the image index of each step; None: step t has image t.
-    """
-    shown = np.arange(len(images)) if shown is None else shown
-    return sum(
-        bool(a == b or np.array_equal(images[a], images[b])) for a, b in itertools.pairwise(shown)
-    )
 
 
 def _action_range(actions: np.ndarray) -> list[list[float]] | None:

@@ -1,30 +1,57 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A recording in progress: bag, transitions and audit, until it is finished or discarded."""
+"""A recording in progress: bag, transitions and audit, until it is finished or discarded.
+
+`repair` makes an unlabelled episode of what a killed recorder left: the whole chunks of its bag.
+"""
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from ptp_core.data.files import flush_folder
 from ptp_core.episodes import message_definitions as kinds
+from ptp_core.episodes.bag_reader import Salvage
 from ptp_core.episodes.bag_writer import BagTopic, BagWriter, create_file
-from ptp_core.episodes.episode import Episode, EpisodeInfo, Step, make_row, nanoseconds
+from ptp_core.episodes.episode import (
+    FORMAT,
+    Episode,
+    EpisodeInfo,
+    Step,
+    make_row,
+    nanoseconds,
+    step_message,
+)
 from ptp_core.episodes.message_definitions import (
     ARM_STATE,
     LATENT,
     OBSERVATION,
     STEP_INFO,
+    STEP_RECORD,
     Definitions,
 )
 from ptp_core.episodes.recording_audit import TopicAudit, sha256, silent
-from ptp_core.episodes.step_message import step_message
+from ptp_core.episodes.session_store import Entry, Session
 from ptp_core.episodes.transition_builder import TransitionBuilder
 from ptp_core.errors import EpisodeError
+
+NUMBERED = {  # type -> its sequence number
+    kinds.OBSERVATION: lambda m: m.seq,
+    kinds.LATENT: lambda m: m.seq,
+    kinds.ARM_STATE: lambda m: m.observation_seq,
+    kinds.STEP_INFO: lambda m: m.seq,
+}
+STEP_TOPIC = "step_topic"  # in the header of the bag: where the transitions go
+PICTURES = (kinds.OBSERVATION, kinds.IMAGE)  # whose age is audited
+EXPECTED = (kinds.OBSERVATION, kinds.LATENT, kinds.ARM_STATE)  # topics that must not be silent
+
+WORKSHOP = "repairing"  # folder of episodes that are being rebuilt
 
 
 class Newest:
@@ -64,17 +91,6 @@ class Newest:
         except EpisodeError:
             return 0
         return NUMBERED[topic.kind](message)
-
-
-NUMBERED = {  # type -> its sequence number
-    kinds.OBSERVATION: lambda m: m.seq,
-    kinds.LATENT: lambda m: m.seq,
-    kinds.ARM_STATE: lambda m: m.observation_seq,
-    kinds.STEP_INFO: lambda m: m.seq,
-}
-STEP_TOPIC = "step_topic"  # in the header of the bag: where the transitions go
-PICTURES = (kinds.OBSERVATION, kinds.IMAGE)  # whose age is audited
-EXPECTED = (kinds.OBSERVATION, kinds.LATENT, kinds.ARM_STATE)  # topics that must not be silent
 
 
 @dataclass
@@ -199,3 +215,80 @@ class EpisodeRecording:
             "bytes": self.writer.path.stat().st_size,
             "sha256": sha256(self.writer.path),
         }
+
+
+@dataclass(frozen=True)
+class Repaired:
+    """Result for one recording: ``entry`` is None where nothing could be recovered.
+
+    ``problem`` says why the recording ended; it is empty for a whole one. ``left`` is true where
+    the recording stays unchanged, as it cannot be repaired here and now.
+    """
+
+    name: str
+    messages: int
+    entry: Entry | None
+    problem: str
+    left: bool = False
+
+
+def repair(session: Session, definitions: Definitions) -> Iterator[Repaired]:
+    """Make an episode of each recording that was neither confirmed nor discarded.
+
+    The original moves to ``repaired/``. Raises EpisodeError while a recorder holds the session.
+    It can be interrupted at any time and run again.
+    """
+    lock = session.lock()
+    workshop = session.folder / WORKSHOP
+    try:
+        shutil.rmtree(workshop, ignore_errors=True)  # of a repair that was interrupted
+        done = {
+            session.audit(entry).get("salvaged_from"): entry
+            for entry in session.entries()
+            if entry.salvaged and session.path(entry).is_dir()
+        }
+        for folder in session.unfinished():
+            if folder.name in done:
+                _put_away(session, folder)
+                yield Repaired(folder.name, 0, done[folder.name], "repaired before")
+            else:
+                yield _repair(session, folder, workshop / folder.name, definitions)
+    finally:
+        shutil.rmtree(workshop, ignore_errors=True)
+        lock.release()
+
+
+def _repair(session: Session, folder: Path, new: Path, definitions: Definitions) -> Repaired:
+    salvage = Salvage(folder, definitions)
+    recording: EpisodeRecording | None = None
+    messages = 0
+    entry = None
+    try:
+        for topic, time, data in salvage:
+            if topic.kind == STEP_RECORD:  # they are built again
+                continue
+            if recording is None:
+                info = EpisodeInfo.from_text(salvage.header, str(salvage.path))
+                info = replace(info, format=FORMAT)  # messages are upgraded to the newest
+                step_topic = BagTopic(salvage.header[STEP_TOPIC], STEP_RECORD)
+                recording = EpisodeRecording(new, info, definitions, (), step_topic)
+            recording.add(topic, data, time)
+            messages += 1
+        if recording is not None:
+            end_reason = salvage.footer.get("end_reason", "fault")
+            done = recording.finish(end_reason, {}, salvaged=True)
+            entry = session.confirm(done.folder, {**done.audit, "salvaged_from": folder.name})
+    except (OSError, EpisodeError) as error:
+        if recording is not None:
+            recording.discard()
+        return Repaired(folder.name, messages, None, str(error), left=True)
+    _put_away(session, folder)
+    return Repaired(folder.name, messages, entry, salvage.problem)
+
+
+def _put_away(session: Session, folder: Path) -> None:
+    away = session.folder / "repaired"
+    away.mkdir(exist_ok=True)
+    os.rename(folder, away / folder.name)
+    flush_folder(away)
+    flush_folder(folder.parent)

@@ -24,7 +24,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from ptp_core.data import json_text
+from ptp_core.data.file_limits import load_json
 from ptp_core.data.files import flush_folder, write_atomically
 from ptp_core.episodes.episode import LABELS
 from ptp_core.episodes.recording_audit import AUDIT_FILE
@@ -265,7 +265,7 @@ def _write(path: Path, content: dict[str, Any]) -> None:
 def read_json(path: Path, missing: str) -> dict[str, Any]:
     """Content of one of our JSON files; EpisodeError when absent, damaged or of another format."""
     try:
-        content = json_text.read(path)
+        content = load_json(path)
         version = content["format_version"]
     except FileNotFoundError:
         raise EpisodeError(f"{path.parent}: {missing} ({path.name} is missing)") from None

@@ -15,8 +15,7 @@ import numpy as np
 import torch
 
 from ptp_core.config import ChunkedPolicyConfig
-from ptp_core.data.dataset_views import DatasetView
-from ptp_core.data.encoded_dataset import EXPERT_ACTIONS, EncodedDataset
+from ptp_core.data.encoded_dataset import EXPERT_ACTIONS, DatasetView, EncodedDataset
 from ptp_core.errors import DatasetError
 from ptp_core.policies.chunked_policy import ChunkedPolicy
 

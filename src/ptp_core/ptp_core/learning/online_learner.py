@@ -18,9 +18,8 @@ import numpy as np
 import torch
 
 from ptp_core.data.encoded_dataset import EncodedDataset
-from ptp_core.data.practice_episode import PracticeEpisode
 from ptp_core.data.replay_buffer import CodeBatch, ReplayBuffer
-from ptp_core.data.trajectory import GRIPPER
+from ptp_core.data.trajectory import GRIPPER, PracticeEpisode
 from ptp_core.errors import InputError
 from ptp_core.learning.accelerated_iql import accelerated_update
 from ptp_core.policies.live_weights import WeightsUpdate

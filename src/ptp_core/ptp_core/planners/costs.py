@@ -12,12 +12,12 @@ import torch
 
 from ptp_core.config import PlannerConfig
 from ptp_core.encoders.vqvae import VQVAE
-from ptp_core.planners.shared_context import (
+from ptp_core.planners.subgoal_generator import (
+    ConditionalUNet,
     ContextFeatures,
     context_features,
     decode_from_features,
 )
-from ptp_core.planners.subgoal_generator import ConditionalUNet
 
 CPU_BATCH = 64  # predictions at once, so that the U-Net's activations stay in the cache
 CUDA_BATCH = 8192  # predictions at once, which bounds the memory

@@ -15,14 +15,12 @@ import torch
 
 from ptp_core.config import PlannerConfig
 from ptp_core.encoders.vqvae import VQVAE
-from ptp_core.planners.cost_gradient import CostGradient
 from ptp_core.planners.costs import CostTerms, Value, plan_cost, unroll
-from ptp_core.planners.descent import Descent
+from ptp_core.planners.descent import CostGradient, Descent
 from ptp_core.planners.mppi import MPPI, LatentSearch, spawn
 from ptp_core.planners.plan_buffer import PlanBuffer, add_plan
 from ptp_core.planners.planner import Plan, PlanFeedback, check_latent
-from ptp_core.planners.shared_context import use_fastest_layout
-from ptp_core.planners.subgoal_generator import HORIZONS, GeneratorHierarchy
+from ptp_core.planners.subgoal_generator import HORIZONS, GeneratorHierarchy, use_fastest_layout
 
 MULTIPLIER = 2  # subgoals that each segment is refined into
 

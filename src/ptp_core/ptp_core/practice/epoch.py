@@ -30,7 +30,7 @@ from torch import nn
 from ptp_core.agents.agent import Cancelled
 from ptp_core.agents.subgoal_agent import SubgoalAgent
 from ptp_core.data.env_spec import reset_options
-from ptp_core.data.practice_episode import PracticeEpisode
+from ptp_core.data.trajectory import PracticeEpisode
 from ptp_core.errors import PlanCancelled
 from ptp_core.learning.online_learner import OnlineLearner
 from ptp_core.planners.plan_buffer import PlanBuffer, add_plan

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ptp_core.data import json_text
+from ptp_core.data.file_limits import load_json
 from ptp_core.data.files import check_folder, keep_inputs, write_atomically
-from ptp_core.data.practice_episode import PracticeEpisode
+from ptp_core.data.trajectory import PracticeEpisode
 from ptp_core.errors import CheckpointError
 from ptp_core.learning.online_learner import OnlineLearner
 from ptp_core.policies.live_weights import WeightsUpdate
@@ -131,7 +131,7 @@ class LearningRun:
         if not path.exists():
             return None
         try:
-            about = json_text.read(path)
+            about = load_json(path)
             return {"session_id": str(about["session_id"]), "version": int(about["version"])}
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise CheckpointError(

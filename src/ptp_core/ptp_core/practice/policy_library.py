@@ -19,8 +19,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from ptp_core.data import json_text
-from ptp_core.data.file_limits import MOST_WEIGHTS, read_bytes
+from ptp_core.data.file_limits import MOST_WEIGHTS, parse_json, read_bytes
 from ptp_core.data.files import write_atomically
 from ptp_core.errors import CheckpointError
 from ptp_core.planners.plan_library import NEAR, PlanLibrary, PlanLibraryPlanner
@@ -82,7 +81,7 @@ def load_finetuned(path: Path, checkpoint: Checkpoint, part: str = "iql") -> Fin
     try:
         content = read_bytes(path, MOST_WEIGHTS)
         tensors = load(content)
-        header = json_text.parse(content[8 : 8 + int.from_bytes(content[:8], "little")])
+        header = parse_json(content[8 : 8 + int.from_bytes(content[:8], "little")])
         metadata = header.get("__metadata__", {})
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror}); {AGAIN}") from error
@@ -107,7 +106,7 @@ def load_finetuned(path: Path, checkpoint: Checkpoint, part: str = "iql") -> Fin
     try:
         library.take(plans)
         goals = torch.from_numpy(tensors["goals"])
-        figures = json_text.parse(metadata["figures"])
+        figures = parse_json(metadata["figures"])
     except (KeyError, ValueError) as error:
         raise CheckpointError(f"{path}: damaged ({error!r}); {AGAIN}") from error
     digest = hashlib.sha256(content).hexdigest()

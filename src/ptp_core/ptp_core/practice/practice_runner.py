@@ -39,9 +39,8 @@ from ptp_core.practice.epoch import (
 )
 from ptp_core.practice.policy_library import save_finetuned
 from ptp_core.practice.practice_config import PracticeConfig
-from ptp_core.practice.rollout_worker import RolloutJob, RolloutWorker
+from ptp_core.practice.rollout_worker import RolloutJob, RolloutWorker, load_state, save_state
 from ptp_core.practice.run_folder import CHECKPOINT, FINETUNED, RESULT, Epochs
-from ptp_core.practice.state_files import load_state, save_state
 from ptp_core.processes import Workers
 from ptp_core.progress import Bar
 from ptp_core.training.checkpoint import load_checkpoint, save_again

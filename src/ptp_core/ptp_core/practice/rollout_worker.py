@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rollouts in a process of their own, with the state that an epoch left on the disk."""
+"""Rollouts in a process of their own, with the state that an epoch left on the disk.
+
+An interrupted run goes on from the files of the same state.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +10,42 @@ import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+
 from ptp_core.agents.agent import Cancelled
 from ptp_core.agents.method import AgentOptions
 from ptp_core.agents.registry import build_agent, method_named
 from ptp_core.agents.subgoal_agent import SubgoalAgent
 from ptp_core.data.collect_demonstrations import make_environment
+from ptp_core.errors import CheckpointError
+from ptp_core.planners.plan_buffer import load_buffers, save_buffers
 from ptp_core.planners.plan_library import PlanLibrary
 from ptp_core.practice.epoch import PracticeState, RolloutRequest, RolloutResult, rollout
 from ptp_core.practice.practice_config import PracticeConfig
-from ptp_core.practice.state_files import load_state
 from ptp_core.training.checkpoint import load_checkpoint
+
+WEIGHTS, BUFFERS, PLANS = "weights.safetensors", "buffers.safetensors", "plans.safetensors"
+
+
+def save_state(state: PracticeState, folder: Path) -> None:
+    """Write all into ``folder``; of plan buffers those of the first planner."""
+    (folder / WEIGHTS).write_bytes(save(state.learned.state_dict()))
+    if state.buffers:
+        save_buffers(folder / BUFFERS, state.buffers[0])
+    state.library.save(folder / PLANS)
+
+
+def load_state(state: PracticeState, folder: Path) -> None:
+    """Let ``state`` be the one in ``folder``. Raises CheckpointError where a file does not fit."""
+    try:
+        state.learned.load_state_dict(load_file(folder / WEIGHTS))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise CheckpointError(f"{folder / WEIGHTS}: cannot be used ({error})") from error
+    for buffers in state.buffers:
+        load_buffers(folder / BUFFERS, buffers)
+    state.library.plans.clear()
+    state.library.load(folder / PLANS)
 
 
 @dataclass(frozen=True)

@@ -9,16 +9,15 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ptp_core.data import json_text
 from ptp_core.data.array_limits import DAMAGED, open_npz
-from ptp_core.data.file_limits import MOST
+from ptp_core.data.file_limits import MOST, load_json
 from ptp_core.data.files import (
     check_folder,
     differences,
@@ -27,9 +26,8 @@ from ptp_core.data.files import (
     storage_error,
     write_atomically,
 )
-from ptp_core.data.practice_episode import PracticeEpisode
+from ptp_core.data.trajectory import PracticeEpisode
 from ptp_core.errors import CheckpointError, InputError
-from ptp_core.practice.old_names import with_todays_name
 
 SETTINGS = "settings.json"
 RESULT = "result.json"
@@ -39,6 +37,10 @@ EPOCHS = "epochs"  # folder with one folder an epoch
 STATE = "state"  # in an epoch: what the next one needs; the newest epoch alone has it
 METRICS = "metrics.json"  # of an epoch
 EPISODES = "episodes.npz"  # of an epoch
+
+# Name in the file -> name today, where the file's planner has a single level. Today's methods of
+# these names refuse such settings, so no file of today is renamed.
+OF_ONE_LEVEL = {"ptp": "ptp_single_subgoal"}
 
 
 @dataclass(frozen=True)
@@ -207,6 +209,19 @@ class Epochs:
         return epoch_folder(self._run, number)
 
 
+def with_todays_name(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of a run or values of an evaluation, with the method's name of today.
+
+    Until the method `ptp` meant three levels of generators, its name stood for whatever the
+    planner's settings said: in the released settings for a search of one level. Files keep the
+    name that they were written with; every reader uses this function.
+    """
+    planner = settings.get("planner")
+    one_level = isinstance(planner, Mapping) and planner.get("levels") == 1
+    name = settings.get("method")
+    return {**settings, "method": OF_ONE_LEVEL.get(name, name) if one_level else name}
+
+
 def _read_result(path: Path) -> dict[str, Any]:
     """What a run wrote at its end; it may have gone on since."""
     if not path.exists():
@@ -239,7 +254,7 @@ def _check(evaluation: dict[str, Any]) -> None:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        values = json_text.read(path)
+        values = load_json(path)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     except ValueError as error:

@@ -1,16 +1,36 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Seeds and results of episodes, and their statistics, such as success rates with intervals."""
+"""Seeds and results of episodes, their statistics, and the file of those that are finished.
+
+An interrupted evaluation resumes from that file. Loads no torch.
+"""
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import math
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ptp_core.data.files import write_atomically
+from ptp_core.errors import InputError
+
 APART = 1_000_000  # offset between the seeds of practice and of its evaluations
+
+MAX_STEPS = 400  # control steps an episode (authors' train_eval_ptp.py)
+IDLE_MOTION = 0.15  # norm of an idle step's motion, relative to the largest motion
+# The policy's fixed standard deviation (paper): a smaller mean motion is below its noise.
+COST_TERMS = ("distance", "value", "prior")
+
+Z_95 = 1.959963984540054  # two-sided 95 % quantile of the normal distribution
+
+Key = tuple[str, int]
+"""Task and episode number."""
 
 
 @dataclass(frozen=True)
@@ -27,12 +47,6 @@ def episode_seeds(seed: int, task: str, episode: int) -> EpisodeSeeds:
     task_number = int.from_bytes(task.encode(), "little")
     sequence = np.random.SeedSequence(entropy=seed, spawn_key=(task_number, episode))
     return EpisodeSeeds(*(int(word) for word in sequence.generate_state(3)))
-
-
-MAX_STEPS = 400  # control steps an episode (authors' train_eval_ptp.py)
-IDLE_MOTION = 0.15  # norm of an idle step's motion, relative to the largest motion
-# The policy's fixed standard deviation (paper): a smaller mean motion is below its noise.
-COST_TERMS = ("distance", "value", "prior")
 
 
 def is_idle(motion: np.ndarray) -> bool:
@@ -56,9 +70,6 @@ class EpisodeResult:
     final_distance: float | None  # to the goal in the agent's measure; L2 between latents
     seconds: float  # wall clock of the control loop, environment included
     latencies: np.ndarray  # float64 (steps,), seconds from image to action
-
-
-Z_95 = 1.959963984540054  # two-sided 95 % quantile of the normal distribution
 
 
 def wilson_interval(successes: float, trials: float, z: float = Z_95) -> tuple[float, float]:
@@ -135,6 +146,67 @@ def summarise(results: Sequence[tuple[int, int, EpisodeResult]]) -> dict[str, An
     }
 
 
+class PartialResults:
+    """JSON lines of finished episodes, after a line with the settings that results depend on.
+
+    A line truncated by a kill is dropped. Raises InputError if the file has other settings, or was
+    written by a version that stored other fields of an episode.
+    """
+
+    def __init__(self, path: Path, settings: dict[str, Any]) -> None:
+        self.path = path
+        self.results: dict[Key, EpisodeResult] = {}
+        lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+        lines = [line for line in lines if line.endswith(b"\n")]
+        if lines:
+            self._read(lines, settings)
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lines = [_line(settings)]
+        write_atomically(path, lambda partial: partial.write_bytes(b"".join(lines)))
+
+    def add(self, key: Key, result: EpisodeResult) -> None:
+        """Store one finished episode; it survives a kill from now on."""
+        self.results[key] = result
+        values = {**dataclasses.asdict(result), "latencies": result.latencies.tolist()}
+        with open(self.path, "ab") as file:
+            file.write(_line({"task": key[0], "episode": key[1], **values}))
+            file.flush()
+            os.fsync(file.fileno())
+
+    def _check_format(self, row: dict[str, Any]) -> None:
+        known = {entry.name for entry in dataclasses.fields(EpisodeResult)}
+        found = row.keys() - {"task", "episode"}
+        if found != known:
+            other = " and ".join(
+                f"{word} {', '.join(sorted(names))}"
+                for word, names in (("without", known - found), ("with", found - known))
+                if names
+            )
+            raise InputError(
+                f"{self.path} holds unfinished results of another version of this program, "
+                f"{other}: finish them with that version, or delete the file to start anew"
+            )
+
+    def _read(self, lines: list[bytes], settings: dict[str, Any]) -> None:
+        try:
+            stored, *rows = [json.loads(line) for line in lines]
+            for row in rows:
+                self._check_format(row)
+                key = row.pop("task"), row.pop("episode")
+                row["latencies"] = np.array(row["latencies"], dtype=np.float64)
+                self.results[key] = EpisodeResult(**row)
+        except (ValueError, TypeError, KeyError) as error:
+            raise InputError(f"{self.path} is damaged: delete it to start anew") from error
+        current = json.loads(_line(settings))
+        for name in sorted(stored.keys() | current.keys()):
+            if stored.get(name) != current.get(name):
+                raise InputError(
+                    f'{self.path} holds unfinished results with another "{name}": repeat that '
+                    "command to finish it, delete the file, or write to another --json"
+                )
+
+
 def _cost_terms(episodes: Sequence[EpisodeResult]) -> dict[str, Any]:
     """Mean cost of a plan by term, and each term's share."""
     known = [result.plan_costs for result in episodes if result.plan_costs is not None]
@@ -149,3 +221,7 @@ def _cost_terms(episodes: Sequence[EpisodeResult]) -> dict[str, Any]:
 def _mean(values: Iterable[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return float(np.mean(known)) if known else None
+
+
+def _line(values: dict[str, Any]) -> bytes:
+    return (json.dumps(values, sort_keys=True) + "\n").encode()

@@ -24,8 +24,7 @@ from ptp_core.agents.agent import (
 from ptp_core.data.env_check import check_not_black
 from ptp_core.data.env_spec import spec_of
 from ptp_core.data.expert_rollout import read_observation
-from ptp_core.data.practice_episode import PracticeEpisode
-from ptp_core.data.trajectory import CAMERA
+from ptp_core.data.trajectory import CAMERA, PracticeEpisode
 from ptp_core.errors import GoalError, InputError, PlanCancelled
 from ptp_core.planners.planner import Plan
 from ptp_core.rollout.episode_results import (

@@ -1,21 +1,54 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Train the networks of the baselines on encoded trajectories: LEAP's VAE, GCP's midpoints."""
+"""Train the networks of the baselines: LEAP's VAE, GCP's midpoints, GCBC's policy.
+
+GCBC is goal-conditioned behaviour cloning (Lynch et al. 2019, arXiv 1903.01973; Ghosh et al. 2019,
+arXiv 1912.06088): IQL's policy loss with all weights 1, an ablation of the advantage weights.
+Network, initial weights, trajectories, relabelled goals, generated goals, number of updates and
+learning rates are those of the checkpoint's policy. There is no V and no Q. All its computation is
+in float32.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from ptp_core.config import BaselinesConfig, LatentVAEConfig, MidpointConfig
+from ptp_core.config import (
+    BaselinesConfig,
+    GeneratedGoalsConfig,
+    IQLConfig,
+    LatentVAEConfig,
+    MidpointConfig,
+)
 from ptp_core.data.encoded_dataset import EncodedDataset
+from ptp_core.data.replay_buffer import CodeBatch
 from ptp_core.encoders.vqvae import VQVAE
-from ptp_core.planners.latent_vae import LatentVAE
-from ptp_core.planners.midpoint_generator import MidpointGenerator, sample_triples
-from ptp_core.training.stage import Metrics, StageState, encoded_fingerprint, run_as_configured
+from ptp_core.learning.iql import IQL, GoalNetwork
+from ptp_core.planners.gcp_planner import MidpointGenerator, sample_triples
+from ptp_core.planners.leap_planner import LatentVAE
+from ptp_core.progress import Bar
+from ptp_core.training.checkpoint import Checkpoint
+from ptp_core.training.iql_stage import (
+    VALIDATION_TRANSITIONS,
+    fill_buffer,
+    generated_goals,
+    make_batch,
+)
+from ptp_core.training.stage import (
+    Metrics,
+    StageState,
+    encoded_fingerprint,
+    run_as_configured,
+    without_budget,
+)
+from ptp_core.training.weights import serialise
 
 SCALE_LATENTS = 8192  # random latents from which the VAE's shift and scale are computed
 VALIDATION_LATENTS = 1024
@@ -85,6 +118,43 @@ def train_midpoints(
     return midpoints.eval(), scalars
 
 
+def train_gcbc(
+    config: BaselinesConfig,
+    checkpoint: Checkpoint,
+    data: EncodedDataset,
+    folder: Path,
+    *,
+    validation: EncodedDataset,
+    progress: bool = True,
+) -> tuple[GoalNetwork, dict[str, float]]:
+    """Train with the checkpoint's ``iql`` and ``imagined`` settings; return network and scalars.
+
+    ``folder`` holds one folder a stage. The second stage's scalars begin with "imagined/".
+    """
+    settings, generated = checkpoint.config.iql, checkpoint.config.imagined
+    torch.manual_seed(config.seed)
+    sizes = checkpoint.vqvae.latent, data.actions.shape[1]
+    first = IQL(settings, *sizes).to(checkpoint.vqvae.codebook.device)
+    held_out = fill_buffer(validation, settings).sample(
+        VALIDATION_TRANSITIONS, np.random.default_rng(0)
+    )
+    cloning = _Cloning(config, checkpoint, data, held_out, progress)
+    scalars = cloning.train("gcbc", first, folder / "camera", settings)
+    if not generated.steps:
+        return first.policy.eval(), scalars
+    further = dataclasses.replace(settings, learning_rate=generated.learning_rate)
+    second = IQL(further, *sizes)
+    second.to(checkpoint.vqvae.codebook.device)
+    second.policy.load_state_dict(first.policy.state_dict())
+    frames = len(data.codes)
+    with Bar(total=frames, unit="frame", desc="imagine goals", disable=not progress) as bar:
+        draws = torch.Generator().manual_seed(config.seed)
+        shown = generated_goals(checkpoint.vqvae, checkpoint.generators, data, draws, bar.update)
+    more = cloning.train("gcbc", second, folder / "imagined", generated, shown, generated.share)
+    scalars |= {f"imagined/{name}": value for name, value in more.items()}
+    return second.policy.eval(), scalars
+
+
 def _train(
     name: str,
     config: BaselinesConfig,
@@ -140,3 +210,79 @@ def _lookup(vqvae: VQVAE) -> Lookup:
         return vqvae.lookup(codes.to(vqvae.codebook.device))
 
     return latents
+
+
+class _Cloning:
+    """Training data, and validation data of the policy."""
+
+    def __init__(
+        self,
+        config: BaselinesConfig,
+        checkpoint: Checkpoint,
+        data: EncodedDataset,
+        held_out: CodeBatch,
+        progress: bool,
+    ) -> None:
+        self._config, self._checkpoint = config, checkpoint
+        self._settings = checkpoint.config.iql
+        self._buffer = fill_buffer(data, self._settings)
+        self._held_out = held_out
+        self._inputs = encoded_fingerprint(self._settings, config.seed, data)
+        self._progress = progress
+
+    def train(
+        self,
+        name: str,
+        iql: IQL,
+        folder: Path,
+        budget: IQLConfig | GeneratedGoalsConfig,
+        generated: np.ndarray | None = None,
+        share: float = 0.0,
+    ) -> dict[str, float]:
+        """Train the policy of ``iql`` until the budget is spent; return the last scalars."""
+        size, policy = self._settings.batch_size, iql.policy.train()
+        optimiser = iql.optimisers["policy"]
+        inputs: dict[str, Any] = {**self._inputs, "stage": without_budget(budget)}
+        if generated is not None:
+            inputs["imagined"] = sha256(generated.tobytes() + serialise(policy)).hexdigest()
+        state = StageState(
+            modules={"policy": policy},
+            optimisers={"policy": optimiser},
+            generator=torch.Generator().manual_seed(self._config.seed),
+            rng=np.random.default_rng(self._config.seed),
+            fingerprint=inputs,
+        )
+
+        def train_step() -> Metrics:
+            codes = self._buffer.sample(size, state.rng, generated, share)
+            loss, metrics = self._loss(iql, codes)
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            if self._settings.gradient_clip:
+                nn.utils.clip_grad_norm_(policy.parameters(), self._settings.gradient_clip)
+            optimiser.step()
+            return metrics
+
+        @torch.inference_mode()
+        def validate() -> dict[str, float]:
+            metrics = self._loss(iql, self._held_out)[1]
+            return {key: float(value) for key, value in metrics.items()}
+
+        return run_as_configured(
+            name,
+            folder,
+            state,
+            train_step,
+            budget,
+            self._config,
+            validate=validate,
+            progress=self._progress,
+        )
+
+    def _loss(self, iql: IQL, codes: CodeBatch) -> tuple[torch.Tensor, Metrics]:
+        """IQL's policy loss with all advantages 0, so that all weights are 1."""
+        checkpoint, epsilon = self._checkpoint, self._settings.reward_epsilon
+        device = checkpoint.vqvae.codebook.device
+        batch = make_batch(codes, checkpoint.vqvae, epsilon, device)
+        loss, metrics = iql.policy_loss(batch, torch.zeros_like(batch.rewards))
+        return loss, {"loss": metrics["policy/loss"], "action_mse": metrics["policy/action_mse"]}

@@ -1,8 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Train the networks of the baselines with the encoder of a PTP checkpoint."""
+"""Train the networks of the baselines with the encoder of a PTP checkpoint, and save them.
+
+Each baseline has one network of its own. Encoder, policy and value are those of the PTP
+checkpoint. The manifest refers to them by relative path where it can; otherwise they are copied.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -10,23 +15,24 @@ from typing import Any
 
 import yaml
 
-from ptp_core.config import BaselinesConfig, to_dict
+from ptp_core.agents.registry import method_named
+from ptp_core.config import BaselinesConfig, TrainConfig, to_dict
 from ptp_core.data.dataset import Dataset
 from ptp_core.data.encoded_dataset import EncodedDataset, encoded_demonstrations
 from ptp_core.data.files import check_new_folder, keep_inputs, reserved_folder, write_atomically
 from ptp_core.errors import ConfigError, DatasetError
 from ptp_core.policies.cloned_policy import ClonedPolicy
 from ptp_core.progress import Bar
-from ptp_core.training.baseline_checkpoint import OWN_PART, baseline, save_baseline
-from ptp_core.training.baseline_stages import train_latent_vae, train_midpoints
-from ptp_core.training.checkpoint import Checkpoint, Part, load_checkpoint
-from ptp_core.training.gcbc_stage import train_gcbc
+from ptp_core.training.baseline_stages import train_gcbc, train_latent_vae, train_midpoints
+from ptp_core.training.checkpoint import Checkpoint, Part, load_checkpoint, save_checkpoint
 from ptp_core.training.stage import choose_device
 from ptp_core.training.weights import Precision
 
 CODES = "codes.safetensors"
 METRICS = "metrics.json"
 INPUTS = "inputs.json"  # file with the inputs that the run in a folder was made from
+
+OWN_PART = {"leap": "latent_vae", "gcp": "midpoints", "gcbc": "policy"}  # of each baseline
 
 
 def pretrain_baselines(
@@ -61,6 +67,41 @@ def pretrain_baselines(
         Dataset(data)  # raises before anything is written
     with reserved_folder(out):
         return _train(config, loaded, data, out, wanted, precision, progress)
+
+
+def baseline(name: str, own: Part, config: BaselinesConfig, base: Checkpoint) -> Checkpoint:
+    """Make the checkpoint of the method ``name``: its ``own`` network and those of ``base``.
+
+    ``config`` has its planner's settings. Raises CheckpointError where ``base`` lacks a part.
+    """
+    method = method_named(name)
+    entries = dataclasses.fields(TrainConfig)
+    values: dict[str, Any] = {entry.name: getattr(base.config, entry.name) for entry in entries}
+    if method.config is not TrainConfig:
+        values[name] = getattr(config, name)
+    shared = [part for part in method.parts if part != OWN_PART[name]]
+    for part in shared:
+        base.part(part)
+    parts = {OWN_PART[name]: own, **{part: base.parts[part] for part in shared}}
+    spec = dataclasses.replace(base.spec, agent=name)
+    return Checkpoint(
+        base.folder, spec, method.config(**values), base.encoder, parts, base.encoder_id
+    )
+
+
+def save_baseline(folder: str | Path, made: Checkpoint) -> None:
+    """Write such a checkpoint, atomically, with references to shared networks."""
+    stored = None if made.encoder is None else made.encoder.stored
+    save_checkpoint(
+        folder,
+        made.parts,
+        made.config,
+        made.metrics,
+        spec=made.spec,
+        encoder=made.encoder,
+        encoder_at=None if stored is None else stored.path.parent,
+        shared={name: part.stored for name, part in made.parts.items() if part.stored},
+    )
 
 
 def _train(

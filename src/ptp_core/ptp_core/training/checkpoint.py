@@ -1,27 +1,48 @@
 # SPDX-License-Identifier: Apache-2.0
 """Checkpoints: an agent's parts as safetensors, its encoder, and a JSON manifest.
 
-`ptp_core.training.manifest` documents the layout of the folders, `part_types` the kinds of parts.
+`ptp_core.training.manifest` documents the layout of the folders. A `PartType` is a kind of network
+in checkpoints, and how to make it from its settings.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from importlib.metadata import entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
 
 from ptp_core.agents.agent import AgentSpec
 from ptp_core.agents.registry import method_named
-from ptp_core.config import from_dict, to_dict
+from ptp_core.config import (
+    ChunkedPolicyConfig,
+    GoalClassifierConfig,
+    IQLConfig,
+    LatentVAEConfig,
+    MidpointConfig,
+    SubgoalGeneratorConfig,
+    VQVAEConfig,
+    from_dict,
+    to_dict,
+)
+from ptp_core.encoders.vqvae import VQVAE
 from ptp_core.errors import CheckpointError, ConfigError
+from ptp_core.learning.goal_classifier import GoalClassifier
+from ptp_core.learning.iql import IQL
+from ptp_core.planners.gcp_planner import MidpointGenerator
+from ptp_core.planners.leap_planner import LatentVAE
+from ptp_core.planners.subgoal_generator import GeneratorHierarchy
+from ptp_core.policies.chunked_policy import ChunkedPolicy
+from ptp_core.policies.cloned_policy import ClonedPolicy
 from ptp_core.training.manifest import (
     CHECKPOINT,
     ENCODER,
@@ -31,20 +52,21 @@ from ptp_core.training.manifest import (
     inside,
     listed,
 )
-from ptp_core.training.part_types import part_type
 from ptp_core.training.weights import Precision, StoredFile, serialise, write_folder
 
-if TYPE_CHECKING:
-    from ptp_core.encoders.vqvae import VQVAE
-    from ptp_core.learning.iql import IQL
-    from ptp_core.planners.subgoal_generator import GeneratorHierarchy
+GROUP = "ptp.parts"  # entry points of installed packages: name -> PartType
+
+Make = Callable[[Any, AgentSpec, nn.Module | None], nn.Module]
+"""From a part's configuration, the agent's spec and its encoder to the network, any weights."""
+
+_registered: dict[str, PartType] = {}
 
 
 @dataclass
 class Part:
     """A network of an agent, or its encoder."""
 
-    type: str  # a name in `part_types`
+    type: str  # name of a `PartType`
     module: nn.Module
     config: Any  # dataclass of the type
     precision: Precision = "float32"  # of its file; in memory parts are float32
@@ -254,6 +276,45 @@ def as_json(manifest: Mapping[str, Any]) -> bytes:
     return (json.dumps(manifest, indent=2) + "\n").encode()
 
 
+@dataclass(frozen=True)
+class PartType:
+    """A kind of part, encoders too."""
+
+    name: str  # in manifests
+    make: Make
+    config: type  # dataclass of its settings in the manifest
+    learns: bool = False  # whether it needs gradients after loading
+
+
+def register_part(part: PartType) -> None:
+    """Register a part type in this process. Raises ConfigError where the name is taken.
+
+    An installed package declares its types as entry points of the group ``ptp.parts`` instead.
+    """
+    known = {one.name: one for one in _BUILT_IN} | _registered
+    if known.get(part.name, part) != part:
+        raise ConfigError(f'there is a part type "{part.name}" already: choose another name')
+    _registered[part.name] = part
+
+
+def registered_parts() -> tuple[PartType, ...]:
+    """Types that `register_part` got, so that another process can register them too."""
+    return tuple(_registered.values())
+
+
+def part_type(name: str, source: str) -> PartType:
+    """The part type of this name. Raises CheckpointError, which names ``source``."""
+    known = {one.name: one for one in _BUILT_IN} | _registered
+    if name not in known:
+        known |= _installed()
+    if name not in known:
+        raise CheckpointError(
+            f'{source}: has a part of type "{name}"; this program knows {", ".join(known)}: '
+            "install the package that it is from, or register the type"
+        )
+    return known[name]
+
+
 def _load(folder: Path, source: Path, manifest: Mapping[str, Any]) -> Checkpoint:
     """Load the checkpoint of a manifest; raises many types for a damaged one."""
     path = str(source / MANIFEST)
@@ -321,3 +382,58 @@ def _relative(folder: Path, path: Path) -> str | None:
     if path.is_relative_to(folder) or not path.is_relative_to(folder.parent.parent):
         return None
     return Path(os.path.relpath(path, folder)).as_posix()
+
+
+def _vqvae(config: VQVAEConfig, spec: AgentSpec, encoder: nn.Module | None) -> nn.Module:
+    return VQVAE(config)
+
+
+def _generators(
+    config: SubgoalGeneratorConfig, spec: AgentSpec, encoder: nn.Module | None
+) -> nn.Module:
+    return GeneratorHierarchy(config, encoder.latent)
+
+
+def _iql(config: IQLConfig, spec: AgentSpec, encoder: nn.Module | None) -> nn.Module:
+    return IQL(config, encoder.latent, len(spec.actions))
+
+
+def _latent_vae(config: LatentVAEConfig, spec: AgentSpec, encoder: nn.Module | None) -> nn.Module:
+    return LatentVAE(config, encoder.latent)
+
+
+def _midpoints(config: MidpointConfig, spec: AgentSpec, encoder: nn.Module | None) -> nn.Module:
+    return MidpointGenerator(config, encoder.latent)
+
+
+def _policy(config: IQLConfig, spec: AgentSpec, encoder: nn.Module | None) -> nn.Module:
+    return ClonedPolicy(config, encoder.latent, len(spec.actions))
+
+
+def _chunked(config: ChunkedPolicyConfig, spec: AgentSpec, encoder: nn.Module | None) -> nn.Module:
+    own = len(spec.proprioception) if config.proprioception else 0
+    return ChunkedPolicy(config, encoder.latent, len(spec.actions), own)
+
+
+def _classifier(
+    config: GoalClassifierConfig, spec: AgentSpec, encoder: nn.Module | None
+) -> nn.Module:
+    return GoalClassifier(config, encoder.latent)
+
+
+_BUILT_IN = (
+    PartType("vqvae", _vqvae, VQVAEConfig),
+    PartType("generators", _generators, SubgoalGeneratorConfig),
+    PartType("iql", _iql, IQLConfig, learns=True),
+    PartType("latent_vae", _latent_vae, LatentVAEConfig),
+    PartType("midpoints", _midpoints, MidpointConfig),
+    PartType("policy", _policy, IQLConfig),
+    PartType("chunked", _chunked, ChunkedPolicyConfig, learns=True),
+    PartType("classifier", _classifier, GoalClassifierConfig),
+)
+
+
+@functools.cache
+def _installed() -> dict[str, PartType]:
+    found = (entry.load() for entry in entry_points(group=GROUP))
+    return {part.name: part for part in found}

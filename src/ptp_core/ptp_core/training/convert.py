@@ -13,18 +13,18 @@ from ptp_core.agents.agent import AgentSpec
 from ptp_core.agents.ptp import fitting_method
 from ptp_core.agents.subgoal_agent import subgoal_spec
 from ptp_core.config import BaselinesConfig, IQLConfig, TrainConfig, from_dict
-from ptp_core.data import json_text
+from ptp_core.data.file_limits import load_json
 from ptp_core.errors import CheckpointError, ConfigError
-from ptp_core.training.baseline_checkpoint import OWN_PART, baseline, save_baseline
+from ptp_core.training.baseline_training import OWN_PART, baseline, save_baseline
 from ptp_core.training.checkpoint import (
     Checkpoint,
     Part,
     encoder_files,
     load_checkpoint,
+    part_type,
     save_checkpoint,
 )
 from ptp_core.training.manifest import CHECKPOINT, ENCODER, MANIFEST
-from ptp_core.training.part_types import part_type
 from ptp_core.training.weights import StoredFile, serialise, write_folder
 
 BASELINES = "baselines.json"  # manifest of a folder of baselines, version 1
@@ -119,7 +119,7 @@ def _convert_baselines(old: Path, new: Path, base: Checkpoint) -> list[Path]:
 
 def _read(path: Path, kind: str) -> dict[str, Any]:
     try:
-        manifest = json_text.read(path)
+        manifest = load_json(path)
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from error
     except ValueError as error:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from ptp_core.data import json_text
+from ptp_core.data.file_limits import load_json
 from ptp_core.errors import CheckpointError
 
 MANIFEST = "manifest.json"
@@ -41,7 +41,7 @@ class FolderFormat:
             folder = previous(folder)
         path = folder / MANIFEST
         try:
-            manifest = json_text.read(path)
+            manifest = load_json(path)
         except FileNotFoundError:
             if (folder / "baselines.json").is_file():
                 raise _old(folder / "baselines.json") from None

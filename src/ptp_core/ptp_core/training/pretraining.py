@@ -1,16 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """Offline training: check the data, run all stages, write a checkpoint.
 
-Every stage can resume.
+Every stage can resume. `plot_curves` draws the scalars of all stages.
 """
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import hashlib
 import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -39,14 +41,21 @@ from ptp_core.progress import Bar
 from ptp_core.training.checkpoint import Part, save_checkpoint
 from ptp_core.training.chunked_stage import train_chunked_policy, train_goal_classifier
 from ptp_core.training.iql_stage import train_iql, train_on_generated_goals
-from ptp_core.training.side_by_side import generators_in_background
 from ptp_core.training.stage import choose_device, without_budget
-from ptp_core.training.subgoal_stage import frames_needed, train_generators
-from ptp_core.training.training_curves import plot_curves
+from ptp_core.training.subgoal_stage import (
+    frames_needed,
+    generators_in_background,
+    train_generators,
+)
 from ptp_core.training.vqvae_stage import train_vqvae
 from ptp_core.training.weights import serialise
 
 AIM = 0.8  # norm that the fastest motion should have with a suggested action scale
+
+INPUTS = "inputs.json"  # file with the inputs that the run in a folder was made from
+DISTANCE_GAPS = (1, 2, 3, 4, 8, 15)  # control steps; recorded in the metrics
+
+POLICY_STAGES = {"IQL": "iql", "imagined goals": "imagined"}  # label to folder
 
 
 def check_trainable(
@@ -80,6 +89,103 @@ def check_trainable(
                     f"{some.max()} frames, the subgoal generator {name} needs {needed}: collect "
                     f"longer ones, or lower generators.{name} in the configuration"
                 )
+
+
+def pretrain(
+    config: TrainConfig,
+    data_folder: str | Path,
+    out: str | Path,
+    *,
+    precision: Literal["float32", "float16"] = "float32",
+    progress: bool = True,
+) -> Path:
+    """Train encoder, subgoal generators and IQL; return the checkpoint's folder.
+
+    ``out`` holds one folder a stage (state, scalars.csv, TensorBoard events), codes.safetensors,
+    config.yaml, inputs.json, metrics.json, curves.png and checkpoint/. Run again with the same
+    folders to resume: finished stages are kept, and a stage with a longer budget continues. A
+    stage starts again where an earlier one has continued.
+    The checkpoint's agent is the method whose plans the planner's settings describe, else ptp.
+    Raises KeyboardInterrupt after saving on Ctrl-C; DatasetError and ConfigError, before ``out``
+    is made, where the data cannot be learned from, or their images are not of
+    ``config.vqvae.image_size``; InputError where ``out`` cannot be made, is in use, or was made
+    from other data or settings, which it names.
+    """
+    out = Path(out)
+    check_new_folder(out)
+    device = choose_device(config.device)
+    dataset = Dataset(data_folder)
+    arrays = _load(dataset, progress)
+    check_images(arrays.main_camera, arrays.camera(), config.vqvae.image_size)
+    config.vqvae.latent.halved_twice("a subgoal generator")  # raises before the encoder is trained
+    where = Path(data_folder)
+    gaps = {*_gaps(config), config.vqvae.distance_steps}
+    speeds = speed_of(arrays.actions, arrays.action_channels)
+    check_trainable(config, arrays.lengths, speeds, gaps, where, dataset.description)
+    with reserved_folder(out):
+        keep_inputs(
+            out / INPUTS, _inputs(config, arrays), "name another --out, or the inputs of this one"
+        )
+        return _train(config, dataset, arrays, out, device, precision, progress)
+
+
+def settle(config: TrainConfig, distances: dict[int, np.ndarray]) -> TrainConfig:
+    """Replace "auto" distances by those measured on the encoded data."""
+    iql, follower = config.iql, config.follower
+    if iql.reward_epsilon == "auto":
+        epsilon = float(np.median(distances[iql.reward_epsilon_steps]))
+        iql = dataclasses.replace(iql, reward_epsilon=round(epsilon, 4))
+    if follower.distance_threshold == "auto":
+        follower = dataclasses.replace(follower, distance_threshold=iql.reward_epsilon)
+    return dataclasses.replace(config, iql=iql, follower=follower)
+
+
+def plot_curves(run: Path, path: Path) -> None:
+    """Draw the scalars.csv below ``run`` into the PNG ``path``; missing stages stay empty.
+
+    Thin lines are training batches, dots are validation data.
+    """
+    # Imported here: matplotlib takes a second to load. No pyplot: it keeps global state.
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 6.5), layout="constrained")
+    for axes, panel in zip(figure.subplots(2, 2).flat, PANELS, strict=True):
+        for number, (label, folder) in enumerate(panel.stages.items()):
+            rows = _read_scalars(run / folder / "scalars.csv")
+            colour = f"C{number}"
+            axes.plot(*_series(rows, panel.scalar), color=colour, linewidth=0.8, label=label)
+            held_out = f"validation/{panel.scalar}"
+            axes.plot(*_series(rows, held_out), "o", color=colour, markersize=4)
+        axes.set_title(panel.title, fontsize=11)
+        axes.set_xlabel("minutes of training")
+        if panel.log:
+            axes.set_yscale("log")
+        axes.grid(alpha=0.3, which="both")
+        axes.legend()
+    figure.suptitle("Lines: training batches. Dots: validation trajectories.", fontsize=9)
+    write_atomically(path, lambda partial: figure.savefig(partial, format="png", dpi=100))
+
+
+@dataclass(frozen=True)
+class CurvePanel:
+    """A panel: one scalar of several stages, over their training minutes."""
+
+    title: str
+    scalar: str
+    stages: dict[str, str]  # label to folder
+    log: bool = True
+
+
+PANELS = (
+    CurvePanel("VQ-VAE: weighted reconstruction error", "weighted_mse", {"VQ-VAE": "vqvae"}),
+    CurvePanel(
+        "Subgoal generators: SmoothL1",
+        "smooth_l1",
+        {name: f"generators/{name}" for name in HORIZONS},
+    ),
+    CurvePanel("Policy: error of the action", "policy/action_mse", POLICY_STAGES),
+    CurvePanel("V: mean over the batch", "value/mean", POLICY_STAGES, log=False),
+)
 
 
 def _check_motion(
@@ -123,48 +229,6 @@ def _fastest(speeds: np.ndarray, starts: np.ndarray, stops: np.ndarray, gap: int
         if stop - start > gap
     ]
     return max(means, default=None)
-
-
-INPUTS = "inputs.json"  # file with the inputs that the run in a folder was made from
-DISTANCE_GAPS = (1, 2, 3, 4, 8, 15)  # control steps; recorded in the metrics
-
-
-def pretrain(
-    config: TrainConfig,
-    data_folder: str | Path,
-    out: str | Path,
-    *,
-    precision: Literal["float32", "float16"] = "float32",
-    progress: bool = True,
-) -> Path:
-    """Train encoder, subgoal generators and IQL; return the checkpoint's folder.
-
-    ``out`` holds one folder a stage (state, scalars.csv, TensorBoard events), codes.safetensors,
-    config.yaml, inputs.json, metrics.json, curves.png and checkpoint/. Run again with the same
-    folders to resume: finished stages are kept, and a stage with a longer budget continues. A
-    stage starts again where an earlier one has continued.
-    The checkpoint's agent is the method whose plans the planner's settings describe, else ptp.
-    Raises KeyboardInterrupt after saving on Ctrl-C; DatasetError and ConfigError, before ``out``
-    is made, where the data cannot be learned from, or their images are not of
-    ``config.vqvae.image_size``; InputError where ``out`` cannot be made, is in use, or was made
-    from other data or settings, which it names.
-    """
-    out = Path(out)
-    check_new_folder(out)
-    device = choose_device(config.device)
-    dataset = Dataset(data_folder)
-    arrays = _load(dataset, progress)
-    check_images(arrays.main_camera, arrays.camera(), config.vqvae.image_size)
-    config.vqvae.latent.halved_twice("a subgoal generator")  # raises before the encoder is trained
-    where = Path(data_folder)
-    gaps = {*_gaps(config), config.vqvae.distance_steps}
-    speeds = speed_of(arrays.actions, arrays.action_channels)
-    check_trainable(config, arrays.lengths, speeds, gaps, where, dataset.description)
-    with reserved_folder(out):
-        keep_inputs(
-            out / INPUTS, _inputs(config, arrays), "name another --out, or the inputs of this one"
-        )
-        return _train(config, dataset, arrays, out, device, precision, progress)
 
 
 def _train(
@@ -260,17 +324,6 @@ def _train(
     return out / "checkpoint"
 
 
-def settle(config: TrainConfig, distances: dict[int, np.ndarray]) -> TrainConfig:
-    """Replace "auto" distances by those measured on the encoded data."""
-    iql, follower = config.iql, config.follower
-    if iql.reward_epsilon == "auto":
-        epsilon = float(np.median(distances[iql.reward_epsilon_steps]))
-        iql = dataclasses.replace(iql, reward_epsilon=round(epsilon, 4))
-    if follower.distance_threshold == "auto":
-        follower = dataclasses.replace(follower, distance_threshold=iql.reward_epsilon)
-    return dataclasses.replace(config, iql=iql, follower=follower)
-
-
 @contextmanager
 def _threads(count: int) -> Iterator[None]:
     before = torch.get_num_threads()
@@ -338,3 +391,22 @@ def _inputs(config: TrainConfig, arrays: DatasetArrays) -> dict[str, Any]:
 def _save_config(out: Path, config: TrainConfig) -> None:
     text = yaml.safe_dump(to_dict(config), sort_keys=False)
     write_atomically(out / "config.yaml", lambda path: path.write_text(text))
+
+
+def _read_scalars(path: Path) -> list[dict[str, str]]:
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def _series(rows: list[dict[str, str]], scalar: str) -> tuple[list[float], list[float]]:
+    """Minutes and values where the scalar changed; rows in between repeat validation values."""
+    minutes, values, last = [], [], None
+    for row in rows:
+        text = row.get(scalar)
+        if text and text != last:
+            minutes.append(float(row["seconds"]) / 60)
+            values.append(float(text))
+            last = text
+    return minutes, values

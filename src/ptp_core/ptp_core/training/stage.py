@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import math
 import signal
@@ -25,7 +26,11 @@ from ptp_core.data.encoded_dataset import EncodedDataset
 from ptp_core.data.files import differences, said, write_atomically
 from ptp_core.errors import CheckpointError, ConfigError
 from ptp_core.progress import Bar
-from ptp_core.training.training_curves import ScalarLog
+
+SETTINGS = ("config", "seed", "stage")  # of a fingerprint; other keys: earlier stages
+
+Metrics = dict[str, torch.Tensor]
+FINAL_RATE = 0.02  # of the learning rate, at the end of a cosine decay
 
 
 def choose_device(name: str) -> torch.device:
@@ -44,9 +49,6 @@ def choose_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-SETTINGS = ("config", "seed", "stage")  # of a fingerprint; other keys: earlier stages
-
-
 def without_budget(settings: Any) -> dict[str, Any]:
     """Return the settings that a resumed stage must share; its budget may be longer."""
     values = to_dict(settings)
@@ -63,6 +65,52 @@ def encoded_fingerprint(settings: Any, seed: int, data: EncodedDataset) -> dict[
         "encoder_id": data.encoder_id,
         "content": data.content_hash(),
     }
+
+
+class ScalarLog:
+    """Writes one row of ``scalars.csv`` a call, and the same values for TensorBoard.
+
+    On resuming at ``step``, later rows (of a run that was killed) are dropped.
+    """
+
+    def __init__(self, folder: Path, step: int = 0) -> None:
+        # Imported here: TensorBoard takes seconds to load and only training needs it.
+        from torch.utils.tensorboard import SummaryWriter
+
+        folder.mkdir(parents=True, exist_ok=True)
+        self.path = folder / "scalars.csv"
+        self.rows: list[dict[str, str]] = []
+        if self.path.exists() and step:
+            with self.path.open(newline="") as file:
+                self.rows = [row for row in csv.DictReader(file) if int(row["step"]) <= step]
+        self.fields = list(self.rows[0]) if self.rows else []
+        self._rewrite()
+        self._events = SummaryWriter(folder, purge_step=step + 1 if step else None)
+
+    def write(self, step: int, seconds: float, values: dict[str, float]) -> None:
+        """Append one row; new names become new columns."""
+        row = {"step": str(step), "seconds": f"{seconds:.1f}"}
+        row |= {name: f"{value:.6g}" for name, value in values.items()}
+        self.rows.append(row)
+        if set(row) <= set(self.fields):
+            with self.path.open("a", newline="") as file:
+                csv.DictWriter(file, self.fields).writerow(row)
+        else:
+            self.fields += [name for name in row if name not in self.fields]
+            self._rewrite()
+        for name, value in values.items():
+            self._events.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        """Flush to the disk."""
+        self._events.close()
+
+    def _rewrite(self) -> None:
+        with self.path.open("w", newline="") as file:
+            writer = csv.DictWriter(file, self.fields)
+            if self.fields:
+                writer.writeheader()
+            writer.writerows(self.rows)
 
 
 @dataclass
@@ -172,10 +220,6 @@ class StageState:
         self.generator.set_state(tensors["generator"])
         self.rng.bit_generator.state = stage["rng"]
         self.step, self.seconds = stage["step"], stage["seconds"]
-
-
-Metrics = dict[str, torch.Tensor]
-FINAL_RATE = 0.02  # of the learning rate, at the end of a cosine decay
 
 
 @dataclass(frozen=True, kw_only=True)

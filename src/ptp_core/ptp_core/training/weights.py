@@ -18,8 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import nn
 
-from ptp_core.data import json_text
-from ptp_core.data.file_limits import MOST_WEIGHTS, OverBudget, read_bytes
+from ptp_core.data.file_limits import MOST_WEIGHTS, OverBudget, parse_json, read_bytes
 from ptp_core.errors import CheckpointError
 from ptp_core.training.manifest import MANIFEST, FolderFormat, previous
 
@@ -121,7 +120,7 @@ def round_to(module: nn.Module, precision: str) -> None:
 def _encoder_id(content: bytes) -> str:
     size = int.from_bytes(content[:8], "little")
     try:
-        return json_text.parse(content[8 : 8 + size]).get("__metadata__", {}).get("encoder_id", "")
+        return parse_json(content[8 : 8 + size]).get("__metadata__", {}).get("encoder_id", "")
     except ValueError:
         return ""
 

@@ -24,7 +24,7 @@ from ptp_interfaces.srv import GetEpisode
 
 from ptp_core.agents.registry import method_named
 from ptp_core.data.encoded_dataset import encoded_demonstrations
-from ptp_core.data.practice_episode import PracticeEpisode
+from ptp_core.data.trajectory import PracticeEpisode
 from ptp_core.errors import CheckpointError, InputError, PtpError
 from ptp_core.practice.learning_run import LearningRun
 from ptp_core.practice.success_signal import latent_success

@@ -20,10 +20,10 @@ from ptp_core.agents.ptp import planner_of
 from ptp_core.agents.registry import build_agent, method_named
 from ptp_core.agents.subgoal_agent import SubgoalAgent
 from ptp_core.config import PlannerConfig
+from ptp_core.config.loading import planner_settings
 from ptp_core.errors import ConfigError
 from ptp_core.planners.plan_library import PlanLibrary, PlanLibraryPlanner, StoredPlan
 from ptp_core.planners.planner import Plan, PlanFeedback, Planner
-from ptp_core.planners.presets import planner_settings
 from ptp_core.practice.policy_library import FineTunedPolicies
 from ptp_core.training.checkpoint import Checkpoint
 from ptp_nodes.policy.agent_networks import (

@@ -32,7 +32,7 @@ from rclpy.serialization import serialize_message
 from sensor_msgs.msg import Image
 
 from ptp_core.episodes.bag_writer import BagTopic
-from ptp_core.episodes.episode import LABELS, EpisodeInfo, Step
+from ptp_core.episodes.episode import LABELS, EpisodeInfo, Step, step_message
 from ptp_core.episodes.episode_recorder import (
     EpisodeRecorder,
     EpisodeVerdict,
@@ -43,7 +43,6 @@ from ptp_core.episodes.episode_recorder import (
 from ptp_core.episodes.latent_fields import latent_array
 from ptp_core.episodes.message_definitions import Definitions
 from ptp_core.episodes.session_store import Session
-from ptp_core.episodes.step_message import step_message
 from ptp_core.errors import ConfigError, InputError, PtpError
 from ptp_nodes.episodes.recorder_client import episode_record
 from ptp_robot.action import ActionScale

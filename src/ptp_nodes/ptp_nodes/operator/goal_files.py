@@ -12,8 +12,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from ptp_core.data import json_text
 from ptp_core.data.array_limits import DAMAGED, open_npz
+from ptp_core.data.file_limits import parse_json
 from ptp_core.data.files import write_atomically
 from ptp_core.errors import InputError
 from ptp_ros.image_messages import read_picture
@@ -101,7 +101,7 @@ def load_goal(path: str | Path) -> GoalFile:
 
 
 def _facts(text: str) -> dict[str, Any]:
-    facts = json_text.parse(text)
+    facts = parse_json(text)
     if not isinstance(facts, dict):
         raise ValueError("its facts are no names with values")
     return facts

@@ -17,8 +17,13 @@ from ptp_interfaces.msg import EpisodeStatus, ErrorCode
 
 from ptp_core.agents.registry import method_named
 from ptp_core.data.files import write_atomically
-from ptp_core.rollout.episode_results import EpisodeResult, EpisodeSeeds, episode_seeds, summarise
-from ptp_core.rollout.partial_results import PartialResults
+from ptp_core.rollout.episode_results import (
+    EpisodeResult,
+    EpisodeSeeds,
+    PartialResults,
+    episode_seeds,
+    summarise,
+)
 from ptp_ros.request_errors import RequestError
 
 VERDICT = "success signal: the simulator's verdict on the scene, or a person's"

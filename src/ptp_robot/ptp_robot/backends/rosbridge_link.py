@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ptp_core.data import json_text
+from ptp_core.data.file_limits import parse_json
 from ptp_robot.backends.backend import BackendError
 from ptp_robot.backends.sawyer_topics import TIME_SERVICE, AllowList
 
@@ -245,7 +245,7 @@ def _protocol(base: type, receive: Callable[[Any, Mapping[str, Any]], None]) -> 
     class Protocol(base):
         def on_message(self, payload: bytes) -> None:
             try:
-                message = json_text.parse(payload, LONGEST)
+                message = parse_json(payload, LONGEST)
                 if not isinstance(message, dict):
                     raise ValueError("no object")
             except ValueError as error:  # UnicodeDecodeError is one

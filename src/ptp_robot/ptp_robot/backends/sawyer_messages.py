@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ptp_core.data import json_text
+from ptp_core.data.file_limits import parse_json
 
 __all__ = [
     *("POSITION_MODE", "VELOCITY_MODE", "BadMessage", "JointLimits", "RobotState"),
@@ -205,7 +205,7 @@ def signals_of(message: Mapping[str, Any]) -> dict[str, Any]:
     signals = {}
     try:
         for signal in message["signals"]:
-            data = json_text.parse(signal["data"], LONGEST)
+            data = parse_json(signal["data"], LONGEST)
             signals[signal["name"]] = data[0] if isinstance(data, list) and data else None
     except (TypeError, KeyError, ValueError) as error:
         raise BadMessage("gripper state cannot be read") from error

@@ -17,7 +17,7 @@ from concurrent.futures import Future
 from typing import Any
 from urllib.parse import urlsplit
 
-from ptp_core.data import json_text
+from ptp_core.data.file_limits import parse_json
 
 __all__ = ["FakeRosbridge"]
 
@@ -220,7 +220,7 @@ def _protocol(bridge: FakeRosbridge) -> type:
 
         def onMessage(self, payload: bytes, binary: bool) -> None:  # noqa: N802
             try:
-                message = json_text.parse(payload)
+                message = parse_json(payload)
                 if not isinstance(message, dict):
                     raise ValueError("not an object")
             except ValueError as error:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ptp_core.data import json_text
+from ptp_core.data.file_limits import parse_json
 from ptp_description import sawyer_urdf_path
 from ptp_robot.backends import sawyer_topics as topics
 from ptp_robot.backends.sawyer_gripper import STROKE
@@ -354,7 +354,7 @@ class FakeIntera:
     def _obey_gripper(self, command: dict[str, Any]) -> None:
         if command["time"] not in self._taken:
             self._taken.append(command["time"])
-            signals = json_text.parse(command["args"])["signals"]
+            signals = parse_json(command["args"])["signals"]
             if "position_m" in signals and self._calibrated:
                 wanted = float(signals["position_m"]["data"][0])
                 self._wanted = min(max(wanted, 0.0), STROKE)

@@ -11,7 +11,7 @@ from ptp_core.config import GapConfig
 from ptp_core.data.encoded_dataset import EncodedDataset
 from ptp_core.data.replay_buffer import ReplayBuffer
 from ptp_core.tiny_networks import ACTIONS, ENCODER, LATENT, rng, tiny_config, tiny_networks
-from ptp_core.training.generated_goals import generated_goals
+from ptp_core.training.iql_stage import generated_goals
 
 LENGTHS = (80, 30, 12)
 
