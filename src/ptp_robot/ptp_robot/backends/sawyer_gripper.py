@@ -10,6 +10,7 @@ import numpy as np
 
 from ptp_robot.backends.backend import BackendError
 from ptp_robot.backends.handshake import Handshakes
+from ptp_robot.backends.sawyer_config import STROKE
 from ptp_robot.backends.sawyer_messages import (
     acknowledged,
     gripper_command,
@@ -18,9 +19,8 @@ from ptp_robot.backends.sawyer_messages import (
 )
 from ptp_robot.backends.sawyer_topics import GRIPPER_COMMAND
 
-__all__ = ["STROKE", "Gripper"]
+__all__ = ["Gripper"]
 
-STROKE = 0.041667  # m between the fingers, open (Rethink's SDK and URDF)
 UNIT = 1e-6  # s; two commands never share a stamp, which is their number
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from ptp_core.data import json_text
 from ptp_description import sawyer_urdf_path
 from ptp_robot.backends import sawyer_topics as topics
-from ptp_robot.backends.sawyer_gripper import STROKE
+from ptp_robot.backends.sawyer_config import STROKE
 from ptp_robot.backends.sawyer_messages import POSITION_MODE, VELOCITY_MODE, ros_time
 from ptp_robot.fakes import fake_sawyer_messages as messages
 from ptp_robot.fakes.fake_rosbridge import FakeRosbridge
