@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ptp_cli import main
-from ptp_nodes.camera.fake_camera import FakeDevice
+from ptp_nodes.camera.video_file import FakeDevice
 from ptp_nodes.nodes.camera_node import CameraNode
 from ptp_nodes.operator.goal_files import load_goal
 from ptp_ros.graph_testing import Graph, parameters

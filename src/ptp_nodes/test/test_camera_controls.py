@@ -9,8 +9,8 @@ import pytest
 
 from ptp_core.errors import InputError
 from ptp_nodes.camera.camera_device import Control
-from ptp_nodes.camera.fake_camera import C920, OLD_NAMES, FakePanel
 from ptp_nodes.camera.v4l2 import KEEP, V4l2Panel, fix, wishes
+from ptp_nodes.camera.video_file import C920, OLD_NAMES, FakePanel
 
 ALL = {"exposure": 120, "gain": 20, "white_balance": 5000, "focus": 30}
 ALL |= {"zoom": 100, "power_line": 50}

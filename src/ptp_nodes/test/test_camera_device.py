@@ -15,10 +15,9 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from ptp_core.errors import InputError
 from ptp_nodes.camera.camera_device import Format, Frame
-from ptp_nodes.camera.fake_camera import FakeDevice, FakePanel
-from ptp_nodes.camera.frame_source import FIRST, SETTLE, FrameSource, fault_of
-from ptp_nodes.camera.make_device import make_device
+from ptp_nodes.camera.frame_source import FIRST, SETTLE, FrameSource, fault_of, make_device
 from ptp_nodes.camera.v4l2 import content
+from ptp_nodes.camera.video_file import FakeDevice, FakePanel
 from ptp_nodes.nodes.camera_node import CameraNode
 from ptp_ros.graph_testing import parameters
 from ptp_ros.image_messages import crop_and_resize, image_to_array

@@ -36,11 +36,10 @@ from ptp_nodes.nodes.practice_node import PracticeNode
 from ptp_nodes.nodes.recorder_node import RecorderNode
 from ptp_nodes.nodes.teleop_node import TeleopNode
 from ptp_nodes.nodes.view_node import ViewNode
+from ptp_nodes.tools.doctor.doctor_checks import missing_topics
+from ptp_nodes.tools.doctor.doctor_facts import ROLES, Expected, Machine, ProcessObserver
 from ptp_nodes.tools.doctor.examination import examine, findings
-from ptp_nodes.tools.doctor.graph_checks import missing_topics
-from ptp_nodes.tools.doctor.graph_facts import ROLES, Expected, Machine
 from ptp_nodes.tools.doctor.graph_listener import Listener
-from ptp_nodes.tools.doctor.node_processes import ProcessObserver
 from ptp_ros import topics
 from ptp_ros.background_node import node_aside
 from ptp_ros.graph_testing import parameters

@@ -6,8 +6,7 @@ import dataclasses
 import pytest
 
 from ptp_core.tiny_networks import tiny_checkpoint
-from ptp_nodes.tools.doctor.examination import findings, guess
-from ptp_nodes.tools.doctor.graph_facts import (
+from ptp_nodes.tools.doctor.doctor_facts import (
     Endpoint,
     Expected,
     GraphFacts,
@@ -18,6 +17,7 @@ from ptp_nodes.tools.doctor.graph_facts import (
     Stream,
     TopicFacts,
 )
+from ptp_nodes.tools.doctor.examination import findings, guess
 
 GIB = 2**30
 SIM = Expected("sim", ("sim_bridge", "encoder", "policy"))

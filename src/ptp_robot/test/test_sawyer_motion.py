@@ -8,7 +8,7 @@ import pytest
 
 from ptp_core.config.loading import from_dict
 from ptp_core.errors import ConfigError
-from ptp_robot.backends import sawyer_topics as topics
+from ptp_robot.backends import sawyer_messages as topics
 from ptp_robot.backends.backend import BackendError, NoGripper
 from ptp_robot.backends.sawyer import SawyerBackend, SawyerConfig
 from ptp_robot.backends.sawyer_config import STROKE

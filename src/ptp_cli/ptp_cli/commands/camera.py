@@ -96,9 +96,9 @@ def _align(args: argparse.Namespace) -> int:
 
 def _controls(args: argparse.Namespace) -> int:
     from ptp_core.errors import InputError
-    from ptp_nodes.camera.fake_camera import FakeDevice
-    from ptp_nodes.camera.make_device import make_device
+    from ptp_nodes.camera.frame_source import make_device
     from ptp_nodes.camera.v4l2 import V4l2Device, V4l2Panel
+    from ptp_nodes.camera.video_file import FakeDevice
 
     device = make_device(args.device)
     if isinstance(device, FakeDevice):

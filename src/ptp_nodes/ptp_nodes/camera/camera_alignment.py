@@ -18,10 +18,9 @@ import numpy as np
 from ptp_core.data.files import write_atomically
 from ptp_core.errors import InputError
 from ptp_nodes.camera.camera_client import looker
-from ptp_nodes.camera.camera_parameters import CameraParameters
-from ptp_nodes.camera.frame_source import FrameSource, fault_of
+from ptp_nodes.camera.frame_source import FrameSource, fault_of, make_device
 from ptp_nodes.camera.image_shift import place
-from ptp_nodes.camera.make_device import make_device
+from ptp_nodes.nodes.camera_node import CameraParameters
 from ptp_nodes.operator.episode_video import row
 from ptp_ros.image_messages import read_picture
 

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Thread that reads frames of a device, keeps the newest, and reports bad and lost ones."""
+"""Frames of a camera: open a named device, read it in a thread, report bad and lost frames."""
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -11,9 +12,14 @@ import numpy as np
 
 from ptp_core.errors import InputError
 from ptp_nodes.camera.camera_device import CameraDevice, Capture, Format, Frame
-from ptp_nodes.camera.v4l2 import Wish, fix
+from ptp_nodes.camera.v4l2 import V4l2Device, Wish, fix
+from ptp_nodes.camera.video_file import FakeDevice, VideoFile
 
 WHITE = 250  # a channel from here on has lost what was there
+FIRST = 3  # frames after which a camera keeps its controls
+SETTLE = 10  # frames until exposure and white balance are stable; they are dropped
+RETRY = 1.0  # s between attempts to open a missing device
+FAKE = "fake:"  # before a video file: `FakeDevice`
 
 
 @dataclass(frozen=True)
@@ -64,11 +70,6 @@ class Health:
             return False
         seconds = self._limits.frozen_after
         return bool(seconds) and time - self._before[1] > seconds
-
-
-FIRST = 3  # frames after which a camera keeps its controls
-SETTLE = 10  # frames until exposure and white balance are stable; they are dropped
-RETRY = 1.0  # s between attempts to open a missing device
 
 
 class FrameSource:
@@ -172,3 +173,20 @@ class FrameSource:
     def _skip(self, capture: Capture, count: int) -> bool:
         """Whether so many frames came."""
         return all(not self._stop.is_set() and capture.read() is not None for _ in range(count))
+
+
+def make_device(text: str, loop: bool = True) -> CameraDevice:
+    """The device that ``text`` names: a number or /dev/..., a video file, or fake:VIDEO.
+
+    Raises InputError.
+    """
+    if text.startswith(FAKE):
+        return FakeDevice(text.removeprefix(FAKE))
+    if os.path.isfile(text):
+        return VideoFile(text, loop)
+    if text.isdigit() or text.startswith("/dev/"):
+        return V4l2Device(text)
+    raise InputError(
+        f'"{text}" is neither a camera (number or /dev/video...) nor a video file: name a camera '
+        "by /dev/v4l/by-id/..., which stays when it is plugged in elsewhere"
+    )

@@ -25,10 +25,9 @@ from ptp_nodes.robot.robot_messages import (
     joint_state,
     to_command,
 )
-from ptp_robot.arm_driver import ArmDriver, DriverError
+from ptp_robot.arm_driver import ArmDriver, DriverError, PreflightGate
 from ptp_robot.backends.backend import BackendError
 from ptp_robot.driver_core import ArmDriverState
-from ptp_robot.preflight_gate import PreflightGate
 from ptp_robot.robot_file import RobotConfig, limits_digest, load_robot, read_kinematics
 from ptp_ros.arm_state_messages import ArmReading, Transforms
 from ptp_ros.diagnostics import ERROR, OK, WARN, Diagnostics

@@ -23,9 +23,8 @@ from std_srvs.srv import Trigger
 from ptp_core.data.trajectory import CAMERA
 from ptp_core.errors import InputError, PtpError
 from ptp_nodes.operator.goal_files import FOLDER, GoalFile, find_goal
-from ptp_nodes.operator.operator_dialog import Desk, OperatorAnswer, Person
+from ptp_nodes.operator.operator_dialog import HOMES, Desk, OperatorAnswer, OperatorView, Person
 from ptp_nodes.operator.operator_inputs import AnswerButtons, AnswerKeys, AnswerServices
-from ptp_nodes.operator.operator_view import HOMES, OperatorView
 from ptp_robot.gamepad import GamepadMapping
 from ptp_ros.blocking_client import Caller
 from ptp_ros.diagnostics import OK, WARN, Diagnostics

@@ -27,13 +27,13 @@ from ptp_core.planners.presets import planner_settings
 from ptp_core.practice.policy_library import FineTunedPolicies
 from ptp_core.training.checkpoint import Checkpoint
 from ptp_nodes.policy.agent_networks import (
+    LiveNetworks,
     PolicyNetworkParameters,
     agent_spec,
     finetuned_policies,
     load_networks,
 )
 from ptp_nodes.policy.policy_messages import plan_message
-from ptp_nodes.policy.weight_updates import LiveNetworks
 from ptp_nodes.practice.practice_parameters import practice_setting
 from ptp_ros.action_server import RunningGoal, SingleGoalServer
 from ptp_ros.agent_messages import read_goal, read_latent

@@ -32,16 +32,15 @@ from ptp_core.practice.policy_library import FineTunedPolicies
 from ptp_core.rollout.episode_results import MAX_STEPS
 from ptp_core.training.checkpoint import Checkpoint
 from ptp_nodes.policy.agent_networks import (
+    LiveNetworks,
     PolicyNetworkParameters,
     finetuned_policies,
     load_networks,
 )
-from ptp_nodes.policy.goal_progress import NEWS, GoalProgress
 from ptp_nodes.policy.heartbeat import Heartbeat, wait_for_reader
-from ptp_nodes.policy.observation_gate import Arrival, Message, ObservationGate
+from ptp_nodes.policy.observation_gate import NEWS, Arrival, GoalProgress, Message, ObservationGate
 from ptp_nodes.policy.policy_messages import number, plan_message, step_info
 from ptp_nodes.policy.readiness import ArmAble
-from ptp_nodes.policy.weight_updates import LiveNetworks
 from ptp_robot.action import ActionScale
 from ptp_ros.action_server import RunningGoal as ActionGoal
 from ptp_ros.action_server import SingleGoalServer

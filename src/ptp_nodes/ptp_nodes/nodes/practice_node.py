@@ -26,8 +26,7 @@ from ptp_core.errors import InputError
 from ptp_nodes.episodes.recorder_client import RecorderClient
 from ptp_nodes.operator.goal_files import goal_picture
 from ptp_nodes.policy.heartbeat import SignsOfLife
-from ptp_nodes.policy.readiness import ActiveNodes, ArmReady
-from ptp_nodes.practice.learner_backpressure import LearnerBackpressure
+from ptp_nodes.policy.readiness import ActiveNodes, ArmReady, LearnerBackpressure
 from ptp_nodes.practice.practice_loop import (
     STATES,
     Acted,

@@ -40,7 +40,7 @@ from rclpy.qos import (
 from rclpy.topic_endpoint_info import TopicEndpointInfo
 from sensor_msgs.msg import Image, JointState, Joy
 
-from ptp_nodes.tools.doctor.graph_facts import (
+from ptp_nodes.tools.doctor.doctor_facts import (
     Driver,
     Endpoint,
     GraphFacts,

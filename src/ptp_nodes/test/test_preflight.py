@@ -16,17 +16,21 @@ from rclpy.node import Node
 from sensor_msgs.msg import Image
 from std_msgs.msg import String
 
-from ptp_nodes.tools.doctor.graph_facts import Driver, Expected, GraphFacts, Stream
-from ptp_nodes.tools.doctor.preflight_measures import (
+from ptp_nodes.tools.doctor.doctor_facts import Driver, Expected, GraphFacts, Stream
+from ptp_nodes.tools.doctor.preflight import (
     Facts,
     Robot,
     View,
     Weights,
+    check_weights,
     findings,
     measures,
+    preflight,
+    read_robot,
     report,
+    see,
+    tell,
 )
-from ptp_nodes.tools.doctor.preflight_run import check_weights, preflight, read_robot, see, tell
 from ptp_robot.limits import Limits
 from ptp_ros import topics
 from ptp_ros.image_messages import array_to_image
