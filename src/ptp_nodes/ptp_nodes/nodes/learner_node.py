@@ -29,8 +29,12 @@ from ptp_core.errors import CheckpointError, InputError, PtpError
 from ptp_core.practice.learning_run import LearningRun
 from ptp_core.practice.success_signal import latent_success
 from ptp_core.training.checkpoint import Checkpoint
-from ptp_nodes.policy.agent_networks import NetworkParameters, agent_spec, load_networks
-from ptp_nodes.practice.practice_parameters import practice_setting
+from ptp_nodes.policy.agent_networks import (
+    NetworkParameters,
+    agent_spec,
+    load_networks,
+    practice_setting,
+)
 from ptp_ros.agent_messages import read_latent
 from ptp_ros.blocking_client import Caller
 from ptp_ros.diagnostics import ERROR, OK, WARN, Diagnostics, Scalars

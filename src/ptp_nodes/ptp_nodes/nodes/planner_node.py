@@ -32,9 +32,9 @@ from ptp_nodes.policy.agent_networks import (
     agent_spec,
     finetuned_policies,
     load_networks,
+    practice_setting,
 )
 from ptp_nodes.policy.policy_messages import plan_message
-from ptp_nodes.practice.practice_parameters import practice_setting
 from ptp_ros.action_server import RunningGoal, SingleGoalServer
 from ptp_ros.agent_messages import read_goal, read_latent
 from ptp_ros.diagnostics import ERROR, OK, Diagnostics

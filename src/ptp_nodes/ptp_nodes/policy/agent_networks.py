@@ -6,6 +6,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from ptp_interfaces.msg import PolicyUpdate
@@ -17,6 +18,7 @@ from ptp_core.agents.registry import DEFAULT_METHOD, METHOD_HELP, agent_names, m
 from ptp_core.errors import CheckpointError
 from ptp_core.policies.live_weights import LiveWeights, RefusedUpdate, WeightsUpdate
 from ptp_core.practice.policy_library import FineTunedPolicies
+from ptp_core.practice.practice_settings import ABOUT
 from ptp_core.training.checkpoint import Checkpoint, load_checkpoint
 from ptp_ros.lifecycle import ManagedParameters
 from ptp_ros.parameters import parameter
@@ -39,6 +41,14 @@ class PolicyNetworkParameters(NetworkParameters):
     method: str = parameter(DEFAULT_METHOD, METHOD_HELP, choices=agent_names)
     finetuned: str = parameter(
         "", "folder of policies that practised one task each, taken for its goals; empty: none"
+    )
+
+
+def practice_setting(name: str, minimum: float | None = None, maximum: float | None = None) -> Any:
+    """A field for the setting ``name`` of `PracticeSettings`, its default that of preset ours."""
+    about = next(about for about in ABOUT if about.name == name)
+    return parameter(
+        about.ours, about.help, minimum=minimum, maximum=maximum, choices=about.choices
     )
 
 
