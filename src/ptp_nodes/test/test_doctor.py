@@ -49,18 +49,18 @@ RATE = 20.0  # Hz at which the faulty camera says it sends
 
 
 class Faulty(Node):
-    """A camera that sends one old picture at half its rate, and says it is fine."""
+    """A camera that sends one old image at half its rate, and says it is fine."""
 
     def __init__(self, context):
         super().__init__("camera", context=context)
         self.declare_parameter("rate", RATE)
         self.observations = self.create_publisher(Observation, topics.OBSERVATION, topics.LATCHED)
-        self.picture = array_to_image(np.zeros((48, 48, 3), np.uint8), Time(), "camera_optical")
+        self.image = array_to_image(np.zeros((48, 48, 3), np.uint8), Time(), "camera_optical")
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(2.0 / RATE, self.send, clock=steady)
 
     def send(self):
-        message = Observation(images=[self.picture])
+        message = Observation(images=[self.image])
         message.header.stamp.sec = int(time.time()) - 60
         self.observations.publish(message)
 

@@ -128,7 +128,7 @@ def lab(graph, tmp_path):
     return Setting(graph, tmp_path / "goals")
 
 
-def test_the_arm_goes_home_the_person_arranges_and_the_newest_picture_is_the_first(lab):
+def test_the_arm_goes_home_the_person_arranges_and_the_newest_image_is_the_first(lab):
     health = lab.graph.collect(DiagnosticArray, "/diagnostics", 10)
     future = lab.request()
     lab.asked(ARRANGE)
@@ -248,14 +248,14 @@ def test_an_arm_that_cannot_go_home_is_put_right_by_the_person(lab):
     assert answer.error_code == ErrorCode.CANCELED and "gave this scene up" in answer.error_msg
 
 
-def test_a_scene_without_new_pictures_does_not_begin(graph, tmp_path):
-    lab = Setting(graph, tmp_path / "goals", picture_patience=0.3, home=False)
-    graph.wait(lambda: lab.node._sights.newest, "a picture")
+def test_a_scene_without_new_images_does_not_begin(graph, tmp_path):
+    lab = Setting(graph, tmp_path / "goals", image_patience=0.3, home=False)
+    graph.wait(lambda: lab.node._sights.newest, "an image")
     lab.lab.shows = False
     future = lab.request()
     lab.asked(ARRANGE)
     assert lab.say("confirm").success
-    lab.asked("no new picture for 0.3 s: look at the camera")
+    lab.asked("no new image for 0.3 s: look at the camera")
     lab.lab.shows = True
     assert lab.say("confirm").success
     answer = lab.answer(future)

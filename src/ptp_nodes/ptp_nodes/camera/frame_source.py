@@ -36,12 +36,12 @@ def fault_of(pixels: np.ndarray, limits: HealthLimits | None = None) -> str | No
     limits = limits or HealthLimits()
     if float(pixels.mean()) < limits.black_below:
         return (
-            f"the picture is black (mean below {limits.black_below:g} of 255; take the cap off, "
+            f"the image is black (mean below {limits.black_below:g} of 255; take the cap off, "
             "switch the light on, or raise exposure)"
         )
     if float((pixels >= WHITE).all(axis=2).mean()) > limits.white_share:
         return (
-            f"the picture is over-exposed (over {100 * limits.white_share:g} % of it is white; "
+            f"the image is over-exposed (over {100 * limits.white_share:g} % of it is white; "
             "lower exposure or gain, or dim the light)"
         )
     return None
@@ -157,7 +157,7 @@ class FrameSource:
             self.disobeyed = [*self._wanted.unlike(capture.format), *self._fix(capture)]
             if self.disobeyed:
                 self._report(
-                    f"{self._device.name} does not obey: {'; '.join(self.disobeyed)}. Pictures "
+                    f"{self._device.name} does not obey: {'; '.join(self.disobeyed)}. Images "
                     "will not look as those that the networks know: see docs/camera.md",
                     "warning",
                 )

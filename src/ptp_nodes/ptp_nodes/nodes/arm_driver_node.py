@@ -99,7 +99,7 @@ class ArmDriverNode(ManagedNode):
         self._beat: RateLoop | None = None
         self._digest = ""
         self._preflight = PreflightGate()
-        self._before: tuple[ArmReading, float] | None = None  # the arm at the last picture, when
+        self._before: tuple[ArmReading, float] | None = None  # the arm at the last image, when
         self._state_published = -1.0  # when the driver's state was published last
         self._states = HistoryPublisher(self, ArmState, ARM_STATE, KEPT)
         self._driver_states = self.create_publisher(DriverState, DRIVER_STATE, LATCHED)

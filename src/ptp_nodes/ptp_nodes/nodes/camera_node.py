@@ -80,7 +80,7 @@ class CameraParameters(ManagedParameters):
     )
     crop: int = parameter(0, "pixels of the square that is cut out; 0: the largest", minimum=0)
     offset: tuple[int, ...] = parameter(
-        (0, 0), "of the square from the picture's centre, right and down, pixels"
+        (0, 0), "of the square from the image's centre, right and down, pixels"
     )
     stale_after: float = parameter(
         1.0, "s without a new frame until the camera counts as stale", minimum=0.05
@@ -123,7 +123,7 @@ class CameraParameters(ManagedParameters):
         )
 
     def health(self) -> HealthLimits:
-        """When a picture counts as none."""
+        """When an image counts as none."""
         return HealthLimits(self.black_below, self.white_share, self.frozen_after)
 
 
@@ -227,7 +227,7 @@ class CameraNode(ManagedNode):
             self._withhold(fault)
             return
         if self._fault:
-            self.get_logger().info("pictures are published again")
+            self.get_logger().info("images are published again")
         self._fault = ""
         self._publish(frame, small)
 

@@ -186,7 +186,7 @@ class LearnerNode(ManagedNode):
                 self._checkpoint,
                 folder / "demonstrations.safetensors",
                 lambda done, total: logger.info(
-                    f"encoding demonstrations: {done} of {total} pictures",
+                    f"encoding demonstrations: {done} of {total} images",
                     throttle_duration_sec=5.0,
                 ),
             )

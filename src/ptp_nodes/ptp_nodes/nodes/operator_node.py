@@ -60,8 +60,8 @@ class OperatorParameters:
     )
     home: bool = parameter(True, "send the arm home before a scene is arranged")
     home_patience: float = parameter(30.0, "s for the way home", minimum=1.0)
-    picture_patience: float = parameter(
-        5.0, "s for a new picture once the scene is arranged", minimum=0.1
+    image_patience: float = parameter(
+        5.0, "s for a new image once the scene is arranged", minimum=0.1
     )
     remind: float = parameter(15.0, "s between reminders of what is asked", minimum=1.0)
     tty: str = parameter(
@@ -187,7 +187,7 @@ class OperatorNode(Node):
                 f"{request.seed}; step back, then confirm",
                 gone,
             )
-        seq = self._next_picture(gone)
+        seq = self._next_image(gone)
         self._scene, self._goal_name = scene, name
         self._verdict = None
         self._sights.begin()
@@ -279,12 +279,12 @@ class OperatorNode(Node):
             return f"{DRIVER_STATE} fell silent: is the arm's driver running?"
         return f"it is still on its way after {self._settings.home_patience:g} s"
 
-    def _next_picture(self, gone: threading.Event) -> int:
-        """Number of a picture that was taken from now on, once the rate is known."""
-        patience = self._settings.picture_patience
+    def _next_image(self, gone: threading.Event) -> int:
+        """Number of an image that was taken from now on, once the rate is known."""
+        patience = self._settings.image_patience
         while not self._waited(self._sights.something_new(), patience, gone):
             self._confirm(
-                f"no new picture for {patience:g} s: look at the camera, then confirm", gone
+                f"no new image for {patience:g} s: look at the camera, then confirm", gone
             )
         return self._sights.newest
 

@@ -219,8 +219,8 @@ class PlannerNode(ManagedNode):
         message.header.stamp = stamp
         message.header.frame_id = CAMERA_FRAME
         with torch.no_grad():
-            pictures = checkpoint.vqvae.decode(plan.latents).numpy()
-        message.images = [array_to_image(p, stamp, CAMERA_FRAME) for p in pictures]
+            images = checkpoint.vqvae.decode(plan.latents).numpy()
+        message.images = [array_to_image(p, stamp, CAMERA_FRAME) for p in images]
         return message
 
     def _status(self):

@@ -427,7 +427,7 @@ class PolicyNode(ManagedNode):
     def _hold(self, episode: GoalProgress) -> None:
         """Tell the arm to stand still, and ask for a new observation: it answers none.
 
-        Once until it comes: of two pictures of one scene the second would be answered in vain.
+        Once until it comes: of two images of one scene the second would be answered in vain.
         """
         if episode.asked or not self.context.ok():
             return  # or nothing can be sent any more

@@ -27,7 +27,7 @@ from ptp_core.agents.registry import DEFAULT_METHOD, METHOD_HELP, agent_names
 from ptp_core.errors import InputError
 from ptp_core.rollout.episode_results import MAX_STEPS
 from ptp_nodes.episodes.recorder_client import RecorderClient
-from ptp_nodes.operator.goal_files import goal_picture
+from ptp_nodes.operator.goal_files import read_goal_image
 from ptp_nodes.policy.heartbeat import SignsOfLife
 from ptp_nodes.policy.readiness import ActiveNodes, ArmReady, LearnerBackpressure
 from ptp_nodes.practice.practice_loop import (
@@ -85,7 +85,7 @@ class PracticeParameters:
     goal_image: str = parameter(
         "",
         "goal file (ptp goal capture), PNG or JPEG of the goal instead of the scene's own "
-        "picture; success is still judged by the scene's",
+        "image; success is still judged by the scene's",
     )
     goal_kind: str = parameter(
         LATENT_KIND,
@@ -219,7 +219,7 @@ class PracticeNode(Node):
         self._wanted, self._instruction = response.goal, response.instruction
         if self._settings.goal_image:
             try:
-                pixels = goal_picture(self._settings.goal_image)
+                pixels = read_goal_image(self._settings.goal_image)
             except InputError as error:
                 raise RequestError(ErrorCode.BAD_IMAGE, str(error)) from error
             now = self.get_clock().now().to_msg()

@@ -65,7 +65,7 @@ def finetuned_policies(
 def load_networks(parameters: NetworkParameters) -> Checkpoint:
     """Load the checkpoint for inference in this process, with one torch thread.
 
-    One is fastest for single pictures and always gives the same bits.
+    One is fastest for single images and always gives the same bits.
 
     Raises CheckpointError where it is missing, damaged, or has weights that are not finite.
     """

@@ -235,7 +235,7 @@ def observations(graph: GraphFacts) -> Iterator[Finding]:
     }
     for stream in graph.streams:
         if stream.name.rpartition("/")[2] != topics.OBSERVATION or stream.newest_age is None:
-            continue  # no scene or no picture yet: the node itself reports that
+            continue  # no scene or no image yet: the node itself reports that
         rate = wanted.get(stream.name)
         if rate is None:
             if stream.count == 0 and graph.acting and not graph.taken_over:
@@ -259,7 +259,7 @@ def observations(graph: GraphFacts) -> Iterator[Finding]:
                 "slow",
                 stream.name,
                 f"{stream.name} comes at {stream.rate:.1f} Hz instead of {rate:g} Hz",
-                "The policy acts on old pictures",
+                "The policy acts on old images",
                 "Free the cores, or lower rate:=",
             )
 
@@ -282,14 +282,14 @@ def answers(graph: GraphFacts) -> Iterator[Finding]:
                     resolve(full, product),
                     f"{full} makes {rate:.1f} messages a second of {given.rate:.1f} on "
                     f"{given.name}",
-                    "Pictures are skipped" if rate else "Nothing comes of the pictures",
+                    "Images are skipped" if rate else "Nothing comes of the images",
                     f"Free the cores for {node}, or lower rate:="
                     if rate
                     else f"Read the log of {node}",
                 )
 
 
-def pictures(graph: GraphFacts) -> Iterator[Finding]:
+def images(graph: GraphFacts) -> Iterator[Finding]:
     """Findings: cameras that repeat the same image."""
     simulated = {
         resolve(node, name)
@@ -300,15 +300,15 @@ def pictures(graph: GraphFacts) -> Iterator[Finding]:
     for stream in graph.streams:
         if stream.same < FROZEN:
             continue
-        # A simulated picture has no noise: it may repeat while nothing moves.
+        # A simulated image has no noise: it may repeat while nothing moves.
         still = stream.name in simulated and (
-            graph.travelled < MOTION or stream.same < stream.pictures
+            graph.travelled < MOTION or stream.same < stream.images
         )
         if not still:
             yield Finding(
                 "frozen",
                 stream.name,
-                f"{stream.name} showed the same picture {stream.same} times in a row",
+                f"{stream.name} showed the same image {stream.same} times in a row",
                 "A live camera never does: the policy would act on what was",
                 "Unplug and plug the camera, and start its node again",
             )
@@ -326,7 +326,7 @@ def clocks(graph: GraphFacts) -> Iterator[Finding]:
             worst.name,
             f"The clock behind {', '.join(s.name for s in apart)} is {abs(worst.transfer):.1f} s "
             f"{way} this one",
-            "Stamps of two machines cannot be compared: fresh pictures count as stale",
+            "Stamps of two machines cannot be compared: fresh images count as stale",
             "Synchronise the clocks (chrony), then start the nodes again",
         )
     for stream in lively:
@@ -373,7 +373,7 @@ def threads(machine: Machine) -> Iterator[Finding]:
             "cpu",
             f"The nodes wait {waiting:.0%} of their time for a core: {busy} of their threads are "
             f"busy ({listed}), other programs use {machine.others:.1f} of {machine.cores} cores",
-            "Pictures come late and are skipped",
+            "Images come late and are skipped",
             "End what else runs, or run it with nice; else lower rate:=",
         )
 
@@ -428,7 +428,7 @@ def disks(graph: GraphFacts, machine: Machine) -> Iterator[Finding]:
             "recorder",
             f"The recorder lost {recorder.dropped} messages",
             "The disk is slower than the stream; those steps are not learned from",
-            "Record to a faster disk, or less often pictures for people (image_every)",
+            "Record to a faster disk, or less often images for people (image_every)",
         )
     free = machine.free.get(recorder.folder, recorder.bytes_free)
     if free < LEAST_FREE:

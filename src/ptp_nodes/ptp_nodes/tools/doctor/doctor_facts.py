@@ -62,8 +62,8 @@ class Stream:
     newest_age: float | None = None  # of the newest message at the end; None: nothing came at all
     transfer: float | None = None  # least arrival - leaving, on the clocks of both machines
     stamp_age: float | None = None  # median of arrival - stamp in the header
-    same: int = 0  # longest row of pictures with equal content
-    pictures: int = 0
+    same: int = 0  # longest row of images with equal content
+    images: int = 0
 
     @property
     def rate(self) -> float:
@@ -198,16 +198,14 @@ ROLES = {
     "camera": Role("Nothing is seen", (topics.OBSERVATION, topics.IMAGE_RAW)),
     "arm_driver": Role("Nothing moves", (topics.ARM_STATE, topics.DRIVER_STATE)),
     "operator": Role("Nobody sets scenes up or judges them", (topics.OPERATOR_PROMPT,)),
-    "encoder": Role("Pictures do not become latents: the policy is blind", (topics.LATENT,)),
+    "encoder": Role("Images do not become latents: the policy is blind", (topics.LATENT,)),
     "planner": Role("Nobody finds subgoals, practice waits", (topics.PLAN,)),
     "policy": Role("Nobody follows the plan", (topics.POLICY_COMMAND, topics.STEP)),
     "practice": Role("No episode begins", (topics.EPISODE, topics.GOAL_IMAGE)),
     "recorder": Role("Nothing is kept", (topics.RECORDER_STATUS,)),
     "learner": Role("The policy does not get better", (topics.POLICY_UPDATE,)),
     "teleop": Role("A person cannot move the arm", (topics.TELEOP_COMMAND,)),
-    "view": Role(
-        "RViz has no pictures, markers or path", (topics.VIEW_IMAGE, topics.VIEW_MARKERS)
-    ),
+    "view": Role("RViz has no images, markers or path", (topics.VIEW_IMAGE, topics.VIEW_MARKERS)),
 }
 
 # Topics that mean nothing unless somebody reads them, and what does not happen then.
@@ -229,7 +227,7 @@ MAY_LACK_A_WRITER = (
     topics.SCRIPT_COMMAND,
     topics.TELEOP_COMMAND,
 )
-# Pictures and what is made of each of them, by whom: (source, product, node).
+# Images and what is made of each of them, by whom: (source, product, node).
 CHAIN = (
     (topics.OBSERVATION, topics.LATENT, "encoder"),
     (topics.LATENT, topics.STEP, "policy"),

@@ -49,7 +49,7 @@ def findings(graph: GraphFacts, machine: Machine, expected: Expected) -> tuple[F
         *doctor_checks.clocks(graph),
         *doctor_checks.observations(graph),
         *doctor_checks.answers(graph),
-        *doctor_checks.pictures(graph),
+        *doctor_checks.images(graph),
         *doctor_checks.threads(machine),
         *doctor_checks.versions(machine),
         *doctor_checks.disks(graph, machine),

@@ -20,7 +20,7 @@ from std_msgs.msg import String
 from ptp_core.errors import CheckpointError, ConfigError, InputError
 from ptp_core.training.manifest import read_contents
 from ptp_nodes.camera.camera_alignment import read_reference, shift_between
-from ptp_nodes.camera.camera_client import looker
+from ptp_nodes.camera.camera_client import camera_client
 from ptp_nodes.tools.doctor.doctor_checks import LEAST_FREE
 from ptp_nodes.tools.doctor.doctor_facts import Expected, Finding, GraphFacts, short
 from ptp_nodes.tools.doctor.examination import Examination, examine
@@ -32,9 +32,9 @@ from ptp_ros.topics import ARM_PREFLIGHT, LATCHED
 
 VERSION = 1  # of the report
 SLOW = 0.8  # share of a rate that is asked for
-CAMERA_TOLERANCE = 2.0  # pixels that a corner of the picture may have moved, as ptp camera align
+CAMERA_TOLERANCE = 2.0  # pixels that a corner of the image may have moved, as ptp camera align
 GIB = 2**30
-PICTURE = 5.0  # s to wait for a picture
+IMAGE_WITHIN = 5.0  # s to wait for an image
 HEARD = 5.0  # s in which the driver takes the report
 # What does not keep an arm from being enabled: it costs time, or enabling comes before it.
 HINTS = ("version", "shared-memory", "load", "threads", "taken-over", "arm")
@@ -243,13 +243,13 @@ def check_weights(folder: str) -> Weights:
 
 
 def see(reference: str, domain: int | None = None) -> View:
-    """The camera's next picture against the reference, where one is named."""
+    """The camera's next image against the reference, where one is named."""
     if not reference:
         return View()
     try:
         wanted = read_reference(reference)
-        with looker(domain) as eyes:
-            shift = shift_between(wanted, eyes.next_picture(PICTURE))
+        with camera_client(domain) as eyes:
+            shift = shift_between(wanted, eyes.next_raw_image(IMAGE_WITHIN))
     except InputError as error:
         return View(reference, problem=str(error))
     problem = "" if shift.is_sure else shift.line()
@@ -332,11 +332,11 @@ def _stream_measures(facts: Facts) -> Iterator[Measure]:
     wanted = [v["rate"] for v in graph.parameters.values() if "rate" in v]
     rate = camera.rate if camera is not None else 0.0
     yield Measure(
-        "pictures",
+        "images",
         rate,
         "Hz",
         least=SLOW * (min(wanted) if wanted else 1.0),
-        why="The policy acts on old pictures",
+        why="The policy acts on old images",
         cure="Look at the camera's cable, light and log",
     )
     yield Measure(
@@ -348,7 +348,7 @@ def _stream_measures(facts: Facts) -> Iterator[Measure]:
         cure="Start the encoder, or free the cores for it",
     )
     oldest = robot.limits.command_age if robot is not None else 0.3
-    for name, stream in (("pictures", camera), ("latents", latents)):
+    for name, stream in (("images", camera), ("latents", latents)):
         age = None if stream is None else stream.stamp_age
         yield Measure(
             f"age of {name} on arrival",

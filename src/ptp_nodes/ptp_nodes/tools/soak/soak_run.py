@@ -71,7 +71,7 @@ def kill(node: str) -> Fault:
 
 
 def pause(node: str) -> Fault:
-    """Let a node stall: pictures, codes or records stay away, and come back late."""
+    """Let a node stall: images, codes or records stay away, and come back late."""
 
     def do(stack: RunningStack, observer: SoakObserver) -> str:
         if stack.send(node, signal.SIGSTOP):
