@@ -11,7 +11,7 @@ from sensor_msgs.msg import Image
 from ptp_core.errors import InputError
 from ptp_nodes.camera.camera_alignment import (
     align,
-    eyes,
+    live_images,
     look_once,
     overlay,
     read_reference,
@@ -114,7 +114,7 @@ def test_the_overlay_shows_where_the_two_differ(world):
 
 
 class Images:
-    """Eyes that look at given images."""
+    """Live images that were given."""
 
     def __init__(self, *images):
         self._images = list(images)
@@ -154,7 +154,7 @@ def test_the_running_graph_is_looked_at_and_shown_the_overlay(graph, world, tmp_
     path = tmp_path / "camera.png"
     write_image(path, seen(world))
     shown = graph.collect(Image, VIEW_ALIGN, LATCHED)
-    with eyes(domain=graph.context.get_domain_id()) as camera:
+    with live_images(domain=graph.context.get_domain_id()) as camera:
         publisher = graph.publisher(Image, IMAGE_RAW, SENSOR)
         live = seen(world, right=8.0, grain=2)
 

@@ -17,7 +17,7 @@ from ptp_core.errors import InputError
 from ptp_nodes.camera.camera_device import Format, Frame
 from ptp_nodes.camera.frame_source import FIRST, SETTLE, FrameSource, fault_of, make_device
 from ptp_nodes.camera.v4l2 import content
-from ptp_nodes.camera.video_file import FakeDevice, FakePanel
+from ptp_nodes.camera.video_file import FakeControls, FakeDevice
 from ptp_nodes.nodes.camera_node import CameraNode
 from ptp_ros.graph_testing import parameters
 from ptp_ros.image_messages import crop_and_resize, image_to_array
@@ -74,15 +74,15 @@ def test_controls_forgotten_with_the_first_frames_and_at_each_replug_are_set_aga
     graph.wait(lambda: len(seen) >= 3, "images")
 
     def fixed():
-        panel = device.panel.read()
-        return [panel[name].value for name in ("auto_exposure", "exposure_time_absolute")]
+        controls = device.controls.read()
+        return [controls[name].value for name in ("auto_exposure", "exposure_time_absolute")]
 
     assert fixed() == [1, 120]
     device.unplug()
     logs.expect("gives no more frames (trying again every 1 s)", Log.ERROR)
     logs.expect("no new frame for 1 s: nothing is published", Log.ERROR)
     count = len(seen)
-    device.panel.power_up()
+    device.controls.power_up()
     device.plug()
     logs.expect("is there again", Log.INFO)
     graph.wait(lambda: len(seen) >= count + 3, "images after the replug")
@@ -113,7 +113,7 @@ def test_what_the_device_does_not_obey_is_one_warning_and_stays_in_the_diagnosti
     logs, seen = graph.logs(), graph.collect(Observation, OBSERVATION, LATCHED)
     health = graph.collect(DiagnosticArray, "/diagnostics", 10)
     device = FakeDevice(
-        video, FakePanel(stubborn=("focus_absolute",)), gives=Format(160, 120, "YUYV", 15.0)
+        video, FakeControls(stubborn=("focus_absolute",)), gives=Format(160, 120, "YUYV", 15.0)
     )
     start(device)
     logs.expect(
@@ -240,7 +240,7 @@ def test_the_first_frames_of_a_camera_are_never_shown(video):
 
     device.open = counting
     source = FrameSource(
-        device, Format(160, 120, "MJPG", 120.0), wishes=(), report=lambda *words: None
+        device, Format(160, 120, "MJPG", 120.0), control_settings=(), report=lambda *words: None
     )
     source.start()
     assert news.wait(20.0)

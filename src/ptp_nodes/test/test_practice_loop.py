@@ -14,7 +14,7 @@ from ptp_core.errors import InputError
 from ptp_core.practice.epoch import sample_tasks
 from ptp_core.practice.practice_config import PracticeConfig
 from ptp_core.rollout.episode_results import episode_seeds
-from ptp_nodes.practice.practice_loop import Acted, PracticeLoop, RunSettings, SuccessVerdict
+from ptp_nodes.practice.practice_loop import Acted, EpisodeOutcome, PracticeLoop, RunSettings
 from ptp_ros.request_errors import RequestError
 
 
@@ -63,7 +63,7 @@ class ScriptedTable:
     def judge(self):
         self.calls.append(("judge",))
         won = self._number in self._wins
-        return SuccessVerdict(won, 7 if won else None)
+        return EpisodeOutcome(won, 7 if won else None)
 
 
 def run(table, tmp_path=None, **settings):

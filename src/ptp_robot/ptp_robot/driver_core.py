@@ -19,7 +19,7 @@ from ptp_robot.command import Arbiter, Command, CommandSource
 from ptp_robot.homing import Homing, HomingPhase
 from ptp_robot.kinematics import SawyerKinematics
 from ptp_robot.robot_file import RobotConfig
-from ptp_robot.safety import Accepted, ForceGuard, Motion, SafetyFilter, Touch
+from ptp_robot.safety import Accepted, ContactReaction, ForceGuard, Motion, SafetyFilter
 
 __all__ = [
     "ON",
@@ -343,18 +343,18 @@ class DriverCore:
                 "look what holds the arm"
             )
 
-    def _feel(self, touch: Touch, now: float) -> None:
-        if touch is Touch.STOP:
+    def _feel(self, touch: ContactReaction, now: float) -> None:
+        if touch is ContactReaction.STOP:
             self.backend.stop()
             self._fault(f"the tool was pressed with {self.forces.force:.0f} N")
         elif self._retreating is not None:
             if now - self._retreating > self.limits.retreat_time:
                 self._retreating = None
-                if touch is Touch.RETREAT:
+                if touch is ContactReaction.RETREAT:
                     self._fault(f"{self.forces.force:.0f} N press the tool, also after a retreat")
                 else:
                     self._pause("went up after a contact: waits for a command")
-        elif touch is Touch.RETREAT and self.reading is not None:
+        elif touch is ContactReaction.RETREAT and self.reading is not None:
             force = self.forces.force
             if self._homing is not None:
                 self._fault(f"{force:.0f} N press the tool on its way home")

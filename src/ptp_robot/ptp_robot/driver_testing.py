@@ -17,14 +17,14 @@ from ptp_robot.limits import Limits
 from ptp_robot.robot_file import HomingConfig, RobotConfig, read_kinematics
 from ptp_robot.safety import SafetyFilter
 
-__all__ = ["DriverRig", "Witness"]
+__all__ = ["CheckedBackend", "DriverRig"]
 
 POLICY, TELEOP, SCRIPT = 0, 1, 2
 ROUNDING = 1e-9
 COUNTER = 2e-7  # rad or m that differences of rounded numbers may be off
 
 
-class Witness(FakeBackend):
+class CheckedBackend(FakeBackend):
     """A fake arm that fails the test on any command beyond the limits."""
 
     limits: Limits
@@ -100,7 +100,7 @@ class DriverRig:
         fake = FakeConfig(interface=interface, wrench=wrench, speed_ratio=1.0)
         if start is not None:
             fake = replace(fake, start=tuple(start))
-        self.backend = Witness(self.now, config=fake)
+        self.backend = CheckedBackend(self.now, config=fake)
         self.backend.limits = self.robot.limits
         self.backend.safety = SafetyFilter(self.arm, self.robot.limits)
         self.driver = ArmDriver(self.backend, self.arm, self.robot)

@@ -20,13 +20,13 @@ from ptp_robot.limits import Limits
 
 __all__ = [
     "Accepted",
+    "ContactReaction",
     "ForceGuard",
     "JointBox",
     "JointGate",
     "Motion",
     "SafetyFilter",
     "Setpoint",
-    "Touch",
     "yaw_of",
 ]
 
@@ -137,7 +137,7 @@ class JointGate:
         return max(fast, angle / (self._limits.turn_speed * dt))
 
 
-class Touch(IntEnum):
+class ContactReaction(IntEnum):
     """Reactions to the contact force."""
 
     FREE = 0
@@ -172,21 +172,21 @@ class ForceGuard:
         """Take the next wrenches as the weight of the tool."""
         self._samples, self._since, self._wanted = [], None, True
 
-    def update(self, raw: np.ndarray | None, now: float) -> Touch:
+    def update(self, raw: np.ndarray | None, now: float) -> ContactReaction:
         """Update with the newest wrench (6,); None or not finite: none is measured."""
         if raw is None or not np.isfinite(raw).all():
             self.valid, self._time, self._since = False, None, None
-            return Touch.FREE
+            return ContactReaction.FREE
         if self._wanted:
             if self._since is None:
                 self._samples, self._since = [], now
             self._samples.append(np.array(raw, dtype=np.float64))
             if now - self._since < self._limits.tare_time:
-                return Touch.FREE
+                return ContactReaction.FREE
             self._offset = np.mean(self._samples, axis=0)
             self._wanted, self._since, self._time = False, None, None
         if self._offset is None:
-            return Touch.FREE
+            return ContactReaction.FREE
         felt = raw - self._offset
         if self._time is None:
             self.wrench = felt
@@ -208,9 +208,9 @@ class ForceGuard:
         against = min(float(motion @ direction), 0.0)
         return motion - against * direction
 
-    def _touch(self) -> Touch:
+    def _touch(self) -> ContactReaction:
         levels = (self._limits.force_warn, self._limits.force_retreat, self._limits.force_stop)
-        return Touch(sum(self.force > level for level in levels))
+        return ContactReaction(sum(self.force > level for level in levels))
 
 
 def yaw_of(rotation: np.ndarray) -> float:

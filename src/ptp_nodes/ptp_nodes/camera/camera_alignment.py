@@ -149,7 +149,7 @@ def write_image(path: str | Path, pixels: np.ndarray) -> None:
 PATIENCE = 5.0  # s for an image
 
 
-class Eyes(Protocol):
+class LiveImages(Protocol):
     """Source of live images, and display of the overlay."""
 
     def next_raw_image(self, seconds: float) -> np.ndarray:
@@ -159,7 +159,7 @@ class Eyes(Protocol):
         """Show an image to the operator."""
 
 
-class DeviceEyes:
+class DeviceImages:
     """Live images of a camera that this process opens, while no stack uses it."""
 
     def __init__(self, source: FrameSource, problems: list[str]) -> None:
@@ -183,7 +183,7 @@ class DeviceEyes:
 
 
 @contextmanager
-def eyes(device: str = "", domain: int | None = None) -> Iterator[Eyes]:
+def live_images(device: str = "", domain: int | None = None) -> Iterator[LiveImages]:
     """Live images of the running graph, or of the camera ``device`` with the node's controls."""
     if not device:
         with camera_client(domain) as node:
@@ -193,39 +193,39 @@ def eyes(device: str = "", domain: int | None = None) -> Iterator[Eyes]:
     source = FrameSource(
         make_device(device),
         settings.format(),
-        wishes=settings.wishes(),
+        control_settings=settings.control_settings(),
         report=lambda text, level: problems.append(text),
     )
     source.start()
     try:
-        yield DeviceEyes(source, problems)
+        yield DeviceImages(source, problems)
     finally:
         source.stop()
 
 
-def save_reference(eyes: Eyes, path: Path, replace: bool = False) -> None:
+def save_reference(images: LiveImages, path: Path, replace: bool = False) -> None:
     """Save the next image as the reference. Raises InputError, also for a bad image."""
     if path.exists() and not replace:
         raise InputError(f"{path} exists: replace it with --replace")
-    image = eyes.next_raw_image(PATIENCE)
+    image = images.next_raw_image(PATIENCE)
     if (fault := fault_of(image)) is not None:
         raise InputError(f"not taken: {fault}")
     write_image(path, image)
 
 
-def look_once(eyes: Eyes, reference: np.ndarray, out: Path | None = None) -> Shift:
+def look_once(images: LiveImages, reference: np.ndarray, out: Path | None = None) -> Shift:
     """Compare the next image; the overlay is shown, and written to ``out``."""
-    live = eyes.next_raw_image(PATIENCE)
+    live = images.next_raw_image(PATIENCE)
     shift = shift_between(reference, live)
     image = overlay(reference, live)
-    eyes.show(image)
+    images.show(image)
     if out is not None:
         write_image(out, image)
     return shift
 
 
 def align(
-    eyes: Eyes,
+    images: LiveImages,
     reference: Path,
     tell: Callable[[Shift], None],
     *,
@@ -236,7 +236,7 @@ def align(
     """Compare every ``period`` s until ``stop`` is set or Ctrl-C; the last shift."""
     image, ending = read_reference(reference), stop or threading.Event()
     while True:
-        shift = look_once(eyes, image, out)
+        shift = look_once(images, image, out)
         tell(shift)
         try:
             if ending.wait(period):

@@ -12,7 +12,7 @@ import numpy as np
 
 from ptp_core.errors import InputError
 from ptp_nodes.camera.camera_device import CameraDevice, Capture, Format, Frame
-from ptp_nodes.camera.v4l2 import V4l2Device, Wish, fix
+from ptp_nodes.camera.v4l2 import ControlSetting, V4l2Device, fix
 from ptp_nodes.camera.video_file import FakeDevice, VideoFile
 
 WHITE = 250  # a channel from here on has lost what was there
@@ -85,13 +85,13 @@ class FrameSource:
         device: CameraDevice,
         wanted: Format,
         *,
-        wishes: Sequence[Wish] = (),
+        control_settings: Sequence[ControlSetting] = (),
         report: Callable[[str, str], None],
         retry: float = RETRY,
     ) -> None:
         self._device = device
         self._wanted = wanted
-        self._wishes = wishes
+        self._control_settings = control_settings
         self._report = report
         self._retry = retry
         self._newest: Frame | None = None
@@ -168,7 +168,7 @@ class FrameSource:
             self._newest = replace(frame, number=self._count)
 
     def _fix(self, capture: Capture) -> list[str]:
-        return [] if capture.panel is None else fix(capture.panel, self._wishes)
+        return [] if capture.controls is None else fix(capture.controls, self._control_settings)
 
     def _skip(self, capture: Capture, count: int) -> bool:
         """Whether so many frames came."""

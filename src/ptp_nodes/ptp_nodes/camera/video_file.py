@@ -49,7 +49,7 @@ class VideoFile:
 class VideoCapture:
     """An open video file."""
 
-    panel = None
+    controls = None
 
     def __init__(self, capture: cv2.VideoCapture, loop: bool) -> None:
         self._capture = capture
@@ -112,7 +112,7 @@ MANUAL = {
 }
 
 
-class FakePanel:
+class FakeControls:
     """Controls in memory. A value behind an automatic control is refused until that is off.
 
     ``old``: with the names of older kernels. ``stubborn``: controls that take a value and keep
@@ -163,12 +163,12 @@ class FakeDevice:
     def __init__(
         self,
         path: str | os.PathLike[str],
-        panel: FakePanel | None = None,
+        controls: FakeControls | None = None,
         gives: Format | None = None,
     ) -> None:
         self.path = os.path.abspath(path)
         self.name = f"fake:{self.path}"
-        self.panel = panel or FakePanel()
+        self.controls = controls or FakeControls()
         self.opened = 0
         self._gives = gives
         self._plugged = threading.Event()
@@ -193,7 +193,7 @@ class FakeDevice:
             raise InputError(
                 f"{self.name} does not exist: plug the camera in, or name another device"
             )
-        self.panel.power_up()
+        self.controls.power_up()
         self.opened += 1
         video = VideoCapture(open_video(self.path), loop=True)
         given = self._gives or replace(video.format, pixels=wanted.pixels)
@@ -205,7 +205,7 @@ class FakeCapture:
 
     def __init__(self, device: FakeDevice, video: VideoCapture, given: Format) -> None:
         self.format = given
-        self.panel = device.panel
+        self.controls = device.controls
         self._device = device
         self._video = video
         self._began = False
@@ -217,7 +217,7 @@ class FakeCapture:
             return None
         if not self._began:
             self._began = True
-            self.panel.forget_exposure()
+            self.controls.forget_exposure()
         return Frame(frame.jpeg, frame.time) if self.format.pixels == "MJPG" else frame
 
     def release(self) -> None:

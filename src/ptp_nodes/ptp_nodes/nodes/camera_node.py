@@ -22,7 +22,7 @@ from ptp_core.errors import InputError
 from ptp_core.numbering import first_number
 from ptp_nodes.camera.camera_device import CameraDevice, Format, Frame
 from ptp_nodes.camera.frame_source import FrameSource, Health, HealthLimits, make_device
-from ptp_nodes.camera.v4l2 import KEEP, Wish, wishes
+from ptp_nodes.camera.v4l2 import KEEP, ControlSetting, control_settings
 from ptp_ros.agent_messages import observation_message
 from ptp_ros.diagnostics import ERROR, OK, WARN, Diagnostics
 from ptp_ros.history_publisher import HistoryPublisher
@@ -108,11 +108,11 @@ class CameraParameters(ManagedParameters):
         """What is asked of the device."""
         return Format(self.width, self.height, self.pixel_format, self.frame_rate)
 
-    def wishes(self) -> tuple[Wish, ...]:
+    def control_settings(self) -> tuple[ControlSetting, ...]:
         """The controls to fix. Raises InputError."""
         if self.power_line not in (KEEP, 0, 50, 60):
             raise InputError(f"power_line is {self.power_line}; give 50, 60, 0 or {KEEP}")
-        return wishes(
+        return control_settings(
             exposure=self.exposure,
             gain=self.gain,
             white_balance=self.white_balance,
@@ -169,7 +169,7 @@ class CameraNode(ManagedNode):
         self._source = FrameSource(
             self._given_device or make_device(settings.device, settings.loop),
             settings.format(),
-            wishes=settings.wishes(),
+            control_settings=settings.control_settings(),
             report=self._report,
         )
 

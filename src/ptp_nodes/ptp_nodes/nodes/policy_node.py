@@ -40,7 +40,7 @@ from ptp_nodes.policy.agent_networks import (
 from ptp_nodes.policy.heartbeat import Heartbeat, wait_for_reader
 from ptp_nodes.policy.observation_gate import NEWS, Arrival, GoalProgress, Message, ObservationGate
 from ptp_nodes.policy.policy_messages import number, plan_message, step_info
-from ptp_nodes.policy.readiness import ArmAble
+from ptp_nodes.policy.readiness import ArmAvailable
 from ptp_robot.action import ActionScale
 from ptp_ros.action_server import RunningGoal as ActionGoal
 from ptp_ros.action_server import SingleGoalServer
@@ -151,7 +151,7 @@ class PolicyNode(ManagedNode):
         self._arm_news = threading.Condition()
         self.streams.subscribe(ArmState, ARM_STATE, self._state_arrived, RECORDS)
         self._live = LiveNetworks(self)
-        self._arm = ArmAble(self.streams)
+        self._arm = ArmAvailable(self.streams)
         self._client = Heartbeat(self.streams, settings.keep_alive)
         self._scalars = Scalars(self, *SCALARS)
         self._server = SingleGoalServer(self, ReachGoal, REACH_GOAL, self._reach, _nothing_yet)

@@ -28,15 +28,15 @@ from ptp_core.errors import InputError
 from ptp_core.rollout.episode_results import MAX_STEPS
 from ptp_nodes.episodes.recorder_client import RecorderClient
 from ptp_nodes.operator.goal_files import read_goal_image
-from ptp_nodes.policy.heartbeat import SignsOfLife
+from ptp_nodes.policy.heartbeat import HeartbeatPublisher
 from ptp_nodes.policy.readiness import ActiveNodes, ArmReady, LearnerBackpressure
 from ptp_nodes.practice.practice_loop import (
     STATES,
     Acted,
+    EpisodeOutcome,
     PracticeLoop,
     RunSettings,
     ScheduledEpisode,
-    SuccessVerdict,
 )
 from ptp_nodes.practice.practice_metrics import NAMES, NONE, SIGNALS, PlanOutcome, PracticeMetrics
 from ptp_ros.blocking_client import Caller
@@ -176,7 +176,7 @@ class PracticeNode(Node):
         self._run_id = f"{time.strftime('%Y%m%d-%H%M%S')}-{settings.seed}"
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="practice")
         self._episode_id = ""
-        self._signs = SignsOfLife(self, lambda: self._episode_id)
+        self._signs = HeartbeatPublisher(self, lambda: self._episode_id)
         Diagnostics(self, self._status)
 
     def start(self) -> None:
@@ -345,12 +345,12 @@ class PracticeNode(Node):
             latencies,
         )
 
-    def judge(self) -> SuccessVerdict:
+    def judge(self) -> EpisodeOutcome:
         """Judge the last observation."""
         request = JudgeEpisode.Request(observation_seq=self._last_seq)
         response = self._ask_scene(self._judge_client, request)
         first = response.first_success if response.first_success >= 0 else None
-        return SuccessVerdict(response.success, first)
+        return EpisodeOutcome(response.success, first)
 
     def _ask_scene(self, client: Client, request: Any) -> Any:
         """Response of who sets up and judges the scene: a person may take their time."""

@@ -39,7 +39,7 @@ class Question:
     since: float
 
 
-class Person:
+class OperatorDialog:
     """The operator, as threads ask and answer: one thread asks and waits, another answers.
 
     ``changed()`` is called, without a lock held, when a question appears or ends.
@@ -98,7 +98,7 @@ class _Pending:
     future: Future
 
 
-class Desk:
+class RequestRunner:
     """Executes one request at a time, in a thread; a repeated request gets the same result.
 
     Another request replaces the running one, because the client of that one has gone.
@@ -106,7 +106,7 @@ class Desk:
 
     def __init__(self, withdraw: Callable[[], None]) -> None:
         self._withdraw = withdraw  # called after a request's event was set
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="desk")
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="requests")
         self._lock = threading.Lock()
         self._pending: _Pending | None = None
         self.joined = self.replaced = 0

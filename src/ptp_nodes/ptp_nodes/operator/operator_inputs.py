@@ -22,7 +22,7 @@ from std_msgs.msg import Float64
 from std_srvs.srv import Trigger
 
 from ptp_core.errors import InputError
-from ptp_nodes.operator.operator_dialog import OperatorAnswer, Person, Question
+from ptp_nodes.operator.operator_dialog import OperatorAnswer, OperatorDialog, Question
 from ptp_robot.gamepad import Gamepad, GamepadMapping
 from ptp_robot.spacemouse import SpaceMouse, SpaceMouseMapping
 from ptp_robot.teleoperation import Button, Keyboard, TeleopDevice, Twist
@@ -280,14 +280,14 @@ KEYS = {
 class AnswerServices:
     """``operator/confirm``, ``operator/success`` and ``operator/failure``, std_srvs/Trigger."""
 
-    def __init__(self, node: Node, person: Person) -> None:
+    def __init__(self, node: Node, dialog: OperatorDialog) -> None:
         for answer, name in SERVICES.items():
-            node.create_service(Trigger, name, self._service(person, answer))
+            node.create_service(Trigger, name, self._service(dialog, answer))
 
     @staticmethod
-    def _service(person: Person, answer: OperatorAnswer) -> Callable[..., Any]:
+    def _service(dialog: OperatorDialog, answer: OperatorAnswer) -> Callable[..., Any]:
         def serve(request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-            response.message = person.say(answer)
+            response.message = dialog.say(answer)
             response.success = not response.message
             return response
 
@@ -300,15 +300,15 @@ class AnswerButtons:
     Pressed while nothing is asked they mean something to the teleop node, and nothing here.
     """
 
-    def __init__(self, node: Node, person: Person, mapping: GamepadMapping) -> None:
+    def __init__(self, node: Node, dialog: OperatorDialog, mapping: GamepadMapping) -> None:
         self._node = node
-        self._person = person
+        self._dialog = dialog
         self._input = JoyInput(node, self._changed, mapping, DEVICE_PATIENCE)
 
     def _changed(self) -> None:
         for button in self._input.device.take_presses():
-            if button in BUTTONS and self._person.question is not None:
-                problem = self._person.say(BUTTONS[button])
+            if button in BUTTONS and self._dialog.question is not None:
+                problem = self._dialog.say(BUTTONS[button])
                 if problem:
                     self._node.get_logger().warning(problem)
 
@@ -316,9 +316,9 @@ class AnswerButtons:
 class AnswerKeys:
     """Enter, s and f in a terminal, which is ours while something is asked only."""
 
-    def __init__(self, node: Node, person: Person, path: str) -> None:
+    def __init__(self, node: Node, dialog: OperatorDialog, path: str) -> None:
         self._node = node
-        self._person = person
+        self._dialog = dialog
         self._terminal = Terminal(path)
         self._given_up = False
         self._question: Question | None = None  # the one that keys answer
@@ -326,7 +326,7 @@ class AnswerKeys:
         node.create_timer(LOOK, self._look, clock=steady)
 
     def _look(self) -> None:
-        question = self._person.question
+        question = self._dialog.question
         if question is None or self._given_up:
             self._terminal.close()
             return
@@ -343,7 +343,7 @@ class AnswerKeys:
             self._question = question
             return  # typed before it was asked
         for key in keys:
-            if key in KEYS and (problem := self._person.say(KEYS[key])):
+            if key in KEYS and (problem := self._dialog.say(KEYS[key])):
                 self._node.get_logger().warning(problem)
 
     def close(self) -> None:

@@ -55,7 +55,7 @@ class ActiveNodes:
         return states == [State.PRIMARY_STATE_ACTIVE] * len(asked)
 
 
-class ArmAble:
+class ArmAvailable:
     """Listens to the arm driver. Where there is none, as with the simulated table, it is able."""
 
     def __init__(self, streams: Streams) -> None:

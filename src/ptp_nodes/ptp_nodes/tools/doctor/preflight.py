@@ -248,8 +248,8 @@ def see(reference: str, domain: int | None = None) -> View:
         return View()
     try:
         wanted = read_reference(reference)
-        with camera_client(domain) as eyes:
-            shift = shift_between(wanted, eyes.next_raw_image(IMAGE_WITHIN))
+        with camera_client(domain) as images:
+            shift = shift_between(wanted, images.next_raw_image(IMAGE_WITHIN))
     except InputError as error:
         return View(reference, problem=str(error))
     problem = "" if shift.is_sure else shift.line()
