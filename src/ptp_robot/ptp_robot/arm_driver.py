@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The arm driver: checks commands, selects their source, and serves requests of a person."""
+"""The arm driver: checks commands, selects their source, and serves requests of a person.
+
+It is not thread-safe: callers from several threads must hold a lock.
+"""
 
 from __future__ import annotations
 

@@ -122,7 +122,7 @@ class Epochs:
         path = folder / SETTINGS
         text = json.dumps(settings, indent=2, sort_keys=True) + "\n"
         if path.exists():
-            found = differences(read_settings(path), json.loads(text))
+            found = differences(with_todays_name(read_settings(path)), json.loads(text))
             if found:
                 raise InputError(
                     f"{folder}: practised with other settings: {said(found)}: name another folder"

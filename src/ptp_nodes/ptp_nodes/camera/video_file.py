@@ -154,6 +154,8 @@ class FakeControls:
 class FakeDevice:
     """A camera that plays ``path`` in a loop while that file exists and nobody unplugs it.
 
+    Move the file away and back to unplug and plug it; in a program `unplug` and `plug` do so.
+
     ``gives``: the size, pixel format and rate that it has whatever it is asked for; None: the
     video's size and rate, and the format that is asked for.
     """

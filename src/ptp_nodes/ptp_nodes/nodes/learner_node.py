@@ -62,7 +62,7 @@ class LearnerParameters(NetworkParameters):
     )
     learn_from: str = practice_setting("learn_from")
     success_signal: str = practice_setting("success_signal")
-    updates_per_step: float = practice_setting("updates_per_step", minimum=0.0, maximum=100.0)
+    utd_ratio: float = practice_setting("utd_ratio", minimum=0.0, maximum=100.0)
     learning_rate: float = practice_setting("learning_rate", minimum=1e-7, maximum=1e-1)
     publish_every: int = parameter(400, "gradient steps between two versions", minimum=1)
     save_minutes: float = parameter(2.0, "between two saves", minimum=0.01)
@@ -194,7 +194,7 @@ class LearnerNode(ManagedNode):
             self._checkpoint,
             demonstrations,
             successes_only=settings.learn_from == "successes",
-            updates_per_step=settings.updates_per_step,
+            utd_ratio=settings.utd_ratio,
             learning_rate=settings.learning_rate,
             seed=settings.seed,
         )

@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Topics and messages of a Sawyer: what may be sent to which, and the JSON of rosbridge."""
+"""Topics and messages of a Sawyer: what may be sent to which, and the JSON of rosbridge.
+
+Names and types: Rethink's intera_core_msgs and SDK. Stamps are those of ROS 1, numbers may be
+missing or null.
+"""
 
 from __future__ import annotations
 
