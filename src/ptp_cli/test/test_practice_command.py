@@ -36,7 +36,10 @@ def test_a_method_without_plans_reuses_none():
         (("practice", "--proven"), "ptp practice: --proven is now --reuse-plans"),
         (("practice", "--explore"), "ptp practice: --explore is now --actions sample"),
         (("practice", "--worlds", "2"), "ptp practice: --worlds is now --num-envs"),
-        (("practice", "--updates-per-step", "0"), "--updates-per-step is now --utd-ratio"),
+        (
+            ("practice", "--updates-per-step", "0"),
+            "ptp practice: --updates-per-step is now --utd-ratio",
+        ),
         (("evaluate", "--workers", "2"), "ptp evaluate: --workers is now --num-envs"),
         (("collect", "--workers", "2"), "ptp collect: --workers is now --num-envs"),
         (("results", "--workers", "2"), "ptp results: --workers is now --num-envs"),
