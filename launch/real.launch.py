@@ -225,7 +225,7 @@ NODES = (
             "demonstrations": LaunchConfiguration("demonstrations", existing),
             "learn_from": LaunchConfiguration("learn_from"),
             "success_signal": LaunchConfiguration("success_signal"),
-            "updates_per_step": LaunchConfiguration("updates_per_step", float),
+            "utd_ratio": LaunchConfiguration("utd_ratio", float),
             "learning_rate": LaunchConfiguration("learning_rate", float),
         },
         condition=IfCondition("learn"),

@@ -11,9 +11,8 @@ import pytest
 
 from ptp_cli.main import main
 from ptp_core.episodes.session_store import Session
-from ptp_nodes.tools.soak.soak_faults import FAULTS, NODES, kill, stop_kill_continue
 from ptp_nodes.tools.soak.soak_observer import observing
-from ptp_nodes.tools.soak.soak_run import lost_episodes
+from ptp_nodes.tools.soak.soak_run import FAULTS, NODES, kill, lost_episodes, stop_kill_continue
 from ptp_nodes.tools.soak.soak_stack import RunningStack
 from ptp_robot.observation_window import LONGEST
 from ptp_ros.shared_memory import left_behind

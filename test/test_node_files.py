@@ -19,11 +19,11 @@ from ptp_nodes.nodes.learner_node import LearnerParameters
 from ptp_nodes.nodes.operator_node import OperatorParameters
 from ptp_nodes.nodes.planner_node import CHECKPOINT, PlannerParameters
 from ptp_nodes.nodes.policy_node import PolicyParameters
+from ptp_nodes.nodes.practice_node import PracticeParameters
 from ptp_nodes.nodes.recorder_node import RecorderParameters
 from ptp_nodes.nodes.teleop_node import TeleopParameters
 from ptp_nodes.nodes.view_node import ViewParameters
 from ptp_nodes.policy.agent_networks import NetworkParameters
-from ptp_nodes.practice.practice_parameters import PracticeParameters
 from ptp_sim import tasks as table_tasks
 from ptp_sim.scripted_gamepad_node import ScriptedGamepadParameters
 from ptp_sim.sim_camera import CameraConfig

@@ -62,7 +62,7 @@ def test_a_practising_stack_does_nothing_that_is_not_allowed(up, checkpoint, tmp
     stack = up(
         *("practice", "task:=A", "episodes:=1000", "max_steps:=20", "learn_from:=all"),
         *(f"checkpoint:={checkpoint}", f"output:={tmp_path / 'out'}", "record_images:=false"),
-        *("updates_per_step:=1.0", f"params_file:={quick}", "teleop:=true", "view:=true"),
+        *("utd_ratio:=1.0", f"params_file:={quick}", "teleop:=true", "view:=true"),
     )
     stack.expect("recorded as number 0", 120.0)
     check = ["security", "check", "--seconds", "10"]  # until discovery has found every node

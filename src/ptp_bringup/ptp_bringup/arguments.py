@@ -102,7 +102,7 @@ EPISODES = (
 )
 """Of stacks that practise."""
 
-RANGES = {"updates_per_step": (0.0, 100.0), "learning_rate": (1e-7, 0.1)}  # as the learner's
+RANGES = {"utd_ratio": (0.0, 100.0), "learning_rate": (1e-7, 0.1)}  # as the learner's
 
 
 def _setting(about: SettingAbout) -> Argument:
@@ -142,7 +142,11 @@ PRESETS: dict[str, Values] = {
 }
 """Values of the presets, for settings that are left at "preset"."""
 
-RENAMED = {"explore": "actions:=sample or actions:=mean", "proven": "reuse_plans"}
+RENAMED = {
+    "explore": "actions:=sample or actions:=mean",
+    "proven": "reuse_plans",
+    "updates_per_step": "utd_ratio",
+}
 """Arguments of earlier releases of stacks that learn."""
 
 

@@ -21,7 +21,7 @@ PATIENCE = 60.0  # s; only a failing test waits this long
 GIVEN = {
     "sim": {"task": "A,B", "mode": "lock_step", "seed": "3", "teleop": "true"},
     "teleop": {"source": "script", "speed": "0.7", "record_images": "false"},
-    "practice": {"preset": "paper", "actions": "mean", "updates_per_step": "2"},
+    "practice": {"preset": "paper", "actions": "mean", "utd_ratio": "2"},
     "camera": {"device": "3", "offset": "3,-4"},
     "real": {"robot": "fake", "teleop": "joy", "learn": "true", "record": "bags"},
 }

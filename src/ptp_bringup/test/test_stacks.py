@@ -203,7 +203,7 @@ def test_practice_on_the_graph_has_the_settings_of_practice_in_process(stack):
             "learn_from": wanted.learn_from,
             "success_signal": wanted.success_signal,
         }
-        assert found["learner"]["updates_per_step"] == wanted.updates_per_step
+        assert found["learner"]["utd_ratio"] == wanted.utd_ratio
         assert found["learner"]["learning_rate"] == wanted.learning_rate
         assert found["planner"]["reuse_plans"] is wanted.reuse_plans
         assert found["practice"]["success_signal"] == wanted.success_signal

@@ -9,7 +9,7 @@ from ptp_interfaces.msg import CartesianDelta, DriverState
 from ptp_cli.commands import arm
 from ptp_cli.main import main
 from ptp_nodes.nodes.arm_driver_node import ArmDriverNode
-from ptp_nodes.robot.arm_client import REQUESTS, arm_person, is_on_its_way, line, reached
+from ptp_nodes.robot.arm_client import REQUESTS, arm_client, is_on_its_way, line, reached
 from ptp_ros.graph_testing import Graph, parameters
 from ptp_ros.topics import COMMANDS, TELEOP_COMMAND
 
@@ -121,7 +121,7 @@ def test_policies_get_the_arm_back(graph, drive, ask):
 
 def test_each_change_can_be_watched(drive, ask):
     drive()
-    with arm_person() as person:
+    with arm_client() as person:
         changes = person.changes()
         assert line(next(changes)) == "DISABLED: enable to go on"
         assert ask("stop")[0] == 0

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ptp_cli import main
-from ptp_nodes.camera.fake_camera import FakeDevice
+from ptp_nodes.camera.video_file import FakeDevice
 from ptp_nodes.nodes.camera_node import CameraNode
 from ptp_nodes.operator.goal_files import load_goal
 from ptp_ros.graph_testing import Graph, parameters
@@ -61,7 +61,7 @@ def test_a_goal_is_captured_listed_and_shown(watch, video, tmp_path, capfd):
     path = tmp_path / "goals" / "cup_in.npz"
     assert f"reach it with goal_image:={path}" in capfd.readouterr().out
     goal = load_goal(path)
-    assert goal.picture.shape == (240, 320, 3) and goal.facts["observation"] > 1
+    assert goal.camera_image.shape == (240, 320, 3) and goal.facts["observation"] > 1
     assert main.main(words) == 2
     assert "replace it with --replace" in capfd.readouterr().err
     assert main.main(["goal", "list", *folder]) == 0

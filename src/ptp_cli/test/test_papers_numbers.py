@@ -15,7 +15,7 @@ def run(tmp_path):
 
     def written(**changes):
         settings = {"method": "ptp", "task": "A", "seed": 0, "protocol": "paper", "episodes": 2}
-        settings |= {"planner": {"levels": 3}, "updates_per_step": 1.0, "reuse_plans": False}
+        settings |= {"planner": {"levels": 3}, "utd_ratio": 1.0, "reuse_plans": False}
         evaluations = [{"epoch": epoch, "episodes": 2, "successes": epoch} for epoch in (0, 1)]
         epoch = {"epoch": 1, "practice_success_rate": 0.5, "evaluation": evaluations[0]}
         result = {"epochs": [epoch], "evaluations": evaluations, "updates": 3}
@@ -30,7 +30,7 @@ def run(tmp_path):
     ("changes", "offline", "online"),
     [
         ({}, 0.533, 0.849),
-        ({"updates_per_step": 0.0}, 0.533, None),
+        ({"utd_ratio": 0.0}, 0.533, None),
         ({"reuse_plans": True}, 0.533, None),
         ({"protocol": "varied"}, None, None),
         ({"planner": {"levels": 1}}, None, None),

@@ -19,9 +19,9 @@ def settings(*words):
 def test_ours_is_the_default_and_single_settings_go_on_top_of_a_preset():
     assert settings() == vars(preset("ours"))
     assert settings("--preset", "paper") == vars(preset("paper"))
-    words = ("--preset", "paper", "--updates-per-step", "0.5", "--reuse-plans")
+    words = ("--preset", "paper", "--utd-ratio", "0.5", "--reuse-plans")
     words += ("--success-signal", "simulator")
-    expected = preset("paper", updates_per_step=0.5, reuse_plans=True, success_signal="simulator")
+    expected = preset("paper", utd_ratio=0.5, reuse_plans=True, success_signal="simulator")
     assert settings(*words) == vars(expected)
 
 
@@ -36,6 +36,10 @@ def test_a_method_without_plans_reuses_none():
         (("practice", "--proven"), "ptp practice: --proven is now --reuse-plans"),
         (("practice", "--explore"), "ptp practice: --explore is now --actions sample"),
         (("practice", "--worlds", "2"), "ptp practice: --worlds is now --num-envs"),
+        (
+            ("practice", "--updates-per-step", "0"),
+            "ptp practice: --updates-per-step is now --utd-ratio",
+        ),
         (("evaluate", "--workers", "2"), "ptp evaluate: --workers is now --num-envs"),
         (("collect", "--workers", "2"), "ptp collect: --workers is now --num-envs"),
         (("results", "--workers", "2"), "ptp results: --workers is now --num-envs"),

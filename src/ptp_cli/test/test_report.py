@@ -347,13 +347,13 @@ def test_commands_do_the_runs_again(made, tmp_path):
 
 def test_commands_do_runs_of_earlier_releases_again(made):
     run = read_run(made / "sweep" / "ptp" / "A" / "seed_1")
-    earlier = {**run.settings, "explore": False, "reuse_plans": True, "updates_per_step": 0.0}
+    earlier = {**run.settings, "explore": False, "reuse_plans": True, "utd_ratio": 0.0}
     del earlier["success_signal"], earlier["actions"]
     command = practice_command(dataclasses.replace(run, settings=earlier))
     settings = practice_settings(make_parser().parse_args(command.split()[1:]))
     assert settings == {
         **{"actions": "mean", "learn_from": "all", "reuse_plans": True},
-        **{"updates_per_step": 0.0, "learning_rate": 3e-4, "success_signal": "simulator"},
+        **{"utd_ratio": 0.0, "learning_rate": 3e-4, "success_signal": "simulator"},
     }
 
 

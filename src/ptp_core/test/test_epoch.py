@@ -46,7 +46,7 @@ class Practice:
         self.learner = method.learner(
             checkpoint,
             successes_only=config.learn_from == "successes",
-            updates_per_step=config.updates_per_step,
+            utd_ratio=config.utd_ratio,
         )
         library = PlanLibrary(checkpoint.encoder_id)
         agent = build_agent(config.method, checkpoint)
@@ -105,7 +105,7 @@ def test_an_epoch_has_its_own_scenes_and_every_evaluation_the_same(folder):
 
 
 def test_rollouts_begin_before_the_updates_and_are_stored_after_them(folder):
-    practice = Practice(settings(folder, updates_per_step=0.5))
+    practice = Practice(settings(folder, utd_ratio=0.5))
     result = practice.epoch(0)
     assert practice.updates_seen == [0] * (1 + EPISODES + EVALUATIONS)  # nothing was due yet
     due = EPISODES * STEPS // 2

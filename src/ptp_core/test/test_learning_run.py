@@ -7,7 +7,7 @@ import pytest
 from ptp_core.errors import CheckpointError, InputError
 from ptp_core.learning.online_learner import OnlineLearner, PracticeEpisode
 from ptp_core.policies.live_weights import LiveWeights
-from ptp_core.practice.learning_run import ABOUT, LearningRun
+from ptp_core.practice.learning_run import ABOUT, INPUTS, LearningRun
 from ptp_core.tiny_networks import tiny_checkpoint, tiny_config
 from ptp_core.training.checkpoint import load_checkpoint
 
@@ -80,7 +80,7 @@ def test_recordings_of_another_session_are_refused(tmp_path, source):
     ("changed", "named"),
     [
         ({"seed": 1}, "seed"),
-        ({"updates_per_step": 2.0}, "updates_per_step"),
+        ({"utd_ratio": 2.0}, "utd_ratio"),
         ({"learning_rate": 1e-4}, "learning_rate"),
         ({"successes_only": True}, "learn_from"),
     ],
@@ -96,6 +96,15 @@ def test_other_settings_are_refused_by_name_and_the_folder_stays(tmp_path, sourc
         run_in(tmp_path / "learner", source, **changed).begin("today")
     assert contents(tmp_path / "learner") == before
     assert run_in(tmp_path / "learner", source).begin("today") is True
+
+
+def test_a_folder_with_the_old_name_of_the_utd_ratio_is_continued(tmp_path, source):
+    run_in(tmp_path / "learner", source).begin("today")
+    path = tmp_path / "learner" / INPUTS
+    path.write_text(path.read_text().replace('"utd_ratio"', '"updates_per_step"'))
+    run_in(tmp_path / "learner", source).begin("today")
+    with pytest.raises(InputError, match="utd_ratio"):
+        run_in(tmp_path / "learner", source, utd_ratio=2.0).begin("today")
 
 
 def test_a_damaged_folder_is_named(tmp_path, source):

@@ -45,7 +45,7 @@ def weights(learner):
 
 
 def test_as_many_updates_are_due_as_the_ratio_says():
-    learner = OnlineLearner(checkpoint(), updates_per_step=0.25)
+    learner = OnlineLearner(checkpoint(), utd_ratio=0.25)
     due = []
     for number in range(5):
         learner.add(episode(LEFT, steps=6, seed=number))
@@ -168,8 +168,8 @@ def test_unusable_episodes_and_demonstrations_are_refused():
     assert (len(learner.online), learner.due) == (0, 0)
     with pytest.raises(InputError, match="encode them with this checkpoint"):
         OnlineLearner(checkpoint(), demonstrations("f" * 64))
-    with pytest.raises(InputError, match="updates_per_step"):
-        OnlineLearner(checkpoint(), updates_per_step=-1.0)
+    with pytest.raises(InputError, match="utd_ratio"):
+        OnlineLearner(checkpoint(), utd_ratio=-1.0)
 
 
 def test_an_episode_that_is_not_learned_from_calls_for_updates_all_the_same():

@@ -135,7 +135,7 @@ def test_a_longer_run_goes_on_from_a_shorter_one(folder, tmp_path):
 
 
 def test_every_step_calls_for_its_updates_and_every_epoch_is_measured_as_asked(folder, tmp_path):
-    result = practise(settings(folder, updates_per_step=0.5), tmp_path / "out")
+    result = practise(settings(folder, utd_ratio=0.5), tmp_path / "out")
     steps = [epoch["steps"] for epoch in result["epochs"]]
     assert steps == [EPISODES * STEPS * number for number in (1, 2, 3)]
     due = [count // 2 for count in steps]

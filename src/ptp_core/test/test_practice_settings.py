@@ -10,7 +10,7 @@ from ptp_core.practice.practice_settings import ABOUT, PracticeSettings, preset
 def test_the_papers_preset_is_its_algorithm():
     paper = preset("paper")
     assert (paper.actions, paper.learn_from, paper.reuse_plans) == ("sample", "all", False)
-    assert (paper.updates_per_step, paper.learning_rate) == (1.0, 3e-4)
+    assert (paper.utd_ratio, paper.learning_rate) == (1.0, 3e-4)
     assert not paper.privileged
 
 
@@ -33,7 +33,7 @@ def test_a_signal_that_is_used_is_privileged_where_the_simulator_gives_it(change
 
 def test_help_names_both_values_and_the_fields_terms():
     helps = {about.name: about.help for about in ABOUT}
-    assert "UTD ratio" in helps["updates_per_step"] and "paper: 1.0" in helps["updates_per_step"]
+    assert "UTD ratio" in helps["utd_ratio"] and "paper: 1.0" in helps["utd_ratio"]
     assert "PRIVILEGED" in helps["success_signal"]
     for about in ABOUT:
         assert about.value("ours") == getattr(preset("ours"), about.name)
@@ -44,9 +44,9 @@ def test_help_names_both_values_and_the_fields_terms():
     ("given", "message"),
     [
         ({"actions": "sampled"}, 'actions is "sampled"; it must be one of mean, sample'),
-        ({"updates_per_step": -1.0}, "updates_per_step is -1.0"),
+        ({"utd_ratio": -1.0}, "utd_ratio is -1.0"),
         ({"learning_rate": 0.0}, "learning_rate is 0.0"),
-        ({"updates_per_step": float("nan")}, "updates_per_step is nan"),
+        ({"utd_ratio": float("nan")}, "utd_ratio is nan"),
     ],
 )
 def test_a_value_that_cannot_be_is_named(given, message):

@@ -138,6 +138,12 @@ def test_only_ptp_with_one_level_has_another_name_today(method, planner, today):
     assert written["method"] == method
 
 
+def test_settings_have_the_names_of_today():
+    written = {"method": "gcp", "updates_per_step": 0.25, "learning_rate": 3e-5}
+    today = {"method": "gcp", "utd_ratio": 0.25, "learning_rate": 3e-5}
+    assert with_todays_name(written) == with_todays_name(today) == today
+
+
 def test_a_run_is_read_under_the_name_of_today(tmp_path):
     settings = {"method": "ptp", "planner": {"levels": 1}, "task": "A", "seed": 0}
     settings["protocol"] = "paper"

@@ -157,7 +157,7 @@ def test_practice_learns_with_these_sizes(trained, tmp_path):
         max_steps=5,
         evaluation_episodes=1,
         learn_from="all",
-        updates_per_step=1.0,
+        utd_ratio=1.0,
         reuse_plans=False,
     )
     practice = InProcessPractice(asked, tmp_path / "run", demonstrations)

@@ -53,7 +53,7 @@ def practise(tmp_path, monkeypatch):
 
     def run(name, told, **given):
         out = tmp_path / name
-        settings = preset("ours", updates_per_step=0.5, actions="sample", **given)
+        settings = preset("ours", utd_ratio=0.5, actions="sample", **given)
         config = PracticeConfig(
             **dataclasses.asdict(settings),
             env="liar_env:make_env",

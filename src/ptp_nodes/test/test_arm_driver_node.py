@@ -52,7 +52,7 @@ class Arm:
             )
         )
         self.commands = [graph.publisher(CartesianDelta, name, COMMANDS) for name in COMMANDS_FROM]
-        self.pictures = graph.publisher(Observation, OBSERVATION, STREAM)
+        self.images = graph.publisher(Observation, OBSERVATION, STREAM)
         self.count = self.seen = 0
         if self.node.active:
             self.run(0.03)
@@ -74,11 +74,11 @@ class Arm:
     def send(self, source=CartesianDelta.POLICY, answers=0, late=0, topic=None, **motion):
         """Publish a command and wait until the driver has dealt with it.
 
-        A policy's answers a new picture where it is not said which.
+        A policy's answers a new image where it is not said which.
         """
         self.count += 1
         if source == CartesianDelta.POLICY and not answers:
-            self.picture()
+            self.image()
             answers = self.seen
         message = CartesianDelta(seq=self.count, source=source, observation_seq=answers, **motion)
         message.dead_man = source == CartesianDelta.TELEOP
@@ -91,10 +91,10 @@ class Arm:
         self.graph.wait(lambda: sum(vars(driver.counts).values()) > before, "the command")
         return message
 
-    def picture(self):
+    def image(self):
         """Publish an observation; the state that shows it."""
         self.seen += 1
-        self.pictures.publish(Observation(seq=self.seen))
+        self.images.publish(Observation(seq=self.seen))
         self.graph.wait(
             lambda: self.states and self.states[-1].observation_seq == self.seen, "its state"
         )
@@ -118,13 +118,13 @@ def enabled(arm):
     return arm
 
 
-def test_states_tell_what_led_from_picture_to_picture(arm):
+def test_states_tell_what_led_from_image_to_image(arm):
     enabled(arm)
-    first = arm.picture()
+    first = arm.image()
     assert (first.moved, first.holding, first.header.frame_id) == (False, True, "base")
     sent = arm.send(answers=1, dx=0.02, dy=-0.01, dyaw=0.05, gripper=1.0, weights_version="a/1")
     arm.run(0.4)  # beyond its time: the motion ends with it
-    state = arm.picture()
+    state = arm.image()
     assert state.moved
     assert (state.command, state.command_seq) == (sent, sent.seq)
     assert state.executed_dx == pytest.approx(0.02, abs=2e-3)
@@ -135,7 +135,7 @@ def test_states_tell_what_led_from_picture_to_picture(arm):
     np.testing.assert_allclose(state.joint_positions, arm.backend.joints(), atol=1e-3)
     assert state.pose.position.x - first.pose.position.x == pytest.approx(state.executed_dx)
     assert state.twist.linear.x == pytest.approx(state.executed_dx / 0.4)
-    still = arm.picture()
+    still = arm.image()
     assert (still.moved, still.holding, still.command_seq) == (False, True, 0)
 
 
@@ -150,7 +150,7 @@ def test_nothing_moves_before_it_is_enabled_and_the_driver_says_why(arm):
     arm.graph.wait(lambda: arm.node._driver._news.error, "the command")
     arm.run(0.5)
     np.testing.assert_array_equal(arm.backend.joints(), before)
-    refused = arm.picture()
+    refused = arm.image()
     assert refused.error_code == ErrorCode.BAD_COMMAND
     assert "enable to go on" in refused.error_msg
 
@@ -165,7 +165,7 @@ def test_faults_are_latched_on_the_graph_too(arm):
     arm.run(0.03)
     assert "emergency stop is pressed" in arm.until(DriverState.FAULT).reason
     logs.expect("ACTIVE to FAULT: the emergency stop is pressed", Log.ERROR)
-    assert arm.picture().error_code == ErrorCode.UNAVAILABLE
+    assert arm.image().error_code == ErrorCode.UNAVAILABLE
     refused = arm.ask("arm/enable")
     assert not refused.success
     assert "fault is latched" in refused.message
@@ -179,11 +179,11 @@ def test_faults_are_latched_on_the_graph_too(arm):
 def test_a_person_takes_over_and_gives_back(arm):
     enabled(arm)
     arm.send(dy=0.02)
-    arm.picture()
+    arm.image()
     sent = arm.send(CartesianDelta.TELEOP, dz=0.02)
     arm.run(0.1)
     arm.until(INTERVENTION)
-    state = arm.picture()
+    state = arm.image()
     assert state.taken_over
     assert state.command == sent
     refused = arm.graph.call(Rearm, REARM, Rearm.Request())
@@ -198,29 +198,29 @@ def test_a_person_takes_over_and_gives_back(arm):
 def test_who_speaks_is_said_by_the_topic_and_not_by_the_message(arm, source, topic):
     enabled(arm)
     arm.send(source, topic=topic, dx=0.02)
-    state = arm.picture()
+    state = arm.image()
     assert (state.moved, state.taken_over, state.error_code) == (False, False, 5)
     assert "came as a" in state.error_msg
 
 
 def test_an_answer_to_an_observation_that_was_never_published_moves_nothing(arm):
     enabled(arm)
-    arm.picture()
+    arm.image()
     arm.send(answers=2**32 - 1, dx=0.02)
     arm.run(0.1)
-    assert not arm.picture().moved
+    assert not arm.image().moved
     arm.send(answers=arm.seen, dx=0.02)
-    assert arm.picture().moved
+    assert arm.image().moved
 
 
 def test_a_stale_command_is_refused_and_the_arm_holds(arm):
     enabled(arm)
     arm.send(dx=0.02)
-    arm.picture()
+    arm.image()
     arm.send(dx=0.02, late=2)
     arm.run(0.02)
     assert "2.0" in arm.until(DriverState.HOLD).reason
-    state = arm.picture()
+    state = arm.image()
     assert state.error_code == ErrorCode.BAD_COMMAND
     assert "set both machines' clocks" in state.error_msg
 

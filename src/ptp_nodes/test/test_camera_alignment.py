@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where a camera stands, seen from its reference picture; on pictures moved by known amounts."""
+"""Where a camera stands, seen from its reference image; on images moved by known amounts."""
 
 import threading
 
@@ -11,13 +11,13 @@ from sensor_msgs.msg import Image
 from ptp_core.errors import InputError
 from ptp_nodes.camera.camera_alignment import (
     align,
-    eyes,
+    live_images,
     look_once,
     overlay,
     read_reference,
     save_reference,
     shift_between,
-    write_picture,
+    write_image,
 )
 from ptp_ros.image_messages import array_to_image, image_to_array, read_picture
 from ptp_ros.topics import IMAGE_RAW, LATCHED, SENSOR, VIEW_ALIGN
@@ -27,7 +27,7 @@ SIZE = (240, 320)  # rows, columns
 
 @pytest.fixture(scope="module")
 def world():
-    """A table larger than the picture: a smooth ground with boxes on it."""
+    """A table larger than the image: a smooth ground with boxes on it."""
     rng = np.random.default_rng(0)
     ground = cv2.GaussianBlur(rng.integers(0, 256, (400, 500, 3), dtype=np.uint8), (0, 0), 4)
     ground = cv2.normalize(ground, None, 20, 200, cv2.NORM_MINMAX)
@@ -40,7 +40,7 @@ def world():
 
 
 def seen(world, right=0.0, down=0.0, turn=0.0, zoom=1.0, grain=1):
-    """What a camera sees whose picture lies so far off."""
+    """What a camera sees whose image lies so far off."""
     centre = (90 + SIZE[1] / 2, 80 + SIZE[0] / 2)
     matrix = cv2.getRotationMatrix2D(centre, -turn, zoom)
     matrix[:, 2] += (right, down)
@@ -73,7 +73,7 @@ def test_the_shift_is_measured_and_the_way_back_is_told(world, move, advice):
     assert shift.within(2.0) == (not move)
 
 
-def test_the_sensors_own_pattern_does_not_hold_the_picture_in_place(world):
+def test_the_sensors_own_pattern_does_not_hold_the_image_in_place(world):
     shift = shift_between(seen(world), seen(world, right=-20.0, down=9.0))
     assert (shift.right, shift.down) == pytest.approx((-20.0, 9.0), abs=0.5)
 
@@ -91,7 +91,7 @@ def test_objects_that_were_moved_do_not_move_the_camera(world):
     assert (shift.right, shift.down) == pytest.approx((6.0, 0.0), abs=1.0)
 
 
-def test_pictures_of_different_things_and_sizes_are_told(world):
+def test_images_of_different_things_and_sizes_are_told(world):
     other = cv2.GaussianBlur(
         np.random.default_rng(3).integers(0, 256, (*SIZE, 3), dtype=np.uint8), (0, 0), 3
     )
@@ -99,7 +99,7 @@ def test_pictures_of_different_things_and_sizes_are_told(world):
         shift = shift_between(seen(world), live)
         assert not shift.is_sure and not shift.within(1000.0)
         assert "too little in common" in shift.line() and shift.advice() == ""
-    with pytest.raises(InputError, match="live picture is 300 x 240, the reference 320 x 240"):
+    with pytest.raises(InputError, match="live image is 300 x 240, the reference 320 x 240"):
         shift_between(seen(world), seen(world)[:, :300])
 
 
@@ -113,15 +113,15 @@ def test_the_overlay_shows_where_the_two_differ(world):
     assert moved[middle, third].mean() > 10.0
 
 
-class Pictures:
-    """Eyes that look at given pictures."""
+class Images:
+    """Live images that were given."""
 
-    def __init__(self, *pictures):
-        self._pictures = list(pictures)
+    def __init__(self, *images):
+        self._images = list(images)
         self.shown = []
 
-    def next_picture(self, seconds):
-        return self._pictures.pop(0) if len(self._pictures) > 1 else self._pictures[0]
+    def next_raw_image(self, seconds):
+        return self._images.pop(0) if len(self._images) > 1 else self._images[0]
 
     def show(self, pixels):
         self.shown.append(pixels)
@@ -129,14 +129,14 @@ class Pictures:
 
 def test_a_reference_is_kept_and_compared_with_until_told_to_stop(world, tmp_path):
     path, out = tmp_path / "goals" / "camera.png", tmp_path / "now.png"
-    with pytest.raises(InputError, match="there is no reference picture"):
+    with pytest.raises(InputError, match="there is no reference image"):
         read_reference(path)
-    save_reference(Pictures(seen(world)), path)
+    save_reference(Images(seen(world)), path)
     assert np.array_equal(read_reference(path), seen(world))
     with pytest.raises(InputError, match="exists: replace it with --replace"):
-        save_reference(Pictures(seen(world)), path)
-    with pytest.raises(InputError, match="not taken: the picture is black"):
-        save_reference(Pictures(np.zeros((*SIZE, 3), np.uint8)), path, replace=True)
+        save_reference(Images(seen(world)), path)
+    with pytest.raises(InputError, match="not taken: the image is black"):
+        save_reference(Images(np.zeros((*SIZE, 3), np.uint8)), path, replace=True)
     stop, told = threading.Event(), []
 
     def tell(shift):
@@ -144,7 +144,7 @@ def test_a_reference_is_kept_and_compared_with_until_told_to_stop(world, tmp_pat
         if shift.within(2.0):
             stop.set()
 
-    live = Pictures(seen(world, right=12.0, grain=2), seen(world, right=5.0, grain=3), seen(world))
+    live = Images(seen(world, right=12.0, grain=2), seen(world, right=5.0, grain=3), seen(world))
     last = align(live, path, tell, out=out, period=0.001, stop=stop)
     assert [round(s.right) for s in told] == [12, 5, 0] and last is told[-1]
     assert np.array_equal(read_picture(str(out)), live.shown[-1])
@@ -152,9 +152,9 @@ def test_a_reference_is_kept_and_compared_with_until_told_to_stop(world, tmp_pat
 
 def test_the_running_graph_is_looked_at_and_shown_the_overlay(graph, world, tmp_path):
     path = tmp_path / "camera.png"
-    write_picture(path, seen(world))
+    write_image(path, seen(world))
     shown = graph.collect(Image, VIEW_ALIGN, LATCHED)
-    with eyes(domain=graph.context.get_domain_id()) as looker:
+    with live_images(domain=graph.context.get_domain_id()) as camera:
         publisher = graph.publisher(Image, IMAGE_RAW, SENSOR)
         live = seen(world, right=8.0, grain=2)
 
@@ -163,7 +163,7 @@ def test_the_running_graph_is_looked_at_and_shown_the_overlay(graph, world, tmp_
             publisher.publish(array_to_image(live, stamp, "camera_optical"))
 
         timer = graph.client.create_timer(0.05, publish)
-        shift = look_once(looker, read_reference(path))
+        shift = look_once(camera, read_reference(path))
         graph.wait(lambda: shown, "the overlay")
         timer.cancel()
     assert shift.right == pytest.approx(8.0, abs=0.5)

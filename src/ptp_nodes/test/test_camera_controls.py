@@ -9,8 +9,8 @@ import pytest
 
 from ptp_core.errors import InputError
 from ptp_nodes.camera.camera_device import Control
-from ptp_nodes.camera.fake_camera import C920, OLD_NAMES, FakePanel
-from ptp_nodes.camera.v4l2 import KEEP, V4l2Panel, fix, wishes
+from ptp_nodes.camera.v4l2 import KEEP, V4l2Controls, control_settings, fix
+from ptp_nodes.camera.video_file import C920, OLD_NAMES, FakeControls
 
 ALL = {"exposure": 120, "gain": 20, "white_balance": 5000, "focus": 30}
 ALL |= {"zoom": 100, "power_line": 50}
@@ -30,29 +30,29 @@ FIXED = {
 
 @pytest.mark.parametrize("old", [False, True])
 def test_everything_automatic_goes_off_before_values_are_set(old):
-    panel = FakePanel(old=old)
-    assert fix(panel, wishes(**ALL)) == []
+    controls = FakeControls(old=old)
+    assert fix(controls, control_settings(**ALL)) == []
     names = OLD_NAMES if old else {}
-    now = panel.read()
+    now = controls.read()
     assert {name: now[names.get(name, name)].value for name in FIXED} == FIXED
     # The fake refuses a value behind an automatic control, as drivers do.
-    fresh = FakePanel(old=old)
+    fresh = FakeControls(old=old)
     with pytest.raises(InputError, match="Input/output error"):
         fresh.write(names.get("exposure_time_absolute", "exposure_time_absolute"), 120)
 
 
 def test_values_that_are_kept_are_not_written():
-    panel = FakePanel()
-    assert fix(panel, wishes(exposure=100, others=["sharpness=90", ""])) == []
-    written = [name for name, _ in panel.written]
+    controls = FakeControls()
+    assert fix(controls, control_settings(exposure=100, others=["sharpness=90", ""])) == []
+    written = [name for name, _ in controls.written]
     assert written[-2:] == ["exposure_time_absolute", "sharpness"]
     assert "focus_absolute" not in written and "gain" not in written
-    assert panel.read()["sharpness"].value == 90
+    assert controls.read()["sharpness"].value == 90
 
 
 def test_what_a_device_lacks_refuses_or_ignores_is_said_and_the_rest_is_done():
-    panel = FakePanel(stubborn=("focus_absolute", "auto_exposure"))
-    problems = fix(panel, wishes(**{**ALL, "gain": 400}, others=["iris_absolute=3"]))
+    controls = FakeControls(stubborn=("focus_absolute", "auto_exposure"))
+    problems = fix(controls, control_settings(**{**ALL, "gain": 400}, others=["iris_absolute=3"]))
     assert problems == [
         "gain 400 is beyond 0 to 255",
         "it has no iris_absolute",
@@ -60,14 +60,14 @@ def test_what_a_device_lacks_refuses_or_ignores_is_said_and_the_rest_is_done():
         "exposure_time_absolute is 250, not 120 (VIDIOC_S_EXT_CTRLS: failed: Input/output error)",
         "focus_absolute is 0, not 30",
     ]
-    assert panel.read()["white_balance_temperature"].value == 5000
-    assert panel.read()["gain"].value == C920["gain"].value
+    assert controls.read()["white_balance_temperature"].value == 5000
+    assert controls.read()["gain"].value == C920["gain"].value
 
 
 def test_a_control_that_reads_otherwise_is_named():
     with pytest.raises(InputError, match='"sharpness:3" does not read name=number'):
-        wishes(others=["sharpness:3"])
-    assert [wish.names[0] for wish in wishes(power_line=KEEP)] == [
+        control_settings(others=["sharpness:3"])
+    assert [setting.names[0] for setting in control_settings(power_line=KEEP)] == [
         "auto_exposure",
         "exposure_dynamic_framerate",
         "white_balance_automatic",
@@ -120,14 +120,14 @@ def v4l2_ctl(tmp_path, monkeypatch):
 
 
 def test_v4l2_ctl_is_understood_and_obeyed(v4l2_ctl):
-    panel = V4l2Panel("/dev/video4")
-    assert panel.read() == {
+    controls = V4l2Controls("/dev/video4")
+    assert controls.read() == {
         "gain": Control(0, 0, 255),
         "white_balance_automatic": Control(1),
         "auto_exposure": Control(3, 0, 3),
         "exposure_time_absolute": Control(250, 3, 2047),
     }
-    assert fix(panel, wishes(exposure=100, gain=32)) == []
+    assert fix(controls, control_settings(exposure=100, gain=32)) == []
     assert json.loads(v4l2_ctl.read_text()) == {
         "gain": 32,
         "white_balance_automatic": 0,
@@ -137,12 +137,14 @@ def test_v4l2_ctl_is_understood_and_obeyed(v4l2_ctl):
 
 
 def test_what_v4l2_ctl_says_of_a_failure_is_passed_on(v4l2_ctl, monkeypatch):
-    panel = V4l2Panel("/dev/video4")
+    controls = V4l2Controls("/dev/video4")
     with pytest.raises(InputError, match=r"^VIDIOC_S_EXT_CTRLS: failed: Input/output error$"):
-        panel.write("exposure_time_absolute", 100)
+        controls.write("exposure_time_absolute", 100)
     with pytest.raises(InputError, match="unknown control 'iris'"):
-        panel.write("iris", 1)
-    assert fix(V4l2Panel("/dev/video5"), wishes()) == ["Cannot open device /dev/video5, exiting."]
+        controls.write("iris", 1)
+    assert fix(V4l2Controls("/dev/video5"), control_settings()) == [
+        "Cannot open device /dev/video5, exiting."
+    ]
     monkeypatch.setenv("PATH", str(v4l2_ctl.parent))
-    (problem,) = fix(panel, wishes(exposure=100))
+    (problem,) = fix(controls, control_settings(exposure=100))
     assert problem.endswith("install v4l-utils")

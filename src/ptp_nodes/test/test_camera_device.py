@@ -15,10 +15,9 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from ptp_core.errors import InputError
 from ptp_nodes.camera.camera_device import Format, Frame
-from ptp_nodes.camera.fake_camera import FakeDevice, FakePanel
-from ptp_nodes.camera.frame_source import FIRST, SETTLE, FrameSource, fault_of
-from ptp_nodes.camera.make_device import make_device
+from ptp_nodes.camera.frame_source import FIRST, SETTLE, FrameSource, fault_of, make_device
 from ptp_nodes.camera.v4l2 import content
+from ptp_nodes.camera.video_file import FakeControls, FakeDevice
 from ptp_nodes.nodes.camera_node import CameraNode
 from ptp_ros.graph_testing import parameters
 from ptp_ros.image_messages import crop_and_resize, image_to_array
@@ -40,7 +39,7 @@ def write(path, frames, rate=120.0):
 
 
 def scene(number):
-    """A smooth picture in which something wanders, so that JPEG loses little."""
+    """A smooth image in which something wanders, so that JPEG loses little."""
     x, y = np.meshgrid(np.arange(160), np.arange(120))
     spot = 90 * np.exp(-((x - 20 * number - 30) ** 2 + (y - 60) ** 2) / 400)
     return np.stack([60 + spot, 80 + 0.3 * x, 70 + 0.4 * y], axis=2).astype(np.uint8)
@@ -72,27 +71,27 @@ def test_controls_forgotten_with_the_first_frames_and_at_each_replug_are_set_aga
     seen, logs = graph.collect(Observation, OBSERVATION, LATCHED), graph.logs()
     device = FakeDevice(video)
     start(device)
-    graph.wait(lambda: len(seen) >= 3, "pictures")
+    graph.wait(lambda: len(seen) >= 3, "images")
 
     def fixed():
-        panel = device.panel.read()
-        return [panel[name].value for name in ("auto_exposure", "exposure_time_absolute")]
+        controls = device.controls.read()
+        return [controls[name].value for name in ("auto_exposure", "exposure_time_absolute")]
 
     assert fixed() == [1, 120]
     device.unplug()
     logs.expect("gives no more frames (trying again every 1 s)", Log.ERROR)
     logs.expect("no new frame for 1 s: nothing is published", Log.ERROR)
     count = len(seen)
-    device.panel.power_up()
+    device.controls.power_up()
     device.plug()
     logs.expect("is there again", Log.INFO)
-    graph.wait(lambda: len(seen) >= count + 3, "pictures after the replug")
+    graph.wait(lambda: len(seen) >= count + 3, "images after the replug")
     assert fixed() == [1, 120]
     assert device.opened == 2
     # Numbers go on: an old command stays known as old.
     numbers = [message.seq for message in seen]
     assert numbers == sorted(set(numbers)) and numbers[count] > numbers[count - 1]
-    logs.expect("pictures are published again", Log.INFO)
+    logs.expect("images are published again", Log.INFO)
     assert logs.count("does not obey") == 0
     assert label(graph) == "active"
 
@@ -104,7 +103,7 @@ def test_a_camera_whose_file_is_moved_away_and_back_is_found_again(graph, start,
     logs.expect(f"fake:{path} does not exist: plug the camera in", Log.ERROR)
     shutil.copy(video, tmp_path / "partial.avi")
     (tmp_path / "partial.avi").rename(path)
-    graph.wait(lambda: seen, "a picture")
+    graph.wait(lambda: seen, "an image")
     assert logs.count("does not exist") == 1
 
 
@@ -114,20 +113,20 @@ def test_what_the_device_does_not_obey_is_one_warning_and_stays_in_the_diagnosti
     logs, seen = graph.logs(), graph.collect(Observation, OBSERVATION, LATCHED)
     health = graph.collect(DiagnosticArray, "/diagnostics", 10)
     device = FakeDevice(
-        video, FakePanel(stubborn=("focus_absolute",)), gives=Format(160, 120, "YUYV", 15.0)
+        video, FakeControls(stubborn=("focus_absolute",)), gives=Format(160, 120, "YUYV", 15.0)
     )
     start(device)
     logs.expect(
         "does not obey: pixel format is YUYV, not MJPG; rate is 15 Hz, not 120 Hz; focus_absolute "
-        "is 0, not 30. Pictures will not look as those that the networks know",
+        "is 0, not 30. Images will not look as those that the networks know",
         Log.WARN,
     )
-    graph.wait(lambda: seen, "pictures all the same")
+    graph.wait(lambda: seen, "images all the same")
     graph.wait(lambda: any("focus_absolute is 0" in m.status[0].message for m in health), "it")
     assert logs.count("does not obey", Log.WARN) == 1
 
 
-def test_the_cameras_own_jpeg_the_picture_and_the_observation_have_one_stamp(graph, start, video):
+def test_the_cameras_own_jpeg_the_image_and_the_observation_have_one_stamp(graph, start, video):
     jpegs = graph.collect(CompressedImage, IMAGE_COMPRESSED, SENSOR)
     raw = graph.collect(Image, IMAGE_RAW, SENSOR)
     seen = graph.collect(Observation, OBSERVATION, LATCHED)
@@ -138,12 +137,12 @@ def test_the_cameras_own_jpeg_the_picture_and_the_observation_have_one_stamp(gra
 
     graph.wait(lambda: stamps(jpegs) & stamps(raw) & stamps(seen), "one frame on all topics")
     stamp = (stamps(jpegs) & stamps(raw) & stamps(seen)).pop()
-    jpeg, picture, observation = (
+    jpeg, image, observation = (
         next(m for m in found if (m.header.stamp.sec, m.header.stamp.nanosec) == stamp)
         for found in (jpegs, raw, seen)
     )
     decoded = cv2.imdecode(np.frombuffer(jpeg.data, np.uint8), cv2.IMREAD_COLOR)[:, :, ::-1]
-    pixels = image_to_array(picture)
+    pixels = image_to_array(image)
     assert np.array_equal(decoded, pixels)
     assert np.array_equal(image_to_array(observation.images[0], 48), crop_and_resize(pixels, 48))
     assert jpeg.format == "rgb8; jpeg compressed bgr8"
@@ -152,9 +151,9 @@ def test_the_cameras_own_jpeg_the_picture_and_the_observation_have_one_stamp(gra
 
 @pytest.mark.parametrize(
     ("level", "text"),
-    [(2, "the picture is black"), (255, "the picture is over-exposed")],
+    [(2, "the image is black"), (255, "the image is over-exposed")],
 )
-def test_a_picture_that_shows_nothing_is_named_and_not_published(
+def test_an_image_that_shows_nothing_is_named_and_not_published(
     graph, start, tmp_path, level, text
 ):
     noise = np.random.default_rng(0).integers(-2, 3, (4, 120, 160, 3))
@@ -212,11 +211,11 @@ def test_raw_bytes_of_a_camera_become_pixels():
     assert (
         pixels.shape == (2, 4, 3) and np.ptp(pixels) == 0 and abs(int(pixels[0, 0, 0]) - 214) < 2
     )
-    picture = scene(1)
-    jpeg = np.frombuffer(Frame(picture, 0.0).jpeg, np.uint8)[None]
+    image = scene(1)
+    jpeg = np.frombuffer(Frame(image, 0.0).jpeg, np.uint8)[None]
     padded = np.concatenate([jpeg, np.zeros((1, 7), np.uint8)], axis=1)
     frame = Frame(content(padded, Format(160, 120, "MJPG", 30.0)), 0.0)
-    assert np.abs(frame.pixels.astype(int) - picture).mean() < 2.0
+    assert np.abs(frame.pixels.astype(int) - image).mean() < 2.0
 
 
 def test_the_first_frames_of_a_camera_are_never_shown(video):
@@ -241,7 +240,7 @@ def test_the_first_frames_of_a_camera_are_never_shown(video):
 
     device.open = counting
     source = FrameSource(
-        device, Format(160, 120, "MJPG", 120.0), wishes=(), report=lambda *words: None
+        device, Format(160, 120, "MJPG", 120.0), control_settings=(), report=lambda *words: None
     )
     source.start()
     assert news.wait(20.0)

@@ -19,7 +19,7 @@ FRAMES = 6
 
 
 @pytest.fixture(scope="module")
-def pictures():
+def images():
     """Frames that differ: a bright square wanders over a gradient. RGB."""
     ramp = np.linspace(0, 120, 160, dtype=np.uint8)
     frames = []
@@ -31,12 +31,12 @@ def pictures():
 
 
 @pytest.fixture(scope="module")
-def video(pictures, tmp_path_factory):
+def video(images, tmp_path_factory):
     """A video without losses, 30 frames a second."""
     path = tmp_path_factory.mktemp("video") / "table.avi"
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"FFV1"), 30.0, (160, 120))
     assert writer.isOpened()
-    for frame in pictures:
+    for frame in images:
         writer.write(frame[:, :, ::-1])
     writer.release()
     return path
@@ -51,12 +51,12 @@ def start(graph):
     return start
 
 
-def test_frames_are_cropped_and_area_reduced(graph, start, video, pictures):
+def test_frames_are_cropped_and_area_reduced(graph, start, video, images):
     seen = graph.collect(Observation, OBSERVATION, LATCHED)
     raw = graph.collect(Image, IMAGE_RAW, SENSOR)
     start(device=str(video), crop=96, offset=[10, -5])
-    graph.wait(lambda: len(seen) >= 4 and len(raw) >= 2, "pictures")
-    expected = [crop_and_resize(p, 48, 96, (10, -5)).astype(int) for p in pictures]
+    graph.wait(lambda: len(seen) >= 4 and len(raw) >= 2, "images")
+    expected = [crop_and_resize(p, 48, 96, (10, -5)).astype(int) for p in images]
     for message in seen:
         pixels = image_to_array(message.images[0], 48).astype(int)
         assert min(np.abs(pixels - e).mean() for e in expected) < 2.0
@@ -67,19 +67,19 @@ def test_frames_are_cropped_and_area_reduced(graph, start, video, pictures):
     assert (raw[0].width, raw[0].height, raw[0].header.frame_id) == (160, 120, "camera_optical")
 
 
-def test_a_picture_that_freezes_is_no_news_and_one_that_moves_again_is(
-    graph, start, pictures, tmp_path
+def test_an_image_that_freezes_is_no_news_and_one_that_moves_again_is(
+    graph, start, images, tmp_path
 ):
     path = tmp_path / "frozen.avi"
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"FFV1"), 30.0, (160, 120))
-    for frame in [*pictures[:2], *pictures[2:3] * 24, *pictures[3:]]:
+    for frame in [*images[:2], *images[2:3] * 24, *images[3:]]:
         writer.write(frame[:, :, ::-1])
     writer.release()
     seen, logs = graph.collect(Observation, OBSERVATION, LATCHED), graph.logs()
     start(device=str(path), frozen_after=0.3)
     logs.expect("every frame of the last 0.3 s is the same: nothing is published", Log.ERROR)
     count = len(seen)
-    graph.wait(lambda: len(seen) > count, "pictures that move again")
+    graph.wait(lambda: len(seen) > count, "images that move again")
     still = image_to_array(seen[count - 1].images[0], 48)
     assert (image_to_array(seen[count].images[0], 48) != still).any()
 
@@ -146,11 +146,11 @@ def change(graph, what):
 def test_an_inactive_camera_publishes_nothing_and_can_be_activated_again(graph, start, video):
     seen = graph.collect(Observation, OBSERVATION, LATCHED)
     start(device=str(video))
-    graph.wait(lambda: seen, "a picture")
+    graph.wait(lambda: seen, "an image")
     assert change(graph, Transition.TRANSITION_DEACTIVATE)
     before = seen[-1].seq
     assert change(graph, Transition.TRANSITION_ACTIVATE)
-    graph.wait(lambda: seen[-1].seq > before + 1, "pictures again")
+    graph.wait(lambda: seen[-1].seq > before + 1, "images again")
     numbers = [m.seq for m in seen]
     assert numbers == sorted(set(numbers))
 
@@ -158,10 +158,10 @@ def test_an_inactive_camera_publishes_nothing_and_can_be_activated_again(graph, 
 def test_a_restarted_camera_never_repeats_a_number(graph, start, video):
     seen = graph.collect(Observation, OBSERVATION, LATCHED)
     first = start(device=str(video))
-    graph.wait(lambda: seen, "a picture")
+    graph.wait(lambda: seen, "an image")
     graph.remove(first)
     last = seen[-1].seq
     count = len(seen)
     start(device=str(video))
-    graph.wait(lambda: len(seen) > count, "a picture of the second")
+    graph.wait(lambda: len(seen) > count, "an image of the second")
     assert seen[count].seq > last

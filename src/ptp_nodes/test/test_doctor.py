@@ -36,11 +36,10 @@ from ptp_nodes.nodes.practice_node import PracticeNode
 from ptp_nodes.nodes.recorder_node import RecorderNode
 from ptp_nodes.nodes.teleop_node import TeleopNode
 from ptp_nodes.nodes.view_node import ViewNode
+from ptp_nodes.tools.doctor.doctor_checks import missing_topics
+from ptp_nodes.tools.doctor.doctor_facts import ROLES, Expected, Machine, ProcessObserver
 from ptp_nodes.tools.doctor.examination import examine, findings
-from ptp_nodes.tools.doctor.graph_checks import missing_topics
-from ptp_nodes.tools.doctor.graph_facts import ROLES, Expected, Machine
 from ptp_nodes.tools.doctor.graph_listener import Listener
-from ptp_nodes.tools.doctor.node_processes import ProcessObserver
 from ptp_ros import topics
 from ptp_ros.background_node import node_aside
 from ptp_ros.graph_testing import parameters
@@ -50,18 +49,18 @@ RATE = 20.0  # Hz at which the faulty camera says it sends
 
 
 class Faulty(Node):
-    """A camera that sends one old picture at half its rate, and says it is fine."""
+    """A camera that sends one old image at half its rate, and says it is fine."""
 
     def __init__(self, context):
         super().__init__("camera", context=context)
         self.declare_parameter("rate", RATE)
         self.observations = self.create_publisher(Observation, topics.OBSERVATION, topics.LATCHED)
-        self.picture = array_to_image(np.zeros((48, 48, 3), np.uint8), Time(), "camera_optical")
+        self.image = array_to_image(np.zeros((48, 48, 3), np.uint8), Time(), "camera_optical")
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(2.0 / RATE, self.send, clock=steady)
 
     def send(self):
-        message = Observation(images=[self.picture])
+        message = Observation(images=[self.image])
         message.header.stamp.sec = int(time.time()) - 60
         self.observations.publish(message)
 

@@ -6,8 +6,7 @@ import dataclasses
 import pytest
 
 from ptp_core.tiny_networks import tiny_checkpoint
-from ptp_nodes.tools.doctor.examination import findings, guess
-from ptp_nodes.tools.doctor.graph_facts import (
+from ptp_nodes.tools.doctor.doctor_facts import (
     Endpoint,
     Expected,
     GraphFacts,
@@ -18,6 +17,7 @@ from ptp_nodes.tools.doctor.graph_facts import (
     Stream,
     TopicFacts,
 )
+from ptp_nodes.tools.doctor.examination import findings, guess
 
 GIB = 2**30
 SIM = Expected("sim", ("sim_bridge", "encoder", "policy"))
@@ -225,15 +225,15 @@ FAULTS = {
     ),
     "a frozen simulator": (
         {
-            "streams": (stream("/observation", same=50, pictures=50), stream("/latent")),
+            "streams": (stream("/observation", same=50, images=50), stream("/latent")),
             "travelled": 0.2,
             "acting": False,
         },
-        ("frozen", "/observation", "the same picture 50 times"),
+        ("frozen", "/observation", "the same image 50 times"),
     ),
     "a frozen camera": (
-        {"streams": (stream("/camera2/image_raw", same=6, pictures=50),)},
-        ("frozen", "/camera2/image_raw", "the same picture 6 times"),
+        {"streams": (stream("/camera2/image_raw", same=6, images=50),)},
+        ("frozen", "/camera2/image_raw", "the same image 6 times"),
     ),
     "a recorder that cannot": (
         {"recorder": Recorder("/r", "no space left", 0, 9 * GIB)},
@@ -260,8 +260,8 @@ def test_a_fault_of_the_graph_gives_its_finding_and_no_other(changes, expected):
 
 
 HEALTHY = {
-    "a simulated picture of an arm that stands still": {
-        "streams": (stream("/observation", same=50, pictures=50), stream("/latent")),
+    "a simulated image of an arm that stands still": {
+        "streams": (stream("/observation", same=50, images=50), stream("/latent")),
         "acting": False,
     },
     "a policy that nobody asks": {

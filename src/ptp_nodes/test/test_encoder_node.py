@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The encoder turns pictures into codes, and says what is wrong with those it cannot."""
+"""The encoder turns images into codes, and says what is wrong with those it cannot."""
 
 import shutil
 
@@ -35,7 +35,7 @@ def start(graph, folder):
 
 
 @pytest.fixture
-def picture():
+def sample():
     return np.random.default_rng(1).integers(0, 256, (48, 48, 3), dtype=np.uint8)
 
 
@@ -48,14 +48,14 @@ def observation(pixels, seq, encoding=None):
     return message
 
 
-def test_an_observation_becomes_the_codes_of_the_vqvae(graph, start, folder, picture):
+def test_an_observation_becomes_the_codes_of_the_vqvae(graph, start, folder, sample):
     start()
     latents = graph.collect(Latent, LATENT, LATCHED)
-    pictures = graph.publisher(Observation, OBSERVATION, LATCHED)
-    pictures.publish(observation(picture, seq=7))
+    observations = graph.publisher(Observation, OBSERVATION, LATCHED)
+    observations.publish(observation(sample, seq=7))
     graph.wait(lambda: latents, "a latent")
     checkpoint = load_checkpoint(folder)
-    codes = checkpoint.vqvae.encode(torch.from_numpy(picture)[None])[0]
+    codes = checkpoint.vqvae.encode(torch.from_numpy(sample)[None])[0]
     assert latents[0].latent == latent_message(codes.numpy(), checkpoint.encoder_id)
     assert len(set(latents[0].latent.indices)) > 3
     assert latents[0].proprioception_names == ["x", "y"]
@@ -64,12 +64,12 @@ def test_an_observation_becomes_the_codes_of_the_vqvae(graph, start, folder, pic
     assert latents[0].error_code == ErrorCode.NONE
 
 
-def test_an_observation_from_before_it_is_active_waits_and_is_no_error(graph, folder, picture):
+def test_an_observation_from_before_it_is_active_waits_and_is_no_error(graph, folder, sample):
     logs, latents = graph.logs(), graph.collect(Latent, LATENT, LATCHED)
     options = parameters({"checkpoint": str(folder), "autostart": False})
     node = graph.add(EncoderNode(context=graph.context, parameter_overrides=options))
-    pictures = graph.publisher(Observation, OBSERVATION, LATCHED)
-    pictures.publish(observation(picture, seq=7))
+    observations = graph.publisher(Observation, OBSERVATION, LATCHED)
+    observations.publish(observation(sample, seq=7))
     graph.wait(lambda: latents, "the reason")
     assert latents[0].error_code == ErrorCode.NOT_ACTIVE
     node.trigger_configure()
@@ -93,25 +93,25 @@ def test_an_observation_from_before_it_is_active_waits_and_is_no_error(graph, fo
     ],
 )
 def test_a_bad_observation_is_named_and_the_next_good_one_is_encoded(
-    graph, start, picture, pixels, encoding, text
+    graph, start, sample, pixels, encoding, text
 ):
     start()
     logs = graph.logs()
     latents = graph.collect(Latent, LATENT, LATCHED)
-    pictures = graph.publisher(Observation, OBSERVATION, LATCHED)
-    pictures.publish(observation(pixels, 1, encoding))
+    observations = graph.publisher(Observation, OBSERVATION, LATCHED)
+    observations.publish(observation(pixels, 1, encoding))
     graph.wait(lambda: latents, "the refusal")
     assert latents[0].error_code == ErrorCode.BAD_IMAGE
     assert text in latents[0].error_msg
     logs.expect(text, Log.ERROR)
-    pictures.publish(observation(picture, 2))
+    observations.publish(observation(sample, 2))
     graph.wait(lambda: len(latents) == 2, "the next latent")
     assert latents[1].error_code == ErrorCode.NONE
 
 
-def test_pictures_are_encoded_and_decoded_on_request(graph, start, folder, picture):
+def test_images_are_encoded_and_decoded_on_request(graph, start, folder, sample):
     start()
-    request = EncodeImage.Request(images=[array_to_image(picture, Time(), "c")])
+    request = EncodeImage.Request(images=[array_to_image(sample, Time(), "c")])
     answer = graph.call(EncodeImage, "encode_image", request)
     assert answer.error_code == ErrorCode.NONE
     codes = np.array(answer.latent.latent.indices)
@@ -120,18 +120,18 @@ def test_pictures_are_encoded_and_decoded_on_request(graph, start, folder, pictu
     decoded = graph.call(DecodeLatent, "decode_latent", request)
     vqvae = load_checkpoint(folder).vqvae
     with torch.no_grad():
-        codes = vqvae.encode(torch.from_numpy(picture)[None])
+        codes = vqvae.encode(torch.from_numpy(sample)[None])
         expected = vqvae.decode(vqvae.lookup(codes))[0].numpy()
     for image in [*answer.reconstructions, *decoded.images]:
         assert np.array_equal(image_to_array(image), expected)
     assert len(decoded.images) == 2
 
 
-def test_a_goal_picture_of_any_size_is_cropped_and_reduced_when_asked(graph, start, picture):
+def test_a_goal_image_of_any_size_is_cropped_and_reduced_when_asked(graph, start, sample):
     start()
     large = np.zeros((96, 120, 3), np.uint8)
-    large[:, 12:108] = picture.repeat(2, axis=0).repeat(2, axis=1)
-    small = EncodeImage.Request(images=[array_to_image(picture, Time(), "c")])
+    large[:, 12:108] = sample.repeat(2, axis=0).repeat(2, axis=1)
+    small = EncodeImage.Request(images=[array_to_image(sample, Time(), "c")])
     request = EncodeImage.Request(images=[array_to_image(large, Time(), "c")], resize=True)
     found = [graph.call(EncodeImage, "encode_image", r).latent.latent for r in (small, request)]
     assert found[0] == found[1] and len(found[0].indices) == 144
@@ -141,7 +141,7 @@ def test_a_goal_picture_of_any_size_is_cropped_and_reduced_when_asked(graph, sta
     assert "(96, 120, 3)" in answer.error_msg
 
 
-def test_a_goal_picture_that_is_no_picture_is_refused(graph, start):
+def test_a_goal_image_that_is_no_image_is_refused(graph, start):
     start()
     request = EncodeImage.Request(images=[Image()], resize=True)
     answer = graph.call(EncodeImage, "encode_image", request)
@@ -174,7 +174,7 @@ def test_codes_that_mean_nothing_are_refused(graph, start, folder, codes, encode
 
 
 def test_a_truncated_checkpoint_is_named_until_it_is_repaired(
-    graph, start, folder, picture, tmp_path
+    graph, start, folder, sample, tmp_path
 ):
     broken = tmp_path / "broken"
     shutil.copytree(folder, broken)
@@ -184,12 +184,12 @@ def test_a_truncated_checkpoint_is_named_until_it_is_repaired(
     logs = graph.logs()
     latents = graph.collect(Latent, LATENT, LATCHED)
     start(broken)
-    pictures = graph.publisher(Observation, OBSERVATION, LATCHED)
-    pictures.publish(observation(picture, 1))
+    observations = graph.publisher(Observation, OBSERVATION, LATCHED)
+    observations.publish(observation(sample, 1))
     logs.expect("truncated", Log.ERROR)
     graph.wait(lambda: latents, "the refusal")
     assert latents[0].error_code == ErrorCode.BAD_CHECKPOINT
-    request = EncodeImage.Request(images=[array_to_image(picture, Time(), "c")])
+    request = EncodeImage.Request(images=[array_to_image(sample, Time(), "c")])
     answer = graph.call(EncodeImage, "encode_image", request)
     assert answer.error_code == ErrorCode.BAD_CHECKPOINT
     assert "truncated" in answer.error_msg
@@ -198,7 +198,7 @@ def test_a_truncated_checkpoint_is_named_until_it_is_repaired(
     for step in (Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE):
         change = ChangeState.Request(transition=Transition(id=step))
         assert graph.call(ChangeState, "encoder/change_state", change).success
-    # The picture that was refused is encoded now: in lock-step no other would come.
+    # The image that was refused is encoded now: in lock-step no other would come.
     graph.wait(lambda: len(latents) == 2, "the latent")
     assert (latents[1].seq, latents[1].error_code) == (1, ErrorCode.NONE)
 

@@ -209,6 +209,6 @@ def test_scenes_are_set_up_at_the_start_with_the_next_seed_and_again_for_the_sam
     assert [request.verdict for request in person.other.finished] == [ASKED.DISCARD]
     assert person.other.goals[1].goal.images[0].width == 3
     person.ask(A, "saved as success")
-    graph.wait(lambda: len(person.goal_images) == 3, "the goal pictures")
+    graph.wait(lambda: len(person.goal_images) == 3, "the goal images")
     assert [scene.task for scene in person.other.scenes] == ["B", "C", "C"]
     assert [goal.task for goal in person.other.goals] == ["C", "C"]

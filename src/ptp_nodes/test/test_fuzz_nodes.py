@@ -45,7 +45,7 @@ def test_goals(tmp_path):
     fuzz(put(tmp_path / "fuzzed.npz", load_goal), contents, FINDS, "goal")
 
 
-def test_pictures(tmp_path):
+def test_images(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
     contents = [cv2.imencode(kind, pixels)[1].tobytes() for kind in (".png", ".jpg")]
     fuzz(put(tmp_path / "a.png", read_picture), contents, FINDS, "picture")

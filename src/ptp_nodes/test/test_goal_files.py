@@ -14,9 +14,9 @@ from ptp_nodes.operator.goal_files import (
     GoalFile,
     find_goal,
     goal_path,
-    goal_picture,
     list_goals,
     load_goal,
+    read_goal_image,
     save_goal,
 )
 from ptp_ros.image_messages import array_to_image, crop_and_resize
@@ -29,15 +29,15 @@ def image():
 
 
 def test_a_goal_survives_the_file_and_its_preview_is_the_same_goal(tmp_path, image):
-    picture = np.random.default_rng(6).integers(0, 256, (120, 160, 3), dtype=np.uint8)
-    path = save_goal(tmp_path / "new", "cup_in", GoalFile(image, picture, {"note": "cup left"}))
+    whole = np.random.default_rng(6).integers(0, 256, (120, 160, 3), dtype=np.uint8)
+    path = save_goal(tmp_path / "new", "cup_in", GoalFile(image, whole, {"note": "cup left"}))
     assert path == tmp_path / "new" / "cup_in.npz"
     goal = load_goal(path)
-    assert np.array_equal(goal.image, image) and np.array_equal(goal.picture, picture)
+    assert np.array_equal(goal.image, image) and np.array_equal(goal.camera_image, whole)
     assert goal.note == "cup left"
     # Either file as goal_image:=
-    assert np.array_equal(goal_picture(str(path)), image)
-    preview = goal_picture(str(path.with_suffix(".png")))
+    assert np.array_equal(read_goal_image(str(path)), image)
+    preview = read_goal_image(str(path.with_suffix(".png")))
     assert preview.shape == (384, 384, 3)
     assert np.array_equal(crop_and_resize(preview, 48), image)
     assert np.array_equal(find_goal(tmp_path / "new", "cup_in").image, image)
@@ -85,7 +85,7 @@ class Table:
     def __init__(self, graph):
         self.graph = graph
         self.observations = graph.publisher(Observation, OBSERVATION, STREAM)
-        self.pictures = graph.publisher(Image, IMAGE_RAW, SENSOR)
+        self.images = graph.publisher(Image, IMAGE_RAW, SENSOR)
         self.arms = graph.publisher(ArmState, ARM_STATE, KEPT)
         self.seq = 0
 
@@ -95,63 +95,63 @@ class Table:
         stamp = Time(sec=nanoseconds // 10**9, nanosec=nanoseconds % 10**9)
         self.seq += 1
         small = array_to_image(crop_and_resize(pixels, 48), stamp, "camera_optical")
-        self.pictures.publish(array_to_image(pixels, stamp, "camera_optical"))
+        self.images.publish(array_to_image(pixels, stamp, "camera_optical"))
         message = Observation(header=small.header, seq=self.seq, images=[small])
         self.observations.publish(message)
 
 
 @pytest.fixture
 def setting(graph):
-    looker = graph.add(CameraClient(context=graph.context))
-    return looker, Table(graph)
+    camera = graph.add(CameraClient(context=graph.context))
+    return camera, Table(graph)
 
 
-def picture(level=120):
+def plain_image(level=120):
     noise = np.random.default_rng(level).integers(-3, 4, (96, 96, 3))
     return np.clip(level + noise, 0, 255).astype(np.uint8)
 
 
-def test_the_picture_after_the_person_is_ready_becomes_the_goal(setting):
-    looker, table = setting
+def test_the_image_after_the_person_is_ready_becomes_the_goal(setting):
+    camera, table = setting
     table.arms.publish(ArmState(joint_names=["j0"], joint_positions=[0.5], gripper=-1.0))
-    before, wished = picture(90), picture(140)
+    before, wished = plain_image(90), plain_image(140)
     table.show(before)
 
     def ready():
         table.show(wished)
-        table.graph.wait(lambda: looker.observation.seq == 2, "it")
+        table.graph.wait(lambda: camera.observation.seq == 2, "it")
         table.graph.client.executor.create_task(lambda: table.show(wished))
 
-    goal = capture_goal(looker, "note", ready)
+    goal = capture_goal(camera, "note", ready)
     assert np.array_equal(goal.image, crop_and_resize(wished, 48))
-    assert np.array_equal(goal.picture, wished)
+    assert np.array_equal(goal.camera_image, wished)
     assert goal.facts["observation"] == 3 and goal.note == "note"
     assert goal.facts["joints"] == {"j0": 0.5}
-    assert cv2.PSNR(goal.picture, wished) > 100
+    assert cv2.PSNR(goal.camera_image, wished) > 100
 
 
 @pytest.mark.parametrize(
     ("level", "age", "text"),
     [
-        (0, 0.0, "not taken: the picture is black"),
-        (255, 0.0, "not taken: the picture is over-exposed"),
+        (0, 0.0, "not taken: the image is black"),
+        (255, 0.0, "not taken: the image is over-exposed"),
         (120, 4.0, "4.0 s old: is the camera behind"),
         (120, -4.0, "-4.0 s old: is the camera behind"),
     ],
 )
-def test_a_bad_picture_is_no_goal(setting, level, age, text):
-    looker, table = setting
-    table.show(picture())
+def test_a_bad_image_is_no_goal(setting, level, age, text):
+    camera, table = setting
+    table.show(plain_image())
 
     def ready():
-        table.graph.client.executor.create_task(lambda: table.show(picture(level), age))
+        table.graph.client.executor.create_task(lambda: table.show(plain_image(level), age))
 
     with pytest.raises(InputError, match=text):
-        capture_goal(looker, ready=ready)
+        capture_goal(camera, ready=ready)
 
 
-def test_a_picture_that_stays_the_last_one_is_no_goal(setting):
-    looker, table = setting
-    table.show(picture())
+def test_an_image_that_stays_the_last_one_is_no_goal(setting):
+    camera, table = setting
+    table.show(plain_image())
     with pytest.raises(InputError, match=r"no new observation came for 0\.2 s: is the stack"):
-        capture_goal(looker, patience=0.2)
+        capture_goal(camera, patience=0.2)

@@ -6,7 +6,7 @@ import threading
 from rclpy.node import Node
 from std_msgs.msg import String
 
-from ptp_nodes.policy.heartbeat import Heartbeat, SignsOfLife
+from ptp_nodes.policy.heartbeat import Heartbeat, HeartbeatPublisher
 from ptp_ros.graph_testing import PATIENCE
 from ptp_ros.request_errors import RequestError
 from ptp_ros.streams import Streams
@@ -32,7 +32,7 @@ class Client(Node):
 
     def __init__(self, **options):
         super().__init__("client", **options)
-        self._signs = SignsOfLife(self, lambda: "run/1")
+        self._signs = HeartbeatPublisher(self, lambda: "run/1")
 
     def stop(self):
         self._signs.stop()

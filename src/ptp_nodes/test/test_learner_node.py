@@ -92,7 +92,7 @@ def start(graph, folder, tmp_path):
 
     def start_(**changes):
         values = {"checkpoint": str(folder), "folder": str(tmp_path / "learner"), **changes}
-        values = {"publish_every": 4, "learn_from": "all", "updates_per_step": 1.0, **values}
+        values = {"publish_every": 4, "learn_from": "all", "utd_ratio": 1.0, **values}
         node = LearnerNode(context=graph.context, parameter_overrides=parameters(values))
         return graph.add(node)
 

@@ -31,17 +31,17 @@ from ptp_ros.image_messages import array_to_image
 
 SHAPES = read_shapes(sawyer_urdf_path())
 RED, GREEN, BLUE, GREY = (200, 0, 0), (0, 200, 0), (0, 0, 200), (90, 90, 90)
-TILE = 96  # pixels of a picture in the strip
+TILE = 96  # pixels of an image in the strip
 
 
 class Sheet:
     """A canvas that keeps what is drawn."""
 
     def __init__(self):
-        self.pictures, self.numbers, self.texts, self.traces, self.frames = {}, [], [], [], []
+        self.images, self.numbers, self.texts, self.traces, self.frames = {}, [], [], [], []
 
-    def picture(self, name, pixels):
-        self.pictures.setdefault(name, []).append(pixels)
+    def image(self, name, pixels):
+        self.images.setdefault(name, []).append(pixels)
 
     def number(self, node, name, value):
         self.numbers.append((node, name, value))
@@ -56,13 +56,13 @@ class Sheet:
         self.texts.append(markdown)
 
     def shown(self, name):
-        """Color in the middle of the newest picture of that name."""
-        pixels = self.pictures[name][-1]
+        """Color in the middle of the newest image of that name."""
+        pixels = self.images[name][-1]
         return tuple(pixels[pixels.shape[0] // 2, pixels.shape[1] // 2].tolist())
 
     def strip(self):
         """Colors of the plan's tiles, and which of them is marked."""
-        plan = self.pictures["plan"][-1]
+        plan = self.images["plan"][-1]
         lefts = range(GAP, plan.shape[1] - TILE, TILE + GAP)
         colors = [tuple(plan[GAP + TILE // 2, x + TILE // 2].tolist()) for x in lefts]
         marks = [tuple(plan[GAP - 2, x + TILE // 2]) == MARK for x in lefts]
@@ -110,9 +110,9 @@ def test_the_plan_is_shown_from_start_to_goal_with_what_is_pursued_framed(board,
         marks = [place == subgoal + 1 for place in range(4)]
         assert sheet.strip() == ([RED, GREEN, GREY, BLUE], marks)
         assert sheet.shown("pursued") == color
-    drawn = len(sheet.pictures["plan"])
+    drawn = len(sheet.images["plan"])
     board.stepped("r/e", 9, 2)
-    assert len(sheet.pictures["plan"]) == drawn  # nothing new to draw
+    assert len(sheet.images["plan"]) == drawn  # nothing new to draw
     board.observed(plain(GREY))
     board.goal(plain(RED))  # the next episode: what was planned is over
     assert sheet.strip() == ([GREY, RED], [False, False])
@@ -127,18 +127,18 @@ def test_without_subgoals_the_goal_itself_is_pursued(board, sheet):
     assert sheet.shown("pursued") == BLUE
 
 
-def test_pictures_come_no_faster_than_asked(board, sheet, clock):
+def test_images_come_no_faster_than_asked(board, sheet, clock):
     for tick in range(9):
         clock.now = 100.0 + 0.125 * tick
         board.camera(plain((tick, 0, 0), 64))
         board.observed(plain((tick, 0, 0)))
     for name in ("camera", "observation"):
-        assert [int(p[0, 0, 0]) for p in sheet.pictures[name]] == [0, 2, 4, 6, 8]
+        assert [int(p[0, 0, 0]) for p in sheet.images[name]] == [0, 2, 4, 6, 8]
 
 
-def test_a_large_camera_picture_is_made_small_and_keeps_its_shape(board, sheet):
+def test_a_large_camera_image_is_made_small_and_keeps_its_shape(board, sheet):
     board.camera(np.full((480, 640, 3), 7, np.uint8))
-    assert sheet.pictures["camera"][0].shape == (180, 240, 3)
+    assert sheet.images["camera"][0].shape == (180, 240, 3)
 
 
 def test_the_line_says_where_the_run_stands(board, sheet):
@@ -171,7 +171,7 @@ def test_what_seldom_changes_is_repeated_for_pages_that_open_late(board, sheet, 
         clock.now = 121.0 + 0.5 * tick
         board.beat(set())
     assert sheet.texts == ["Task **B**, episode 3: acting"] * 4  # once, after 0, 10, 20 s
-    assert len(sheet.pictures["goal"]) == len(sheet.pictures["plan"]) == 4
+    assert len(sheet.images["goal"]) == len(sheet.images["plan"]) == 4
 
 
 def test_the_arm_stands_where_its_joints_put_it(board, sheet):
@@ -211,18 +211,18 @@ def test_a_real_graph_reaches_the_board(graph, sheet):
     graph.add(MonitorNode(Board(sheet, SHAPES, rate=10.0), context=graph.context))
     learner = graph.add(Node("learner", namespace="/table", context=graph.context))
     Scalars(learner).publish({"q/loss": 0.5})
-    play, pictures = Stage(graph).play, sheet.pictures
-    picture = partial(array_to_image, stamp=Time(), frame_id="camera_optical")
-    seen = Observation(images=[picture(plain(RED))])
-    play(topics.OBSERVATION, [seen], topics.STREAM, lambda: "observation" in pictures, "it")
-    goal = picture(plain(BLUE))
-    play(topics.GOAL_IMAGE, [goal], topics.LATCHED, lambda: "goal" in pictures, "the goal")
-    plan = SubgoalPlan(count=1, images=[picture(plain(GREY))])
+    play, images = Stage(graph).play, sheet.images
+    image = partial(array_to_image, stamp=Time(), frame_id="camera_optical")
+    seen = Observation(images=[image(plain(RED))])
+    play(topics.OBSERVATION, [seen], topics.STREAM, lambda: "observation" in images, "it")
+    goal = image(plain(BLUE))
+    play(topics.GOAL_IMAGE, [goal], topics.LATCHED, lambda: "goal" in images, "the goal")
+    plan = SubgoalPlan(count=1, images=[image(plain(GREY))])
     play(topics.PLAN, [plan], topics.LATCHED, lambda: len(sheet.strip()[0]) == 3, "the plan")
     play(topics.STEP, [StepInfo(subgoal_index=1)], topics.RECORDS, lambda: sheet.strip()[1][2], "")
     assert sheet.strip() == ([RED, GREY, BLUE], [False, False, True])
-    camera = picture(plain(GREEN))
-    play(topics.IMAGE_RAW, [camera], topics.SENSOR, lambda: "camera" in pictures, "the camera")
+    camera = image(plain(GREEN))
+    play(topics.IMAGE_RAW, [camera], topics.SENSOR, lambda: "camera" in images, "the camera")
     assert sheet.shown("camera") == GREEN
     joints = JointState(name=list(ARM_JOINTS), position=list(REST_CONFIGURATION))
     play(topics.JOINT_STATES, [joints], topics.COMMANDS, lambda: sheet.frames, "the arm")

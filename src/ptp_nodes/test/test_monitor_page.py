@@ -24,7 +24,7 @@ if importlib.util.find_spec("rerun") is not None:
         recording = rr.RecordingStream(NAME)
         recording.save(path)
         page = Page(recording, shapes)
-        page.picture("plan", np.zeros((120, 400, 3), np.uint8))
+        page.image("plan", np.zeros((120, 400, 3), np.uint8))
         page.number("learner", "q/loss", 0.5)
         page.links(shapes.frames({"right_j0": 1.0}))
         page.trace(np.array([[0.5, 0.0, 0.0], [0.6, 0.0, 0.0]]))
@@ -32,7 +32,7 @@ if importlib.util.find_spec("rerun") is not None:
         recording.disconnect()
         command = [str(require_rerun()), "rrd", "print", str(path)]
         listing = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-        paths = ("/pictures/plan", "/curves/learner/q/loss", "/arm", "/way", "/run", "/workspace")
+        paths = ("/images/plan", "/curves/learner/q/loss", "/arm", "/way", "/run", "/workspace")
         assert [name for name in paths if name not in listing] == []
 
     def test_a_quaternion_turns_as_its_matrix_does():

@@ -128,7 +128,7 @@ def lab(graph, tmp_path):
     return Setting(graph, tmp_path / "goals")
 
 
-def test_the_arm_goes_home_the_person_arranges_and_the_newest_picture_is_the_first(lab):
+def test_the_arm_goes_home_the_person_arranges_and_the_newest_image_is_the_first(lab):
     health = lab.graph.collect(DiagnosticArray, "/diagnostics", 10)
     future = lab.request()
     lab.asked(ARRANGE)
@@ -157,7 +157,7 @@ def test_a_request_that_is_sent_again_meanwhile_is_joined(lab):
     first = lab.request()
     lab.asked(ARRANGE)
     again = [lab.request(), lab.request()]
-    lab.graph.wait(lambda: lab.node._desk.joined == 2, "both")
+    lab.graph.wait(lambda: lab.node._requests.joined == 2, "both")
     assert lab.say("confirm").success
     numbers = {lab.answer(future).observation_seq for future in (first, *again)}
     assert len(numbers) == 1 and lab.lab.asked == 1
@@ -170,7 +170,7 @@ def test_a_scene_that_stands_untouched_is_not_arranged_again(lab):
     assert again.error_code == ErrorCode.NONE
     assert again.observation_seq > first.observation_seq and lab.lab.asked == 1
     lab.lab.arms.publish(ArmState(moved=True))
-    lab.graph.wait(lambda: lab.node._sights.moved, "the step")
+    lab.graph.wait(lambda: lab.node._view.moved, "the step")
     assert lab.set_up().error_code == ErrorCode.NONE  # asked anew
     assert lab.lab.asked == 2
 
@@ -189,7 +189,7 @@ def test_the_person_judges_and_the_verdict_stays(lab):
     seq = lab.set_up().observation_seq
     for _ in range(3):
         lab.lab.arms.publish(ArmState(moved=True))
-    lab.graph.wait(lambda: lab.node._sights.moved == 3, "the steps")
+    lab.graph.wait(lambda: lab.node._view.moved == 3, "the steps")
     future, again = lab.judge(seq), lab.judge(seq)
     lab.asked("does the table look like the goal A? success or failure")
     refused = lab.say("confirm")
@@ -248,14 +248,14 @@ def test_an_arm_that_cannot_go_home_is_put_right_by_the_person(lab):
     assert answer.error_code == ErrorCode.CANCELED and "gave this scene up" in answer.error_msg
 
 
-def test_a_scene_without_new_pictures_does_not_begin(graph, tmp_path):
-    lab = Setting(graph, tmp_path / "goals", picture_patience=0.3, home=False)
-    graph.wait(lambda: lab.node._sights.newest, "a picture")
+def test_a_scene_without_new_images_does_not_begin(graph, tmp_path):
+    lab = Setting(graph, tmp_path / "goals", image_patience=0.3, home=False)
+    graph.wait(lambda: lab.node._view.newest, "an image")
     lab.lab.shows = False
     future = lab.request()
     lab.asked(ARRANGE)
     assert lab.say("confirm").success
-    lab.asked("no new picture for 0.3 s: look at the camera")
+    lab.asked("no new image for 0.3 s: look at the camera")
     lab.lab.shows = True
     assert lab.say("confirm").success
     answer = lab.answer(future)
@@ -286,7 +286,7 @@ def test_buttons_and_keys_answer_while_something_is_asked(graph, tmp_path):
     seq = lab.answer(future).observation_seq
     future = lab.judge(seq)
     lab.asked("does the table look")
-    graph.wait(lambda: lab.node._keys._question is lab.node._person.question, "a look")
+    graph.wait(lambda: lab.node._keys._question is lab.node._dialog.question, "a look")
     os.write(ours, b"x")
     os.write(ours, b"s")
     assert lab.answer(future).success

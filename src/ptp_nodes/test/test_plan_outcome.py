@@ -68,9 +68,9 @@ def test_what_cannot_be_compared_leaves_the_plan_without_a_verdict(graph, outcom
     encoder = load_checkpoint(strict).encoder_id
     goal = latent(GOAL, encoder)
     teller = outcome("latent", strict)
-    blind = Latent(error_code=ErrorCode.BAD_IMAGE, error_msg="the picture is black")
+    blind = Latent(error_code=ErrorCode.BAD_IMAGE, error_msg="the image is black")
     teller.tell("run/1", True, lambda: blind, goal)
-    logs.expect("run/1: its plan has no verdict: the picture is black")
+    logs.expect("run/1: its plan has no verdict: the image is black")
     teller.tell("run/2", True, lambda: latent(GOAL, "0" * 64), goal)
     logs.expect("run/2: its plan has no verdict: the last latent is of encoder 000000000000")
     teller.tell("run/3", True, lambda: goal, goal)

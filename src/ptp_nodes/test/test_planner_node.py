@@ -75,8 +75,8 @@ def test_the_plan_is_that_of_the_library_to_the_bit(graph, start, folder, reques
     assert dict(zip(message.cost_names, message.cost_values, strict=True)) == expected.costs
     assert (message.seed, message.preset, message.plan_id) == (41, "checkpoint", 1)
     with torch.no_grad():
-        pictures = checkpoint.vqvae.decode(expected.latents).numpy()
-    assert np.array_equal([image_to_array(p) for p in message.images], pictures)
+        images = checkpoint.vqvae.decode(expected.latents).numpy()
+    assert np.array_equal([image_to_array(p) for p in message.images], images)
     graph.wait(lambda: plans, "the latched plan")
     assert plans[0] == message
     graph.wait(lambda: len(feedback) == 6, "feedback of 3 levels, 2 evaluations each")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The policy node waits: for a person who has the arm, and for pictures of the present."""
+"""The policy node waits: for a person who has the arm, and for images of the present."""
 
 import numpy as np
 from builtin_interfaces.msg import Time
@@ -25,7 +25,7 @@ def test_while_a_person_has_the_arm_it_waits_and_says_that_it_lives(start_policy
     robot.graph.wait(lambda: len(feedback) > 2, "signs of life beyond the one step")
     assert {f.step for f in feedback} == {1}
     states.publish(ArmState(taken_over=False))
-    answer = robot.graph.result(handle).result  # now it misses the next picture
+    answer = robot.graph.result(handle).result  # now it misses the next image
     assert (answer.steps, answer.error_code) == (1, ErrorCode.STALE_OBSERVATION)
 
 
@@ -39,7 +39,7 @@ def test_no_step_is_taken_before_an_arm_is_there(graph, start_policy, folder):
     assert "nobody takes commands" in answer.error_msg
 
 
-def test_after_a_jump_of_the_clock_it_holds_until_pictures_are_of_the_new_time(start_policy):
+def test_after_a_jump_of_the_clock_it_holds_until_images_are_of_the_new_time(start_policy):
     node, robot = start_policy(use_sim_time=True, stale_after=0.5, give_up_after=30.0)
     logs, graph = robot.graph.logs(), robot.graph
     clock = graph.publisher(Clock, "/clock", COMMANDS)

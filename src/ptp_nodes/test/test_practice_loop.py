@@ -14,7 +14,7 @@ from ptp_core.errors import InputError
 from ptp_core.practice.epoch import sample_tasks
 from ptp_core.practice.practice_config import PracticeConfig
 from ptp_core.rollout.episode_results import episode_seeds
-from ptp_nodes.practice.practice_loop import Acted, PracticeLoop, RunSettings, SuccessVerdict
+from ptp_nodes.practice.practice_loop import Acted, EpisodeOutcome, PracticeLoop, RunSettings
 from ptp_ros.request_errors import RequestError
 
 
@@ -63,7 +63,7 @@ class ScriptedTable:
     def judge(self):
         self.calls.append(("judge",))
         won = self._number in self._wins
-        return SuccessVerdict(won, 7 if won else None)
+        return EpisodeOutcome(won, 7 if won else None)
 
 
 def run(table, tmp_path=None, **settings):
@@ -179,13 +179,13 @@ def test_the_summary_is_on_disk_after_every_episode(tmp_path):
 
 
 def test_a_technical_failure_is_told_apart_from_no_success_and_the_run_goes_on():
-    fault = RequestError(ErrorCode.BAD_IMAGE, "no picture")
+    fault = RequestError(ErrorCode.BAD_IMAGE, "no image")
     table = ScriptedTable(wins=(0, 2, 3), faults={1: fault})
     practice, clean, reports = run(table)
     assert not clean
     figures = practice.summary()
     assert figures["failures"] == [
-        {"task": "B", "episode": 0, "error_code": ErrorCode.BAD_IMAGE, "error_msg": "no picture"}
+        {"task": "B", "episode": 0, "error_code": ErrorCode.BAD_IMAGE, "error_msg": "no image"}
     ]
     assert (figures["tasks"]["A"]["episodes"], figures["tasks"]["B"]["episodes"]) == (2, 1)
     assert (practice.done, practice.successes) == (3, 3)
@@ -210,7 +210,7 @@ def test_an_episode_is_recorded_from_before_its_first_step_to_after_its_verdict(
 
 
 def test_what_was_recorded_of_a_broken_episode_is_saved_too():
-    broken = {0: RequestError(ErrorCode.STALE_OBSERVATION, "no picture")}
+    broken = {0: RequestError(ErrorCode.STALE_OBSERVATION, "no image")}
     table = ScriptedTable(broken=broken)
     practice, clean, _ = run(table, tasks=("A",), episodes=2)
     assert not clean and practice.done == 1

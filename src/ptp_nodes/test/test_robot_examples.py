@@ -7,7 +7,7 @@ import pytest
 
 from ptp_core.config.loading import from_dict
 from ptp_core.errors import ConfigError
-from ptp_nodes.robot.ros2_control_config import Ros2ControlConfig
+from ptp_nodes.robot.ros2_control_backend import Ros2ControlConfig
 from ptp_robot.robot_file import load_robot, read_kinematics
 
 ROBOTS = Path(__file__).resolve().parents[3] / "config" / "robots"

@@ -24,35 +24,35 @@ def plain(color, size=48):
     return np.full((size, size, 3), color, np.uint8)
 
 
-def colors(picture, count, size):
+def colors(image, count, size):
     """Color in the middle of each tile of a row."""
     centres = [GAP + k * (size + GAP) + size // 2 for k in range(count)]
-    return [tuple(picture[GAP + size // 2, x].tolist()) for x in centres]
+    return [tuple(image[GAP + size // 2, x].tolist()) for x in centres]
 
 
-def test_a_small_picture_keeps_its_pixels_and_a_missing_one_is_grey():
+def test_a_small_image_keeps_its_pixels_and_a_missing_one_is_grey():
     small = np.arange(4, dtype=np.uint8).reshape(2, 2, 1).repeat(3, axis=2)
     assert np.array_equal(tile(small, 4), small.repeat(2, axis=0).repeat(2, axis=1))
     assert (tile(None, 5) == 64).all()
 
 
 def test_tiles_stand_side_by_side_and_one_is_marked():
-    picture = row([plain(RED), None, plain(BLUE)], ["a", "b", "c"], 60, marked=2)
-    assert colors(picture, 3, 60) == [RED, (64, 64, 64), BLUE]
-    above = [tuple(picture[GAP - 2, GAP + k * (60 + GAP) + 30]) for k in range(3)]
+    image = row([plain(RED), None, plain(BLUE)], ["a", "b", "c"], 60, marked=2)
+    assert colors(image, 3, 60) == [RED, (64, 64, 64), BLUE]
+    above = [tuple(image[GAP - 2, GAP + k * (60 + GAP) + 30]) for k in range(3)]
     assert [color == MARK for color in above] == [False, False, True]
 
 
 @pytest.mark.parametrize(("pursued", "place"), [(0, 1), (1, 2), (2, 3)])
 def test_the_strip_marks_the_subgoal_or_goal_that_is_pursued(pursued, place):
-    picture = strip(plain(RED), [plain(GREEN)] * 2, plain(BLUE), pursued, size=50)
-    assert colors(picture, 4, 50) == [RED, GREEN, GREEN, BLUE]
-    above = [tuple(picture[GAP - 2, GAP + k * (50 + GAP) + 25]) for k in range(4)]
+    image = strip(plain(RED), [plain(GREEN)] * 2, plain(BLUE), pursued, size=50)
+    assert colors(image, 4, 50) == [RED, GREEN, GREEN, BLUE]
+    above = [tuple(image[GAP - 2, GAP + k * (50 + GAP) + 25]) for k in range(4)]
     marks = [color == MARK for color in above]
     assert marks == [k == place for k in range(4)]
 
 
-def test_a_video_has_its_pictures_and_its_name_only_when_it_is_whole(tmp_path):
+def test_a_video_has_its_images_and_its_name_only_when_it_is_whole(tmp_path):
     video = EpisodeVideo(tmp_path, rate=12.0)
     video.begin("A", 3)
     for level in range(5):
@@ -85,12 +85,12 @@ class Stage:
         self.paths = graph.collect(Path, topics.ARM_PATH, latched)
 
     def show(self):
-        self.observation.publish(Observation(seq=1, images=[picture(RED)]))
-        self.goal.publish(picture(BLUE))
-        self.plan.publish(SubgoalPlan(count=2, images=[picture(GREEN), picture(GREEN)]))
+        self.observation.publish(Observation(seq=1, images=[image(RED)]))
+        self.goal.publish(image(BLUE))
+        self.plan.publish(SubgoalPlan(count=2, images=[image(GREEN), image(GREEN)]))
 
 
-def picture(color):
+def image(color):
     return array_to_image(plain(color), Time(), "camera_optical")
 
 
@@ -168,7 +168,7 @@ def test_every_step_lands_in_the_video_of_its_episode_even_when_topics_overtake(
     ids = [f"run/task_C_episode_{number}" for number in (4, 5)]
     for number, name in enumerate(ids):
         judged = EpisodeStatus(state=EpisodeStatus.JUDGED, episode_id=name, steps=8)
-        stage.plan.publish(SubgoalPlan(count=1, images=[picture(GREEN)], episode_id=name))
+        stage.plan.publish(SubgoalPlan(count=1, images=[image(GREEN)], episode_id=name))
         graph.wait(
             lambda n=number: (tmp_path / f"task_C_episode_{4 + n}_plan.png").exists(), "the strip"
         )
@@ -197,10 +197,10 @@ def test_a_failed_episode_keeps_the_video_that_there_is(graph, start, tmp_path):
     graph.wait(lambda: list(tmp_path.glob("task_A_episode_0.[wm]*")), "the video")
 
 
-def test_a_picture_that_is_none_is_named_and_the_view_goes_on(graph, start):
+def test_an_image_that_is_none_is_named_and_the_view_goes_on(graph, start):
     stage = start()
     logs = graph.logs()
-    bad = picture(RED)
+    bad = image(RED)
     bad.encoding = "jpeg"
     stage.goal.publish(bad)
     logs.expect('not shown: image encoding "jpeg"')

@@ -3,26 +3,103 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
 from itertools import pairwise
 
 import numpy as np
 
-from ptp_robot.backends.backend import Backend, BackendError, JointReading
+from ptp_core.errors import PtpError
+from ptp_robot.backends.backend import Backend, BackendError, JointReading, NoGripper
 from ptp_robot.command import Arbiter, Command, CommandSource
-from ptp_robot.forces import ForceGuard, Touch
 from ptp_robot.homing import Homing, HomingPhase
 from ptp_robot.kinematics import SawyerKinematics
 from ptp_robot.robot_file import RobotConfig
-from ptp_robot.robot_link import RobotLink
-from ptp_robot.safety import Accepted, SafetyFilter
+from ptp_robot.safety import Accepted, ContactReaction, ForceGuard, Motion, SafetyFilter
 
-__all__ = ["ON", "ArmDriverState", "Counts", "DriverCore", "Interval", "LoopMeter", "News"]
+__all__ = [
+    "ON",
+    "ArmDriverState",
+    "Counts",
+    "DriverCore",
+    "DriverError",
+    "Interval",
+    "LoopMeter",
+    "News",
+    "RobotLink",
+]
 
+REPEAT = 1.0  # s between two hold commands, as one may be lost
 KEEPS = 0.9  # share of its cycles below which a loop misses its rate
+
+
+class DriverError(PtpError):
+    """The driver cannot do a request now; the text names cause and cure."""
+
+
+class RobotLink:
+    """Sends to one back-end. A hold command that could not be sent is repeated.
+
+    ``top_speed`` (n,) [rad/s] is what a velocity interface is never sent more than; ``gain``
+    [1/s] is how fast it makes up for what the arm lags behind.
+    """
+
+    def __init__(self, backend: Backend, top_speed: np.ndarray, gain: float) -> None:
+        self.backend = backend
+        self._top_speed = top_speed
+        self._gain = gain
+        self._still: float | None = None  # time of the last hold command; None: it moves
+        self._owed = False
+        self.gripper = -1.0  # opening sent last
+        self._sent = False  # and it was
+
+    def ask(self, call: Callable[[], None]) -> None:
+        """Run a person's request; BackendError becomes DriverError."""
+        try:
+            call()
+        except BackendError as error:
+            raise DriverError(str(error)) from error
+
+    def send(self, motion: Motion, reading: JointReading) -> None:
+        """Move. BackendError: the link is down."""
+        self._still, self._owed = None, False
+        speed = motion.dq + self._gain * (motion.q - reading.q)
+        self.backend.command(motion.q, np.clip(speed, -self._top_speed, self._top_speed))
+
+    def hold(self, now: float) -> None:
+        """Hold position from now on."""
+        self._still = now
+        try:
+            self.backend.hold()
+            self._owed = False
+        except BackendError:
+            self._owed = True  # a robot without its link stops by itself; `keep` tells it again
+
+    def keep(self, now: float, repeat: bool) -> None:
+        """Repeat a failed hold command; with ``repeat`` also others, every `REPEAT` s."""
+        if self._still is None:
+            return
+        if self._owed or (repeat and now - self._still > REPEAT):
+            self.hold(now)
+
+    def grip(self, opening: float) -> None:
+        """Send an opening if it is new; do nothing without a gripper.
+
+        Every command has an opening, also for an arm without a gripper. BackendError: no link, or
+        a gripper that does not answer.
+        """
+        if not self._sent or opening != self.gripper:
+            with contextlib.suppress(NoGripper):
+                self.backend.grip(opening)
+            self.gripper, self._sent = opening, True
+
+    def forget_gripper(self) -> None:
+        """Send the next opening in any case: the gripper may have been moved otherwise."""
+        self._sent = False
 
 
 class ArmDriverState(IntEnum):
@@ -266,18 +343,18 @@ class DriverCore:
                 "look what holds the arm"
             )
 
-    def _feel(self, touch: Touch, now: float) -> None:
-        if touch is Touch.STOP:
+    def _feel(self, touch: ContactReaction, now: float) -> None:
+        if touch is ContactReaction.STOP:
             self.backend.stop()
             self._fault(f"the tool was pressed with {self.forces.force:.0f} N")
         elif self._retreating is not None:
             if now - self._retreating > self.limits.retreat_time:
                 self._retreating = None
-                if touch is Touch.RETREAT:
+                if touch is ContactReaction.RETREAT:
                     self._fault(f"{self.forces.force:.0f} N press the tool, also after a retreat")
                 else:
                     self._pause("went up after a contact: waits for a command")
-        elif touch is Touch.RETREAT and self.reading is not None:
+        elif touch is ContactReaction.RETREAT and self.reading is not None:
             force = self.forces.force
             if self._homing is not None:
                 self._fault(f"{force:.0f} N press the tool on its way home")

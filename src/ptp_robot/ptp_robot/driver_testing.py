@@ -17,14 +17,14 @@ from ptp_robot.limits import Limits
 from ptp_robot.robot_file import HomingConfig, RobotConfig, read_kinematics
 from ptp_robot.safety import SafetyFilter
 
-__all__ = ["DriverRig", "Witness"]
+__all__ = ["CheckedBackend", "DriverRig"]
 
 POLICY, TELEOP, SCRIPT = 0, 1, 2
 ROUNDING = 1e-9
 COUNTER = 2e-7  # rad or m that differences of rounded numbers may be off
 
 
-class Witness(FakeBackend):
+class CheckedBackend(FakeBackend):
     """A fake arm that fails the test on any command beyond the limits."""
 
     limits: Limits
@@ -100,11 +100,11 @@ class DriverRig:
         fake = FakeConfig(interface=interface, wrench=wrench, speed_ratio=1.0)
         if start is not None:
             fake = replace(fake, start=tuple(start))
-        self.backend = Witness(self.now, config=fake)
+        self.backend = CheckedBackend(self.now, config=fake)
         self.backend.limits = self.robot.limits
         self.backend.safety = SafetyFilter(self.arm, self.robot.limits)
         self.driver = ArmDriver(self.backend, self.arm, self.robot)
-        self.count = self.pictures = 0
+        self.count = self.images = 0
         self.backend.connect()
         self.run(0.03)
 
@@ -136,18 +136,18 @@ class DriverRig:
         values = {"dx": 0.0, "dy": 0.0, "dz": 0.0, "dyaw": 0.0, "gripper": -1.0, **changes}
         values = {"seq": self.count, "frame": "base", "age": 0.01, **values}
         values.setdefault("dead_man", source == TELEOP)
-        values.setdefault("observation_seq", self.pictures if source == POLICY else 0)
+        values.setdefault("observation_seq", self.images if source == POLICY else 0)
         return self.driver.command(Command(source, **values), self.time)
 
-    def picture(self) -> Any:
+    def image(self) -> Any:
         """Take an image; return the driver's report of the time since the last one."""
-        self.pictures += 1
-        return self.driver.observed(self.pictures, self.time)
+        self.images += 1
+        return self.driver.observed(self.images, self.time)
 
     def drive(self, commands: int, source: int = POLICY, **values: float) -> None:
         """Send ten commands a second, each the answer to an image."""
         for _ in range(commands):
-            self.picture()
+            self.image()
             text = self.send(source, **values)
             assert not text, text
             self.run(0.1)

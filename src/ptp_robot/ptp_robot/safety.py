@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The safety filter turns motions of the TCP into joint positions that keep every limit."""
+"""Safety filter: joint positions for motions of the TCP, within limits of motion and force."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import IntEnum
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -13,14 +15,202 @@ import numpy as np
 from ptp_core.errors import InputError
 from ptp_robot.action import CartesianDelta
 from ptp_robot.command import Command, CommandCheck
-from ptp_robot.joint_gate import JointGate
 from ptp_robot.kinematics import SawyerKinematics
 from ptp_robot.limits import Limits
 
-__all__ = ["Accepted", "Motion", "SafetyFilter", "Setpoint", "yaw_of"]
+__all__ = [
+    "Accepted",
+    "ContactReaction",
+    "ForceGuard",
+    "JointBox",
+    "JointGate",
+    "Motion",
+    "SafetyFilter",
+    "Setpoint",
+    "yaw_of",
+]
 
+SHRINKS = 4  # times that a step is halved to keep the box before it is given up
+SLACK = 1e-9  # m
 # The solver may miss by its tolerance; the setpoint stays that much inside of the box.
 INSET = 2e-4  # m
+
+
+class JointBox:
+    """Where the tool point may be: the box, less the no-go boxes."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.low, self.high = limits.box
+        self._no_go = [(np.array(b[:3], float), np.array(b[3:], float)) for b in limits.no_go]
+
+    def violation(self, position: np.ndarray) -> float:
+        """How far a point (3,) is outside [m]; 0 inside."""
+        outside = max(np.max(self.low - position), np.max(position - self.high), 0.0)
+        for low, high in self._no_go:
+            depth = min(np.min(position - low), np.min(high - position))
+            outside = max(outside, depth)
+        return float(outside)
+
+    def room(self, position: np.ndarray, direction: np.ndarray) -> float:
+        """Distance [m] to the nearest of the faces that a motion (3,) comes closer to."""
+        gaps = np.where(direction > 0, self.high - position, position - self.low)
+        gaps = gaps[np.abs(direction) > 1e-3]  # along a face is not towards it
+        return float(max(gaps.min(), 0.0)) if gaps.size else math.inf
+
+
+def remembered(kinematics: SawyerKinematics) -> Callable[[np.ndarray], tuple]:
+    """`forward` with a cache of recent results, as each cycle needs the same ones repeatedly."""
+
+    @lru_cache(maxsize=8)
+    def look(key: bytes) -> tuple[np.ndarray, np.ndarray]:
+        position, rotation = kinematics.forward(np.frombuffer(key))
+        position.flags.writeable = rotation.flags.writeable = False  # others share them
+        return position, rotation
+
+    return lambda q: look(np.asarray(q, dtype=np.float64).tobytes())
+
+
+class JointGate:
+    """Shortens each step until it keeps every limit, and keeps its direction.
+
+    A step goes straight towards its goal in joint space, by so much of the way that no joint is
+    faster than its limit, faster by more than its acceleration, or nearer to its end than the
+    margin; that the tool is not faster than its limits; and that the tool does not leave the box.
+    A tool that starts outside of it comes no further out. Slowing down is not limited: an arm may
+    always stop.
+    """
+
+    def __init__(self, kinematics: SawyerKinematics, limits: Limits) -> None:
+        self.box = JointBox(limits)
+        self.forward = remembered(kinematics)
+        self._limits = limits
+        self._low = kinematics.lower + limits.joint_margin
+        self._high = kinematics.upper - limits.joint_margin
+        self.top_speed = kinematics.velocity * limits.joint_speed_ratio  # (n,) rad/s
+        self.acceleration = np.array(limits.joint_acceleration, dtype=np.float64)
+
+    def step(
+        self, q: np.ndarray, dq: np.ndarray, goal: np.ndarray, dt: float, ratio: float = 1.0
+    ) -> np.ndarray:
+        """Joints (n,) [rad] after ``dt`` [s] on the way from ``q``, moving with ``dq``, to goal.
+
+        ``ratio``: part of the joints' speed limits.
+        """
+        way = goal - q
+        if not np.isfinite(way).all() or dt <= 0.0:
+            return q.copy()
+        part = self._part(q, dq, way, dt, ratio)
+        if part <= 0.0:
+            return q.copy()
+        position, rotation = self.forward(q)
+        outside = self.box.violation(position)
+        for _ in range(SHRINKS):
+            reached = q + part * way
+            there, turned = self.forward(reached)
+            excess = self._excess(position, rotation, there, turned, dt)
+            if excess > 1.0:
+                part *= 0.999 / excess
+                continue
+            if self.box.violation(there) <= outside + (SLACK if outside else 0.0):
+                return reached
+            part *= 0.5
+        return q.copy()
+
+    def _part(
+        self, q: np.ndarray, dq: np.ndarray, way: np.ndarray, dt: float, ratio: float
+    ) -> float:
+        """Largest part of the way that keeps the joints' limits."""
+        away = np.abs(way)
+        speed = np.minimum(self.top_speed * ratio, self._limits.joint_step / dt)
+        along = np.maximum(dq * np.sign(way), 0.0)  # a joint that turns back starts from rest
+        speed = np.minimum(speed, along + self.acceleration * dt)
+        room = np.where(way > 0, self._high - q, q - self._low)
+        most = np.minimum(speed * dt, np.maximum(room, 0.0))
+        moving = away > 1e-12
+        return min(1.0, float((most[moving] / away[moving]).min())) if moving.any() else 0.0
+
+    def _excess(self, position, rotation, there, turned, dt: float) -> float:
+        """How many times faster than allowed the tool would be."""
+        fast = float(np.linalg.norm(there - position)) / (self._limits.speed * dt)
+        cosine = 0.5 * (float(np.sum(rotation * turned)) - 1.0)
+        angle = math.acos(min(max(cosine, -1.0), 1.0))
+        return max(fast, angle / (self._limits.turn_speed * dt))
+
+
+class ContactReaction(IntEnum):
+    """Reactions to the contact force."""
+
+    FREE = 0
+    WARN = 1  # no motion further into the contact
+    RETREAT = 2  # stop and go up
+    STOP = 3  # the robot's hardest stop
+
+
+class ForceGuard:
+    """Evaluates raw wrenches; the wrench at rest in free space is the weight of the tool.
+
+    The wrench is the one that acts on the tool, in the base frame: a tool pressed onto the table
+    is pushed up. Estimates from joint torques are off by several newtons.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._offset: np.ndarray | None = None
+        self._samples: list[np.ndarray] = []
+        self._since: float | None = None  # when the first of them came
+        self._wanted = False
+        self._time: float | None = None
+        self.wrench = np.zeros(6)  # N and N m, tared and low-passed
+        self.valid = False
+
+    @property
+    def taring(self) -> bool:
+        """Whether it is taring, for which the arm must hold position."""
+        return self._since is not None
+
+    def tare(self) -> None:
+        """Take the next wrenches as the weight of the tool."""
+        self._samples, self._since, self._wanted = [], None, True
+
+    def update(self, raw: np.ndarray | None, now: float) -> ContactReaction:
+        """Update with the newest wrench (6,); None or not finite: none is measured."""
+        if raw is None or not np.isfinite(raw).all():
+            self.valid, self._time, self._since = False, None, None
+            return ContactReaction.FREE
+        if self._wanted:
+            if self._since is None:
+                self._samples, self._since = [], now
+            self._samples.append(np.array(raw, dtype=np.float64))
+            if now - self._since < self._limits.tare_time:
+                return ContactReaction.FREE
+            self._offset = np.mean(self._samples, axis=0)
+            self._wanted, self._since, self._time = False, None, None
+        if self._offset is None:
+            return ContactReaction.FREE
+        felt = raw - self._offset
+        if self._time is None:
+            self.wrench = felt
+        else:
+            dt = max(now - self._time, 0.0)
+            share = 1.0 - math.exp(-2.0 * math.pi * self._limits.force_cutoff * dt)
+            self.wrench = self.wrench + share * (felt - self.wrench)
+        self.valid, self._time = True, now
+        return self._touch()
+
+    @property
+    def force(self) -> float:
+        """Contact force [N]; 0 where none is measured."""
+        return float(np.linalg.norm(self.wrench[:3])) if self.valid else 0.0
+
+    def into_contact(self, motion: np.ndarray) -> np.ndarray:
+        """The motion (3,) without its component against the contact force."""
+        direction = self.wrench[:3] / max(self.force, 1e-9)
+        against = min(float(motion @ direction), 0.0)
+        return motion - against * direction
+
+    def _touch(self) -> ContactReaction:
+        levels = (self._limits.force_warn, self._limits.force_retreat, self._limits.force_stop)
+        return ContactReaction(sum(self.force > level for level in levels))
 
 
 def yaw_of(rotation: np.ndarray) -> float:

@@ -40,7 +40,7 @@ def test_commands_add_up_on_the_setpoint_and_shrink_on_the_measured_pose():
         rig = DriverRig(reference=reference).enable()
         before = rig.tool()
         for _ in range(12):
-            rig.picture()
+            rig.image()
             assert not rig.send(dy=0.02)
             rig.run(0.08)
         rig.drive(5 if reference == "setpoint" else 0)
@@ -63,10 +63,10 @@ def test_without_commands_the_arm_holds_in_time_and_goes_on_with_the_next():
 def test_a_refused_command_stops_the_arm_and_is_told():
     rig = DriverRig().enable()
     rig.drive(1, dx=0.03)
-    rig.picture()
+    rig.image()
     assert "not finite" in rig.send(dx=float("nan"))
     assert rig.state is ArmDriverState.HOLD
-    assert "not finite" in rig.picture().error
+    assert "not finite" in rig.image().error
     assert rig.driver.counts.refused == 1
     rig.holds_within(0.01)
     assert "source is 77" in rig.send(77)
@@ -75,7 +75,7 @@ def test_a_refused_command_stops_the_arm_and_is_told():
 def test_a_person_wins_at_once_and_the_policy_waits_for_rearm():
     rig = DriverRig().enable()
     rig.drive(2, dy=0.03)
-    rig.picture()
+    rig.image()
     before = rig.tool()
     assert not rig.send(TELEOP, dz=0.02)
     assert rig.state is ArmDriverState.INTERVENTION
@@ -98,10 +98,10 @@ def test_a_person_wins_at_once_and_the_policy_waits_for_rearm():
 def test_a_script_waits_for_a_policy():
     rig = DriverRig().enable()
     rig.drive(1, dx=0.01)
-    rig.picture()
+    rig.image()
     assert "script may not move" in rig.send(SCRIPT, dx=0.01)
     rig.run(0.4)
-    rig.picture()
+    rig.image()
     assert not rig.send(SCRIPT, dx=0.01)
 
 
@@ -113,41 +113,41 @@ def test_a_policy_takes_over_from_a_script_without_a_jump():
     assert rig.state is ArmDriverState.ACTIVE
 
 
-def test_between_two_pictures_there_is_one_command_and_the_newest_word_of_a_person_counts():
+def test_between_two_images_there_is_one_command_and_the_newest_word_of_a_person_counts():
     rig = DriverRig().enable()
-    rig.picture()
+    rig.image()
     assert not rig.send(TELEOP, dx=0.01)
     rig.run(0.02)
     assert not rig.send(TELEOP, dx=0.02)  # waits
     assert not rig.send(TELEOP, dy=0.02)  # in its place
     assert rig.driver.counts.accepted == 1
-    first = rig.picture()
+    first = rig.image()
     assert first.command.dx == 0.01
     assert rig.driver.counts.accepted == 2
     rig.run(0.1)
-    assert rig.picture().command.dy == 0.02
+    assert rig.image().command.dy == 0.02
     rig.run(0.1)
-    still = rig.picture()
+    still = rig.image()
     assert still.command is None
 
 
 def test_a_waiting_command_is_void_once_the_person_lets_go():
     rig = DriverRig().enable()
-    rig.picture()
+    rig.image()
     rig.send(TELEOP, dx=0.01)
     rig.send(TELEOP, dx=0.02)
     rig.send(TELEOP, dead_man=False)
-    rig.picture()
+    rig.image()
     assert rig.driver.counts.accepted == 1
 
 
 def test_an_observation_is_answered_once_and_not_too_late():
     rig = DriverRig().enable()
-    rig.picture()
+    rig.image()
     assert not rig.send(observation_seq=1, dx=0.01)
     assert "too late" in rig.send(observation_seq=1, dx=0.01)
     for _ in range(6):
-        rig.picture()
+        rig.image()
     assert "too late" in rig.send(observation_seq=2, dx=0.01)
     assert not rig.send(observation_seq=4, dx=0.01)
     assert rig.driver.counts.late == 2
@@ -207,13 +207,13 @@ def test_a_pressed_button_cannot_be_cleared_and_says_so():
 def test_stale_joints_hold_the_arm_in_time_and_are_a_fault_when_they_last(fault):
     rig = DriverRig().enable()
     rig.drive(1, dx=0.03)
-    rig.picture()
+    rig.image()
     rig.send(dx=0.03)
     rig.backend.fault(fault)
     rig.holds_within(0.12)
     assert rig.state is ArmDriverState.HOLD
     assert "joint positions are" in rig.driver.reason
-    rig.picture()
+    rig.image()
     assert "stale" in rig.send(dx=0.01)
     rig.backend.mend(fault)
     rig.run(0.02)
@@ -247,7 +247,7 @@ def test_an_arm_that_is_held_is_not_told_to_go_further_than_its_leash():
     rig = DriverRig("position").enable()
     rest = rig.arm.rest_configuration
     for _ in range(12):
-        rig.picture()
+        rig.image()
         rig.send(dx=0.02)
         for _ in range(10):
             rig.run(0.01)
@@ -278,7 +278,7 @@ def test_an_arm_that_does_not_follow_is_a_fault():
 
 def test_outside_of_the_box_only_the_way_home_is_open():
     rig = DriverRig(start=(0.0, -1.18, 0.0, 2.18, 0.0, 0.57, 0.1745)).enable()
-    rig.picture()
+    rig.image()
     assert "send it home" in rig.send(dx=0.01)
     rig.driver.reset_pose(rig.time)
     assert rig.state is ArmDriverState.RESETTING

@@ -15,11 +15,11 @@ from ptp_robot.driver_testing import POLICY, SCRIPT, TELEOP, DriverRig
 
 def test_an_answer_to_an_old_an_unknown_or_no_observation_moves_nothing():
     rig = DriverRig().enable()
-    rig.picture()
+    rig.image()
     before = rig.tool()
-    rig.run(0.31)  # no newer picture comes: the number stays the newest
+    rig.run(0.31)  # no newer image comes: the number stays the newest
     assert "observation 1 is 0.31 s old, at most 0.30 s is allowed" in rig.send(dx=0.02)
-    rig.picture()
+    rig.image()
     assert "never published, the newest is 2" in rig.send(dx=0.02, observation_seq=2**32 - 1)
     assert "answers no observation" in rig.send(dx=0.02, observation_seq=0)
     rig.run(0.2)
@@ -32,7 +32,7 @@ def test_an_answer_to_an_old_an_unknown_or_no_observation_moves_nothing():
 
 def test_an_answer_that_grew_too_old_on_its_way_moves_nothing():
     rig = DriverRig().enable()
-    rig.picture()
+    rig.image()
     arrived = rig.time + 0.1
     rig.run(0.35)  # while another thread had the driver
     command = Command(POLICY, 1, "base", 0.01, 0.02, 0.0, 0.0, 0.0, -1.0, observation_seq=1)
@@ -71,7 +71,7 @@ def test_a_command_that_is_refused_takes_nothing_over(wrong):
 
 def test_letting_go_counts_whatever_else_is_wrong_with_the_command():
     rig = DriverRig().enable()
-    rig.picture()
+    rig.image()
     rig.send(TELEOP, dz=0.02)
     rig.send(TELEOP, dead_man=False, age=3600.0, dx=float("nan"))
     assert not rig.driver.arbiter.held(rig.time)
@@ -80,7 +80,7 @@ def test_letting_go_counts_whatever_else_is_wrong_with_the_command():
 
 def test_what_another_sends_wrongly_does_not_stop_a_person():
     rig = DriverRig().enable()
-    rig.picture()
+    rig.image()
     assert not rig.send(TELEOP, dz=0.02)
     assert "not finite" in rig.send(POLICY, dx=float("nan"))
     assert "source is 77" in rig.send(77)
@@ -116,7 +116,7 @@ forged = st.fixed_dictionaries(
 def test_no_forged_sequence_takes_the_arm_over_or_moves_it_on_what_was_not_just_seen(rounds):
     rig = DriverRig().enable()
     for sequence in rounds:
-        rig.picture()
+        rig.image()
         rig.run(0.02)
         before = rig.driver.counts.accepted
         for values in sequence:
@@ -127,15 +127,15 @@ def test_no_forged_sequence_takes_the_arm_over_or_moves_it_on_what_was_not_just_
             if moved:
                 before += moved
                 if source == POLICY:
-                    assert values["observation_seq"] == rig.pictures
+                    assert values["observation_seq"] == rig.images
                 assert values["frame"] == "base" and values["age"] == 0.01
                 assert source == values["heard_from"]
         assert not rig.driver.arbiter.taken_over
     # A person is heard, and, with its own numbers, so is an honest policy.
     rig.run(1.1)
-    rig.picture()
+    rig.image()
     assert rig.send(heard_from=POLICY, dx=0.01) == ""
     assert rig.state is ArmDriverState.ACTIVE
-    rig.picture()
+    rig.image()
     assert rig.send(TELEOP, heard_from=TELEOP, dz=0.01) == ""
     assert rig.state is ArmDriverState.INTERVENTION

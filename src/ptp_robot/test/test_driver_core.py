@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the driver tells of itself and of each picture's interval."""
+"""What the driver tells of itself and of each image's interval."""
 
 import numpy as np
 import pytest
@@ -19,18 +19,18 @@ def test_changes_are_kept_until_they_are_fetched():
 def test_the_gripper_is_sent_when_it_changes_and_measured():
     rig = DriverRig().enable()
     rig.drive(1, gripper=1.0)
-    assert rig.picture().reading.gripper == 1.0
+    assert rig.image().reading.gripper == 1.0
     rig.drive(1, gripper=-1.0)
     assert rig.backend.reading().gripper == -1.0
 
 
 def test_the_interval_tells_latency_and_motion():
     rig = DriverRig().enable()
-    rig.picture()
+    rig.image()
     rig.run(0.03)
     rig.send(observation_seq=1, dx=0.03, dy=0.03, dz=0.03)
     rig.run(0.07)
-    interval = rig.picture()
+    interval = rig.image()
     assert interval.latency == pytest.approx(0.03)
     assert interval.clamped  # beyond 0.04 m in all
     assert not interval.holding

@@ -11,8 +11,7 @@ import pytest
 from ptp_core.errors import InputError
 from ptp_robot.backends.sawyer import SawyerBackend, SawyerConfig
 from ptp_robot.fakes.fake_sawyer_console import serve
-from ptp_robot.fakes.fake_sawyer_messages import endpoint_state
-from ptp_robot.fakes.fake_sawyer_robot import FAULTS, FakeIntera
+from ptp_robot.fakes.fake_sawyer_robot import FAULTS, FakeIntera, endpoint_state
 
 PATIENCE = 10.0  # s
 

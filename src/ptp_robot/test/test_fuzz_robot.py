@@ -13,6 +13,7 @@ import pytest
 from ptp_core.errors import PtpError
 from ptp_core.fuzzing import SECONDS, fuzz
 from ptp_description import sawyer_urdf_path
+from ptp_robot.arm_driver import PreflightGate
 from ptp_robot.backends.rosbridge_link import _protocol
 from ptp_robot.backends.sawyer_messages import (
     BadMessage,
@@ -22,9 +23,8 @@ from ptp_robot.backends.sawyer_messages import (
     signals_of,
     wrench_of,
 )
-from ptp_robot.fakes.fake_sawyer_messages import endpoint_state, joint_limits, joint_states
+from ptp_robot.fakes.fake_sawyer_robot import endpoint_state, joint_limits, joint_states
 from ptp_robot.kinematics import ARM_JOINTS
-from ptp_robot.preflight_gate import PreflightGate
 from ptp_robot.robot_file import load_robot
 from ptp_robot.urdf import read_chain, read_shapes
 

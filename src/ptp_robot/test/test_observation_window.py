@@ -104,8 +104,8 @@ numbers = st.one_of(st.integers(0, 12), st.sampled_from([2**31, 2**32 - 2, 2**32
 events = st.lists(
     st.one_of(
         st.tuples(st.just("wait"), st.floats(0.0, 0.5)),
-        st.tuples(st.just("picture"), st.none()),
-        st.tuples(st.just("picture"), st.none()),
+        st.tuples(st.just("image"), st.none()),
+        st.tuples(st.just("image"), st.none()),
         st.tuples(st.just("answer"), numbers),
         st.tuples(st.just("answer"), numbers),
     ),
@@ -122,7 +122,7 @@ def test_no_forged_sequence_passes_what_is_old_unknown_or_answered_nor_locks_any
     for what, value in sequence:
         if what == "wait":
             now += value
-        elif what == "picture":
+        elif what == "image":
             published[len(published) + 1] = now
             seen.observed(len(published), now)
         else:

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from ptp_robot.preflight_gate import PREFLIGHT_AGE, PreflightGate
+from ptp_robot.arm_driver import PREFLIGHT_AGE, PreflightGate
 
 NOW = 1e9
 GOOD = {"ok": True, "stamp": NOW, "limits": "abc", "backend": "fake", "findings": []}

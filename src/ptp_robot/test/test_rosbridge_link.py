@@ -8,13 +8,13 @@ import time
 import numpy as np
 import pytest
 
-from ptp_robot.backends import sawyer_topics as topics
+from ptp_robot.backends import sawyer_messages as topics
 from ptp_robot.backends.backend import BackendError
 from ptp_robot.backends.rosbridge_link import RosbridgeLink, _protocol
 from ptp_robot.backends.sawyer import SawyerBackend, SawyerConfig
-from ptp_robot.backends.sawyer_topics import SAWYER, AllowList, Forbidden
+from ptp_robot.backends.sawyer_messages import SAWYER, AllowList, Forbidden
 from ptp_robot.fakes.fake_rosbridge import FakeRosbridge
-from ptp_robot.fakes.fake_sawyer_messages import OTHER_TOPICS
+from ptp_robot.fakes.fake_sawyer_robot import OTHER_TOPICS
 from ptp_robot.fakes.sawyer_rig import SawyerRig
 
 PATIENCE = 5.0  # s

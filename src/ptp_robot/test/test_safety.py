@@ -95,7 +95,7 @@ def test_what_is_out_of_reach_is_said():
 def test_the_setpoint_leads_the_arm_by_no_more_than_the_leash():
     rig = DriverRig("position").enable()
     for _ in range(10):
-        rig.picture()
+        rig.image()
         rig.send(dy=0.03)
         rig.run(0.03)  # faster than it can go
         setpoint = rig.driver.safety.setpoint.position
@@ -116,7 +116,7 @@ def pressed(newton, **options):
 
 def test_the_weight_of_the_tool_is_measured_before_anything_moves():
     rig = DriverRig(wrench=True).enable()
-    rig.picture()
+    rig.image()
     assert "weight" in rig.send(dx=0.01)
     rig.run(0.25)
     rig.drive(1, dx=0.01)
@@ -138,7 +138,7 @@ def test_a_hard_contact_makes_the_arm_go_up_and_then_wait():
     before = rig.tool()[2]
     assert rig.state is ArmDriverState.HOLD
     assert "N press the tool: goes up" in rig.driver.reason
-    rig.picture()
+    rig.image()
     assert "not ready" in rig.send(dz=-0.01)
     rig.backend.push((0.0, 0.0, -9.0, 0.0, 0.0, 0.0))
     rig.run(2.1)
@@ -215,7 +215,7 @@ def test_a_person_interrupts_the_way_home():
     rig.drive(2, dy=0.03)
     rig.driver.reset_pose(rig.time)
     rig.run(1.5)
-    rig.picture()
+    rig.image()
     assert "on its way home" in rig.send(dx=0.01)
     assert not rig.send(TELEOP, dx=0.01)
     assert rig.state is ArmDriverState.INTERVENTION

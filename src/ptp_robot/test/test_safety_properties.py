@@ -12,9 +12,9 @@ from ptp_robot.arm_driver import DriverError
 from ptp_robot.backends.fake_backend import FAULTS
 from ptp_robot.driver_core import ArmDriverState
 from ptp_robot.driver_testing import DriverRig
-from ptp_robot.joint_gate import JointGate
 from ptp_robot.limits import Limits
 from ptp_robot.robot_file import HomingConfig, RobotConfig, read_kinematics
+from ptp_robot.safety import JointGate
 
 ARM = read_kinematics(RobotConfig())
 PERIOD = 0.01
@@ -68,7 +68,7 @@ steps = st.one_of(
     st.tuples(st.just("home"), st.integers(10, 120)),
     st.tuples(st.just("run"), st.integers(1, 25)),
     st.tuples(st.just("pause"), st.sampled_from([0.0, 0.001, 0.02, 0.045, 0.07, 1.0, -0.5])),
-    st.tuples(st.just("picture"), st.just(None)),
+    st.tuples(st.just("image"), st.just(None)),
     st.tuples(st.just("fault"), st.sampled_from(FAULTS)),
     st.tuples(st.just("mend"), st.just(None)),
     st.tuples(st.just("place"), st.tuples(*[st.floats(-0.15, 0.15)] * 7)),
@@ -92,14 +92,14 @@ def do(rig, name, value):
             age=value["age"],
             frame=value["frame"],
             dead_man=value["dead_man"],
-            observation_seq=max(0, rig.pictures - value["answers"]) if value["answers"] else 0,
+            observation_seq=max(0, rig.images - value["answers"]) if value["answers"] else 0,
         )
         rig.run(PERIOD)
     elif name == "drive":
         if value["recover"]:
             recover(rig)
         for _ in range(value["times"]):
-            rig.picture()
+            rig.image()
             rig.send(value["source"], **value["motion"])
             rig.run(0.08)
     elif name == "home":
@@ -110,8 +110,8 @@ def do(rig, name, value):
         rig.run(value * PERIOD)
     elif name == "pause":
         rig.run(abs(value), period=value or 1e-6)
-    elif name == "picture":
-        rig.picture()
+    elif name == "image":
+        rig.image()
     elif name == "fault":
         rig.backend.fault(value)
         rig.run(PERIOD)
@@ -206,7 +206,7 @@ def test_an_arm_whose_input_goes_missing_stops_within_the_stated_time(
 ):
     rig = DriverRig(interface).enable()
     rig.drive(1, dx=0.03, dz=0.01)
-    rig.picture()
+    rig.image()
     rig.send(**motion)
     last, accepted = rig.time, rig.driver._commanded
     limits = rig.robot.limits

@@ -4,7 +4,7 @@
 import numpy as np
 import pytest
 
-from ptp_robot.backends import sawyer_topics as topics
+from ptp_robot.backends import sawyer_messages as topics
 from ptp_robot.backends.backend import BackendError
 from ptp_robot.fakes.sawyer_rig import SawyerRig
 

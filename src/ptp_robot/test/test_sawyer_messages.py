@@ -8,9 +8,8 @@ import math
 import numpy as np
 import pytest
 
-from ptp_robot.backends import sawyer_topics as topics
+from ptp_robot.backends import sawyer_messages as topics
 from ptp_robot.backends.handshake import Handshakes, Problems
-from ptp_robot.backends.sawyer_gripper import Gripper
 from ptp_robot.backends.sawyer_messages import (
     BadMessage,
     RobotState,
@@ -24,8 +23,8 @@ from ptp_robot.backends.sawyer_messages import (
     signals_of,
     wrench_of,
 )
-from ptp_robot.backends.sawyer_state import SawyerState
-from ptp_robot.fakes import fake_sawyer_messages as fake
+from ptp_robot.backends.sawyer_state import Gripper, SawyerState
+from ptp_robot.fakes import fake_sawyer_robot as fake
 from ptp_robot.kinematics import ARM_JOINTS
 
 Q, DQ = np.arange(7) / 10.0, -np.arange(7) / 100.0

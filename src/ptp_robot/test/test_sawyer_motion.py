@@ -8,10 +8,10 @@ import pytest
 
 from ptp_core.config.loading import from_dict
 from ptp_core.errors import ConfigError
-from ptp_robot.backends import sawyer_topics as topics
+from ptp_robot.backends import sawyer_messages as topics
 from ptp_robot.backends.backend import BackendError, NoGripper
 from ptp_robot.backends.sawyer import SawyerBackend, SawyerConfig
-from ptp_robot.backends.sawyer_gripper import STROKE
+from ptp_robot.backends.sawyer_config import STROKE
 from ptp_robot.backends.sawyer_messages import JointLimits
 from ptp_robot.backends.sawyer_state import bounded_target, bounded_velocity
 from ptp_robot.fakes.sawyer_rig import SawyerRig

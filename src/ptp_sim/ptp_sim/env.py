@@ -284,7 +284,7 @@ class TableEnv(gymnasium.Env):
 
     def render(self) -> np.ndarray | None:
         """Return a larger image for people: uint8 (480, 480, 3)."""
-        return self.world.camera.picture(480) if self.render_mode == "rgb_array" else None
+        return self.world.camera.render(480) if self.render_mode == "rgb_array" else None
 
     def close(self) -> None:
         """Free the physics client."""

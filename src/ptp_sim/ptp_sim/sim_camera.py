@@ -61,16 +61,16 @@ class Camera:
     def observe(self) -> np.ndarray:
         """Return the observation: uint8 (size, size, 3) RGB, area-reduced."""
         size = self.config.size
-        large = self.picture(size * self.config.oversampling)
+        large = self.render(size * self.config.oversampling)
         return cv2.resize(large, (size, size), interpolation=cv2.INTER_AREA)
 
-    def picture(self, size: int) -> np.ndarray:
+    def render(self, size: int) -> np.ndarray:
         """Return a square image without reduction: uint8 (size, size, 3) RGB."""
         rgb, depth = self._shoot(self._client, size)
         moving = depth < NOTHING
-        picture = self._background(size).copy()
-        picture[moving] = rgb[moving]
-        return picture
+        image = self._background(size).copy()
+        image[moving] = rgb[moving]
+        return image
 
     def _background(self, size: int) -> np.ndarray:
         if size not in self._backgrounds:

@@ -49,15 +49,15 @@ from ptp_sim.stepping import MODES, CommandGate, first_number
 class TableParameters:
     """Parameters of every node with the simulated table."""
 
-    rate: float = parameter(10.0, "pictures a second in real time, Hz", minimum=0.1, maximum=60.0)
+    rate: float = parameter(10.0, "images a second in real time, Hz", minimum=0.1, maximum=60.0)
     grasp: str = parameter(
         "assisted", "how the gripper takes the block", choices=("assisted", "physical")
     )
     image_size: int = parameter(
-        240, "pixels a side of image_raw, the picture for people", minimum=48, maximum=1024
+        240, "pixels a side of image_raw, the image for people", minimum=48, maximum=1024
     )
     image_every: int = parameter(
-        1, "draw image_raw at every n-th picture, while somebody looks; 0: never", minimum=0
+        1, "draw image_raw at every n-th image, while somebody looks; 0: never", minimum=0
     )
     truth: bool = parameter(
         False, "publish where everything is, which a robot cannot know, on sim/table_state"
@@ -70,12 +70,12 @@ class SimBridgeParameters(TableParameters):
 
     mode: str = parameter(
         "real_time",
-        "real_time: a picture every 1/rate s; lock_step: the next picture when the command that "
+        "real_time: a image every 1/rate s; lock_step: the next image when the command that "
         "answers the last one has been carried out, on simulated time",
         choices=MODES,
     )
     patience: int = parameter(
-        4, "pictures by which an answer may be late in real time", minimum=0, maximum=100
+        4, "images by which an answer may be late in real time", minimum=0, maximum=100
     )
     age_limit: float = parameter(
         0.3,
@@ -95,7 +95,7 @@ class JointBridgeParameters(TableParameters):
 
     speed: float = parameter(
         0.0,
-        "simulated seconds a second; 0: 1/24 s a picture, as in a step of sim_bridge, so that a "
+        "simulated seconds a second; 0: 1/24 s a image, as in a step of sim_bridge, so that a "
         "command moves the arm as far as there",
         minimum=0.0,
         maximum=10.0,
@@ -273,5 +273,5 @@ class TableNode(Node):
         """Publish the large image for people, rendered when the node is otherwise idle."""
         if self._image_due and self._images.get_subscription_count():
             self._image_due = False
-            picture = self._env.world.camera.picture(self._settings.image_size)
-            self._images.publish(array_to_image(picture, self._stamp(), CAMERA_FRAME))
+            image = self._env.world.camera.render(self._settings.image_size)
+            self._images.publish(array_to_image(image, self._stamp(), CAMERA_FRAME))

@@ -21,7 +21,7 @@ def world():
 
 
 def test_observation_is_the_block_mean_of_a_picture_twice_as_large(world):
-    large = world.camera.picture(96).astype(float)
+    large = world.camera.render(96).astype(float)
     mean = large.reshape(48, 2, 48, 2, 3).mean((1, 3))
     assert np.abs(world.observe() - mean).max() <= 0.5
 
@@ -46,7 +46,7 @@ def test_composed_picture_equals_one_rendering_of_everything(world):
         pybullet.resetBasePositionAndOrientation(body, place, turn, physicsClientId=client)
     whole, _ = world.camera._shoot(client, 96)
     pybullet.disconnect(client)
-    composed = world.camera.picture(96)
+    composed = world.camera.render(96)
     # Below the walls' upper edge the arm is the only body that this client lacks.
     table = np.abs(composed[60:].astype(int) - whole[60:]).max(2)
     assert np.mean(table > 20) < 0.01
@@ -62,4 +62,4 @@ def test_pixels_that_move_show_the_can(world):
 
 
 def test_picture_for_people_is_larger(world):
-    assert world.camera.picture(480).shape == (480, 480, 3)
+    assert world.camera.render(480).shape == (480, 480, 3)

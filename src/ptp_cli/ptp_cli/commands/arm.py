@@ -48,12 +48,12 @@ def run(args: argparse.Namespace) -> int:
     import math
 
     from ptp_core.errors import InputError
-    from ptp_nodes.robot.arm_client import arm_person, line, reached
+    from ptp_nodes.robot.arm_client import arm_client, line, reached
 
     patience = args.patience
     if not (math.isfinite(patience) and patience > 0.0):
         raise InputError(f"--patience is {patience:g}; it must be above 0")
-    with arm_person() as person:
+    with arm_client() as person:
         if args.action in (STATE, WATCH):
             state = person.meet(patience)
             if args.action == STATE:

@@ -67,7 +67,7 @@ def _align(args: argparse.Namespace) -> int:
     from ptp_nodes.camera.camera_alignment import (
         Shift,
         align,
-        eyes,
+        live_images,
         look_once,
         read_reference,
         save_reference,
@@ -81,7 +81,7 @@ def _align(args: argparse.Namespace) -> int:
         state = "in place" if shift.within(args.tolerance) else shift.advice()
         print(f"{shift.line()}{f': {state}' if state else ''}", flush=True)
 
-    with eyes(args.device) as live:
+    with live_images(args.device) as live:
         if args.save:
             save_reference(live, args.reference, args.replace)
             print(args.reference)
@@ -96,18 +96,18 @@ def _align(args: argparse.Namespace) -> int:
 
 def _controls(args: argparse.Namespace) -> int:
     from ptp_core.errors import InputError
-    from ptp_nodes.camera.fake_camera import FakeDevice
-    from ptp_nodes.camera.make_device import make_device
-    from ptp_nodes.camera.v4l2 import V4l2Device, V4l2Panel
+    from ptp_nodes.camera.frame_source import make_device
+    from ptp_nodes.camera.v4l2 import V4l2Controls, V4l2Device
+    from ptp_nodes.camera.video_file import FakeDevice
 
     device = make_device(args.device)
     if isinstance(device, FakeDevice):
-        panel = device.panel
+        found = device.controls
     elif isinstance(device, V4l2Device):
-        panel = V4l2Panel(device.name)
+        found = V4l2Controls(device.name)
     else:
         raise InputError(f"{device.name} is a file, it has no controls")
-    for name, control in panel.read().items():
+    for name, control in found.read().items():
         limits = "" if control.minimum is None else f"  {control.minimum} to {control.maximum}"
         print(f"{name:<32} {control.value:>6}{limits}")
     return 0

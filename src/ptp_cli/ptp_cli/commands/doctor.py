@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ptp_nodes.tools.doctor.graph_facts import Expected
+    from ptp_nodes.tools.doctor.doctor_facts import Expected
 
 REAL = "real"  # name of the stack
 REFERENCE = "goals/camera.png"  # that ptp camera align --save writes
@@ -61,8 +61,8 @@ def run(args: argparse.Namespace) -> int:
     from ptp_bringup.share_folder import shared_root
     from ptp_bringup.stacks import all_stacks, parse, stack_named
     from ptp_core.errors import InputError
+    from ptp_nodes.tools.doctor.doctor_facts import Expected
     from ptp_nodes.tools.doctor.examination import examine
-    from ptp_nodes.tools.doctor.graph_facts import Expected
 
     if not (math.isfinite(args.seconds) and args.seconds > 0.0):
         raise InputError(f"--seconds is {args.seconds:g}; it must be above 0")
@@ -97,8 +97,7 @@ def run(args: argparse.Namespace) -> int:
 def _preflight(args: argparse.Namespace, expected: Expected, pins: tuple[Path, ...]) -> int:
     from ptp_core.config.loading import to_dict
     from ptp_core.errors import InputError
-    from ptp_nodes.tools.doctor.preflight_measures import measures
-    from ptp_nodes.tools.doctor.preflight_run import preflight, tell
+    from ptp_nodes.tools.doctor.preflight import measures, preflight, tell
 
     if args.reference != REFERENCE and not Path(args.reference).is_file():
         raise InputError(f"--reference {args.reference}: there is no such picture")

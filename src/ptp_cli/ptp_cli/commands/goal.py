@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _capture(args: argparse.Namespace) -> int:
     from ptp_core.errors import InputError
-    from ptp_nodes.camera.camera_client import capture_goal, looker
+    from ptp_nodes.camera.camera_client import camera_client, capture_goal
     from ptp_nodes.operator.goal_files import goal_path, save_goal
 
     path = goal_path(args.folder, args.name)
@@ -70,10 +70,10 @@ def _capture(args: argparse.Namespace) -> int:
         if not args.now and sys.stdin.isatty():
             input("Bring the table to the wished state, move the arm aside, then press Enter: ")
 
-    with looker() as node:
+    with camera_client() as node:
         goal = capture_goal(node, args.note, ready, args.patience)
     save_goal(args.folder, args.name, goal, args.replace)
-    large = "" if goal.picture is not None else " (without the camera's whole picture)"
+    large = "" if goal.camera_image is not None else " (without the camera's whole picture)"
     print(f"{path} and {path.with_suffix('.png')}{large}")
     print(f"reach it with goal_image:={path}")
     return 0
@@ -94,21 +94,21 @@ def _list(args: argparse.Namespace) -> int:
 
 def _show(args: argparse.Namespace) -> int:
     from ptp_core.errors import InputError
-    from ptp_nodes.camera.camera_alignment import write_picture
+    from ptp_nodes.camera.camera_alignment import write_image
     from ptp_nodes.operator.goal_files import find_goal, goal_path
 
     goal = find_goal(args.folder, args.name)
     facts = {"preview": goal_path(args.folder, args.name).with_suffix(".png"), **goal.facts}
-    if goal.picture is not None:
-        facts["picture"] = f"{goal.picture.shape[1]} x {goal.picture.shape[0]}"
+    if goal.camera_image is not None:
+        facts["picture"] = f"{goal.camera_image.shape[1]} x {goal.camera_image.shape[0]}"
     for name, value in facts.items():
         if isinstance(value, dict):
             value = ", ".join(f"{key} {number:.4f}" for key, number in value.items())
         print(f"{name:<12} {value}")
     if args.out is not None:
-        if goal.picture is None:
+        if goal.camera_image is None:
             raise InputError(f"{args.name} was taken without the camera's whole picture")
-        write_picture(args.out, goal.picture)
+        write_image(args.out, goal.camera_image)
     return 0
 
 

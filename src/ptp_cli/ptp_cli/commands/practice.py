@@ -22,6 +22,7 @@ RENAMED = {
     "--proven": "--reuse-plans",
     "--explore": "--actions sample",
     "--worlds": "--num-envs",
+    "--updates-per-step": "--utd-ratio",
     **BASELINES,
 }
 

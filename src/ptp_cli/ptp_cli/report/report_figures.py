@@ -118,7 +118,7 @@ def _papers(
     if method != paper_numbers.METHOD or found.protocol != "paper":
         return None, None
     learned = all(
-        run.settings.get("updates_per_step", 1.0) > 0 and not run.settings.get("reuse_plans")
+        run.settings.get("utd_ratio", 1.0) > 0 and not run.settings.get("reuse_plans")
         for run in runs
     )
     return paper_numbers.OFFLINE.get(task), paper_numbers.ONLINE.get(

@@ -229,9 +229,15 @@ def said(found: list[str]) -> str:
     return "; ".join(found[:SHOWN]) + (f"; {more} more differ" if more > 0 else "")
 
 
-def keep_inputs(path: Path, inputs: Mapping[str, Any], cure: str) -> None:
+def keep_inputs(
+    path: Path,
+    inputs: Mapping[str, Any],
+    cure: str,
+    renamed: Mapping[str, str] | None = None,
+) -> None:
     """Write ``inputs`` into ``path``, or compare them with those stored there.
 
+    ``renamed``: keys of files of earlier versions, and what they are called today.
     Raises InputError that names what differs and the ``cure``, or says that the file is damaged.
     """
     asked = json.loads(json.dumps({"format_version": FORMAT_VERSION, **inputs}))
@@ -240,7 +246,8 @@ def keep_inputs(path: Path, inputs: Mapping[str, Any], cure: str) -> None:
         write_atomically(path, lambda partial: partial.write_text(text, encoding="utf-8"))
         return
     try:
-        stored = load_json(path)
+        renamed = renamed or {}
+        stored = {renamed.get(key, key): value for key, value in load_json(path).items()}
         found = differences(stored, asked)
     except (OSError, ValueError, AttributeError, TypeError) as error:
         raise InputError(f"{path}: cannot be read ({error}): {cure}") from error

@@ -60,7 +60,7 @@ def without_idling(episode: PracticeEpisode, names: Sequence[str]) -> PracticeEp
 class OnlineLearner:
     """IQL on batches of which ``iql.online_fraction`` are practice, the rest demonstrations.
 
-    ``updates_per_step`` is the update-to-data (UTD) ratio: so many gradient steps are due for each
+    ``utd_ratio`` is the update-to-data (UTD) ratio: so many gradient steps are due for each
     practised step. ``due`` counts them, so that the ratio is exact however steps and updates
     interleave. Weights that are not finite are taken back to the last good ones.
     ``successes_only`` says that no other episodes are added: few at first, so their part of a
@@ -75,14 +75,14 @@ class OnlineLearner:
         demonstrations: EncodedDataset | None = None,
         *,
         successes_only: bool = False,
-        updates_per_step: float = 1.0,
+        utd_ratio: float = 1.0,
         learning_rate: float = LEARNING_RATE,
         precision: Literal["float32", "auto"] = "auto",
         capacity: int = CAPACITY,
         seed: int = 0,
     ) -> None:
-        if updates_per_step < 0 or not math.isfinite(updates_per_step):
-            raise InputError(f"updates_per_step is {updates_per_step}; it must be 0 or more")
+        if utd_ratio < 0 or not math.isfinite(utd_ratio):
+            raise InputError(f"utd_ratio is {utd_ratio}; it must be 0 or more")
         if demonstrations is not None and demonstrations.encoder_id != checkpoint.encoder_id:
             raise InputError(
                 f"the demonstrations are codes of encoder {demonstrations.encoder_id[:12]}, the "
@@ -90,7 +90,7 @@ class OnlineLearner:
             )
         self.checkpoint = checkpoint
         self.successes_only = successes_only
-        self.updates_per_step = updates_per_step
+        self.utd_ratio = utd_ratio
         self.diverged = 0  # times that weights were taken back
         codes, actions = checkpoint.vqvae.latent.codes, len(checkpoint.actions)
         self.online = ReplayBuffer(capacity, codes, actions, checkpoint.config.iql.relabelling)
@@ -108,7 +108,7 @@ class OnlineLearner:
             "encoder_id": checkpoint.encoder_id,
             "seed": seed,
             "learn_from": "successes" if successes_only else "all",
-            "updates_per_step": updates_per_step,
+            "utd_ratio": utd_ratio,
             "learning_rate": learning_rate,
             "demonstrations": None if demonstrations is None else demonstrations.content_hash(),
         }
@@ -139,7 +139,7 @@ class OnlineLearner:
         """
         if not len(self.online) and not (self.offline and len(self.offline)):
             return 0
-        return math.floor(self._steps * self.updates_per_step + 1e-9) - self.updates
+        return math.floor(self._steps * self.utd_ratio + 1e-9) - self.updates
 
     def add(self, episode: PracticeEpisode, learn: bool = True) -> None:
         """Learn from this episode too; without ``learn`` its steps count for ``due`` alone.

@@ -75,7 +75,7 @@ def fine_tune(
     if steps < 1:
         raise InputError(f"steps is {steps}; it must be at least 1")
     learner = OnlineLearner(
-        checkpoint, demonstrations, learning_rate=learning_rate, updates_per_step=0.0, seed=seed
+        checkpoint, demonstrations, learning_rate=learning_rate, utd_ratio=0.0, seed=seed
     )
     for _ in range(steps):
         scalars = learner.update()

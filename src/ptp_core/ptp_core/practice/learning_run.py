@@ -15,6 +15,7 @@ from ptp_core.data.trajectory import PracticeEpisode
 from ptp_core.errors import CheckpointError
 from ptp_core.learning.online_learner import OnlineLearner
 from ptp_core.policies.live_weights import WeightsUpdate
+from ptp_core.practice.run_folder import OF_SETTINGS
 from ptp_core.training.checkpoint import save_again
 
 STATE = "state.safetensors"  # weights, optimisers, counts, random state
@@ -76,6 +77,7 @@ class LearningRun:
             self._folder / INPUTS,
             self.learner.inputs,
             "give the learner another folder, or the settings that it began with",
+            OF_SETTINGS,
         )
         self.session_id = session_id
         self.version = about["version"] if about else 0

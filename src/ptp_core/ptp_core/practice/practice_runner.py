@@ -84,7 +84,7 @@ class InProcessPractice:
             checkpoint,
             demonstrations,
             successes_only=config.learn_from == "successes",
-            updates_per_step=config.updates_per_step,
+            utd_ratio=config.utd_ratio,
             learning_rate=config.learning_rate,
             seed=config.seed,
         )

@@ -47,7 +47,7 @@ class PracticeSettings:
         "by the success signal (on the graph also those in which a person helped)",
     )
     # Gradient steps a control step. Paper: 2,000 of each an epoch.
-    updates_per_step: float = setting(
+    utd_ratio: float = setting(
         0.25, 1.0, "UTD ratio: gradient steps for each practised control step"
     )
     # Adam's step size, of policy, Q and V. Paper: that of offline training.
@@ -75,8 +75,8 @@ class PracticeSettings:
                 raise ConfigError(
                     f'{about.name} is "{value}"; it must be one of {", ".join(about.choices)}'
                 )
-        if not 0 <= self.updates_per_step < math.inf:
-            raise ConfigError(f"updates_per_step is {self.updates_per_step}; it must be 0 or more")
+        if not 0 <= self.utd_ratio < math.inf:
+            raise ConfigError(f"utd_ratio is {self.utd_ratio}; it must be 0 or more")
         if not 0 < self.learning_rate < math.inf:
             raise ConfigError(f"learning_rate is {self.learning_rate}; it must be more than 0")
 

@@ -41,6 +41,7 @@ EPISODES = "episodes.npz"  # of an epoch
 # Name in the file -> name today, where the file's planner has a single level. Today's methods of
 # these names refuse such settings, so no file of today is renamed.
 OF_ONE_LEVEL = {"ptp": "ptp_single_subgoal"}
+OF_SETTINGS = {"updates_per_step": "utd_ratio"}  # name in the file -> name today
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,7 @@ class Epochs:
         path = folder / SETTINGS
         text = json.dumps(settings, indent=2, sort_keys=True) + "\n"
         if path.exists():
-            found = differences(read_settings(path), json.loads(text))
+            found = differences(with_todays_name(read_settings(path)), json.loads(text))
             if found:
                 raise InputError(
                     f"{folder}: practised with other settings: {said(found)}: name another folder"
@@ -210,12 +211,13 @@ class Epochs:
 
 
 def with_todays_name(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings of a run or values of an evaluation, with the method's name of today.
+    """Settings of a run or values of an evaluation, under the names of today.
 
     Until the method `ptp` meant three levels of generators, its name stood for whatever the
     planner's settings said: in the released settings for a search of one level. Files keep the
     name that they were written with; every reader uses this function.
     """
+    settings = {OF_SETTINGS.get(key, key): value for key, value in settings.items()}
     planner = settings.get("planner")
     one_level = isinstance(planner, Mapping) and planner.get("levels") == 1
     name = settings.get("method")

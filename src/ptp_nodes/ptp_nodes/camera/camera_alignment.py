@@ -17,11 +17,10 @@ import numpy as np
 
 from ptp_core.data.files import write_atomically
 from ptp_core.errors import InputError
-from ptp_nodes.camera.camera_client import looker
-from ptp_nodes.camera.camera_parameters import CameraParameters
-from ptp_nodes.camera.frame_source import FrameSource, fault_of
+from ptp_nodes.camera.camera_client import camera_client
+from ptp_nodes.camera.frame_source import FrameSource, fault_of, make_device
 from ptp_nodes.camera.image_shift import place
-from ptp_nodes.camera.make_device import make_device
+from ptp_nodes.nodes.camera_node import CameraParameters
 from ptp_nodes.operator.episode_video import row
 from ptp_ros.image_messages import read_picture
 
@@ -55,9 +54,9 @@ class Shift:
         """One line with the numbers."""
         if not self.is_sure:
             return (
-                f"the pictures have too little in common (likeness {self.likeness:.2f}): put the "
+                f"the images have too little in common (likeness {self.likeness:.2f}): put the "
                 "table and the arm as they were, then turn the camera until the overlay shows one "
-                "picture"
+                "image"
             )
         return (
             f"shift {self.pixels:.1f} px (right {self.right:+.1f}, down {self.down:+.1f}), "
@@ -84,7 +83,7 @@ def shift_between(reference: np.ndarray, live: np.ndarray) -> Shift:
     """Shift between two images of one size, RGB uint8 (H, W, 3). Raises InputError for others."""
     if reference.shape != live.shape:
         raise InputError(
-            f"the live picture is {live.shape[1]} x {live.shape[0]}, the reference "
+            f"the live image is {live.shape[1]} x {live.shape[0]}, the reference "
             f"{reference.shape[1]} x {reference.shape[0]}: give the camera the size of before"
         )
     first, second = (cv2.cvtColor(p, cv2.COLOR_RGB2GRAY) for p in (reference, live))
@@ -109,20 +108,20 @@ def overlay(reference: np.ndarray, live: np.ndarray, size: int = 480) -> np.ndar
     blend = cv2.addWeighted(reference, 0.5, live, 0.5, 0.0)
     difference = cv2.convertScaleAbs(cv2.absdiff(reference, live), alpha=2.0)
     edges = np.zeros_like(live)
-    for picture, colour in ((reference, GREEN), (live, MAGENTA)):
-        found = cv2.Canny(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), 60, 150) > 0
+    for image, colour in ((reference, GREEN), (live, MAGENTA)):
+        found = cv2.Canny(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), 60, 150) > 0
         edges[found] |= np.array(colour, np.uint8)
     tiles = [_square(p) for p in (live, blend, difference, edges)]
     return row(tiles, ["live", "blend", "difference", "edges: was green, is magenta"], size)
 
 
-def _square(picture: np.ndarray) -> np.ndarray:
+def _square(image: np.ndarray) -> np.ndarray:
     """The image, padded with black bars to a square."""
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     side = max(height, width)
     canvas = np.zeros((side, side, 3), np.uint8)
     top, left = (side - height) // 2, (side - width) // 2
-    canvas[top : top + height, left : left + width] = picture
+    canvas[top : top + height, left : left + width] = image
     return canvas
 
 
@@ -130,13 +129,13 @@ def read_reference(path: str | Path) -> np.ndarray:
     """The reference image, RGB uint8 (H, W, 3). Raises InputError."""
     if not Path(path).is_file():
         raise InputError(
-            f"there is no reference picture {path}: take it while the camera stands where it "
+            f"there is no reference image {path}: take it while the camera stands where it "
             "should, with ptp camera align --save"
         )
     return read_picture(str(path))
 
 
-def write_picture(path: str | Path, pixels: np.ndarray) -> None:
+def write_image(path: str | Path, pixels: np.ndarray) -> None:
     """Write RGB uint8 (H, W, 3) as PNG, whole or not at all. Raises InputError."""
     path = Path(path)
     png = cv2.imencode(".png", np.ascontiguousarray(pixels[:, :, ::-1]))[1].tobytes()
@@ -147,20 +146,20 @@ def write_picture(path: str | Path, pixels: np.ndarray) -> None:
         raise InputError(f"{path} cannot be written ({error.strerror})") from error
 
 
-PATIENCE = 5.0  # s for a picture
+PATIENCE = 5.0  # s for an image
 
 
-class Eyes(Protocol):
+class LiveImages(Protocol):
     """Source of live images, and display of the overlay."""
 
-    def next_picture(self, seconds: float) -> np.ndarray:
+    def next_raw_image(self, seconds: float) -> np.ndarray:
         """The next image, RGB uint8 (H, W, 3). Raises InputError."""
 
     def show(self, pixels: np.ndarray) -> None:
         """Show an image to the operator."""
 
 
-class DeviceEyes:
+class DeviceImages:
     """Live images of a camera that this process opens, while no stack uses it."""
 
     def __init__(self, source: FrameSource, problems: list[str]) -> None:
@@ -168,13 +167,13 @@ class DeviceEyes:
         self._problems = problems
         self._seen = 0
 
-    def next_picture(self, seconds: float) -> np.ndarray:
+    def next_raw_image(self, seconds: float) -> np.ndarray:
         """The next frame."""
         deadline = time.monotonic() + seconds
         while (frame := self._source.newest) is None or frame.number == self._seen:
             if time.monotonic() > deadline:
                 said = "; ".join(self._problems) or "is it the right one?"
-                raise InputError(f"the camera gave no picture for {seconds:g} s: {said}")
+                raise InputError(f"the camera gave no image for {seconds:g} s: {said}")
             time.sleep(0.01)
         self._seen = frame.number
         return frame.pixels
@@ -184,49 +183,49 @@ class DeviceEyes:
 
 
 @contextmanager
-def eyes(device: str = "", domain: int | None = None) -> Iterator[Eyes]:
+def live_images(device: str = "", domain: int | None = None) -> Iterator[LiveImages]:
     """Live images of the running graph, or of the camera ``device`` with the node's controls."""
     if not device:
-        with looker(domain) as node:
+        with camera_client(domain) as node:
             yield node
         return
     settings, problems = CameraParameters(), []
     source = FrameSource(
         make_device(device),
         settings.format(),
-        wishes=settings.wishes(),
+        control_settings=settings.control_settings(),
         report=lambda text, level: problems.append(text),
     )
     source.start()
     try:
-        yield DeviceEyes(source, problems)
+        yield DeviceImages(source, problems)
     finally:
         source.stop()
 
 
-def save_reference(eyes: Eyes, path: Path, replace: bool = False) -> None:
+def save_reference(images: LiveImages, path: Path, replace: bool = False) -> None:
     """Save the next image as the reference. Raises InputError, also for a bad image."""
     if path.exists() and not replace:
         raise InputError(f"{path} exists: replace it with --replace")
-    picture = eyes.next_picture(PATIENCE)
-    if (fault := fault_of(picture)) is not None:
+    image = images.next_raw_image(PATIENCE)
+    if (fault := fault_of(image)) is not None:
         raise InputError(f"not taken: {fault}")
-    write_picture(path, picture)
+    write_image(path, image)
 
 
-def look_once(eyes: Eyes, reference: np.ndarray, out: Path | None = None) -> Shift:
+def look_once(images: LiveImages, reference: np.ndarray, out: Path | None = None) -> Shift:
     """Compare the next image; the overlay is shown, and written to ``out``."""
-    live = eyes.next_picture(PATIENCE)
+    live = images.next_raw_image(PATIENCE)
     shift = shift_between(reference, live)
-    picture = overlay(reference, live)
-    eyes.show(picture)
+    image = overlay(reference, live)
+    images.show(image)
     if out is not None:
-        write_picture(out, picture)
+        write_image(out, image)
     return shift
 
 
 def align(
-    eyes: Eyes,
+    images: LiveImages,
     reference: Path,
     tell: Callable[[Shift], None],
     *,
@@ -235,9 +234,9 @@ def align(
     stop: threading.Event | None = None,
 ) -> Shift:
     """Compare every ``period`` s until ``stop`` is set or Ctrl-C; the last shift."""
-    picture, ending = read_reference(reference), stop or threading.Event()
+    image, ending = read_reference(reference), stop or threading.Event()
     while True:
-        shift = look_once(eyes, picture, out)
+        shift = look_once(images, image, out)
         tell(shift)
         try:
             if ending.wait(period):

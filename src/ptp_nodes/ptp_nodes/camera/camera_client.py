@@ -34,22 +34,22 @@ from ptp_ros.topics import (
 )
 
 POLL = 0.05  # s
-KEPT = 30  # large pictures, until the observation of the same instant is looked for
+KEPT = 30  # large images, until the observation of the same instant is looked for
 
 
 class CameraClient(Node):
     """Keeps the newest observation, large images, the arm's state and the camera's diagnostics."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(f"looker_{os.getpid()}", start_parameter_services=False, **options)
+        super().__init__(f"camera_client_{os.getpid()}", start_parameter_services=False, **options)
         self._news = threading.Condition()
         self.observation: Observation | None = None
-        self.pictures: deque[Image] = deque(maxlen=KEPT)
+        self.raw_images: deque[Image] = deque(maxlen=KEPT)
         self.arm: ArmState | None = None
         self._complaint = ""
         self._aligned = self.create_publisher(Image, VIEW_ALIGN, LATCHED)
         self.create_subscription(Observation, OBSERVATION, self._observed, LATCHED)
-        self.create_subscription(Image, IMAGE_RAW, self._pictured, SENSOR)
+        self.create_subscription(Image, IMAGE_RAW, self._raw_image_arrived, SENSOR)
         self.create_subscription(ArmState, ARM_STATE, self._moved, RECORDS)
         self.create_subscription(DiagnosticArray, "/diagnostics", self._diagnosed, 10)
 
@@ -77,26 +77,26 @@ class CameraClient(Node):
         now = self.get_clock().now().nanoseconds
         return (now - nanoseconds(message)) * 1e-9
 
-    def picture_at(self, observation: Observation) -> np.ndarray | None:
+    def raw_image_at(self, observation: Observation) -> np.ndarray | None:
         """The large image of the instant of ``observation``, or within half a second."""
         with self._news:
-            pictures = list(self.pictures)
+            images = list(self.raw_images)
         wanted = nanoseconds(observation)
-        near = min(pictures, key=lambda p: abs(nanoseconds(p) - wanted), default=None)
+        near = min(images, key=lambda p: abs(nanoseconds(p) - wanted), default=None)
         if near is None or abs(nanoseconds(near) - wanted) > 0.5e9:
             return None
         return image_to_array(near)
 
-    def next_picture(self, seconds: float) -> np.ndarray:
-        """The next large picture, RGB uint8 (H, W, 3). Raises InputError where none comes."""
+    def next_raw_image(self, seconds: float) -> np.ndarray:
+        """The next large image, RGB uint8 (H, W, 3). Raises InputError where none comes."""
         with self._news:
-            before = len(self.pictures) and nanoseconds(self.pictures[-1])
+            before = len(self.raw_images) and nanoseconds(self.raw_images[-1])
         self.until(
-            lambda: bool(self.pictures) and nanoseconds(self.pictures[-1]) != before,
+            lambda: bool(self.raw_images) and nanoseconds(self.raw_images[-1]) != before,
             seconds,
-            f"no picture on {self.resolve_topic_name(IMAGE_RAW)}",
+            f"no image on {self.resolve_topic_name(IMAGE_RAW)}",
         )
-        return image_to_array(self.pictures[-1])
+        return image_to_array(self.raw_images[-1])
 
     def show(self, pixels: np.ndarray) -> None:
         """Publish an image for display."""
@@ -111,9 +111,9 @@ class CameraClient(Node):
         self.observation = message
         self._tell()
 
-    def _pictured(self, message: Image) -> None:
+    def _raw_image_arrived(self, message: Image) -> None:
         with self._news:
-            self.pictures.append(message)
+            self.raw_images.append(message)
         self._tell()
 
     def _moved(self, message: ArmState) -> None:
@@ -127,7 +127,7 @@ class CameraClient(Node):
                 self._complaint = status.message if bad else ""
 
 
-def looker(domain: int | None = None) -> AbstractContextManager[CameraClient]:
+def camera_client(domain: int | None = None) -> AbstractContextManager[CameraClient]:
     """A `CameraClient` that spins while the block runs. ``domain`` None: that of ROS_DOMAIN_ID."""
     return node_aside(lambda context: CameraClient(context=context), domain)
 
@@ -137,31 +137,31 @@ def nanoseconds(message: Observation | Image) -> int:
     return message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
 
 
-PATIENCE = 5.0  # s for a picture
-OLDEST = 1.0  # s that a picture may be old
-COMPANION = 1.0  # s to wait for the large picture
+PATIENCE = 5.0  # s for an image
+OLDEST = 1.0  # s that an image may be old
+COMPANION = 1.0  # s to wait for the large image
 
 
 def capture_goal(
-    looker: CameraClient,
+    camera: CameraClient,
     note: str = "",
     ready: Callable[[], None] = lambda: None,
     patience: float = PATIENCE,
 ) -> GoalFile:
     """The next observation as a goal, after ``ready()`` returned: the operator arranged the scene.
 
-    Raises InputError where no new picture comes, and for one that is old, black or over-exposed.
+    Raises InputError where no new image comes, and for one that is old, black or over-exposed.
     """
     nothing = "no new observation came"
-    looker.until(lambda: looker.observation is not None, patience, nothing)
+    camera.until(lambda: camera.observation is not None, patience, nothing)
     ready()
-    before = looker.observation.seq
-    looker.until(lambda: looker.observation.seq != before, patience, nothing)
-    observation = looker.observation
-    age = looker.age(observation)
+    before = camera.observation.seq
+    camera.until(lambda: camera.observation.seq != before, patience, nothing)
+    observation = camera.observation
+    age = camera.age(observation)
     if abs(age) > OLDEST:
         raise InputError(
-            f"the picture's stamp is {age:.1f} s old: is the camera behind, are the clocks of two "
+            f"the image's stamp is {age:.1f} s old: is the camera behind, are the clocks of two "
             "machines apart, or does the stack run on simulated time (mode:=lock_step)?"
         )
     if not observation.images:
@@ -169,8 +169,8 @@ def capture_goal(
     image = image_to_array(observation.images[0])
     if (fault := fault_of(image)) is not None:
         raise InputError(f"not taken: {fault}")
-    looker.wait(
-        lambda: any(nanoseconds(p) >= nanoseconds(observation) for p in list(looker.pictures)),
+    camera.wait(
+        lambda: any(nanoseconds(p) >= nanoseconds(observation) for p in list(camera.raw_images)),
         COMPANION,
     )
     facts = {
@@ -178,7 +178,7 @@ def capture_goal(
         "taken": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "observation": observation.seq,
     }
-    if (arm := looker.arm) is not None:
+    if (arm := camera.arm) is not None:
         facts["joints"] = dict(zip(arm.joint_names, map(float, arm.joint_positions)))
         facts["gripper"] = float(arm.gripper)
-    return GoalFile(image, looker.picture_at(observation), facts)
+    return GoalFile(image, camera.raw_image_at(observation), facts)

@@ -99,7 +99,7 @@ class Capture(Protocol):
     """An open device."""
 
     format: Format  # as the device says; what it does not say is as asked for
-    panel: CameraControls | None  # None: it has no controls
+    controls: CameraControls | None  # None: it has no controls
 
     def read(self) -> Frame | None:
         """Wait for the next frame; None when there are no more: unplugged, or the file's end."""

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Thread that reads frames of a device, keeps the newest, and reports bad and lost ones."""
+"""Frames of a camera: open a named device, read it in a thread, report bad and lost frames."""
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -11,9 +12,14 @@ import numpy as np
 
 from ptp_core.errors import InputError
 from ptp_nodes.camera.camera_device import CameraDevice, Capture, Format, Frame
-from ptp_nodes.camera.v4l2 import Wish, fix
+from ptp_nodes.camera.v4l2 import ControlSetting, V4l2Device, fix
+from ptp_nodes.camera.video_file import FakeDevice, VideoFile
 
 WHITE = 250  # a channel from here on has lost what was there
+FIRST = 3  # frames after which a camera keeps its controls
+SETTLE = 10  # frames until exposure and white balance are stable; they are dropped
+RETRY = 1.0  # s between attempts to open a missing device
+FAKE = "fake:"  # before a video file: `FakeDevice`
 
 
 @dataclass(frozen=True)
@@ -30,12 +36,12 @@ def fault_of(pixels: np.ndarray, limits: HealthLimits | None = None) -> str | No
     limits = limits or HealthLimits()
     if float(pixels.mean()) < limits.black_below:
         return (
-            f"the picture is black (mean below {limits.black_below:g} of 255; take the cap off, "
+            f"the image is black (mean below {limits.black_below:g} of 255; take the cap off, "
             "switch the light on, or raise exposure)"
         )
     if float((pixels >= WHITE).all(axis=2).mean()) > limits.white_share:
         return (
-            f"the picture is over-exposed (over {100 * limits.white_share:g} % of it is white; "
+            f"the image is over-exposed (over {100 * limits.white_share:g} % of it is white; "
             "lower exposure or gain, or dim the light)"
         )
     return None
@@ -66,11 +72,6 @@ class Health:
         return bool(seconds) and time - self._before[1] > seconds
 
 
-FIRST = 3  # frames after which a camera keeps its controls
-SETTLE = 10  # frames until exposure and white balance are stable; they are dropped
-RETRY = 1.0  # s between attempts to open a missing device
-
-
 class FrameSource:
     """Reads a device until it is stopped.
 
@@ -84,13 +85,13 @@ class FrameSource:
         device: CameraDevice,
         wanted: Format,
         *,
-        wishes: Sequence[Wish] = (),
+        control_settings: Sequence[ControlSetting] = (),
         report: Callable[[str, str], None],
         retry: float = RETRY,
     ) -> None:
         self._device = device
         self._wanted = wanted
-        self._wishes = wishes
+        self._control_settings = control_settings
         self._report = report
         self._retry = retry
         self._newest: Frame | None = None
@@ -156,7 +157,7 @@ class FrameSource:
             self.disobeyed = [*self._wanted.unlike(capture.format), *self._fix(capture)]
             if self.disobeyed:
                 self._report(
-                    f"{self._device.name} does not obey: {'; '.join(self.disobeyed)}. Pictures "
+                    f"{self._device.name} does not obey: {'; '.join(self.disobeyed)}. Images "
                     "will not look as those that the networks know: see docs/camera.md",
                     "warning",
                 )
@@ -167,8 +168,25 @@ class FrameSource:
             self._newest = replace(frame, number=self._count)
 
     def _fix(self, capture: Capture) -> list[str]:
-        return [] if capture.panel is None else fix(capture.panel, self._wishes)
+        return [] if capture.controls is None else fix(capture.controls, self._control_settings)
 
     def _skip(self, capture: Capture, count: int) -> bool:
         """Whether so many frames came."""
         return all(not self._stop.is_set() and capture.read() is not None for _ in range(count))
+
+
+def make_device(text: str, loop: bool = True) -> CameraDevice:
+    """The device that ``text`` names: a number or /dev/..., a video file, or fake:VIDEO.
+
+    Raises InputError.
+    """
+    if text.startswith(FAKE):
+        return FakeDevice(text.removeprefix(FAKE))
+    if os.path.isfile(text):
+        return VideoFile(text, loop)
+    if text.isdigit() or text.startswith("/dev/"):
+        return V4l2Device(text)
+    raise InputError(
+        f'"{text}" is neither a camera (number or /dev/video...) nor a video file: name a camera '
+        "by /dev/v4l/by-id/..., which stays when it is plugged in elsewhere"
+    )

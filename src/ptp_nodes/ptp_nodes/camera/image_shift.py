@@ -29,23 +29,23 @@ STEPS = 4
 
 @dataclass(frozen=True)
 class Placement:
-    """Where the second picture lies, seen from the first."""
+    """Where the second image lies, seen from the first."""
 
     right: float  # pixels, at the centre
     down: float
     turn: float  # rad, clockwise
     zoom: float  # 0.01: one percent larger
     agreeing: int  # tiles that the placement was measured with
-    likeness: float  # correlation of what overlaps, smoothed: 1 for the same picture
+    likeness: float  # correlation of what overlaps, smoothed: 1 for the same image
 
     @property
     def is_sure(self) -> bool:
-        """Whether the two pictures have enough in common."""
+        """Whether the two images have enough in common."""
         return self.agreeing >= LEAST_TILES and self.likeness >= LEAST_LIKENESS
 
 
 def place(first: np.ndarray, second: np.ndarray) -> Placement:
-    """Place the second grey picture on the first; both uint8 (H, W) of one size."""
+    """Place the second grey image on the first; both uint8 (H, W) of one size."""
     coarse, likeness = _best_shift(first, second)
     found, agreeing = _refined(first, second, coarse)
     return Placement(*map(float, found), agreeing, likeness)
@@ -90,10 +90,10 @@ def _overlap(
 def _refined(
     first: np.ndarray, second: np.ndarray, coarse: tuple[int, int]
 ) -> tuple[np.ndarray, int]:
-    """(right, down, turn, zoom) of the second picture, beginning with ``coarse``; tiles used.
+    """(right, down, turn, zoom) of the second image, beginning with ``coarse``; tiles used.
 
     A point p, from the centre, shifts by t + zoom * p + turn * p', p' being p turned by 90 deg.
-    A turned tile matches less well; so the picture is put back and looked at again.
+    A turned tile matches less well; so the image is put back and looked at again.
     """
     found = np.array([*coarse, 0.0, 0.0])
     height, width = first.shape
@@ -114,9 +114,9 @@ def _refined(
 def _tile_shifts(
     first: np.ndarray, second: np.ndarray, seen: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Centres of tiles, from the picture's, and their shifts, both (N, 2) [pixels].
+    """Centres of tiles, from the image's, and their shifts, both (N, 2) [pixels].
 
-    ``seen`` is 0 where the second picture shows nothing.
+    ``seen`` is 0 where the second image shows nothing.
     """
     high, wide = (length // count for length, count in zip(first.shape, TILES))
     points, shifts = [], []
@@ -177,13 +177,13 @@ def _vertex(values: np.ndarray) -> float:
     return 0.5 * (before - after) / curve if curve < 0.0 else 0.0
 
 
-def _smaller(picture: np.ndarray, factor: int) -> np.ndarray:
-    size = (max(4, picture.shape[1] // factor), max(4, picture.shape[0] // factor))
-    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+def _smaller(image: np.ndarray, factor: int) -> np.ndarray:
+    size = (max(4, image.shape[1] // factor), max(4, image.shape[0] // factor))
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
 
 
 def _correlate(first: np.ndarray, second: np.ndarray) -> tuple[float, float, float]:
-    """Shift of the second picture by phase correlation, and the peak's height."""
+    """Shift of the second image by phase correlation, and the peak's height."""
     window = cv2.createHanningWindow(first.shape[::-1], cv2.CV_32F)
     (right, down), peak = cv2.phaseCorrelate(
         first.astype(np.float32), second.astype(np.float32), window

@@ -27,7 +27,7 @@ KEEP = -1  # a value that is left as the device has it
 
 
 @dataclass(frozen=True)
-class Wish:
+class ControlSetting:
     """One control that shall have a value; ``names``: as kernels call it, the newest first."""
 
     names: tuple[str, ...]
@@ -35,7 +35,7 @@ class Wish:
     required: bool = True  # whether a device without it is worth a word
 
 
-def wishes(
+def control_settings(
     *,
     exposure: int = KEEP,
     gain: int = KEEP,
@@ -44,7 +44,7 @@ def wishes(
     zoom: int = KEEP,
     power_line: int = KEEP,
     others: Iterable[str] = (),
-) -> tuple[Wish, ...]:
+) -> tuple[ControlSetting, ...]:
     """What to set, in order: automatic things off first, a value is refused while they are on.
 
     ``exposure`` in 0.1 ms, ``white_balance`` in K, ``power_line`` in Hz (50, 60; 0: off),
@@ -60,46 +60,46 @@ def wishes(
         (("zoom_absolute",), zoom),
     )
     return (
-        *(Wish(names, value, required=False) for names, value in AUTOMATIC),
-        *(Wish(names, value) for names, value in values if value != KEEP),
+        *(ControlSetting(names, value, required=False) for names, value in AUTOMATIC),
+        *(ControlSetting(names, value) for names, value in values if value != KEEP),
         *(_other(text) for text in others if text),
     )
 
 
-def _other(text: str) -> Wish:
+def _other(text: str) -> ControlSetting:
     name, _, value = text.partition("=")
     try:
-        return Wish((name.strip(),), int(value))
+        return ControlSetting((name.strip(),), int(value))
     except ValueError:
         raise InputError(f'control "{text}" does not read name=number, as sharpness=128') from None
 
 
-def fix(panel: CameraControls, wanted: Sequence[Wish]) -> list[str]:
+def fix(controls: CameraControls, wanted: Sequence[ControlSetting]) -> list[str]:
     """Set what differs and read it back; what the device did not do, each in a few words."""
     try:
-        before = panel.read()
+        before = controls.read()
     except InputError as error:
         return [str(error)]
     if not before:
         return ["it has no controls: exposure, focus and white balance are its own choice"]
     problems, chosen = [], {}
-    for wish in wanted:
-        name = next((name for name in wish.names if name in before), None)
+    for setting in wanted:
+        name = next((name for name in setting.names if name in before), None)
         if name is None:
-            if wish.required:
-                problems.append(f"it has no {wish.names[0]}")
-        elif (why := _beyond(name, wish.value, before[name])) is not None:
+            if setting.required:
+                problems.append(f"it has no {setting.names[0]}")
+        elif (why := _beyond(name, setting.value, before[name])) is not None:
             problems.append(why)
         else:
-            chosen[name] = wish.value
+            chosen[name] = setting.value
     refusals = {}
     for name, value in chosen.items():
         try:
-            panel.write(name, value)
+            controls.write(name, value)
         except InputError as error:
             refusals[name] = str(error)
     try:
-        after = panel.read()
+        after = controls.read()
     except InputError as error:
         return [*problems, str(error)]
     for name, value in chosen.items():
@@ -160,7 +160,7 @@ class V4l2Capture:
 
     def __init__(self, capture: cv2.VideoCapture, path: str) -> None:
         self._capture = capture
-        self.panel = V4l2Panel(path)
+        self.controls = V4l2Controls(path)
         code = int(capture.get(cv2.CAP_PROP_FOURCC)) & 0xFFFFFFFF
         self.format = Format(
             int(capture.get(cv2.CAP_PROP_FRAME_WIDTH)),
@@ -193,7 +193,7 @@ def content(data: np.ndarray, given: Format) -> bytes | np.ndarray:
     return data.tobytes()
 
 
-class V4l2Panel:
+class V4l2Controls:
     """Controls through v4l2-ctl."""
 
     def __init__(self, path: str) -> None:

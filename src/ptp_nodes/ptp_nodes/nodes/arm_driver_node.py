@@ -25,10 +25,9 @@ from ptp_nodes.robot.robot_messages import (
     joint_state,
     to_command,
 )
-from ptp_robot.arm_driver import ArmDriver, DriverError
+from ptp_robot.arm_driver import ArmDriver, DriverError, PreflightGate
 from ptp_robot.backends.backend import BackendError
 from ptp_robot.driver_core import ArmDriverState
-from ptp_robot.preflight_gate import PreflightGate
 from ptp_robot.robot_file import RobotConfig, limits_digest, load_robot, read_kinematics
 from ptp_ros.arm_state_messages import ArmReading, Transforms
 from ptp_ros.diagnostics import ERROR, OK, WARN, Diagnostics
@@ -100,7 +99,7 @@ class ArmDriverNode(ManagedNode):
         self._beat: RateLoop | None = None
         self._digest = ""
         self._preflight = PreflightGate()
-        self._before: tuple[ArmReading, float] | None = None  # the arm at the last picture, when
+        self._before: tuple[ArmReading, float] | None = None  # the arm at the last image, when
         self._state_published = -1.0  # when the driver's state was published last
         self._states = HistoryPublisher(self, ArmState, ARM_STATE, KEPT)
         self._driver_states = self.create_publisher(DriverState, DRIVER_STATE, LATCHED)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import array
 import math
 import time
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,16 +20,16 @@ from std_msgs.msg import Header
 from ptp_core.data.trajectory import CAMERA
 from ptp_core.errors import InputError
 from ptp_core.numbering import first_number
-from ptp_nodes.camera.camera_device import CameraDevice, Frame
-from ptp_nodes.camera.camera_parameters import CameraParameters
-from ptp_nodes.camera.frame_source import FrameSource, Health
-from ptp_nodes.camera.make_device import make_device
+from ptp_nodes.camera.camera_device import CameraDevice, Format, Frame
+from ptp_nodes.camera.frame_source import FrameSource, Health, HealthLimits, make_device
+from ptp_nodes.camera.v4l2 import KEEP, ControlSetting, control_settings
 from ptp_ros.agent_messages import observation_message
 from ptp_ros.diagnostics import ERROR, OK, WARN, Diagnostics
 from ptp_ros.history_publisher import HistoryPublisher
 from ptp_ros.image_messages import array_to_image, crop_and_resize
-from ptp_ros.lifecycle import ManagedNode
+from ptp_ros.lifecycle import ManagedNode, ManagedParameters
 from ptp_ros.node_main import run
+from ptp_ros.parameters import parameter
 from ptp_ros.topics import (
     CAMERA_FRAME,
     IMAGE_COMPRESSED,
@@ -39,6 +40,91 @@ from ptp_ros.topics import (
 )
 
 __all__ = ["CameraNode", "CameraParameters", "main"]
+
+
+@dataclass(frozen=True)
+class CameraParameters(ManagedParameters):
+    """Parameters of the camera node. A control at -1 is left as the device has it.
+
+    Exposure and gain to begin with are those of a lit room at 50 Hz; both, focus and white
+    balance are set by eye once (docs/camera.md) and never again.
+    """
+
+    device: str = parameter(
+        "0", "camera, /dev/v4l/by-id/... or number; a video file; or fake:VIDEO"
+    )
+    width: int = parameter(640, "pixels asked of the camera", minimum=48, maximum=8192)
+    height: int = parameter(480, "pixels asked of the camera", minimum=48, maximum=8192)
+    pixel_format: str = parameter(
+        "MJPG",
+        "asked of the camera: MJPG: JPEGs, passed on as they are; YUYV: without JPEG's losses. "
+        "Collect data and practise with the same one",
+        choices=("MJPG", "YUYV"),
+    )
+    frame_rate: float = parameter(30.0, "asked of the camera, Hz", minimum=1.0, maximum=240.0)
+    exposure: int = parameter(
+        100, "time, 0.1 ms; whole half-waves of the mains do not flicker", minimum=KEEP
+    )
+    gain: int = parameter(32, "the device's units", minimum=KEEP)
+    white_balance: int = parameter(4500, "colour temperature of the light, K", minimum=KEEP)
+    focus: int = parameter(0, "the device's units; a C920's 0 is far, 250 near", minimum=KEEP)
+    zoom: int = parameter(100, "the device's units; a C920 keeps it when unplugged", minimum=KEEP)
+    power_line: int = parameter(50, "of the mains, Hz: 50, 60; 0: off", minimum=KEEP, maximum=60)
+    controls: tuple[str, ...] = parameter(
+        ("",), "others to fix, name=value, as v4l2-ctl --list-ctrls calls them: sharpness=128"
+    )
+    loop: bool = parameter(True, "play a video file again and again")
+    rate: float = parameter(10.0, "observations a second, Hz", minimum=0.1, maximum=60.0)
+    observation_size: int = parameter(
+        48, "pixels a side of observations: those that the encoder was trained on", minimum=4
+    )
+    crop: int = parameter(0, "pixels of the square that is cut out; 0: the largest", minimum=0)
+    offset: tuple[int, ...] = parameter(
+        (0, 0), "of the square from the image's centre, right and down, pixels"
+    )
+    stale_after: float = parameter(
+        1.0, "s without a new frame until the camera counts as stale", minimum=0.05
+    )
+    frozen_after: float = parameter(
+        2.0,
+        "s of frames that are equal to the bit until the camera counts as frozen; a sensor's "
+        "noise never repeats; 0: never",
+        minimum=0.0,
+    )
+    black_below: float = parameter(
+        5.0,
+        "mean of an observation, of 255, below which it counts as black; 0: never",
+        minimum=0.0,
+        maximum=255.0,
+    )
+    white_share: float = parameter(
+        0.5,
+        "share of white pixels above which an observation counts as over-exposed; 1: never",
+        minimum=0.0,
+        maximum=1.0,
+    )
+
+    def format(self) -> Format:
+        """What is asked of the device."""
+        return Format(self.width, self.height, self.pixel_format, self.frame_rate)
+
+    def control_settings(self) -> tuple[ControlSetting, ...]:
+        """The controls to fix. Raises InputError."""
+        if self.power_line not in (KEEP, 0, 50, 60):
+            raise InputError(f"power_line is {self.power_line}; give 50, 60, 0 or {KEEP}")
+        return control_settings(
+            exposure=self.exposure,
+            gain=self.gain,
+            white_balance=self.white_balance,
+            focus=self.focus,
+            zoom=self.zoom,
+            power_line=self.power_line,
+            others=self.controls,
+        )
+
+    def health(self) -> HealthLimits:
+        """When an image counts as none."""
+        return HealthLimits(self.black_below, self.white_share, self.frozen_after)
 
 
 class CameraNode(ManagedNode):
@@ -83,7 +169,7 @@ class CameraNode(ManagedNode):
         self._source = FrameSource(
             self._given_device or make_device(settings.device, settings.loop),
             settings.format(),
-            wishes=settings.wishes(),
+            control_settings=settings.control_settings(),
             report=self._report,
         )
 
@@ -141,7 +227,7 @@ class CameraNode(ManagedNode):
             self._withhold(fault)
             return
         if self._fault:
-            self.get_logger().info("pictures are published again")
+            self.get_logger().info("images are published again")
         self._fault = ""
         self._publish(frame, small)
 

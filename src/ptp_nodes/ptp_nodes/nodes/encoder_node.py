@@ -90,7 +90,7 @@ class EncoderNode(ManagedNode):
         return self._checkpoint.vqvae.config.image_size
 
     def _activate(self) -> None:
-        if self._last is not None:  # in lock-step no other picture would come
+        if self._last is not None:  # in lock-step no other image would come
             self._newest.put(self._last)
 
     def _observed(self, message: Observation) -> None:
@@ -184,8 +184,8 @@ class EncoderNode(ManagedNode):
         vqvae = self._checkpoint.vqvae
         with torch.inference_mode():
             latents = vqvae.lookup(torch.from_numpy(codes.astype(np.int64)))
-            pictures = vqvae.decode(latents).numpy()
-        return [array_to_image(p, header.stamp, header.frame_id) for p in pictures]
+            images = vqvae.decode(latents).numpy()
+        return [array_to_image(p, header.stamp, header.frame_id) for p in images]
 
     def _status(self):
         figures = {

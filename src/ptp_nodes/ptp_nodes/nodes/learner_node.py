@@ -29,8 +29,12 @@ from ptp_core.errors import CheckpointError, InputError, PtpError
 from ptp_core.practice.learning_run import LearningRun
 from ptp_core.practice.success_signal import latent_success
 from ptp_core.training.checkpoint import Checkpoint
-from ptp_nodes.policy.agent_networks import NetworkParameters, agent_spec, load_networks
-from ptp_nodes.practice.practice_parameters import practice_setting
+from ptp_nodes.policy.agent_networks import (
+    NetworkParameters,
+    agent_spec,
+    load_networks,
+    practice_setting,
+)
 from ptp_ros.agent_messages import read_latent
 from ptp_ros.blocking_client import Caller
 from ptp_ros.diagnostics import ERROR, OK, WARN, Diagnostics, Scalars
@@ -58,7 +62,7 @@ class LearnerParameters(NetworkParameters):
     )
     learn_from: str = practice_setting("learn_from")
     success_signal: str = practice_setting("success_signal")
-    updates_per_step: float = practice_setting("updates_per_step", minimum=0.0, maximum=100.0)
+    utd_ratio: float = practice_setting("utd_ratio", minimum=0.0, maximum=100.0)
     learning_rate: float = practice_setting("learning_rate", minimum=1e-7, maximum=1e-1)
     publish_every: int = parameter(400, "gradient steps between two versions", minimum=1)
     save_minutes: float = parameter(2.0, "between two saves", minimum=0.01)
@@ -182,7 +186,7 @@ class LearnerNode(ManagedNode):
                 self._checkpoint,
                 folder / "demonstrations.safetensors",
                 lambda done, total: logger.info(
-                    f"encoding demonstrations: {done} of {total} pictures",
+                    f"encoding demonstrations: {done} of {total} images",
                     throttle_duration_sec=5.0,
                 ),
             )
@@ -190,7 +194,7 @@ class LearnerNode(ManagedNode):
             self._checkpoint,
             demonstrations,
             successes_only=settings.learn_from == "successes",
-            updates_per_step=settings.updates_per_step,
+            utd_ratio=settings.utd_ratio,
             learning_rate=settings.learning_rate,
             seed=settings.seed,
         )

@@ -23,9 +23,14 @@ from std_srvs.srv import Trigger
 from ptp_core.data.trajectory import CAMERA
 from ptp_core.errors import InputError, PtpError
 from ptp_nodes.operator.goal_files import FOLDER, GoalFile, find_goal
-from ptp_nodes.operator.operator_dialog import Desk, OperatorAnswer, Person
+from ptp_nodes.operator.operator_dialog import (
+    HOMES,
+    OperatorAnswer,
+    OperatorDialog,
+    OperatorView,
+    RequestRunner,
+)
 from ptp_nodes.operator.operator_inputs import AnswerButtons, AnswerKeys, AnswerServices
-from ptp_nodes.operator.operator_view import HOMES, OperatorView
 from ptp_robot.gamepad import GamepadMapping
 from ptp_ros.blocking_client import Caller
 from ptp_ros.diagnostics import OK, WARN, Diagnostics
@@ -61,8 +66,8 @@ class OperatorParameters:
     )
     home: bool = parameter(True, "send the arm home before a scene is arranged")
     home_patience: float = parameter(30.0, "s for the way home", minimum=1.0)
-    picture_patience: float = parameter(
-        5.0, "s for a new picture once the scene is arranged", minimum=0.1
+    image_patience: float = parameter(
+        5.0, "s for a new image once the scene is arranged", minimum=0.1
     )
     remind: float = parameter(15.0, "s between reminders of what is asked", minimum=1.0)
     tty: str = parameter(
@@ -109,23 +114,23 @@ class OperatorNode(Node):
         super().__init__("operator", **options)
         self._settings = settings = declare(self, OperatorParameters)
         self._caller = Caller(self)
-        self._sights = OperatorView(self._caller.notify)
-        self._person = Person(self._asked)
-        self._desk = Desk(self._withdraw)
+        self._view = OperatorView(self._caller.notify)
+        self._dialog = OperatorDialog(self._asked)
+        self._requests = RequestRunner(self._withdraw)
         self._scene: tuple[str, str, int] | None = None  # task, protocol, seed: set up, untouched
         self._goal_name = ""  # of the scene that was set up last; empty: none was
         self._verdict: JudgeEpisode.Response | None = None  # of this scene
         self._verdict_for = 0
         self._streams = Streams(self)
-        self._streams.subscribe(Observation, OBSERVATION, self._sights.observed, LATCHED)
-        self._streams.subscribe(ArmState, ARM_STATE, self._sights.stepped, RECORDS)
-        self._streams.subscribe(DriverState, DRIVER_STATE, self._sights.drove, LATCHED)
+        self._streams.subscribe(Observation, OBSERVATION, self._view.observed, LATCHED)
+        self._streams.subscribe(ArmState, ARM_STATE, self._view.stepped, RECORDS)
+        self._streams.subscribe(DriverState, DRIVER_STATE, self._view.drove, LATCHED)
         self._home = self.create_client(Trigger, RESET_POSE)
         self._prompts = self.create_publisher(String, OPERATOR_PROMPT, LATCHED)
-        AnswerServices(self, self._person)
+        AnswerServices(self, self._dialog)
         if settings.gamepad:
-            self._buttons = AnswerButtons(self, self._person, settings.mapping())
-        self._keys = AnswerKeys(self, self._person, settings.tty) if settings.tty else None
+            self._buttons = AnswerButtons(self, self._dialog, settings.mapping())
+        self._keys = AnswerKeys(self, self._dialog, settings.tty) if settings.tty else None
         # Reentrant: a request that waits for the person must not keep the others out.
         several = ReentrantCallbackGroup()
         for kind, name, serve in (
@@ -145,7 +150,7 @@ class OperatorNode(Node):
     def stop(self) -> None:
         """Ask nobody any more."""
         self._caller.stop()
-        self._desk.stop()
+        self._requests.stop()
         self._streams.stop()
         if self._keys is not None:
             self._keys.close()
@@ -155,7 +160,7 @@ class OperatorNode(Node):
     def _serve(self, key: Callable[[Any], Any], work: Callable[..., Any]) -> Callable[..., Any]:
         async def serve(request: Any, response: Any) -> Any:
             try:
-                future = self._desk.take(key(request), lambda gone: work(request, gone))
+                future = self._requests.take(key(request), lambda gone: work(request, gone))
                 return await in_executor(self, future)
             except PtpError as error:
                 reason: Exception = error
@@ -178,7 +183,7 @@ class OperatorNode(Node):
     def _set_up(self, request: ResetScene.Request, gone: threading.Event) -> ResetScene.Response:
         name, goal = self._goal_of(request.task)
         scene = self._scene_key(request)
-        if self._scene != scene or self._sights.moved:
+        if self._scene != scene or self._view.moved:
             self._scene, self._goal_name = None, ""
             if self._settings.home:
                 self._go_home(gone)
@@ -188,11 +193,11 @@ class OperatorNode(Node):
                 f"{request.seed}; step back, then confirm",
                 gone,
             )
-        seq = self._next_picture(gone)
+        seq = self._next_image(gone)
         self._scene, self._goal_name = scene, name
         self._verdict = None
-        self._sights.begin()
-        rate = self._sights.rate
+        self._view.begin()
+        rate = self._view.rate
         self.get_logger().info(
             f"task {request.task}, goal {name}: observation {seq}, {rate:.1f} Hz"
         )
@@ -216,7 +221,7 @@ class OperatorNode(Node):
     def _judge(
         self, request: JudgeEpisode.Request, gone: threading.Event
     ) -> JudgeEpisode.Response:
-        newest, steps = self._sights.newest, self._sights.moved
+        newest, steps = self._view.newest, self._view.moved
         if not self._goal_name:
             raise RequestError(ErrorCode.BAD_REQUEST, "no episode to judge: ask for a scene first")
         if newest < request.observation_seq:
@@ -227,14 +232,14 @@ class OperatorNode(Node):
             )
         if self._verdict is None or self._verdict_for != request.observation_seq:
             text = f"does the table look like the goal {self._goal_name}? success or failure"
-            answer = self._person.ask(text, (OperatorAnswer.SUCCESS, OperatorAnswer.FAILURE), gone)
+            answer = self._dialog.ask(text, (OperatorAnswer.SUCCESS, OperatorAnswer.FAILURE), gone)
             success = answer is OperatorAnswer.SUCCESS
             self._verdict_for = request.observation_seq
             self._verdict = JudgeEpisode.Response(
                 success=success,
                 steps=steps,
                 first_success=steps if success else -1,  # a person looks at the end only
-                observation_seq=self._sights.newest,
+                observation_seq=self._view.newest,
                 check_names=["operator"],
                 check_values=[success],
             )
@@ -245,7 +250,7 @@ class OperatorNode(Node):
 
     def _confirm(self, text: str, gone: threading.Event) -> None:
         """Return when the person has done what ``text`` says. RequestError when they give up."""
-        answer = self._person.ask(text, (OperatorAnswer.CONFIRM, OperatorAnswer.FAILURE), gone)
+        answer = self._dialog.ask(text, (OperatorAnswer.CONFIRM, OperatorAnswer.FAILURE), gone)
         if answer is OperatorAnswer.FAILURE:
             raise RequestError(ErrorCode.CANCELED, "the operator gave this scene up")
 
@@ -263,31 +268,31 @@ class OperatorNode(Node):
             if error.code == ErrorCode.SHUTTING_DOWN:
                 raise
             return str(error)
-        if self._sights.driver() is None and not self.count_publishers(DRIVER_STATE):
+        if self._view.driver() is None and not self.count_publishers(DRIVER_STATE):
             return ""  # a driver that answers when it is done
         heard = time.monotonic() + DRIVER_BEAT
 
         def arrived() -> bool:
-            driver = self._sights.driver(heard)
+            driver = self._view.driver(heard)
             return driver is not None and driver.state != DriverState.RESETTING
 
         if self._waited(arrived, self._settings.home_patience, gone):
-            driver = self._sights.driver()
+            driver = self._view.driver()
             if driver.state in HOMES:
                 return ""
             return f"it is {DRIVER_STATES.get(driver.state, driver.state)} ({driver.reason})"
-        if self._sights.driver(heard) is None:
+        if self._view.driver(heard) is None:
             return f"{DRIVER_STATE} fell silent: is the arm's driver running?"
         return f"it is still on its way after {self._settings.home_patience:g} s"
 
-    def _next_picture(self, gone: threading.Event) -> int:
-        """Number of a picture that was taken from now on, once the rate is known."""
-        patience = self._settings.picture_patience
-        while not self._waited(self._sights.something_new(), patience, gone):
+    def _next_image(self, gone: threading.Event) -> int:
+        """Number of an image that was taken from now on, once the rate is known."""
+        patience = self._settings.image_patience
+        while not self._waited(self._view.something_new(), patience, gone):
             self._confirm(
-                f"no new picture for {patience:g} s: look at the camera, then confirm", gone
+                f"no new image for {patience:g} s: look at the camera, then confirm", gone
             )
-        return self._sights.newest
+        return self._view.newest
 
     def _waited(
         self, condition: Callable[[], bool], seconds: float, gone: threading.Event
@@ -306,11 +311,11 @@ class OperatorNode(Node):
     # Signs of waiting.
 
     def _withdraw(self) -> None:
-        self._person.wake()
+        self._dialog.wake()
         self._caller.notify()
 
     def _asked(self) -> None:
-        question = self._person.question
+        question = self._dialog.question
         self._prompts.publish(String(data=question.text if question is not None else ""))
         if question is not None:
             self.get_logger().warning(f"{question.text} [{self._ways(question.answers)}]")
@@ -338,7 +343,7 @@ class OperatorNode(Node):
         return "; ".join(words)
 
     def _remind(self) -> None:
-        question = self._person.question
+        question = self._dialog.question
         if question is None:
             return
         waited = time.monotonic() - question.since
@@ -348,13 +353,13 @@ class OperatorNode(Node):
     def _status(self):
         figures = {
             "goal": self._goal_name or "none",
-            "observation": self._sights.newest,
-            "camera_rate": self._sights.rate,
-            "steps": self._sights.moved,
-            "joined": self._desk.joined,
-            "replaced": self._desk.replaced,
+            "observation": self._view.newest,
+            "camera_rate": self._view.rate,
+            "steps": self._view.moved,
+            "joined": self._requests.joined,
+            "replaced": self._requests.replaced,
         }
-        question = self._person.question
+        question = self._dialog.question
         if question is not None:
             waited = time.monotonic() - question.since
             return WARN, f"waiting for a person for {waited:.0f} s: {question.text}", figures

@@ -27,14 +27,14 @@ from ptp_core.planners.planner import Plan, PlanFeedback, Planner
 from ptp_core.practice.policy_library import FineTunedPolicies
 from ptp_core.training.checkpoint import Checkpoint
 from ptp_nodes.policy.agent_networks import (
+    LiveNetworks,
     PolicyNetworkParameters,
     agent_spec,
     finetuned_policies,
     load_networks,
+    practice_setting,
 )
 from ptp_nodes.policy.policy_messages import plan_message
-from ptp_nodes.policy.weight_updates import LiveNetworks
-from ptp_nodes.practice.practice_parameters import practice_setting
 from ptp_ros.action_server import RunningGoal, SingleGoalServer
 from ptp_ros.agent_messages import read_goal, read_latent
 from ptp_ros.diagnostics import ERROR, OK, Diagnostics
@@ -219,8 +219,8 @@ class PlannerNode(ManagedNode):
         message.header.stamp = stamp
         message.header.frame_id = CAMERA_FRAME
         with torch.no_grad():
-            pictures = checkpoint.vqvae.decode(plan.latents).numpy()
-        message.images = [array_to_image(p, stamp, CAMERA_FRAME) for p in pictures]
+            images = checkpoint.vqvae.decode(plan.latents).numpy()
+        message.images = [array_to_image(p, stamp, CAMERA_FRAME) for p in images]
         return message
 
     def _status(self):

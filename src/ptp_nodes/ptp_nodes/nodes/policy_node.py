@@ -32,16 +32,15 @@ from ptp_core.practice.policy_library import FineTunedPolicies
 from ptp_core.rollout.episode_results import MAX_STEPS
 from ptp_core.training.checkpoint import Checkpoint
 from ptp_nodes.policy.agent_networks import (
+    LiveNetworks,
     PolicyNetworkParameters,
     finetuned_policies,
     load_networks,
 )
-from ptp_nodes.policy.goal_progress import NEWS, GoalProgress
 from ptp_nodes.policy.heartbeat import Heartbeat, wait_for_reader
-from ptp_nodes.policy.observation_gate import Arrival, Message, ObservationGate
+from ptp_nodes.policy.observation_gate import NEWS, Arrival, GoalProgress, Message, ObservationGate
 from ptp_nodes.policy.policy_messages import number, plan_message, step_info
-from ptp_nodes.policy.readiness import ArmAble
-from ptp_nodes.policy.weight_updates import LiveNetworks
+from ptp_nodes.policy.readiness import ArmAvailable
 from ptp_robot.action import ActionScale
 from ptp_ros.action_server import RunningGoal as ActionGoal
 from ptp_ros.action_server import SingleGoalServer
@@ -152,7 +151,7 @@ class PolicyNode(ManagedNode):
         self._arm_news = threading.Condition()
         self.streams.subscribe(ArmState, ARM_STATE, self._state_arrived, RECORDS)
         self._live = LiveNetworks(self)
-        self._arm = ArmAble(self.streams)
+        self._arm = ArmAvailable(self.streams)
         self._client = Heartbeat(self.streams, settings.keep_alive)
         self._scalars = Scalars(self, *SCALARS)
         self._server = SingleGoalServer(self, ReachGoal, REACH_GOAL, self._reach, _nothing_yet)
@@ -428,7 +427,7 @@ class PolicyNode(ManagedNode):
     def _hold(self, episode: GoalProgress) -> None:
         """Tell the arm to stand still, and ask for a new observation: it answers none.
 
-        Once until it comes: of two pictures of one scene the second would be answered in vain.
+        Once until it comes: of two images of one scene the second would be answered in vain.
         """
         if episode.asked or not self.context.ok():
             return  # or nothing can be sent any more

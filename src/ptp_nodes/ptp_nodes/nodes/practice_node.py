@@ -8,6 +8,7 @@ import threading
 import time
 import traceback
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,31 +23,27 @@ from rclpy.client import Client
 from rclpy.node import Node
 from sensor_msgs.msg import Image
 
+from ptp_core.agents.registry import DEFAULT_METHOD, METHOD_HELP, agent_names
 from ptp_core.errors import InputError
+from ptp_core.rollout.episode_results import MAX_STEPS
 from ptp_nodes.episodes.recorder_client import RecorderClient
-from ptp_nodes.operator.goal_files import goal_picture
-from ptp_nodes.policy.heartbeat import SignsOfLife
-from ptp_nodes.policy.readiness import ActiveNodes, ArmReady
-from ptp_nodes.practice.learner_backpressure import LearnerBackpressure
+from ptp_nodes.operator.goal_files import read_goal_image
+from ptp_nodes.policy.heartbeat import HeartbeatPublisher
+from ptp_nodes.policy.readiness import ActiveNodes, ArmReady, LearnerBackpressure
 from ptp_nodes.practice.practice_loop import (
     STATES,
     Acted,
+    EpisodeOutcome,
     PracticeLoop,
+    RunSettings,
     ScheduledEpisode,
-    SuccessVerdict,
 )
-from ptp_nodes.practice.practice_metrics import NAMES, PlanOutcome, PracticeMetrics
-from ptp_nodes.practice.practice_parameters import (
-    IMAGE_KIND,
-    LANGUAGE_KIND,
-    LATENT_KIND,
-    PracticeParameters,
-)
+from ptp_nodes.practice.practice_metrics import NAMES, NONE, SIGNALS, PlanOutcome, PracticeMetrics
 from ptp_ros.blocking_client import Caller
 from ptp_ros.diagnostics import ERROR, OK, Diagnostics, Scalars
 from ptp_ros.image_messages import array_to_image
 from ptp_ros.node_main import run
-from ptp_ros.parameters import declare
+from ptp_ros.parameters import declare, parameter
 from ptp_ros.request_errors import RequestError
 from ptp_ros.streams import Streams
 from ptp_ros.topics import (
@@ -65,6 +62,74 @@ from ptp_ros.topics import (
 )
 
 PROGRESS_PERIOD = 2.0  # s between lines on the way
+
+# How the agent is told the goal.
+LATENT_KIND, IMAGE_KIND, LANGUAGE_KIND = "latent", "image", "language"
+
+
+@dataclass(frozen=True)
+class PracticeParameters:
+    """Parameters of the practice node."""
+
+    tasks: tuple[str, ...] = parameter(("A",), "tasks to practise in turn: A, B, C")
+    protocol: str = parameter(
+        "paper",
+        "paper: the authors' fixed scenes; varied: everything moved a little",
+        choices=("paper", "varied"),
+    )
+    method: str = parameter(DEFAULT_METHOD, METHOD_HELP, choices=agent_names)
+    episodes: int = parameter(1, "episodes of each task", minimum=1)
+    seed: int = parameter(0, "of scenes, plans and actions", minimum=0)
+    max_steps: int = parameter(MAX_STEPS, "control steps an episode", minimum=1)
+    preset: str = parameter("", "planner settings; empty: the planner's own")
+    goal_image: str = parameter(
+        "",
+        "goal file (ptp goal capture), PNG or JPEG of the goal instead of the scene's own "
+        "image; success is still judged by the scene's",
+    )
+    goal_kind: str = parameter(
+        LATENT_KIND,
+        "how the agent is told the goal; latent: encoded, and planned by the planner node; image, "
+        "language: as it is, and the agent plans for itself",
+        choices=(LATENT_KIND, IMAGE_KIND, LANGUAGE_KIND),
+    )
+    output: str = parameter("", "folder for summary.json; empty: none is written")
+    resume: bool = parameter(False, "go on with what an earlier run left over in output")
+    success_signal: str = parameter(
+        NONE,
+        "what the planner's plan library is told of an episode's end; none: nothing; simulator: "
+        "PRIVILEGED, the verdict on the scene; latent: whether the last latent is near the goal's",
+        choices=SIGNALS,
+    )
+    checkpoint: str = parameter("", "folder of the checkpoint; for success_signal latent alone")
+    use_recorder: bool = parameter(False, "let the recorder node keep each episode")
+    most_due: int = parameter(
+        0,
+        "gradient steps that the learner may be behind when an episode begins; 0: any",
+        minimum=0,
+    )
+    await_arm: bool = parameter(
+        False, "begin an episode only when arm_driver says that the arm is enabled"
+    )
+    patience: float = parameter(
+        60.0, "s to wait for a node to appear and for quick answers", minimum=0.1
+    )
+    scene_patience: float = parameter(
+        0.0,
+        "s that setting up or judging the scene may take, where a person does it; 0: patience",
+        minimum=0.0,
+    )
+    plan_patience: float = parameter(900.0, "s that a plan may take", minimum=1.0)
+    silence: float = parameter(
+        60.0, "s without news from planner or policy until they count as dead", minimum=1.0
+    )
+    max_failures: int = parameter(3, "episodes failing in a row until giving up", minimum=1)
+    stay: bool = parameter(False, "stay after the last episode instead of ending the process")
+
+    def run_settings(self) -> RunSettings:
+        """What `PracticeLoop` needs of them."""
+        names = [field.name for field in fields(RunSettings)]
+        return RunSettings(**{name: getattr(self, name) for name in names})
 
 
 class PracticeNode(Node):
@@ -111,7 +176,7 @@ class PracticeNode(Node):
         self._run_id = f"{time.strftime('%Y%m%d-%H%M%S')}-{settings.seed}"
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="practice")
         self._episode_id = ""
-        self._signs = SignsOfLife(self, lambda: self._episode_id)
+        self._signs = HeartbeatPublisher(self, lambda: self._episode_id)
         Diagnostics(self, self._status)
 
     def start(self) -> None:
@@ -154,7 +219,7 @@ class PracticeNode(Node):
         self._wanted, self._instruction = response.goal, response.instruction
         if self._settings.goal_image:
             try:
-                pixels = goal_picture(self._settings.goal_image)
+                pixels = read_goal_image(self._settings.goal_image)
             except InputError as error:
                 raise RequestError(ErrorCode.BAD_IMAGE, str(error)) from error
             now = self.get_clock().now().to_msg()
@@ -280,12 +345,12 @@ class PracticeNode(Node):
             latencies,
         )
 
-    def judge(self) -> SuccessVerdict:
+    def judge(self) -> EpisodeOutcome:
         """Judge the last observation."""
         request = JudgeEpisode.Request(observation_seq=self._last_seq)
         response = self._ask_scene(self._judge_client, request)
         first = response.first_success if response.first_success >= 0 else None
-        return SuccessVerdict(response.success, first)
+        return EpisodeOutcome(response.success, first)
 
     def _ask_scene(self, client: Client, request: Any) -> Any:
         """Response of who sets up and judges the scene: a person may take their time."""

@@ -77,7 +77,7 @@ class RecorderParameters(ManagedParameters):
     """Parameters of the recorder node."""
 
     folder: str = parameter("", "session folder: the episodes and their index")
-    image: bool = parameter(True, "record image_raw, the picture for people, too")
+    image: bool = parameter(True, "record image_raw, the image for people, too")
     min_free: int = parameter(500, "MB that must stay free on the disk", minimum=0)
     queue: int = parameter(
         64, "MB that may wait for a slow disk; then image_raw is dropped first", minimum=1

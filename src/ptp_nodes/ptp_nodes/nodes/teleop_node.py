@@ -15,7 +15,7 @@ from rclpy.clock_type import ClockType
 from rclpy.node import Node
 
 from ptp_nodes.operator.episode_buttons import EpisodeButtons, SceneSettings
-from ptp_nodes.operator.teleop_inputs import (
+from ptp_nodes.operator.operator_inputs import (
     Input,
     JoyInput,
     KeyboardInput,

@@ -51,15 +51,15 @@ ORANGE = ColorRGBA(r=1.0, g=0.67, b=0.0, a=1.0)
 class ViewParameters:
     """Parameters of the view node."""
 
-    rate: float = parameter(5.0, "pictures a second, Hz", minimum=0.1, maximum=30.0)
-    tile: int = parameter(240, "pixels a side of each picture", minimum=48, maximum=1024)
+    rate: float = parameter(5.0, "images a second, Hz", minimum=0.1, maximum=30.0)
+    tile: int = parameter(240, "pixels a side of each image", minimum=48, maximum=1024)
     path_length: int = parameter(1000, "poses kept in the executed path", minimum=1)
     record: str = parameter(
         "", "folder for a video and a subgoal strip of each episode; empty: none"
     )
-    record_every: int = parameter(2, "control steps a picture of the video", minimum=1)
+    record_every: int = parameter(2, "control steps an image of the video", minimum=1)
     record_rate: float = parameter(
-        12.0, "pictures a second of the video, Hz", minimum=1.0, maximum=120.0
+        12.0, "images a second of the video, Hz", minimum=1.0, maximum=120.0
     )
 
 
@@ -121,7 +121,7 @@ class ViewNode(Node):
 
     def _planned(self, message: SubgoalPlan) -> None:
         self._start = self._now
-        self._subgoals = [self._read(picture) for picture in message.images]
+        self._subgoals = [self._read(image) for image in message.images]
         self._pursued = None
         self._planned_for = _name(message.episode_id)
         self._news = True

@@ -17,9 +17,9 @@ MARK = (255, 170, 0)  # frame of the subgoal that is pursued
 
 
 def tile(pixels: np.ndarray | None, size: int) -> np.ndarray:
-    """A picture as a square of ``size`` pixels, uint8 (size, size, 3); grey when there is none.
+    """An image as a square of ``size`` pixels, uint8 (size, size, 3); grey when there is none.
 
-    Small pictures keep their pixels visible, large ones are averaged.
+    Small images keep their pixels visible, large ones are averaged.
     """
     if pixels is None:
         return np.full((size, size, 3), 64, np.uint8)
@@ -79,7 +79,7 @@ CODECS = (("VP80", "webm"), ("mp4v", "mp4"))  # the first that this OpenCV can w
 class EpisodeVideo:
     """Writes ``task_A_episode_0.webm`` and ``task_A_episode_0_plan.png`` into a folder.
 
-    Encoding happens in a thread. A video has a temporary name until its episode ends. Pictures
+    Encoding happens in a thread. A video has a temporary name until its episode ends. Images
     are RGB, uint8 (H, W, 3); those of one episode have one size.
     """
 
@@ -101,16 +101,16 @@ class EpisodeVideo:
         self._folder.mkdir(parents=True, exist_ok=True)
         self._name = name
 
-    def save_strip(self, name: str, picture: np.ndarray) -> None:
+    def save_strip(self, name: str, image: np.ndarray) -> None:
         """Write the subgoal strip of the episode of that name."""
         self._folder.mkdir(parents=True, exist_ok=True)
         path = self._folder / f"{name}_plan.png"
-        self._pool.submit(cv2.imwrite, str(path), picture[:, :, ::-1])
+        self._pool.submit(cv2.imwrite, str(path), image[:, :, ::-1])
 
-    def add(self, picture: np.ndarray) -> None:
-        """Append one picture."""
+    def add(self, image: np.ndarray) -> None:
+        """Append one image."""
         if self._name is not None:
-            self._pool.submit(self._write, self._name, picture)
+            self._pool.submit(self._write, self._name, image)
 
     def end(self) -> None:
         """Finish the video of this episode."""
@@ -125,11 +125,11 @@ class EpisodeVideo:
         self._pool.shutdown(wait=True, cancel_futures=True)
         self._finish()
 
-    def _write(self, name: str, picture: np.ndarray) -> None:
-        height, width = (length - length % 2 for length in picture.shape[:2])  # codecs want even
+    def _write(self, name: str, image: np.ndarray) -> None:
+        height, width = (length - length % 2 for length in image.shape[:2])  # codecs want even
         if self._writer is None:
             self._open(name, (width, height))
-        self._writer.write(np.ascontiguousarray(picture[:height, :width, ::-1]))
+        self._writer.write(np.ascontiguousarray(image[:height, :width, ::-1]))
 
     def _open(self, name: str, size: tuple[int, int]) -> None:
         for codec, ending in CODECS:

@@ -66,20 +66,20 @@ class Watcher(Protocol):
     def beat(self, nodes: set[str]) -> None:
         """Called regularly; ``nodes``: the nodes on the graph."""
 
-    def camera(self, picture: np.ndarray) -> None:
+    def camera(self, image: np.ndarray) -> None:
         """The display image of the camera."""
 
-    def observed(self, picture: np.ndarray) -> None:
+    def observed(self, image: np.ndarray) -> None:
         """The observation of the policy."""
 
-    def goal(self, picture: np.ndarray) -> None:
+    def goal(self, image: np.ndarray) -> None:
         """The goal image."""
 
     def planning(self, done: int, total: int, cost: float) -> None:
         """So many iterations of the planner are done; the best cost so far."""
 
     def planned(self, episode_id: str, subgoals: list[np.ndarray]) -> None:
-        """The plan is finished; its subgoals as pictures."""
+        """The plan is finished; its subgoals as images."""
 
     def stepped(self, episode_id: str, step: int, subgoal: int) -> None:
         """The policy took control step ``step``, from 0, towards ``subgoal``, from 0."""
@@ -97,7 +97,7 @@ class WatchNode(Node):
         # Deeper than the topics' own depth: the watcher sees each state, not the newest alone.
         kept = QoSProfile(depth=50, reliability=LATCHED.reliability, durability=LATCHED.durability)
         loose = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
-        # Of what arrives together the executor takes pictures first.
+        # Of what arrives together the executor takes images first.
         self.create_subscription(Image, IMAGE_RAW, self._camera, loose)
         self.create_subscription(Observation, OBSERVATION, self._observed, kept)
         self.create_subscription(Image, GOAL_IMAGE, self._goal, kept)
@@ -129,11 +129,11 @@ class WatchNode(Node):
 
     def _planned(self, message: SubgoalPlan) -> None:
         try:
-            pictures = [image_to_array(picture) for picture in message.images]
+            images = [image_to_array(image) for image in message.images]
         except InputError as error:
             self.get_logger().error(f"plan not shown: {error}", throttle_duration_sec=1.0)
             return
-        self._watcher.planned(message.episode_id, pictures)
+        self._watcher.planned(message.episode_id, images)
 
     def _stepped(self, message: StepInfo) -> None:
         self._watcher.stepped(message.episode_id, message.step, message.subgoal_index)

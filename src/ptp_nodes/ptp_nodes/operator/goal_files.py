@@ -29,7 +29,7 @@ class GoalFile:
     """A goal: image of the wanted state of the table."""
 
     image: np.ndarray  # RGB uint8 (S, S, 3), as the policy sees it
-    picture: np.ndarray | None = None  # the camera's whole picture, RGB uint8 (H, W, 3)
+    camera_image: np.ndarray | None = None  # the whole one, RGB uint8 (H, W, 3)
     facts: dict[str, Any] = field(default_factory=dict)  # plain values: when, observation, note
 
     def __post_init__(self) -> None:
@@ -60,8 +60,8 @@ def save_goal(folder: str | Path, name: str, goal: GoalFile, replace: bool = Fal
         raise InputError(f"{path} exists: choose another name, or replace it with --replace")
     arrays = {"version": np.array(VERSION), "image": goal.image}
     arrays["facts"] = np.array(json.dumps(goal.facts))
-    if goal.picture is not None:
-        arrays["picture"] = goal.picture
+    if goal.camera_image is not None:
+        arrays["picture"] = goal.camera_image
 
     def write(partial: Path) -> None:
         with partial.open("wb") as file:
@@ -88,8 +88,8 @@ def load_goal(path: str | Path) -> GoalFile:
                     f"it is a goal of version {int(data['version'])}, this program reads version "
                     f"{VERSION}; take it anew with ptp goal capture"
                 )
-            picture = data["picture"] if "picture" in data.files else None
-            return GoalFile(data["image"], picture, _facts(str(data["facts"])))
+            whole = data["picture"] if "picture" in data.files else None
+            return GoalFile(data["image"], whole, _facts(str(data["facts"])))
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
     except FileNotFoundError:
@@ -125,6 +125,6 @@ def list_goals(folder: str | Path) -> dict[str, GoalFile | InputError]:
     return found
 
 
-def goal_picture(path: str) -> np.ndarray:
-    """The picture of a goal file, PNG or JPEG; RGB uint8 (H, W, 3). Raises InputError."""
+def read_goal_image(path: str) -> np.ndarray:
+    """The image of a goal file, PNG or JPEG; RGB uint8 (H, W, 3). Raises InputError."""
     return load_goal(path).image if path.endswith(".npz") else read_picture(path)

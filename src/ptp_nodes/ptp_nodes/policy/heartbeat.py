@@ -41,7 +41,7 @@ def wait_for_reader(commands: Publisher, give_up_after: float, check: Callable[[
         pause.wait(POLL)
 
 
-class SignsOfLife:
+class HeartbeatPublisher:
     """Publishes ``episode()``, the name of the episode that is wanted, for as long as it lives.
 
     From a thread: the node's executor would look at everything else at each sign. Call `stop`

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which observation may be acted on: fresh, of the right encoder, not seen before."""
+"""Observations of a goal: which one may be acted on, and what the node did on the newest."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from ptp_interfaces.msg import ErrorCode, Latent
+import numpy as np
+from ptp_interfaces.action import ReachGoal
+from ptp_interfaces.msg import CartesianDelta, ErrorCode, Latent
 from ptp_interfaces.msg import Observation as ObservationMessage
 
-from ptp_core.agents.agent import Observation
+from ptp_core.agents.agent import Decision, Observation
 from ptp_core.errors import PtpError
 from ptp_ros.request_errors import RequestError, error_code
 from ptp_ros.worker import NewestSlot
@@ -21,6 +23,7 @@ POLL = 0.05  # s between looks at whether the goal was canceled
 
 Message = Latent | ObservationMessage
 Read = Callable[[Message], Observation]
+NEWS = 0.1  # s between words to the client, and between figures
 
 
 @dataclass(frozen=True)
@@ -156,3 +159,57 @@ class ObservationGate:
         previous = self._first - 1 if self._last is None else self._last
         self.dropped += seq - previous - 1
         self._last = seq
+
+
+class GoalProgress:
+    """One goal's newest observation, decision and command, and when its client last heard."""
+
+    def __init__(self, name: str, number: int) -> None:
+        self.name, self.number = name, number
+        self.count = 0  # subgoals of the newest plan
+        self.dropped = 0  # observations skipped until the newest step
+        self.last: Observation | None = None
+        self.last_command: CartesianDelta | None = None
+        self.decision: Decision | None = None  # that made it
+        self.asked = False  # for an observation that has not come yet
+        self.latencies: list[float] = []
+        self.feedback = ReachGoal.Feedback()
+        self._told = time.monotonic() - NEWS
+
+    def due(self, period: float) -> bool:
+        """Whether nothing was said for ``period`` s; if so, now is the time that counts."""
+        now = time.monotonic()
+        if now - self._told < period:
+            return False
+        self._told = now
+        return True
+
+    def same(self, observation: Observation) -> bool:
+        """Whether the newest observation showed just this."""
+        last = self.last
+        if last is None or not _equal(last.latent, observation.latent):
+            return False
+        images, before = observation.images, last.images
+        return (
+            _equal(last.proprioception, observation.proprioception)
+            and images.keys() == before.keys()
+            and all(np.array_equal(images[camera], before[camera]) for camera in images)
+        )
+
+    def answered(
+        self,
+        observation: Observation,
+        decision: Decision,
+        command: CartesianDelta,
+        latency: float,
+    ) -> None:
+        """Remember the newest observation and command."""
+        self.asked = False
+        self.last, self.decision, self.last_command = observation, decision, command
+        self.latencies.append(latency)
+        if decision.plan is not None:
+            self.count = len(decision.plan.latents)
+
+
+def _equal(one: np.ndarray | None, other: np.ndarray | None) -> bool:
+    return one is other or (one is not None and other is not None and np.array_equal(one, other))

@@ -85,7 +85,7 @@ class SceneClient(Protocol):
     def act(self, seed: int, max_steps: int, planned: bool) -> Acted:
         """Follow the plan, or pursue the goal itself, to the last step."""
 
-    def judge(self) -> SuccessVerdict:
+    def judge(self) -> EpisodeOutcome:
         """Judge the last observation."""
 
     def save(self, success: bool | None) -> None:
@@ -110,7 +110,7 @@ class Acted:
 
 
 @dataclass(frozen=True)
-class SuccessVerdict:
+class EpisodeOutcome:
     """What the judge says of the last observation."""
 
     success: bool
@@ -241,7 +241,7 @@ class PracticeLoop:
             lasted = time.monotonic() - began
             verdict = table.judge()
             if acted.steps == 0:  # whatever the scene looks like, nobody did it
-                verdict = SuccessVerdict(False, None)
+                verdict = EpisodeOutcome(False, None)
         except RequestError as error:
             if error.code != ErrorCode.SHUTTING_DOWN:
                 self._save_what_there_is()

@@ -32,7 +32,7 @@ from ptp_ros.topics import (
     STOP,
 )
 
-__all__ = ["REQUESTS", "ArmAnswer", "ArmClient", "arm_person", "line", "reached"]
+__all__ = ["REQUESTS", "ArmAnswer", "ArmClient", "arm_client", "line", "reached"]
 
 _ENABLED = (
     ArmDriverState.READY,
@@ -167,7 +167,7 @@ def line(state: DriverState) -> str:
 
 
 @contextmanager
-def arm_person(domain: int | None = None) -> Iterator[ArmClient]:
+def arm_client(domain: int | None = None) -> Iterator[ArmClient]:
     """An `ArmClient` that spins while the block runs. ``domain`` None: that of ROS_DOMAIN_ID."""
     with node_aside(lambda context: ArmClient(context=context), domain) as node:
         yield node

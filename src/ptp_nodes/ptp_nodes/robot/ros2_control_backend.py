@@ -8,6 +8,8 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from geometry_msgs.msg import WrenchStamped
@@ -19,14 +21,62 @@ from std_msgs.msg import Bool, Float64MultiArray
 from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
-from ptp_nodes.robot.robot_messages import JointReader
-from ptp_nodes.robot.ros2_control_config import Ros2ControlConfig
+from ptp_core.config.checks import require
+from ptp_core.errors import ConfigError
 from ptp_robot.backends.backend import BackendError, Interface, JointReading, NoGripper
+from ptp_robot.kinematics import ARM_JOINTS
 from ptp_ros.streams import Streams
-from ptp_ros.topics import COMMANDS, LATCHED, SENSOR
+from ptp_ros.topics import ARM_COMMANDS, COMMANDS, JOINT_STATES, LATCHED, SENSOR
 
 __all__ = ["Ros2ControlBackend", "Ros2ControlConfig"]
 
+
+@dataclass(frozen=True, kw_only=True)
+class Ros2ControlConfig:
+    """Names of topics, joints and services; names without / are in the node's namespace.
+
+    Sources: documentation of ros2_controllers (Jazzy), joint_state_broadcaster,
+    forward_command_controller and joint_trajectory_controller.
+    """
+
+    name: str = "ros2_control"  # how the driver calls this robot
+    joints: tuple[str, ...] = ARM_JOINTS  # from the base to the tool
+    joint_states: str = JOINT_STATES  # sensor_msgs/JointState
+    controller: Literal["forward", "trajectory"] = "forward"  # what takes the positions
+    commands: str = ARM_COMMANDS  # its topic: Float64MultiArray, or JointTrajectory
+    trajectory_time: float = 0.05  # s in which the trajectory controller goes to a point
+    silent_after: float = 0.3  # s without joint states until the link counts as down
+    moved: float = 0.05  # rad that the arm may differ from where it holds, until it holds anew
+    gripper_commands: str = ""  # Float64MultiArray with one number; empty: no gripper
+    gripper_sends: tuple[float, ...] = (-1.0, 1.0)  # that number for open, and for closed
+    gripper_joint: str = ""  # in the joint states; empty: the gripper is not measured
+    gripper_reads: tuple[float, ...] = (0.0, 1.0)  # its position when open, and when closed
+    wrench: str = ""  # geometry_msgs/WrenchStamped; empty: none
+    wrench_frame: str = "tool0"  # frame of the wrench that turns with the tool
+    base_frame: str = "base"  # frame of a wrench that does not
+    enabled: str = ""  # std_msgs/Bool, latched: motors on; empty: hearing joint states counts
+    enable_service: str = ""  # std_srvs/Trigger for motors on; empty: none
+    disable_service: str = ""  # for motors off
+    stop_service: str = ""  # for the robot's own stop
+    clear_service: str = ""  # for the robot to forget its errors
+
+    def __post_init__(self) -> None:
+        require(self, "trajectory_time", 0.005, 1.0)
+        require(self, "silent_after", 0.02, 10.0)
+        require(self, "moved", 0.001, 0.2)
+        if not self.joints or len(set(self.joints)) != len(self.joints):
+            raise ConfigError(f"joints are {list(self.joints)}: name each once")
+        for name in ("gripper_sends", "gripper_reads"):
+            pair = getattr(self, name)
+            if len(pair) != 2 or pair[0] == pair[1]:
+                raise ConfigError(f"{name} is {list(pair)}: give two numbers, open and closed")
+
+    def services(self) -> tuple[str, ...]:
+        """Names of the services, empty ones too."""
+        return self.enable_service, self.disable_service, self.stop_service, self.clear_service
+
+
+RESTART = 1.0  # s: a stamp that goes back by more is of a driver that was started again
 STOPPED = "stopped by software: clear the fault, then enable"
 # A command that does not arrive at once must never arrive. Otherwise the middleware would deliver
 # the last one when a broken link is restored.
@@ -37,6 +87,82 @@ PRESENT = QoSProfile(
     depth=COMMANDS.depth,
     lifespan=Duration(seconds=0.1),
 )
+
+
+@dataclass(frozen=True)
+class Joints:
+    """Robot state of one message."""
+
+    stamp: float  # when it was received, steady clock [s]
+    q: np.ndarray  # (n,) rad
+    dq: np.ndarray  # (n,) rad/s
+    gripper: float | None  # -1 open .. +1 closed
+
+
+class JointReader:
+    """Keeps the newest complete reading. Messages may have other joints, too, in any order."""
+
+    def __init__(self, config: Ros2ControlConfig, problems: Counter[str]) -> None:
+        self._config = config
+        self._problems = problems
+        self.forget()
+
+    def forget(self) -> None:
+        """Discard the robot state."""
+        self.newest: Joints | None = None
+        self._sent: int | None = None  # stamp of the newest message, ns
+        self._gripper: float | None = None
+
+    def read(self, message: JointState, now: float) -> None:
+        """Read a message that was received at ``now``, or count its problem."""
+        index = {name: i for i, name in enumerate(message.name)}
+        self._read_gripper(message, index)
+        found = [index[name] for name in self._config.joints if name in index]
+        if not found:
+            return  # of other joints altogether, such as a gripper's
+        if problem := self._wrong(message, index, found):
+            self._problems[problem] += 1
+            return
+        q = np.array([message.position[i] for i in found])
+        dq = self._speeds(message, found, q, now)
+        if not (np.isfinite(q).all() and np.isfinite(dq).all()):
+            self._problems["joint positions that are not finite"] += 1
+            return
+        self._sent = _nanoseconds(message)
+        self.newest = Joints(now, q, dq, self._gripper)
+
+    def _wrong(self, message: JointState, index: dict[str, int], found: list[int]) -> str:
+        missing = [name for name in self._config.joints if name not in index]
+        if missing:
+            return f"joint states without {', '.join(missing)}"
+        if len(message.position) != len(message.name):
+            return "joint states with more names than positions"
+        sent = _nanoseconds(message)
+        if sent and self._sent is not None and -RESTART * 1e9 < sent - self._sent <= 0:
+            return "joint states that are not newer than the one before"
+        return ""
+
+    def _speeds(
+        self, message: JointState, found: list[int], q: np.ndarray, now: float
+    ) -> np.ndarray:
+        """Measured speeds, or differences where the robot measures none."""
+        if len(message.velocity) == len(message.name):
+            return np.array([message.velocity[i] for i in found])
+        before = self.newest
+        if before is None or now <= before.stamp:
+            return np.zeros_like(q)
+        sent, last = _nanoseconds(message), self._sent
+        seconds = (sent - last) * 1e-9 if sent and last and sent > last else now - before.stamp
+        return (q - before.q) / seconds
+
+    def _read_gripper(self, message: JointState, index: dict[str, int]) -> None:
+        place = index.get(self._config.gripper_joint)
+        if place is None or place >= len(message.position):
+            return
+        open_, closed = self._config.gripper_reads
+        share = (message.position[place] - open_) / (closed - open_)
+        if np.isfinite(share):
+            self._gripper = float(np.clip(2.0 * share - 1.0, -1.0, 1.0))
 
 
 class Ros2ControlBackend:
@@ -306,3 +432,8 @@ class Ros2ControlBackend:
             return values
         rotation = self._tool(q)
         return np.concatenate([rotation @ values[:3], rotation @ values[3:]])
+
+
+def _nanoseconds(message: JointState) -> int:
+    stamp = message.header.stamp
+    return stamp.sec * 10**9 + stamp.nanosec

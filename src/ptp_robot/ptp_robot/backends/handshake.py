@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ptp_robot.backends.sawyer_topics import ENABLE, RESET, STOP
+from ptp_robot.backends.sawyer_messages import ENABLE, RESET, STOP
 
 __all__ = ["REQUESTS", "Handshakes", "Problems", "Request"]
 

@@ -20,7 +20,7 @@ from typing import Any
 
 from ptp_core.data.file_limits import parse_json
 from ptp_robot.backends.backend import BackendError
-from ptp_robot.backends.sawyer_topics import TIME_SERVICE, AllowList
+from ptp_robot.backends.sawyer_messages import TIME_SERVICE, AllowList
 
 __all__ = ["RosbridgeLink", "RoundTrip"]
 

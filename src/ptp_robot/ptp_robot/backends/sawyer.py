@@ -20,23 +20,20 @@ from ptp_robot.backends.backend import BackendError, Interface, JointReading, No
 from ptp_robot.backends.handshake import REQUESTS, Handshakes, Problems
 from ptp_robot.backends.rosbridge_link import RosbridgeLink, RoundTrip
 from ptp_robot.backends.sawyer_config import SawyerConfig
-from ptp_robot.backends.sawyer_gripper import Gripper
 from ptp_robot.backends.sawyer_messages import (
+    COMMAND,
+    COMMAND_TIMEOUT,
     POSITION_MODE,
+    SAWYER,
+    SPEED_RATIO,
+    STATE,
+    STOP,
     VELOCITY_MODE,
     BadMessage,
     JointLimits,
     joint_command,
 )
-from ptp_robot.backends.sawyer_state import SawyerState, bounded_target, bounded_velocity
-from ptp_robot.backends.sawyer_topics import (
-    COMMAND,
-    COMMAND_TIMEOUT,
-    SAWYER,
-    SPEED_RATIO,
-    STATE,
-    STOP,
-)
+from ptp_robot.backends.sawyer_state import Gripper, SawyerState, bounded_target, bounded_velocity
 from ptp_robot.kinematics import ARM_JOINTS, SawyerKinematics
 
 __all__ = ["SawyerBackend", "SawyerConfig"]

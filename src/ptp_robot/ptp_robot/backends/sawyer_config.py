@@ -9,10 +9,10 @@ from typing import Literal
 from ptp_core.config.checks import require
 from ptp_core.errors import ConfigError
 from ptp_robot.backends.backend import Interface
-from ptp_robot.backends.sawyer_gripper import STROKE
 
-__all__ = ["FASTEST", "SawyerConfig"]
+__all__ = ["FASTEST", "STROKE", "SawyerConfig"]
 
+STROKE = 0.041667  # m between the fingers, open (Rethink's SDK and URDF)
 # Hard maxima: no setting goes beyond.
 FASTEST = 0.5  # of the joints' top speeds, velocity mode
 FASTEST_POSITION = 0.3  # the robot's own default speed ratio, position mode

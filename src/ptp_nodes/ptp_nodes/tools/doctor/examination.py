@@ -8,10 +8,16 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from ptp_nodes.tools.doctor import flow_checks, graph_checks
-from ptp_nodes.tools.doctor.graph_facts import Expected, Finding, GraphFacts, Machine, short
+from ptp_nodes.tools.doctor import doctor_checks
+from ptp_nodes.tools.doctor.doctor_facts import (
+    Expected,
+    Finding,
+    GraphFacts,
+    Machine,
+    ProcessObserver,
+    short,
+)
 from ptp_nodes.tools.doctor.graph_listener import listen
-from ptp_nodes.tools.doctor.node_processes import ProcessObserver
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,23 +37,23 @@ class Examination:
 def findings(graph: GraphFacts, machine: Machine, expected: Expected) -> tuple[Finding, ...]:
     """All findings; causes come before their effects."""
     return (
-        *graph_checks.missing_nodes(graph, machine, expected),
-        *graph_checks.twins(graph),
-        *flow_checks.domains(graph, machine),
-        *graph_checks.missing_topics(graph),
-        *graph_checks.lonely_topics(graph),
-        *graph_checks.definitions(graph),
-        *graph_checks.qualities(graph),
-        *graph_checks.encoders(graph),
-        *graph_checks.states(graph),
-        *flow_checks.clocks(graph),
-        *flow_checks.observations(graph),
-        *flow_checks.answers(graph),
-        *flow_checks.pictures(graph),
-        *flow_checks.threads(machine),
-        *flow_checks.versions(machine),
-        *flow_checks.disks(graph, machine),
-        *flow_checks.shared_memory(machine),
+        *doctor_checks.missing_nodes(graph, machine, expected),
+        *doctor_checks.twins(graph),
+        *doctor_checks.domains(graph, machine),
+        *doctor_checks.missing_topics(graph),
+        *doctor_checks.lonely_topics(graph),
+        *doctor_checks.definitions(graph),
+        *doctor_checks.qualities(graph),
+        *doctor_checks.encoders(graph),
+        *doctor_checks.states(graph),
+        *doctor_checks.clocks(graph),
+        *doctor_checks.observations(graph),
+        *doctor_checks.answers(graph),
+        *doctor_checks.images(graph),
+        *doctor_checks.threads(machine),
+        *doctor_checks.versions(machine),
+        *doctor_checks.disks(graph, machine),
+        *doctor_checks.shared_memory(machine),
     )
 
 

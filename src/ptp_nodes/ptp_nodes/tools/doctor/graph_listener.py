@@ -40,7 +40,7 @@ from rclpy.qos import (
 from rclpy.topic_endpoint_info import TopicEndpointInfo
 from sensor_msgs.msg import Image, JointState, Joy
 
-from ptp_nodes.tools.doctor.graph_facts import (
+from ptp_nodes.tools.doctor.doctor_facts import (
     Driver,
     Endpoint,
     GraphFacts,
@@ -73,8 +73,8 @@ class TopicStatistics:
         self._newest: int | None = None  # when the newest left, ns
         self._transfers: list[float] = []
         self._ages: list[float] = []
-        self._picture: int | None = None  # checksum of the newest
-        self._row = self._longest = self._pictures = 0
+        self._image: int | None = None  # checksum of the newest
+        self._row = self._longest = self._images = 0
 
     def add(self, message: Any, left: int, arrived: int) -> None:
         """Count a message that left and arrived at these times, ns of the system clocks."""
@@ -82,10 +82,10 @@ class TopicStatistics:
         if self._is_old(left):
             return  # latched: it says what was, not how fast things come
         self._count += 1
-        pictures = message.images if isinstance(message, Observation) else [message]
-        for picture in pictures[:1]:  # a camera that stands still
-            if isinstance(picture, Image):
-                self._see(picture)
+        images = message.images if isinstance(message, Observation) else [message]
+        for image in images[:1]:  # a camera that stands still
+            if isinstance(image, Image):
+                self._see(image)
         self._transfers.append((arrived - left) * NS)
         header = getattr(message, "header", None)
         if header is not None and (header.stamp.sec or header.stamp.nanosec):
@@ -104,7 +104,7 @@ class TopicStatistics:
             transfer=min(self._transfers) if self._transfers else None,
             stamp_age=statistics.median(self._ages) if self._ages and stamps else None,
             same=self._longest,
-            pictures=self._pictures,
+            images=self._images,
         )
 
     def _is_old(self, left: int) -> bool:
@@ -112,12 +112,12 @@ class TopicStatistics:
         early = time.monotonic() - self._began < AT_ONCE
         return early and not self._count and left < self._began_ns
 
-    def _see(self, picture: Image) -> None:
-        content = zlib.crc32(memoryview(picture.data))
-        self._row = self._row + 1 if content == self._picture else 1
-        self._picture = content
+    def _see(self, image: Image) -> None:
+        content = zlib.crc32(memoryview(image.data))
+        self._row = self._row + 1 if content == self._image else 1
+        self._image = content
         self._longest = max(self._longest, self._row)
-        self._pictures += 1
+        self._images += 1
 
 
 class Reports:

@@ -20,15 +20,15 @@ CAMERA, OBSERVATION, PURSUED, GOAL, PLAN = "camera", "observation", "pursued", "
 TRACE = 500  # points of the tool's way that are kept
 APART = 0.005  # m between two of them
 REPEAT = 10.0  # s
-LARGEST = 240  # pixels a side of the camera's picture, that a browser keeps up
+LARGEST = 240  # pixels a side of the camera's image, that a browser keeps up
 BLANK = np.full((48, 48, 3), 64, np.uint8)
 
 
 class Canvas(Protocol):
-    """Where the board draws. Pictures are uint8 (H, W, 3) RGB, lengths in m."""
+    """Where the board draws. Images are uint8 (H, W, 3) RGB, lengths in m."""
 
-    def picture(self, name: str, pixels: np.ndarray) -> None:
-        """Show a picture in the place of that name."""
+    def image(self, name: str, pixels: np.ndarray) -> None:
+        """Show an image in the place of that name."""
 
     def number(self, node: str, name: str, value: float) -> None:
         """Add a point to a curve of a node."""
@@ -79,25 +79,25 @@ class Board:
             self._seen_since = False
             self._canvas.text(self._line)
             if self._goal is not None:
-                self._canvas.picture(GOAL, self._goal)
+                self._canvas.image(GOAL, self._goal)
                 self._draw_plan()
 
-    def camera(self, picture: np.ndarray) -> None:
+    def camera(self, image: np.ndarray) -> None:
         """The display image of the camera."""
         if self._is_due(CAMERA):
-            self._canvas.picture(CAMERA, shrink(picture, LARGEST))
+            self._canvas.image(CAMERA, shrink(image, LARGEST))
 
-    def observed(self, picture: np.ndarray) -> None:
+    def observed(self, image: np.ndarray) -> None:
         """The observation of the policy."""
-        self._seen, self._seen_since = picture, True
+        self._seen, self._seen_since = image, True
         if self._is_due(OBSERVATION):
-            self._canvas.picture(OBSERVATION, picture)
+            self._canvas.image(OBSERVATION, image)
 
-    def goal(self, picture: np.ndarray) -> None:
-        """The goal picture: a new scene, without a plan yet."""
-        self._goal = picture
+    def goal(self, image: np.ndarray) -> None:
+        """The goal image: a new scene, without a plan yet."""
+        self._goal = image
         self._start, self._subgoals, self._marked = self._seen, [], None
-        self._canvas.picture(GOAL, picture)
+        self._canvas.image(GOAL, image)
         self._draw_plan()
 
     def planning(self, done: int, total: int, cost: float) -> None:
@@ -173,14 +173,14 @@ class Board:
         if self._marked is not None:
             targets = [*self._subgoals, self._goal if self._goal is not None else BLANK]
             pursued = targets[min(self._marked, len(self._subgoals))]
-        self._canvas.picture(PURSUED, pursued)
-        self._canvas.picture(PLAN, strip(self._start, self._subgoals, self._goal, self._marked))
+        self._canvas.image(PURSUED, pursued)
+        self._canvas.image(PLAN, strip(self._start, self._subgoals, self._goal, self._marked))
 
 
-def shrink(picture: np.ndarray, largest: int) -> np.ndarray:
-    """A picture with at most ``largest`` pixels a side, areas averaged."""
-    share = largest / max(picture.shape[:2])
+def shrink(image: np.ndarray, largest: int) -> np.ndarray:
+    """An image with at most ``largest`` pixels a side, areas averaged."""
+    share = largest / max(image.shape[:2])
     if share >= 1.0:
-        return picture
-    height, width = (max(1, round(share * side)) for side in picture.shape[:2])
-    return cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
+        return image
+    height, width = (max(1, round(share * side)) for side in image.shape[:2])
+    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)

@@ -71,11 +71,11 @@ class Page:
         recording.send_blueprint(layout(self._nodes))
         self._draw_arm(shapes)
         for name in TITLES:
-            self.picture(name, BLANK)
+            self.image(name, BLANK)
 
-    def picture(self, name: str, pixels: np.ndarray) -> None:
-        """Show a picture in the place of that name."""
-        self._log(f"pictures/{name}", rr.Image(pixels))
+    def image(self, name: str, pixels: np.ndarray) -> None:
+        """Show an image in the place of that name."""
+        self._log(f"images/{name}", rr.Image(pixels))
 
     def number(self, node: str, name: str, value: float) -> None:
         """Add a point to a curve; a node's first one gives it a plot."""
@@ -142,9 +142,9 @@ def quaternion(rotation: np.ndarray) -> np.ndarray:
 
 
 def layout(nodes: Sequence[str]) -> rrb.Blueprint:
-    """Pictures on top, the plan below, then the arm and the plots of these nodes."""
-    pictures = [
-        rrb.Spatial2DView(origin=f"pictures/{name}", name=title) for name, title in TITLES.items()
+    """Images on top, the plan below, then the arm and the plots of these nodes."""
+    images = [
+        rrb.Spatial2DView(origin=f"images/{name}", name=title) for name, title in TITLES.items()
     ]
     plots = [
         _plot(title, [f"+ curves/{node}/{curve}" for curve in curves])
@@ -166,8 +166,8 @@ def layout(nodes: Sequence[str]) -> rrb.Blueprint:
     return rrb.Blueprint(
         rrb.Vertical(
             rrb.TextDocumentView(origin="run", name="run", titlebar=False),
-            rrb.Horizontal(*pictures),
-            rrb.Spatial2DView(origin=f"pictures/{PLAN}", name="plan, what is pursued is framed"),
+            rrb.Horizontal(*images),
+            rrb.Spatial2DView(origin=f"images/{PLAN}", name="plan, what is pursued is framed"),
             rrb.Horizontal(
                 arm,
                 rrb.Grid(*plots, grid_columns=2 if len(plots) < 5 else 3),

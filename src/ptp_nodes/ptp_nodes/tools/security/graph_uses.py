@@ -18,7 +18,7 @@ from ptp_ros.background_node import node_aside
 LOOK = 0.5  # s between looks
 INSIDE = "/_action/"  # what an action consists of; rules name the action alone
 NUMBER = "std_msgs/msg/Float64"
-LOOKER = "policy_check"
+CHECKER = "policy_check"
 
 
 def uses(node: Node, names: Iterable[str] | None = None) -> dict[str, Rules]:
@@ -38,7 +38,7 @@ def watch(seconds: float, names: Iterable[str] | None = None) -> dict[str, Rules
     """What nodes do in ``seconds``, on the domain of ROS_DOMAIN_ID, all looks together."""
     wanted = None if names is None else tuple(names)
     found: dict[str, Rules] = {}
-    with node_aside(lambda context: Node(LOOKER, context=context)) as node:
+    with node_aside(lambda context: Node(CHECKER, context=context)) as node:
         deadline = time.monotonic() + seconds
         while True:
             for name, use in uses(node, wanted).items():

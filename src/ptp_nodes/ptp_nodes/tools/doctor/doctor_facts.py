@@ -1,13 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Facts about a graph as plain values, and the role of each of our nodes."""
+"""Facts of the doctor as plain values: of a graph, and of this machine (Linux, /proc)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 from ptp_ros import topics
+from ptp_ros.shared_memory import left_behind
+
+PROC = Path("/proc")
+TICK = os.sysconf("SC_CLK_TCK")
+BUSY = 0.1  # of a core that a busy thread used,
+STARVED = 0.5  # or share of the time in which it could run, if it had to wait for a core
+PARTS = {"numpy": "numpy", "torch": "torch", "ros-rclpy": "rclpy"}  # locked -> without wheels
 
 
 @dataclass(frozen=True)
@@ -49,8 +62,8 @@ class Stream:
     newest_age: float | None = None  # of the newest message at the end; None: nothing came at all
     transfer: float | None = None  # least arrival - leaving, on the clocks of both machines
     stamp_age: float | None = None  # median of arrival - stamp in the header
-    same: int = 0  # longest row of pictures with equal content
-    pictures: int = 0
+    same: int = 0  # longest row of images with equal content
+    images: int = 0
 
     @property
     def rate(self) -> float:
@@ -185,16 +198,14 @@ ROLES = {
     "camera": Role("Nothing is seen", (topics.OBSERVATION, topics.IMAGE_RAW)),
     "arm_driver": Role("Nothing moves", (topics.ARM_STATE, topics.DRIVER_STATE)),
     "operator": Role("Nobody sets scenes up or judges them", (topics.OPERATOR_PROMPT,)),
-    "encoder": Role("Pictures do not become latents: the policy is blind", (topics.LATENT,)),
+    "encoder": Role("Images do not become latents: the policy is blind", (topics.LATENT,)),
     "planner": Role("Nobody finds subgoals, practice waits", (topics.PLAN,)),
     "policy": Role("Nobody follows the plan", (topics.POLICY_COMMAND, topics.STEP)),
     "practice": Role("No episode begins", (topics.EPISODE, topics.GOAL_IMAGE)),
     "recorder": Role("Nothing is kept", (topics.RECORDER_STATUS,)),
     "learner": Role("The policy does not get better", (topics.POLICY_UPDATE,)),
     "teleop": Role("A person cannot move the arm", (topics.TELEOP_COMMAND,)),
-    "view": Role(
-        "RViz has no pictures, markers or path", (topics.VIEW_IMAGE, topics.VIEW_MARKERS)
-    ),
+    "view": Role("RViz has no images, markers or path", (topics.VIEW_IMAGE, topics.VIEW_MARKERS)),
 }
 
 # Topics that mean nothing unless somebody reads them, and what does not happen then.
@@ -216,7 +227,7 @@ MAY_LACK_A_WRITER = (
     topics.SCRIPT_COMMAND,
     topics.TELEOP_COMMAND,
 )
-# Pictures and what is made of each of them, by whom: (source, product, node).
+# Images and what is made of each of them, by whom: (source, product, node).
 CHAIN = (
     (topics.OBSERVATION, topics.LATENT, "encoder"),
     (topics.LATENT, topics.STEP, "policy"),
@@ -231,3 +242,124 @@ def resolve(node: str, name: str) -> str:
 def short(node: str) -> str:
     """A node's name without its namespace."""
     return node.rpartition("/")[2]
+
+
+@dataclass(frozen=True)
+class _Usage:
+    """Times of a process's threads so far, s: on a core, and waiting for one."""
+
+    ran: dict[str, float]
+    waited: dict[str, float]
+
+
+class ProcessObserver:
+    """Looks at the machine twice; what happened in between are the facts."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+        self._total = _machine_cpu()
+        self._before = {pid: _usage(pid) for pid in node_processes()}
+
+    def machine(self, folders: Iterable[str] = (), pins: Iterable[Path] = ()) -> Machine:
+        """Facts since the start.
+
+        ``folders`` are those whose disks matter; ``pins`` are files that pin versions.
+        """
+        seconds = max(time.monotonic() - self._began, 1e-3)
+        processes = []
+        for pid, (name, environ) in node_processes().items():
+            before, after = self._before.get(pid), _usage(pid)
+            if before is not None and after is not None:
+                processes.append(_process(pid, name, environ, before, after, seconds))
+        ours = sum(process.cores for process in processes)
+        segments = left_behind()
+        return Machine(
+            cores=len(os.sched_getaffinity(0)),
+            processes=tuple(processes),
+            others=max(0.0, (_machine_cpu() - self._total) / seconds - ours),
+            installed=_installed(),
+            locked=_locked(pins),
+            shared_memory=tuple(path.name for path in segments),
+            shared_bytes=sum(path.stat().st_size for path in segments if path.exists()),
+            free={f: shutil.disk_usage(f).free for f in folders if f and os.path.isdir(f)},
+        )
+
+
+def node_processes() -> dict[int, tuple[str, dict[str, str]]]:
+    """Process id -> (node name, environment) of ROS nodes whose processes we may read."""
+    found = {}
+    for path in PROC.glob("[0-9]*"):
+        try:
+            words = (path / "cmdline").read_bytes().decode(errors="replace").split("\0")
+            if "--ros-args" not in words:
+                continue
+            (name,) = [w.partition(":=")[2] for w in words if w.startswith("__node:=")][:1]
+            pairs = (path / "environ").read_bytes().decode(errors="replace").split("\0")
+        except (OSError, ValueError):
+            continue
+        environ = dict(pair.split("=", 1) for pair in pairs if "=" in pair)
+        found[int(path.name)] = name, environ
+    return found
+
+
+def _process(
+    pid: int, name: str, environ: dict[str, str], before: _Usage, after: _Usage, seconds: float
+) -> ProcessFacts:
+    ran = {thread: t - before.ran.get(thread, 0.0) for thread, t in after.ran.items()}
+    waited = {thread: t - before.waited.get(thread, 0.0) for thread, t in after.waited.items()}
+    busy = sum(
+        ran[thread] >= BUSY * seconds or ran[thread] + waited[thread] >= STARVED * seconds
+        for thread in ran
+    )
+    used, lost = sum(ran.values()), sum(waited.values())
+    domain = environ.get("ROS_DOMAIN_ID", "0")
+    return ProcessFacts(
+        pid=pid,
+        node=name,
+        domain=int(domain) if domain.isdigit() else 0,
+        discovery_range=environ.get("ROS_AUTOMATIC_DISCOVERY_RANGE", "SUBNET").upper(),
+        busy_threads=busy,
+        cores=used / seconds,
+        waiting=lost / (lost + used) if lost + used > 0.0 else 0.0,
+    )
+
+
+def _usage(pid: int) -> _Usage | None:
+    """Times of a process; None where it has ended."""
+    usage = _Usage({}, {})
+    for task in PROC.glob(f"{pid}/task/*"):
+        try:
+            ran, waited, _ = (task / "schedstat").read_text().split()
+        except (OSError, ValueError):
+            continue
+        usage.ran[task.name], usage.waited[task.name] = int(ran) * 1e-9, int(waited) * 1e-9
+    return usage if usage.ran or (PROC / str(pid)).is_dir() else None
+
+
+def _machine_cpu() -> float:
+    """CPU time of everything, s: user, nice, system, irq, softirq of /proc/stat."""
+    words = (PROC / "stat").read_text().split("\n", 1)[0].split()[1:]
+    return sum(int(words[column]) for column in (0, 1, 2, 5, 6)) / TICK
+
+
+def _installed() -> dict[str, str]:
+    found = {}
+    for locked, plain in PARTS.items():
+        for name in (locked, plain):
+            try:
+                found[plain] = metadata.version(name)
+                break
+            except metadata.PackageNotFoundError:
+                continue
+    return found
+
+
+def _locked(pins: Iterable[Path]) -> dict[str, tuple[str, ...]]:
+    """Versions that the files pin; a lock has one of a package for each range of Pythons."""
+    text = "\n".join(path.read_text(encoding="utf-8") for path in pins if path.is_file())
+    found = re.findall(r'^(?:\w+ = ")?([\w.-]+)==([\w.+-]+)', text, flags=re.MULTILINE)
+    versions = {
+        plain: tuple(version for name, version in found if name == locked)
+        for locked, plain in PARTS.items()
+    }
+    return {name: allowed for name, allowed in versions.items() if allowed}

@@ -1,24 +1,43 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Preflight checks: numbers with their bounds, and the findings."""
+"""Preflight of a real arm: collect facts, judge them, and send the report to the arm driver."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
+import os
+import shutil
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
-from ptp_core.errors import CheckpointError
+from rclpy.duration import Duration
+from rclpy.node import Node
+from std_msgs.msg import String
+
+from ptp_core.errors import CheckpointError, ConfigError, InputError
 from ptp_core.training.manifest import read_contents
-from ptp_nodes.tools.doctor.flow_checks import LEAST_FREE
-from ptp_nodes.tools.doctor.graph_facts import Finding, GraphFacts, short
+from ptp_nodes.camera.camera_alignment import read_reference, shift_between
+from ptp_nodes.camera.camera_client import camera_client
+from ptp_nodes.tools.doctor.doctor_checks import LEAST_FREE
+from ptp_nodes.tools.doctor.doctor_facts import Expected, Finding, GraphFacts, short
+from ptp_nodes.tools.doctor.examination import Examination, examine
 from ptp_robot.limits import Limits
+from ptp_robot.robot_file import limits_digest, load_robot, read_kinematics
 from ptp_ros import topics
+from ptp_ros.background_node import node_aside
+from ptp_ros.topics import ARM_PREFLIGHT, LATCHED
 
 VERSION = 1  # of the report
 SLOW = 0.8  # share of a rate that is asked for
-CAMERA_TOLERANCE = 2.0  # pixels that a corner of the picture may have moved, as ptp camera align
+CAMERA_TOLERANCE = 2.0  # pixels that a corner of the image may have moved, as ptp camera align
 GIB = 2**30
+IMAGE_WITHIN = 5.0  # s to wait for an image
+HEARD = 5.0  # s in which the driver takes the report
+# What does not keep an arm from being enabled: it costs time, or enabling comes before it.
+HINTS = ("version", "shared-memory", "load", "threads", "taken-over", "arm")
 
 
 @dataclass(frozen=True)
@@ -110,6 +129,152 @@ def measures(facts: Facts) -> tuple[Measure, ...]:
     )
 
 
+def findings(facts: Facts) -> tuple[Finding, ...]:
+    """Findings that forbid to enable the arm."""
+    return (
+        *_driver_findings(facts),
+        *_weights_findings(facts),
+        *(measure.finding() for measure in measures(facts) if not measure.ok),
+    )
+
+
+def report(facts: Facts, others: tuple[Finding, ...], now: float) -> str:
+    """The report as the driver reads it (JSON): it may be enabled while this is fresh and ok.
+
+    ``others`` are findings of the whole graph. ``now`` is the time, s since 1970.
+    """
+    wrong = (*findings(facts), *others)
+    driver = facts.graph.driver
+    return json.dumps(
+        {
+            "version": VERSION,
+            "ok": not wrong,
+            "stamp": now,
+            "limits": "" if driver is None else driver.limits,
+            "backend": "" if driver is None else driver.backend,
+            "encoder": "" if facts.weights is None else facts.weights.encoder_id,
+            "findings": [finding.line() for finding in wrong],
+            "measures": {m.name: m.value for m in measures(facts) if math.isfinite(m.value)},
+        }
+    )
+
+
+def encoder_of(folder: str) -> str:
+    """The encoder that a checkpoint's manifest names; empty: none can be read."""
+    try:
+        return read_contents(folder).encoder_id
+    except CheckpointError:
+        return ""
+
+
+@dataclass(frozen=True)
+class Preflight:
+    """What was seen, and the report of it."""
+
+    facts: Facts
+    seen: Examination
+    text: str  # JSON, as the driver reads it
+
+    @property
+    def wrong(self) -> list[str]:
+        """Findings that forbid to enable the arm; empty: none."""
+        return json.loads(self.text)["findings"]
+
+    @property
+    def hints(self) -> list[str]:
+        """The other findings."""
+        return [finding.line() for finding in self.seen.findings if _is_hint(finding)]
+
+
+def preflight(
+    expected: Expected,
+    seconds: float,
+    *,
+    robot: str = "",
+    checkpoint: str = "",
+    reference: str = "",
+    disk: str = "",
+    domain: int | None = None,
+    pins: tuple[Path, ...] = (),
+) -> Preflight:
+    """Look for ``seconds`` and judge. Files that are not named are those that the nodes name."""
+    view = see(reference, domain)
+    seen = examine([expected], seconds, domain, pins)
+    graph = seen.graph
+    robot = robot or _parameter(graph, "arm_driver", "robot_file")
+    folder = checkpoint or _parameter(graph, "policy", "checkpoint")
+    found, problem = read_robot(robot)
+    disk = disk or (graph.recorder.folder if graph.recorder else os.getcwd())
+    facts = Facts(
+        graph=graph,
+        robot=found,
+        robot_problem=problem,
+        weights=check_weights(folder) if folder else None,
+        view=view,
+        disk=disk,
+        free=shutil.disk_usage(_existing(disk)).free,
+    )
+    others = tuple(finding for finding in seen.findings if not _is_hint(finding))
+    return Preflight(facts, seen, report(facts, others, time.time()))
+
+
+def read_robot(path: str) -> tuple[Robot | None, str]:
+    """The robot's file, or why it cannot be read."""
+    if not path:
+        return None, "nobody names one"
+    try:
+        config = load_robot(path)
+        arm = read_kinematics(config)
+    except ConfigError as error:
+        return None, str(error)
+    return Robot(path, config.name, config.limits, limits_digest(config, arm)), ""
+
+
+def check_weights(folder: str) -> Weights:
+    """Whether every file of a checkpoint is the one that its manifest names."""
+    encoder, problem = encoder_of(folder), ""
+    try:
+        for path, sha256 in read_contents(folder).files.items():
+            if hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
+                problem = f"{path.name} is not the file that manifest.json names (sha256 differs)"
+    except (OSError, CheckpointError) as error:
+        problem = f"it cannot be read ({type(error).__name__}: {error})"
+    return Weights(folder, encoder, problem)
+
+
+def see(reference: str, domain: int | None = None) -> View:
+    """The camera's next image against the reference, where one is named."""
+    if not reference:
+        return View()
+    try:
+        wanted = read_reference(reference)
+        with camera_client(domain) as images:
+            shift = shift_between(wanted, images.next_raw_image(IMAGE_WITHIN))
+    except InputError as error:
+        return View(reference, problem=str(error))
+    problem = "" if shift.is_sure else shift.line()
+    pixels = shift.farthest if shift.is_sure else float("nan")
+    return View(reference, pixels, shift.advice(), problem)
+
+
+def tell(text: str, domain: int | None = None, patience: float = HEARD) -> bool:
+    """Publish the report for the driver; returns whether a node received it."""
+    with node_aside(lambda context: _Teller(context=context), domain) as node:
+        deadline = time.monotonic() + patience
+        while not node.reports.get_subscription_count():
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.02)
+        node.reports.publish(String(data=text))
+        return node.reports.wait_for_all_acked(Duration(seconds=patience))
+
+
+class _Teller(Node):
+    def __init__(self, **options) -> None:
+        super().__init__(f"preflight_{os.getpid()}", start_parameter_services=False, **options)
+        self.reports = self.create_publisher(String, ARM_PREFLIGHT, LATCHED)
+
+
 def _driver_measures(facts: Facts) -> Iterator[Measure]:
     driver, robot = facts.graph.driver, facts.robot
     if driver is None or robot is None:
@@ -167,11 +332,11 @@ def _stream_measures(facts: Facts) -> Iterator[Measure]:
     wanted = [v["rate"] for v in graph.parameters.values() if "rate" in v]
     rate = camera.rate if camera is not None else 0.0
     yield Measure(
-        "pictures",
+        "images",
         rate,
         "Hz",
         least=SLOW * (min(wanted) if wanted else 1.0),
-        why="The policy acts on old pictures",
+        why="The policy acts on old images",
         cure="Look at the camera's cable, light and log",
     )
     yield Measure(
@@ -183,7 +348,7 @@ def _stream_measures(facts: Facts) -> Iterator[Measure]:
         cure="Start the encoder, or free the cores for it",
     )
     oldest = robot.limits.command_age if robot is not None else 0.3
-    for name, stream in (("pictures", camera), ("latents", latents)):
+    for name, stream in (("images", camera), ("latents", latents)):
         age = None if stream is None else stream.stamp_age
         yield Measure(
             f"age of {name} on arrival",
@@ -216,15 +381,6 @@ def _view_measures(view: View) -> Iterator[Measure]:
             why=view.problem or "The policy has learned what the camera saw from where it stood",
             cure=view.advice or "Put the camera back: ptp camera align shows how far it is off",
         )
-
-
-def findings(facts: Facts) -> tuple[Finding, ...]:
-    """Findings that forbid to enable the arm."""
-    return (
-        *_driver_findings(facts),
-        *_weights_findings(facts),
-        *(measure.finding() for measure in measures(facts) if not measure.ok),
-    )
 
 
 def _driver_findings(facts: Facts) -> Iterator[Finding]:
@@ -277,35 +433,27 @@ def _weights_findings(facts: Facts) -> Iterator[Finding]:
         )
 
 
-def report(facts: Facts, others: tuple[Finding, ...], now: float) -> str:
-    """The report as the driver reads it (JSON): it may be enabled while this is fresh and ok.
-
-    ``others`` are findings of the whole graph. ``now`` is the time, s since 1970.
-    """
-    wrong = (*findings(facts), *others)
-    driver = facts.graph.driver
-    return json.dumps(
-        {
-            "version": VERSION,
-            "ok": not wrong,
-            "stamp": now,
-            "limits": "" if driver is None else driver.limits,
-            "backend": "" if driver is None else driver.backend,
-            "encoder": "" if facts.weights is None else facts.weights.encoder_id,
-            "findings": [finding.line() for finding in wrong],
-            "measures": {m.name: m.value for m in measures(facts) if math.isfinite(m.value)},
-        }
-    )
-
-
-def encoder_of(folder: str) -> str:
-    """The encoder that a checkpoint's manifest names; empty: none can be read."""
-    try:
-        return read_contents(folder).encoder_id
-    except CheckpointError:
-        return ""
-
-
 def _newest(graph: GraphFacts, name: str):
     found = [s for s in graph.streams if short(s.name) == name and s.count]
     return max(found, key=lambda stream: stream.count, default=None)
+
+
+def _is_hint(finding: Finding) -> bool:
+    # The driver's own complaints are judged by its state: disabled is no fault here.
+    its_own = finding.check == "unhealthy" and short(finding.subject) == "arm_driver"
+    return finding.check in HINTS or its_own
+
+
+def _parameter(graph: GraphFacts, node: str, name: str) -> str:
+    for full, values in graph.parameters.items():
+        if short(full) == node and values.get(name):
+            return str(values[name])
+    return ""
+
+
+def _existing(folder: str) -> Path:
+    """The nearest folder above that exists."""
+    path = Path(folder).absolute()
+    while not path.is_dir():
+        path = path.parent
+    return path

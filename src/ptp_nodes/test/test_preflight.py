@@ -16,17 +16,21 @@ from rclpy.node import Node
 from sensor_msgs.msg import Image
 from std_msgs.msg import String
 
-from ptp_nodes.tools.doctor.graph_facts import Driver, Expected, GraphFacts, Stream
-from ptp_nodes.tools.doctor.preflight_measures import (
+from ptp_nodes.tools.doctor.doctor_facts import Driver, Expected, GraphFacts, Stream
+from ptp_nodes.tools.doctor.preflight import (
     Facts,
     Robot,
     View,
     Weights,
+    check_weights,
     findings,
     measures,
+    preflight,
+    read_robot,
     report,
+    see,
+    tell,
 )
-from ptp_nodes.tools.doctor.preflight_run import check_weights, preflight, read_robot, see, tell
 from ptp_robot.limits import Limits
 from ptp_ros import topics
 from ptp_ros.image_messages import array_to_image
@@ -41,12 +45,12 @@ GOOD = Driver(
     loop_rate=99.8,
     loop_worst=0.012,
 )
-PICTURES = Stream("/observation", "Observation", 5.0, 50, 0.1, 0.001, 0.05)
+IMAGES = Stream("/observation", "Observation", 5.0, 50, 0.1, 0.001, 0.05)
 LATENTS = Stream("/latent", "Latent", 5.0, 50, 0.1, 0.001, 0.06)
 FACTS = Facts(
     GraphFacts(
         *(7, "LOCALHOST", 5.0),
-        streams=(PICTURES, LATENTS),
+        streams=(IMAGES, LATENTS),
         parameters={"/camera": {"rate": 10.0}},
         driver=GOOD,
     ),
@@ -96,16 +100,16 @@ def test_with_everything_in_order_it_passes_and_says_for_which_limits():
         ({"robot": None, "robot_problem": "gone"}, "cannot be read: gone"),
         ({"weights": Weights("model", "e1", "iql differs")}, "not whole: iql differs"),
         ({"view": View("camera.png", 7.5, "tilt it down")}, "tilt it down"),
-        ({"view": View("camera.png", problem="no picture for 5 s")}, "no picture for 5 s"),
+        ({"view": View("camera.png", problem="no image for 5 s")}, "no image for 5 s"),
         ({"free": 2**30}, "free disk of /data: 1 GiB (at least 2)"),
-        ({"streams": (LATENTS,)}, "pictures: 0 Hz (at least 8)"),
-        ({"streams": (PICTURES,)}, "latents: 0 Hz"),
+        ({"streams": (LATENTS,)}, "images: 0 Hz (at least 8)"),
+        ({"streams": (IMAGES,)}, "latents: 0 Hz"),
         (
-            {"streams": (dataclasses.replace(PICTURES, stamp_age=0.5), LATENTS)},
-            "age of pictures on arrival: 0.5 s",
+            {"streams": (dataclasses.replace(IMAGES, stamp_age=0.5), LATENTS)},
+            "age of images on arrival: 0.5 s",
         ),
         (
-            {"streams": (dataclasses.replace(PICTURES, transfer=-0.4), LATENTS)},
+            {"streams": (dataclasses.replace(IMAGES, transfer=-0.4), LATENTS)},
             "offset of the clocks: 0.4 s (at most 0.1)",
         ),
     ],
@@ -202,7 +206,7 @@ def test_a_preflight_of_a_running_graph_reaches_the_driver(graph, folder, tmp_pa
     assert (facts.robot.path, facts.robot.digest) == (str(path), facts.graph.driver.limits)
     assert facts.view.pixels < 0.5
     assert all(m.ok for m in measures(facts) if "disk" not in m.name), measures(facts)
-    # What this graph lacks: nobody reads the pictures, and the other nodes are not there.
+    # What this graph lacks: nobody reads the images, and the other nodes are not there.
     assert {line.partition(":")[0] for line in done.wrong} == {"no-reader"}, done.wrong
     assert tell(done.text)
     graph.wait(lambda: node.taken, "the report")
@@ -216,11 +220,11 @@ def test_a_camera_that_moved_and_one_that_is_not_there_are_told_apart(graph, fol
     moved = np.roll(node.pixels, 8, axis=1)
     cv2.imwrite(str(reference), moved[:, :, ::-1])
     assert see(str(reference)).pixels > 3.0
-    assert "no reference picture" in see(str(tmp_path / "none.png")).problem
+    assert "no reference image" in see(str(tmp_path / "none.png")).problem
     assert see("") == View()
     graph.remove(node)
     gone = see(str(reference))
-    assert "no picture" in gone.problem
+    assert "no image" in gone.problem
     assert math.isnan(gone.pixels)
 
 
