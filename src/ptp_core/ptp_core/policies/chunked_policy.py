@@ -15,12 +15,15 @@ from ptp_core.errors import InputError
 from ptp_core.networks import ResidualBlock
 from ptp_core.policies.diffusion_head import DiffusionHead, Loss
 
+OCTAVES = (1.0, 2.0, 4.0)
+"""Frequencies of the Fourier features of standardised proprioception: centimetres matter."""
+
 
 class ChunkedPolicy(nn.Module):
     """p(a_t, ..., a_{t+H-1} | latent, goal, proprioception), H = ``config.horizon``.
 
-    ``proprioception``: numbers of it, 0 for a policy on latents alone. It is standardised with
-    ``set_scale``.
+    ``proprioception``: numbers of it, 0 for a policy on latents alone. It is standardised as
+    ``set_scale`` says.
     """
 
     def __init__(
@@ -38,11 +41,17 @@ class ChunkedPolicy(nn.Module):
             nn.Dropout(config.dropout),
             nn.Linear(width * height * breadth, config.condition_units),
         )
+        units = config.condition_units
+        self.own = None
+        if proprioception:
+            waves = proprioception * (1 + 2 * len(OCTAVES))
+            self.own = nn.Sequential(nn.Linear(waves, units // 2), nn.ReLU())
         self.condition = nn.Sequential(
-            nn.LayerNorm(config.condition_units + proprioception),
-            nn.Linear(config.condition_units + proprioception, config.condition_units),
-            nn.GELU(),
-            nn.Linear(config.condition_units, config.condition_units),
+            nn.Linear(units + (units // 2 if proprioception else 0), 2 * units),
+            nn.ReLU(),
+            nn.Linear(2 * units, 2 * units),
+            nn.ReLU(),
+            nn.Linear(2 * units, units),
         )
         self.head = DiffusionHead(config.head, config.condition_units, config.horizon, actions)
         self.register_buffer("proprioception_mean", torch.zeros(proprioception))
@@ -71,8 +80,10 @@ class ChunkedPolicy(nn.Module):
         features = self.features(maps.view(-1, 3 * self.latent.channels, *self.latent[1:]))
         if size:
             own = (proprioception - self.proprioception_mean) / self.proprioception_std
-            features = torch.cat([features, own], dim=1)
-        return self.condition(features)
+            angles = [factor * own for factor in OCTAVES]
+            waves = [own, *(wave(angle) for angle in angles for wave in (torch.sin, torch.cos))]
+            features = torch.cat([features, self.own(torch.cat(waves, dim=1))], dim=1)
+        return self.condition(torch.relu(features))
 
     def loss(
         self,
