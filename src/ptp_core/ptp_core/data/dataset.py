@@ -110,6 +110,7 @@ class DatasetWriter:
         self.pending = self.folder / "pending"
         self.pending.mkdir(parents=True, exist_ok=True)
         self.description = json.loads(json.dumps(description))
+        self._packed: dict[Path, list[int]] = {}  # indices in each shard, which never changes
         manifest = self.folder / "dataset.json"
         if manifest.exists():
             _check_same(manifest, self.description)
@@ -159,7 +160,10 @@ class DatasetWriter:
 
     def pack(self, minimum: int = SHARD_TRAJECTORIES) -> None:
         """Move pending trajectories into shards, once ``minimum`` of them are pending."""
-        stored = {i for path in self.folder.glob("shard_*.hdf5") for i in demo_indices(path)}
+        for path in self.folder.glob("shard_*.hdf5"):
+            if path not in self._packed:
+                self._packed[path] = demo_indices(path)
+        stored = {index for indices in self._packed.values() for index in indices}
         waiting = sorted(_pending(self.folder).items())
         for index, path in waiting:
             if index in stored:  # killed between the shard's rename and this removal
