@@ -13,7 +13,7 @@ import warnings
 import pytest
 
 from ptp_bringup import two_hosts
-from ptp_bringup.node_environment import middleware_variables
+from ptp_bringup.bring_up import middleware_variables
 from ptp_bringup.share_folder import shared_root
 from ptp_bringup.two_hosts import Cable, NoNamespacesError
 from ptp_ros.network_interfaces import PEERS, PROFILES, RANGE

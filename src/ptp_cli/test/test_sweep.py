@@ -19,7 +19,7 @@ import pytest
 import yaml
 
 from ptp_cli.main import main
-from ptp_cli.sweep.executor import LOG
+from ptp_cli.sweep.executors import LOG
 from ptp_cli.sweep.sweep_config import load_sweep, remember, runs_of
 from ptp_cli.sweep.sweep_display import LiveTable, PlainLines
 from ptp_cli.sweep.sweep_schedule import alone_in, free_memory, look_at, places

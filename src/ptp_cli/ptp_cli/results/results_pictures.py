@@ -11,8 +11,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from ptp_cli.process_setup import libraries_into
-from ptp_cli.report.report_pictures import TRIES, ReportPictures, picture
-from ptp_cli.results.evaluation_files import Standing
+from ptp_cli.report.report_pictures import TRIES, ReportPictures, evaluation_pictures
+from ptp_cli.results.results_evaluations import Standing
 from ptp_core.data.files import write_atomically
 from ptp_core.errors import InputError
 from ptp_core.rollout.episode_results import wilson_interval
@@ -110,7 +110,7 @@ def _of_row(standing: Standing, task: str, out: Path) -> RowPictures:
             str(wanted.path), standing.values, task, config.checkpoint
         )
         tries = TRIES if wanted.row.pictures == "film" else 1
-        shown = picture(past, out / below, tries=tries)
+        shown = evaluation_pictures(past, out / below, tries=tries)
     except InputError as error:
         shown = ReportPictures(task, wanted.row.method, config.seed, why_not=str(error))
     film = None if wanted.row.pictures != "film" or shown.film is None else below / shown.film

@@ -11,8 +11,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ptp_cli.report import paper_numbers
-from ptp_cli.results.practice_runs import LEARNING, LIBRARY, Pooled
+from ptp_cli.report.report_figures import PAPER_OFFLINE, PAPER_ONLINE
+from ptp_cli.results.results_tables import LEARNING, LIBRARY, Pooled
 
 BOTH = f"{LIBRARY} and {LEARNING}"
 SINGLE, FREE = "ptp_single_subgoal", "model_free"
@@ -94,8 +94,8 @@ def adaptation(manifest: Mapping[str, Any]) -> list[str]:
 def paper_rows() -> list[tuple[str, str, str]]:
     """Task, success after offline training and after 150 epochs of practice, from the paper."""
     return [
-        (task, f"{100 * rate:.1f} %", f"{100 * paper_numbers.ONLINE[task]:.1f} %")
-        for task, rate in paper_numbers.OFFLINE.items()
+        (task, f"{100 * rate:.1f} %", f"{100 * PAPER_ONLINE[task]:.1f} %")
+        for task, rate in PAPER_OFFLINE.items()
     ]
 
 

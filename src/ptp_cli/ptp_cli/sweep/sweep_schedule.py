@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
-from ptp_cli.sweep.executor import LOG, PATIENCE, Executor, SweepJob, last_words
+from ptp_cli.sweep.executors import LOG, PATIENCE, Executor, SweepJob, last_words
 from ptp_cli.sweep.sweep_config import Run
 from ptp_core.errors import InputError, PtpError
 from ptp_core.practice.run_folder import count_epochs, read_metrics, read_run
