@@ -15,7 +15,7 @@ from ament_index_python.packages import PackageNotFoundError, get_package_prefix
 from ptp_bringup.stacks import NodeProcess, Stack, parse
 from ptp_bringup.supervisor import Program, Supervisor
 from ptp_core.errors import ConfigError
-from ptp_ros.network_interfaces import PROFILES, RANGE, limit
+from ptp_ros.middleware import PROFILES, RANGE, limit
 
 
 def executable(package: str, name: str) -> list[str]:
