@@ -130,7 +130,7 @@ def run_results(args: argparse.Namespace) -> int:
     from ptp_cli.results.results_evaluations import (
         ResultsConfig,
         measure,
-        not_there,
+        missing_evaluations,
         wanted_evaluations,
         with_tasks,
     )
@@ -149,7 +149,7 @@ def run_results(args: argparse.Namespace) -> int:
     try:
         if not args.page_only:
             failed = measure(wanted, num_envs=args.num_envs, redo=args.redo)
-        found, lines = not_there(wanted)
+        found, lines = missing_evaluations(wanted)
         for line in lines:
             print(line, file=sys.stderr)
         pictures = not args.no_pictures

@@ -57,7 +57,7 @@ def run_sweep(args: argparse.Namespace) -> int:
 
     from ptp_cli.options import config_file
     from ptp_cli.sweep.sweep_config import as_declared, load_sweep, remember, runs_of
-    from ptp_cli.sweep.sweep_schedule import alone_in, carry_out, look_at
+    from ptp_cli.sweep.sweep_schedule import alone_in, carry_out, rows_of
     from ptp_core.errors import InputError
 
     if args.jobs is not None and args.jobs < 1:
@@ -75,7 +75,7 @@ def run_sweep(args: argparse.Namespace) -> int:
 
     with alone_in(out):
         remember(config, out, str(args.config), runs[0].epochs)
-        rows = look_at(runs)
+        rows = rows_of(runs)
         if all(row.state == "finished" for row in rows):
             print(f"{len(rows)} runs are finished; figures: ptp report {out}")
             return 0

@@ -20,7 +20,7 @@ from ptp_cli.options import shared_root
 from ptp_cli.pages import environment
 from ptp_cli.report.repeat_commands import practice_command
 from ptp_cli.results import results_text as text
-from ptp_cli.results.results_evaluations import ResultsConfig, Standing
+from ptp_cli.results.results_evaluations import EvaluationFile, ResultsConfig
 from ptp_cli.results.results_pictures import draw_success, results_pictures
 from ptp_cli.results.results_tables import (
     ResultsTable,
@@ -57,7 +57,7 @@ class Section:
 def make_results(
     config: ResultsConfig,
     source: Path,
-    found: Sequence[Standing],
+    found: Sequence[EvaluationFile],
     missing: Sequence[str],
     out: Path,
     *,
@@ -94,12 +94,12 @@ def make_results(
     return out / PAGE
 
 
-def _sections(config: ResultsConfig, found: Sequence[Standing], out: Path) -> list[Section]:
+def _sections(config: ResultsConfig, found: Sequence[EvaluationFile], out: Path) -> list[Section]:
     sections = []
     for protocol, rows in config.protocols.items():
         of_protocol = {s.wanted.row.name: s for s in found if s.wanted.protocol == protocol}
         notes = [(row.name, row.note) for row in rows if row.note]
-        commands = [standing.wanted.command for standing in of_protocol.values()]
+        commands = [file.wanted.command for file in of_protocol.values()]
         tables = (make(config, rows, of_protocol) for make in (success_table, episode_table))
         chart, title = f"success_{protocol}.png", f"Success and 95 % interval, {protocol}"
         if not draw_success(out / chart, config.tasks, of_protocol, title):
@@ -147,7 +147,7 @@ def _practised(run: PracticeRun) -> str:
     return command
 
 
-def _manifest(found: Sequence[Standing]) -> dict[str, Any]:
+def _manifest(found: Sequence[EvaluationFile]) -> dict[str, Any]:
     """Of the networks that the first row has."""
     if not found:
         return {}

@@ -96,7 +96,7 @@ OURS = {"method", "protocol", "tasks", "episodes", "seed", "subgoal_steps", "sub
 
 
 @dataclass(frozen=True)
-class Wanted:
+class WantedEvaluation:
     """An evaluation that a row asks for."""
 
     protocol: str
@@ -117,10 +117,10 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class Standing:
+class EvaluationFile:
     """State of an evaluation: its file, if there is one."""
 
-    wanted: Wanted
+    wanted: WantedEvaluation
     values: dict[str, Any] | None  # of the JSON, if it exists and has the wanted settings
     differs: str = ""  # difference between the settings of the JSON and the wanted ones
 
@@ -130,7 +130,7 @@ class Standing:
         return "there" if self.values is not None else "differs" if self.differs else "missing"
 
 
-def wanted_evaluations(config: ResultsConfig, out: Path) -> list[Wanted]:
+def wanted_evaluations(config: ResultsConfig, out: Path) -> list[WantedEvaluation]:
     """Every evaluation of the file, in its order.
 
     Raises ConfigError, InputError and CheckpointError for invalid settings.
@@ -148,29 +148,29 @@ def wanted_evaluations(config: ResultsConfig, out: Path) -> list[Wanted]:
                 asked = evaluation_config(_parsed(words))
             except ConfigError as error:
                 raise ConfigError(f"{protocol}: {row.name}: {error}") from error
-            wanted.append(Wanted(protocol, row, tuple(words), path, asked))
+            wanted.append(WantedEvaluation(protocol, row, tuple(words), path, asked))
     return wanted
 
 
-def look_at(wanted: Wanted) -> Standing:
+def read_evaluation(wanted: WantedEvaluation) -> EvaluationFile:
     """Read the file of an evaluation and compare its settings with those asked for."""
     if not wanted.path.is_file():
-        return Standing(wanted, None)
+        return EvaluationFile(wanted, None)
     try:
         values = json.loads(wanted.path.read_text(encoding="utf-8"))
         counts = {task: figures["episodes"] for task, figures in values["tasks"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        return Standing(wanted, None, f"it cannot be read ({error!r})")
+        return EvaluationFile(wanted, None, f"it cannot be read ({error!r})")
     try:
         asked = json.loads(json.dumps(wanted.config.settings()))
     except PtpError as error:  # its networks are not there
-        return Standing(wanted, None, f"it cannot be compared: {error}")
+        return EvaluationFile(wanted, None, f"it cannot be compared: {error}")
     asked["episodes"] = dict.fromkeys(wanted.config.tasks, wanted.config.episodes)
     have = {key: value for key, value in values.items() if key not in NOT_SETTINGS}
     have["episodes"] = counts
     if line := difference(have, asked):
-        return Standing(wanted, None, line)
-    return Standing(wanted, values)
+        return EvaluationFile(wanted, None, line)
+    return EvaluationFile(wanted, values)
 
 
 NOT_SETTINGS = ("tasks", "mean_success_rate")  # of the JSON
@@ -240,7 +240,7 @@ def _short(value: Any) -> str:
 
 
 def measure(
-    wanted: Sequence[Wanted],
+    wanted: Sequence[WantedEvaluation],
     *,
     num_envs: int,
     redo: bool,
@@ -255,11 +255,11 @@ def measure(
     """
     failed = []
     for number, one in enumerate(wanted, 1):
-        standing = look_at(one)
-        if standing.state == "there":
+        file = read_evaluation(one)
+        if file.state == "there":
             continue
-        if standing.state == "differs" and not redo:
-            say(f"{one.name}: {one.path} is left as it is: {standing.differs}; --redo replaces it")
+        if file.state == "differs" and not redo:
+            say(f"{one.name}: {one.path} is left as it is: {file.differs}; --redo replaces it")
             continue
         say(f"{one.name} ({number} of {len(wanted)}): {one.command}")
         try:
@@ -270,21 +270,21 @@ def measure(
     return failed
 
 
-def not_there(wanted: Sequence[Wanted]) -> tuple[list[Standing], list[str]]:
+def missing_evaluations(
+    wanted: Sequence[WantedEvaluation],
+) -> tuple[list[EvaluationFile], list[str]]:
     """State of each evaluation, and a line for each that has no figures."""
-    found = [look_at(one) for one in wanted]
+    found = [read_evaluation(one) for one in wanted]
     lines = []
-    for standing in found:
-        if standing.state == "missing":
-            lines.append(f"{standing.wanted.name}: not measured yet")
-        elif standing.state == "differs":
-            lines.append(
-                f"{standing.wanted.name}: measured with other settings: {standing.differs}"
-            )
+    for file in found:
+        if file.state == "missing":
+            lines.append(f"{file.wanted.name}: not measured yet")
+        elif file.state == "differs":
+            lines.append(f"{file.wanted.name}: measured with other settings: {file.differs}")
     return found, lines
 
 
-def _evaluate(one: Wanted, num_envs: int, redo: bool, progress: bool) -> None:
+def _evaluate(one: WantedEvaluation, num_envs: int, redo: bool, progress: bool) -> None:
     from ptp_core.errors import InputError
     from ptp_core.rollout.evaluation import evaluate
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ptp_cli.results.results_evaluations import EvaluationRow, ResultsConfig, Standing
+from ptp_cli.results.results_evaluations import EvaluationFile, EvaluationRow, ResultsConfig
 from ptp_core.agents.registry import method_named
 from ptp_core.errors import InputError
 from ptp_core.practice.run_folder import SETTINGS, PracticeRun, read_run
@@ -40,7 +40,7 @@ def success(successes: float, episodes: float, interval: Sequence[float] | None 
 
 
 def success_table(
-    config: ResultsConfig, rows: Sequence[EvaluationRow], found: Mapping[str, Standing]
+    config: ResultsConfig, rows: Sequence[EvaluationRow], found: Mapping[str, EvaluationFile]
 ) -> ResultsTable:
     """Success of each row on each task, and what it rests on. ``found``: by the row's name."""
     header = ("row", "method", "subgoals", "steps a subgoal", *config.tasks, "mean")
@@ -68,7 +68,7 @@ def success_table(
 
 
 def episode_table(
-    config: ResultsConfig, rows: Sequence[EvaluationRow], found: Mapping[str, Standing]
+    config: ResultsConfig, rows: Sequence[EvaluationRow], found: Mapping[str, EvaluationFile]
 ) -> ResultsTable:
     """What happened in the episodes of each row and task that was measured."""
     header = ("row", "task", "subgoals reached", "timed out", "cost: distance", "value", "prior")
@@ -105,7 +105,7 @@ def signals(values: Mapping[str, Any]) -> str:
     return ", ".join(name.partition(":")[0] for name in named) or NO_SIGNAL
 
 
-def evaluation_csv(found: Sequence[Standing]) -> str:
+def evaluation_csv(found: Sequence[EvaluationFile]) -> str:
     """A line an evaluation and task. Rates, limits and shares are in [0, 1]."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -113,14 +113,14 @@ def evaluation_csv(found: Sequence[Standing]) -> str:
     header = ("protocol", "row", "method", "subgoals", "subgoal_steps", "task", "successes")
     header += ("episodes", "rate", "low_95", "high_95", *figures_of)
     writer.writerow((*header, *(f"{name}_share" for name in COST_TERMS)))
-    for standing in found:
-        if standing.values is None:
+    for file in found:
+        if file.values is None:
             continue
-        row, values = standing.wanted.row, standing.values
+        row, values = file.wanted.row, file.values
         for task, figures in values["tasks"].items():
             low, high = wilson_interval(figures["successes"], figures["episodes"])
             rates = (f"{rate:.4f}" for rate in (figures["success_rate"], low, high))
-            who = (standing.wanted.protocol, row.name, row.method, row.subgoals)
+            who = (file.wanted.protocol, row.name, row.method, row.subgoals)
             counts = (values["follower"]["timeout"], task, figures["successes"])
             costs = figures.get("plan_cost_shares") or {}
             more = [figures.get(name) for name in figures_of] + [costs.get(n) for n in COST_TERMS]
@@ -129,8 +129,8 @@ def evaluation_csv(found: Sequence[Standing]) -> str:
     return text.getvalue()
 
 
-def _absent(standing: Standing | None) -> str:
-    return "other settings" if standing is not None and standing.differs else "not measured"
+def _absent(file: EvaluationFile | None) -> str:
+    return "other settings" if file is not None and file.differs else "not measured"
 
 
 def _number(value: float | None, form: str) -> str:
@@ -145,7 +145,7 @@ LIBRARY, LEARNING = "plan library", "learning"
 
 
 @dataclass(frozen=True)
-class Pooled:
+class PooledRuns:
     """Practice runs that differ only in their seeds."""
 
     protocol: str
@@ -199,7 +199,7 @@ class Pooled:
         return ", ".join(used) or NO_SIGNAL
 
 
-def read_practice(folder: Path) -> list[Pooled]:
+def read_practice(folder: Path) -> list[PooledRuns]:
     """Finished runs below ``folder``; those of ``varied`` first. Raises InputError."""
     runs = [read_run(path.parent) for path in sorted(folder.rglob(SETTINGS))]
     if unfinished := [run.folder for run in runs if not run.finished]:
@@ -211,7 +211,7 @@ def read_practice(folder: Path) -> list[Pooled]:
         grouped.setdefault(key, []).append(run)
     order = sorted(grouped, key=lambda key: (key[0] != "varied", key[3] != LIBRARY, *key[1:]))
     return [
-        Pooled(*key, tuple(sorted(grouped[key], key=lambda run: run.settings["seed"])))
+        PooledRuns(*key, tuple(sorted(grouped[key], key=lambda run: run.settings["seed"])))
         for key in order
     ]
 
@@ -223,7 +223,7 @@ def kind_of(run: PracticeRun) -> str:
     return " and ".join(kinds) or "nothing"
 
 
-def practice_table(pooled: Sequence[Pooled]) -> ResultsTable:
+def practice_table(pooled: Sequence[PooledRuns]) -> ResultsTable:
     """Success before and after practice."""
     header = ("protocol", "method", "what changes", "task", "epochs", "practice seeds")
     header += ("before", "after", "after, each seed", "updates a run", "steps a subgoal")
@@ -245,7 +245,7 @@ def practice_table(pooled: Sequence[Pooled]) -> ResultsTable:
     return ResultsTable(header, rows)
 
 
-def practice_csv(pooled: Sequence[Pooled]) -> str:
+def practice_csv(pooled: Sequence[PooledRuns]) -> str:
     """A line a run and evaluation."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

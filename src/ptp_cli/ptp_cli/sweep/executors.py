@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from ptp_cli.sweep.sweep_config import Run, SweepConfig
+from ptp_cli.sweep.sweep_config import SweepConfig, SweepRun
 from ptp_core.errors import InputError
 from ptp_core.processes import die_with_parent
 
@@ -50,7 +50,7 @@ class Executor(Protocol):
 
     places: int | None  # runs at once; None: it takes all and queues them itself
 
-    def start(self, run: Run) -> SweepJob:
+    def start(self, run: SweepRun) -> SweepJob:
         """Start or queue a run."""
         ...
 
@@ -66,7 +66,7 @@ class Processes:
         self.places: int | None = places
         self._threads = threads
 
-    def start(self, run: Run) -> ProcessJob:
+    def start(self, run: SweepRun) -> ProcessJob:
         """Start a run."""
         return ProcessJob(launch(run.words, run.folder / LOG, self._threads))
 
@@ -209,7 +209,7 @@ class RayExecutor:
         )
         self._threads = config.threads
 
-    def start(self, run: Run) -> RayJob:
+    def start(self, run: SweepRun) -> RayJob:
         """Queue a run."""
         log = (run.folder / LOG).absolute()
         with contextlib.suppress(FileNotFoundError):

@@ -176,7 +176,7 @@ class SweepConfig:
 
 
 @dataclass(frozen=True)
-class Run:
+class SweepRun:
     """One run of the sweep."""
 
     method: str
@@ -232,7 +232,7 @@ def as_declared(config: SweepConfig) -> SweepConfig:
     return dataclasses.replace(config, tasks=tasks, protocol=protocol)
 
 
-def runs_of(config: SweepConfig, out: Path) -> list[Run]:
+def runs_of(config: SweepConfig, out: Path) -> list[SweepRun]:
     """Every run, each method on each task with the first seed first.
 
     Raises ConfigError, InputError and CheckpointError for what no run could begin with.
@@ -241,7 +241,7 @@ def runs_of(config: SweepConfig, out: Path) -> list[Run]:
     commands = (["--out", str(out), *words] for words in options.values())
     epochs = min(check_words(command) for command in commands)
     return [
-        Run(
+        SweepRun(
             method,
             task,
             seed,
