@@ -3,7 +3,7 @@
 
 import pytest
 
-from ptp_bringup.running_stack import Up
+from ptp_bringup.running_stack import UpProcess
 from ptp_core.tiny_networks import tiny_checkpoint
 
 
@@ -21,7 +21,7 @@ def up():
     started = []
 
     def up(*words):
-        started.append(Up(*words))
+        started.append(UpProcess(*words))
         return started[-1]
 
     yield up

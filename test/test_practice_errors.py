@@ -72,7 +72,7 @@ def setting(tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "text"),
-    [(b"no picture", "not a picture that can be read"), (None, "cannot be read")],
+    [(b"no picture", "not an image that can be read"), (None, "cannot be read")],
 )
 def test_a_goal_picture_that_is_no_picture(setting, tmp_path, content, text):
     path = tmp_path / "goal.png"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ptp_bringup.node_environment import middleware_variables
+from ptp_bringup.bring_up import middleware_variables
 from ptp_bringup.share_folder import shared_root
 from ptp_bringup.stacks import all_stacks
 from ptp_cli.main import main

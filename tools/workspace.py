@@ -389,8 +389,7 @@ def write_commands(env: dict[str, str], ros: Paths | None) -> None:
         f"  export {PROFILES}",
         # Nodes of others, as rviz2, are told here of the interfaces that lead to peers.
         '  if [ -n "${ROS_STATIC_PEERS:-}" ]; then',
-        f"    {PROFILES}=$({shlex.quote(str(VENV / 'bin' / 'python'))}"
-        " -m ptp_ros.network_interfaces)",
+        f"    {PROFILES}=$({shlex.quote(str(VENV / 'bin' / 'python'))} -m ptp_ros.middleware)",
         "  fi",
         "fi",
     ]

@@ -82,7 +82,7 @@ PLANNING = (
         DEFAULT_METHOD,
         "how subgoals are planned. ptp_single_subgoal: one of the coarsest generator, then the "
         "goal; ptp: the paper's three levels and eight subgoals; model_free: none, the policy "
-        "pursues the goal picture; gcbc, gcp, leap: what ptp is compared with. The graph keeps no "
+        "pursues the goal image; gcbc, gcp, leap: what ptp is compared with. The graph keeps no "
         "plan buffer",
         agent_names(),
     ),

@@ -24,8 +24,8 @@ from launch.events.process import ProcessExited
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node as NodeAction
 
+from ptp_bringup.bring_up import log_folder, middleware_variables
 from ptp_bringup.declarations import Argument, Node
-from ptp_bringup.node_environment import log_folder, middleware_variables
 from ptp_bringup.stacks import NodeProcess, Stack
 from ptp_bringup.supervisor import has_begun
 from ptp_core.errors import PtpError

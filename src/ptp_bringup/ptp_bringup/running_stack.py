@@ -19,7 +19,7 @@ PATIENCE = 60.0  # s; only a failing test waits this long
 SILENCE = 60.0  # s until the expected line is printed, on a busy machine
 
 
-class Up:
+class UpProcess:
     """A `ptp up` in a process of its own, and its output."""
 
     def __init__(self, *words: object) -> None:

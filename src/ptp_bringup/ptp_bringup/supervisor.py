@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TextIO
 
 from ptp_core.processes import LEASH, die_with_parent, watch_leash
-from ptp_ros.shared_memory import sweep
+from ptp_ros.middleware import remove_left_behind
 
 # Signals that end a process, and the time until the next one is sent, s. Together below 5 s.
 ENDINGS = ((signal.SIGINT, 3.0), (signal.SIGTERM, 1.0), (signal.SIGKILL, 1.0))
@@ -208,7 +208,7 @@ class Supervisor:
             self._end_group(running)
         for reader in self._readers:
             reader.join(0.5)
-        sweep()  # shared memory that killed nodes left
+        remove_left_behind()  # shared memory that killed nodes left
 
     def _print_failure(self) -> None:
         """Print once more, as the last line, why everything ended."""

@@ -13,14 +13,14 @@ import warnings
 import pytest
 
 from ptp_bringup import two_hosts
-from ptp_bringup.node_environment import middleware_variables
+from ptp_bringup.bring_up import middleware_variables
 from ptp_bringup.share_folder import shared_root
 from ptp_bringup.two_hosts import Cable, NoNamespacesError
-from ptp_ros.network_interfaces import PEERS, PROFILES, RANGE
+from ptp_ros.middleware import PEERS, PROFILES, RANGE
 
 NODE = """
 import sys, time, rclpy
-from ptp_ros.network_interfaces import limit
+from ptp_ros.middleware import limit
 name, wanted, beyond = sys.argv[1], set(sys.argv[2].split(",")), float(sys.argv[3])
 limit()
 rclpy.init()
@@ -53,7 +53,7 @@ def start(host, peer, name, wanted, beyond=0.0):
 
 LISTENER = """
 import sys, time, rclpy
-from ptp_ros.network_interfaces import limit
+from ptp_ros.middleware import limit
 from std_msgs.msg import String
 limit()
 rclpy.init()
@@ -215,9 +215,7 @@ def test_a_node_that_starts_without_the_cable_says_so(cable):
     if isinstance(cable, str):
         assert "run it as root" in cable or "is missing" in cable
         return
-    code = (
-        f"from ptp_ros.network_interfaces import *; print(unheard_peers({cable.robot.address!r}))"
-    )
+    code = f"from ptp_ros.middleware import *; print(unheard_peers({cable.robot.address!r}))"
     command = [*cable.far.prefix, sys.executable, "-c", code]
     cable.cut()
     cut = subprocess.run(command, capture_output=True, text=True).stdout

@@ -7,31 +7,62 @@ Subcommands import their dependencies when they run, so that `ptp --help` is fas
 from __future__ import annotations
 
 import argparse
-import importlib
 import os
-import pkgutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ptp_cli import __version__, commands
+from ptp_cli import __version__
+from ptp_cli.commands import (
+    bench,
+    camera,
+    demo,
+    diagnosis,
+    episodes,
+    evaluate,
+    fakes,
+    practice,
+    reports,
+    stack,
+    sweep,
+    training,
+    trials,
+)
 from ptp_cli.options import let_in
 from ptp_core.errors import PtpError
 
-# Order of the list in `ptp --help`: first the commands for new users, then the others by name.
-ORDER = (
-    *("demo", "demo-teleop", "up", "doctor", "arm", "monitor", "camera", "goal", "episodes"),
-    "import-bag",
-    *("collect", "pretrain", "pretrain-baselines", "practice", "evaluate", "sweep", "report"),
-    *("results", "convert-checkpoint"),
-    *("fake-sawyer", "fake-controllers", "bench", "soak", "two-machines", "security"),
-)
+Add = Callable[["argparse._SubParsersAction[argparse.ArgumentParser]"], None]
+Run = Callable[[argparse.Namespace], int]
 
-
-def command_names() -> list[str]:
-    """Return the names of the subcommands: the modules of ptp_cli.commands, a dash for each _."""
-    found = {module.name.replace("_", "-") for module in pkgutil.iter_modules(commands.__path__)}
-    return [name for name in ORDER if name in found] + sorted(found.difference(ORDER))
+# Commands in the order of `ptp --help`: those for new users, then the others by subject.
+COMMANDS: dict[str, tuple[Add, Run]] = {
+    "demo": (demo.add_demo, demo.run_demo),
+    "demo-teleop": (demo.add_demo_teleop, demo.run_demo_teleop),
+    "up": (stack.add_up, stack.run_up),
+    "doctor": (diagnosis.add_doctor, diagnosis.run_doctor),
+    "arm": (stack.add_arm, stack.run_arm),
+    "monitor": (stack.add_monitor, stack.run_monitor),
+    "camera": (camera.add_camera, camera.run_camera),
+    "goal": (camera.add_goal, camera.run_goal),
+    "episodes": (episodes.add_episodes, episodes.run_episodes),
+    "import-bag": (episodes.add_import_bag, episodes.run_import_bag),
+    "collect": (training.add_collect, training.run_collect),
+    "pretrain": (training.add_pretrain, training.run_pretrain),
+    "pretrain-baselines": (training.add_pretrain_baselines, training.run_pretrain_baselines),
+    "practice": (practice.add_practice, practice.run_practice),
+    "evaluate": (evaluate.add_evaluate, evaluate.run_evaluate),
+    "sweep": (sweep.add_sweep, sweep.run_sweep),
+    "report": (reports.add_report, reports.run_report),
+    "results": (reports.add_results, reports.run_results),
+    "convert-checkpoint": (training.add_convert_checkpoint, training.run_convert_checkpoint),
+    "fake-sawyer": (fakes.add_fake_sawyer, fakes.run_fake_sawyer),
+    "fake-controllers": (fakes.add_fake_controllers, fakes.run_fake_controllers),
+    "bench": (bench.add_bench, bench.run_bench),
+    "soak": (trials.add_soak, trials.run_soak),
+    "two-machines": (trials.add_two_machines, trials.run_two_machines),
+    "security": (diagnosis.add_security, diagnosis.run_security),
+    "version": (diagnosis.add_version, diagnosis.run_version),
+}
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -47,17 +78,16 @@ def make_parser() -> argparse.ArgumentParser:
     subparsers = parser.add_subparsers(
         title="commands", dest="command", metavar="COMMAND", required=True
     )
-    for name in command_names():
-        module = importlib.import_module(f"{commands.__name__}.{name.replace('-', '_')}")
-        module.add_parser(subparsers)
-        subparsers.choices[name].set_defaults(run=module.run)
+    for name, (add, run) in COMMANDS.items():
+        add(subparsers)
+        subparsers.choices[name].set_defaults(run=run)
     return parser
 
 
 def _formatter(prog: str) -> argparse.HelpFormatter:
     formatter = argparse.HelpFormatter(prog)
     # argparse ignores the indent of commands, and puts the help of long ones on a new line.
-    formatter._action_max_length = max(map(len, command_names())) + 4
+    formatter._action_max_length = max(map(len, COMMANDS)) + 4
     return formatter
 
 

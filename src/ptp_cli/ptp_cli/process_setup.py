@@ -13,7 +13,7 @@ from typing import TextIO
 
 from domain_coordinator import domain_id
 
-from ptp_ros.network_interfaces import PEERS, PROFILES, RANGE, limit
+from ptp_ros.middleware import PEERS, PROFILES, RANGE, limit
 
 
 @contextlib.contextmanager

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from ptp_cli.bench import bench_ik, bench_sim
+from ptp_cli.bench import bench_control, bench_sim
 from ptp_cli.bench.bench_report import AUTHORS, TARGETS, BenchReport
-from ptp_cli.bench.measuring import machine
+from ptp_cli.machine import machine
 from ptp_cli.main import main
 from ptp_core.errors import InputError, PtpError
 from ptp_core.tiny_networks import tiny_checkpoint
@@ -55,7 +55,7 @@ def test_quick_figures_of_the_simulator_are_flat_and_finite(out, capsys):
     assert figures["ik_joint_margin_rad_met"] is True
     assert 0 < figures["ik_cycle_median_ms"] <= figures["ik_cycle_p99_ms"]
     assert figures["machine_cores"] >= 1
-    # A goal picture of its own is rolled out by the expert: over a hundred steps.
+    # A goal image of its own is rolled out by the expert: over a hundred steps.
     assert figures["sim_reset_varied_ms"] > figures["sim_reset_paper_ms"]
     assert not undocumented(figures)
     printed = capsys.readouterr().out
@@ -67,7 +67,7 @@ def test_an_interruption_keeps_finished_groups(out, monkeypatch, capsys):
     def interrupted(settings):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(bench_sim, "measure", interrupted)
+    monkeypatch.setattr(bench_sim, "measure_sim", interrupted)
     assert run("--only", "ik", "sim", "--out", out) == 130
     assert read(out)["ik_solves"] > 0
     assert "sim_date" not in read(out)
@@ -109,8 +109,8 @@ def test_a_group_that_fails_does_not_stop_the_others(out, monkeypatch, capsys):
     def failing(settings):
         raise InputError("the camera is on fire")
 
-    monkeypatch.setattr(bench_sim, "measure", failing)
-    monkeypatch.setattr(bench_ik, "measure", lambda settings: {"ik_median_ms": 0.5})
+    monkeypatch.setattr(bench_sim, "measure_sim", failing)
+    monkeypatch.setattr(bench_control, "measure_ik", lambda settings: {"ik_median_ms": 0.5})
     assert run("--only", "sim", "ik", "--out", out) == 1
     assert read(out)["ik_median_ms"] == 0.5
     assert "ptp bench: sim: the camera is on fire\n" in capsys.readouterr().err

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from ptp_cli.demo import demo_page, demo_results
+from ptp_cli.demo import demo_results
 from ptp_cli.demo.demo_film import (
     BAD,
     ENDING,
@@ -28,8 +28,7 @@ from ptp_cli.demo.demo_film import (
     frame,
     strip,
 )
-from ptp_cli.demo.demo_progress import NodeLog, Progress
-from ptp_cli.demo.demo_watcher import PATIENCE, DemoWatcher
+from ptp_cli.demo.demo_progress import PATIENCE, DemoWatcher, NodeLog, Progress
 from ptp_cli.pages import figure
 from ptp_nodes.operator.episode_watcher import EpisodeNews
 
@@ -37,8 +36,8 @@ TITLES = {"A": "tidy up", "B": "<b>close</b> & go"}
 STEPS = 10
 
 
-def picture(value, size=48):
-    """A picture of one grey, uint8 (size, size, 3)."""
+def grey(value, size=48):
+    """An image of one grey, uint8 (size, size, 3)."""
     return np.full((size, size, 3), value, np.uint8)
 
 
@@ -52,15 +51,15 @@ def moment(**changes):
     return Moment(**{**values, **changes})
 
 
-def test_a_frame_shows_three_pictures_and_what_is_pursued():
+def test_a_frame_shows_three_images_and_what_is_pursued():
     noise = np.random.default_rng(0).integers(0, 256, (48, 48, 3), dtype=np.uint8)
-    drawn = frame(picture(90, 240), noise, picture(200), moment())
+    drawn = frame(grey(90, 240), noise, grey(200), moment())
     assert all(side % 2 == 0 for side in drawn.shape[:2])
     middle = drawn.shape[0] // 2
     for number, value in ((0, 90), (2, 200)):
         column = GAP + number * (TILE + GAP) + TILE // 2
         assert (drawn[middle, column] == value).all()
-    # Each pixel of the small picture is a square of equal pixels.
+    # Each pixel of the small image is a square of equal pixels.
     large = np.repeat(np.repeat(noise, 6, 0), 6, 1)
     left = GAP + TILE + GAP
     (top,) = {
@@ -91,8 +90,8 @@ def test_the_verdict_stands_in_the_frame(verdict, color):
 
 def test_a_strip_has_a_tile_for_now_each_subgoal_and_the_goal():
     values = range(10, 110, 10)
-    pictures = [picture(value) for value in values]
-    drawn = strip(pictures[0], pictures[1:-1], pictures[-1])
+    images = [grey(value) for value in values]
+    drawn = strip(images[0], images[1:-1], images[-1])
     assert drawn.shape[1] == 10 * (STRIP_TILE + GAP) + GAP
     row = GAP + STRIP_TILE // 2
     seen = [drawn[row, GAP + n * (STRIP_TILE + GAP) + STRIP_TILE // 2] for n in range(10)]
@@ -116,11 +115,11 @@ FRAMES = round(OPENING * RATE) + STEPS // EVERY + round(ENDING * RATE)
 def test_a_film_can_be_read_back_with_every_frame(tmp_path):
     film = Film(tmp_path, TITLES, STEPS)
     film.begin("A", 0)
-    film.goal(picture(200))
-    film.observed(picture(50))
-    film.planned([picture(100), picture(150)])
+    film.goal(grey(200))
+    film.observed(grey(50))
+    film.planned([grey(100), grey(150)])
     for step in range(STEPS):
-        film.camera(picture(20 * step, 240))
+        film.camera(grey(20 * step, 240))
         film.stepped(step, step // 4)
     film.end("success")
     assert film.running is None
@@ -129,7 +128,7 @@ def test_a_film_can_be_read_back_with_every_frame(tmp_path):
     assert len(frames) == FRAMES
     assert frames[0].shape == frame(None, None, None, moment()).shape
     column, row = GAP + TILE // 2, frames[0].shape[0] // 2
-    assert abs(int(frames[0][row, column, 0]) - 50) < 12  # no camera picture yet
+    assert abs(int(frames[0][row, column, 0]) - 50) < 12  # no camera image yet
     assert abs(int(frames[-1][row, column, 0]) - 180) < 12  # the last one
     plan = cv2.imread(str(tmp_path / "task_A_episode_0_plan.png"))
     assert plan.shape[1] == 4 * (STRIP_TILE + GAP) + GAP
@@ -153,7 +152,7 @@ class Run:
         self.stage.episode(EpisodeNews(state, f"run/{task}", task, episode, **values))
 
     def plan(self, task="A"):
-        self.stage.planned(f"run/{task}", [picture(1)])
+        self.stage.planned(f"run/{task}", [grey(1)])
 
     def act(self, steps, task="A"):
         for step in steps:
@@ -201,7 +200,7 @@ def test_a_plan_that_overtakes_the_news_of_its_episode_is_kept_for_it(run):
 
 
 def test_a_plan_of_another_run_is_not_filmed(run):
-    run.stage.planned("yesterday/A", [picture(9)])  # latched
+    run.stage.planned("yesterday/A", [grey(9)])  # latched
     run.news("resetting")
     assert not (run.folder / "task_A_episode_0_plan.png").is_file()
 
@@ -302,7 +301,7 @@ def test_the_summary_has_flat_latencies_and_says_how_each_episode_ended(folder):
         ("B", 1): "not done",
     }
     assert demo_results.ending(summary, "B", 0) == "failed"
-    demo_results.write(folder, summary)
+    demo_results.write_summary(folder, summary)
     assert json.loads((folder / demo_results.SUMMARY).read_text()) == summary
 
 
@@ -314,7 +313,7 @@ def test_without_a_summary_nothing_was_done(tmp_path):
 
 def test_the_page_shows_all_figures_and_escapes_text(folder):
     summary = {**demo_results.gather(folder, ["A", "B"], 2, ABOUT), "stopped": "by <hand>"}
-    text = demo_page.render(summary, TITLES, [("Again", "ptp demo --out 'a<b'")])
+    text = demo_results.render_page(summary, TITLES, [("Again", "ptp demo --out 'a<b'")])
     for word in ("2.35", "3.2", "399", "4242", "321", "1 of 1", "0123abcd", "models/&lt;a&gt;"):
         assert word in text, word
     for word in ("Some &amp; Co. CPU", "camera &lt;stale&gt;", "by &lt;hand&gt;", "a&lt;b"):
@@ -329,7 +328,7 @@ def test_the_page_shows_all_figures_and_escapes_text(folder):
 
 def test_the_page_needs_nothing_from_elsewhere(folder):
     summary = {**demo_results.gather(folder, ["A", "B"], 2, ABOUT), "stopped": ""}
-    text = demo_page.render(summary, TITLES, [])
+    text = demo_results.render_page(summary, TITLES, [])
     assert re.findall(r'(?:src|href)="(?!task_|#task-|summary\.json|nodes\.log)[^"]*"', text) == []
     assert not re.search(r"https?:|@import|url\(|<script", text)
 

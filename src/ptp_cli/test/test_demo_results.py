@@ -12,8 +12,12 @@ import pytest
 
 from ptp_cli.commands.evaluate import evaluation_config
 from ptp_cli.main import main, make_parser
-from ptp_cli.results.evaluation_files import difference, measure, wanted_evaluations
-from ptp_cli.results.results_config import ResultsConfig
+from ptp_cli.results.results_evaluations import (
+    ResultsConfig,
+    difference,
+    measure,
+    wanted_evaluations,
+)
 from ptp_cli.results.results_tables import cost_shares, success
 from ptp_cli.results.results_text import as_html
 from ptp_core.config import load_config

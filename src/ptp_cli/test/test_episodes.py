@@ -207,11 +207,11 @@ def test_the_mapping_that_ships_is_read_and_says_the_defaults():
         assert {**ours, "topic": ""} == {**theirs, "topic": ""}
 
 
-def test_pictures_of_any_kind_become_48_by_48():
+def test_images_of_any_kind_become_48_by_48():
     import cv2
     import numpy as np
 
-    from ptp_cli.commands.import_bag import picture_of
+    from ptp_cli.commands.episodes import image_converter
 
     store = Senders().definitions.store
     pixels = np.zeros((96, 128, 3), np.uint8)
@@ -231,10 +231,10 @@ def test_pictures_of_any_kind_become_48_by_48():
     packed = store.types["sensor_msgs/msg/CompressedImage"](
         header=header, format="png", data=coded
     )
-    picture = picture_of(ImageMapping())
-    assert picture(plain).shape == (48, 48, 3)
-    assert np.array_equal(picture(plain), picture(packed))
-    assert picture(plain)[10, 40].tolist() == [200, 100, 50]
+    converted = image_converter(ImageMapping())
+    assert converted(plain).shape == (48, 48, 3)
+    assert np.array_equal(converted(plain), converted(packed))
+    assert converted(plain)[10, 40].tolist() == [200, 100, 50]
     packed.data = coded[:10]
     with pytest.raises(InputError, match="cannot be read"):
-        picture(packed)
+        converted(packed)

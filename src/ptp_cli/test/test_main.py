@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """The ptp command as a user meets it: help, errors, Ctrl-C and pipes."""
 
+import importlib
 import os
+import pkgutil
 import socket
 import subprocess
 import sys
 
 import pytest
 
-from ptp_cli import __version__, main
-from ptp_cli.commands import version
+from ptp_cli import __version__, commands, main, options
+from ptp_cli.commands import diagnosis
 from ptp_core.errors import ConfigError
 
 PIPES = {"capture_output": True, "text": True}
@@ -20,17 +22,26 @@ def test_help_lists_every_command_with_a_line_of_its_own(capsys):
         main.main(["--help"])
     assert stop.value.code == 0
     lines = capsys.readouterr().out.splitlines()
-    for name in main.command_names():
+    for name in main.COMMANDS:
         (line,) = [line for line in lines if line.split()[:1] == [name]]
         assert len(line.split()) > 3, f"{name} has no help: {line!r}"
 
 
 def test_every_command_explains_itself(capsys):
-    for name in main.command_names():
+    for name in main.COMMANDS:
         with pytest.raises(SystemExit) as stop:
             main.main([name, "--help"])
         assert stop.value.code == 0
         assert f"usage: ptp {name}" in capsys.readouterr().out
+
+
+def test_every_command_of_the_modules_is_in_the_table():
+    defined = set()
+    for found in pkgutil.iter_modules(commands.__path__):
+        module = importlib.import_module(f"{commands.__name__}.{found.name}")
+        defined |= {name.removeprefix("add_") for name in vars(module) if name.startswith("add_")}
+    shared = {name.removeprefix("add_") for name in vars(options) if name.startswith("add_")}
+    assert {name.replace("-", "_") for name in main.COMMANDS} == defined - shared
 
 
 def test_help_loads_nothing_heavy():
@@ -70,7 +81,7 @@ def test_what_stops_a_command_is_one_line(monkeypatch, capsys, error, status, me
     def stopped(args):
         raise error
 
-    monkeypatch.setattr(version, "run", stopped)
+    monkeypatch.setitem(main.COMMANDS, "version", (diagnosis.add_version, stopped))
     assert main.main(["version"]) == status
     assert capsys.readouterr().err == f"ptp version: {message}\n"
 
@@ -79,7 +90,7 @@ def test_ctrl_c_before_a_command_is_known_is_one_line(monkeypatch, capsys):
     def stopped(subparsers):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(version, "add_parser", stopped)
+    monkeypatch.setitem(main.COMMANDS, "version", (stopped, diagnosis.run_version))
     assert main.main(["version"]) == 130
     assert capsys.readouterr().err == "ptp: interrupted\n"
 

@@ -19,10 +19,10 @@ import pytest
 import yaml
 
 from ptp_cli.main import main
-from ptp_cli.sweep.executor import LOG
+from ptp_cli.sweep.executors import LOG
 from ptp_cli.sweep.sweep_config import load_sweep, remember, runs_of
 from ptp_cli.sweep.sweep_display import LiveTable, PlainLines
-from ptp_cli.sweep.sweep_schedule import alone_in, free_memory, look_at, places
+from ptp_cli.sweep.sweep_schedule import alone_in, free_memory, places, rows_of
 from ptp_core.agents.registry import agent_names
 from ptp_core.errors import ConfigError, InputError
 from ptp_core.tiny_networks import tiny_baseline_folders, tiny_checkpoint, tiny_config
@@ -157,15 +157,15 @@ def test_terminal_and_file_show_how_runs_stand(write, tmp_path):
     metrics["evaluation"] = {"epoch": 0, "episodes": 2, "successes": 1}
     (one / "metrics.json").write_text(json.dumps(metrics))
     (runs[1].folder / "epochs" / "000000").mkdir(parents=True)  # damaged: no metrics
-    rows = look_at(runs)
+    rows = rows_of(runs)
     rows[0].state = "running"
-    rows[0].following.begin(100.0)
+    rows[0].progress.begin(100.0)
     two = one.with_name("000001")
     two.mkdir()
     (two / "metrics.json").write_text(json.dumps({"epoch": 2, "practice_success_rate": 1.0}))
-    rows[0].following.look(136.0)
+    rows[0].progress.look(136.0)
     rows[0].run = runs_of(load_sweep(write(options={"epochs": 5})), out)[0]
-    rows[0].following.run = rows[0].run
+    rows[0].progress.run = rows[0].run
     shown = {}
     for kind in (LiveTable, PlainLines):
         text = io.StringIO()

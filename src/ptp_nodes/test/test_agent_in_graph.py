@@ -43,7 +43,7 @@ from ptp_nodes.nodes.policy_node import PolicyNode
 from ptp_nodes.nodes.recorder_node import RecorderNode
 from ptp_ros.agent_messages import goal_message, latent_message, observation_message
 from ptp_ros.graph_testing import parameters
-from ptp_ros.history_publisher import HistoryPublisher
+from ptp_ros.streams import HistoryPublisher
 from ptp_ros.topics import (
     ARM_STATE,
     COMMANDS,

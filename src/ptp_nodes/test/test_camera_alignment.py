@@ -19,7 +19,7 @@ from ptp_nodes.camera.camera_alignment import (
     shift_between,
     write_image,
 )
-from ptp_ros.image_messages import array_to_image, image_to_array, read_picture
+from ptp_ros.image_messages import array_to_image, image_to_array, read_image
 from ptp_ros.topics import IMAGE_RAW, LATCHED, SENSOR, VIEW_ALIGN
 
 SIZE = (240, 320)  # rows, columns
@@ -147,7 +147,7 @@ def test_a_reference_is_kept_and_compared_with_until_told_to_stop(world, tmp_pat
     live = Images(seen(world, right=12.0, grain=2), seen(world, right=5.0, grain=3), seen(world))
     last = align(live, path, tell, out=out, period=0.001, stop=stop)
     assert [round(s.right) for s in told] == [12, 5, 0] and last is told[-1]
-    assert np.array_equal(read_picture(str(out)), live.shown[-1])
+    assert np.array_equal(read_image(str(out)), live.shown[-1])
 
 
 def test_the_running_graph_is_looked_at_and_shown_the_overlay(graph, world, tmp_path):

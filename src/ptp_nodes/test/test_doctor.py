@@ -41,9 +41,9 @@ from ptp_nodes.tools.doctor.doctor_facts import ROLES, Expected, Machine, Proces
 from ptp_nodes.tools.doctor.examination import examine, findings
 from ptp_nodes.tools.doctor.graph_listener import Listener
 from ptp_ros import topics
-from ptp_ros.background_node import node_aside
 from ptp_ros.graph_testing import parameters
 from ptp_ros.image_messages import array_to_image
+from ptp_ros.node_main import background_node
 
 RATE = 20.0  # Hz at which the faulty camera says it sends
 
@@ -67,7 +67,7 @@ class Faulty(Node):
 
 @pytest.mark.process
 def test_faults_of_a_real_graph_are_found(graph, ros_domain, tmp_path):
-    with node_aside(Faulty):
+    with background_node(Faulty):
         latched, volatile = topics.LATCHED, QoSProfile(depth=1)
         encoder, other = (
             graph.add(Node(name, context=graph.context)) for name in ("encoder", "other")
@@ -101,8 +101,8 @@ def test_faults_of_a_real_graph_are_found(graph, ros_domain, tmp_path):
         other.create_publisher(RecorderStatus, topics.RECORDER_STATUS, latched).publish(full)
         graph.collect(Observation, topics.OBSERVATION, latched)
         with (
-            node_aside(lambda context: Node("stranger", context=context)) as stranger,
-            node_aside(lambda context: Listener(context=context)) as listener,
+            background_node(lambda context: Node("stranger", context=context)) as stranger,
+            background_node(lambda context: Listener(context=context)) as listener,
         ):
             stranger.create_publisher(String, "number", 1)  # another type
 
@@ -163,7 +163,7 @@ def test_an_examination_has_domain_versions_and_disks_and_can_be_written(
 def test_types_are_those_of_this_build(graph):
     graph.add(Node("encoder", context=graph.context)).create_publisher(Latent, "latent", 1)
     graph.wait(lambda: graph.client.count_publishers("/latent"), "the topic")
-    with node_aside(lambda context: Listener(context=context)) as listener:
+    with background_node(lambda context: Listener(context=context)) as listener:
 
         def latent():
             return listener.graph(1, "").topic("/latent")
@@ -179,7 +179,7 @@ def test_types_are_those_of_this_build(graph):
 def test_a_latched_message_from_before_is_not_news(graph):
     writer = graph.client.create_publisher(Latent, topics.LATENT, topics.LATCHED)
     writer.publish(Latent(latent=LatentArray(encoder_id="e1")))
-    with node_aside(lambda context: Listener(context=context)) as listener:
+    with background_node(lambda context: Listener(context=context)) as listener:
 
         def seen():
             return listener.graph(1, "")
@@ -205,7 +205,7 @@ def test_our_nodes_write_what_their_roles_say(graph, folder, tmp_path):
     for kind, values in nodes.items():
         graph.add(kind(context=graph.context, parameter_overrides=parameters(values)))
     names = {"encoder", "planner", "policy", "practice", "teleop", "view", "learner", "recorder"}
-    with node_aside(lambda context: Listener(context=context)) as listener:
+    with background_node(lambda context: Listener(context=context)) as listener:
 
         def seen():
             return listener.graph(1, "")

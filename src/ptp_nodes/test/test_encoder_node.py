@@ -146,11 +146,11 @@ def test_a_goal_image_that_is_no_image_is_refused(graph, start):
     request = EncodeImage.Request(images=[Image()], resize=True)
     answer = graph.call(EncodeImage, "encode_image", request)
     assert answer.error_code == ErrorCode.BAD_IMAGE
-    assert "no picture" in answer.error_msg
+    assert "no image" in answer.error_msg
     depth = Image(height=48, width=48, encoding="16UC1", step=96, data=bytes(48 * 96))
     answer = graph.call(EncodeImage, "encode_image", EncodeImage.Request(images=[depth]))
     assert answer.error_code == ErrorCode.BAD_IMAGE
-    assert '"16UC1" is grey or depth; a colour picture is expected' in answer.error_msg
+    assert '"16UC1" is grey or depth; a colour image is expected' in answer.error_msg
     answer = graph.call(EncodeImage, "encode_image", EncodeImage.Request(resize=True))
     assert answer.error_code == ErrorCode.BAD_IMAGE
     assert 'no image of camera "camera"' in answer.error_msg

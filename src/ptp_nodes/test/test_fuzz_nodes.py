@@ -16,7 +16,7 @@ from ptp_core.fuzzing import SECONDS, fuzz
 from ptp_core.policies.live_weights import LiveWeights, WeightsUpdate
 from ptp_nodes.operator.goal_files import GoalFile, load_goal, save_goal
 from ptp_nodes.tools.security.sros2_policies import read_policy
-from ptp_ros.image_messages import array_to_image, image_to_array, read_picture
+from ptp_ros.image_messages import array_to_image, image_to_array, read_image
 
 FINDS = Path(__file__).parent / "fuzz_finds"
 ROOT = Path(__file__).resolve().parents[3]
@@ -48,7 +48,7 @@ def test_goals(tmp_path):
 def test_images(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
     contents = [cv2.imencode(kind, pixels)[1].tobytes() for kind in (".png", ".jpg")]
-    fuzz(put(tmp_path / "a.png", read_picture), contents, FINDS, "picture")
+    fuzz(put(tmp_path / "a.png", read_image), contents, FINDS, "picture")
 
 
 def test_image_messages():

@@ -48,7 +48,7 @@ def image_to_array(msg: Image, size: int | None = None) -> np.ndarray:
             "crop and resize it first"
         )
     if not (0 < height <= _LARGEST and 0 < width <= _LARGEST):
-        raise InputError(f"image is {width} x {height} pixels: that is no picture")
+        raise InputError(f"image is {width} x {height} pixels: that is no image")
     if msg.encoding not in _ENCODINGS:
         return _by_cv_bridge(msg)
     channels, depth, order = _ENCODINGS[msg.encoding]
@@ -71,14 +71,14 @@ def image_to_array(msg: Image, size: int | None = None) -> np.ndarray:
 
 
 def colour_to_array(msg: Image) -> np.ndarray:
-    """Like `image_to_array`, for what an agent sees or is told: a colour picture.
+    """Like `image_to_array`, for what an agent sees or is told: a colour image.
 
-    Depth and grey pictures can be shown, but an agent of colours would take them for another
+    Depth and grey images can be shown, but an agent of colours would take them for another
     scene. Raises InputError for those too.
     """
     if _ENCODINGS.get(msg.encoding, _ENCODINGS["rgb8"])[0] == 1:
         raise InputError(
-            f'image encoding "{msg.encoding}" is grey or depth; a colour picture is expected: '
+            f'image encoding "{msg.encoding}" is grey or depth; a colour image is expected: '
             "rgb8 or bgr8"
         )
     return image_to_array(msg)
@@ -99,7 +99,7 @@ def _by_cv_bridge(msg: Image) -> np.ndarray:
 
 def array_to_image(pixels: np.ndarray, stamp: Time, frame_id: str) -> Image:
     """sensor_msgs/Image (rgb8) of an RGB image, uint8 (H, W, 3)."""
-    pixels = check_picture(pixels)
+    pixels = check_image(pixels)
     msg = Image(height=pixels.shape[0], width=pixels.shape[1], encoding="rgb8", is_bigendian=0)
     msg.header.stamp = stamp
     msg.header.frame_id = frame_id
@@ -109,12 +109,12 @@ def array_to_image(pixels: np.ndarray, stamp: Time, frame_id: str) -> Image:
     return msg
 
 
-def check_picture(pixels: np.ndarray) -> np.ndarray:
+def check_image(pixels: np.ndarray) -> np.ndarray:
     """``pixels`` if it is uint8 (H, W, 3), else InputError."""
     pixels = np.asarray(pixels)
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
         raise InputError(
-            f"a picture is uint8 (H, W, 3) RGB, not {pixels.dtype} {tuple(pixels.shape)}"
+            f"an image is uint8 (H, W, 3) RGB, not {pixels.dtype} {tuple(pixels.shape)}"
         )
     return pixels
 
@@ -128,13 +128,13 @@ def crop_and_resize(
     ``offset`` (x right, y down, pixels). Raises InputError when it does not lie within the
     image.
     """
-    height, width = check_picture(pixels).shape[:2]
+    height, width = check_image(pixels).shape[:2]
     side = crop or min(height, width)
     left = (width - side) // 2 + offset[0]
     top = (height - side) // 2 + offset[1]
     if left < 0 or top < 0 or left + side > width or top + side > height:
         raise InputError(
-            f"crop of {side} pixels at offset {tuple(offset)} does not lie within the picture "
+            f"crop of {side} pixels at offset {tuple(offset)} does not lie within the image "
             f"of {width} x {height}: make it smaller or move it"
         )
     square = pixels[top : top + side, left : left + side]
@@ -143,16 +143,16 @@ def crop_and_resize(
     return cv2.resize(square, (size, size), interpolation=cv2.INTER_AREA)
 
 
-def read_picture(path: str) -> np.ndarray:
-    """RGB picture, uint8 (H, W, 3), from a PNG or JPEG file.
+def read_image(path: str) -> np.ndarray:
+    """RGB image, uint8 (H, W, 3), from a PNG or JPEG file.
 
-    Raises InputError when it is none, and for grey pictures and those of 16 bits a channel:
+    Raises InputError when it is none, and for grey images and those of 16 bits a channel:
     depth, masks.
     """
     try:
         data = read_bytes(Path(path), LARGEST_FILE)
     except OverBudget as error:
-        raise InputError(f"{path}: refused as a picture ({error})") from error
+        raise InputError(f"{path}: refused as an image ({error})") from error
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     try:
@@ -160,12 +160,12 @@ def read_picture(path: str) -> np.ndarray:
         stored = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     except OverBudget as error:
-        raise InputError(f"{path}: refused as a picture ({error})") from error
+        raise InputError(f"{path}: refused as an image ({error})") from error
     except (ValueError, cv2.error):
         pixels = None
     if pixels is None:
-        raise InputError(f"{path}: not a picture that can be read; give a PNG or JPEG file")
+        raise InputError(f"{path}: not an image that can be read; give a PNG or JPEG file")
     if stored is None or stored.ndim != 3 or stored.dtype != np.uint8:
         kind = "grey" if stored is None or stored.ndim != 3 else f"of {stored.itemsize * 8} bits"
-        raise InputError(f"{path}: its pixels are {kind}; give a colour picture of 8 bits")
+        raise InputError(f"{path}: its pixels are {kind}; give a colour image of 8 bits")
     return np.ascontiguousarray(pixels[:, :, ::-1])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Main function of every node: create it, spin it, and return its exit code."""
+"""Running a node: the main function of its process, or a background thread of another program."""
 
 from __future__ import annotations
 
@@ -9,17 +9,20 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
 import rclpy
+from rclpy.context import Context
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
 from ptp_core.errors import PtpError
-from ptp_ros.network_interfaces import limit, unheard_peers
+from ptp_ros.middleware import limit, unheard_peers
 
+N = TypeVar("N", bound=Node)
 RCLError = rclpy_implementation.RCLError  # broken ROS arguments or parameter files
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 RESTART = 75  # exit code of a node that must be restarted so that a peer can discover it
@@ -35,7 +38,7 @@ def run(
     The node may have ``start()``, called before spinning, ``stop()``, called after it while
     messages can still be sent, and ``exit_code``, returned when it ends by shutting its context
     down. A node with ``may_begin_again`` ends with `RESTART` when a peer that was unreachable at
-    its start (`ptp_ros.network_interfaces`) becomes reachable; its supervisor restarts it.
+    its start (`ptp_ros.middleware`) becomes reachable; its supervisor restarts it.
     SIGINT and SIGTERM stop the node; a second signal ends the process at once. ``niceness``: as
     of `nice`, for a node that must not take a core from nodes that move the arm.
     """
@@ -47,6 +50,44 @@ def run(
         return _run(create, args)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextlib.contextmanager
+def background_node(create: Callable[[Context], N], domain: int | None = None) -> Iterator[N]:
+    """Context manager: the node that ``create(context)`` makes spins in a thread.
+
+    ``domain`` None: that of ROS_DOMAIN_ID. The caller keeps handling signals. An exception of a
+    callback is raised at the end of the block.
+    """
+    limit()
+    context = Context()
+    rclpy.init(
+        args=[], context=context, domain_id=domain, signal_handler_options=SignalHandlerOptions.NO
+    )
+    node = create(context)
+    executor = SingleThreadedExecutor(context=context)
+    executor.add_node(node)
+    errors: list[BaseException] = []
+
+    def spin() -> None:
+        try:
+            executor.spin()
+        except ExternalShutdownException:
+            pass
+        except Exception as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=spin, name="background", daemon=True)
+    thread.start()
+    try:
+        yield node
+    finally:
+        executor.shutdown()
+        thread.join(5.0)
+        node.destroy_node()
+        rclpy.try_shutdown(context=context)
+    if errors:
+        raise errors[0]
 
 
 def _run(create: Callable[[], Node], args: Sequence[str] | None) -> int:

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fast subscriptions for messages of every control step, in a thread of their own.
+"""Messages of every control step: fast subscriptions, and publishers that keep a history.
 
 rclpy's usual executors check every timer, service, action and subscription of a node for each
 message. Its EventsExecutor is notified of the entity that has a message, which costs much less,
-but it runs no coroutines. So this module runs the frequent subscriptions in an EventsExecutor,
-and the node's executor runs everything else.
+but it runs no coroutines. So `Streams` runs the frequent subscriptions in an EventsExecutor in a
+thread of its own, and the node's executor runs everything else.
 """
 
 from __future__ import annotations
@@ -18,7 +18,10 @@ from rclpy.executors import ExternalShutdownException
 from rclpy.impl.rcutils_logger import RcutilsLogger
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
+from rclpy.serialization import serialize_message
 from rclpy.subscription import Subscription
+
+from ptp_ros.topics import LATCHED, history_of
 
 try:
     from rclpy.experimental import EventsExecutor
@@ -133,3 +136,28 @@ class Streams:
 
         if (executor := self._node.executor) is not None:
             executor.create_task(again)
+
+
+class HistoryPublisher:
+    """Publishes each message twice: for those who look, and for the recorder.
+
+    ``newest`` is the publisher of ``topic``. It keeps one message, so that whoever comes late,
+    `ros2 topic echo --once` for one, gets the newest. ``history`` is that of `history_of(topic)`.
+    It keeps as many as ``kept`` says, so that a recorder that was found late or stalled asks for
+    what it missed. A message is serialised once.
+
+    ``managed``: both are publishers of a life-cycle node, silent while it is inactive.
+    """
+
+    def __init__(
+        self, node: Node, kind: type, topic: str, kept: QoSProfile, managed: bool = False
+    ) -> None:
+        make: Any = node.create_lifecycle_publisher if managed else node.create_publisher
+        self.history = make(kind, history_of(topic), kept)
+        self.newest = make(kind, topic, LATCHED)
+
+    def publish(self, message: Any) -> None:
+        """Publish on both; who acts on a message has it first."""
+        data = serialize_message(message)
+        self.newest.publish(data)
+        self.history.publish(data)

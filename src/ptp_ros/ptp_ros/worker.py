@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Worker threads for nodes: callbacks pass items on, and a thread runs the forward pass."""
+"""Threads and timing of nodes: work beside the executor, a fixed-rate loop, a throttle.
+
+Callbacks pass items on, and a thread runs the forward pass on the newest.
+"""
 
 from __future__ import annotations
 
@@ -86,6 +89,60 @@ class NewestFirst:
         with self._lock:
             item, self._pending = self._pending, None
         self._process(item)
+
+
+class RateLoop:
+    """Calls ``cycle()`` every ``period`` [s] of the steady clock between `start` and `stop`.
+
+    A late cycle is not made up for: the next one is due a period after it.
+    """
+
+    def __init__(self, period: float, cycle: Callable[[], None], name: str) -> None:
+        self._period = period
+        self._cycle = cycle
+        self._name = name
+        self._ending = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Start the thread. A second call does nothing."""
+        if self._thread is None:
+            self._ending.clear()
+            self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+            self._thread.start()
+
+    def stop(self) -> None:
+        """End, and wait until the last cycle is over. Do not call it from within a cycle."""
+        self._ending.set()
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+
+    def _run(self) -> None:
+        due = time.monotonic()
+        while not self._ending.wait(max(due - time.monotonic(), 0.0)):
+            self._cycle()
+            due = max(due + self._period, time.monotonic())
+
+
+class Throttle:
+    """Lets each kind of message pass at most once per ``period`` [s] of the steady ``clock``.
+
+    Kinds must be few, because each one is kept. So never make one from received text.
+    """
+
+    def __init__(self, period: float = 1.0, clock: Callable[[], float] = time.monotonic) -> None:
+        self._period = period
+        self._clock = clock
+        self._last: dict[str, float] = {}
+
+    def due(self, kind: str) -> bool:
+        """Whether this kind may pass now. If so, its period starts again."""
+        now = self._clock()
+        if now - self._last.get(kind, -float("inf")) < self._period:
+            return False
+        self._last[kind] = now
+        return True
 
 
 def in_executor(node: Node, work: ThreadFuture) -> Future:

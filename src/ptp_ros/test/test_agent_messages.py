@@ -230,7 +230,7 @@ def test_a_goal_that_an_agent_does_not_take_is_its_typed_error(goal, spec, text)
 
 
 texts = st.lists(st.sampled_from(["", "front", "wrist", "x"]), max_size=3)
-pictures = st.builds(
+image_messages = st.builds(
     Image,
     width=st.integers(0, 8),
     height=st.integers(0, 8),
@@ -242,7 +242,7 @@ goals = st.builds(
     GoalMessage,
     instruction=st.sampled_from(["", " ", "open the drawer"]),
     cameras=texts,
-    images=st.lists(pictures, max_size=3),
+    images=st.lists(image_messages, max_size=3),
     latent=st.one_of(st.just(LatentArray()), damaged),
 )
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Images cross the graph unchanged, and what is no picture is refused with its reason."""
+"""Images cross the graph unchanged, and what is no image is refused with its reason."""
 
 import array
 
@@ -15,12 +15,12 @@ from ptp_ros.image_messages import (
     colour_to_array,
     crop_and_resize,
     image_to_array,
-    read_picture,
+    read_image,
 )
 
 
 @pytest.fixture
-def picture():
+def image():
     return np.random.default_rng(3).integers(0, 256, (6, 4, 3), dtype=np.uint8)
 
 
@@ -39,20 +39,20 @@ def message(pixels, encoding, step=None, big_endian=0):
     )
 
 
-def test_a_picture_survives_the_round_trip(picture):
-    msg = array_to_image(picture, Time(sec=3, nanosec=4), "camera_optical")
+def test_an_image_survives_the_round_trip(image):
+    msg = array_to_image(image, Time(sec=3, nanosec=4), "camera_optical")
     assert (msg.encoding, msg.step, msg.header.frame_id) == ("rgb8", 12, "camera_optical")
-    assert np.array_equal(image_to_array(msg), picture)
+    assert np.array_equal(image_to_array(msg), image)
 
 
 @pytest.mark.parametrize("step", [None, 19])
 @pytest.mark.parametrize("encoding", ["rgb8", "bgr8", "rgba8", "bgra8", "8UC3"])
-def test_colour_encodings_and_row_padding_are_respected(picture, encoding, step):
-    stored = picture[:, :, ::-1] if encoding in ("bgr8", "bgra8", "8UC3") else picture
+def test_colour_encodings_and_row_padding_are_respected(image, encoding, step):
+    stored = image[:, :, ::-1] if encoding in ("bgr8", "bgra8", "8UC3") else image
     if encoding in ("rgba8", "bgra8"):
         stored = np.dstack([stored, np.full(stored.shape[:2], 9, np.uint8)])
     msg = message(np.ascontiguousarray(stored), encoding, step)
-    assert np.array_equal(image_to_array(msg), picture)
+    assert np.array_equal(image_to_array(msg), image)
 
 
 @pytest.mark.parametrize(("kind", "big_endian"), [("<u2", 0), (">u2", 1)])
@@ -63,15 +63,15 @@ def test_sixteen_bit_grey_follows_the_byte_order(kind, big_endian):
     assert (pixels == pixels[:, :, :1]).all()
 
 
-def test_grey_fills_all_three_channels(picture):
-    pixels = image_to_array(message(picture[:, :, :1].copy(), "mono8"))
-    assert (pixels == picture[:, :, :1]).all()
+def test_grey_fills_all_three_channels(image):
+    pixels = image_to_array(message(image[:, :, :1].copy(), "mono8"))
+    assert (pixels == image[:, :, :1]).all()
 
 
-def test_what_comes_back_is_a_copy(picture):
-    msg = array_to_image(picture, Time(), "c")
+def test_what_comes_back_is_a_copy(image):
+    msg = array_to_image(image, Time(), "c")
     image_to_array(msg)[:] = 0
-    assert np.array_equal(image_to_array(msg), picture)
+    assert np.array_equal(image_to_array(msg), image)
 
 
 def break_size(msg):
@@ -101,18 +101,18 @@ def empty(msg):
         (break_encoding, '"jpeg" is not known; use one of rgb8'),
         (break_step, "step is 3 bytes"),
         (break_data, "truncated"),
-        (empty, "no picture"),
+        (empty, "no image"),
     ],
 )
-def test_a_broken_image_is_refused_with_its_reason(picture, damage, text):
-    msg = array_to_image(picture, Time(), "c")
+def test_a_broken_image_is_refused_with_its_reason(image, damage, text):
+    msg = array_to_image(image, Time(), "c")
     damage(msg)
     size = 6 if damage is break_size else None
     with pytest.raises(InputError, match=text):
         image_to_array(msg, size)
 
 
-def test_a_float_picture_is_not_sent():
+def test_a_float_image_is_not_sent():
     with pytest.raises(InputError, match=r"uint8 \(H, W, 3\)"):
         array_to_image(np.zeros((4, 4, 3)), Time(), "c")
 
@@ -145,23 +145,23 @@ def test_area_reduction_is_the_mean_of_each_block_to_the_bit(side, rounded):
 
 
 @pytest.mark.parametrize(("crop", "offset"), [(121, (0, 0)), (96, (53, 0)), (96, (0, -13))])
-def test_a_crop_beyond_the_picture_is_refused(crop, offset):
-    with pytest.raises(InputError, match="does not lie within the picture of 200 x 120"):
+def test_a_crop_beyond_the_image_is_refused(crop, offset):
+    with pytest.raises(InputError, match="does not lie within the image of 200 x 120"):
         crop_and_resize(np.zeros((120, 200, 3), np.uint8), 48, crop, offset)
 
 
-def test_pictures_come_from_files(tmp_path, picture):
-    cv2.imwrite(str(tmp_path / "goal.png"), picture[:, :, ::-1])
-    assert np.array_equal(read_picture(str(tmp_path / "goal.png")), picture)
-    (tmp_path / "text.png").write_text("no picture")
+def test_images_come_from_files(tmp_path, image):
+    cv2.imwrite(str(tmp_path / "goal.png"), image[:, :, ::-1])
+    assert np.array_equal(read_image(str(tmp_path / "goal.png")), image)
+    (tmp_path / "text.png").write_text("no image")
     (tmp_path / "empty.png").touch()
     for name, text in [
-        ("text.png", "not a picture"),
-        ("empty.png", "not a picture"),
+        ("text.png", "not an image"),
+        ("empty.png", "not an image"),
         ("none.png", "cannot be read"),
     ]:
         with pytest.raises(InputError, match=text):
-            read_picture(str(tmp_path / name))
+            read_image(str(tmp_path / name))
 
 
 @pytest.mark.parametrize(
@@ -176,14 +176,14 @@ def test_files_without_colours_of_8_bits_are_refused(tmp_path, kind, dtype, text
     pixels = np.full((48, 48, 3) if kind == "colour" else (48, 48), 7, dtype)
     path = tmp_path / "goal.png"
     cv2.imwrite(str(path), pixels)
-    with pytest.raises(InputError, match=f"{path}: {text}; give a colour picture of 8 bits"):
-        read_picture(str(path))
+    with pytest.raises(InputError, match=f"{path}: {text}; give a colour image of 8 bits"):
+        read_image(str(path))
 
 
-def test_grey_and_depth_are_refused_where_colours_are_expected(picture):
-    grey = message(picture[:, :, :1].copy(), "mono8")
-    depth = message(picture[:, :, :1].astype("<u2"), "16UC1")
+def test_grey_and_depth_are_refused_where_colours_are_expected(image):
+    grey = message(image[:, :, :1].copy(), "mono8")
+    depth = message(image[:, :, :1].astype("<u2"), "16UC1")
     for wrong, encoding in ((grey, "mono8"), (depth, "16UC1")):
-        with pytest.raises(InputError, match=f'"{encoding}" is grey or depth; a colour picture'):
+        with pytest.raises(InputError, match=f'"{encoding}" is grey or depth; a colour image'):
             colour_to_array(wrong)
-    assert np.array_equal(colour_to_array(message(picture, "rgb8")), picture)
+    assert np.array_equal(colour_to_array(message(image, "rgb8")), image)

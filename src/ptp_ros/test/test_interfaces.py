@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from ptp_core.errors import ConfigError
-from ptp_ros.network_interfaces import (
+from ptp_ros.middleware import (
     PEERS,
     PROFILES,
     RANGE,
@@ -63,6 +63,6 @@ def test_a_profile_of_the_user_stays_and_one_that_is_missing_is_refused(environ,
 def test_shells_get_the_path(monkeypatch):
     monkeypatch.delenv(PEERS, raising=False)
     monkeypatch.delenv(PROFILES, raising=False)
-    command = [sys.executable, "-m", "ptp_ros.network_interfaces"]
+    command = [sys.executable, "-m", "ptp_ros.middleware"]
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert said == f"{default_profile()}\n"

@@ -15,7 +15,7 @@ from ptp_ros.parameters import declare, parameter
 
 @dataclass(frozen=True)
 class Settings:
-    rate: float = parameter(10.0, "pictures a second, Hz", minimum=1.0, maximum=60.0)
+    rate: float = parameter(10.0, "images a second, Hz", minimum=1.0, maximum=60.0)
     size: int = parameter(48, "pixels", minimum=1)
     mode: str = parameter("fast", "how", choices=("fast", "slow"))
     names: tuple[str, ...] = parameter(("A",), "tasks")
@@ -75,7 +75,7 @@ def test_descriptions_and_ranges_can_be_asked_for(graph):
     rate, mode = graph.call(
         DescribeParameters, "described/describe_parameters", request
     ).descriptors
-    assert rate.description == "pictures a second, Hz"
+    assert rate.description == "images a second, Hz"
     assert rate.read_only
     assert rate.floating_point_range[0].to_value == 60.0
     assert mode.additional_constraints == "one of fast, slow"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Streams on a real graph: called in a thread of their own, and only while they shall be."""
+"""Messages of every step: subscriptions beside the executor, and topics with a history."""
 
 import threading
 
@@ -7,14 +7,15 @@ import pytest
 from builtin_interfaces.msg import Time
 from rclpy.clock import JumpThreshold
 from rclpy.duration import Duration
+from rclpy.lifecycle import LifecycleNode
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rosgraph_msgs.msg import Clock
 from std_msgs.msg import String
 
 from ptp_ros.graph_testing import PATIENCE, Graph
-from ptp_ros.streams import Streams
-from ptp_ros.topics import COMMANDS, RECORDS
+from ptp_ros.streams import HistoryPublisher, Streams
+from ptp_ros.topics import COMMANDS, KEPT, RECORDS, history_of
 
 
 class Listener(Node):
@@ -107,3 +108,47 @@ def test_simulated_time_is_a_stream(graph):
     graph.wait(lambda: node.get_clock().now().nanoseconds == 5 * 10**9, "the time")
     handle.unregister()
     assert threads == ["streams"]
+
+
+WORDS = [str(number) for number in range(20)]
+
+
+def heard(messages):
+    return [message.data for message in messages]
+
+
+def test_a_late_reader_gets_the_newest_and_a_late_recorder_everything(graph):
+    writer = HistoryPublisher(graph.client, String, "words", KEPT)
+    for word in WORDS:
+        writer.publish(String(data=word))
+    # A reader that takes as much as it can get, as `ros2 topic echo` is.
+    newest = graph.collect(String, "words", KEPT)
+    everything = graph.collect(String, history_of("words"), KEPT)
+    graph.wait(lambda: len(everything) == len(WORDS) and newest, "what was said before")
+    assert heard(everything) == WORDS
+    writer.publish(String(data="end"))
+    graph.wait(lambda: heard(newest)[-1] == heard(everything)[-1] == "end", "the end")
+    assert heard(newest) == [WORDS[-1], "end"]
+
+
+def test_a_reader_from_the_beginning_misses_nothing(graph):
+    writer = HistoryPublisher(graph.client, String, "words", KEPT)
+    messages = graph.collect(String, "words", KEPT)
+    graph.wait(writer.newest.get_subscription_count, "the reader")
+    for word in WORDS:
+        writer.publish(String(data=word))
+    graph.wait(lambda: len(messages) == len(WORDS), "every word")
+    assert heard(messages) == WORDS
+
+
+def test_an_inactive_node_says_nothing_on_either(graph):
+    node = graph.add(LifecycleNode("speaker", context=graph.context))
+    writer = HistoryPublisher(node, String, "words", KEPT, managed=True)
+    writer.publish(String(data="too early"))
+    node.trigger_configure()
+    node.trigger_activate()
+    writer.publish(String(data="now"))
+    newest = graph.collect(String, "words", KEPT)
+    everything = graph.collect(String, history_of("words"), KEPT)
+    graph.wait(lambda: newest and everything, "what was said")
+    assert heard(newest) == heard(everything) == ["now"]

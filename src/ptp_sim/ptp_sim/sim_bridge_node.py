@@ -22,9 +22,9 @@ from ptp_robot.driver_core import LoopMeter
 from ptp_robot.kinematics import ARM_JOINTS
 from ptp_ros.arm_state_messages import ArmReading, fill_motion
 from ptp_ros.diagnostics import ERROR, OK, WARN, Diagnostics
-from ptp_ros.history_publisher import HistoryPublisher
 from ptp_ros.node_main import run
 from ptp_ros.request_errors import RequestError, fill_error
+from ptp_ros.streams import HistoryPublisher
 from ptp_ros.topics import (
     ARM_STATE,
     BASE_FRAME,

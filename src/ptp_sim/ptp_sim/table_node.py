@@ -23,11 +23,10 @@ from ptp_core.agents.agent import ImageGoal
 from ptp_core.data.trajectory import CAMERA
 from ptp_core.errors import InputError, PtpError
 from ptp_ros.agent_messages import goal_message, observation_message
-from ptp_ros.history_publisher import HistoryPublisher
 from ptp_ros.image_messages import array_to_image
 from ptp_ros.parameters import declare, parameter
 from ptp_ros.request_errors import RequestError, fill_error
-from ptp_ros.streams import Streams
+from ptp_ros.streams import HistoryPublisher, Streams
 from ptp_ros.topics import (
     BASE_FRAME,
     CAMERA_FRAME,

@@ -1,14 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Benchmarks of `ptp bench`: one module for each group, with measure(settings) -> figures."""
+"""Benchmarks of `ptp bench`: for each group, measure_GROUP(settings) -> figures."""
 
-# Group -> how the names of its figures begin. Each group is the module of that name.
-GROUPS: dict[str, tuple[str, ...]] = {
-    "sim": ("sim_",),
-    "ik": ("ik_",),
-    "policy": ("policy_", "encode_", "act_"),
-    "plan": ("plan_",),
-    "learn": ("learn_", "vqvae_", "iql_", "replay_"),
-    "peers": ("peers_",),
-    "control": ("control_",),
-    "practice": ("practice_",),
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class BenchGroup:
+    """Where a group is measured."""
+
+    module: str  # of ptp_cli.bench
+    prefixes: tuple[str, ...]  # of the names of its figures
+
+
+GROUPS = {
+    "sim": BenchGroup("bench_sim", ("sim_",)),
+    "ik": BenchGroup("bench_control", ("ik_",)),
+    "policy": BenchGroup("bench_agent", ("policy_", "encode_", "act_")),
+    "plan": BenchGroup("bench_agent", ("plan_",)),
+    "learn": BenchGroup("bench_learn", ("learn_", "vqvae_", "iql_", "replay_")),
+    "peers": BenchGroup("bench_learn", ("peers_",)),
+    "control": BenchGroup("bench_control", ("control_",)),
+    "practice": BenchGroup("bench_control", ("practice_",)),
 }

@@ -92,7 +92,7 @@ class BenchReport:
         ``origin`` (date, commit, ...) is kept under the group's name. A figure's target stands
         beside it, and so does the figure of the authors' code, unless the run was a quick one.
         """
-        prefixes = GROUPS[group]
+        prefixes = GROUPS[group].prefixes
         entries: Figures = {f"{group}_{name}": _rounded(value) for name, value in origin.items()}
         for name, value in figures.items():
             if not name.startswith(prefixes):

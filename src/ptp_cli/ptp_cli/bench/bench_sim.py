@@ -9,7 +9,8 @@ import time
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING
 
-from ptp_cli.bench.measuring import BenchSettings, Figures, available_cores, cores, median
+from ptp_cli.bench.measuring import BenchSettings, Figures, cores, median
+from ptp_cli.machine import available_cores
 from ptp_core.errors import PtpError
 from ptp_core.progress import Bar
 
@@ -21,7 +22,7 @@ EPISODE_STEPS = 75  # control steps of a demonstration in the training data
 START_PATIENCE = 120.0  # s until every environment must have started
 
 
-def measure(settings: BenchSettings) -> Figures:
+def measure_sim(settings: BenchSettings) -> Figures:
     """Steps with image, their parts, resets by kind, and several environments at once."""
     from ptp_sim.env import make_env
 
@@ -76,7 +77,7 @@ def _resets(env: TableEnv, settings: BenchSettings) -> Figures:
     """Median time until the first image, by kind of scene."""
     count, varied_count = settings.pick(12, 1), settings.pick(5, 1)
     tasks = env.tasks
-    # The first reset of a task reads its goal pictures.
+    # The first reset of a task reads its goal images.
     for task in tasks:
         env.reset(seed=0, options={"task": task, "protocol": "paper"})
     plans = {

@@ -1,11 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Helpers of the benchmarks: settings, machine facts, timers and start-goal pairs."""
+"""What the benchmarks share: settings, cores and threads, timers, and images of the tasks."""
 
 from __future__ import annotations
 
 import os
-import platform
-import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,8 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-
-from ptp_cli.commands.version import installed, ros_version
 
 if TYPE_CHECKING:
     from ptp_core.training.checkpoint import Checkpoint
@@ -50,67 +46,6 @@ class BenchSettings:
         from ptp_core.training.checkpoint import load_checkpoint
 
         return load_checkpoint(self.checkpoint_folder())
-
-
-def machine() -> Figures:
-    """Processor, cores that may be used, memory, system and versions."""
-    return {
-        "machine_cpu": _processor(),
-        "machine_cores": available_cores(),
-        "machine_memory_gib": round(_memory_bytes() / 2**30, 1),
-        "machine_system": platform.platform(),
-        "machine_python": platform.python_version(),
-        "machine_torch": installed("torch"),
-        "machine_numpy": installed("numpy"),
-        "machine_pybullet": installed("pybullet"),
-        "machine_rclpy": ros_version(),
-        "machine_omp_num_threads": os.environ.get("OMP_NUM_THREADS", "not set"),
-    }
-
-
-def load_average() -> float:
-    """Processes that wanted a core in the last minute: near 0 before a fair measurement."""
-    return os.getloadavg()[0]
-
-
-def git_commit() -> str:
-    """Commit of the code that is measured, "+" where files differ from it."""
-    here = Path(__file__).resolve().parent
-    commit = _git(here, "rev-parse", "--short=12", "HEAD")
-    if not commit:
-        return "unknown"
-    return commit + ("+" if _git(here, "status", "--porcelain") else "")
-
-
-def _git(folder: Path, *arguments: str) -> str:
-    try:
-        done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True)
-    except OSError:
-        return ""
-    return done.stdout.strip() if done.returncode == 0 else ""
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    for line in lines:
-        name, _, value = line.partition(":")
-        if name.strip() == "model name":
-            return " ".join(value.split())
-    return platform.processor() or platform.machine()
-
-
-def _memory_bytes() -> int:
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-
-
-def available_cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 @contextmanager
@@ -157,11 +92,11 @@ def median(values: Any) -> float:
     return float(np.median(values))
 
 
-Picture = np.ndarray
+Image = np.ndarray
 
 
-def target_pictures(tasks: Sequence[str], seed: int = 0) -> list[tuple[Picture, Picture]]:
-    """(first image, goal picture) of each task's fixed scene, uint8 (48, 48, 3) each."""
+def target_images(tasks: Sequence[str], seed: int = 0) -> list[tuple[Image, Image]]:
+    """(first image, goal image) of each task's fixed scene, uint8 (48, 48, 3) each."""
     from ptp_sim.env import make_env
 
     env = make_env()

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Subcommands of ``ptp``, one per file: add_parser(subparsers) and run(args) -> exit status."""
+"""Subcommands of ``ptp``: for each, add_NAME(subparsers) and run_NAME(args) -> exit status."""

@@ -16,7 +16,7 @@ POOLS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 BUSY = 0.5  # load average above which figures are unreliable
 
 
-def add_parser(subparsers) -> None:
+def add_bench(subparsers) -> None:
     """Add the subcommand to the ``ptp`` parser."""
     from ptp_cli.bench import GROUPS
 
@@ -46,7 +46,7 @@ def add_parser(subparsers) -> None:
     )
 
 
-def run(args: argparse.Namespace) -> int:
+def run_bench(args: argparse.Namespace) -> int:
     """Measure group by group; return the exit status: 1 where a group could not be measured."""
     import os
 
@@ -62,7 +62,8 @@ def run(args: argparse.Namespace) -> int:
     os.environ.update(dict.fromkeys(POOLS, "1"))  # before numpy and torch are loaded
 
     from ptp_cli.bench.bench_report import BenchReport, table
-    from ptp_cli.bench.measuring import BenchSettings, load_average, machine
+    from ptp_cli.bench.measuring import BenchSettings
+    from ptp_cli.machine import load_average, machine
 
     settings = BenchSettings(quick=args.quick, checkpoint=args.checkpoint)
     out = args.out or Path("out", "bench_quick.json" if args.quick else "bench.json")
@@ -96,7 +97,8 @@ def _measure(group: str, settings: BenchSettings) -> tuple[Figures, Figures]:
     import importlib
     import time
 
-    from ptp_cli.bench.measuring import git_commit
+    from ptp_cli.bench import GROUPS
+    from ptp_cli.machine import git_commit
 
     origin = {
         "date": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
@@ -104,5 +106,6 @@ def _measure(group: str, settings: BenchSettings) -> tuple[Figures, Figures]:
         "quick": settings.quick,
     }
     began = time.monotonic()
-    figures = importlib.import_module(f"ptp_cli.bench.bench_{group}").measure(settings)
+    module = importlib.import_module(f"ptp_cli.bench.{GROUPS[group].module}")
+    figures = getattr(module, f"measure_{group}")(settings)
     return figures, {**origin, "took_s": time.monotonic() - began}

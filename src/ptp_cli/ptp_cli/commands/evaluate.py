@@ -19,7 +19,7 @@ SIMULATED = "sim_joint"  # the robot whose limits are those of the simulated tab
 DRIVEN = "ptp_sim.driven_env:make_env"
 
 
-def add_parser(subparsers) -> None:
+def add_evaluate(subparsers) -> None:
     """Add the subcommand to the ``ptp`` parser."""
     parser = subparsers.add_parser(
         "evaluate",
@@ -86,7 +86,7 @@ def add_parser(subparsers) -> None:
     add_renamed(parser, {"--proven": "--reuse-plans", "--workers": "--num-envs", **BASELINES})
 
 
-def run(args: argparse.Namespace) -> int:
+def run_evaluate(args: argparse.Namespace) -> int:
     """Evaluate; return the exit status."""
     from ptp_core.rollout.evaluation import evaluate
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ptp_core.practice.practice_config import PracticeConfig
 
 
-def add_parser(subparsers) -> None:
+def add_practice(subparsers) -> None:
     """Add the subcommand to the ``ptp`` parser."""
     from ptp_core.practice.practice_settings import ABOUT, PRESETS
 
@@ -107,7 +107,7 @@ def practice_settings(args: argparse.Namespace) -> dict[str, Any]:
     return dataclasses.asdict(preset(args.preset, **given))
 
 
-def run(args: argparse.Namespace) -> int:
+def run_practice(args: argparse.Namespace) -> int:
     """Practise; return the exit status."""
     import torch
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ptp_cli.sweep.executor import Executor
+    from ptp_cli.sweep.executors import Executor
     from ptp_cli.sweep.sweep_config import SweepConfig
 
 EPILOG = (
@@ -18,7 +18,7 @@ EPILOG = (
 )
 
 
-def add_parser(subparsers) -> None:
+def add_sweep(subparsers) -> None:
     """Add the subcommand to the ``ptp`` parser."""
     parser = subparsers.add_parser(
         "sweep",
@@ -51,19 +51,19 @@ def add_parser(subparsers) -> None:
     )
 
 
-def run(args: argparse.Namespace) -> int:
+def run_sweep(args: argparse.Namespace) -> int:
     """Run the sweep; return the exit status: 1 where a run failed."""
     import signal
 
     from ptp_cli.options import config_file
     from ptp_cli.sweep.sweep_config import as_declared, load_sweep, remember, runs_of
-    from ptp_cli.sweep.sweep_schedule import alone_in, carry_out, look_at
+    from ptp_cli.sweep.sweep_schedule import alone_in, carry_out, rows_of
     from ptp_core.errors import InputError
 
     if args.jobs is not None and args.jobs < 1:
         raise InputError(f"--jobs is {args.jobs}; it must be at least 1")
     if args.ray is not None:
-        from ptp_cli.sweep.ray_executor import require_ray
+        from ptp_cli.sweep.executors import require_ray
 
         require_ray()
     path = config_file(str(args.config))
@@ -75,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
 
     with alone_in(out):
         remember(config, out, str(args.config), runs[0].epochs)
-        rows = look_at(runs)
+        rows = rows_of(runs)
         if all(row.state == "finished" for row in rows):
             print(f"{len(rows)} runs are finished; figures: ptp report {out}")
             return 0
@@ -97,11 +97,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _executor(args: argparse.Namespace, config: SweepConfig) -> Executor:
-    from ptp_cli.sweep.executor import Processes
+    from ptp_cli.sweep.executors import Processes
     from ptp_cli.sweep.sweep_schedule import places
 
     if args.ray is None:
         return Processes(args.jobs or places(config.cores, config.memory_gib), config.threads)
-    from ptp_cli.sweep.ray_executor import RayExecutor
+    from ptp_cli.sweep.executors import RayExecutor
 
     return RayExecutor(args.ray, config, args.jobs)

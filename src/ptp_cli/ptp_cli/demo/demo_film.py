@@ -59,7 +59,7 @@ def frame(camera: Pixels | None, target: Pixels | None, goal: Pixels | None, mom
     words, color = _standing(moment)
     draw.text((width - GAP, head // 2), words, color, _font(17), anchor="rm")
     top = head + caption
-    captions = ("camera now", _pursued(moment), "goal picture")
+    captions = ("camera now", _pursued(moment), "goal image")
     for number, (pixels, text) in enumerate(zip((camera, target, goal), captions)):
         left = GAP + number * (TILE + GAP)
         canvas.paste(Image.fromarray(tile(pixels, TILE)), (left, top))
@@ -212,7 +212,7 @@ class Film:
             self._show(0.0)
 
     def end(self, verdict: str) -> None:
-        """The episode has ended; one of `pictures.VERDICTS`."""
+        """The episode has ended; one of `VERDICTS`."""
         if self._name is None:
             return
         self._save("last", self._show(ENDING, verdict))

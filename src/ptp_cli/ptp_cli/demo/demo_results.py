@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Summary of the demo: episode results, file names, and facts about the machine."""
+"""Results of the demo: the summary of its episodes, and the HTML page that shows them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from ptp_cli.demo.demo_film import episode_name
+from ptp_cli.machine import labelled_facts
+from ptp_cli.pages import environment
 from ptp_core.data.files import write_atomically
 
 SUMMARY = "summary.json"
@@ -37,7 +39,7 @@ def gather(
     return summary
 
 
-def write(folder: Path, summary: Mapping[str, Any]) -> None:
+def write_summary(folder: Path, summary: Mapping[str, Any]) -> None:
     """Write summary.json, in one piece."""
     text = json.dumps(summary, indent=2, allow_nan=False) + "\n"
     write_atomically(folder / SUMMARY, lambda partial: partial.write_text(text, encoding="utf-8"))
@@ -92,3 +94,40 @@ def _finite(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
+
+
+PAGE = "index.html"
+
+
+def render_page(
+    summary: Mapping[str, Any], titles: Mapping[str, str], commands: Sequence[tuple[str, str]]
+) -> str:
+    """HTML of the page.
+
+    ``summary`` is that of `results.gather`; ``titles`` says what each task is, ``commands`` lists
+    (what it does, command line).
+    """
+    tasks = list(dict.fromkeys(shown["task"] for shown in summary["shown"]))
+    return (
+        environment(Path(__file__).parent)
+        .get_template("page.html")
+        .render(
+            summary=summary,
+            tasks=tasks,
+            titles=titles,
+            commands=commands,
+            machine=labelled_facts(summary["machine"]),
+            runs={
+                (task, run["episode"]): run
+                for task, figures in summary["tasks"].items()
+                for run in figures["runs"]
+            },
+        )
+    )
+
+
+def write_page(folder: Path, text: str) -> Path:
+    """Write the page into ``folder``; its path."""
+    path = folder / PAGE
+    write_atomically(path, lambda partial: partial.write_text(text, encoding="utf-8"))
+    return path

@@ -10,16 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ptp_bringup.bring_up import programs
-from ptp_bringup.node_environment import node_environment
+from ptp_bringup.bring_up import node_environment, programs
 from ptp_bringup.stacks import NodeProcess, stack_named
 from ptp_bringup.supervisor import Supervisor
 from ptp_cli import __version__
-from ptp_cli.bench.measuring import git_commit, machine
-from ptp_cli.demo import demo_page, demo_results
+from ptp_cli.demo import demo_results
 from ptp_cli.demo.demo_film import Film
-from ptp_cli.demo.demo_progress import NodeLog, Progress
-from ptp_cli.demo.demo_watcher import DemoWatcher
+from ptp_cli.demo.demo_progress import DemoWatcher, NodeLog, Progress
+from ptp_cli.machine import git_commit, machine
 from ptp_cli.options import shared_root
 from ptp_cli.process_setup import libraries_into, own_domain
 from ptp_core.errors import InputError
@@ -28,7 +26,7 @@ from ptp_nodes.operator.episode_watcher import watching
 from ptp_sim.tasks import TASKS
 
 LOG = "nodes.log"
-OURS = ("task_*_episode_*", demo_page.PAGE, demo_results.SUMMARY, LOG)  # what a demo writes
+OURS = ("task_*_episode_*", demo_results.PAGE, demo_results.SUMMARY, LOG)  # what a demo writes
 STOPPED = 130  # exit status after Ctrl-C
 
 
@@ -77,8 +75,9 @@ def show(settings: DemoSettings) -> int:
     about = _about(settings)
     summary = demo_results.gather(settings.out, settings.tasks, settings.episodes, about)
     summary["stopped"] = _stopped(status, summary)
-    demo_results.write(settings.out, summary)
-    written = demo_page.write(settings.out, demo_page.render(summary, titles, _commands(settings)))
+    demo_results.write_summary(settings.out, summary)
+    page = demo_results.render_page(summary, titles, _commands(settings))
+    written = demo_results.write_page(settings.out, page)
     _print(summary, written)
     return status
 

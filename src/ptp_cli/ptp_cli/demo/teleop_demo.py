@@ -12,13 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ptp_bringup.bring_up import programs
-from ptp_bringup.node_environment import node_environment
+from ptp_bringup.bring_up import node_environment, programs
 from ptp_bringup.stacks import stack_named
 from ptp_bringup.supervisor import Supervisor
 from ptp_cli import __version__
-from ptp_cli.bench.measuring import git_commit, machine
 from ptp_cli.demo.demo_progress import NodeLog
+from ptp_cli.machine import git_commit, machine
 from ptp_cli.process_setup import own_domain
 from ptp_core.data.dataset import Dataset
 from ptp_core.data.encoded_dataset import EncodedDataset, encode_dataset
@@ -154,7 +153,7 @@ def demonstrate(settings: Settings, checkpoint: Checkpoint) -> int:
 
 def _encoded(path: Path, checkpoint: Checkpoint) -> EncodedDataset:
     arrays = Dataset(path).load()
-    with Bar(total=len(arrays.actions), desc="encode", unit="picture") as bar:
+    with Bar(total=len(arrays.actions), desc="encode", unit="image") as bar:
         return encode_dataset(checkpoint.vqvae, arrays, checkpoint.encoder_id, bar.update)
 
 

@@ -1,27 +1,42 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writer of a report: curves, tables, images and page."""
+"""Writer of a report: curves, CSV tables, images, and one HTML page that contains them."""
 
 from __future__ import annotations
 
+import csv
+import io
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from ptp_cli import __version__
-from ptp_cli.bench.measuring import git_commit, machine
-from ptp_cli.demo.demo_page import MACHINE
+from ptp_cli.machine import git_commit, labelled_facts, machine
+from ptp_cli.pages import environment
 from ptp_cli.process_setup import libraries_into
-from ptp_cli.report import paper_numbers, repeat_commands, report_page, report_tables
 from ptp_cli.report.gather_runs import FoundRuns
-from ptp_cli.report.report_figures import draw, evaluation_curves, practice_curves, table
-from ptp_cli.report.report_pictures import ReportPictures, picture
+from ptp_cli.report.repeat_commands import commands, configuration
+from ptp_cli.report.report_figures import (
+    PAPER_METHOD,
+    SMOOTHED,
+    Curves,
+    PracticeRow,
+    draw,
+    evaluation_curves,
+    method_label,
+    practice_curves,
+    practised,
+    table,
+)
+from ptp_cli.report.report_pictures import ReportPictures, evaluation_pictures
 from ptp_core.agents.registry import checkpoint_for
+from ptp_core.data.files import write_atomically
 from ptp_core.errors import PtpError
 from ptp_core.progress import Bar
 from ptp_core.rollout.past_evaluation import PastEvaluation
 
-CURVES, PRACTICE = "curves.png", "practice.png"
+CURVES_CHART, PRACTICE_CHART = "curves.png", "practice.png"
 
 
 def make(
@@ -40,34 +55,29 @@ def make(
     """
     curves = {"evaluation": evaluation_curves(found), "practice": practice_curves(found)}
     rows = table(found, curves["evaluation"])
-    report_tables.write_tables(out, found, rows, curves)
-    drawn = {"evaluation": CURVES, "practice": PRACTICE if curves["practice"] else ""}
+    write_tables(out, found, rows, curves)
+    drawn = {"evaluation": CURVES_CHART, "practice": PRACTICE_CHART if curves["practice"] else ""}
     shown = found.tasks, found.methods
     papers = {
         row.task: (row.paper_offline, row.paper_online)
         for row in rows
-        if row.method == paper_numbers.METHOD
+        if row.method == PAPER_METHOD
     }
-    draw(out / CURVES, curves["evaluation"], *shown, "Success of evaluations", papers)
+    draw(out / CURVES_CHART, curves["evaluation"], *shown, "Success of evaluations", papers)
     if curves["practice"]:
-        draw(out / PRACTICE, curves["practice"], *shown, "Success while practising", papers)
+        draw(out / PRACTICE_CHART, curves["practice"], *shown, "Success while practising", papers)
     made = _pictures(found, out, networks) if pictures else []
-    figures = machine()
     about = {
-        "commands": repeat_commands.commands(found, sources, out),
-        "configuration": repeat_commands.configuration(found),
-        "machine": [
-            (label, figures[name]) for name, label in MACHINE.items() if figures.get(name)
-        ],
+        "commands": commands(found, sources, out),
+        "configuration": configuration(found),
+        "machine": labelled_facts(machine()),
         "date": time.strftime("%Y-%m-%d %H:%M:%S %z"),
         "version": __version__,
         "commit": git_commit(),
-        "tables": [report_tables.SUMMARY, report_tables.CURVES, report_tables.RUNS],
+        "tables": [SUMMARY_TABLE, CURVES_TABLE, RUNS_TABLE],
         "pictures_wanted": pictures,
     }
-    return report_page.write(
-        out, found, rows, drawn, made, _titles(found) if pictures else {}, about
-    )
+    return write_page(out, found, rows, drawn, made, _titles(found) if pictures else {}, about)
 
 
 def _pictures(found: FoundRuns, out: Path, networks: Path) -> list[ReportPictures]:
@@ -102,7 +112,7 @@ def _picture(
             return []
     except PtpError as error:
         return [ReportPictures(task, method, seed, why_not=str(error))]
-    return [picture(past, out, named=found.named)]
+    return [evaluation_pictures(past, out, named=found.named)]
 
 
 def _titles(found: FoundRuns) -> dict[str, str]:
@@ -114,3 +124,105 @@ def _titles(found: FoundRuns) -> dict[str, str]:
     from ptp_sim.tasks import TASKS
 
     return {name: task.summary for name, task in TASKS.items()}
+
+
+PAGE = "index.html"
+
+
+def write_page(
+    out: Path,
+    found: FoundRuns,
+    rows: Sequence[PracticeRow],
+    drawn: Mapping[str, str],
+    pictures: Sequence[ReportPictures],
+    titles: Mapping[str, str],
+    about: Mapping[str, Any],
+) -> Path:
+    """Write the page into ``out``; its path.
+
+    ``drawn`` maps "evaluation" and "practice" to PNG files in ``out``. ``titles`` says what each
+    task is. ``about``: "commands", "configuration", "machine" [(label, value)], "date",
+    "version", "commit", "tables" (files), "pictures_wanted".
+    """
+    made = environment(Path(__file__).parent, inlined=out)
+    made.filters["label"] = method_label
+    made.filters["percent"] = percent
+    text = made.get_template("page.html").render(
+        found=found,
+        rows=rows,
+        drawn=drawn,
+        pictures=pictures,
+        titles=titles,
+        smoothed=SMOOTHED,
+        **about,
+    )
+    path = out / PAGE
+    write_atomically(path, lambda partial: partial.write_text(text, encoding="utf-8"))
+    return path
+
+
+def percent(rate: float | None) -> str:
+    """A rate in [0, 1] as people write it, or a dash."""
+    return "\N{EN DASH}" if rate is None else f"{100 * rate:.1f}\N{NO-BREAK SPACE}%"
+
+
+SUMMARY_TABLE, CURVES_TABLE, RUNS_TABLE = "summary.csv", "curves.csv", "runs.csv"
+
+
+def write_tables(
+    out: Path, found: FoundRuns, rows: Sequence[PracticeRow], curves: dict[str, Curves]
+) -> None:
+    """Write the table, the curves, and every evaluation and epoch of every run.
+
+    ``curves`` maps "evaluation" and "practice" to theirs. Rates and limits are in [0, 1].
+    """
+    point = ("epoch", "rate", "low_95", "high_95", "successes", "episodes", "seeds")
+    summary = [
+        (row.task, row.method, phase, *_cells(entry), _number(theirs), row.state)
+        for row in rows
+        for phase, entry, theirs in (
+            ("offline", row.offline, row.paper_offline),
+            ("online", row.online, row.paper_online),
+        )
+        if entry is not None
+    ]
+    _write_csv(out / SUMMARY_TABLE, ("task", "method", "phase", *point, "paper", "state"), summary)
+    lines = [
+        (task, method, kind, *_cells(entry))
+        for kind, of_kind in curves.items()
+        for (task, method), points in of_kind.items()
+        for entry in points
+    ]
+    _write_csv(out / CURVES_TABLE, ("task", "method", "kind", *point), lines)
+    header = ("task", "method", "seed", "kind", "epoch", "successes", "episodes", "source")
+    _write_csv(out / RUNS_TABLE, header, _raw(found))
+
+
+def _raw(found: FoundRuns) -> Iterable[tuple]:
+    for run in found.runs:
+        who = tuple(run.settings[name] for name in ("task", "method", "seed"))
+        for entry in run.evaluations:
+            counts = entry["epoch"], entry["successes"], entry["episodes"]
+            yield (*who, "evaluation", *counts, run.folder)
+        for number in range(len(run.epochs)):
+            yield (*who, "practice", number + 1, *practised(run, number), run.folder)
+    for entry in found.offline:
+        who = entry.task, entry.method, entry.seed
+        yield (*who, "evaluation", entry.epoch, entry.successes, entry.episodes, entry.source)
+
+
+def _cells(point) -> tuple:
+    limits = (_number(value) for value in (point.rate, point.low, point.high))
+    seeds = " ".join(map(str, point.seeds))
+    return point.epoch, *limits, point.successes, point.episodes, seeds
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"
+
+
+def _write_csv(path: Path, header: Sequence[str], lines: Iterable[Sequence]) -> None:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerows([header, *lines])
+    write_atomically(path, lambda partial: partial.write_text(text.getvalue(), encoding="utf-8"))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Success curves over epochs: means over seeds, 95 % intervals, and the paper's numbers."""
+"""Success over epochs: means over seeds, 95 % intervals, curves, and the paper's numbers."""
 
 from __future__ import annotations
 
@@ -7,11 +7,34 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ptp_cli.report import paper_numbers
 from ptp_cli.report.gather_runs import FoundRuns
 from ptp_core.data.files import write_atomically
 from ptp_core.practice.run_folder import PracticeRun
 from ptp_core.rollout.episode_results import pooled_interval
+
+# Success rate of PTP on each target task: after offline training, after 150 epochs online.
+PAPER_OFFLINE = {"A": 0.533, "B": 0.221, "C": 0.355}
+PAPER_ONLINE = {"A": 0.849, "B": 0.599, "C": 0.493}
+PAPER_METHOD = "ptp"  # whose numbers these are
+SMOOTHED = 10  # epochs: the authors' notebook plots the trailing mean of practice
+
+METHOD_LABELS = {
+    "ptp": "PTP",
+    "ptp_single_subgoal": "PTP's generator, one subgoal",
+    "ptp_no_buffer": "PTP without plan buffer",
+    "ptp_no_hierarchy": "PTP without hierarchy",
+    "ptp_no_buffer_no_hierarchy": "PTP without both",
+    "gcbc": "GCBC",
+    "model_free": "model-free",
+    "leap": "LEAP",
+    "gcp": "GCP",
+}
+
+
+def method_label(method: str) -> str:
+    """How a method is called for people."""
+    return METHOD_LABELS.get(method, method.replace("_", " "))
+
 
 Counts = tuple[int, int, int]
 """Seed, successes, episodes."""
@@ -71,7 +94,7 @@ def practice_curves(found: FoundRuns) -> Curves:
     for run in found.runs:
         each = [practised(run, number) for number in range(len(run.epochs))]
         for end in range(1, len(each) + 1):
-            window = each[max(0, end - paper_numbers.SMOOTHED) : end]
+            window = each[max(0, end - SMOOTHED) : end]
             wins, episodes = (sum(column) for column in zip(*window, strict=True))
             one = run.settings["seed"], wins, episodes
             counts.setdefault(_key(run), {}).setdefault(end, []).append(one)
@@ -115,15 +138,13 @@ def _papers(
 
     That is its method in its scenes, and practice that learns and reuses no plans.
     """
-    if method != paper_numbers.METHOD or found.protocol != "paper":
+    if method != PAPER_METHOD or found.protocol != "paper":
         return None, None
     learned = all(
         run.settings.get("utd_ratio", 1.0) > 0 and not run.settings.get("reuse_plans")
         for run in runs
     )
-    return paper_numbers.OFFLINE.get(task), paper_numbers.ONLINE.get(
-        task
-    ) if runs and learned else None
+    return PAPER_OFFLINE.get(task), PAPER_ONLINE.get(task) if runs and learned else None
 
 
 def _state(runs: list[PracticeRun], finished: list[PracticeRun], missing: int) -> str:
@@ -216,7 +237,7 @@ def draw(
                 linewidth=1.8,
                 marker=marker if len(points) <= MARKED else None,
                 markersize=5,
-                label=paper_numbers.label(method),
+                label=method_label(method),
                 zorder=3 + len(methods) - number,
                 clip_on=False,
             )

@@ -16,7 +16,7 @@ import numpy as np
 
 from ptp_cli.demo.demo_film import EVERY, Film, episode_name
 from ptp_cli.options import check_factory
-from ptp_cli.report import paper_numbers
+from ptp_cli.report.report_figures import method_label
 from ptp_core.data.collect_demonstrations import environment_factory
 from ptp_core.data.files import write_atomically
 from ptp_core.errors import InputError, PtpError
@@ -46,7 +46,7 @@ class ReportPictures:
     why_not: str = ""  # why there are no pictures
 
 
-def picture(
+def evaluation_pictures(
     past: PastEvaluation,
     out: Path,
     cancelled: Callable[[], bool] | None = None,
@@ -89,7 +89,7 @@ def _make(
 ) -> ReportPictures:
     past = again.past
     task, method, seed = (past.settings[name] for name in ("task", "method", "seed"))
-    title = f"{paper_numbers.label(method)}, seed {seed}, {past.epochs} epochs"
+    title = f"{method_label(method)}, seed {seed}, {past.epochs} epochs"
     film = Film(folder, {task: title}, past.settings["max_steps"], SCALE)
     env = FilmedEnv(_environment(past.settings), film)
     # Where every episode succeeds there is no failure to look for.
@@ -133,8 +133,8 @@ def _film_episode(
     steps = 0
 
     def planned(plan: Plan | None) -> None:
-        pictures = [] if plan is None else list(vqvae.decode(plan.latents).cpu().numpy())
-        film.planned(pictures)
+        subgoals = [] if plan is None else list(vqvae.decode(plan.latents).cpu().numpy())
+        film.planned(subgoals)
 
     def stepped(decision: Decision) -> None:
         nonlocal steps
@@ -148,7 +148,7 @@ def _film_episode(
 
 
 class FilmedEnv(gymnasium.Wrapper):
-    """An environment whose pictures a film sees, in the size for people where it draws one."""
+    """An environment whose images a film sees, in the size for people where it renders one."""
 
     def __init__(self, env: gymnasium.Env, film: Film) -> None:
         super().__init__(env)
@@ -174,12 +174,12 @@ class FilmedEnv(gymnasium.Wrapper):
 
     def _show(self, image: np.ndarray) -> None:
         self._film.observed(image)
-        picture = self.env.render() if self.env.render_mode == "rgb_array" else None
-        self._film.camera(image if picture is None else picture)
+        large = self.env.render() if self.env.render_mode == "rgb_array" else None
+        self._film.camera(image if large is None else large)
 
 
 def _environment(settings: Mapping[str, Any]) -> gymnasium.Env:
-    """The evaluation's environment, drawing pictures for people if it can."""
+    """The evaluation's environment, rendering images for people if it can."""
     factory = environment_factory(settings["env"])
     arguments = settings["env_kwargs"]
     try:

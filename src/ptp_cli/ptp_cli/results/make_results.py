@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import shlex
@@ -16,21 +15,20 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from ptp_cli import __version__
-from ptp_cli.bench.measuring import git_commit, machine
-from ptp_cli.demo.demo_page import MACHINE
+from ptp_cli.machine import git_commit, labelled_facts, machine
 from ptp_cli.options import shared_root
 from ptp_cli.pages import environment
 from ptp_cli.report.repeat_commands import practice_command
-from ptp_cli.report.report_page import MEDIA
 from ptp_cli.results import results_text as text
-from ptp_cli.results.evaluation_files import Standing
-from ptp_cli.results.practice_runs import practice_csv, practice_table, read_practice
-from ptp_cli.results.results_config import ResultsConfig
+from ptp_cli.results.results_evaluations import EvaluationFile, ResultsConfig
 from ptp_cli.results.results_pictures import draw_success, results_pictures
 from ptp_cli.results.results_tables import (
     ResultsTable,
     episode_table,
     evaluation_csv,
+    practice_csv,
+    practice_table,
+    read_practice,
     success_table,
 )
 from ptp_core.data.files import write_atomically
@@ -59,7 +57,7 @@ class Section:
 def make_results(
     config: ResultsConfig,
     source: Path,
-    found: Sequence[Standing],
+    found: Sequence[EvaluationFile],
     missing: Sequence[str],
     out: Path,
     *,
@@ -96,12 +94,12 @@ def make_results(
     return out / PAGE
 
 
-def _sections(config: ResultsConfig, found: Sequence[Standing], out: Path) -> list[Section]:
+def _sections(config: ResultsConfig, found: Sequence[EvaluationFile], out: Path) -> list[Section]:
     sections = []
     for protocol, rows in config.protocols.items():
         of_protocol = {s.wanted.row.name: s for s in found if s.wanted.protocol == protocol}
         notes = [(row.name, row.note) for row in rows if row.note]
-        commands = [standing.wanted.command for standing in of_protocol.values()]
+        commands = [file.wanted.command for file in of_protocol.values()]
         tables = (make(config, rows, of_protocol) for make in (success_table, episode_table))
         chart, title = f"success_{protocol}.png", f"Success and 95 % interval, {protocol}"
         if not draw_success(out / chart, config.tasks, of_protocol, title):
@@ -127,21 +125,14 @@ def _readme(content: dict[str, Any], source: Path, out: Path) -> str:
 
 
 def _page(content: dict[str, Any], source: Path, out: Path, shown: Sequence[Any]) -> str:
-    def inline(name: str) -> str:
-        path = out / name
-        data = base64.b64encode(path.read_bytes()).decode()
-        return f"data:{MEDIA[path.suffix]};base64,{data}"
-
-    templates = environment(Path(__file__).parent)
-    templates.filters["inline"] = inline
+    templates = environment(Path(__file__).parent, inlined=out)
     templates.filters["prose"] = text.as_html
-    figures = machine()
     return templates.get_template("results_page.html").render(
         pictures=[asdict(picture) for picture in shown],
         pictures_of=", ".join(dict.fromkeys(picture.protocol for picture in shown)),
         titles=_titles() if shown else {},
         own_command=shlex.join(["ptp", "results", str(source), "--out", str(out)]),
-        machine=[(label, figures[name]) for name, label in MACHINE.items() if figures.get(name)],
+        machine=labelled_facts(machine()),
         version=__version__,
         commit=git_commit(),
         date=time.strftime("%Y-%m-%d %H:%M:%S %z"),
@@ -156,7 +147,7 @@ def _practised(run: PracticeRun) -> str:
     return command
 
 
-def _manifest(found: Sequence[Standing]) -> dict[str, Any]:
+def _manifest(found: Sequence[EvaluationFile]) -> dict[str, Any]:
     """Of the networks that the first row has."""
     if not found:
         return {}

@@ -11,8 +11,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from ptp_cli.process_setup import libraries_into
-from ptp_cli.report.report_pictures import TRIES, ReportPictures, picture
-from ptp_cli.results.evaluation_files import Standing
+from ptp_cli.report.report_pictures import TRIES, ReportPictures, evaluation_pictures
+from ptp_cli.results.results_evaluations import EvaluationFile
 from ptp_core.data.files import write_atomically
 from ptp_core.errors import InputError
 from ptp_core.rollout.episode_results import wilson_interval
@@ -23,14 +23,14 @@ COLORS = {"planned": "#0072B2", "random": "#D55E00", "oracle": "#009E73"}
 
 
 def draw_success(
-    path: Path, tasks: Sequence[str], found: Mapping[str, Standing], title: str
+    path: Path, tasks: Sequence[str], found: Mapping[str, EvaluationFile], title: str
 ) -> bool:
     """Write a PNG of the rows that are measured; False where none is. ``found``: by row."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
-    rows = [standing for standing in found.values() if standing.values is not None]
+    rows = [file for file in found.values() if file.values is not None]
     if not rows:
         return False
     height = 0.32 * len(rows) + 1.5
@@ -40,10 +40,10 @@ def draw_success(
     figure.suptitle(title, fontsize=11, x=0.01, ha="left", weight="bold")
     for panel, task in zip(panels, tasks, strict=True):
         panel.set_title(f"Task {task}", fontsize=10)
-        for place, standing in enumerate(rows):
-            figures = standing.values["tasks"][task]
+        for place, file in enumerate(rows):
+            figures = file.values["tasks"][task]
             low, high = wilson_interval(figures["successes"], figures["episodes"])
-            rate, color = figures["success_rate"], COLORS[standing.wanted.row.subgoals]
+            rate, color = figures["success_rate"], COLORS[file.wanted.row.subgoals]
             panel.plot([100 * low, 100 * high], [place, place], color=color, linewidth=2.2)
             panel.plot([100 * rate], [place], color=color, marker="o", markersize=5.5)
         panel.set_xlim(-2, 102)
@@ -51,11 +51,11 @@ def draw_success(
         panel.tick_params(labelsize=8.5)
         panel.grid(axis="x", color="#e4e7ec", linewidth=0.7)
         panel.spines[["top", "right"]].set_visible(False)
-    shown = dict.fromkeys(standing.wanted.row.subgoals for standing in rows)
+    shown = dict.fromkeys(file.wanted.row.subgoals for file in rows)
     lines = [Line2D([], [], color=COLORS[name], marker="o") for name in shown]
     names = [f"{name} subgoals" if name != "planned" else "method" for name in shown]
     figure.legend(lines, names, loc="outside lower center", ncols=3, frameon=False, fontsize=9)
-    panels[0].set_yticks(range(len(rows)), [standing.wanted.row.name for standing in rows])
+    panels[0].set_yticks(range(len(rows)), [file.wanted.row.name for file in rows])
     panels[0].set_ylim(len(rows) - 0.4, -0.6)
     write_atomically(path, lambda partial: figure.savefig(partial, format="png"))
     return True
@@ -79,38 +79,36 @@ class RowPictures:
     why_not: str  # why there are no pictures
 
 
-def results_pictures(found: Sequence[Standing], out: Path) -> list[RowPictures]:
+def results_pictures(found: Sequence[EvaluationFile], out: Path) -> list[RowPictures]:
     """Of every measured row that asks for pictures. Those of an earlier page stay.
 
     Raises PlanCancelled.
     """
     wanted = [
-        (standing, task)
-        for standing in found
-        if standing.values is not None and standing.wanted.row.pictures != "none"
-        for task in standing.wanted.config.tasks
+        (file, task)
+        for file in found
+        if file.values is not None and file.wanted.row.pictures != "none"
+        for task in file.wanted.config.tasks
     ]
     made = []
     with (
         libraries_into(Path(os.devnull)) as terminal,
         tqdm(wanted, unit="film", desc="plans and films", file=terminal) as bar,
     ):
-        for standing, task in bar:
-            bar.set_postfix_str(f"{standing.wanted.name} {task}")
-            made.append(_of_row(standing, task, out))
+        for file, task in bar:
+            bar.set_postfix_str(f"{file.wanted.name} {task}")
+            made.append(_of_row(file, task, out))
     return made
 
 
-def _of_row(standing: Standing, task: str, out: Path) -> RowPictures:
-    wanted = standing.wanted
+def _of_row(file: EvaluationFile, task: str, out: Path) -> RowPictures:
+    wanted = file.wanted
     below = Path(FOLDER, wanted.protocol, wanted.row.name)
     config = wanted.config
     try:
-        past = PastEvaluation.of_figures(
-            str(wanted.path), standing.values, task, config.checkpoint
-        )
+        past = PastEvaluation.of_figures(str(wanted.path), file.values, task, config.checkpoint)
         tries = TRIES if wanted.row.pictures == "film" else 1
-        shown = picture(past, out / below, tries=tries)
+        shown = evaluation_pictures(past, out / below, tries=tries)
     except InputError as error:
         shown = ReportPictures(task, wanted.row.method, config.seed, why_not=str(error))
     film = None if wanted.row.pictures != "film" or shown.film is None else below / shown.film

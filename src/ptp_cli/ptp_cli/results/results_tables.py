@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tables of the results page, with the same cells in Markdown, HTML and CSV."""
+"""Tables of the results page: evaluations, and practice runs pooled over seeds."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from ptp_cli.results.evaluation_files import Standing
-from ptp_cli.results.results_config import EvaluationRow, ResultsConfig
+from ptp_cli.results.results_evaluations import EvaluationFile, EvaluationRow, ResultsConfig
 from ptp_core.agents.registry import method_named
-from ptp_core.rollout.episode_results import COST_TERMS, wilson_interval
+from ptp_core.errors import InputError
+from ptp_core.practice.run_folder import SETTINGS, PracticeRun, read_run
+from ptp_core.rollout.episode_results import COST_TERMS, pooled_interval, wilson_interval
 
 NONE = "\N{EN DASH}"
 NO_SIGNAL = "none"
@@ -38,7 +40,7 @@ def success(successes: float, episodes: float, interval: Sequence[float] | None 
 
 
 def success_table(
-    config: ResultsConfig, rows: Sequence[EvaluationRow], found: Mapping[str, Standing]
+    config: ResultsConfig, rows: Sequence[EvaluationRow], found: Mapping[str, EvaluationFile]
 ) -> ResultsTable:
     """Success of each row on each task, and what it rests on. ``found``: by the row's name."""
     header = ("row", "method", "subgoals", "steps a subgoal", *config.tasks, "mean")
@@ -66,7 +68,7 @@ def success_table(
 
 
 def episode_table(
-    config: ResultsConfig, rows: Sequence[EvaluationRow], found: Mapping[str, Standing]
+    config: ResultsConfig, rows: Sequence[EvaluationRow], found: Mapping[str, EvaluationFile]
 ) -> ResultsTable:
     """What happened in the episodes of each row and task that was measured."""
     header = ("row", "task", "subgoals reached", "timed out", "cost: distance", "value", "prior")
@@ -103,7 +105,7 @@ def signals(values: Mapping[str, Any]) -> str:
     return ", ".join(name.partition(":")[0] for name in named) or NO_SIGNAL
 
 
-def evaluation_csv(found: Sequence[Standing]) -> str:
+def evaluation_csv(found: Sequence[EvaluationFile]) -> str:
     """A line an evaluation and task. Rates, limits and shares are in [0, 1]."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -111,14 +113,14 @@ def evaluation_csv(found: Sequence[Standing]) -> str:
     header = ("protocol", "row", "method", "subgoals", "subgoal_steps", "task", "successes")
     header += ("episodes", "rate", "low_95", "high_95", *figures_of)
     writer.writerow((*header, *(f"{name}_share" for name in COST_TERMS)))
-    for standing in found:
-        if standing.values is None:
+    for file in found:
+        if file.values is None:
             continue
-        row, values = standing.wanted.row, standing.values
+        row, values = file.wanted.row, file.values
         for task, figures in values["tasks"].items():
             low, high = wilson_interval(figures["successes"], figures["episodes"])
             rates = (f"{rate:.4f}" for rate in (figures["success_rate"], low, high))
-            who = (standing.wanted.protocol, row.name, row.method, row.subgoals)
+            who = (file.wanted.protocol, row.name, row.method, row.subgoals)
             counts = (values["follower"]["timeout"], task, figures["successes"])
             costs = figures.get("plan_cost_shares") or {}
             more = [figures.get(name) for name in figures_of] + [costs.get(n) for n in COST_TERMS]
@@ -127,8 +129,8 @@ def evaluation_csv(found: Sequence[Standing]) -> str:
     return text.getvalue()
 
 
-def _absent(standing: Standing | None) -> str:
-    return "other settings" if standing is not None and standing.differs else "not measured"
+def _absent(file: EvaluationFile | None) -> str:
+    return "other settings" if file is not None and file.differs else "not measured"
 
 
 def _number(value: float | None, form: str) -> str:
@@ -137,3 +139,122 @@ def _number(value: float | None, form: str) -> str:
 
 def _percent(value: float | None) -> str:
     return NONE if value is None else f"{100 * value:.0f} %"
+
+
+LIBRARY, LEARNING = "plan library", "learning"
+
+
+@dataclass(frozen=True)
+class PooledRuns:
+    """Practice runs that differ only in their seeds."""
+
+    protocol: str
+    method: str
+    task: str
+    kind: str  # what changes while practising
+    epochs: int
+    runs: tuple[PracticeRun, ...]  # by seed
+
+    def successes(self, last: bool) -> list[int]:
+        """Of each run's first or last evaluation."""
+        return [run.evaluations[-1 if last else 0]["successes"] for run in self.runs]
+
+    def episodes(self, last: bool) -> list[int]:
+        """Of each run's first or last evaluation."""
+        return [run.evaluations[-1 if last else 0]["episodes"] for run in self.runs]
+
+    def rate(self, last: bool) -> float:
+        """Mean success over the runs, in [0, 1]."""
+        return sum(self.successes(last)) / sum(self.episodes(last))
+
+    def interval(self, last: bool) -> tuple[float, float]:
+        """95 % interval of the rate; wider where seeds differ by more than chance."""
+        return pooled_interval(self.successes(last), self.episodes(last))
+
+    def rate_text(self, last: bool) -> str:
+        """The rate with its interval."""
+        wins, episodes = self.successes(last), self.episodes(last)
+        return success(sum(wins), sum(episodes), self.interval(last))
+
+    @property
+    def updates(self) -> float:
+        """Gradient steps of a run, the mean over runs."""
+        return sum(run.updates for run in self.runs) / len(self.runs)
+
+    @property
+    def subgoal_steps(self) -> str:
+        """Control steps after which the next subgoal is pursued; a dash without subgoals."""
+        follower = self.runs[0].settings.get("follower") or {}
+        return str(follower.get("timeout", NONE)) if method_named(self.method).plans else NONE
+
+    @property
+    def signal(self) -> str:
+        """Uses of the simulator's success check in practice (privileged)."""
+        settings = self.runs[0].settings
+        if settings.get("success_signal", "simulator") != "simulator":
+            return NO_SIGNAL
+        used = ["success chooses plans"] if settings.get("reuse_plans") else []
+        if settings.get("learn_from") == "successes" and LEARNING in self.kind:
+            used.append("success chooses episodes")
+        return ", ".join(used) or NO_SIGNAL
+
+
+def read_practice(folder: Path) -> list[PooledRuns]:
+    """Finished runs below ``folder``; those of ``varied`` first. Raises InputError."""
+    runs = [read_run(path.parent) for path in sorted(folder.rglob(SETTINGS))]
+    if unfinished := [run.folder for run in runs if not run.finished]:
+        raise InputError(f"{unfinished[0]}: not finished")
+    grouped: dict[tuple, list[PracticeRun]] = {}
+    for run in runs:
+        names = (run.settings[name] for name in ("protocol", "method", "task"))
+        key = (*names, kind_of(run), len(run.epochs))
+        grouped.setdefault(key, []).append(run)
+    order = sorted(grouped, key=lambda key: (key[0] != "varied", key[3] != LIBRARY, *key[1:]))
+    return [
+        PooledRuns(*key, tuple(sorted(grouped[key], key=lambda run: run.settings["seed"])))
+        for key in order
+    ]
+
+
+def kind_of(run: PracticeRun) -> str:
+    """What practice changes in a run: the plan library, the weights, or both."""
+    kinds = [LIBRARY] if run.settings.get("reuse_plans") else []
+    kinds += [LEARNING] if run.updates else []
+    return " and ".join(kinds) or "nothing"
+
+
+def practice_table(pooled: Sequence[PooledRuns]) -> ResultsTable:
+    """Success before and after practice."""
+    header = ("protocol", "method", "what changes", "task", "epochs", "practice seeds")
+    header += ("before", "after", "after, each seed", "updates a run", "steps a subgoal")
+    header += ("privileged signal",)
+    rows = []
+    for group in pooled:
+        each = zip(group.successes(True), group.episodes(True), strict=True)
+        rows.append(
+            (
+                *(group.protocol, f"`{group.method}`", group.kind, group.task),
+                *(str(group.epochs), str(len(group.runs))),
+                *(group.rate_text(False), group.rate_text(True)),
+                ", ".join(f"{100 * wins / episodes:.0f} %" for wins, episodes in each),
+                f"{group.updates:.0f}",
+                group.subgoal_steps,
+                group.signal,
+            )
+        )
+    return ResultsTable(header, rows)
+
+
+def practice_csv(pooled: Sequence[PooledRuns]) -> str:
+    """A line a run and evaluation."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    header = ("protocol", "method", "changes", "task", "seed", "epoch", "successes", "episodes")
+    writer.writerow((*header, "privileged"))
+    for group in pooled:
+        for run in group.runs:
+            for entry in run.evaluations:
+                who = (group.protocol, group.method, group.kind, group.task, run.settings["seed"])
+                counts = (entry["epoch"], entry["successes"], entry["episodes"])
+                writer.writerow((*who, *counts, group.signal))
+    return text.getvalue()

@@ -11,8 +11,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ptp_cli.report import paper_numbers
-from ptp_cli.results.practice_runs import LEARNING, LIBRARY, Pooled
+from ptp_cli.report.report_figures import PAPER_OFFLINE, PAPER_ONLINE
+from ptp_cli.results.results_tables import LEARNING, LIBRARY, PooledRuns
 
 BOTH = f"{LIBRARY} and {LEARNING}"
 SINGLE, FREE = "ptp_single_subgoal", "model_free"
@@ -94,12 +94,12 @@ def adaptation(manifest: Mapping[str, Any]) -> list[str]:
 def paper_rows() -> list[tuple[str, str, str]]:
     """Task, success after offline training and after 150 epochs of practice, from the paper."""
     return [
-        (task, f"{100 * rate:.1f} %", f"{100 * paper_numbers.ONLINE[task]:.1f} %")
-        for task, rate in paper_numbers.OFFLINE.items()
+        (task, f"{100 * rate:.1f} %", f"{100 * PAPER_ONLINE[task]:.1f} %")
+        for task, rate in PAPER_OFFLINE.items()
     ]
 
 
-def practice_findings(pooled: Sequence[Pooled]) -> list[str]:
+def practice_findings(pooled: Sequence[PooledRuns]) -> list[str]:
     """What the runs of practice show, and what they do not, a sentence or two each."""
     findings = []
     for task in ("B", "C"):
@@ -160,19 +160,19 @@ def as_html(text: str) -> str:
 
 
 def _find(
-    pooled: Sequence[Pooled], protocol: str, method: str, kind: str, task: str
-) -> Pooled | None:
+    pooled: Sequence[PooledRuns], protocol: str, method: str, kind: str, task: str
+) -> PooledRuns | None:
     """The group with the most runs."""
     wanted = (protocol, method, kind, task)
     fitting = [g for g in pooled if (g.protocol, g.method, g.kind, g.task) == wanted]
     return max(fitting, key=lambda group: len(group.runs), default=None)
 
 
-def _overlap(group: Pooled) -> bool:
+def _overlap(group: PooledRuns) -> bool:
     return group.interval(False)[1] >= group.interval(True)[0]
 
 
-def _seeds(group: Pooled) -> str:
+def _seeds(group: PooledRuns) -> str:
     return "one seed" if len(group.runs) == 1 else f"{len(group.runs)} seeds"
 
 

@@ -34,7 +34,7 @@ def option_words(options: Mapping[str, Any], source: str) -> list[str]:
     """
     known = {
         option.removeprefix("--"): action
-        for action in _parser()._actions
+        for action in _practice_parser()._actions
         for option in action.option_strings
         if option.startswith("--") and not option.startswith("--no-")
     }
@@ -58,18 +58,17 @@ def option_words(options: Mapping[str, Any], source: str) -> list[str]:
 
 
 def check_words(words: list[str]) -> int:
-    """Check this command line of `ptp practice`; returns its number of epochs.
+    """Check these arguments of `ptp practice`; returns the number of epochs.
 
     Raises ConfigError, InputError and CheckpointError.
     """
     from ptp_cli.commands.practice import practice_settings
-    from ptp_cli.main import make_parser
     from ptp_cli.options import run_settings
     from ptp_core.agents.registry import method_named
     from ptp_core.errors import InputError
     from ptp_core.training.manifest import read_contents
 
-    args = make_parser().parse_args(words)
+    args = _practice_parser().parse_args(words)
     settings = run_settings(args)
     practice_settings(args)
     folder = settings["checkpoint"]
@@ -81,11 +80,11 @@ def check_words(words: list[str]) -> int:
     return args.epochs
 
 
-def _parser() -> argparse.ArgumentParser:
+def _practice_parser() -> argparse.ArgumentParser:
     from ptp_cli.commands import practice
 
-    subparsers = argparse.ArgumentParser().add_subparsers()
-    practice.add_parser(subparsers)
+    subparsers = argparse.ArgumentParser(prog="ptp").add_subparsers()
+    practice.add_practice(subparsers)
     return subparsers.choices["practice"]
 
 
@@ -177,7 +176,7 @@ class SweepConfig:
 
 
 @dataclass(frozen=True)
-class Run:
+class SweepRun:
     """One run of the sweep."""
 
     method: str
@@ -233,16 +232,16 @@ def as_declared(config: SweepConfig) -> SweepConfig:
     return dataclasses.replace(config, tasks=tasks, protocol=protocol)
 
 
-def runs_of(config: SweepConfig, out: Path) -> list[Run]:
+def runs_of(config: SweepConfig, out: Path) -> list[SweepRun]:
     """Every run, each method on each task with the first seed first.
 
     Raises ConfigError, InputError and CheckpointError for what no run could begin with.
     """
     options = {method: _words(config, method) for method in config.methods}
-    commands = (["practice", "--out", str(out), *words] for words in options.values())
+    commands = (["--out", str(out), *words] for words in options.values())
     epochs = min(check_words(command) for command in commands)
     return [
-        Run(
+        SweepRun(
             method,
             task,
             seed,

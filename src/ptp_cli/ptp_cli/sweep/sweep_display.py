@@ -80,7 +80,7 @@ class PlainLines:
     def show(self, rows: Sequence[SweepRow], now: float) -> None:
         """Print the changes."""
         for row in rows:
-            evaluation = row.following.evaluation if row.following else None
+            evaluation = row.progress.evaluation if row.progress else None
             standing_now = row.state, evaluation
             if self._seen.get(row.run.name) == standing_now or row.state in ("waiting", "queued"):
                 continue
@@ -104,11 +104,11 @@ def standing(row: SweepRow, now: float) -> list[str]:
 
     After the last epoch the last updates and the last evaluation follow.
     """
-    if (following := row.following) is None:
+    if (progress := row.progress) is None:
         return ["", "", "", ""]
-    epoch = f"{following.epochs}/{row.run.epochs}"
-    evaluation = "" if following.evaluation is None else str(following.evaluation)
-    rate, left = following.rate, following.seconds_left(now)
+    epoch = f"{progress.epochs}/{row.run.epochs}"
+    evaluation = "" if progress.evaluation is None else str(progress.evaluation)
+    rate, left = progress.rate, progress.seconds_left(now)
     if row.state != "running" or rate is None:
         return [epoch, evaluation, "", ""]
     left_text = "ending" if left is None else tqdm.format_interval(left)
@@ -117,16 +117,16 @@ def standing(row: SweepRow, now: float) -> list[str]:
 
 def summary(rows: Sequence[SweepRow], now: float, places: int | None) -> str:
     """One line about the whole sweep."""
-    known = [row for row in rows if row.following is not None]
-    done = sum(row.following.epochs for row in known)
+    known = [row for row in rows if row.progress is not None]
+    done = sum(row.progress.epochs for row in known)
     total = sum(row.run.epochs for row in rows)
     counts = [(sum(row.state == state for row in rows), state) for state in reversed(ORDER)]
     text = ", ".join(f"{count} {state}" for count, state in counts if count)
     text = f"{len(rows)} runs: {text}; epoch {done} of {total}"
-    rates = [row.following.rate for row in known if row.following.rate]
+    rates = [row.progress.rate for row in known if row.progress.rate]
     open_rows = [row for row in known if row.state in ("waiting", "queued", "running")]
     if rates and open_rows:
-        epochs = sum(row.run.epochs - row.following.epochs for row in open_rows)
+        epochs = sum(row.run.epochs - row.progress.epochs for row in open_rows)
         at_once = min(len(open_rows), places or sum(row.state == "running" for row in rows) or 1)
         seconds = epochs / (sum(rates) / len(rates) * at_once)
         text += f", about {tqdm.format_interval(seconds)} left"

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
-from ptp_cli.sweep.executor import LOG, PATIENCE, Executor, SweepJob, last_words
-from ptp_cli.sweep.sweep_config import Run
+from ptp_cli.sweep.executors import LOG, PATIENCE, Executor, SweepJob, last_words
+from ptp_cli.sweep.sweep_config import SweepRun
 from ptp_core.errors import InputError, PtpError
 from ptp_core.practice.run_folder import count_epochs, read_metrics, read_run
 
@@ -32,10 +32,10 @@ class Evaluation:
         return f"{self.successes}/{self.episodes} at {self.epoch}"
 
 
-class Following:
+class RunProgress:
     """Progress of one run, read from its folder. Times are seconds of the caller's clock."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: SweepRun) -> None:
         self.run = run
         self.epochs = 0  # finished
         self.evaluation: Evaluation | None = None  # the newest
@@ -140,9 +140,9 @@ State = Literal["waiting", "queued", "running", "finished", "failed"]
 class SweepRow:
     """A run and its state."""
 
-    run: Run
+    run: SweepRun
     state: State = "waiting"
-    following: Following | None = None  # None: its folder is damaged
+    progress: RunProgress | None = None  # None: its folder is damaged
     why: list[str] = field(default_factory=list)  # of a failure: its last lines
 
 
@@ -154,14 +154,14 @@ class Display(Protocol):
         ...
 
 
-def look_at(runs: Sequence[Run]) -> list[SweepRow]:
+def rows_of(runs: Sequence[SweepRun]) -> list[SweepRow]:
     """States of the runs before the sweep starts."""
     rows = []
     for run in runs:
         row = SweepRow(run)
         try:
-            row.following = Following(run)
-            if row.following.finished():
+            row.progress = RunProgress(run)
+            if row.progress.finished():
                 row.state = "finished"
         except PtpError as error:
             row.state, row.why = "failed", [str(error)]
@@ -213,11 +213,11 @@ def _ended(row: SweepRow, job: SweepJob, now: float) -> bool:
         status = job.poll()
         if row.state == "queued" and (status is not None or job.begun()):
             row.state = "running"
-            row.following.begin(now)
-        row.following.look(now)
+            row.progress.begin(now)
+        row.progress.look(now)
         if status is None:
             return False
-        if status == 0 and row.following.finished():
+        if status == 0 and row.progress.finished():
             row.state = "finished"
             return True
         row.why = last_words(row.run.folder / LOG)

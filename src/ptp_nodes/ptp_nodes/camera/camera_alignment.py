@@ -22,7 +22,7 @@ from ptp_nodes.camera.frame_source import FrameSource, fault_of, make_device
 from ptp_nodes.camera.image_shift import place
 from ptp_nodes.nodes.camera_node import CameraParameters
 from ptp_nodes.operator.episode_video import row
-from ptp_ros.image_messages import read_picture
+from ptp_ros.image_messages import read_image
 
 REFERENCE = "camera.png"  # beside the goals
 GREEN, MAGENTA = (0, 255, 0), (255, 0, 255)
@@ -132,7 +132,7 @@ def read_reference(path: str | Path) -> np.ndarray:
             f"there is no reference image {path}: take it while the camera stands where it "
             "should, with ptp camera align --save"
         )
-    return read_picture(str(path))
+    return read_image(str(path))
 
 
 def write_image(path: str | Path, pixels: np.ndarray) -> None:

@@ -20,8 +20,8 @@ from sensor_msgs.msg import Image
 from ptp_core.errors import InputError
 from ptp_nodes.camera.frame_source import fault_of
 from ptp_nodes.operator.goal_files import GoalFile
-from ptp_ros.background_node import node_aside
 from ptp_ros.image_messages import array_to_image, image_to_array
+from ptp_ros.node_main import background_node
 from ptp_ros.topics import (
     ARM_STATE,
     CAMERA_FRAME,
@@ -129,7 +129,7 @@ class CameraClient(Node):
 
 def camera_client(domain: int | None = None) -> AbstractContextManager[CameraClient]:
     """A `CameraClient` that spins while the block runs. ``domain`` None: that of ROS_DOMAIN_ID."""
-    return node_aside(lambda context: CameraClient(context=context), domain)
+    return background_node(lambda context: CameraClient(context=context), domain)
 
 
 def nanoseconds(message: Observation | Image) -> int:

@@ -17,8 +17,8 @@ from rclpy.node import Node
 
 from ptp_core.episodes.episode import Episode
 from ptp_ros.agent_messages import flat, latent_message
-from ptp_ros.background_node import node_aside
 from ptp_ros.blocking_client import Caller
+from ptp_ros.node_main import background_node
 from ptp_ros.request_errors import RequestError
 from ptp_ros.topics import FINISH_EPISODE, LATCHED, RECORD_EPISODE, RECORDER_STATUS
 
@@ -178,5 +178,5 @@ class RecordingWatch(Node):
 @contextmanager
 def watching_recorder(heard: Callable[[int, int], None], domain: int) -> Iterator[None]:
     """Listen to the recorder of a ROS domain, from a thread, while the block runs."""
-    with node_aside(lambda context: RecordingWatch(heard, context=context), domain):
+    with background_node(lambda context: RecordingWatch(heard, context=context), domain):
         yield

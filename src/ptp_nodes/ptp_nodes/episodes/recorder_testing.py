@@ -15,7 +15,7 @@ from ptp_core.episodes.bag_testing import Senders
 from ptp_ros import topics
 from ptp_ros.agent_messages import latent_message, observation_message
 from ptp_ros.graph_testing import Graph
-from ptp_ros.history_publisher import HistoryPublisher
+from ptp_ros.streams import HistoryPublisher
 
 ASK = FinishEpisode.Request
 

@@ -31,12 +31,11 @@ from ptp_robot.driver_core import ArmDriverState
 from ptp_robot.robot_file import RobotConfig, limits_digest, load_robot, read_kinematics
 from ptp_ros.arm_state_messages import ArmReading, Transforms
 from ptp_ros.diagnostics import ERROR, OK, WARN, Diagnostics
-from ptp_ros.history_publisher import HistoryPublisher
 from ptp_ros.lifecycle import ManagedNode, ManagedParameters
 from ptp_ros.node_main import run
 from ptp_ros.parameters import parameter
-from ptp_ros.rate_loop import RateLoop
 from ptp_ros.request_errors import RequestError, fill_error
+from ptp_ros.streams import HistoryPublisher
 from ptp_ros.topics import (
     ARM_PREFLIGHT,
     ARM_STATE,
@@ -56,6 +55,7 @@ from ptp_ros.topics import (
     RESET_POSE,
     STOP,
 )
+from ptp_ros.worker import RateLoop
 
 TOOL, SETPOINT = "arm_tool", "arm_setpoint"  # frames
 LEVELS = {

@@ -25,11 +25,11 @@ from ptp_nodes.camera.frame_source import FrameSource, Health, HealthLimits, mak
 from ptp_nodes.camera.v4l2 import KEEP, ControlSetting, control_settings
 from ptp_ros.agent_messages import observation_message
 from ptp_ros.diagnostics import ERROR, OK, WARN, Diagnostics
-from ptp_ros.history_publisher import HistoryPublisher
 from ptp_ros.image_messages import array_to_image, crop_and_resize
 from ptp_ros.lifecycle import ManagedNode, ManagedParameters
 from ptp_ros.node_main import run
 from ptp_ros.parameters import parameter
+from ptp_ros.streams import HistoryPublisher
 from ptp_ros.topics import (
     CAMERA_FRAME,
     IMAGE_COMPRESSED,

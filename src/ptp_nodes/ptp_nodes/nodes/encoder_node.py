@@ -26,11 +26,11 @@ from ptp_ros.agent_messages import (
     read_observation,
 )
 from ptp_ros.diagnostics import ERROR, OK, Diagnostics
-from ptp_ros.history_publisher import HistoryPublisher
 from ptp_ros.image_messages import array_to_image, crop_and_resize
 from ptp_ros.lifecycle import ManagedNode
 from ptp_ros.node_main import run
 from ptp_ros.request_errors import RequestError, fill_error
+from ptp_ros.streams import HistoryPublisher
 from ptp_ros.topics import DECODE_LATENT, ENCODE_IMAGE, LATCHED, LATENT, OBSERVATION, STREAM
 from ptp_ros.worker import NewestFirst, in_executor
 

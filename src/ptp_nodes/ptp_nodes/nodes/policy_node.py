@@ -46,11 +46,11 @@ from ptp_ros.action_server import RunningGoal as ActionGoal
 from ptp_ros.action_server import SingleGoalServer
 from ptp_ros.agent_messages import read_encoded, read_goal, read_latent, read_observation
 from ptp_ros.diagnostics import ERROR, OK, WARN, Diagnostics, Scalars
-from ptp_ros.history_publisher import HistoryPublisher
 from ptp_ros.lifecycle import ManagedNode
 from ptp_ros.node_main import run
 from ptp_ros.parameters import apply_overrides, declare_overrides, parameter
 from ptp_ros.request_errors import RequestError, fill_error
+from ptp_ros.streams import HistoryPublisher
 from ptp_ros.topics import (
     ARM_STATE,
     BASE_FRAME,

@@ -18,8 +18,8 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 
 from ptp_core.errors import InputError
-from ptp_ros.background_node import node_aside
 from ptp_ros.image_messages import image_to_array
+from ptp_ros.node_main import background_node
 from ptp_ros.topics import (
     EPISODE,
     GOAL_IMAGE,
@@ -164,5 +164,5 @@ def watching(watcher: Watcher, domain: int) -> Iterator[None]:
     The caller keeps handling signals. An exception of the watcher is raised at the end of the
     block.
     """
-    with node_aside(lambda context: WatchNode(watcher, context=context), domain):
+    with background_node(lambda context: WatchNode(watcher, context=context), domain):
         yield

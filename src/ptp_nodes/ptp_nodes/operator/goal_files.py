@@ -16,7 +16,7 @@ from ptp_core.data.array_limits import DAMAGED, open_npz
 from ptp_core.data.file_limits import parse_json
 from ptp_core.data.files import write_atomically
 from ptp_core.errors import InputError
-from ptp_ros.image_messages import read_picture
+from ptp_ros.image_messages import read_image
 
 FOLDER = "goals"  # below the folder in which a command is started
 VERSION = 1
@@ -127,4 +127,4 @@ def list_goals(folder: str | Path) -> dict[str, GoalFile | InputError]:
 
 def read_goal_image(path: str) -> np.ndarray:
     """The image of a goal file, PNG or JPEG; RGB uint8 (H, W, 3). Raises InputError."""
-    return load_goal(path).image if path.endswith(".npz") else read_picture(path)
+    return load_goal(path).image if path.endswith(".npz") else read_image(path)

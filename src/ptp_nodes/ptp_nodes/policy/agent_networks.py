@@ -22,9 +22,8 @@ from ptp_core.practice.practice_settings import ABOUT
 from ptp_core.training.checkpoint import Checkpoint, load_checkpoint
 from ptp_ros.lifecycle import ManagedParameters
 from ptp_ros.parameters import parameter
-from ptp_ros.throttle import Throttle
 from ptp_ros.topics import LATCHED, POLICY_UPDATE
-from ptp_ros.worker import NewestFirst
+from ptp_ros.worker import NewestFirst, Throttle
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ from std_srvs.srv import Trigger
 
 from ptp_core.errors import InputError
 from ptp_robot.driver_core import ArmDriverState
-from ptp_ros.background_node import node_aside
 from ptp_ros.blocking_client import REPEAT, Caller
+from ptp_ros.node_main import background_node
 from ptp_ros.request_errors import RequestError
 from ptp_ros.topics import (
     CLEAR_FAULT,
@@ -169,5 +169,5 @@ def line(state: DriverState) -> str:
 @contextmanager
 def arm_client(domain: int | None = None) -> Iterator[ArmClient]:
     """An `ArmClient` that spins while the block runs. ``domain`` None: that of ROS_DOMAIN_ID."""
-    with node_aside(lambda context: ArmClient(context=context), domain) as node:
+    with background_node(lambda context: ArmClient(context=context), domain) as node:
         yield node

@@ -11,7 +11,7 @@ import numpy as np
 from rclpy.parameter import Parameter
 
 from ptp_nodes.nodes.fake_controllers_node import FAULTS, FakeControllers
-from ptp_ros.background_node import node_aside
+from ptp_ros.node_main import background_node
 
 __all__ = ["HELP", "serve"]
 
@@ -33,7 +33,7 @@ def serve(
     ``domain`` None: that of ROS_DOMAIN_ID.
     """
     given = [Parameter(name, value=value) for name, value in values.items()]
-    with node_aside(
+    with background_node(
         lambda context: FakeControllers(context=context, parameter_overrides=given), domain
     ) as node:
         node.start()

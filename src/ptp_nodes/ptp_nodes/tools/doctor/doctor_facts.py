@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ptp_ros import topics
-from ptp_ros.shared_memory import left_behind
+from ptp_ros.middleware import left_behind
 
 PROC = Path("/proc")
 TICK = os.sysconf("SC_CLK_TCK")

@@ -50,7 +50,7 @@ from ptp_nodes.tools.doctor.doctor_facts import (
     TopicFacts,
     short,
 )
-from ptp_ros.background_node import node_aside
+from ptp_ros.node_main import background_node
 
 NS = 1e-9
 DRIVER_STATES = {
@@ -300,7 +300,7 @@ class Listener(Node):
 
 def listen(seconds: float, domain: int | None = None) -> GraphFacts:
     """Watch the graph for so long. ``domain`` None: that of ROS_DOMAIN_ID."""
-    with node_aside(lambda context: Listener(context=context), domain) as listener:
+    with background_node(lambda context: Listener(context=context), domain) as listener:
         time.sleep(seconds)
         return listener.graph(
             listener.context.get_domain_id(),

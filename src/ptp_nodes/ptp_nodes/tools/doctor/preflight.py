@@ -27,7 +27,7 @@ from ptp_nodes.tools.doctor.examination import Examination, examine
 from ptp_robot.limits import Limits
 from ptp_robot.robot_file import limits_digest, load_robot, read_kinematics
 from ptp_ros import topics
-from ptp_ros.background_node import node_aside
+from ptp_ros.node_main import background_node
 from ptp_ros.topics import ARM_PREFLIGHT, LATCHED
 
 VERSION = 1  # of the report
@@ -259,7 +259,7 @@ def see(reference: str, domain: int | None = None) -> View:
 
 def tell(text: str, domain: int | None = None, patience: float = HEARD) -> bool:
     """Publish the report for the driver; returns whether a node received it."""
-    with node_aside(lambda context: _Teller(context=context), domain) as node:
+    with background_node(lambda context: _Teller(context=context), domain) as node:
         deadline = time.monotonic() + patience
         while not node.reports.get_subscription_count():
             if time.monotonic() > deadline:

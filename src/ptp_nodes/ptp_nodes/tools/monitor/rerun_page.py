@@ -24,7 +24,7 @@ from ptp_nodes.tools.monitor.monitor_board import (
 from ptp_nodes.tools.monitor.monitor_node import MonitorNode
 from ptp_robot.action import Workspace
 from ptp_robot.urdf import ArmShapes, read_shapes
-from ptp_ros.background_node import node_aside
+from ptp_ros.node_main import background_node
 
 NAME = "ptp_monitor"
 TIMELINE = "time"
@@ -206,7 +206,7 @@ def showing(
     """Draw what happens on the graph into ``recording`` while the block runs."""
     shapes = read_shapes(sawyer_urdf_path())
     board = Board(Page(recording, shapes), shapes, rate)
-    with node_aside(lambda context: MonitorNode(board, context=context), domain):
+    with background_node(lambda context: MonitorNode(board, context=context), domain):
         yield
 
 

@@ -13,7 +13,7 @@ from rclpy.action import (
 from rclpy.node import Node, NodeNameNonExistentError
 
 from ptp_nodes.tools.security.sros2_policies import Rules
-from ptp_ros.background_node import node_aside
+from ptp_ros.node_main import background_node
 
 LOOK = 0.5  # s between looks
 INSIDE = "/_action/"  # what an action consists of; rules name the action alone
@@ -38,7 +38,7 @@ def watch(seconds: float, names: Iterable[str] | None = None) -> dict[str, Rules
     """What nodes do in ``seconds``, on the domain of ROS_DOMAIN_ID, all looks together."""
     wanted = None if names is None else tuple(names)
     found: dict[str, Rules] = {}
-    with node_aside(lambda context: Node(CHECKER, context=context)) as node:
+    with background_node(lambda context: Node(CHECKER, context=context)) as node:
         deadline = time.monotonic() + seconds
         while True:
             for name, use in uses(node, wanted).items():

@@ -18,7 +18,7 @@ from ptp_cli.main import main, make_parser
 from ptp_cli.report.gather_runs import gather
 from ptp_cli.report.repeat_commands import practice_command
 from ptp_cli.report.report_figures import evaluation_curves, practice_curves, table
-from ptp_cli.report.report_pictures import picture
+from ptp_cli.report.report_pictures import evaluation_pictures
 from ptp_core.errors import InputError
 from ptp_core.practice.practice_config import PracticeConfig
 from ptp_core.practice.practice_runner import InProcessPractice
@@ -362,5 +362,5 @@ def test_a_damaged_picture_is_told(made, tmp_path):
     about = tmp_path / "pictures" / "ptp_seed_0" / "task_A.json"
     about.parent.mkdir(parents=True)
     about.write_text("{")
-    found = picture(past, tmp_path)
+    found = evaluation_pictures(past, tmp_path)
     assert f"{about}: damaged" in found.why_not and found.strip is None

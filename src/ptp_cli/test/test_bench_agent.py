@@ -3,7 +3,7 @@
 
 import torch
 
-from ptp_cli.bench.authors_planner import AuthorsPlanner, one_hot_quantise
+from ptp_cli.bench.bench_agent import AuthorsPlanner, one_hot_quantise
 from ptp_core.config import PlannerConfig
 from ptp_core.planners.hierarchical_planner import HierarchicalPlanner
 from ptp_core.tiny_networks import rng, tiny_networks, tiny_vqvae

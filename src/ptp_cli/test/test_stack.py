@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`ptp arm` beside a real arm driver with an arm in memory, and beside none."""
+"""`ptp arm` beside a real arm driver with an arm in memory, and `ptp monitor` without Rerun."""
 
+import importlib.util
 import threading
 
 import pytest
 from ptp_interfaces.msg import CartesianDelta, DriverState
 
-from ptp_cli.commands import arm
+from ptp_cli.commands import stack
 from ptp_cli.main import main
 from ptp_nodes.nodes.arm_driver_node import ArmDriverNode
 from ptp_nodes.robot.arm_client import REQUESTS, arm_client, is_on_its_way, line, reached
@@ -144,8 +145,11 @@ def test_where_no_driver_runs_one_line_says_so(ros_domain, capsys, words, messag
 
 
 def test_the_command_offers_what_can_be_asked_for():
-    assert tuple(REQUESTS) == arm.WORDS
-    assert all(f"  {word} " in arm.EPILOG for word in (*arm.WORDS, arm.STATE, arm.WATCH))
+    assert tuple(REQUESTS) == stack.ARM_REQUESTS
+    assert all(
+        f"  {word} " in stack.ARM_EPILOG
+        for word in (*stack.ARM_REQUESTS, stack.STATE, stack.WATCH)
+    )
 
 
 def test_states_on_the_way_are_waited_for():
@@ -154,3 +158,26 @@ def test_states_on_the_way_are_waited_for():
     homing = DriverState(state=DriverState.RESETTING)
     assert [is_on_its_way(state) for state in (asked, failed, homing)] == [True, False, True]
     assert not reached("enable", failed)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--port", "80"], "--port is 80; ports are 1024 to 65535"),
+        (["--data-port", "70000"], "--data-port is 70000"),
+        (["--rate", "0"], "--rate is 0; it must be between 0.1 and 60"),
+    ],
+)
+def test_wrong_arguments_of_the_monitor_are_one_line(capsys, words, message):
+    assert main(["monitor", *words]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("ptp monitor: ") and message in error
+    assert error.count("\n") == 1
+
+
+if importlib.util.find_spec("rerun") is None:
+
+    def test_without_rerun_one_line_says_how_to_get_it(capsys):
+        assert main(["monitor"]) == 2
+        error = capsys.readouterr().err
+        assert "make monitor" in error and error.count("\n") == 1

@@ -7,9 +7,8 @@ import tempfile
 
 import pytest
 
-from ptp_bringup.bring_up import bring_up
+from ptp_bringup.bring_up import bring_up, log_folder, node_environment
 from ptp_bringup.declarations import Node
-from ptp_bringup.node_environment import log_folder, node_environment
 from ptp_bringup.stacks import Stack
 from ptp_core.errors import ConfigError
 

@@ -1,18 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`ptp doctor`: check the running graph and print findings."""
+"""`ptp doctor`, `ptp security`, `ptp version`: check the running graph, and tell versions."""
 
 from __future__ import annotations
 
 import argparse
+import platform
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from ptp_cli import __version__
 
 if TYPE_CHECKING:
     from ptp_nodes.tools.doctor.doctor_facts import Expected
 
 REAL = "real"  # name of the stack
 REFERENCE = "goals/camera.png"  # that ptp camera align --save writes
-EPILOG = """\
+DOCTOR_EPILOG = """\
 Run it beside `ptp up` or `ros2 launch`, in a shell with the same ROS_DOMAIN_ID. It moves nothing.
 With --stack it expects every node that `ptp up NAME` starts with the same arguments; without it,
 the nodes that the stack always has. Each finding is one line: the problem, its effect and its
@@ -25,7 +28,7 @@ preflight with the same limits has passed.
 """
 
 
-def add_parser(subparsers) -> None:
+def add_doctor(subparsers) -> None:
     """Add the subcommand to the ``ptp`` parser."""
     parser = subparsers.add_parser(
         "doctor",
@@ -33,7 +36,7 @@ def add_parser(subparsers) -> None:
         description="Listen to the running graph for a few seconds and report missing nodes and "
         "topics, incompatible QoS, topics without messages, wrong versions, too many threads and "
         "other problems of the stack.",
-        epilog=EPILOG,
+        epilog=DOCTOR_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
@@ -53,7 +56,7 @@ def add_parser(subparsers) -> None:
     add("--json", type=Path, metavar="FILE", help="write all facts as JSON")
 
 
-def run(args: argparse.Namespace) -> int:
+def run_doctor(args: argparse.Namespace) -> int:
     """Examine; return the exit status."""
     import json
     import math
@@ -100,7 +103,7 @@ def _preflight(args: argparse.Namespace, expected: Expected, pins: tuple[Path, .
     from ptp_nodes.tools.doctor.preflight import measures, preflight, tell
 
     if args.reference != REFERENCE and not Path(args.reference).is_file():
-        raise InputError(f"--reference {args.reference}: there is no such picture")
+        raise InputError(f"--reference {args.reference}: there is no such image")
     reference = args.reference if Path(args.reference).is_file() else ""
     done = preflight(
         expected,
@@ -128,7 +131,7 @@ def _preflight(args: argparse.Namespace, expected: Expected, pins: tuple[Path, .
     if facts.weights is not None:
         print(f"checkpoint: {facts.weights.folder}, encoder {facts.weights.encoder_id[:12]}")
     if not reference:
-        print(f"camera: no reference picture {args.reference}, its place is not checked")
+        print(f"camera: no reference image {args.reference}, its place is not checked")
     for measure in measures(facts):
         print(measure.line())
     for line in done.hints:
@@ -157,3 +160,94 @@ def _write(path: Path, text: str) -> None:
         write_atomically(path, lambda partial: partial.write_text(text + "\n"))
     except OSError as error:
         raise InputError(f"--json {path}: cannot be written ({error})") from error
+
+
+SECURITY_EPILOG = """\
+examples:
+  ptp up practice task:=A &  ptp security check      check that everything in use is allowed
+  ptp security write --folder my_policies            also allow everything that is in use now
+
+Both inspect the graph of this shell's ROS_DOMAIN_ID, without SROS2. Exit status of check: 0
+everything is allowed, 1 something is not allowed or no node runs. docs/security.md describes how
+to make keys from policies.
+"""
+
+
+def add_security(subparsers) -> None:
+    """Add the subcommand to the ``ptp`` parser."""
+    parser = subparsers.add_parser(
+        "security",
+        help="compare the SROS2 policies with the running nodes",
+        description="Compare the topics, services and actions of each running node with its SROS2 "
+        "policy, or write policies from the running nodes.",
+        epilog=SECURITY_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("action", choices=("check", "write"))
+    add("--folder", type=Path, metavar="DIR", help="of policies (default: config/sros2/policies)")
+    add("--seconds", type=float, default=5.0, metavar="S", help="to listen (default: %(default)g)")
+    add("--nodes", nargs="+", metavar="NODE", help="only these nodes")
+
+
+def run_security(args: argparse.Namespace) -> int:
+    """Check or write; return the exit status."""
+    import math
+
+    from ptp_bringup.share_folder import shared_root
+    from ptp_core.errors import InputError
+    from ptp_nodes.tools.security.graph_uses import watch
+    from ptp_nodes.tools.security.sros2_policies import (
+        Rules,
+        forbidden,
+        policies_in,
+        read_policy,
+        write_policy,
+    )
+
+    if not (math.isfinite(args.seconds) and args.seconds >= 0.0):
+        raise InputError(f"--seconds is {args.seconds:g}; it must not be below 0")
+    folder = args.folder or shared_root() / "config" / "sros2" / "policies"
+    policies = policies_in(folder) if args.action == "check" else {}
+    found = watch(args.seconds, args.nodes)
+    for name in sorted(set(args.nodes or ()) - set(found)):
+        raise InputError(f"no node {name} runs on this ROS domain")
+    if not found:
+        print("no nodes run on this ROS domain")
+        return 1
+    if args.action == "check":
+        lines = forbidden(policies, found)
+        print(*lines, f"{len(found)} nodes, {len(lines)} findings", sep="\n")
+        return 1 if lines else 0
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, rules in sorted(found.items()):
+        path = folder / f"{name}.xml"
+        before = read_policy(path) if path.exists() else Rules()
+        write_policy(path, before | rules)
+        print(f"{path}{'' if before | rules == before else ': more is allowed'}")
+    return 0
+
+
+# Distributions whose version changes what a run does.
+PARTS = ("torch", "numpy", "pybullet", "opencv-python-headless", "gymnasium")
+
+
+def add_version(subparsers) -> None:
+    """Add the subcommand to the ``ptp`` parser."""
+    subparsers.add_parser(
+        "version",
+        help="show the versions of ptp, ROS 2 and their dependencies",
+        description="Show the versions of ptp, ROS 2 and their dependencies.",
+    )
+
+
+def run_version(args: argparse.Namespace) -> int:
+    """Print one line for each version; return the exit status."""
+    from ptp_cli.machine import installed, ros_version
+
+    print(f"ptp {__version__}")
+    print(f"python {platform.python_version()} on {platform.platform()}")
+    print(f"rclpy {ros_version()}")
+    for name in PARTS:
+        print(f"{name} {installed(name)}")
+    return 0

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Benchmark of planning: seconds for a full plan, and its cost, for each planner preset."""
+"""Benchmarks of an agent: the networks of one control step, and planning with each preset.
+
+Planning is also measured as the authors' code arranges it (`AuthorsPlanner`).
+"""
 
 from __future__ import annotations
 
@@ -8,36 +11,67 @@ from statistics import fmean
 from typing import Any
 
 import torch
+from torch.nn import functional
 
-from ptp_cli.bench.authors_planner import AuthorsPlanner
 from ptp_cli.bench.measuring import (
     BenchSettings,
     Figures,
-    available_cores,
     median,
-    target_pictures,
+    milliseconds,
+    target_images,
     torch_threads,
 )
+from ptp_cli.machine import available_cores
+from ptp_core.agents.agent import AgentSeeds, LatentGoal, Observation
 from ptp_core.agents.ptp import make_planner
+from ptp_core.agents.registry import build_agent
 from ptp_core.config import PlannerConfig, TrainConfig
 from ptp_core.config.loading import PLANNER_PRESETS, planner_config
 from ptp_core.data.trajectory import CARTESIAN
 from ptp_core.encoders.vqvae import VQVAE
 from ptp_core.learning.iql import IQL
+from ptp_core.planners.costs import CostTerms, plan_cost
 from ptp_core.planners.hierarchical_planner import HierarchicalPlanner
+from ptp_core.planners.mppi import MPPI, LatentSearch, Solution
 from ptp_core.planners.planner import Plan, Planner
 from ptp_core.planners.planner_benchmark import benchmark_planners
 from ptp_core.planners.subgoal_generator import GeneratorHierarchy
 from ptp_core.progress import Bar
 from ptp_core.training.checkpoint import Checkpoint
 
+POLICY_THREADS = 1  # as in the nodes
+POLICY_METHOD = "model_free"  # one subgoal is as good as another here
+
+
+def measure_policy(settings: BenchSettings) -> Figures:
+    """Encode one image; follow one subgoal to an action. Batches of one, as a robot needs."""
+    checkpoint = settings.load()
+    repeats = settings.pick(400, 5)
+    start, goal = target_images(("A",))[0]
+    agent = build_agent(POLICY_METHOD, checkpoint)
+    with torch_threads(POLICY_THREADS), torch.inference_mode():
+        image = torch.from_numpy(start)[None]
+        encode = milliseconds(lambda: checkpoint.vqvae.encode(image), repeats)
+        codes = checkpoint.vqvae.encode(image)[0].numpy()
+        target = LatentGoal(checkpoint.vqvae.encode(torch.from_numpy(goal)[None])[0].numpy())
+        observation = Observation(latent=codes)
+        agent.reset(observation, target, AgentSeeds(0, 0), subgoals=[target])
+        act = milliseconds(lambda: agent.act(observation), repeats)
+    return {
+        "encode_ms": median(encode),
+        "act_ms": median(act),
+        "policy_threads": POLICY_THREADS,
+        "policy_encoder": checkpoint.encoder_id[:12],
+    }
+
+
 OURS = ("fast", "descent", "best")  # presets beside the authors' arrangement
 EARLIER = 12  # plans of each pair, of other seeds, from which warm ones start
-ROUNDS = 5  # plans of a pair beside the one of the authors' arrangement
+PLAN_ROUNDS = 5  # plans of a pair beside the one of the authors' arrangement
 Pairs = list[tuple[torch.Tensor, torch.Tensor]]
 
 
-def measure(settings: BenchSettings) -> Figures:
+def measure_plan(settings: BenchSettings) -> Figures:
     """Every preset with one thread; the paper's also with two, and with networks of its size."""
     from ptp_sim.tasks import TASKS
 
@@ -45,8 +79,8 @@ def measure(settings: BenchSettings) -> Figures:
     tasks = list(TASKS)[: settings.pick(len(TASKS), 1)]
     pairs = []
     with torch_threads(1), torch.inference_mode():
-        for pictures in target_pictures(tasks):
-            codes = [checkpoint.vqvae.encode(torch.from_numpy(p)[None]) for p in pictures]
+        for images in target_images(tasks):
+            codes = [checkpoint.vqvae.encode(torch.from_numpy(i)[None]) for i in images]
             pairs.append(tuple(checkpoint.vqvae.lookup(torch.cat(codes))))
         figures: Figures = {
             "plan_threads": 1,
@@ -82,7 +116,7 @@ def _beside_the_authors(checkpoint: Checkpoint, pairs: Pairs, settings: BenchSet
     value = checkpoint.iql.value
     authors = AuthorsPlanner(checkpoint.vqvae, checkpoint.generators, value, paper)
     planners["authors_arrangement"] = authors
-    rounds = settings.pick(ROUNDS, 1)
+    rounds = settings.pick(PLAN_ROUNDS, 1)
     plans: dict[str, list[list[Plan]]] = {name: [] for name in planners}
     with Bar(total=len(pairs) * len(planners), desc="plan: in turns", leave=False) as bar:
         for seed, pair in enumerate(pairs):
@@ -186,3 +220,65 @@ class _Watched:
         return self._planner.plan(
             start, goal, generator, on_iteration=lambda feedback: self._bar.update()
         )
+
+
+class AuthorsPlanner(HierarchicalPlanner):
+    """Plans as the paper's setting does, up to rounding, with the structure of the authors' code.
+
+    The search is the same as ours. It plans one segment after the other, runs the generator on all
+    samples at once, and quantises with all distances and one-hot multiplication. (After
+    measurements of github.com/patrickhaoy/ptp; the code is ours.) Let torch have all threads.
+    """
+
+    def search(self, level: int) -> LatentSearch:
+        """One segment after the other."""
+        generator = self.generators[level]
+
+        def rollout(start: torch.Tensor, z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            state, codes, latents = start.expand(z.shape[1], -1), [], []
+            for step in range(z.shape[2]):
+                found, state = one_hot_quantise(self.vqvae, generator(z[0, :, step], state))
+                codes.append(found)
+                latents.append(state)
+            return torch.stack(codes, 1)[None], torch.stack(latents, 1)[None]
+
+        def cost(start, goal, latents, z) -> CostTerms:
+            return plan_cost(start, goal, latents, z, self.value, self.config)
+
+        return _OneByOne(MPPI(rollout, cost, self.config))
+
+
+class _OneByOne:
+    def __init__(self, search: LatentSearch) -> None:
+        self._search = search
+
+    def solve(self, start, goal, shape, generators, **given) -> Solution:
+        """See ``LatentSearch.solve``."""
+        found = [
+            self._search.solve(
+                start[i : i + 1], goal[i : i + 1], shape, generators[i : i + 1], **given
+            )
+            for i in range(len(start))
+        ]
+        terms = (torch.cat(parts) for parts in zip(*(s.costs.terms().values() for s in found)))
+        z, codes, latents = (
+            torch.cat([getattr(each, name) for each in found])
+            for name in ("z", "codes", "latents")
+        )
+        return Solution(z, codes, latents, CostTerms(*terms))
+
+
+def one_hot_quantise(vqvae: VQVAE, raw: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """As `VQVAE.quantise`: codes (B, N), latents (B, D) of raw (B, D)."""
+    channels, count = vqvae.latent.channels, vqvae.latent.codes
+    grid = raw.view(-1, channels, count).transpose(1, 2).reshape(-1, channels)
+    codebook = vqvae.codebook
+    distances = (
+        grid.square().sum(1, keepdim=True)
+        + codebook.square().sum(1)
+        - 2 * torch.matmul(grid, codebook.t())
+    )
+    codes = distances.argmin(1)
+    rows = torch.matmul(functional.one_hot(codes, len(codebook)).to(grid), codebook)
+    latents = rows.view(-1, count, channels).transpose(1, 2).flatten(1)
+    return codes.view(-1, count), latents

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What killed processes leave in shared memory is told from what is in use, and swept away."""
+"""Peers that a node will not find, and what killed processes leave in shared memory."""
 
 import mmap
 import os
@@ -7,7 +7,28 @@ from pathlib import Path
 
 import pytest
 
-from ptp_ros.shared_memory import SHM, left_behind, sweep
+from ptp_ros.middleware import PEERS, SHM, left_behind, remove_left_behind, unheard_peers
+
+
+def test_without_peers_there_is_nothing_to_say(monkeypatch):
+    monkeypatch.delenv(PEERS, raising=False)
+    assert unheard_peers() == []
+    monkeypatch.setenv(PEERS, " ; ")
+    assert unheard_peers() == []
+
+
+def test_a_peer_behind_a_running_interface_is_well():
+    assert unheard_peers("127.0.0.1;localhost") == []
+
+
+def test_an_unknown_name_is_named():
+    (line,) = unheard_peers("127.0.0.1;no such host")
+    assert "the peer no such host is unknown" in line and PEERS in line
+
+
+def test_a_peer_that_no_network_leads_to_is_named():
+    (line,) = unheard_peers("255.255.255.255")  # broadcasting is refused: no route for this socket
+    assert "the peer 255.255.255.255 will not be found" in line
 
 
 @pytest.fixture
@@ -32,7 +53,7 @@ def test_what_no_process_has_open_is_left_behind(segment):
 
 def test_a_sweep_takes_what_is_left_behind_and_nothing_else(segment):
     with open(segment[0], "r+b") as file, mmap.mmap(file.fileno(), 0):
-        sweep()
+        remove_left_behind()
         assert all(path.exists() for path in segment)
-    assert sweep() >= len(segment)
+    assert remove_left_behind() >= len(segment)
     assert not any(path.exists() for path in segment)

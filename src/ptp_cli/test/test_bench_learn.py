@@ -8,7 +8,7 @@ import zipfile
 import numpy
 import pytest
 
-from ptp_cli.bench.bench_peers import cache_folder, peer_python
+from ptp_cli.bench.bench_learn import cache_folder, peer_python
 from ptp_cli.main import main
 from ptp_core.tiny_networks import tiny_checkpoint
 

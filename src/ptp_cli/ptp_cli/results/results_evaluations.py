@@ -1,29 +1,102 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Evaluation files of the results page: their commands, settings and missing ones."""
+"""Evaluations of the results page: the file that lists them, their commands and their results."""
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
+import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from ptp_cli.results.results_config import EvaluationRow, ResultsConfig
-from ptp_core.agents.registry import checkpoint_for
+from ptp_cli.options import ENV
+from ptp_core.agents.registry import checkpoint_for, method_named
+from ptp_core.config.checks import require
+from ptp_core.data.env_spec import declared_spec
 from ptp_core.errors import ConfigError, PtpError
 
 if TYPE_CHECKING:
     from ptp_core.rollout.evaluation import EvaluationConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationRow:
+    """A row of the table: a method on all tasks of one protocol."""
+
+    name: str  # of the row and of its JSON file
+    method: str  # a name of the registry
+    subgoals: Literal["planned", "random", "oracle"] = "planned"  # the latter two are controls
+    subgoal_steps: int | None = None  # control steps a subgoal; None: of the whole table
+    episodes: int | None = None  # of each task; None: of the whole table
+    training_seeds: int = 1  # trainings that the networks of this row come from
+    practice_seeds: int = 0  # runs of practice that the row pools; 0: nothing was practised
+    same_as: str | None = None  # row with the same figures by construction: nothing is run
+    options: dict[str, Any] = field(default_factory=dict)  # more options of ptp evaluate
+    pictures: Literal["none", "plan", "film"] = "none"  # film: the plan, and a film of a failure
+    note: str = ""  # what a reader has to know, a sentence or two
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"\w+", self.name):
+            raise ConfigError(f'name "{self.name}": letters, digits and _ make a file\'s name')
+        method_named(self.method)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResultsConfig:
+    """The file of `ptp results`."""
+
+    varied: tuple[EvaluationRow, ...] = ()  # rows of this protocol, the most important first
+    paper: tuple[EvaluationRow, ...] = ()
+    tasks: tuple[str, ...] = ()  # (): all that the environment has, see `with_tasks`
+    seed: int = 2026
+    episodes: int = 50  # of each task
+    subgoal_steps: int = 30  # control steps a subgoal; paper: 30
+    options: dict[str, Any] = field(default_factory=dict)  # of every ptp evaluate: env, ...
+    checkpoints: dict[str, str] = field(default_factory=dict)  # of methods, by name
+    # None is needed where the options' checkpoint has a method's parts, or the folder of the
+    # method's name beside it is one.
+    practice: str | None = None  # folder with runs of practice to tell of
+
+    def __post_init__(self) -> None:
+        require(self, "episodes", 1)
+        require(self, "subgoal_steps", 1)
+        for method in self.checkpoints:
+            method_named(method)
+        if not self.varied and not self.paper:
+            raise ConfigError("no rows: list some under varied or paper")
+        for protocol, rows in self.protocols.items():
+            names = [row.name for row in rows]
+            for row in rows:
+                if names.count(row.name) > 1:
+                    raise ConfigError(f'{protocol} has two rows "{row.name}"')
+                if row.same_as is not None and row.same_as not in names:
+                    raise ConfigError(f'{protocol}: {row.name} is same_as "{row.same_as}", no row')
+
+    @property
+    def protocols(self) -> dict[str, tuple[EvaluationRow, ...]]:
+        """Rows by protocol, in the order of the page."""
+        return {"varied": self.varied, "paper": self.paper}
+
+
+def with_tasks(config: ResultsConfig) -> ResultsConfig:
+    """With the environment's tasks where the file names none. Raises InputError."""
+    if config.tasks:
+        return config
+    given = {key.replace("-", "_"): value for key, value in config.options.items()}
+    spec = declared_spec(given.get("env", ENV), given.get("env_arg", {}))
+    return dataclasses.replace(config, tasks=spec.tasks)
+
 
 FOLDER = "evaluations"  # below the folder of results: PROTOCOL/ROW.json
 OURS = {"method", "protocol", "tasks", "episodes", "seed", "subgoal_steps", "subgoals", "json"}
 
 
 @dataclass(frozen=True)
-class Wanted:
+class WantedEvaluation:
     """An evaluation that a row asks for."""
 
     protocol: str
@@ -44,10 +117,10 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class Standing:
+class EvaluationFile:
     """State of an evaluation: its file, if there is one."""
 
-    wanted: Wanted
+    wanted: WantedEvaluation
     values: dict[str, Any] | None  # of the JSON, if it exists and has the wanted settings
     differs: str = ""  # difference between the settings of the JSON and the wanted ones
 
@@ -57,7 +130,7 @@ class Standing:
         return "there" if self.values is not None else "differs" if self.differs else "missing"
 
 
-def wanted_evaluations(config: ResultsConfig, out: Path) -> list[Wanted]:
+def wanted_evaluations(config: ResultsConfig, out: Path) -> list[WantedEvaluation]:
     """Every evaluation of the file, in its order.
 
     Raises ConfigError, InputError and CheckpointError for invalid settings.
@@ -75,29 +148,29 @@ def wanted_evaluations(config: ResultsConfig, out: Path) -> list[Wanted]:
                 asked = evaluation_config(_parsed(words))
             except ConfigError as error:
                 raise ConfigError(f"{protocol}: {row.name}: {error}") from error
-            wanted.append(Wanted(protocol, row, tuple(words), path, asked))
+            wanted.append(WantedEvaluation(protocol, row, tuple(words), path, asked))
     return wanted
 
 
-def look_at(wanted: Wanted) -> Standing:
+def read_evaluation(wanted: WantedEvaluation) -> EvaluationFile:
     """Read the file of an evaluation and compare its settings with those asked for."""
     if not wanted.path.is_file():
-        return Standing(wanted, None)
+        return EvaluationFile(wanted, None)
     try:
         values = json.loads(wanted.path.read_text(encoding="utf-8"))
         counts = {task: figures["episodes"] for task, figures in values["tasks"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        return Standing(wanted, None, f"it cannot be read ({error!r})")
+        return EvaluationFile(wanted, None, f"it cannot be read ({error!r})")
     try:
         asked = json.loads(json.dumps(wanted.config.settings()))
     except PtpError as error:  # its networks are not there
-        return Standing(wanted, None, f"it cannot be compared: {error}")
+        return EvaluationFile(wanted, None, f"it cannot be compared: {error}")
     asked["episodes"] = dict.fromkeys(wanted.config.tasks, wanted.config.episodes)
     have = {key: value for key, value in values.items() if key not in NOT_SETTINGS}
     have["episodes"] = counts
     if line := difference(have, asked):
-        return Standing(wanted, None, line)
-    return Standing(wanted, values)
+        return EvaluationFile(wanted, None, line)
+    return EvaluationFile(wanted, values)
 
 
 NOT_SETTINGS = ("tasks", "mean_success_rate")  # of the JSON
@@ -157,7 +230,7 @@ def _parsed(words: list[str]) -> argparse.Namespace:
     from ptp_cli.commands import evaluate
 
     parser = _Parser(allow_abbrev=False)
-    evaluate.add_parser(parser.add_subparsers(dest="command"))
+    evaluate.add_evaluate(parser.add_subparsers(dest="command"))
     return parser.parse_args(words)
 
 
@@ -167,7 +240,7 @@ def _short(value: Any) -> str:
 
 
 def measure(
-    wanted: Sequence[Wanted],
+    wanted: Sequence[WantedEvaluation],
     *,
     num_envs: int,
     redo: bool,
@@ -182,11 +255,11 @@ def measure(
     """
     failed = []
     for number, one in enumerate(wanted, 1):
-        standing = look_at(one)
-        if standing.state == "there":
+        file = read_evaluation(one)
+        if file.state == "there":
             continue
-        if standing.state == "differs" and not redo:
-            say(f"{one.name}: {one.path} is left as it is: {standing.differs}; --redo replaces it")
+        if file.state == "differs" and not redo:
+            say(f"{one.name}: {one.path} is left as it is: {file.differs}; --redo replaces it")
             continue
         say(f"{one.name} ({number} of {len(wanted)}): {one.command}")
         try:
@@ -197,21 +270,21 @@ def measure(
     return failed
 
 
-def not_there(wanted: Sequence[Wanted]) -> tuple[list[Standing], list[str]]:
+def missing_evaluations(
+    wanted: Sequence[WantedEvaluation],
+) -> tuple[list[EvaluationFile], list[str]]:
     """State of each evaluation, and a line for each that has no figures."""
-    found = [look_at(one) for one in wanted]
+    found = [read_evaluation(one) for one in wanted]
     lines = []
-    for standing in found:
-        if standing.state == "missing":
-            lines.append(f"{standing.wanted.name}: not measured yet")
-        elif standing.state == "differs":
-            lines.append(
-                f"{standing.wanted.name}: measured with other settings: {standing.differs}"
-            )
+    for file in found:
+        if file.state == "missing":
+            lines.append(f"{file.wanted.name}: not measured yet")
+        elif file.state == "differs":
+            lines.append(f"{file.wanted.name}: measured with other settings: {file.differs}")
     return found, lines
 
 
-def _evaluate(one: Wanted, num_envs: int, redo: bool, progress: bool) -> None:
+def _evaluate(one: WantedEvaluation, num_envs: int, redo: bool, progress: bool) -> None:
     from ptp_core.errors import InputError
     from ptp_core.rollout.evaluation import evaluate
 

@@ -1,0 +1,229 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Offline training: `ptp collect`, `pretrain`, `pretrain-baselines`, `convert-checkpoint`."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+from pathlib import Path
+
+from ptp_cli.options import ENV, add_renamed, add_training_options, training_overrides
+
+
+def add_collect(subparsers) -> None:
+    """Add the subcommand to the ``ptp`` parser."""
+    parser = subparsers.add_parser(
+        "collect",
+        help="collect demonstrations with the scripted expert",
+        description="Collect demonstrations of single primitives, or of several in one scene, in "
+        "parallel. Repeat the command to resume after an interruption. The data do not depend on "
+        "--num-envs.",
+    )
+    parser.add_argument(
+        "--config",
+        required=True,
+        metavar="FILE",
+        help="training YAML with a data section",
+    )
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="folder of the data set"
+    )
+    parser.add_argument(
+        "--num-envs",
+        type=int,
+        metavar="N",
+        help="env workers (from the YAML)",
+    )
+    parser.add_argument("--seed", type=int, metavar="S", help="seed of the data (from the YAML)")
+    parser.add_argument(
+        "--trajectories", type=int, metavar="N", help="number of demonstrations (from the YAML)"
+    )
+    parser.add_argument(
+        "--chain",
+        type=int,
+        nargs=2,
+        metavar=("MIN", "MAX"),
+        help="number of primitives in one scene, one after the other (from the YAML; default: "
+        "single ones)",
+    )
+    parser.add_argument(
+        "--env",
+        metavar="MODULE:FACTORY",
+        help=f"gymnasium environment (default: the YAML's, else {ENV})",
+    )
+    add_renamed(parser, {"--workers": "--num-envs"})
+
+
+def run_collect(args: argparse.Namespace) -> int:
+    """Collect; return the exit status."""
+    from ptp_cli.options import check_factory, config_file
+    from ptp_core.config import load_config
+    from ptp_core.data.collect_demonstrations import collect
+
+    given = {
+        "data.num_envs": args.num_envs,
+        "data.seed": args.seed,
+        "data.trajectories": args.trajectories,
+        "data.env": args.env,
+        "data.chain": args.chain,
+    }
+    overrides = {key: value for key, value in given.items() if value is not None}
+    config = load_config(config_file(args.config), overrides)
+    data = config.data
+    if not data.env:
+        data = dataclasses.replace(data, env=ENV)
+    check_factory(data.env, [args.env or ""], args.config)
+    try:
+        counts = collect(data, args.out)
+    except KeyboardInterrupt:
+        print("stopped; repeat the command to go on", file=sys.stderr)
+        return 130
+    print(f"{args.out}: {counts['total']} trajectories, {counts['new']} of them new")
+    for name, figures in counts["primitives"].items():
+        print(f"  {name}: {figures['shown']}, success {figures['success_rate']:.0%}")
+    return 0
+
+
+def add_pretrain(subparsers) -> None:
+    """Add the subcommand to the ``ptp`` parser."""
+    parser = subparsers.add_parser(
+        "pretrain",
+        help="train encoder, subgoal generators and policy from demonstrations",
+        description="Train the VQ-VAE encoder, the three subgoal generators and the "
+        "goal-conditioned policy (IQL). Curves for TensorBoard and the "
+        "checkpoint are written below --out.",
+    )
+    parser.add_argument("--config", required=True, metavar="FILE", help="training YAML")
+    parser.add_argument(
+        "--data", type=Path, required=True, metavar="DATA", help="of ptp collect or ptp import-bag"
+    )
+    add_training_options(parser, precision="float32")
+
+
+def run_pretrain(args: argparse.Namespace) -> int:
+    """Train; return the exit status."""
+    import torch
+
+    from ptp_cli.options import config_file
+    from ptp_core.config import load_config
+    from ptp_core.training.pretraining import pretrain
+
+    config = load_config(config_file(args.config), training_overrides(args))
+    torch.set_num_threads(config.threads)
+    try:
+        checkpoint = pretrain(config, args.data, args.out, precision=args.precision)
+    except KeyboardInterrupt:
+        print("stopped; go on with --resume", file=sys.stderr)
+        return 130
+    print(f"{checkpoint}: finished; metrics in {args.out / 'metrics.json'}")
+    return 0
+
+
+BASELINE_METHODS = ("leap", "gcp", "gcbc")
+
+
+def add_pretrain_baselines(subparsers) -> None:
+    """Add the subcommand to the ``ptp`` parser."""
+    parser = subparsers.add_parser(
+        "pretrain-baselines",
+        help="train the networks of LEAP, GCP and GCBC for a checkpoint",
+        description="Train LEAP's VAE of latents, GCP's midpoint generator and GCBC's policy with "
+        "a checkpoint's encoder, on the data that the checkpoint was trained on. GCBC's policy is "
+        "trained as the checkpoint's own, with all weights 1. --out gets a checkpoint of each "
+        "method, which shares encoder and policy with --checkpoint. Give such a folder, for "
+        "example --out/leap, to --checkpoint of ptp practice and ptp evaluate.",
+    )
+    add = parser.add_argument
+    add(
+        "--config",
+        default="baselines",
+        metavar="FILE",
+        help="YAML (default: config/train/baselines.yaml)",
+    )
+    add("--checkpoint", type=Path, metavar="DIR", help="default: the released one, in models/")
+    add(
+        "--data",
+        type=Path,
+        required=True,
+        metavar="DATA",
+        help="data set of ptp collect or ptp import-bag, or codes.safetensors of the same "
+        "encoder; codes are computed once and saved in --out",
+    )
+    add(
+        "--only",
+        nargs="+",
+        choices=BASELINE_METHODS,
+        default=BASELINE_METHODS,
+        metavar="M",
+        help=f"methods to train, of {', '.join(BASELINE_METHODS)}; checkpoints of the others in "
+        "--out are not changed (default: all)",
+    )
+    add_training_options(parser, precision="float16")
+
+
+def run_pretrain_baselines(args: argparse.Namespace) -> int:
+    """Train; return the exit status."""
+    import torch
+
+    from ptp_cli.options import config_file, released_checkpoint
+    from ptp_core.config import BaselinesConfig, load_config
+    from ptp_core.training.baseline_training import pretrain_baselines
+
+    config = load_config(config_file(args.config), training_overrides(args), BaselinesConfig)
+    torch.set_num_threads(config.threads)
+    checkpoint = args.checkpoint or released_checkpoint()
+    try:
+        made = pretrain_baselines(
+            config,
+            checkpoint,
+            args.data,
+            args.out,
+            only=tuple(args.only),
+            precision=args.precision,
+        )
+    except KeyboardInterrupt:
+        print("stopped; go on with --resume", file=sys.stderr)
+        return 130
+    for folder in made.values():
+        print(f"{folder}: finished; metrics in {args.out / 'metrics.json'}")
+    return 0
+
+
+def add_convert_checkpoint(subparsers) -> None:
+    """Add the subcommand to the ``ptp`` parser."""
+    parser = subparsers.add_parser(
+        "convert-checkpoint",
+        help="convert a checkpoint of an earlier version",
+        description="Write the checkpoint in OLD, of format version 1, as NEW. Weights and the "
+        "encoder's identity stay, so recordings, fine-tuned policies and results remain valid. "
+        "Where OLD holds baselines, NEW gets a checkpoint of each method, for example NEW/leap, "
+        "which shares encoder and policy with --checkpoint. OLD is not changed. After an "
+        "interruption repeat the command.",
+    )
+    add = parser.add_argument
+    add("old", type=Path, metavar="OLD", help="folder with manifest.json or baselines.json")
+    add("new", type=Path, metavar="NEW", help="folder to make")
+    add(
+        "--encoder",
+        type=Path,
+        metavar="DIR",
+        help="folder of an encoder that several checkpoints share; it is made if it does not "
+        "exist (default: NEW/encoder)",
+    )
+    add(
+        "--checkpoint",
+        type=Path,
+        metavar="DIR",
+        help="converted checkpoint that the baselines belong to",
+    )
+
+
+def run_convert_checkpoint(args: argparse.Namespace) -> int:
+    """Convert; return the exit status."""
+    from ptp_core.training.convert import convert_checkpoint
+
+    made = convert_checkpoint(args.old, args.new, encoder=args.encoder, base=args.checkpoint)
+    for folder in made:
+        print(f"{folder}: converted")
+    return 0
