@@ -2,8 +2,8 @@
 """PTP's planner with a cloned diffusion policy, and a classifier that says when work is done.
 
 Ours, not in the paper. The policy predicts chunks of actions and may see proprioception. Targets
-are switched when their work is done, wherever the arm is. V of the checkpoint's IQL is used by the
-planner alone.
+are switched when their work is done, wherever the arm is; so the planner measures how far the end
+of a plan is from the goal. V of the checkpoint's IQL is used by the planner alone.
 """
 
 from __future__ import annotations
@@ -19,7 +19,12 @@ if TYPE_CHECKING:
     from ptp_core.training.checkpoint import Checkpoint
 
 PARTS = ("chunked", "classifier")
-OTHERS = {"parts": ("generators", "iql", *PARTS), "learned": "chunked", "learner": None}
+OTHERS = {
+    "parts": ("generators", "iql", *PARTS),
+    "learned": "chunked",
+    "learner": None,
+    "judges_work": True,
+}
 
 
 def build(checkpoint: Checkpoint, options: AgentOptions) -> SubgoalAgent:

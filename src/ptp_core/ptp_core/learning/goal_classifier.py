@@ -69,6 +69,10 @@ class GoalClassifier(nn.Module):
         """Probability (B,) that the work of the goals is done."""
         return torch.sigmoid(self(latents, goals))
 
+    def work_left(self, latents: torch.Tensor, goals: torch.Tensor) -> torch.Tensor:
+        """-log of that probability (B,), with gradients: a planner's distance to the goal."""
+        return functional.softplus(-self(latents, goals))
+
     def loss(self, latents: torch.Tensor, goals: torch.Tensor, same: torch.Tensor) -> Loss:
         """Binary cross-entropy for labels ``same`` float32 (B,), 0 or 1."""
         logits = self(latents, goals)
