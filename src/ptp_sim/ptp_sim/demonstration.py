@@ -29,6 +29,7 @@ class Demonstration:
         physical: the gripper holds by friction.
         rng: for the experts, and for what comes next.
         words: for the instructions alone, so that they change nothing else.
+        smooth: whether experts go down while they align; see `Expert`.
 
     """
 
@@ -39,7 +40,9 @@ class Demonstration:
         physical: bool,
         rng: np.random.Generator,
         words: np.random.Generator,
+        smooth: bool = False,
     ) -> None:
+        self._smooth = smooth
         self._length = length
         self._physical = physical
         self._rng = rng
@@ -50,7 +53,7 @@ class Demonstration:
 
     def _begin(self, primitive: Primitive) -> None:
         self.primitive = primitive
-        self.expert = primitive.expert(self._physical, self._rng)
+        self.expert = primitive.expert(self._physical, self._rng, self._smooth)
         self.instruction = instruction([(primitive.name, primitive.place)], self._words)
         self.number += 1
         self._after = 0  # steps since the work was done

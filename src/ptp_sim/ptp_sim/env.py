@@ -52,7 +52,8 @@ class TableEnv(gymnasium.Env):
     `ptp_sim.goal_images.stage_images`; the episode is the same) and, for demonstrations,
     `primitive` (the first one), `chain` (how many; see `Demonstration`) and `half_way` (share of
     demonstrations that begin as if work had been broken off). Under "varied" they draw every pose
-    that the tasks draw there and a little more, and show the block twice as often as the rest.
+    that the tasks draw there and a little more, show the can half as often as the block and the
+    drawer, and have smooth experts (see `ptp_sim.experts`).
     `info` holds `state`, `scene` (at the reset; see `ptp_sim.scene.scene_numbers`),
     `proprioception` (see PROPRIOCEPTION), `instruction` and `success`; `goal_image` and `parts`
     for target tasks; what `Demonstration.look` says for demonstrations.
@@ -147,7 +148,7 @@ class TableEnv(gymnasium.Env):
                 if primitive is not None:
                     self.world.reset(scene)
         self._demonstration = Demonstration(
-            primitive, options.get("chain"), self._physical, rng, self._words
+            primitive, options.get("chain"), self._physical, rng, self._words, smooth=varies
         )
         self._goal = self._stage_images = None
 

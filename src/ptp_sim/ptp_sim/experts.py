@@ -4,6 +4,10 @@
 An expert is asked once a control step for an action (5,) in [-1, 1]. When its work is done it
 opens the gripper and rises, waits, drifts sideways for a while and waits again, each for a random
 time. The authors' experts rise and drift until the end; the waiting shows how to stay at a goal.
+
+The authors' experts align over a point first and then go down. Whether they go down depends on a
+centimetre that no image shows, so policies that clone them hesitate there. ``smooth`` experts go
+down the more the better they are aligned: their actions change gradually.
 """
 
 from __future__ import annotations
@@ -25,18 +29,29 @@ YAW_GAIN = 1.0 / np.deg2rad(5.0)
 TRAVEL_Z = -0.17
 """Height at which the hand, with or without the block, passes over everything [m]."""
 RISE_STEPS = 10
+FUNNEL = 0.04
+"""Distance beyond the tolerance at which a smooth expert passes at TRAVEL_Z [m]."""
+FUNNEL_TURN = np.deg2rad(20.0)
+"""The same for the yaw error [rad]."""
+TOO_LOW = 0.03
+"""Height below the wanted one at which the hand rises before it goes on [m]."""
 
 
 class Expert:
     """Base: the retreat after the work, and helpers to servo.
+
+    Args:
+        rng: for the drift after the work.
+        smooth: go down while aligning, see the module.
 
     Attributes:
         done: whether the work is finished and the arm retreats.
 
     """
 
-    def __init__(self, rng: np.random.Generator):
+    def __init__(self, rng: np.random.Generator, smooth: bool = False):
         self.done = False
+        self.smooth = smooth
         self._retreat = 0
         self._drift = rng.uniform(-1.0, 1.0, 2)
         self._drift_start = RISE_STEPS + int(rng.integers(0, 21))
@@ -76,10 +91,39 @@ class Expert:
 
     def _travel(self, state: TableState, xy, yaw: float | None, gripper: float) -> np.ndarray:
         """Rise first, then go over the point; never sideways while low."""
-        action = self._toward(state, xy, TRAVEL_Z, yaw, gripper)
-        if state.tcp[2] < TRAVEL_Z - 0.03:
+        return self._at_height(state, xy, TRAVEL_Z, yaw, gripper)
+
+    def _at_height(self, state, xy, z: float, yaw: float | None, gripper: float) -> np.ndarray:
+        action = self._toward(state, xy, z, yaw, gripper)
+        if state.tcp[2] < z - TOO_LOW:
             action[:2] = 0.0
         return action
+
+    def _over(
+        self,
+        state: TableState,
+        xy,
+        low: float,
+        yaw: float | None,
+        gripper: float,
+        tolerance: tuple[float, float, float],
+    ) -> np.ndarray | None:
+        """Go over a point and down to ``low`` [m]; None once the hand is there.
+
+        ``tolerance``: horizontal distance [m] and yaw error [rad] within which to go down, and
+        height above ``low`` that counts as there [m].
+        """
+        away, turn = _off(state, xy, yaw)
+        near, straight, margin = tolerance
+        aligned = away <= near and turn <= straight
+        if aligned and state.tcp[2] <= low + margin:
+            return None
+        if aligned:
+            return self._toward(state, xy, low, yaw, gripper)
+        if not self.smooth:
+            return self._travel(state, xy, yaw, gripper)
+        off = min(max((away - near) / FUNNEL, (turn - straight) / FUNNEL_TURN), 1.0)
+        return self._at_height(state, xy, low + off * (TRAVEL_Z - low), yaw, gripper)
 
 
 def _off(state: TableState, xy, yaw: float | None) -> tuple[float, float]:
@@ -93,15 +137,15 @@ class MoveDrawer(Expert):
 
     Args:
         opening: wanted travel of the drawer [m].
-        rng: for the drift after the work.
+        rng, smooth: see `Expert`.
 
     """
 
     HANDLE_Z = -0.345
     DONE = 0.01
 
-    def __init__(self, opening: float, rng: np.random.Generator):
-        super().__init__(rng)
+    def __init__(self, opening: float, rng: np.random.Generator, smooth: bool = False):
+        super().__init__(rng, smooth)
         self.opening = opening
         self._low = False
 
@@ -112,14 +156,13 @@ class MoveDrawer(Expert):
         if abs(missing) < self.DONE:
             self.done = True
             return np.zeros(5)
-        away, turn = _off(state, handle, yaw)
         if not self._low:
-            if away > 0.012 or turn > np.deg2rad(5.0):
-                return self._travel(state, handle, yaw, -1.0)
-            if state.tcp[2] > self.HANDLE_Z + 0.012:
-                return self._toward(state, handle, self.HANDLE_Z, yaw, -1.0)
+            tolerance = (0.012, np.deg2rad(5.0), 0.012)
+            approach = self._over(state, handle, self.HANDLE_Z, yaw, -1.0, tolerance)
+            if approach is not None:
+                return approach
             self._low = True
-        if away > 0.06:
+        if _off(state, handle, None)[0] > 0.06:
             self._low = False
         push = 1.5 * missing + np.sign(missing) * 0.02
         target = handle + push * opening_direction(yaw)
@@ -132,14 +175,14 @@ class MoveBlock(Expert):
     Args:
         goal: wanted centre of the block (3,) [m].
         physical: grasp by friction: align with the block and go down to it.
-        rng: for the drift after the work.
+        rng, smooth: see `Expert`.
 
     """
 
     DONE = 0.015
 
-    def __init__(self, goal, physical: bool, rng: np.random.Generator):
-        super().__init__(rng)
+    def __init__(self, goal, physical: bool, rng: np.random.Generator, smooth: bool = False):
+        super().__init__(rng, smooth)
         self.goal = np.asarray(goal, float)
         self.physical = physical
         self._closing = False
@@ -165,11 +208,10 @@ class MoveBlock(Expert):
         yaw = state.block_yaw if self.physical else None
         # From higher up where the open fingers would meet the tray beside the drawer.
         low = state.block[2] + 0.002 if self.physical else max(state.block[2] + 0.045, -0.255)
-        away, turn = _off(state, state.block, yaw)
-        if away > 0.015 or turn > np.deg2rad(6.0):
-            return self._travel(state, state.block, yaw, -1.0)
-        if state.tcp[2] > low + 0.008:
-            return self._toward(state, state.block, low, yaw, -1.0)
+        tolerance = (0.015, np.deg2rad(6.0), 0.008)
+        approach = self._over(state, state.block, low, yaw, -1.0, tolerance)
+        if approach is not None:
+            return approach
         self._closing, self._waited = True, 0
         return self._close()
 
@@ -204,7 +246,7 @@ class SlideCan(Expert):
 
     Args:
         goal: wanted axis of the can (2,) [m].
-        rng: for the drift after the work.
+        rng, smooth: see `Expert`.
 
     """
 
@@ -212,8 +254,8 @@ class SlideCan(Expert):
     DONE = 0.025
     BEHIND = CAN_RADIUS + 0.045
 
-    def __init__(self, goal, rng: np.random.Generator):
-        super().__init__(rng)
+    def __init__(self, goal, rng: np.random.Generator, smooth: bool = False):
+        super().__init__(rng, smooth)
         self.goal = np.asarray(goal, float)
         self._low = False
 
@@ -226,12 +268,11 @@ class SlideCan(Expert):
         along = gap / distance
         yaw = float(np.arctan2(along[1], along[0]))
         stand = self.stand(state.can, along)
-        away, turn = _off(state, stand, yaw)
         if not self._low:
-            if away > 0.015 or turn > np.deg2rad(8.0):
-                return self._travel(state, stand, yaw, -1.0)
-            if state.tcp[2] > self.PUSH_Z + 0.015:
-                return self._toward(state, stand, self.PUSH_Z, yaw, -1.0)
+            tolerance = (0.015, np.deg2rad(8.0), 0.015)
+            approach = self._over(state, stand, self.PUSH_Z, yaw, -1.0, tolerance)
+            if approach is not None:
+                return approach
             self._low = True
         offset = state.tcp[:2] - state.can[:2]
         if offset @ along > -0.02 or abs(offset @ np.array([-along[1], along[0]])) > 0.04:

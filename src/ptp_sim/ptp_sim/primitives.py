@@ -52,8 +52,8 @@ PLACES = {
     "close": "closed",
 }
 SPOT_TRIES = 50
-KIND_WEIGHTS = {"slide": 1.0, "block": 2.0, "drawer": 1.0}
-"""How often each kind is shown where scenes vary: the block is what policies fail at."""
+KIND_WEIGHTS = {"slide": 1.0, "block": 2.0, "drawer": 2.0}
+"""How often each kind is shown where scenes vary: policies fail least at the can."""
 ROOM_FOR_BLOCK = 0.9
 """Part of its travel to which the drawer must be open for a block that is put into it."""
 HALF_WAY = (0.2, 0.8)
@@ -86,13 +86,13 @@ class Primitive:
         kind = next(kind for kind, names in KINDS.items() if self.name in names)
         return Target(QUANTITIES[kind], self.goal, "m", self.place)
 
-    def expert(self, physical: bool, rng: np.random.Generator) -> Expert:
-        """Make the scripted expert."""
+    def expert(self, physical: bool, rng: np.random.Generator, smooth: bool = False) -> Expert:
+        """Make the scripted expert; see `Expert` for ``smooth``."""
         if self.name == "slide":
-            return SlideCan(self.goal, rng)
+            return SlideCan(self.goal, rng, smooth)
         if self.name in KINDS["drawer"]:
-            return MoveDrawer(self.goal[0], rng)
-        return MoveBlock(self.goal, physical, rng)
+            return MoveDrawer(self.goal[0], rng, smooth)
+        return MoveBlock(self.goal, physical, rng, smooth)
 
     def reached(self, state: TableState) -> bool:
         """Success check of the primitive, with the thresholds of the target tasks."""
