@@ -95,6 +95,7 @@ TRAIN_FILES = Path(__file__).parents[3] / "config" / "train"
         ("paper", TrainConfig),
         ("quick", TrainConfig),
         ("best", TrainConfig),
+        ("varied", TrainConfig),
         ("baselines", BaselinesConfig),
     ],
 )

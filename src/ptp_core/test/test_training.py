@@ -14,9 +14,12 @@ import torch
 from matplotlib.image import imread
 
 from ptp_core.config import (
+    ChunkedPolicyConfig,
     DataConfig,
+    DiffusionConfig,
     GapConfig,
     GeneratedGoalsConfig,
+    GoalClassifierConfig,
     IQLConfig,
     SubgoalGeneratorConfig,
     TrainConfig,
@@ -162,6 +165,59 @@ def test_a_policy_may_learn_goals_as_its_generators_imagine_them(whole, data, tm
     again = weights(tmp_path / "checkpoint")
     assert all(torch.equal(value, again[key]) for key, value in resumed.items())
     assert not all(torch.equal(value, after[key]) for key, value in resumed.items())
+
+
+def test_a_diffusion_policy_and_a_classifier_of_work_are_trained_where_they_have_steps(
+    whole, data, tmp_path
+):
+    """They join the checkpoint, resume as the other stages do, and change no other stage."""
+    for stage in ("vqvae", "generators", "iql"):
+        shutil.copytree(whole / stage, tmp_path / stage)
+    config = dataclasses.replace(
+        CONFIG,
+        chunked=ChunkedPolicyConfig(
+            channels=4,
+            condition_units=16,
+            head=DiffusionConfig(hidden_units=16, blocks=1, sampling_steps=2),
+            batch_size=16,
+            steps=6,
+        ),
+        classifier=GoalClassifierConfig(channels=4, hidden_units=16, batch_size=16, steps=6),
+    )
+    pretrain(config, data, tmp_path, progress=False)
+    once = load_checkpoint(tmp_path / "checkpoint")
+    expected, found = weights(whole / "checkpoint"), weights(tmp_path / "checkpoint")
+    assert all(torch.equal(value, expected[key]) for key, value in found.items())
+    assert once.spec.proprioception == ("hand_x", "hand_y")
+    assert 0 < once.metrics["chunked"]["validation/action_mse"] < 4
+    assert 0 <= once.metrics["classifier"]["validation/accuracy"] <= 1
+
+    for stage in ("chunked", "classifier"):
+        shutil.rmtree(tmp_path / stage)
+    half = dataclasses.replace(
+        config,
+        chunked=dataclasses.replace(config.chunked, steps=3, learning_rate_decay="none"),
+        classifier=dataclasses.replace(config.classifier, steps=3, learning_rate_decay="none"),
+    )
+    parts = []
+    for asked in (half, longer(half, 6)):
+        pretrain(asked, data, tmp_path, progress=False)
+    parts.append(load_checkpoint(tmp_path / "checkpoint"))
+    for stage in ("chunked", "classifier"):
+        shutil.rmtree(tmp_path / stage)
+    pretrain(longer(half, 6), data, tmp_path, progress=False)
+    parts.append(load_checkpoint(tmp_path / "checkpoint"))
+    for name in ("chunked", "classifier"):
+        resumed, whole_run = (made.part(name).state_dict() for made in parts)
+        assert all(torch.equal(value, whole_run[key]) for key, value in resumed.items())
+
+
+def longer(config, steps):
+    return dataclasses.replace(
+        config,
+        chunked=dataclasses.replace(config.chunked, steps=steps),
+        classifier=dataclasses.replace(config.classifier, steps=steps),
+    )
 
 
 def test_an_error_of_the_policy_lets_the_generators_beside_it_save(

@@ -89,7 +89,10 @@ class ChunkSampler:
 
 
 class DiffusionBC:
-    """Trains a policy; ``average`` is the moving average of its weights, which acts."""
+    """Trains a policy; ``average`` is the moving average of its weights, which acts.
+
+    ``updates`` counts gradient steps; a resumed training sets it.
+    """
 
     def __init__(self, policy: ChunkedPolicy, average: ChunkedPolicy) -> None:
         self.policy, self.average = policy, average
@@ -99,7 +102,7 @@ class DiffusionBC:
         )
         average.load_state_dict(policy.state_dict())
         average.requires_grad_(False).eval()
-        self._updates = 0
+        self.updates = 0
 
     def update(
         self,
@@ -124,8 +127,8 @@ class DiffusionBC:
 
     @torch.no_grad()
     def _average(self) -> None:
-        self._updates += 1
+        self.updates += 1
         # A short memory first, so that the initial weights are soon forgotten.
-        decay = min(self.policy.config.average_decay, self._updates / (self._updates + 9.0))
+        decay = min(self.policy.config.average_decay, self.updates / (self.updates + 9.0))
         for mean, value in zip(self.average.parameters(), self.policy.parameters(), strict=True):
             mean.lerp_(value, 1.0 - decay)

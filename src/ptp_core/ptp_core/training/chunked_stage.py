@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,14 @@ from ptp_core.policies.chunked_policy import ChunkedPolicy
 from ptp_core.training.stage import Metrics, StageState, encoded_fingerprint, run_as_configured
 
 VALIDATION_FRAMES = 1024
+
+
+@contextmanager
+def seeded_dropout(generator: torch.Generator) -> Iterator[None]:
+    """Let dropout, which knows only torch's own generator, depend on ``generator``."""
+    with torch.random.fork_rng():
+        torch.manual_seed(int(torch.randint(2**62, (), generator=generator)))
+        yield
 
 
 def make_chunked_policy(
@@ -73,7 +83,9 @@ def train_chunked_policy(
 
     def train_step() -> Metrics:
         batch = tensors(sampler.draw(settings.batch_size, state.rng))
-        return cloning.update(*batch, state.generator)
+        cloning.updates = state.step
+        with seeded_dropout(state.generator):
+            return cloning.update(*batch, state.generator)
 
     @torch.no_grad()
     def validate() -> dict[str, float]:
@@ -133,7 +145,8 @@ def train_goal_classifier(
         return network.loss(latents, goals, torch.from_numpy(drawn.same).to(device))
 
     def train_step() -> Metrics:
-        loss, metrics = loss_of(data, pairs.draw(settings.batch_size, state.rng))
+        with seeded_dropout(state.generator):
+            loss, metrics = loss_of(data, pairs.draw(settings.batch_size, state.rng))
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()
