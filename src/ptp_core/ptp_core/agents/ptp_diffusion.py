@@ -8,7 +8,7 @@ of a plan is from the goal. V of the checkpoint's IQL is used by the planner alo
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ptp_core.agents.method import AgentOptions, Method
 from ptp_core.agents.ptp import HIERARCHY, ptp_method
@@ -16,13 +16,24 @@ from ptp_core.agents.ptp_single_subgoal import STRUCTURE as SINGLE_SUBGOAL
 
 if TYPE_CHECKING:
     from ptp_core.agents.subgoal_agent import SubgoalAgent
+    from ptp_core.learning.online_learner import OnlineLearner
     from ptp_core.training.checkpoint import Checkpoint
 
 PARTS = ("chunked", "classifier")
+
+
+def hindsight_cloner(checkpoint: Checkpoint, *args: Any, **options: Any) -> OnlineLearner:
+    """Clone what episodes changed; see `HindsightCloner`. There is no critic to train."""
+    from ptp_core.learning.hindsight_cloning import HindsightCloner
+
+    options.pop("precision", None)
+    return HindsightCloner(checkpoint, *args, **options)
+
+
 OTHERS = {
     "parts": ("generators", "iql", *PARTS),
     "learned": "chunked",
-    "learner": None,
+    "learner": hindsight_cloner,
     "judges_work": True,
 }
 
@@ -40,6 +51,7 @@ DIFFUSION_BC = Method(
     build=build,
     parts=PARTS,
     learned="chunked",
+    learner=hindsight_cloner,
 )
 METHODS = (
     ptp_method(

@@ -287,8 +287,19 @@ class PracticeEpisode:
     codes: np.ndarray  # (n + 1, N) of the observations
     actions: np.ndarray  # (n, A) in [-1, 1], as executed
     targets: np.ndarray | None = None  # (n, N) pursued at each step; None: a demonstration
+    proprioception: np.ndarray | None = None  # float32 (n + 1, P); None: the agent uses none
 
     @property
     def steps(self) -> int:
         """Return n."""
         return len(self.actions)
+
+    def part(self, first: int, last: int) -> PracticeEpisode:
+        """The steps from observation ``first`` to observation ``last``."""
+        own = self.proprioception
+        return PracticeEpisode(
+            self.codes[first : last + 1],
+            self.actions[first:last],
+            None if self.targets is None else self.targets[first:last],
+            None if own is None else own[first : last + 1],
+        )

@@ -50,10 +50,12 @@ def without_idling(episode: PracticeEpisode, names: Sequence[str]) -> PracticeEp
     asked = np.concatenate([actions[:, ~grips], changes], axis=1)
     places = np.flatnonzero((np.abs(asked) >= IDLE).any(axis=1))
     ends = places[-1:] + 1
+    kept, own = np.concatenate([places, ends]), episode.proprioception
     return PracticeEpisode(
-        episode.codes[np.concatenate([places, ends])],
+        episode.codes[kept],
         actions[places],
         None if episode.targets is None else episode.targets[places],
+        None if own is None else own[kept],
     )
 
 

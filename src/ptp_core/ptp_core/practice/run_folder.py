@@ -6,6 +6,7 @@ Loads nothing heavy, so that a report reads a run without the networks.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
@@ -195,9 +196,13 @@ class Epochs:
             try:
                 with open_npz(path, MOST) as arrays:
                     for index in sorted({name.split("/")[0] for name in arrays.files}):
-                        fields = (f"{index}/{name}" for name in ("codes", "actions", "targets"))
+                        names = [entry.name for entry in dataclasses.fields(PracticeEpisode)]
+                        stored = {name: f"{index}/{name}" for name in names}
                         yield PracticeEpisode(
-                            *(arrays[name] if name in arrays.files else None for name in fields)
+                            **{
+                                name: arrays[place] if place in arrays.files else None
+                                for name, place in stored.items()
+                            }
                         )
             except DAMAGED as error:
                 raise CheckpointError(f"{path}: damaged ({error}); practise anew") from error

@@ -45,29 +45,39 @@ class Trace:
         self._latents: list[np.ndarray] = []
         self._actions: list[np.ndarray] = []
         self._targets: list[np.ndarray] = []
+        self._proprioception: list[np.ndarray] = []
+        self._feels = False
         self.plan: Plan | None = None  # the first plan
         self.goal: np.ndarray | None = None  # latent
 
     def begin(self, agent: LatentAgent) -> None:
-        """Note the goal."""
+        """Note the goal, and whether the agent uses proprioception."""
         self.goal = agent.goal_latent
+        self._feels = bool(agent.spec.proprioception)
 
-    def step(self, decision: Decision) -> None:
-        """Note one decision."""
+    def step(self, observation: Observation, decision: Decision) -> None:
+        """Note one decision and the observation that it answers."""
+        self._feel(observation)
         if self.plan is None:
             self.plan = decision.plan
         self._latents.append(decision.latent)
         self._actions.append(decision.action)
         self._targets.append(decision.target)
 
-    def end(self, latent: np.ndarray) -> None:
+    def end(self, observation: Observation, latent: np.ndarray) -> None:
         """Note the last observation."""
+        self._feel(observation)
         self._latents.append(latent)
+
+    def _feel(self, observation: Observation) -> None:
+        if self._feels:
+            self._proprioception.append(observation.proprioception)
 
     def episode(self) -> PracticeEpisode:
         """The whole episode."""
         parts = self._latents, self._actions, self._targets
-        return PracticeEpisode(*(np.stack(part) for part in parts))
+        own = np.stack(self._proprioception) if self._feels else None
+        return PracticeEpisode(*(np.stack(part) for part in parts), own)
 
 
 def run_episode(
@@ -139,7 +149,7 @@ def run_episode(
         if on_step is not None:
             on_step(decision)
         if trace is not None:
-            trace.step(decision)
+            trace.step(observation, decision)
         switches += decision.switched
         timed_out += decision.timed_out
         idle.append(is_idle(decision.action[moving]))
@@ -150,7 +160,7 @@ def run_episode(
             first_success = len(latencies)
     seconds = time.perf_counter() - began
     if trace is not None:
-        trace.end(agent.encode(observation))
+        trace.end(observation, agent.encode(observation))
     searched = bool(plans) and not oracle
     return EpisodeResult(
         success=bool(info["success"]),
