@@ -27,7 +27,7 @@ from ptp_sim.layouts import (
 )
 from ptp_sim.primitives import KIND_WEIGHTS, PRIMITIVES, Primitive, draw_name, possible
 from ptp_sim.scene import Scene, scene_numbers
-from ptp_sim.tasks import EPISODE_STEPS, TASKS, Task, judge, task_named
+from ptp_sim.tasks import EPISODE_STEPS, PAPER_TASKS, TASKS, Task, judge, task_named
 from ptp_sim.world import PROPRIOCEPTION, TableWorld
 
 ENV_ID = "ptp/Table-v0"
@@ -44,9 +44,9 @@ class TableEnv(gymnasium.Env):
 
     Observation: uint8 (size, size, 3) RGB. Action: float32 (5,) in [-1, 1]: dx, dy, dz, dyaw and
     gripper (-1 open, +1 closed). Reward: 0 where the goal is reached, else -1. An episode never
-    terminates; it is truncated after 400 steps.
+    terminates; it is truncated after the steps of its task (`Task.steps`).
 
-    `reset(options=...)` takes `task` ("A", "B", "C" or "demonstration"), `protocol` ("paper" or
+    `reset(options=...)` takes `task` (one of TASKS, or "demonstration"), `protocol` ("paper" or
     "varied"), `goal` (number of the goal image under "paper"; drawn if left out),
     `stage_images` (True: the first `info` of a target task also holds them, see
     `ptp_sim.goal_images.stage_images`; the episode is the same) and, for demonstrations,
@@ -61,6 +61,8 @@ class TableEnv(gymnasium.Env):
 
     metadata: ClassVar = {"render_modes": ["rgb_array"], "render_fps": 24}
     tasks = tuple(TASKS)
+    default_tasks = PAPER_TASKS
+    episode_steps: ClassVar = {name: task.steps for name, task in TASKS.items()}
     protocols = PROTOCOLS
     goals = ("image", "language")
     action_names = CARTESIAN
@@ -83,6 +85,7 @@ class TableEnv(gymnasium.Env):
         self._instruction = ""
         self._words: np.random.Generator | None = None  # draws instructions
         self._steps = 0
+        self._limit = EPISODE_STEPS  # steps of an episode, or of each primitive of a chain
 
     def reset(self, *, seed: int | None = None, options: dict | None = None):
         """Start an episode; see the class for the options.
@@ -100,9 +103,11 @@ class TableEnv(gymnasium.Env):
             self._words = np.random.default_rng([max(self.np_random_seed, 0), WORDS])
         if options["task"] == DEMONSTRATION:
             self._reset_demonstration(options)
+            self._limit = EPISODE_STEPS
         else:
             task = task_named(options["task"])
             self._reset_task(task, options)
+            self._limit = task.steps
             meanings = [stage.meaning for stage in task.stages]
             self._instruction = instruction(meanings, self._words)
         self._steps = 0
@@ -244,7 +249,7 @@ class TableEnv(gymnasium.Env):
         info = self._info()
         reward = 0.0 if info["success"] else -1.0
         # A chain ends when its expert says so; the limit is there for one that never does.
-        limit = EPISODE_STEPS * (info.get("segment", 0) + 1)
+        limit = self._limit * (info.get("segment", 0) + 1)
         return self.world.observe(), reward, False, self._steps >= limit, info
 
     def _info(self, first: bool = False) -> dict:
@@ -303,7 +308,7 @@ def register() -> None:
         gymnasium.register(
             ENV_ID,
             entry_point="ptp_sim.env:TableEnv",
-            max_episode_steps=EPISODE_STEPS,
+            max_episode_steps=max(task.steps for task in TASKS.values()),
             kwargs={},
         )
 

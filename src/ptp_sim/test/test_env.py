@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 
+from ptp_core.data.env_spec import spec_of
 from ptp_sim.env import ENV_ID, TableEnv, make_env, register
 from ptp_sim.goal_images import stage_images
 from ptp_sim.tasks import TASKS
@@ -62,18 +63,26 @@ def test_demonstration_reports_its_expert(env):
     assert info["success"] and info["expert_done"]
 
 
-def test_episode_is_truncated_after_400_steps(env):
-    env.reset(seed=0)
-    env._steps = 398
+@pytest.mark.parametrize("name, steps", [("A", 400), ("E", 600)])
+def test_episode_is_truncated_after_the_steps_of_its_task(env, name, steps):
+    env.reset(seed=0, options={"task": name})
+    env._steps = steps - 2
     still = np.array([0, 0, 0, 0, -1], np.float32)
     assert not env.step(still)[3]
     assert env.step(still)[3]
 
 
+def test_commands_run_the_tasks_of_the_paper_unless_others_are_named(env):
+    spec = spec_of(env, "table")
+    assert spec.choose_tasks(None) == ("A", "B", "C")
+    assert spec.tasks == ("A", "B", "C", "D", "E", "F")
+    assert (spec.longest_episode("AC", 7), spec.longest_episode("AD", 7)) == (400, 600)
+
+
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"task": "D"}, "unknown task 'D'"),
+        ({"task": "G"}, "unknown task 'G'"),
         ({"protocol": "easy"}, "unknown protocol 'easy'"),
         ({"tsk": "A"}, "unknown reset option"),
         ({"goal": 99}, "goal 99 does not exist"),

@@ -54,13 +54,14 @@ def test_varied_scenes_keep_to_the_protocol(name):
     assert all(task.within_reach(s) for s in made)
 
 
-@pytest.mark.parametrize("name, room", [("A", 0.03), ("B", 0.01), ("C", 0.01)])
+@pytest.mark.parametrize("name, room", [("A", 0.03), ("B", 0.01), ("C", 0.01), ("D", 0.03)])
 def test_a_block_in_or_on_the_drawer_moves_with_it(name, room):
     base = TASKS[name].scene
     rng = np.random.default_rng(3)
     for scene in (varied(base, rng) for _ in range(60)):
         place = {
             "A": base.block_xyz[:2],  # on the table
+            "D": base.block_xyz[:2],
             "B": scene.drawer_xy,  # on the tray, at its middle
             "C": drawer_inside_xy(scene.drawer_xy, scene.drawer_yaw, scene.drawer_opening),
         }[name]

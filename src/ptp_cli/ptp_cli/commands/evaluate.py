@@ -29,7 +29,12 @@ def add_evaluate(subparsers) -> None:
         "and the same command resumes. Success rates do not depend on --num-envs.",
     )
     add = parser.add_argument
-    add("--tasks", nargs="+", metavar="T", help="default: all that the environment has")
+    add(
+        "--tasks",
+        nargs="+",
+        metavar="T",
+        help="default: those of two stages on the table, A B C; all of another environment",
+    )
     add("--episodes", type=int, default=50, metavar="N", help="of each task (default: 50)")
     add("--json", type=Path, metavar="FILE", help="write the figures to FILE")
     add(

@@ -61,12 +61,12 @@ class EvaluationConfig:
     checkpoint: Path
     env: str  # module:factory of a gymnasium environment
     env_kwargs: dict[str, Any] = field(default_factory=dict)
-    tasks: tuple[str, ...] = ()  # (): all that the environment has
+    tasks: tuple[str, ...] = ()  # (): those that the environment runs by default
     method: str = ""  # a name of the registry
     protocol: str = ""  # of the environment's; "": its first
     episodes: int = 50  # of each task
     seed: int = 0
-    max_steps: int = MAX_STEPS
+    max_steps: int | None = None  # control steps an episode; None: as the tasks have
     planner: PlannerSettings | None = None  # None: the checkpoint's; for PTP methods only
     subgoals: Subgoals = "planned"  # or a control: sampled without a search, or oracle images
     follower: FollowerConfig | None = None  # None: the checkpoint's with the method's timeout
@@ -90,7 +90,7 @@ class EvaluationConfig:
             "method": self.method,
             "protocol": self.protocol,
             "seed": self.seed,
-            "max_steps": self.max_steps,
+            "max_steps": MAX_STEPS if self.max_steps is None else self.max_steps,
             "subgoals": self.subgoals,
             **agent.settings,
             "plan_buffer": self.plan_buffer is not None,
@@ -278,10 +278,17 @@ class EvaluationReplay:
 
 
 def _as_declared(config: EvaluationConfig) -> EvaluationConfig:
-    """Fill in the environment's tasks and protocol where none are named. Raises InputError."""
+    """Fill in the environment's tasks, protocol and steps where none are named.
+
+    The steps are those of the longest task: the environment ends the others itself. Raises
+    InputError.
+    """
     spec = declared_spec(config.env, config.env_kwargs, config.tasks, config.protocol)
     tasks, protocol = spec.choose_tasks(config.tasks), spec.choose_protocol(config.protocol)
-    return dataclasses.replace(config, tasks=tasks, protocol=protocol)
+    steps = config.max_steps
+    if steps is None:
+        steps = spec.longest_episode(tasks, MAX_STEPS)
+    return dataclasses.replace(config, tasks=tasks, protocol=protocol, max_steps=steps)
 
 
 class _Runner:
