@@ -13,6 +13,7 @@ from ptp_bringup.arguments import (
     NONE,
     PLANNING,
     PRESETS,
+    PROTOCOLS,
     RENAMED,
     SIM_CAMERA_POSE,
     TRUTH,
@@ -66,7 +67,7 @@ ARGUMENTS = (
         "protocol",
         "paper",
         "how scenes of sim_joint are drawn, as for ptp up sim",
-        ("paper", "varied"),
+        PROTOCOLS,
     ),
     Argument(
         "teleop",

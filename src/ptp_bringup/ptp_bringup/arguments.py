@@ -23,6 +23,11 @@ TRUTH = ("true", "false")
 EPISODE_STEPS = {"A": 400, "B": 400, "C": 400, "D": 600, "E": 600, "F": 600}
 """Control steps of an episode of each task of the simulated table."""
 TASKS = tuple(EPISODE_STEPS)
+PROTOCOLS = (
+    *("paper", "varied", "shifted"),
+    *("shifted_poses", "shifted_colours", "shifted_bodies"),
+)
+"""In which the simulated table draws scenes."""
 PLANNERS = ("checkpoint", "paper", "fast", "descent", "best")
 RELEASED = "released"
 NONE = "none"  # nothing is recorded
@@ -60,8 +65,9 @@ TABLE = (
     Argument(
         "protocol",
         "paper",
-        "paper: the authors' fixed scenes; varied: everything moved a little",
-        ("paper", "varied"),
+        "paper: the authors' fixed scenes; varied: everything moved a little; shifted: outside of "
+        "what demonstrations show, in poses, colours and bodies",
+        PROTOCOLS,
     ),
     Argument(
         "mode",

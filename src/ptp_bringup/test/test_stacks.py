@@ -3,7 +3,7 @@
 
 import pytest
 
-from ptp_bringup.arguments import EPISODE_STEPS
+from ptp_bringup.arguments import EPISODE_STEPS, PROTOCOLS
 from ptp_bringup.declarations import (
     And,
     Argument,
@@ -20,6 +20,7 @@ from ptp_bringup.stacks import STACK_NAMES, Stack, all_stacks, parse, stack_name
 from ptp_core.agents.registry import methods
 from ptp_core.errors import ConfigError
 from ptp_core.practice.practice_settings import preset
+from ptp_sim.env import TableEnv
 from ptp_sim.tasks import TASKS
 
 STACKS = all_stacks()
@@ -101,6 +102,7 @@ def test_a_node_can_be_asked_for_and_its_arguments_filled_in():
 
 def test_an_episode_has_the_steps_of_its_task_unless_a_number_is_given():
     assert {name: task.steps for name, task in TASKS.items()} == EPISODE_STEPS
+    assert TableEnv.protocols == PROTOCOLS
 
     def steps(**given):
         (practice,) = (p for p in STACKS["sim"].processes(given) if p.node.name == "practice")

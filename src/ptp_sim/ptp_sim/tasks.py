@@ -13,12 +13,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from ptp_sim.experts import Expert, MoveBlock, MoveDrawer, SlideCan, slide_goal
-from ptp_sim.layouts import REACH_X, REACH_Y, block_place, distance_to_drawer
+from ptp_sim.layouts import BLOCK_RADIUS, REACH_X, REACH_Y, block_place, distance_to_drawer
 from ptp_sim.scene import (
     BLOCK_IN_DRAWER_Z,
     BLOCK_ON_TABLE_Z,
     BLOCK_ON_TRAY_Z,
     CAN_QUADRANTS,
+    CAN_RADIUS,
     DRAWER_QUADRANTS,
     DRAWER_TRAVEL,
     QUADRANT_PLACES,
@@ -40,6 +41,11 @@ BLOCK_TOLERANCE = 0.08
 HEIGHT_TOLERANCE = 0.01
 HAND_ROOM = 0.06
 """Distance to the drawer at which the open hand can still stand low [m]."""
+
+HAND_BEHIND = 0.025
+"""Room that the hand needs between the can and the border of its workspace [m]."""
+PUSH_BEYOND = 0.02
+"""How far beyond the handle the hand drives it [m]."""
 
 
 @dataclass(frozen=True)
@@ -124,10 +130,75 @@ class Task:
                 can = goal
         return True
 
+    def plan_fits(self, scene: Scene) -> bool:
+        """Whether the scripted plan has room in a scene whose objects are far from usual places.
+
+        `within_reach` is enough for the scenes of `paper` and `varied`. Here also the can's way,
+        the drawer's way and the places of the block must be free and within reach.
+        """
+        room = _PlanRoom(scene)
+        return all(room.allows(stage) for stage in self.stages)
+
     def finished(self, state: TableState) -> bool:
         """Whether the results of all stages stand; of each kind of stage, the last one's."""
         last = {stage.kind: stage for stage in self.stages}
         return all(stage.done(state) for stage in last.values())
+
+
+class _PlanRoom:
+    """Follows a plan in plan view: where can, block and drawer are after each stage."""
+
+    def __init__(self, scene: Scene) -> None:
+        self._drawer = scene.drawer_xy, scene.drawer_yaw
+        self._opening = scene.drawer_opening
+        self._can = np.asarray(scene.can_xy)
+        self._radius = CAN_RADIUS * max(scene.bodies.size, 1.0)
+        self._block = np.asarray(scene.block_xyz[:2])
+        self._on_table = block_place(scene) == "table"
+
+    def allows(self, stage: Stage) -> bool:
+        """Whether there is room for the stage; then it counts as done."""
+        if stage.kind == "slide":
+            return self._slide(slide_goal(stage.target))
+        return (
+            self._move_drawer(stage.target) if stage.kind == "drawer" else self._move_block(stage)
+        )
+
+    def _slide(self, goal: np.ndarray) -> bool:
+        start, self._can = self._can, goal
+        stand = SlideCan.stand(start, (goal - start) / np.linalg.norm(goal - start))
+        if np.linalg.norm(stand - start) < self._radius + HAND_BEHIND:
+            return False
+        return all(self._can_fits(start + t * (goal - start)) for t in np.linspace(0.0, 1.0, 9))
+
+    def _can_fits(self, point: np.ndarray) -> bool:
+        if distance_to_drawer(point, *self._drawer, self._opening) < self._radius:
+            return False
+        apart = float(np.linalg.norm(point - self._block))
+        return not self._on_table or apart > self._radius + BLOCK_RADIUS
+
+    def _move_drawer(self, target: float) -> bool:
+        start, self._opening = self._opening, target
+        beyond = target + np.sign(target - start) * PUSH_BEYOND
+        if not _in_reach(handle_xy(*self._drawer, beyond)):
+            return False
+        for opening in np.linspace(start, target, 5):
+            handle = handle_xy(*self._drawer, opening)
+            if np.linalg.norm(handle - self._can) < self._radius + HAND_ROOM:
+                return False
+            if self._on_table and np.linalg.norm(handle - self._block) < BLOCK_RADIUS + HAND_ROOM:
+                return False
+        return self._can_fits(self._can)
+
+    def _move_block(self, stage: Stage) -> bool:
+        onto_tray = stage.target == "tray"
+        goal = self._drawer[0] if onto_tray else drawer_inside_xy(*self._drawer, self._opening)
+        taken, self._block, self._on_table = self._block, np.asarray(goal), False
+        return _in_reach(taken) and _in_reach(goal)
+
+
+def _in_reach(point) -> bool:
+    return REACH_X[0] <= point[0] <= REACH_X[1] and REACH_Y[0] <= point[1] <= REACH_Y[1]
 
 
 TASKS = {

@@ -67,6 +67,12 @@ PROGRESS_PERIOD = 2.0  # s between lines on the way
 LATENT_KIND, IMAGE_KIND, LANGUAGE_KIND = "latent", "image", "language"
 
 
+PROTOCOLS = (
+    *("paper", "varied", "shifted"),
+    *("shifted_poses", "shifted_colours", "shifted_bodies"),
+)
+
+
 @dataclass(frozen=True)
 class PracticeParameters:
     """Parameters of the practice node."""
@@ -74,8 +80,9 @@ class PracticeParameters:
     tasks: tuple[str, ...] = parameter(("A",), "tasks to practise in turn: A to F on the table")
     protocol: str = parameter(
         "paper",
-        "paper: the authors' fixed scenes; varied: everything moved a little",
-        choices=("paper", "varied"),
+        "paper: the authors' fixed scenes; varied: everything moved a little; shifted: outside of "
+        "what demonstrations show",
+        choices=PROTOCOLS,
     )
     method: str = parameter(DEFAULT_METHOD, METHOD_HELP, choices=agent_names)
     episodes: int = parameter(1, "episodes of each task", minimum=1)
