@@ -156,6 +156,8 @@ def _through_the_driver(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def _print(result: dict[str, Any]) -> None:
+    from ptp_core.data.coverage import warning_line
+
     print(
         f"{'task':<6}{'success':>9}  {'95 % interval':<16}{'plan':>8}{'latency p99':>14}"
         f"{'idle':>7}  subgoals reached, timed out"
@@ -174,5 +176,8 @@ def _print(result: dict[str, Any]) -> None:
             terms = ", ".join(f"{name} {share:.0%}" for name, share in shares.items())
             print(f"      cost of a plan {figures['final_cost']:.2f}: {terms}")
     print(f"mean  {result['mean_success_rate']:>9.1%}")
+    for task, shares in (result["coverage"] or {}).items():
+        if line := warning_line(task, result["protocol"], shares):
+            print(line)
     for signal in result["privileged"]:
         print(f"privileged: {signal}")
