@@ -16,6 +16,7 @@ from ptp_bringup.arguments import (
     TABLE,
     TASKS,
     TRUTH,
+    EpisodeSteps,
     MethodCheckpoint,
     absolute,
     existing,
@@ -38,7 +39,7 @@ from ptp_bringup.stacks import Stack
 
 ARGUMENTS = (
     Argument(
-        "task", "A", "target task, A, B or C, or several in turn, as A,B,C", TASKS, several=True
+        "task", "A", "target task, A to F, or several in turn, as A,B,C", TASKS, several=True
     ),
     *with_defaults(TABLE, mode="lock_step"),
     Argument("rate", "10.0", "images per second in real time, Hz", minimum=0.1, maximum=60.0),
@@ -122,7 +123,7 @@ NODES = (
             "method": LaunchConfiguration("method"),
             "episodes": LaunchConfiguration("episodes", int),
             "seed": LaunchConfiguration("seed", int),
-            "max_steps": LaunchConfiguration("max_steps", int),
+            "max_steps": EpisodeSteps(),
             "checkpoint": MethodCheckpoint(),
             "success_signal": LaunchConfiguration("success_signal"),
             "output": LaunchConfiguration("output", absolute),

@@ -12,6 +12,7 @@ from ptp_bringup.arguments import (
     TABLE,
     TASKS,
     TRUTH,
+    EpisodeSteps,
     MethodCheckpoint,
     absolute,
     existing,
@@ -33,7 +34,7 @@ from ptp_bringup.stacks import Stack
 
 ARGUMENTS = (
     Argument(
-        "task", "A", "target task, A, B or C, or several in turn, as A,B,C", TASKS, several=True
+        "task", "A", "target task, A to F, or several in turn, as A,B,C", TASKS, several=True
     ),
     *TABLE,
     Argument("rate", "10.0", "images per second in real time, Hz", minimum=0.1, maximum=60.0),
@@ -123,7 +124,7 @@ NODES = (
             "method": LaunchConfiguration("method"),
             "episodes": LaunchConfiguration("episodes", int),
             "seed": LaunchConfiguration("seed", int),
-            "max_steps": LaunchConfiguration("max_steps", int),
+            "max_steps": EpisodeSteps(),
             "goal_image": LaunchConfiguration("goal_image", existing),
             "output": LaunchConfiguration("output", absolute),
         },

@@ -33,7 +33,7 @@ ARGUMENTS = (
     Argument(
         "task",
         "A",
-        "task whose scenes are set up: A, B or C, or several in turn, as A,B,C",
+        "task whose scenes are set up: A to F, or several in turn, as A,B,C",
         TASKS,
         several=True,
     ),

@@ -78,7 +78,7 @@ def test_ctrl_c_while_recording_leaves_the_recordings_and_no_process(checkpoint,
     [
         (["--episodes", 1], "--episodes is 1; it must be at least 2"),
         (["--held-out", 1], "--held-out is 1; it must be above 0"),
-        (["--tasks", "D"], 'there is no task "D"; there are A, B, C'),
+        (["--tasks", "G"], 'there is no task "G"; there are A, B, C, D, E, F'),
     ],
 )
 def test_a_wrong_argument_is_one_line(words, text, tmp_path):

@@ -79,7 +79,7 @@ def on_the_graph(folder, method, output):
             protocol="varied",
             method=method,
             seed=SEED,
-            max_steps=STEPS,
+            max_steps=(STEPS,),
             output=str(output),
             stay=True,
         )

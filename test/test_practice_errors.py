@@ -50,7 +50,7 @@ class Setting:
     def practise(self, **values):
         """Run to the end; the statuses that say failed, and the summary."""
         output = str(self.output)
-        self.add(PracticeNode, max_steps=3, output=output, stay=True, **values)
+        self.add(PracticeNode, max_steps=(3,), output=output, stay=True, **values)
         self.graph.wait(
             lambda: self.statuses and self.statuses[-1].state == EpisodeStatus.FINISHED, "the end"
         )

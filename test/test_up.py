@@ -121,7 +121,7 @@ def test_the_camera_stack_shows_a_video_file(up, folder, tmp_path):
         (["sim", "tsk:=A"], 'sim has no argument "tsk"; did you mean "task"?'),
         (["sim", "mode:=slow"], 'mode is "slow"; it must be one of real_time, lock_step'),
         (["sim", "A"], '"A" is no argument; write name:=value'),
-        (["sim", "task:=D"], 'task is "D"; it must be a list of A, B, C'),
+        (["sim", "task:=G"], 'task is "G"; it must be a list of A, B, C, D, E, F'),
         (["sim", "rate:=-3"], "rate is -3; it must be from 0.1 to 60"),
         (["sim", "checkpoint:=/nowhere"], "it must be the folder of a checkpoint, with its ma"),
     ],

@@ -10,16 +10,24 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ptp_bringup.declarations import AS_PRESET, Argument, LaunchConfiguration, Values
+from ptp_bringup.declarations import AS_PRESET, Argument, LaunchConfiguration, Values, words
 from ptp_bringup.share_folder import released_checkpoint, released_finetuned, shared_root
 from ptp_core.agents.registry import DEFAULT_METHOD, agent_names, checkpoint_for, method_named
 from ptp_core.errors import ConfigError
 from ptp_core.practice.practice_settings import ABOUT, SettingAbout
 from ptp_core.practice.practice_settings import PRESETS as PRESET_NAMES
+from ptp_core.rollout.episode_results import MAX_STEPS
 from ptp_description import sawyer_urdf_path
 
 TRUTH = ("true", "false")
-TASKS = ("A", "B", "C")  # of the simulated table
+EPISODE_STEPS = {"A": 400, "B": 400, "C": 400, "D": 600, "E": 600, "F": 600}
+"""Control steps of an episode of each task of the simulated table."""
+TASKS = tuple(EPISODE_STEPS)
+PROTOCOLS = (
+    *("paper", "varied", "shifted"),
+    *("shifted_poses", "shifted_colours", "shifted_bodies"),
+)
+"""In which the simulated table draws scenes."""
 PLANNERS = ("checkpoint", "paper", "fast", "descent", "best")
 RELEASED = "released"
 NONE = "none"  # nothing is recorded
@@ -57,8 +65,9 @@ TABLE = (
     Argument(
         "protocol",
         "paper",
-        "paper: the authors' fixed scenes; varied: everything moved a little",
-        ("paper", "varied"),
+        "paper: the authors' fixed scenes; varied: everything moved a little; shifted: outside of "
+        "what demonstrations show, in poses, colours and bodies",
+        PROTOCOLS,
     ),
     Argument(
         "mode",
@@ -98,7 +107,12 @@ PLANNING = (
 EPISODES = (
     Argument("episodes", "1", "episodes of each task", minimum=1),
     Argument("seed", "0", "of scenes, plans and actions", minimum=0),
-    Argument("max_steps", "400", "control steps of an episode", minimum=1),
+    Argument(
+        "max_steps",
+        "0",
+        "control steps of an episode; 0: as many as its task has, 600 for D, E and F, else 400",
+        minimum=0,
+    ),
 )
 """Of stacks that practise."""
 
@@ -207,6 +221,25 @@ class MethodCheckpoint(LaunchConfiguration):
         So one in params_file goes before that of the method.
         """
         return {"checkpoint"} if values is not None else {"checkpoint", "method"}
+
+
+@dataclass(frozen=True)
+class EpisodeSteps(LaunchConfiguration):
+    """Control steps of an episode: one number for all tasks, or one for each."""
+
+    name: str = "max_steps"
+    value_type: Any = int
+
+    def resolve(self, values: Values) -> tuple[int, ...]:
+        """The argument's, or those of the tasks where it is 0."""
+        given = super().resolve(values)
+        if given:
+            return (given,)
+        return tuple(EPISODE_STEPS.get(task, MAX_STEPS) for task in words(values["task"]))
+
+    def names(self, values: Values | None = None) -> set[str]:
+        """Both arguments; with ``values`` the number's, so that params_file goes before a task."""
+        return {"max_steps"} if values is not None else {"max_steps", "task"}
 
 
 def finetuned_folder(text: str) -> str:

@@ -176,7 +176,7 @@ def test_real_launch_starts_the_nodes_of_ptp_up_with_their_parameters(name, real
 @pytest.mark.parametrize(
     ("word", "line"),
     [
-        ("task:=D", 'task is "D"; it must be a list of A, B, C'),
+        ("task:=G", 'task is "G"; it must be a list of A, B, C, D, E, F'),
         ("rate:=-3", "rate is -3; it must be from 0.1 to 60"),
         ("mode:=slow", "Valid options are: ['real_time', 'lock_step']"),
     ],

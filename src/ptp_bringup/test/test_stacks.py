@@ -3,6 +3,7 @@
 
 import pytest
 
+from ptp_bringup.arguments import EPISODE_STEPS, PROTOCOLS
 from ptp_bringup.declarations import (
     And,
     Argument,
@@ -19,6 +20,8 @@ from ptp_bringup.stacks import STACK_NAMES, Stack, all_stacks, parse, stack_name
 from ptp_core.agents.registry import methods
 from ptp_core.errors import ConfigError
 from ptp_core.practice.practice_settings import preset
+from ptp_sim.env import TableEnv
+from ptp_sim.tasks import TASKS
 
 STACKS = all_stacks()
 
@@ -95,6 +98,19 @@ def test_a_node_can_be_asked_for_and_its_arguments_filled_in():
     _, eye, crane = STACK.processes({"look": "true", "kind": "large"})
     assert crane.node.name == "crane"
     assert eye.command_line()[:3] == ["-d", "large", "--ros-args"]
+
+
+def test_an_episode_has_the_steps_of_its_task_unless_a_number_is_given():
+    assert {name: task.steps for name, task in TASKS.items()} == EPISODE_STEPS
+    assert TableEnv.protocols == PROTOCOLS
+
+    def steps(**given):
+        (practice,) = (p for p in STACKS["sim"].processes(given) if p.node.name == "practice")
+        return {**practice.defaults, **practice.explicit}["max_steps"]
+
+    assert steps() == (400,)
+    assert steps(task="A,D") == (400, 600)
+    assert steps(task="A,D", max_steps="8") == (8,)
 
 
 def test_nodes_can_be_shared_out_between_machines():
@@ -326,7 +342,7 @@ def test_record_is_a_folder_everywhere_and_the_switch_is_answered_with_it(stack,
 @pytest.mark.parametrize(
     ("stack", "given", "text"),
     [
-        ("sim", {"task": "D"}, 'task is "D"; it must be a list of A, B, C'),
+        ("sim", {"task": "G"}, 'task is "G"; it must be a list of A, B, C, D, E, F'),
         ("sim", {"rate": "-3"}, "rate is -3; it must be from 0.1 to 60"),
         ("sim", {"planner": "thorough"}, "it must be one of checkpoint, .*, or a YAML file that"),
         ("teleop", {"checkpoint": "/nowhere"}, "must be the folder of a checkpoint, with its man"),

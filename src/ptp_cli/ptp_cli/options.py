@@ -108,7 +108,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "poses that vary (default: the environment's first)",
     )
     add("--seed", type=int, default=0, metavar="S", help="default: 0")
-    add("--max-steps", type=int, default=400, metavar="N", help="control steps (default: 400)")
+    add(
+        "--max-steps",
+        type=int,
+        metavar="N",
+        help="control steps (default: as many as the environment's tasks have, else 400)",
+    )
     add(
         "--subgoal-steps",
         type=int,

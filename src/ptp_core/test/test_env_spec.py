@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What environments declare, what is taken of those that declare nothing, and what is refused."""
 
+from typing import ClassVar
+
 import gymnasium
 import numpy as np
 import pytest
@@ -80,6 +82,8 @@ def test_an_unknown_task_and_protocol_are_named_with_what_there_is():
     [
         ("tasks", "A", r"it: tasks is 'A'; it must be different names"),
         ("protocols", ["a", "a"], "it: protocols is"),
+        ("default_tasks", ("Z",), 'it: default_tasks has "Z", which tasks lacks'),
+        ("episode_steps", {"A": 0}, r"it: episode_steps is \{'A': 0\}; it must be"),
         ("goals", ("smell",), 'it: goals has "smell"; there are image, language, latent'),
         ("cameras", {"camera": 48}, "it: cameras is"),
         ("action_names", ("dx", "dy"), "it names 2 numbers of an action; it takes 5"),
@@ -114,6 +118,25 @@ def test_names_of_actions_and_kinds_of_goals_count_where_they_are_declared():
     env.goals = ("language",)
     with pytest.raises(SpecError, match="gives goals of kind language; it takes image, latent"):
         spec_of(env, "env").check_agent(AGENT)
+
+
+class LongC(ToyEnv):
+    """The toy whose tasks end after 9 steps, C after 12; A is what runs by default."""
+
+    default_tasks = ("A", "C")
+    episode_steps: ClassVar = {"A": 9, "C": 12}
+
+    def reset(self, *, seed=None, options=None):
+        self.max_steps = self.episode_steps.get((options or {}).get("task"), 9)
+        return super().reset(seed=seed, options=options)
+
+
+def test_default_tasks_run_for_the_steps_that_each_of_them_declares(tmp_path):
+    tiny_checkpoint(tmp_path / "tiny")
+    common = {"checkpoint": tmp_path / "tiny", "env": f"{__name__}:LongC", "method": "model_free"}
+    result = evaluate(EvaluationConfig(**common, episodes=1), num_envs=0, progress=False)
+    steps = {task: figures["runs"][0]["steps"] for task, figures in result["tasks"].items()}
+    assert (steps, result["max_steps"]) == ({"A": 9, "C": 12}, 12)
 
 
 def test_one_task_without_a_name_is_evaluated_and_practised(tmp_path):

@@ -26,6 +26,7 @@ from ptp_core.config import (
     VQVAEConfig,
 )
 from ptp_core.data.collect_demonstrations import collect
+from ptp_core.data.coverage import SceneCoverage, write_report
 from ptp_core.data.dataset import Dataset
 from ptp_core.data.encoded_dataset import EncodedDataset
 from ptp_core.errors import CheckpointError, DatasetError
@@ -77,6 +78,9 @@ def one_thread():
 def data(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data")
     collect(CONFIG.data, folder, progress=False)
+    scenes = [{"x": 0.3}, {"x": 1.0}]
+    cells = SceneCoverage.of_scenes({"place": {"x": 0.1}}, scenes).as_dict()
+    write_report(folder, {"groups": cells})
     return folder
 
 
@@ -105,6 +109,7 @@ def test_pretraining_ends_with_a_checkpoint_whose_distances_are_settled(whole):
     assert metrics["reward_epsilon"] == pytest.approx(2.0, abs=0.1)
     assert set(metrics["latent_distance"]) >= {"1", "2", "4", "8", "15"}
     assert metrics["generators"]["dt15/steps"] == 10
+    assert metrics["coverage"]["place"]["cells"] == {"": "3:10000001"}  # of the data
     with (whole / "iql" / "scalars.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["step"] for row in rows] == ["5", "10", "10"]

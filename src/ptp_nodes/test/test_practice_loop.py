@@ -70,7 +70,7 @@ def run(table, tmp_path=None, **settings):
     reports = []
     defaults = {
         **{"tasks": ("A", "B"), "protocol": "paper", "method": "ptp", "episodes": 2, "seed": 5},
-        **{"max_steps": 9, "max_failures": 2},
+        **{"max_steps": (9,), "max_failures": 2},
     }
     practice = PracticeLoop(
         RunSettings(**{**defaults, **settings}),
@@ -95,6 +95,12 @@ def test_an_episode_is_reset_planned_done_and_judged_with_its_own_seeds():
         ("save", False),
         ("tell", False),
     ]
+
+
+def test_each_task_has_its_own_number_of_steps():
+    table = ScriptedTable()
+    run(table, tasks=("A", "D"), episodes=1, max_steps=(4, 6))
+    assert [call[2] for call in table.calls if call[0] == "act"] == [4, 6]
 
 
 def test_it_practises_the_scenes_that_practice_in_one_process_does():

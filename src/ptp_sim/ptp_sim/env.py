@@ -18,24 +18,38 @@ from ptp_sim.goal_images import GOALS_PER_TASK, GoalScene, PlanFailed, make_goal
 from ptp_sim.instructions import instruction
 from ptp_sim.layouts import (
     PAPER_RANGES,
+    SHIFTS,
     VARIED_RANGES,
     half_open,
     hand_beside,
     is_clear,
+    shifted,
     training_scene,
     varied,
 )
 from ptp_sim.primitives import KIND_WEIGHTS, PRIMITIVES, Primitive, draw_name, possible
 from ptp_sim.scene import Scene, scene_numbers
-from ptp_sim.tasks import EPISODE_STEPS, TASKS, Task, judge, task_named
+from ptp_sim.tasks import EPISODE_STEPS, PAPER_TASKS, TASKS, Task, judge, task_named
 from ptp_sim.world import PROPRIOCEPTION, TableWorld
 
 ENV_ID = "ptp/Table-v0"
-PROTOCOLS = ("paper", "varied")
+PROTOCOLS = ("paper", "varied", *SHIFTS)
 OPTIONS = {"task", "protocol", "primitive", "chain", "half_way", "goal", "stage_images"}
 INTERRUPTED_STEPS = (3, 45)  # fewest and most control steps of a primitive that was broken off
 WORDS = 1  # beside an episode's seed, for the generator of its instructions
 DEMONSTRATION = "demonstration"
+SCENE_GROUPS = {
+    "drawer": {"drawer_x": 0.015, "drawer_y": 0.015, "drawer_yaw": 0.15},
+    "opening": {"drawer_opening": 0.03},
+    "can": {"can_x": 0.015, "can_y": 0.015},
+    "block": {"block_x": 0.015, "block_y": 0.015, "block_z": 0.015},
+    "hand": {"tcp_x": 0.02, "tcp_y": 0.02, "tcp_z": 0.02},
+    "colours": {
+        f"{name}_{part}": 0.1 for name in ("can", "block") for part in ("red", "green", "blue")
+    },
+    "bodies": {"size": 0.05, "friction": 0.1},
+}
+"""What must be near in a demonstration for a scene to be covered: metres, radians, shares."""
 GOAL_TRIES = 20
 
 
@@ -44,10 +58,10 @@ class TableEnv(gymnasium.Env):
 
     Observation: uint8 (size, size, 3) RGB. Action: float32 (5,) in [-1, 1]: dx, dy, dz, dyaw and
     gripper (-1 open, +1 closed). Reward: 0 where the goal is reached, else -1. An episode never
-    terminates; it is truncated after 400 steps.
+    terminates; it is truncated after the steps of its task (`Task.steps`).
 
-    `reset(options=...)` takes `task` ("A", "B", "C" or "demonstration"), `protocol` ("paper" or
-    "varied"), `goal` (number of the goal image under "paper"; drawn if left out),
+    `reset(options=...)` takes `task` (one of TASKS, or "demonstration"), `protocol` ("paper",
+    "varied" or one of SHIFTS), `goal` (number of the goal image under "paper"; drawn if left out),
     `stage_images` (True: the first `info` of a target task also holds them, see
     `ptp_sim.goal_images.stage_images`; the episode is the same) and, for demonstrations,
     `primitive` (the first one), `chain` (how many; see `Demonstration`) and `half_way` (share of
@@ -61,8 +75,11 @@ class TableEnv(gymnasium.Env):
 
     metadata: ClassVar = {"render_modes": ["rgb_array"], "render_fps": 24}
     tasks = tuple(TASKS)
+    default_tasks = PAPER_TASKS
+    episode_steps: ClassVar = {name: task.steps for name, task in TASKS.items()}
     protocols = PROTOCOLS
     goals = ("image", "language")
+    scene_groups: ClassVar = SCENE_GROUPS
     action_names = CARTESIAN
     proprioception_names = tuple(channel.name for channel in PROPRIOCEPTION)
 
@@ -83,6 +100,7 @@ class TableEnv(gymnasium.Env):
         self._instruction = ""
         self._words: np.random.Generator | None = None  # draws instructions
         self._steps = 0
+        self._limit = EPISODE_STEPS  # steps of an episode, or of each primitive of a chain
 
     def reset(self, *, seed: int | None = None, options: dict | None = None):
         """Start an episode; see the class for the options.
@@ -100,9 +118,11 @@ class TableEnv(gymnasium.Env):
             self._words = np.random.default_rng([max(self.np_random_seed, 0), WORDS])
         if options["task"] == DEMONSTRATION:
             self._reset_demonstration(options)
+            self._limit = EPISODE_STEPS
         else:
             task = task_named(options["task"])
             self._reset_task(task, options)
+            self._limit = task.steps
             meanings = [stage.meaning for stage in task.stages]
             self._instruction = instruction(meanings, self._words)
         self._steps = 0
@@ -119,6 +139,11 @@ class TableEnv(gymnasium.Env):
                 f"unknown protocol '{options['protocol']}': use one of {', '.join(PROTOCOLS)}"
             )
         if options["task"] == DEMONSTRATION:
+            if options["protocol"] in SHIFTS:
+                raise ValueError(
+                    f"protocol '{options['protocol']}' is outside of what demonstrations show: "
+                    "use paper or varied"
+                )
             name, chain = options.get("primitive"), options.get("chain")
             if not 0.0 <= options.get("half_way", 0.0) <= 1.0:
                 raise ValueError(f"half_way is {options['half_way']}: use a share from 0 to 1")
@@ -189,9 +214,9 @@ class TableEnv(gymnasium.Env):
             goals = self.paper_goals(task.name)
             number = options.get("goal")
             number = int(self.np_random.integers(len(goals))) if number is None else number
-            goal, scene = goals[number], self._turn_block(task.scene)
+            goal, scene = goals[number], self._draw_scene(task, "paper", self.np_random)
         else:
-            scene, goal = self._varied_goal(task)
+            scene, goal = self._varied_goal(task, options["protocol"])
         wanted = options.get("stage_images")
         pictures = self._photograph_stages(scene, task) if wanted else None
         self._goal, self._demonstration, self._stage_images = goal, None, pictures
@@ -207,9 +232,6 @@ class TableEnv(gymnasium.Env):
                 continue
         raise PlanFailed(f"task {task.name}: no stage of this scene in {GOAL_TRIES} tries")
 
-    def _turn_block(self, scene: Scene) -> Scene:
-        return scene.with_(block_yaw=float(self.np_random.uniform(0.0, 2 * np.pi)))
-
     def paper_goals(self, name: str) -> list[GoalScene]:
         """Return the fixed goals of a task under the `paper` protocol, read from the package."""
         if name not in self._paper_goals:
@@ -219,15 +241,36 @@ class TableEnv(gymnasium.Env):
             self._paper_goals = read_goals(path)
         return self._paper_goals[name]
 
-    def _varied_goal(self, task: Task) -> tuple[Scene, GoalScene]:
+    def sample_scene(self, task: str, protocol: str, seed: int) -> dict[str, float]:
+        """The arrangement that `reset` with this seed draws first, as numbers by name.
+
+        Nothing is simulated. `reset` draws again where the scripted plan fails.
+        """
+        self._check({"task": task, "protocol": protocol})
+        rng = np.random.default_rng(seed)
+        return scene_numbers(self._draw_scene(task_named(task), protocol, rng))
+
+    @staticmethod
+    def _draw_scene(task: Task, protocol: str, rng: np.random.Generator) -> Scene:
+        if protocol == "paper":
+            return task.scene.with_(block_yaw=float(rng.uniform(0.0, 2 * np.pi)))
+        if protocol == "varied":
+            return varied(task.scene, rng, task.within_reach)
+
+        def accept(scene: Scene) -> bool:
+            return task.within_reach(scene) and task.plan_fits(scene)
+
+        return shifted(task.scene, rng, SHIFTS[protocol], accept)
+
+    def _varied_goal(self, task: Task, protocol: str) -> tuple[Scene, GoalScene]:
         for _ in range(GOAL_TRIES):
-            scene = varied(task.scene, self.np_random, task.within_reach)
+            scene = self._draw_scene(task, protocol, self.np_random)
             aftermath = int(self.np_random.integers(6))
             try:
                 return scene, make_goal(self.world, scene, task, self.np_random, aftermath)
             except PlanFailed:
                 continue
-        raise PlanFailed(f"task {task.name}: no varied scene in {GOAL_TRIES} could be solved")
+        raise PlanFailed(f"task {task.name}: no {protocol} scene in {GOAL_TRIES} could be solved")
 
     def step(self, action):
         """Scale the action and run one control step."""
@@ -244,14 +287,14 @@ class TableEnv(gymnasium.Env):
         info = self._info()
         reward = 0.0 if info["success"] else -1.0
         # A chain ends when its expert says so; the limit is there for one that never does.
-        limit = EPISODE_STEPS * (info.get("segment", 0) + 1)
+        limit = self._limit * (info.get("segment", 0) + 1)
         return self.world.observe(), reward, False, self._steps >= limit, info
 
     def _info(self, first: bool = False) -> dict:
         state = self.world.state()
         info: dict = {"state": state.as_dict(), "proprioception": state.proprioception()}
         if first:
-            info["scene"] = scene_numbers(state.scene())
+            info["scene"] = scene_numbers(state.scene().with_(bodies=self.world.bodies))
         if self._demonstration is not None:
             info |= self._demonstration.look(state)
         else:
@@ -303,7 +346,7 @@ def register() -> None:
         gymnasium.register(
             ENV_ID,
             entry_point="ptp_sim.env:TableEnv",
-            max_episode_steps=EPISODE_STEPS,
+            max_episode_steps=max(task.steps for task in TASKS.values()),
             kwargs={},
         )
 

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from ptp_sim.scene import (
     FRAME_SIZE,
     HANDLE_CLOSED,
     HANDLE_LENGTH,
+    USUAL,
     Scene,
     drawer_inside_xy,
     handle_xy,
@@ -226,11 +228,27 @@ def table_spot(rng: np.random.Generator) -> np.ndarray:
     return np.array([rng.uniform(0.52, 0.82), rng.uniform(-0.17, 0.17)])
 
 
-def varied(scene: Scene, rng: np.random.Generator, accept=lambda scene: True) -> Scene:
+Offset = Callable[[np.random.Generator], np.ndarray]
+"""Draws how far an object is moved, (x, y) [m]."""
+
+
+def _a_little(rng: np.random.Generator) -> np.ndarray:
+    return rng.uniform(-0.03, 0.03, 2)
+
+
+def varied(
+    scene: Scene,
+    rng: np.random.Generator,
+    accept=lambda scene: True,
+    offset: Offset = _a_little,
+    margin: float = 0.005,
+) -> Scene:
     """Return the scene with every pose moved a little: the `varied` protocol.
 
     Objects and start pose move by up to 3 cm in x and y, the drawer turns by up to 10 degrees.
     A block in or on the drawer moves with it, and by up to 1 cm there. `accept` may refuse.
+    `offset` draws how far drawer, can and a block on the table are moved; `margin` is the least
+    distance between objects [m].
 
     Raises:
         LayoutError: no valid scene within the allowed number of tries.
@@ -238,9 +256,9 @@ def varied(scene: Scene, rng: np.random.Generator, accept=lambda scene: True) ->
     """
     place = block_place(scene)
     for _ in range(TRIES):
-        drawer = np.asarray(scene.drawer_xy) + rng.uniform(-0.03, 0.03, 2)
+        drawer = np.asarray(scene.drawer_xy) + offset(rng)
         yaw = scene.drawer_yaw + rng.uniform(-1.0, 1.0) * np.deg2rad(10.0)
-        can = np.asarray(scene.can_xy) + rng.uniform(-0.03, 0.03, 2)
+        can = np.asarray(scene.can_xy) + offset(rng)
         block = np.asarray(scene.block_xyz, float).copy()
         if place == "drawer":
             block[:2] = drawer_inside_xy(drawer, yaw, scene.drawer_opening)
@@ -248,7 +266,7 @@ def varied(scene: Scene, rng: np.random.Generator, accept=lambda scene: True) ->
         elif place == "tray":
             block[:2] = drawer + rng.uniform(-0.01, 0.01, 2)
         else:
-            block[:2] += rng.uniform(-0.03, 0.03, 2)
+            block[:2] += offset(rng)
         tcp = np.asarray(scene.tcp_xyz) + np.append(rng.uniform(-0.03, 0.03, 2), 0.0)
         tcp[:2] = np.clip(tcp[:2], (REACH_X[0], REACH_Y[0]), (REACH_X[1], REACH_Y[1]))
         moved = scene.with_(
@@ -259,9 +277,71 @@ def varied(scene: Scene, rng: np.random.Generator, accept=lambda scene: True) ->
             can_xy=(float(can[0]), float(can[1])),
             tcp_xyz=tuple(float(v) for v in tcp),
         )
-        if quadrant_of(can) == quadrant_of(scene.can_xy) and is_clear(moved) and accept(moved):
+        stays = quadrant_of(can) == quadrant_of(scene.can_xy)
+        if stays and is_clear(moved, margin) and accept(moved):
             return moved
     raise LayoutError(f"no varied scene without overlap in {TRIES} tries")
+
+
+@dataclass(frozen=True)
+class Shift:
+    """What a scene has that no demonstration shows.
+
+    Attributes:
+        poses: drawer, can and a block on the table are 5 to 7 cm away from where they usually are.
+        colours: can and block have other colours.
+        bodies: can and block have another size and friction.
+
+    """
+
+    poses: bool = False
+    colours: bool = False
+    bodies: bool = False
+
+
+SHIFTS = {
+    "shifted": Shift(poses=True, colours=True, bodies=True),
+    "shifted_poses": Shift(poses=True),
+    "shifted_colours": Shift(colours=True),
+    "shifted_bodies": Shift(bodies=True),
+}
+"""By protocol. Demonstrations reach 4 cm, and show one look and feel of can and block."""
+NEW_COLOURS = ((0.95, 0.85, 0.1), (0.85, 0.15, 0.75), (1.0, 0.55, 0.0), (0.15, 0.15, 0.15))
+"""Yellow, magenta, orange and dark grey; neither table nor drawer has one of them."""
+NEW_SIZES = (0.85, 1.15)
+NEW_FRICTIONS = (0.5, 1.5)
+FARTHEST, NEAREST = 0.07, 0.05
+"""Largest offset of a shifted pose in x and y, and the one that x or y exceeds [m]."""
+
+
+def shifted(
+    scene: Scene, rng: np.random.Generator, shift: Shift, accept=lambda scene: True
+) -> Scene:
+    """Return the scene outside of what demonstrations show: the `shifted` protocols.
+
+    Whatever is not shifted is drawn as `varied` draws it.
+
+    Raises:
+        LayoutError: no valid scene within the allowed number of tries.
+
+    """
+    bodies = USUAL
+    if shift.colours:
+        can, block = rng.choice(len(NEW_COLOURS), 2, replace=False)
+        bodies = replace(bodies, can_colour=NEW_COLOURS[can], block_colour=NEW_COLOURS[block])
+    if shift.bodies:
+        size, friction = float(rng.choice(NEW_SIZES)), float(rng.choice(NEW_FRICTIONS))
+        bodies = replace(bodies, size=size, friction=friction)
+    margin = 0.005 + max(bodies.size - 1.0, 0.0) * (CAN_RADIUS + BLOCK_RADIUS)
+    offset = _far if shift.poses else _a_little
+    return varied(scene.with_(bodies=bodies), rng, accept, offset, margin)
+
+
+def _far(rng: np.random.Generator) -> np.ndarray:
+    while True:
+        offset = rng.uniform(-FARTHEST, FARTHEST, 2)
+        if np.abs(offset).max() > NEAREST:
+            return offset
 
 
 def _within(value: float, limits: tuple[float, float]) -> bool:

@@ -48,6 +48,43 @@ START_TCP = (0.6, -0.15, -0.2)
 """The arm's usual start position."""
 
 
+Colour = tuple[float, float, float]
+"""Red, green and blue, 0 to 1."""
+
+
+@dataclass(frozen=True)
+class Bodies:
+    """How can and block look and feel; the default is what demonstrations show.
+
+    Attributes:
+        can_colour, block_colour: None for the usual ones, red and lime.
+        size: of both, as a multiple of the usual one; mass goes with its third power.
+        friction: lateral friction of both, as a multiple of the usual one.
+
+    """
+
+    can_colour: Colour | None = None
+    block_colour: Colour | None = None
+    size: float = 1.0
+    friction: float = 1.0
+
+    def numbers(self) -> dict[str, float]:
+        """What is not usual, as numbers by name."""
+        found: dict[str, float] = {}
+        for name, colour in (("can", self.can_colour), ("block", self.block_colour)):
+            if colour is not None:
+                parts = zip(("red", "green", "blue"), colour, strict=True)
+                found |= {f"{name}_{part}": value for part, value in parts}
+        if self.size != 1.0:
+            found["size"] = self.size
+        if self.friction != 1.0:
+            found["friction"] = self.friction
+        return found
+
+
+USUAL = Bodies()
+
+
 @dataclass(frozen=True)
 class Scene:
     """One arrangement of the table, enough to set the simulation up.
@@ -61,6 +98,8 @@ class Scene:
         can_xy: axis of the can [m].
         tcp_xyz: position of the tool centre point [m].
         tcp_yaw: yaw of the tool [rad]; at 0 the fingers move along y.
+        bodies: how can and block look and feel. Heights of the block are those of the usual
+            size: a reset puts another one as far up or down as its size asks for.
 
     """
 
@@ -72,6 +111,7 @@ class Scene:
     can_xy: tuple[float, float]
     tcp_xyz: tuple[float, float, float] = START_TCP
     tcp_yaw: float = 0.0
+    bodies: Bodies = USUAL
 
     def with_(self, **changes) -> Scene:
         """Return a copy with some fields replaced."""
@@ -79,9 +119,13 @@ class Scene:
 
 
 def scene_numbers(scene: Scene) -> dict[str, float]:
-    """The arrangement as numbers by name: positions [m] and yaws [rad] in the base frame."""
+    """The arrangement as numbers by name: positions [m] and yaws [rad] in the base frame.
+
+    Bodies that are not the usual ones add what is unusual; see `Bodies.numbers`.
+    """
     yaw = (scene.drawer_yaw + np.pi / 2) % (2 * np.pi) - np.pi / 2  # no jump where drawers stand
     numbers = {"drawer_yaw": yaw, "drawer_opening": scene.drawer_opening}
+    numbers |= scene.bodies.numbers()
     points = {
         "drawer": scene.drawer_xy,
         "block": scene.block_xyz,

@@ -95,12 +95,16 @@ class SimArm:
         self._fingers = [self._finger_open] * len(fingers)  # where they are sent
 
     def attach_to(self, block: int) -> None:
-        """Name the body that can be grasped."""
-        self._block = block
+        """Name the body that can be grasped, once; `grasp_body` names another one later."""
+        self.grasp_body(block)
         for finger in self._finger_joints:
             pybullet.changeDynamics(
                 self.body, finger, lateralFriction=1.5, physicsClientId=self._client
             )
+
+    def grasp_body(self, block: int) -> None:
+        """Name the body that can be grasped, while none is held."""
+        self._block = block
 
     @property
     def holding(self) -> bool:

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Target tasks A, B and C, their success check and their two-stage scripted plans.
+"""Target tasks, their success check and their scripted plans.
 
-Scenes, stages and thresholds are those of Planning to Practice (arXiv 2205.08129) and its
-environment; the success check is on the last observation of the episode.
+Scenes, stages and thresholds of A, B and C are those of Planning to Practice (arXiv 2205.08129)
+and its environment. D, E and F have three and four stages of the same primitives, in the same
+places. The success check is on the last observation of the episode.
 """
 
 from __future__ import annotations
@@ -12,12 +13,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from ptp_sim.experts import Expert, MoveBlock, MoveDrawer, SlideCan, slide_goal
-from ptp_sim.layouts import REACH_X, REACH_Y, distance_to_drawer
+from ptp_sim.layouts import BLOCK_RADIUS, REACH_X, REACH_Y, block_place, distance_to_drawer
 from ptp_sim.scene import (
     BLOCK_IN_DRAWER_Z,
     BLOCK_ON_TABLE_Z,
     BLOCK_ON_TRAY_Z,
     CAN_QUADRANTS,
+    CAN_RADIUS,
     DRAWER_QUADRANTS,
     DRAWER_TRAVEL,
     QUADRANT_PLACES,
@@ -29,6 +31,9 @@ from ptp_sim.scene import (
 from ptp_sim.world import TableState
 
 EPISODE_STEPS = 400
+"""Control steps of an episode of two stages (paper)."""
+LONG_EPISODE_STEPS = 600
+"""Control steps of an episode of three or four stages."""
 HANDLE_TOLERANCE = 0.065
 """Largest distance of the handle from its goal [m]: 55 % of the drawer's travel."""
 BLOCK_TOLERANCE = 0.08
@@ -37,12 +42,17 @@ HEIGHT_TOLERANCE = 0.01
 HAND_ROOM = 0.06
 """Distance to the drawer at which the open hand can still stand low [m]."""
 
+HAND_BEHIND = 0.025
+"""Room that the hand needs between the can and the border of its workspace [m]."""
+PUSH_BEYOND = 0.02
+"""How far beyond the handle the hand drives it [m]."""
+
 
 @dataclass(frozen=True)
 class Stage:
     """One primitive of a scripted plan: `kind` is "slide", "drawer" or "block".
 
-    `target` is a can quadrant, the wanted opening [m], or "tray".
+    `target` is a can quadrant, the wanted opening [m], or "tray" or "drawer".
     """
 
     kind: str
@@ -54,6 +64,9 @@ class Stage:
             return SlideCan(slide_goal(self.target), rng)
         if self.kind == "drawer":
             return MoveDrawer(self.target, rng)
+        if self.target == "drawer":
+            inside = drawer_inside_xy(state.drawer_xy, state.drawer_yaw, state.drawer_opening)
+            return MoveBlock((*inside, BLOCK_IN_DRAWER_Z), physical, rng)
         return MoveBlock((*state.drawer_xy, BLOCK_ON_TRAY_Z), physical, rng)
 
     @property
@@ -63,7 +76,7 @@ class Stage:
             return "slide", QUADRANT_PLACES[self.target]
         if self.kind == "drawer":
             return ("open", "open") if self.target else ("close", "closed")
-        return "block_tray", "tray"
+        return f"block_{self.target}", self.target
 
     def done(self, state: TableState) -> bool:
         """Whether the stage's own result stands in this state."""
@@ -71,6 +84,8 @@ class Stage:
             return quadrant_of(state.can) == self.target
         if self.kind == "drawer":
             return abs(state.drawer_opening - self.target) < HANDLE_TOLERANCE
+        if self.target == "drawer":
+            return block_place(state.scene()) == "drawer"
         return bool(
             np.linalg.norm(state.block[:2] - state.drawer_xy) < BLOCK_TOLERANCE
             and abs(state.block[2] - BLOCK_ON_TRAY_Z) < HEIGHT_TOLERANCE
@@ -79,12 +94,22 @@ class Stage:
 
 @dataclass(frozen=True)
 class Task:
-    """A target task: where it starts and which two primitives reach its goal."""
+    """A target task: where it starts and which primitives reach its goal.
+
+    Attributes:
+        name: one of TASKS.
+        summary: what is to be done, in words.
+        scene: where it starts under the protocol `paper`.
+        stages: the scripted plan.
+        steps: control steps of an episode.
+
+    """
 
     name: str
     summary: str
     scene: Scene
-    stages: tuple[Stage, Stage]
+    stages: tuple[Stage, ...]
+    steps: int = EPISODE_STEPS
 
     def within_reach(self, scene: Scene) -> bool:
         """Whether the hand can stand wherever the plan needs it in this scene."""
@@ -92,13 +117,88 @@ class Task:
             x, y = handle_xy(scene.drawer_xy, scene.drawer_yaw, opening)
             if not (REACH_X[0] <= x <= REACH_X[1] and REACH_Y[0] <= y <= REACH_Y[1]):
                 return False
-        if self.stages[0].kind != "slide":
-            return True
-        can = np.asarray(scene.can_xy)
-        along = slide_goal(self.stages[0].target) - can
-        stand = SlideCan.stand(can, along / np.linalg.norm(along))
-        drawer = scene.drawer_xy, scene.drawer_yaw, scene.drawer_opening
-        return distance_to_drawer(stand, *drawer) > HAND_ROOM
+        can, opening = np.asarray(scene.can_xy), scene.drawer_opening
+        for stage in self.stages:
+            if stage.kind == "drawer":
+                opening = stage.target
+            elif stage.kind == "slide":
+                goal = slide_goal(stage.target)
+                stand = SlideCan.stand(can, (goal - can) / np.linalg.norm(goal - can))
+                drawer = scene.drawer_xy, scene.drawer_yaw, opening
+                if distance_to_drawer(stand, *drawer) <= HAND_ROOM:
+                    return False
+                can = goal
+        return True
+
+    def plan_fits(self, scene: Scene) -> bool:
+        """Whether the scripted plan has room in a scene whose objects are far from usual places.
+
+        `within_reach` is enough for the scenes of `paper` and `varied`. Here also the can's way,
+        the drawer's way and the places of the block must be free and within reach.
+        """
+        room = _PlanRoom(scene)
+        return all(room.allows(stage) for stage in self.stages)
+
+    def finished(self, state: TableState) -> bool:
+        """Whether the results of all stages stand; of each kind of stage, the last one's."""
+        last = {stage.kind: stage for stage in self.stages}
+        return all(stage.done(state) for stage in last.values())
+
+
+class _PlanRoom:
+    """Follows a plan in plan view: where can, block and drawer are after each stage."""
+
+    def __init__(self, scene: Scene) -> None:
+        self._drawer = scene.drawer_xy, scene.drawer_yaw
+        self._opening = scene.drawer_opening
+        self._can = np.asarray(scene.can_xy)
+        self._radius = CAN_RADIUS * max(scene.bodies.size, 1.0)
+        self._block = np.asarray(scene.block_xyz[:2])
+        self._on_table = block_place(scene) == "table"
+
+    def allows(self, stage: Stage) -> bool:
+        """Whether there is room for the stage; then it counts as done."""
+        if stage.kind == "slide":
+            return self._slide(slide_goal(stage.target))
+        return (
+            self._move_drawer(stage.target) if stage.kind == "drawer" else self._move_block(stage)
+        )
+
+    def _slide(self, goal: np.ndarray) -> bool:
+        start, self._can = self._can, goal
+        stand = SlideCan.stand(start, (goal - start) / np.linalg.norm(goal - start))
+        if np.linalg.norm(stand - start) < self._radius + HAND_BEHIND:
+            return False
+        return all(self._can_fits(start + t * (goal - start)) for t in np.linspace(0.0, 1.0, 9))
+
+    def _can_fits(self, point: np.ndarray) -> bool:
+        if distance_to_drawer(point, *self._drawer, self._opening) < self._radius:
+            return False
+        apart = float(np.linalg.norm(point - self._block))
+        return not self._on_table or apart > self._radius + BLOCK_RADIUS
+
+    def _move_drawer(self, target: float) -> bool:
+        start, self._opening = self._opening, target
+        beyond = target + np.sign(target - start) * PUSH_BEYOND
+        if not _in_reach(handle_xy(*self._drawer, beyond)):
+            return False
+        for opening in np.linspace(start, target, 5):
+            handle = handle_xy(*self._drawer, opening)
+            if np.linalg.norm(handle - self._can) < self._radius + HAND_ROOM:
+                return False
+            if self._on_table and np.linalg.norm(handle - self._block) < BLOCK_RADIUS + HAND_ROOM:
+                return False
+        return self._can_fits(self._can)
+
+    def _move_block(self, stage: Stage) -> bool:
+        onto_tray = stage.target == "tray"
+        goal = self._drawer[0] if onto_tray else drawer_inside_xy(*self._drawer, self._opening)
+        taken, self._block, self._on_table = self._block, np.asarray(goal), False
+        return _in_reach(taken) and _in_reach(goal)
+
+
+def _in_reach(point) -> bool:
+    return REACH_X[0] <= point[0] <= REACH_X[1] and REACH_Y[0] <= point[1] <= REACH_Y[1]
 
 
 TASKS = {
@@ -144,6 +244,34 @@ TASKS = {
         stages=(Stage("block", "tray"), Stage("drawer", 0.0)),
     ),
 }
+_BLOCK_BESIDE = TASKS["A"].scene.with_(block_xyz=(0.72, 0.08, BLOCK_ON_TABLE_Z))
+TASKS |= {
+    "D": Task(
+        name="D",
+        summary="slide the can out of the way, open the drawer, then put the block into it",
+        scene=_BLOCK_BESIDE,
+        stages=(*TASKS["A"].stages, Stage("block", "drawer")),
+        steps=LONG_EPISODE_STEPS,
+    ),
+    "E": Task(
+        name="E",
+        summary="slide the can out of the way, open the drawer, put the block into it, then close "
+        "the drawer",
+        scene=_BLOCK_BESIDE,
+        stages=(*TASKS["A"].stages, Stage("block", "drawer"), Stage("drawer", 0.0)),
+        steps=LONG_EPISODE_STEPS,
+    ),
+    "F": Task(
+        name="F",
+        summary="take the block out of the drawer onto the tray, close the drawer, then slide the "
+        "can to where its handle was",
+        scene=TASKS["C"].scene,
+        stages=(*TASKS["C"].stages, Stage("slide", 0)),
+        steps=LONG_EPISODE_STEPS,
+    ),
+}
+PAPER_TASKS = ("A", "B", "C")
+"""The tasks of two stages, which commands run where none are named."""
 
 
 def task_named(name: str) -> Task:

@@ -11,7 +11,17 @@ import pybullet
 
 from ptp_core.data.trajectory import Channel
 from ptp_robot.action import CartesianDelta, Workspace
-from ptp_sim.scene import CAN_Z, DRAWER_Z, Scene, handle_xy
+from ptp_sim.scene import (
+    BLOCK_SIZE,
+    CAN_HEIGHT,
+    CAN_Z,
+    DRAWER_Z,
+    USUAL,
+    Bodies,
+    Colour,
+    Scene,
+    handle_xy,
+)
 from ptp_sim.sim_arm import ArmConfig, SimArm
 from ptp_sim.sim_camera import Camera, CameraConfig
 
@@ -118,8 +128,9 @@ class TableWorld:
         self._hide(table)
         self.arm = SimArm(self._client, self.workspace, grasp, arm)
         self._drawer = self._load(assets / "drawer.urdf", fixed=True)
-        self._block = self._load(assets / "block.urdf")
-        self._can = self._load(assets / "can.urdf")
+        self._usual = self._load(assets / "block.urdf"), self._load(assets / "can.urdf")
+        self._block, self._can = self._usual
+        self.bodies = USUAL
         self.arm.attach_to(self._block)
         pybullet.setJointMotorControl2(
             self._drawer,
@@ -133,9 +144,13 @@ class TableWorld:
         self._park()
         self._saved = pybullet.saveState(physicsClientId=self._client)
 
-    def _load(self, path, fixed: bool = False) -> int:
+    def _load(self, path, fixed: bool = False, size: float = 1.0) -> int:
         return pybullet.loadURDF(
-            str(path), [0, 0, 5 * (not fixed)], useFixedBase=fixed, physicsClientId=self._client
+            str(path),
+            [0, 0, 5 * (not fixed)],
+            useFixedBase=fixed,
+            globalScaling=size,
+            physicsClientId=self._client,
         )
 
     def _hide(self, body: int) -> None:
@@ -150,6 +165,43 @@ class TableWorld:
             pybullet.disconnect(self._client)
             self._client = -1
 
+    def _use(self, bodies: Bodies) -> None:
+        """Take other bodies as block and can, beside the usual ones, which stay parked.
+
+        They are loaded for one episode and removed at the next reset, so that the usual world has
+        the bodies of its saved state and nothing that was changed.
+        """
+        assets = resources.files("ptp_sim") / "assets"
+        self._block = self._other(assets / "block.urdf", bodies, bodies.block_colour)
+        self._can = self._other(assets / "can.urdf", bodies, bodies.can_colour)
+        self.arm.grasp_body(self._block)
+
+    def _other(self, path, bodies: Bodies, colour: Colour | None) -> int:
+        body = self._load(path, size=bodies.size)
+        mass, friction = pybullet.getDynamicsInfo(body, -1, physicsClientId=self._client)[:2]
+        pybullet.changeDynamics(
+            body,
+            -1,
+            mass=mass * bodies.size**3,
+            lateralFriction=friction * bodies.friction,
+            physicsClientId=self._client,
+        )
+        if colour is not None:
+            pybullet.changeVisualShape(
+                body, -1, rgbaColor=(*colour, 1.0), physicsClientId=self._client
+            )
+        return body
+
+    def _use_usual(self) -> None:
+        if self.bodies == USUAL:
+            return
+        self.arm.release()
+        for body in (self._block, self._can):
+            pybullet.removeBody(body, physicsClientId=self._client)
+        self._block, self._can = self._usual
+        self.arm.grasp_body(self._block)
+        self.bodies = USUAL
+
     def reset(self, scene: Scene) -> None:
         """Arrange the table as the scene says and let everything come to rest.
 
@@ -157,14 +209,20 @@ class TableWorld:
             ValueError: the scene's start pose is out of the arm's reach.
 
         """
+        self._use_usual()
         self._park()
         pybullet.restoreState(stateId=self._saved, physicsClientId=self._client)
+        if scene.bodies != USUAL:
+            self._use(scene.bodies)
+            self.bodies = scene.bodies
+        grown = scene.bodies.size - 1.0  # a larger body's centre is higher
+        x, y, z = scene.block_xyz
         self._put(self._drawer, (*scene.drawer_xy, DRAWER_Z), scene.drawer_yaw)
         pybullet.resetJointState(
             self._drawer, 0, scene.drawer_opening, 0.0, physicsClientId=self._client
         )
-        self._put(self._block, scene.block_xyz, scene.block_yaw)
-        self._put(self._can, (*scene.can_xy, CAN_Z), 0.0)
+        self._put(self._block, (x, y, z + grown * BLOCK_SIZE[2] / 2), scene.block_yaw)
+        self._put(self._can, (*scene.can_xy, CAN_Z + grown * CAN_HEIGHT / 2), 0.0)
         self.arm.place(scene.tcp_xyz, scene.tcp_yaw)
         self.run(self.config.settle_steps)
 

@@ -1,13 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """The environment keeps gymnasium's contract and its own about `info`."""
 
+import json
+
 import gymnasium
 import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 
-from ptp_sim.env import ENV_ID, TableEnv, make_env, register
+from ptp_core.data.coverage import SceneCoverage, shares_of_task
+from ptp_core.data.env_spec import spec_of
+from ptp_sim.env import ENV_ID, SCENE_GROUPS, TableEnv, make_env, register
 from ptp_sim.goal_images import stage_images
+from ptp_sim.layouts import PAPER_RANGES, VARIED_RANGES, training_scene
+from ptp_sim.scene import scene_numbers
 from ptp_sim.tasks import TASKS
 from ptp_sim.world import TableWorld
 
@@ -29,7 +35,7 @@ def test_registered_environment_passes_check_env():
 
 
 @pytest.mark.parametrize("name", list(TASKS))
-@pytest.mark.parametrize("protocol", ["paper", "varied"])
+@pytest.mark.parametrize("protocol", ["paper", "varied", "shifted"])
 def test_reset_shows_a_goal_that_is_not_reached_yet(env, name, protocol):
     options = {"task": name, "protocol": protocol}
     image, info = env.reset(seed=3, options=options)
@@ -62,27 +68,55 @@ def test_demonstration_reports_its_expert(env):
     assert info["success"] and info["expert_done"]
 
 
-def test_episode_is_truncated_after_400_steps(env):
-    env.reset(seed=0)
-    env._steps = 398
+@pytest.mark.parametrize("name, steps", [("A", 400), ("E", 600)])
+def test_episode_is_truncated_after_the_steps_of_its_task(env, name, steps):
+    env.reset(seed=0, options={"task": name})
+    env._steps = steps - 2
     still = np.array([0, 0, 0, 0, -1], np.float32)
     assert not env.step(still)[3]
     assert env.step(still)[3]
 
 
+def test_commands_run_the_tasks_of_the_paper_unless_others_are_named(env):
+    spec = spec_of(env, "table")
+    assert spec.choose_tasks(None) == ("A", "B", "C")
+    assert spec.tasks == ("A", "B", "C", "D", "E", "F")
+    assert (spec.longest_episode("AC", 7), spec.longest_episode("AD", 7)) == (400, 600)
+
+
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"task": "D"}, "unknown task 'D'"),
+        ({"task": "G"}, "unknown task 'G'"),
         ({"protocol": "easy"}, "unknown protocol 'easy'"),
         ({"tsk": "A"}, "unknown reset option"),
         ({"goal": 99}, "goal 99 does not exist"),
+        ({"task": "demonstration", "protocol": "shifted"}, "outside of what demonstrations show"),
         ({"task": "demonstration", "primitive": "fly"}, "unknown primitive 'fly'"),
     ],
 )
 def test_bad_reset_options_are_named(env, options, message):
     with pytest.raises(ValueError, match=message):
         env.reset(options=options)
+
+
+def test_the_scene_of_a_seed_can_be_drawn_without_simulating_it(env):
+    for name, protocol in (("A", "varied"), ("F", "shifted"), ("C", "paper")):
+        drawn = env.sample_scene(name, protocol, seed=8)
+        _, info = env.reset(seed=8, options={"task": name, "protocol": protocol})
+        assert drawn.keys() == info["scene"].keys()
+        assert all(abs(drawn[key] - info["scene"][key]) < 0.012 for key in drawn)
+    assert drawn != env.sample_scene("C", "varied", seed=8)
+
+
+def test_a_shifted_scene_has_its_goal_picture_in_its_own_colours(env):
+    _, plain = env.reset(seed=2, options={"task": "C", "protocol": "varied"})
+    _, info = env.reset(seed=2, options={"task": "C", "protocol": "shifted_colours"})
+    assert "can_red" in info["scene"] and "can_red" not in plain["scene"]
+    lime = np.array([127, 255, 0])
+    for shown, seen in ((plain["goal_image"], True), (info["goal_image"], False)):
+        near = np.abs(shown / shown.max(axis=2, keepdims=True).clip(1) - lime / 255).max(axis=2)
+        assert (near < 0.12).any() is np.bool_(seen)
 
 
 def test_action_with_nan_is_refused(env):
@@ -130,3 +164,31 @@ def test_a_stage_is_photographed_when_its_work_is_done_and_the_arm_is_away():
     assert np.array_equal(world.observe(), picture)
     assert world.state().tcp[2] > task.scene.tcp_xyz[2]
     world.close()
+
+
+def drawn_demonstrations(ranges, count):
+    """Scenes as demonstrations draw them, as numbers by name."""
+    rng = np.random.default_rng(0)
+    return [scene_numbers(training_scene(rng, ranges)) for _ in range(count)]
+
+
+def test_scenes_are_covered_by_demonstrations_that_draw_every_pose_of_theirs(env):
+    two_places, varied = (
+        SceneCoverage.of_scenes(SCENE_GROUPS, drawn_demonstrations(ranges, 4000))
+        for ranges in (PAPER_RANGES, VARIED_RANGES)
+    )
+    for task in ("A", "C", "E"):
+        few = shares_of_task(two_places, env, task, "varied", range(40))["groups"]
+        many = shares_of_task(varied, env, task, "varied", range(40))["groups"]
+        assert few["drawer"] < 0.5 and many["drawer"] == many["can"] == 1.0
+        assert min(many.values()) > 0.5
+        shifted = shares_of_task(varied, env, task, "shifted", range(40))
+        assert shifted["all"] == shifted["groups"]["colours"] == 0.0
+        poses = shares_of_task(varied, env, task, "shifted_poses", range(40))["groups"]
+        assert max(poses["drawer"], poses["can"]) < 0.6
+        assert poses["colours"] == poses["bodies"] == 1.0
+
+
+def test_what_a_checkpoint_carries_of_the_table_is_small():
+    coverage = SceneCoverage.of_scenes(SCENE_GROUPS, drawn_demonstrations(VARIED_RANGES, 4000))
+    assert len(json.dumps(coverage.as_dict())) < 40_000

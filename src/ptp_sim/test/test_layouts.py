@@ -4,8 +4,8 @@
 import numpy as np
 import pytest
 
-from ptp_sim.layouts import LayoutError, is_clear, training_scene, varied
-from ptp_sim.scene import CAN_RADIUS, drawer_inside_xy, quadrant_of
+from ptp_sim.layouts import SHIFTS, LayoutError, is_clear, shifted, training_scene, varied
+from ptp_sim.scene import CAN_RADIUS, USUAL, drawer_inside_xy, quadrant_of
 from ptp_sim.tasks import TASKS
 from ptp_sim.world import TableWorld
 
@@ -54,13 +54,14 @@ def test_varied_scenes_keep_to_the_protocol(name):
     assert all(task.within_reach(s) for s in made)
 
 
-@pytest.mark.parametrize("name, room", [("A", 0.03), ("B", 0.01), ("C", 0.01)])
+@pytest.mark.parametrize("name, room", [("A", 0.03), ("B", 0.01), ("C", 0.01), ("D", 0.03)])
 def test_a_block_in_or_on_the_drawer_moves_with_it(name, room):
     base = TASKS[name].scene
     rng = np.random.default_rng(3)
     for scene in (varied(base, rng) for _ in range(60)):
         place = {
             "A": base.block_xyz[:2],  # on the table
+            "D": base.block_xyz[:2],
             "B": scene.drawer_xy,  # on the tray, at its middle
             "C": drawer_inside_xy(scene.drawer_xy, scene.drawer_yaw, scene.drawer_opening),
         }[name]
@@ -79,6 +80,52 @@ def test_a_varied_scene_that_is_not_accepted_is_drawn_again():
     assert all(moved_right(varied(base, rng, moved_right)) for _ in range(20))
     with pytest.raises(LayoutError, match="no varied scene"):
         varied(base, rng, lambda scene: False)
+
+
+def ring(offsets):
+    """Whether each offset (x, y) is 5 to 7 cm in the larger of both."""
+    largest = np.abs(offsets).max(axis=1)
+    return (largest > 0.05).all() and (largest <= 0.07 + 1e-9).all()
+
+
+@pytest.mark.parametrize("name", ["A", "D"])
+def test_shifted_poses_are_beyond_those_of_demonstrations(name):
+    task, rng = TASKS[name], np.random.default_rng(5)
+    base = task.scene
+    made = [shifted(base, rng, SHIFTS["shifted_poses"], task.within_reach) for _ in range(40)]
+    assert ring(np.array([s.drawer_xy for s in made]) - base.drawer_xy)
+    assert ring(np.array([s.can_xy for s in made]) - base.can_xy)
+    assert ring(np.array([s.block_xyz[:2] for s in made]) - base.block_xyz[:2])
+    assert {s.bodies for s in made} == {USUAL}
+    assert all(task.within_reach(s) for s in made)
+
+
+def test_a_block_in_a_shifted_drawer_moves_with_it():
+    rng = np.random.default_rng(6)
+    for _ in range(20):
+        scene = shifted(TASKS["C"].scene, rng, SHIFTS["shifted"])
+        inside = drawer_inside_xy(scene.drawer_xy, scene.drawer_yaw, scene.drawer_opening)
+        assert np.abs(np.subtract(scene.block_xyz[:2], inside)).max() <= 0.01 + 1e-9
+
+
+def test_each_shift_changes_its_own_part_alone():
+    base = TASKS["B"].scene
+    made = {
+        name: [shifted(base, np.random.default_rng(n), shift) for n in range(20)]
+        for name, shift in SHIFTS.items()
+    }
+    for name in ("shifted_colours", "shifted_bodies"):
+        offsets = np.array([s.drawer_xy for s in made[name]]) - base.drawer_xy
+        assert np.abs(offsets).max() <= 0.03
+    for scene in (*made["shifted"], *made["shifted_colours"]):
+        assert None not in (scene.bodies.can_colour, scene.bodies.block_colour)
+        assert scene.bodies.can_colour != scene.bodies.block_colour
+    for name in ("shifted", "shifted_bodies"):
+        assert {(s.bodies.size, s.bodies.friction) for s in made[name]} == {
+            *((0.85, 0.5), (0.85, 1.5), (1.15, 0.5), (1.15, 1.5))
+        }
+    assert all(s.bodies.can_colour is None for s in made["shifted_bodies"])
+    assert all((s.bodies.size, s.bodies.friction) == (1.0, 1.0) for s in made["shifted_colours"])
 
 
 def test_overlap_is_noticed():

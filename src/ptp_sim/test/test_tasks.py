@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ptp_sim.env import TableEnv
-from ptp_sim.scene import BLOCK_ON_TABLE_Z, CAN_QUADRANTS, opening_direction
+from ptp_sim.scene import BLOCK_ON_TABLE_Z, CAN_QUADRANTS, DRAWER_TRAVEL, opening_direction
 from ptp_sim.tasks import TASKS, judge, task_named
 
 
@@ -26,7 +26,14 @@ def pair(env, name):
 
 @pytest.mark.parametrize(
     "name, satisfied",
-    [("A", {"block"}), ("B", {"block"}), ("C", {"can"})],
+    [
+        ("A", {"block"}),
+        ("B", {"block"}),
+        ("C", {"can"}),
+        ("D", set()),
+        ("E", {"drawer"}),
+        ("F", set()),
+    ],
 )
 def test_start_satisfies_only_what_the_task_leaves_alone(env, name, satisfied):
     start, goal = pair(env, name)
@@ -74,4 +81,30 @@ def test_can_is_judged_by_its_quadrant(env):
 
 def test_unknown_task_is_named_with_the_choices():
     with pytest.raises(ValueError, match="A, B, C"):
-        task_named("D")
+        task_named("G")
+
+
+def test_stages_of_long_tasks_are_those_of_the_short_ones_and_one_or_two_more():
+    assert TASKS["D"].stages[:2] == TASKS["E"].stages[:2] == TASKS["A"].stages
+    assert TASKS["F"].stages[:2] == TASKS["C"].stages
+    assert [len(TASKS[name].stages) for name in "DEF"] == [3, 4, 3]
+    assert TASKS["E"].stages[2].meaning == ("block_drawer", "drawer")
+
+
+def test_a_stage_must_stand_at_the_end_unless_a_later_one_of_its_kind_replaces_it(env):
+    """E opens the drawer and closes it again; the block must then be in the closed drawer."""
+    task = TASKS["E"]
+    _, goal = pair(env, "E")
+    assert task.finished(goal) and not task.stages[1].done(goal)
+    opened = replace(goal, drawer_opening=DRAWER_TRAVEL)
+    assert not task.finished(opened)
+    assert not task.finished(replace(goal, block=np.array([0.7, 0.08, BLOCK_ON_TABLE_Z])))
+    assert not task.finished(replace(goal, can=np.array([*CAN_QUADRANTS[1], goal.can[2]])))
+
+
+def test_reach_is_asked_of_the_slide_after_the_drawer_has_moved():
+    """In F the open drawer is in the way of the hand; when the can is slid it is closed."""
+    task = TASKS["F"]
+    slide_first = replace(task, stages=task.stages[::-1])
+    near = task.scene.with_(drawer_xy=(0.7, -0.1675))
+    assert task.within_reach(near) and not slide_first.within_reach(near)

@@ -2,10 +2,11 @@
 """The physics keeps the paper's step law and forgets everything at a reset."""
 
 import numpy as np
+import pybullet
 import pytest
 
 from ptp_robot.action import ActionScale
-from ptp_sim.scene import BLOCK_ON_TABLE_Z
+from ptp_sim.scene import BLOCK_ON_TABLE_Z, USUAL, Bodies
 from ptp_sim.tasks import TASKS
 from ptp_sim.world import TableWorld
 
@@ -62,6 +63,44 @@ def test_reset_gives_the_same_episode_whatever_went_before(world):
     for key, value in first.as_dict().items():
         np.testing.assert_array_equal(value, again.as_dict()[key], err_msg=key)
     np.testing.assert_array_equal(picture, same_picture)
+
+
+def test_other_bodies_leave_no_trace_in_the_usual_world(world):
+    other = Bodies((0.9, 0.8, 0.1), (0.1, 0.1, 0.1), size=1.15, friction=0.5)
+
+    def episode(bodies):
+        world.reset(TASKS["C"].scene.with_(bodies=bodies))
+        first = world.observe()
+        rng = np.random.default_rng(5)
+        for _ in range(20):
+            world.step(SCALE.to_delta(rng.uniform(-1, 1, 5)))
+        return world.state().as_dict(), first, world.observe()
+
+    usual, shifted = episode(USUAL), episode(other)
+    again, shifted_again = episode(USUAL), episode(other)
+    for one, same in ((usual, again), (shifted, shifted_again)):
+        for key, value in one[0].items():
+            np.testing.assert_array_equal(value, same[0][key], err_msg=key)
+        np.testing.assert_array_equal(one[1], same[1])
+        np.testing.assert_array_equal(one[2], same[2])
+    assert not np.array_equal(usual[1], shifted[1])
+
+
+def test_size_mass_and_friction_of_other_bodies_follow_the_scene(world):
+    heights = {}
+    for size, friction in ((1.0, 1.0), (0.85, 1.5)):
+        bodies = Bodies(size=size, friction=friction)
+        world.reset(OPEN_SPACE.with_(can_xy=(0.73, -0.09), bodies=bodies))
+        state = world.state()
+        heights[size] = state.can[2], state.block[2]
+        client = world._client
+        found = [
+            pybullet.getDynamicsInfo(body, -1, physicsClientId=client)[:2]
+            for body in (world._can, world._block)
+        ]
+        assert np.allclose(found, [(size**3, friction), (0.2 * size**3, friction)])
+    grown = np.subtract(heights[0.85], heights[1.0])
+    assert np.allclose(grown, (-0.15 * 0.035, -0.15 * 0.023), atol=0.001)
 
 
 def test_free_tool_stays_in_the_workspace_box(world):

@@ -73,10 +73,10 @@ Pairs = list[tuple[torch.Tensor, torch.Tensor]]
 
 def measure_plan(settings: BenchSettings) -> Figures:
     """Every preset with one thread; the paper's also with two, and with networks of its size."""
-    from ptp_sim.tasks import TASKS
+    from ptp_sim.tasks import PAPER_TASKS
 
     checkpoint = settings.load()
-    tasks = list(TASKS)[: settings.pick(len(TASKS), 1)]
+    tasks = PAPER_TASKS[: settings.pick(len(PAPER_TASKS), 1)]
     pairs = []
     with torch_threads(1), torch.inference_mode():
         for images in target_images(tasks):

@@ -18,7 +18,7 @@ def add_demo(subparsers) -> None:
         "the same folder are replaced.",
     )
     add = parser.add_argument
-    add("--tasks", nargs="+", metavar="T", help="default: all of the table")
+    add("--tasks", nargs="+", metavar="T", help="default: those of two stages, A B C")
     add("--episodes", type=int, default=1, metavar="N", help="of each task (default: 1)")
     add("--seed", type=int, default=0, metavar="S", help="of plans and actions (default: 0)")
     add(
@@ -43,7 +43,12 @@ def add_demo(subparsers) -> None:
         help="folder of fine-tuned policies of these tasks; none: the policy as trained offline "
         "(default: those in models/, if the checkpoint is the released one)",
     )
-    add("--max-steps", type=int, default=400, metavar="N", help="control steps (default: 400)")
+    add(
+        "--max-steps",
+        type=int,
+        metavar="N",
+        help="control steps of every episode (default: as many as its task has)",
+    )
 
 
 def run_demo(args: argparse.Namespace) -> int:
@@ -53,9 +58,10 @@ def run_demo(args: argparse.Namespace) -> int:
     from ptp_core.errors import InputError
 
     for name, least in (("episodes", 1), ("seed", 0), ("max_steps", 1)):
-        if getattr(args, name) < least:
+        value = getattr(args, name)
+        if value is not None and value < least:
             word = name.replace("_", "-")
-            raise InputError(f"--{word} is {getattr(args, name)}; it must be at least {least}")
+            raise InputError(f"--{word} is {value}; it must be at least {least}")
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # the nodes need the cores
 
     from ptp_cli.demo.demo_run import DemoSettings, show
@@ -64,9 +70,9 @@ def run_demo(args: argparse.Namespace) -> int:
     from ptp_core.agents.registry import DEFAULT_METHOD, method_named
     from ptp_core.config.loading import PLANNER_PRESETS, planner_settings
     from ptp_core.training.checkpoint import load_checkpoint
-    from ptp_sim.tasks import TASKS
+    from ptp_sim.tasks import PAPER_TASKS, TASKS
 
-    tasks = tuple(dict.fromkeys(args.tasks or TASKS))
+    tasks = tuple(dict.fromkeys(args.tasks or PAPER_TASKS))
     unknown = [task for task in tasks if task not in TASKS]
     if unknown:
         raise InputError(f'--tasks: there is no task "{unknown[0]}"; there are {", ".join(TASKS)}')
@@ -108,7 +114,7 @@ def add_demo_teleop(subparsers) -> None:
     )
     add = parser.add_argument
     add("--episodes", type=int, default=10, metavar="N", help="to record (default: 10)")
-    add("--tasks", nargs="+", metavar="T", help="default: all of the table")
+    add("--tasks", nargs="+", metavar="T", help="default: those of two stages, A B C")
     add("--seed", type=int, default=0, metavar="S", help="of scenes and training (default: 0)")
     add(
         "--steps", type=int, default=100, metavar="N", help="gradient steps (default: %(default)s)"
@@ -158,9 +164,9 @@ def run_demo_teleop(args: argparse.Namespace) -> int:
     from ptp_cli.options import released_checkpoint
     from ptp_core.learning.online_learner import LEARNING_RATE
     from ptp_core.training.checkpoint import load_checkpoint
-    from ptp_sim.tasks import TASKS
+    from ptp_sim.tasks import PAPER_TASKS, TASKS
 
-    tasks = tuple(dict.fromkeys(args.tasks or TASKS))
+    tasks = tuple(dict.fromkeys(args.tasks or PAPER_TASKS))
     unknown = [task for task in tasks if task not in TASKS]
     if unknown:
         raise InputError(f'--tasks: there is no task "{unknown[0]}"; there are {", ".join(TASKS)}')

@@ -29,7 +29,12 @@ def add_evaluate(subparsers) -> None:
         "and the same command resumes. Success rates do not depend on --num-envs.",
     )
     add = parser.add_argument
-    add("--tasks", nargs="+", metavar="T", help="default: all that the environment has")
+    add(
+        "--tasks",
+        nargs="+",
+        metavar="T",
+        help="default: those of two stages on the table, A B C; all of another environment",
+    )
     add("--episodes", type=int, default=50, metavar="N", help="of each task (default: 50)")
     add("--json", type=Path, metavar="FILE", help="write the figures to FILE")
     add(
@@ -151,6 +156,8 @@ def _through_the_driver(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def _print(result: dict[str, Any]) -> None:
+    from ptp_core.data.coverage import warning_line
+
     print(
         f"{'task':<6}{'success':>9}  {'95 % interval':<16}{'plan':>8}{'latency p99':>14}"
         f"{'idle':>7}  subgoals reached, timed out"
@@ -169,5 +176,8 @@ def _print(result: dict[str, Any]) -> None:
             terms = ", ".join(f"{name} {share:.0%}" for name, share in shares.items())
             print(f"      cost of a plan {figures['final_cost']:.2f}: {terms}")
     print(f"mean  {result['mean_success_rate']:>9.1%}")
+    for task, shares in (result["coverage"] or {}).items():
+        if line := warning_line(task, result["protocol"], shares):
+            print(line)
     for signal in result["privileged"]:
         print(f"privileged: {signal}")

@@ -60,6 +60,7 @@ def run_collect(args: argparse.Namespace) -> int:
     from ptp_cli.options import check_factory, config_file
     from ptp_core.config import load_config
     from ptp_core.data.collect_demonstrations import collect
+    from ptp_core.data.coverage import coverage_lines
 
     given = {
         "data.num_envs": args.num_envs,
@@ -82,6 +83,12 @@ def run_collect(args: argparse.Namespace) -> int:
     print(f"{args.out}: {counts['total']} trajectories, {counts['new']} of them new")
     for name, figures in counts["primitives"].items():
         print(f"  {name}: {figures['shown']}, success {figures['success_rate']:.0%}")
+    if counts["coverage"] is None:
+        print("coverage unknown: the environment declares no scene_groups, or the data no scenes")
+        return 0
+    print(f"coverage, by {counts['coverage']['least']} demonstrations or more near a scene:")
+    for line in coverage_lines(counts["coverage"]["drawn"]):
+        print(f"  {line}")
     return 0
 
 

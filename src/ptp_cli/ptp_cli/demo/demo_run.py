@@ -37,11 +37,16 @@ class DemoSettings:
     tasks: tuple[str, ...]
     episodes: int  # of each task
     seed: int
-    max_steps: int  # control steps an episode
+    max_steps: int | None  # control steps an episode; None: as many as its task has
     planner: str  # preset or YAML file, as the planner node takes it
     out: Path
     checkpoint: Checkpoint
     finetuned: Path | None = None  # folder of fine-tuned policies
+
+    @property
+    def longest(self) -> int:
+        """Control steps of the longest episode."""
+        return self.max_steps or max(TASKS[task].steps for task in self.tasks)
 
 
 def show(settings: DemoSettings) -> int:
@@ -53,18 +58,18 @@ def show(settings: DemoSettings) -> int:
     processes = _processes(settings)
     _clear(settings.out)
     titles = {name: task.summary for name, task in TASKS.items()}
-    film = Film(settings.out, titles, settings.max_steps)
+    film = Film(settings.out, titles, settings.longest)
     with contextlib.ExitStack() as stack:
         terminal = stack.enter_context(libraries_into(settings.out / LOG))
         episodes = len(settings.tasks) * settings.episodes
-        progress = Progress(episodes, settings.max_steps, terminal)
+        progress = Progress(episodes, settings.longest, terminal)
         stack.callback(progress.close)
         log = stack.enter_context(NodeLog(settings.out / LOG, progress.say))
         started = programs(processes, log)
         domain = stack.enter_context(own_domain())
         progress.say(f"to look in with ROS 2 tools: export ROS_DOMAIN_ID={domain}")
         nodes = {program.name for program in started}
-        watcher = DemoWatcher(film, progress, list(settings.tasks), settings.max_steps, nodes)
+        watcher = DemoWatcher(film, progress, list(settings.tasks), settings.longest, nodes)
         with watching(watcher, domain):
             status = Supervisor(started, node_environment(), log).run()
         progress.stage("write the films")
@@ -87,7 +92,7 @@ def _processes(settings: DemoSettings) -> list[NodeProcess]:
         "task": ",".join(settings.tasks),
         "episodes": str(settings.episodes),
         "seed": str(settings.seed),
-        "max_steps": str(settings.max_steps),
+        "max_steps": str(settings.max_steps or 0),
         "planner": settings.planner,
         "checkpoint": str(settings.checkpoint.folder),
         "finetuned": "" if settings.finetuned is None else str(settings.finetuned),
@@ -126,7 +131,7 @@ def _about(settings: DemoSettings) -> dict[str, Any]:
     return {
         "episodes_asked": settings.episodes,
         "seed": settings.seed,
-        "max_steps": settings.max_steps,
+        "max_steps": settings.longest,
         "planner": settings.planner,
         "checkpoint": {
             "folder": _short(settings.checkpoint.folder),
@@ -145,7 +150,9 @@ def _about(settings: DemoSettings) -> dict[str, Any]:
 def _demo_command(settings: DemoSettings) -> str:
     words = ["ptp", "demo", "--tasks", *settings.tasks, "--episodes", str(settings.episodes)]
     words += ["--seed", str(settings.seed), "--planner", settings.planner]
-    words += ["--max-steps", str(settings.max_steps), "--out", _short(settings.out)]
+    if settings.max_steps is not None:
+        words += ["--max-steps", str(settings.max_steps)]
+    words += ["--out", _short(settings.out)]
     words += ["--finetuned", _finetuned(settings)]
     return shlex.join([*words, "--checkpoint", _short(settings.checkpoint.folder)])
 

@@ -51,7 +51,7 @@ class ResultsConfig:
 
     varied: tuple[EvaluationRow, ...] = ()  # rows of this protocol, the most important first
     paper: tuple[EvaluationRow, ...] = ()
-    tasks: tuple[str, ...] = ()  # (): all that the environment has, see `with_tasks`
+    tasks: tuple[str, ...] = ()  # (): the default ones of the environment, see `with_tasks`
     seed: int = 2026
     episodes: int = 50  # of each task
     subgoal_steps: int = 30  # control steps a subgoal; paper: 30
@@ -83,12 +83,12 @@ class ResultsConfig:
 
 
 def with_tasks(config: ResultsConfig) -> ResultsConfig:
-    """With the environment's tasks where the file names none. Raises InputError."""
+    """With the environment's default tasks where the file names none. Raises InputError."""
     if config.tasks:
         return config
     given = {key.replace("-", "_"): value for key, value in config.options.items()}
     spec = declared_spec(given.get("env", ENV), given.get("env_arg", {}))
-    return dataclasses.replace(config, tasks=spec.tasks)
+    return dataclasses.replace(config, tasks=spec.choose_tasks(None))
 
 
 FOLDER = "evaluations"  # below the folder of results: PROTOCOL/ROW.json
@@ -173,7 +173,7 @@ def read_evaluation(wanted: WantedEvaluation) -> EvaluationFile:
     return EvaluationFile(wanted, values)
 
 
-NOT_SETTINGS = ("tasks", "mean_success_rate")  # of the JSON
+NOT_SETTINGS = ("tasks", "mean_success_rate", "coverage")  # of the JSON
 
 
 def difference(have: Mapping[str, Any], asked: Mapping[str, Any], prefix: str = "") -> str:

@@ -142,7 +142,7 @@ class SweepConfig:
     """The file of `ptp sweep`."""
 
     methods: tuple[str, ...] = field(default_factory=_practising)
-    tasks: tuple[str, ...] = ()  # (): all tasks of the environment
+    tasks: tuple[str, ...] = ()  # (): the default ones of the environment
     seeds: tuple[int, ...] = (0, 1, 2)  # paper: three
     protocol: str = ""  # of the environment; "": its first
     threads: int = 1  # of each run's learner

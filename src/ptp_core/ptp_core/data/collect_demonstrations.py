@@ -19,7 +19,8 @@ import gymnasium
 import numpy as np
 
 from ptp_core.config import DataConfig
-from ptp_core.data.dataset import DatasetWriter
+from ptp_core.data.coverage import report_coverage, write_report
+from ptp_core.data.dataset import Dataset, DatasetWriter
 from ptp_core.data.env_check import (
     check_actions,
     check_expert,
@@ -46,7 +47,8 @@ def collect(
     """Collect ``config.trajectories`` demonstrations into the folder ``out``; resume if it exists.
 
     ``limit`` stops after that many new trajectories. Returns counts: total, new, and per
-    primitive {"shown", "success_rate"} of the new ones. Ctrl-C leaves a usable folder.
+    primitive {"shown", "success_rate"} of the new ones, and ``coverage``, the report that
+    coverage.json then holds, or None where it is unknown. Ctrl-C leaves a usable folder.
     Raises ConfigError without an environment, InputError for one that cannot be imported.
     """
     if not config.env:
@@ -68,7 +70,24 @@ def collect(
             _collect_missing(config, writer, missing[:limit], tally, progress)
         finally:
             writer.pack(minimum=1)
-        return {"total": len(writer.indices()), "new": tally.count, "primitives": tally.summary()}
+        return {
+            "total": len(writer.indices()),
+            "new": tally.count,
+            "primitives": tally.summary(),
+            "coverage": _report_coverage(config, Path(out)),
+        }
+
+
+def _report_coverage(config: DataConfig, folder: Path) -> dict[str, Any] | None:
+    """Write what the whole data set covers into its folder; None where it is unknown."""
+    env = make_environment(config.env, config.env_kwargs)
+    try:
+        report = report_coverage(env, config.env, Dataset(folder).scenes())
+    finally:
+        env.close()
+    if report is not None:
+        write_report(folder, report)
+    return report
 
 
 def _collect_missing(

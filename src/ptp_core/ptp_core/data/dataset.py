@@ -233,6 +233,17 @@ class Dataset:
             if file is not None:
                 file.close()
 
+    def scenes(self) -> list[dict[str, float]]:
+        """The numbers of each trajectory's first scene; {} where they are unknown."""
+        found = {}
+        for path in sorted(set(self._paths.values())):
+            with open_file(path) as file:
+                for index in (i for i, where in self._paths.items() if where == path):
+                    found[index] = dict(
+                        read_attributes(file[f"data/demo_{index}"]).get("scene", {})
+                    )
+        return [found[index] for index in self.indices]
+
     def load(
         self,
         progress: Callable[[int], None] | None = None,

@@ -7,8 +7,8 @@ names no particular environment.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, get_args
 
 import gymnasium
@@ -34,14 +34,20 @@ class EnvSpec:
     actions: tuple[str, ...]  # names of an action's dimensions, each in [-1, 1]
     proprioception: tuple[str, ...]  # names of its dimensions
     names_actions: bool = True  # whether the environment declared the names
+    default_tasks: tuple[str, ...] = ()  # those that commands run where none are named; (): all
+    episode_steps: Mapping[str, int] = field(default_factory=dict)  # control steps, by task
 
     def choose_tasks(self, asked: Sequence[str] | None) -> tuple[str, ...]:
-        """Return ``asked``, or all tasks where it is None or empty."""
-        return tuple(dict.fromkeys(asked)) if asked else self.tasks
+        """Return ``asked``, or the default tasks where it is None or empty."""
+        return tuple(dict.fromkeys(asked)) if asked else self.default_tasks or self.tasks
 
     def choose_task(self, asked: str | None) -> str:
         """Return ``asked``, or the first task where it is None."""
         return self.tasks[0] if asked is None else asked
+
+    def longest_episode(self, tasks: Iterable[str], usual: int) -> int:
+        """Control steps of the longest of these tasks; ``usual`` for those that declare none."""
+        return max(self.episode_steps.get(task, usual) for task in tasks)
 
     def choose_protocol(self, asked: str | None) -> str:
         """Return ``asked``; by default the first protocol, or "". InputError if unknown."""
@@ -95,6 +101,8 @@ def spec_of(env: gymnasium.Env, name: str) -> EnvSpec:
     Attributes of ``env.unwrapped``, all optional:
 
         tasks                 names, the default first      one task without a name
+        default_tasks         those run where none is named all
+        episode_steps         {task: control steps}         those of the command
         protocols             names, the default first      none
         goals                 "image", "language"           whatever ``info`` has
         cameras               {name: (height, width)}       the images of the observation space
@@ -124,6 +132,8 @@ def spec_of(env: gymnasium.Env, name: str) -> EnvSpec:
         proprioception=_names(inner, "proprioception_names", name)
         or _channels(inner, "proprioception_channels"),
         names_actions=bool(actions),
+        default_tasks=_default_tasks(inner, name),
+        episode_steps=_episode_steps(inner, name),
     )
 
 
@@ -165,6 +175,21 @@ def _names(env: gymnasium.Env, attribute: str, name: str) -> tuple[str, ...]:
     if not fits or len(set(value)) < len(value):
         raise InputError(f"{name}: {attribute} is {value!r}; it must be different names in a list")
     return tuple(value)
+
+
+def _default_tasks(env: gymnasium.Env, name: str) -> tuple[str, ...]:
+    found = _names(env, "default_tasks", name)
+    if unknown := [task for task in found if task not in _names(env, "tasks", name)]:
+        raise InputError(f'{name}: default_tasks has "{unknown[0]}", which tasks lacks')
+    return found
+
+
+def _episode_steps(env: gymnasium.Env, name: str) -> dict[str, int]:
+    value = getattr(env, "episode_steps", {})
+    fits = isinstance(value, Mapping) and all(isinstance(n, int) and n > 0 for n in value.values())
+    if not fits:
+        raise InputError(f"{name}: episode_steps is {value!r}; it must be {{task: control steps}}")
+    return dict(value)
 
 
 def _channels(env: gymnasium.Env, kind: str) -> tuple[str, ...]:

@@ -12,7 +12,6 @@ from ptp_core.agents.registry import method_named
 from ptp_core.config import FollowerConfig
 from ptp_core.errors import InputError
 from ptp_core.practice.practice_settings import PracticeSettings
-from ptp_core.rollout.episode_results import MAX_STEPS
 from ptp_core.training.manifest import read_contents
 
 
@@ -32,7 +31,7 @@ class PracticeConfig(PracticeSettings):
     seed: int = 0
     epochs: int = 150  # online epochs (paper)
     episodes: int = 5  # of an epoch: 2,000 steps (paper)
-    max_steps: int = MAX_STEPS
+    max_steps: int | None = None  # control steps an episode; None: as the task has
     evaluate_every: int = 10  # epochs; 0 and the last are always evaluated
     evaluation_episodes: int = 50
     planner: PlannerSettings | None = None  # None: the checkpoint's; of the ptp methods alone
@@ -48,5 +47,6 @@ class PracticeConfig(PracticeSettings):
         if self.reuse_plans and not method.plans:
             raise InputError(f"{self.method} does not plan, so there are no plans to reuse")
         for name in ("epochs", "episodes", "max_steps", "evaluate_every", "evaluation_episodes"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} is {getattr(self, name)}; it must be at least 1")
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(f"{name} is {value}; it must be at least 1")

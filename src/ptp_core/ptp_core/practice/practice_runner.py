@@ -43,6 +43,7 @@ from ptp_core.practice.rollout_worker import RolloutJob, RolloutWorker, load_sta
 from ptp_core.practice.run_folder import CHECKPOINT, FINETUNED, RESULT, Epochs
 from ptp_core.processes import Workers
 from ptp_core.progress import Bar
+from ptp_core.rollout.episode_results import MAX_STEPS
 from ptp_core.training.checkpoint import load_checkpoint, save_again
 from ptp_core.training.stage import choose_device
 from ptp_core.training.weights import round_to
@@ -242,11 +243,14 @@ class InProcessPractice:
 
 
 def _as_declared(config: PracticeConfig) -> PracticeConfig:
-    """With the environment's first task and protocol where none is named. Raises InputError."""
+    """With the environment's first task, protocol and steps where none are named. InputError."""
     tasks = () if config.task is None else (config.task,)
     spec = declared_spec(config.env, config.env_kwargs, tasks, config.protocol)
     task, protocol = spec.choose_task(config.task), spec.choose_protocol(config.protocol)
-    return dataclasses.replace(config, task=task, protocol=protocol)
+    steps = config.max_steps
+    if steps is None:
+        steps = spec.longest_episode([task], MAX_STEPS)
+    return dataclasses.replace(config, task=task, protocol=protocol, max_steps=steps)
 
 
 def _shown(metrics: dict[str, Any]) -> dict[str, str]:

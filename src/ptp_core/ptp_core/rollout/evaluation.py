@@ -22,6 +22,7 @@ from ptp_core.agents.method import AgentOptions, Method, PlannerSettings
 from ptp_core.agents.registry import build_agent, method_named
 from ptp_core.config import FollowerConfig, PlannerConfig, from_dict
 from ptp_core.data.collect_demonstrations import make_environment
+from ptp_core.data.coverage import SceneCoverage, scene_groups, shares_of_task
 from ptp_core.data.env_spec import declared_spec, reset_options
 from ptp_core.data.files import check_file, write_atomically
 from ptp_core.errors import InputError
@@ -61,12 +62,12 @@ class EvaluationConfig:
     checkpoint: Path
     env: str  # module:factory of a gymnasium environment
     env_kwargs: dict[str, Any] = field(default_factory=dict)
-    tasks: tuple[str, ...] = ()  # (): all that the environment has
+    tasks: tuple[str, ...] = ()  # (): those that the environment runs by default
     method: str = ""  # a name of the registry
     protocol: str = ""  # of the environment's; "": its first
     episodes: int = 50  # of each task
     seed: int = 0
-    max_steps: int = MAX_STEPS
+    max_steps: int | None = None  # control steps an episode; None: as the tasks have
     planner: PlannerSettings | None = None  # None: the checkpoint's; for PTP methods only
     subgoals: Subgoals = "planned"  # or a control: sampled without a search, or oracle images
     follower: FollowerConfig | None = None  # None: the checkpoint's with the method's timeout
@@ -90,7 +91,7 @@ class EvaluationConfig:
             "method": self.method,
             "protocol": self.protocol,
             "seed": self.seed,
-            "max_steps": self.max_steps,
+            "max_steps": MAX_STEPS if self.max_steps is None else self.max_steps,
             "subgoals": self.subgoals,
             **agent.settings,
             "plan_buffer": self.plan_buffer is not None,
@@ -162,6 +163,7 @@ def evaluate(
     ``output``.partial until all are done, and the next call resumes from there. Result:
 
         {"method", "protocol", "seed", ..., "privileged": [...], "mean_success_rate",
+         "coverage": {"A": {"scenes", "all", "groups"}, ...} or None where it is unknown,
          "tasks": {"A": {"episodes", "successes", "success_rate", "success_interval_95",
                          "plan_seconds", "final_cost", "plan_costs", "plan_cost_shares",
                          "idle_fraction", "subgoals_reached", "subgoals_timed_out",
@@ -174,6 +176,7 @@ def evaluate(
     if config.plan_buffer is not None and num_envs > 1:
         raise InputError("a plan buffer orders the episodes: use it with one environment at once")
     config = _as_declared(config)
+    coverage = _coverage(config)
     if output is not None:
         check_file(output)
     settings = config.settings()
@@ -207,7 +210,8 @@ def evaluate(
         ]
         tasks[task] = summarise(rows)
     rates = [figures["success_rate"] for figures in tasks.values()]
-    result = {**settings, "mean_success_rate": sum(rates) / len(rates), "tasks": tasks}
+    mean = sum(rates) / len(rates)
+    result = {**settings, "mean_success_rate": mean, "coverage": coverage, "tasks": tasks}
     if output:
         text = json.dumps(result, indent=2) + "\n"
         write_atomically(output, lambda path: path.write_text(text, encoding="utf-8"))
@@ -278,10 +282,34 @@ class EvaluationReplay:
 
 
 def _as_declared(config: EvaluationConfig) -> EvaluationConfig:
-    """Fill in the environment's tasks and protocol where none are named. Raises InputError."""
+    """Fill in the environment's tasks, protocol and steps where none are named.
+
+    The steps are those of the longest task: the environment ends the others itself. Raises
+    InputError.
+    """
     spec = declared_spec(config.env, config.env_kwargs, config.tasks, config.protocol)
     tasks, protocol = spec.choose_tasks(config.tasks), spec.choose_protocol(config.protocol)
-    return dataclasses.replace(config, tasks=tasks, protocol=protocol)
+    steps = config.max_steps
+    if steps is None:
+        steps = spec.longest_episode(tasks, MAX_STEPS)
+    return dataclasses.replace(config, tasks=tasks, protocol=protocol, max_steps=steps)
+
+
+def _coverage(config: EvaluationConfig) -> dict[str, Any] | None:
+    """Shares of the episodes' scenes that the checkpoint's demonstrations cover; None: unknown."""
+    cells = load_checkpoint(config.checkpoint).metrics.get("coverage")
+    env = make_environment(config.env, config.env_kwargs)
+    try:
+        if cells is None or not scene_groups(env, config.env):
+            return None
+        coverage, shares = SceneCoverage.from_dict(cells), {}
+        for task in config.tasks:
+            episodes = range(config.episodes)
+            seeds = [episode_seeds(config.seed, task, episode).env for episode in episodes]
+            shares[task] = shares_of_task(coverage, env, task, config.protocol, seeds)
+        return shares
+    finally:
+        env.close()
 
 
 class _Runner:

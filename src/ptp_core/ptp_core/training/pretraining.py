@@ -23,6 +23,7 @@ import yaml
 from ptp_core.agents.ptp import fitting_method
 from ptp_core.agents.subgoal_agent import subgoal_spec
 from ptp_core.config import TrainConfig, to_dict
+from ptp_core.data.coverage import read_cells
 from ptp_core.data.dataset import Dataset, DatasetArrays, split_count
 from ptp_core.data.encoded_dataset import (
     MOVING,
@@ -300,6 +301,8 @@ def _train(
         "frames": len(arrays.actions),
         "data": dataset.description,
     }
+    if (cells := read_cells(dataset.folder)) is not None:
+        metrics["coverage"] = cells  # by which an evaluation tells scenes that no data show
     text = json.dumps(metrics, indent=2) + "\n"
     write_atomically(out / "metrics.json", lambda path: path.write_text(text))
     plot_curves(out, out / "curves.png")

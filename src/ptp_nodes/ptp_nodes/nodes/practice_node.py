@@ -24,7 +24,7 @@ from rclpy.node import Node
 from sensor_msgs.msg import Image
 
 from ptp_core.agents.registry import DEFAULT_METHOD, METHOD_HELP, agent_names
-from ptp_core.errors import InputError
+from ptp_core.errors import ConfigError, InputError
 from ptp_core.rollout.episode_results import MAX_STEPS
 from ptp_nodes.episodes.recorder_client import RecorderClient
 from ptp_nodes.operator.goal_files import read_goal_image
@@ -67,20 +67,29 @@ PROGRESS_PERIOD = 2.0  # s between lines on the way
 LATENT_KIND, IMAGE_KIND, LANGUAGE_KIND = "latent", "image", "language"
 
 
+PROTOCOLS = (
+    *("paper", "varied", "shifted"),
+    *("shifted_poses", "shifted_colours", "shifted_bodies"),
+)
+
+
 @dataclass(frozen=True)
 class PracticeParameters:
     """Parameters of the practice node."""
 
-    tasks: tuple[str, ...] = parameter(("A",), "tasks to practise in turn: A, B, C")
+    tasks: tuple[str, ...] = parameter(("A",), "tasks to practise in turn: A to F on the table")
     protocol: str = parameter(
         "paper",
-        "paper: the authors' fixed scenes; varied: everything moved a little",
-        choices=("paper", "varied"),
+        "paper: the authors' fixed scenes; varied: everything moved a little; shifted: outside of "
+        "what demonstrations show",
+        choices=PROTOCOLS,
     )
     method: str = parameter(DEFAULT_METHOD, METHOD_HELP, choices=agent_names)
     episodes: int = parameter(1, "episodes of each task", minimum=1)
     seed: int = parameter(0, "of scenes, plans and actions", minimum=0)
-    max_steps: int = parameter(MAX_STEPS, "control steps an episode", minimum=1)
+    max_steps: tuple[int, ...] = parameter(
+        (MAX_STEPS,), "control steps an episode: one number, or one for each of the tasks"
+    )
     preset: str = parameter("", "planner settings; empty: the planner's own")
     goal_image: str = parameter(
         "",
@@ -127,7 +136,12 @@ class PracticeParameters:
     stay: bool = parameter(False, "stay after the last episode instead of ending the process")
 
     def run_settings(self) -> RunSettings:
-        """What `PracticeLoop` needs of them."""
+        """What `PracticeLoop` needs of them. Raises ConfigError for unusable numbers of steps."""
+        if len(self.max_steps) not in (1, len(self.tasks)) or min(self.max_steps) < 1:
+            raise ConfigError(
+                f"practice: max_steps is {list(self.max_steps)}; it must be one number of at "
+                "least 1, or one for each of the tasks"
+            )
         names = [field.name for field in fields(RunSettings)]
         return RunSettings(**{name: getattr(self, name) for name in names})
 

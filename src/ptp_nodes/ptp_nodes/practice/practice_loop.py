@@ -45,11 +45,15 @@ class RunSettings:
     method: str  # a name of the registry
     episodes: int  # of each task
     seed: int
-    max_steps: int  # control steps an episode
+    max_steps: tuple[int, ...]  # control steps an episode: of each task, or one for all
     max_failures: int  # in a row, before the run is given up
     success_signal: str = "none"  # what the plan library is told: none, simulator or latent
     goal_kind: str = "latent"  # or image, language: the agent plans for itself
     resume: bool = False  # go on with the episodes that an earlier run in this folder left over
+
+    def steps_of(self, task: str) -> int:
+        """Control steps of an episode of this task."""
+        return self.max_steps[self.tasks.index(task) if len(self.max_steps) > 1 else 0]
 
 
 @dataclass(frozen=True)
@@ -213,7 +217,7 @@ class PracticeLoop:
             "method": settings.method,
             "protocol": settings.protocol,
             "seed": settings.seed,
-            "max_steps": settings.max_steps,
+            "max_steps": max(settings.max_steps),
             # What plans and learning depend on; the success rates are the scene's verdicts.
             "success_signal": settings.success_signal,
             "privileged": [VERDICT] if settings.success_signal == "simulator" else [],
@@ -237,7 +241,8 @@ class PracticeLoop:
         self._report(EpisodeStatus.ACTING, episode)
         began = time.monotonic()
         try:
-            acted = table.act(seeds.policy, settings.max_steps, planned=seconds is not None)
+            steps = settings.steps_of(episode.task)
+            acted = table.act(seeds.policy, steps, planned=seconds is not None)
             lasted = time.monotonic() - began
             verdict = table.judge()
             if acted.steps == 0:  # whatever the scene looks like, nobody did it
@@ -279,6 +284,8 @@ class PracticeLoop:
         settings = dataclasses.asdict(self._settings)
         for name in ("episodes", "max_failures", "resume"):
             del settings[name]
+        if len(set(settings["max_steps"])) == 1:
+            settings["max_steps"] = settings["max_steps"][0]  # as runs of earlier releases have it
         if settings["goal_kind"] == "latent":
             del settings["goal_kind"]  # as runs have it that began before there were others
         self._kept = PartialResults(output / KEPT, settings)
