@@ -29,7 +29,7 @@ LONG = FollowerConfig(timeout=150)
 @pytest.fixture(scope="module")
 def checkpoint():
     config = dataclasses.replace(tiny_config(), planner=RELEASED, follower=LONG)
-    return tiny_networks(config)
+    return tiny_networks(config, diffusion=True)
 
 
 def resolved(name, checkpoint, **given):
@@ -113,11 +113,12 @@ def test_a_yaml_file_is_explicit_in_what_it_says_and_in_nothing_else(tmp_path):
         planner_settings(str(path))
 
 
-def test_every_method_but_the_single_subgoal_has_the_papers_timeout():
+def test_every_method_of_the_paper_has_its_timeout():
     stored = TrainConfig(follower=FollowerConfig(timeout=150, sample_actions=False))
     found = {name: method for name, method in methods().items() if method.follows}
     assert found.keys() >= {*PTP, "model_free", "gcbc", "gcp", "leap"}
     timeouts = {name: method.follower(stored).timeout for name, method in found.items()}
-    assert timeouts.pop("ptp_single_subgoal") == 150
+    ours = ("ptp_single_subgoal", "ptp_diffusion", "ptp_diffusion_single_subgoal")
+    assert {timeouts.pop(name) for name in ours} == {150}
     assert set(timeouts.values()) == {30}
     assert not PTP["ptp"].follower(stored).sample_actions
