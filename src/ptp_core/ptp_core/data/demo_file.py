@@ -184,7 +184,7 @@ def open_file(path: Path) -> h5py.File:
     except OSError as error:
         raise cannot_open(path, error) from error
     try:
-        check_hdf5(file)
+        _check_once(path, file)
         check_version(path, file.attrs.get("format"), file.attrs.get("format_version"))
     except DatasetError:
         file.close()
@@ -193,6 +193,18 @@ def open_file(path: Path) -> h5py.File:
         file.close()
         raise DatasetError(f"{path}: refused as a data set ({error})") from error
     return file
+
+
+_CHECKED: set[tuple[int, ...]] = set()  # identities of files that passed `check_hdf5`
+
+
+def _check_once(path: Path, file: h5py.File) -> None:
+    """Check a file's sizes the first time; a data set opens each of its files several times."""
+    status = path.stat()
+    identity = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+    if identity not in _CHECKED:
+        check_hdf5(file)
+        _CHECKED.add(identity)
 
 
 def check_version(path: Path, name: Any, version: Any) -> None:
