@@ -13,7 +13,7 @@ from typing import Any
 from ptp_bringup.declarations import AS_PRESET, Argument, LaunchConfiguration, Values, words
 from ptp_bringup.share_folder import released_checkpoint, released_finetuned, shared_root
 from ptp_core.agents.registry import DEFAULT_METHOD, agent_names, checkpoint_for, method_named
-from ptp_core.errors import ConfigError
+from ptp_core.errors import ConfigError, quoted
 from ptp_core.practice.practice_settings import ABOUT, SettingAbout
 from ptp_core.practice.practice_settings import PRESETS as PRESET_NAMES
 from ptp_core.rollout.episode_results import MAX_STEPS
@@ -296,7 +296,9 @@ def robot_file(text: str) -> str:
     path = folder / f"{text}.yaml"
     if not path.is_file():
         known = ", ".join(sorted(p.stem for p in folder.glob("*.yaml")))
-        raise ConfigError(f'robot is "{text}"; give one of {known}, or a YAML file like those')
+        raise ConfigError(
+            f"robot is {quoted(text)}; give one of {known}, or a YAML file like those"
+        )
     return str(path)
 
 
