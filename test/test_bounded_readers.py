@@ -46,7 +46,7 @@ def test_no_other_file_is_read_without_bounds():
     "line",
     [
         "values = json.load(file)",
-        "values = load_json(path)",
+        'values = json.loads(path.read_text("utf-8"))',
         "values = json.loads(Path(folder, NAME).read_bytes())",
         "yaml.safe_load(text)",
         "cv2.imread(str(path))",
