@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every service and action with each field wrong, in each state: refused, and nothing changed."""
 
+import re
+
 import numpy as np
 import pytest
 from lifecycle_msgs.msg import Transition
@@ -46,6 +48,10 @@ FREE = {
     (FinishEpisode, "end_reason"),
     (LabelEpisode, "drop"),
 }
+TEXTS = ("nonsense", "../../x", "", "  ", "x" * 10_000)
+NAMES = (["nonsense"], [""], ["camera"] * 2, ["x"] * 1000)
+# What a line has where an empty name, or one of blanks, was put into it.
+BLANK = re.compile(r"""''|""|\(\)|"\s*"|  |\( | \)| [:,;]|[:,;(] *$| $""")
 SERVICES = {
     ResetScene: "reset_scene",
     JudgeEpisode: "judge_episode",
@@ -70,9 +76,9 @@ def wrong(message):
         if kind in MOST:
             yield field, MOST[kind]
         elif kind == "string":
-            yield from ((field, value) for value in ("nonsense", "../../x", "", "x" * 10_000))
+            yield from ((field, value) for value in TEXTS)
         elif kind == "sequence<string>":
-            yield from ((field, names) for names in (["nonsense"], ["camera"] * 2, ["x"] * 1000))
+            yield from ((field, names) for names in NAMES)
         elif kind == "sequence<sensor_msgs/Image>":
             yield from ((field, images) for images in ([], *([image] for image in no_images())))
         elif kind == "ptp_interfaces/LatentArray":
@@ -177,6 +183,7 @@ class Robot:
     def refuses_everything(self):
         """Each field of each interface wrong in turn."""
         before = self.standing()
+        logs = self.graph.logs()
         for kind in (*SERVICES, *ACTIONS):
             request = self.good(kind)
             for field, value in wrong(request):
@@ -190,7 +197,9 @@ class Robot:
                     assert answer.error_code != ErrorCode.NONE, where
                     assert answer.error_msg and "\n" not in answer.error_msg, where
                 assert answer.error_code != ErrorCode.INTERNAL, where
+                assert not BLANK.search(answer.error_msg), where
                 assert self.standing() == before, where
+        assert [line for line in logs.lines() if BLANK.search(line)] == []
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from pathlib import Path
 import cv2
 import pytest
 
+from ptp_core.data.files import claim
 from ptp_core.tiny_networks import tiny_checkpoint
 
 STEPS = 24
@@ -59,7 +60,7 @@ def frames(path):
 @pytest.mark.process
 def test_it_leaves_films_strips_figures_and_a_page(checkpoint, tmp_path):
     out = tmp_path / "demo"
-    out.mkdir()
+    claim(out, "ptp demo")
     (out / "task_C_episode_0.webm").touch()  # of an earlier demo
     (out / "mine.txt").touch()
     process = start(checkpoint, out, "--tasks", "A", "B", "--max-steps", STEPS, "--seed", 3)
@@ -125,3 +126,16 @@ def test_wrong_arguments_are_one_clear_line(checkpoint, tmp_path, words, message
     line = capsys.readouterr().err
     assert message in line and line.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_no_demo_made_is_refused_and_left_as_it_is(checkpoint, tmp_path, capsys):
+    from ptp_cli.main import main
+
+    names = ["nodes.log", "summary.json", "task_A_episode_0.webm"]
+    for name in names:
+        (tmp_path / name).write_text("mine")
+    assert main(["demo", "--checkpoint", str(checkpoint), "--out", str(tmp_path)]) == 2
+    line = capsys.readouterr().err
+    assert "was not made by `ptp demo`" in line and line.count("\n") == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
+    assert {path.read_text() for path in tmp_path.iterdir()} == {"mine"}

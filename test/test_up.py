@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import time
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -14,6 +15,7 @@ from ptp_interfaces.msg import ErrorCode, Latent
 from sensor_msgs.msg import Image
 
 from ptp_bringup.running_stack import nodes_of_this_domain
+from ptp_core.episodes.session_store import Session
 from ptp_core.tiny_networks import tiny_checkpoint
 from ptp_ros.graph_testing import Graph
 from ptp_ros.image_messages import image_to_array
@@ -30,13 +32,16 @@ def folder(tmp_path_factory):
 
 
 def test_a_run_in_lock_step_ends_by_itself_and_leaves_figures_pictures_and_no_process(
-    up, folder, tmp_path
+    up, folder, tmp_path, monkeypatch
 ):
+    monkeypatch.setenv("HOME", str(tmp_path))
     run = up(
         *("sim", "task:=A,B", "mode:=lock_step", "planner:=checkpoint", "max_steps:=8"),
-        *(f"checkpoint:={folder}", f"output:={tmp_path}", f"record:={tmp_path}"),
+        *(f"checkpoint:={folder}", f"output:={tmp_path}", "record:=~/recorded"),
     )
     assert run.end() == 0, run.text
+    assert len(Session(tmp_path / "recorded").entries()) == 2  # a shell leaves the ~ after :=
+    assert not Path("~").exists()
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert summary["failures"] == []
     assert {task: f["episodes"] for task, f in summary["tasks"].items()} == {"A": 1, "B": 1}
@@ -59,7 +64,11 @@ def test_a_run_in_lock_step_ends_by_itself_and_leaves_figures_pictures_and_no_pr
     assert nodes_of_this_domain() == {}
 
 
-def test_ctrl_c_stops_everything_within_five_seconds(up, folder):
+def test_without_home_it_runs_and_ctrl_c_stops_everything_within_five_seconds(
+    up, folder, monkeypatch
+):
+    for name in ("HOME", "ROS_LOG_DIR", "ROS_HOME"):
+        monkeypatch.delenv(name, raising=False)
     run = up("sim", f"checkpoint:={folder}", "planner:=checkpoint")
     run.expect("acting: step")
     assert set(nodes_of_this_domain().values()) == {
@@ -70,6 +79,7 @@ def test_ctrl_c_stops_everything_within_five_seconds(up, folder):
     assert run.end() == 130
     assert time.monotonic() - began < 5.0
     assert "SIGINT: stopping" in run.text
+    assert "HOME is not set: logs go to" in run.text
     assert "Traceback" not in run.text
     assert nodes_of_this_domain() == {}
 

@@ -15,12 +15,26 @@ case ${here%/*}$real in
 esac
 wanted=wheels
 if [ "${ROS_DISTRO:-}" = jazzy ]; then
-  # This workspace's own folders may be sourced as well; they are no ROS 2.
+  # Jazzy counts as sourced where its packages are really there. This workspace's own folders may be
+  # sourced as well, the wheels in the .venv of another checkout, a workspace whose ROS 2 is gone.
+  foreign='' ament_cmake=ament_cmake rclpy=rclpy
   IFS=:
   for prefix in ${AMENT_PREFIX_PATH:-}; do
-    case $prefix in "${here%/*}"/*) ;; *) wanted=jazzy ;; esac
+    case $prefix in ""|"${here%/*}"/*) continue ;; esac
+    foreign=$prefix
+    [ ! -e "$prefix/pyvenv.cfg" ] || continue
+    [ ! -e "$prefix/share/ament_cmake/package.xml" ] || ament_cmake=
+    [ ! -e "$prefix/share/rclpy/package.xml" ] || rclpy=
   done
   unset IFS
+  lacking="$ament_cmake${ament_cmake:+${rclpy:+ and }}$rclpy"
+  if [ -n "$foreign" ] && [ -z "$lacking" ]; then
+    wanted=jazzy
+  elif [ -n "$foreign" ]; then
+    echo "set-up: AMENT_PREFIX_PATH ($foreign) has no installed ROS 2 Jazzy ($lacking missing) and" \
+      "is ignored: source /opt/ros/jazzy/setup.bash first to build on that one" >&2
+    unset AMENT_PREFIX_PATH CMAKE_PREFIX_PATH
+  fi
 fi
 
 supported='import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))'

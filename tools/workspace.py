@@ -116,7 +116,12 @@ def sourced_ros() -> Paths | None:
     recorded = STATE / "ros.json"
     if recorded.is_file():
         ros = json.loads(recorded.read_text())
-        if all(Path(p).is_dir() for p in ros["AMENT_PREFIX_PATH"].split(os.pathsep)):
+        prefixes = [Path(p) for p in ros["AMENT_PREFIX_PATH"].split(os.pathsep)]
+        # Jazzy may have been removed since; tools/setup.sh asks the same of what is sourced.
+        if all(p.is_dir() for p in prefixes) and all(
+            any((p / "share" / name / "package.xml").is_file() for p in prefixes)
+            for name in ("ament_cmake", "rclpy")
+        ):
             return ros
     return None
 

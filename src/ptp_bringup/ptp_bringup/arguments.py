@@ -13,7 +13,7 @@ from typing import Any
 from ptp_bringup.declarations import AS_PRESET, Argument, LaunchConfiguration, Values, words
 from ptp_bringup.share_folder import released_checkpoint, released_finetuned, shared_root
 from ptp_core.agents.registry import DEFAULT_METHOD, agent_names, checkpoint_for, method_named
-from ptp_core.errors import ConfigError
+from ptp_core.errors import ConfigError, quoted
 from ptp_core.practice.practice_settings import ABOUT, SettingAbout
 from ptp_core.practice.practice_settings import PRESETS as PRESET_NAMES
 from ptp_core.rollout.episode_results import MAX_STEPS
@@ -296,19 +296,25 @@ def robot_file(text: str) -> str:
     path = folder / f"{text}.yaml"
     if not path.is_file():
         known = ", ".join(sorted(p.stem for p in folder.glob("*.yaml")))
-        raise ConfigError(f'robot is "{text}"; give one of {known}, or a YAML file like those')
+        raise ConfigError(
+            f"robot is {quoted(text)}; give one of {known}, or a YAML file like those"
+        )
     return str(path)
 
 
 def robot_urdf(text: str) -> str:
     """URDF text of the robot of `robot_file`. Raises ConfigError."""
+    from ptp_core.data.file_limits import read_bytes
     from ptp_robot.robot_file import load_robot
+    from ptp_robot.urdf import LARGEST
 
     urdf = load_robot(robot_file(text)).urdf or sawyer_urdf_path()
     try:
-        return Path(urdf).read_text(encoding="utf-8")
+        return read_bytes(Path(urdf), LARGEST).decode("utf-8")
     except OSError as error:
         raise ConfigError(f"the robot's urdf {urdf} cannot be read ({error.strerror})") from error
+    except ValueError as error:
+        raise ConfigError(f"the robot's urdf {urdf} is refused ({error})") from error
 
 
 def sawyer_urdf() -> str:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ptp_core.errors import ConfigError
+from ptp_core.errors import ConfigError, quoted
 
 Values = Mapping[str, str]
 """The text of every argument, by name."""
@@ -44,13 +44,15 @@ class Argument:
         if self.choices:
             for word in words(text) if self.several and text.strip(" ,") else (text,):
                 if word not in self.choices:
-                    raise ConfigError(f'{self.name} is "{text}"; it must be {self._choice()}')
+                    raise ConfigError(
+                        f"{self.name} is {quoted(text)}; it must be {self._choice()}"
+                    )
         if (self.minimum, self.maximum) == (None, None) or text == AS_PRESET == self.default:
             return
         try:
             fits = self._low <= float(text) <= self._high
         except ValueError:
-            raise ConfigError(f'{self.name} is "{text}"; it must be a number') from None
+            raise ConfigError(f"{self.name} is {quoted(text)}; it must be a number") from None
         if not fits:
             raise ConfigError(f"{self.name} is {text}; it must be {self._range()}")
 
@@ -99,7 +101,9 @@ class LaunchConfiguration:
             return convert(values[self.name])
         except ValueError as error:
             kind = _KINDS.get(self.value_type) or str(error)
-            raise ConfigError(f'{self.name} is "{values[self.name]}"; it must be {kind}') from None
+            raise ConfigError(
+                f"{self.name} is {quoted(values[self.name])}; it must be {kind}"
+            ) from None
 
     def names(self, values: Values | None = None) -> set[str]:
         """Arguments that it depends on."""

@@ -18,7 +18,7 @@ import yaml
 from ptp_bringup.declarations import AS_PRESET, Argument, Node, Values, names, resolve, words
 from ptp_bringup.share_folder import shared_root
 from ptp_core.data.file_limits import load_yaml
-from ptp_core.errors import ConfigError
+from ptp_core.errors import ConfigError, quoted
 
 STACK_NAMES = ("sim", "teleop", "practice", "camera", "real")
 """Each stack has its launch/NAME.launch.py."""
@@ -105,7 +105,8 @@ class Stack:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
             raise ConfigError(
-                f'{self.name} has no argument "{name}"; did you mean "{near}"? --show-args lists '
+                f"{self.name} has no argument {quoted(name)}; did you mean "
+                f"{quoted(near)}? --show-args lists "
                 "them"
             )
 
@@ -175,7 +176,7 @@ class Stack:
 def launch_file(name: str) -> Path:
     """Path of a stack's launch file, in the checkout or installed. Raises ConfigError."""
     if name not in STACK_NAMES:
-        raise ConfigError(f'there is no stack "{name}"; there are {", ".join(STACK_NAMES)}')
+        raise ConfigError(f"there is no stack {quoted(name)}; there are {', '.join(STACK_NAMES)}")
     path = shared_root() / "launch" / f"{name}.launch.py"
     if not path.is_file():
         raise ConfigError(f"{path} is missing: build the workspace again")
@@ -199,7 +200,7 @@ def parse(given: list[str] | tuple[str, ...]) -> dict[str, str]:
     for word in given:
         name, assigned, value = word.partition(":=")
         if not assigned or not name:
-            raise ConfigError(f'"{word}" is no argument; write name:=value')
+            raise ConfigError(f"{quoted(word)} is no argument; write name:=value")
         found[name] = value
     return found
 
@@ -208,7 +209,7 @@ def _expanded(name: str, value: str) -> str:
     found = os.path.expanduser(value)
     if found.startswith("~"):
         user = found.partition("/")[0]
-        raise ConfigError(f'{name} is "{value}": there is no home folder {user}')
+        raise ConfigError(f"{name} is {quoted(value)}: there is no home folder {user}")
     return found
 
 

@@ -241,7 +241,7 @@ def test_practice_on_the_graph_has_the_settings_of_practice_in_process(stack):
         ({"speed": "nan"}, "speed is nan; it must be from 0.1 to 2"),
         ({"count": "0"}, "count is 0; it must be 1 or more"),
         ({"parts": "P,R"}, 'parts is "P,R"; it must be a list of P, Q'),
-        ({"parts": ""}, 'parts is ""; it must be a list of P, Q'),
+        ({"parts": ""}, r"parts is \(empty\); it must be a list of P, Q"),
         ({"task": " , "}, "it must be a list like A,B"),
         ({"only": "arm"}, "only names arm; with these arguments toy has hand"),
         ({"without": "ear,hand"}, "without names ear; with"),

@@ -29,7 +29,7 @@ from ptp_cli.commands import (
     trials,
 )
 from ptp_cli.options import let_in
-from ptp_core.errors import PtpError
+from ptp_core.errors import InputError, PtpError
 
 Add = Callable[["argparse._SubParsersAction[argparse.ArgumentParser]"], None]
 Run = Callable[[argparse.Namespace], int]
@@ -91,6 +91,19 @@ def _formatter(prog: str) -> argparse.HelpFormatter:
     return formatter
 
 
+def _check_words(words: Sequence[str]) -> None:
+    """Raise InputError for an empty word, which a path would take for the current folder."""
+    for number, word in enumerate(words):
+        option, assigned, value = word.partition("=")
+        if word.strip() and not (word.startswith("--") and assigned and not value.strip()):
+            continue
+        where = option.strip() or (words[number - 1] if number else "ptp")
+        raise InputError(
+            f"what follows {where} is empty (a shell variable that is not set?): fill it in, or "
+            "leave it out"
+        )
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit status.
 
@@ -98,6 +111,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     command = "ptp"
     try:
+        _check_words(sys.argv[1:] if arguments is None else arguments)
         args = make_parser().parse_args(arguments)
         command = f"ptp {args.command}"
         env = getattr(args, "env", None) or ()

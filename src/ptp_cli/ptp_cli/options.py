@@ -239,6 +239,7 @@ def env_arguments(pairs: list[str]) -> dict[str, Any]:
     """Arguments of an environment's factory from NAME=VALUE texts. Raises InputError."""
     import yaml
 
+    from ptp_core.data.file_limits import parse_yaml
     from ptp_core.errors import InputError
 
     arguments = {}
@@ -246,5 +247,9 @@ def env_arguments(pairs: list[str]) -> dict[str, Any]:
         name, equals, value = pair.partition("=")
         if not equals:
             raise InputError(f'--env-arg "{pair}" has no "="; write NAME=VALUE')
-        arguments[name] = yaml.safe_load(value)
+        try:
+            arguments[name] = parse_yaml(value)
+        except yaml.YAMLError as error:
+            text = " ".join(str(error).split())
+            raise InputError(f"--env-arg {name}: not valid YAML: {text}") from error
     return arguments

@@ -132,3 +132,20 @@ def test_fake_controllers_are_told_what_to_do_on_their_input():
     assert (result.returncode, result.stderr) == (0, "")
     assert "motors off" in result.stdout
     assert "refuse_enable: the motors do not come on" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "where"),
+    [
+        (["evaluate", "--tasks", "", "--episodes", "1"], "--tasks"),
+        (["evaluate", "--method", " "], "--method"),
+        (["evaluate", "--checkpoint="], "--checkpoint"),
+        (["goal", "show", ""], "show"),
+        (["up", ""], "up"),
+        ([""], "ptp"),
+    ],
+)
+def test_an_empty_word_is_named_by_what_stands_before_it(words, where, capsys):
+    assert main.main(words) == 2
+    line = f"ptp: what follows {where} is empty (a shell variable that is not set?): fill it in, "
+    assert capsys.readouterr().err == f"{line}or leave it out\n"

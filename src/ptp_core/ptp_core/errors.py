@@ -3,6 +3,19 @@
 
 import errno
 
+LONGEST_NAME = 100  # characters that an error or a log line shows of a name
+
+
+def quoted(name: object) -> str:
+    """A name from outside for an error or a log line: quoted, on one line, cut where it is long.
+
+    (empty) for a name without a character that can be seen.
+    """
+    text = " ".join(str(name).split())
+    if len(text) > LONGEST_NAME:
+        text = f"{text[:LONGEST_NAME]}…"
+    return f'"{text}"' if text else "(empty)"
+
 
 class PtpError(Exception):
     """Base of all errors that this project raises on purpose."""

@@ -2,15 +2,16 @@
 """Fuzz a parser with mutations of valid content: it may only raise our own errors.
 
 For tests. `PTP_FUZZ_SECONDS` sets the time for each parser; without it there are few trials. The
-trials of a parser are the same on every machine. Content that made it fail is saved.
+trials of a parser are the same on every machine. Content that made it fail joins a corpus, which
+is committed: it also holds what earlier versions failed on.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import resource
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -63,20 +64,29 @@ def fuzz(
     name: str,
     refusals: tuple[type[Exception], ...] = (PtpError,),
 ) -> int:
-    """Give ``read`` earlier findings and mutations of ``contents``; return the number of trials.
+    """Give ``read`` the finds NAME_* of a corpus, then mutations of them and of ``contents``.
 
-    Raises AssertionError at the first content for which ``read`` raises anything but ``refusals``,
-    for example MemoryError. That content is saved in the folder for temporary files.
+    Returns the number of mutations. Raises AssertionError at the first content for which ``read``
+    raises anything but ``refusals``, for example MemoryError. That content joins the corpus, the
+    folder ``finds``, and every later run tries it again.
     """
-    for path in sorted(finds.glob(f"{name}_*")):
-        _try(read, path.read_bytes(), refusals, path.name)
-    deadline = time.monotonic() + float(os.environ.get(SECONDS, 0.0))
-    trials = 0
     with _little_memory():
+        known = {path.name: path.read_bytes() for path in sorted(finds.glob(f"{name}_*"))}
+        for found, content in known.items():
+            _try(read, content, refusals, found)
+        deadline = time.monotonic() + float(os.environ.get(SECONDS, 0.0))
+        seeds = [*contents, *known.values()]
+        trials = 0
         while trials < TRIALS or time.monotonic() < deadline:
             rng = np.random.default_rng([trials, len(name)])
-            content = mutated(contents[trials % len(contents)], rng)
-            _try(read, content, refusals, f"{name}, trial {trials}")
+            content = mutated(seeds[trials % len(seeds)], rng)
+            try:
+                _try(read, content, refusals, f"{name}, trial {trials}")
+            except AssertionError as error:
+                kept = finds / f"{name}_{hashlib.sha256(content).hexdigest()[:8]}"
+                finds.mkdir(exist_ok=True)
+                kept.write_bytes(content)
+                raise AssertionError(f"{error}; kept as {kept}") from error
             trials += 1
     return trials
 
@@ -92,10 +102,7 @@ def _try(
     except refusals:
         pass
     except Exception as error:
-        kept = Path(tempfile.gettempdir()) / "ptp_fuzz" / what.replace(", trial ", "_")
-        kept.parent.mkdir(exist_ok=True)
-        kept.write_bytes(content)
-        raise AssertionError(f"{what}: {type(error).__name__}: {error}; {kept}") from error
+        raise AssertionError(f"{what}: {type(error).__name__}: {error}") from error
 
 
 @contextlib.contextmanager

@@ -46,3 +46,9 @@ def test_a_damaged_marker_is_no_licence(tmp_path):
     (tmp_path / MARKER).write_bytes(b"\xff\xfe")
     with pytest.raises(InputError, match="is damaged"):
         claim(tmp_path, "ptp soak", ["practice"])
+
+
+def test_a_marker_without_end_is_not_read_whole(tmp_path):
+    (tmp_path / MARKER).symlink_to("/dev/zero")
+    with pytest.raises(InputError, match="is damaged"):
+        claim(tmp_path, "ptp soak", ["practice"])

@@ -56,8 +56,13 @@ def test_a_kill_while_writing_or_packing_loses_only_the_current_trajectory(tmp_p
     again = next(iter(Dataset(tmp_path)))
     writer.add(again)  # as if the kill came after the shard's rename, before the removal
     (tmp_path / "pending" / "demo_9.hdf5.1.partial").write_bytes(b"half")
+    mine = tmp_path / "notes" / "film.mp4.partial"  # a download of somebody
+    mine.parent.mkdir()
+    for path in (mine, tmp_path / "film.mp4.partial"):
+        path.write_text("mine")
     assert run(TOY, tmp_path)["total"] == 6
     assert not list((tmp_path / "pending").iterdir())
+    assert mine.exists() and (tmp_path / "film.mp4.partial").exists()
     assert Dataset(tmp_path).indices == list(range(6))
 
 

@@ -2,11 +2,12 @@
 """Mutations of real files: each reader reads them or refuses them with one of our errors.
 
 `PTP_FUZZ_SECONDS=600 python -m pytest src/ptp_core/test/test_fuzz_files.py` goes on for 600 s with
-each reader. A content that one failed on belongs into fuzz_finds/, as READER_WHAT.
+each reader. A content that one fails on is written to fuzz_finds/, as READER_HASH: commit it.
 """
 
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -208,8 +209,11 @@ def test_a_reader_that_fails_is_found_out(tmp_path):
     def read(content):
         return content.decode()
 
-    with pytest.raises(AssertionError, match=r"trial .* UnicodeDecodeError"):
+    with pytest.raises(AssertionError, match=r"trial .* UnicodeDecodeError.*kept as .*text_"):
         fuzz(read, ["ä".encode() * 20], tmp_path, "text")
+    (find,) = tmp_path.iterdir()
+    with pytest.raises(AssertionError, match=rf"^{find.name}: UnicodeDecodeError"):
+        fuzz(read, [b"a"], tmp_path, "text")
 
     def greedy(content):
         return bytearray(2**31)
@@ -222,3 +226,20 @@ def test_a_find_is_tried_again(tmp_path):
     (tmp_path / "text_find").write_bytes(b"\xff")
     with pytest.raises(AssertionError, match="text_find: UnicodeDecodeError"):
         fuzz(lambda content: content.decode(), [b"a"], tmp_path, "text")
+
+
+def test_a_find_may_not_take_more_memory_either(tmp_path):
+    (tmp_path / "greedy_find").write_bytes(b"a")
+    with pytest.raises(AssertionError, match="greedy_find: MemoryError"):
+        fuzz(lambda content: bytearray(2**31), [b"a"], tmp_path, "greedy")
+
+
+def test_the_corpus_is_small_and_every_find_belongs_to_a_reader():
+    for folder in sorted(ROOT.glob("src/*/test/fuzz_finds")):
+        (tests,) = folder.parent.glob("test_fuzz_*.py")
+        named = set(re.findall(r'FINDS, (?:f?"([\w {}.]+)"|name)', tests.read_text("utf-8")))
+        finds = sorted(folder.iterdir())
+        assert finds and sum(path.stat().st_size for path in finds) < 64_000
+        for path in finds:
+            reader = path.name.rpartition("_")[0]
+            assert reader in named or reader in ("chain", "shapes"), path

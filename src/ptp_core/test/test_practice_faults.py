@@ -144,6 +144,21 @@ def test_codes_are_kept_for_the_same_data_alone(folder, data, tmp_path):
     assert [known.primitive for known in other.metadata] != [""] * 4
 
 
+def test_practice_does_not_go_on_with_other_demonstrations(folder, data, tmp_path):
+    out, checkpoint = tmp_path / "out", load_checkpoint(folder)
+    first = encoded_demonstrations(data, checkpoint, tmp_path / "a.safetensors")
+    practise(folder, out, demonstrations=first, epochs=1)
+    # The gripper the other way round: as many trajectories, the same images.
+    other = dataclasses.replace(first, actions=first.actions * [1, 1, 1, 1, -1])
+    with pytest.raises(
+        InputError, match=r"demonstrations is [0-9a-f]{12}…, asked for is [0-9a-f]"
+    ):
+        practise(folder, out, demonstrations=other, epochs=2)
+    with pytest.raises(InputError, match=r"demonstrations is [0-9a-f]{12}…, asked for is null"):
+        practise(folder, out, epochs=2)
+    assert practise(folder, out, demonstrations=first, epochs=2)["epochs"][1]["epoch"] == 2
+
+
 def test_demonstrations_of_another_action_scale_are_refused(folder, data, tmp_path):
     checkpoint = load_checkpoint(folder)
     checkpoint.metrics["data"] = {"action_scale": {"translation": 0.05, "rotation": 0.1}}

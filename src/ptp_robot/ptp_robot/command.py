@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ptp_core.errors import InputError
+from ptp_core.errors import InputError, quoted
 from ptp_robot.action import CartesianDelta
 from ptp_robot.limits import Limits
 
@@ -116,7 +116,9 @@ class CommandCheck:
         limits, c = self._limits, command
         self._count(c, now)
         if c.frame != self._frame:
-            raise InputError(f'the command is in frame "{c.frame}"; "{self._frame}" is expected')
+            raise InputError(
+                f"the command is in frame {quoted(c.frame)}; {quoted(self._frame)} is expected"
+            )
         if not -limits.command_ahead <= c.age <= limits.command_age:  # refuses NaN, too
             when = f"{-c.age:.2f} s ahead" if c.age < 0 else f"{c.age:.2f} s old"
             raise InputError(

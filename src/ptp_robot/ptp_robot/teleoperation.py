@@ -10,7 +10,7 @@ from enum import Enum
 
 import numpy as np
 
-from ptp_core.errors import InputError
+from ptp_core.errors import InputError, quoted
 from ptp_robot.action import ActionScale
 
 __all__ = ["EPISODE", "Button", "Keyboard", "Move", "TeleopDevice", "Twist"]
@@ -210,7 +210,9 @@ class Twist(TeleopDevice):
         velocity = np.array([*linear, yaw_rate], dtype=np.float64)
         self._let_go()
         if frame != self._frame:
-            raise InputError(f'the velocity is in frame "{frame}"; "{self._frame}" is expected')
+            raise InputError(
+                f"the velocity is in frame {quoted(frame)}; {quoted(self._frame)} is expected"
+            )
         if not np.isfinite(velocity).all():
             raise InputError("the velocity is not finite")
         if not -EARLY <= age <= self._patience:

@@ -8,8 +8,13 @@ import xml.etree.ElementTree as ElementTree
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from xml.parsers import expat
 
 import numpy as np
+
+from ptp_core.data.file_limits import MIB, OverBudget, read_bytes
+
+LARGEST = 16 * MIB  # bytes of a URDF; ours has 30 kB
 
 __all__ = [
     "ArmShapes",
@@ -43,18 +48,36 @@ class SerialChain:
     velocity: np.ndarray
 
 
+def _root(path: Path) -> ElementTree.Element:
+    """The root of a URDF of at most `LARGEST` bytes, without entities. Raises KinematicsError.
+
+    A few lines of nested entities can expand to billions of characters.
+    """
+    try:
+        content = read_bytes(path, LARGEST)
+        first = expat.ParserCreate()
+        first.StartDoctypeDeclHandler = _refuse_doctype
+        first.Parse(content, True)
+        return ElementTree.fromstring(content)
+    except OSError as error:
+        raise KinematicsError(f"cannot read the URDF {path}: {error.strerror}") from error
+    except OverBudget as error:
+        raise KinematicsError(f"{path} is refused as a URDF: {error}") from error
+    except (expat.ExpatError, ElementTree.ParseError, ValueError, LookupError) as error:
+        raise KinematicsError(f"{path} is not a whole URDF: {error}") from error
+
+
+def _refuse_doctype(*declared: object) -> None:
+    raise OverBudget("it declares a document type, which may hold entities; a URDF needs none")
+
+
 def read_chain(path: Path, base: str, tip: str) -> SerialChain:
     """Read the chain from link `base` to link `tip`, merging its fixed joints.
 
     Raises KinematicsError when the file is no URDF, a link is missing, or a moving joint is not
     revolute about its local z axis with limits.
     """
-    try:
-        root = ElementTree.parse(path).getroot()
-    except OSError as error:
-        raise KinematicsError(f"cannot read the URDF {path}: {error.strerror}") from error
-    except ElementTree.ParseError as error:
-        raise KinematicsError(f"{path} is not a whole URDF: {error}") from error
+    root = _root(Path(path))
     names, fixed, limits, pose = [], [], [], np.eye(4)
     for joint in _path_to(root, base, tip, path):
         pose = pose @ origin_of(joint)
@@ -191,12 +214,7 @@ def read_shapes(path: str | Path) -> ArmShapes:
 
     Raises KinematicsError when the file is no URDF or its links do not form one tree.
     """
-    try:
-        root = ElementTree.parse(path).getroot()
-    except OSError as error:
-        raise KinematicsError(f"cannot read the URDF {path}: {error.strerror}") from error
-    except ElementTree.ParseError as error:
-        raise KinematicsError(f"{path} is not a whole URDF: {error}") from error
+    root = _root(Path(path))
     colors = {e.get("name"): _color(e) for e in root.findall("material")}
     boxes = []
     for link in root.findall("link"):

@@ -258,6 +258,19 @@ def test_a_broken_urdf_is_refused_with_its_cause(tmp_path, old, new, message):
         SawyerKinematics.from_urdf(path)
 
 
+def test_a_urdf_with_entities_or_without_end_is_refused(tmp_path):
+    path = tmp_path / "arm.urdf"
+    with open(sawyer_urdf_path(), encoding="utf-8") as file:
+        text = file.read()
+    laughs = "".join(f'<!ENTITY l{n} "{f"&l{n - 1};" * 10 if n else "ha"}">' for n in range(10))
+    start = text.index("<robot")
+    path.write_text(f"{text[:start]}<!DOCTYPE robot [{laughs}]>{text[start:]}")
+    with pytest.raises(KinematicsError, match="is refused as a URDF: it declares a document type"):
+        SawyerKinematics.from_urdf(path)
+    with pytest.raises(KinematicsError, match="is refused as a URDF: it has more than 16 MiB"):
+        SawyerKinematics.from_urdf("/dev/zero")
+
+
 def test_a_missing_urdf_is_refused_with_its_cause(tmp_path):
     with pytest.raises(KinematicsError, match="No such file"):
         SawyerKinematics.from_urdf(tmp_path / "none.urdf")

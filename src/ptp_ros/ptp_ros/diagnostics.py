@@ -15,7 +15,7 @@ from rclpy.node import Node
 from rclpy.publisher import Publisher
 from std_msgs.msg import Float64
 
-from ptp_core.errors import InputError
+from ptp_core.errors import InputError, quoted
 from ptp_ros.topics import LATCHED
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
@@ -94,7 +94,8 @@ class Scalars:
         if name not in self._publishers:
             if not _NAME.fullmatch(name):
                 raise InputError(
-                    f'"{name}" cannot name a scalar topic: use lower-case letters, digits and '
+                    f"{quoted(name)} cannot name a scalar topic: use lower-case "
+                    "letters, digits and "
                     "underscores, beginning with a letter"
                 )
             self._publishers[name] = self._node.create_publisher(Float64, f"~/{name}", LATCHED)

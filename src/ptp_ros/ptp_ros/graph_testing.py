@@ -150,6 +150,10 @@ class Logs:
         """Wait until a line contains ``text``, at ``level`` or above."""
         self._graph.wait(lambda: self.count(text, level) > 0, f'a log line with "{text}"')
 
+    def lines(self) -> list[str]:
+        """The lines so far."""
+        return [message.msg for message in list(self._messages)]
+
     def count(self, text: str, level: int = 0) -> int:
         """How many lines so far contain ``text``, at ``level`` or above."""
         return sum(text in m.msg and m.level >= level for m in list(self._messages))

@@ -12,7 +12,7 @@ from builtin_interfaces.msg import Time
 from sensor_msgs.msg import Image
 
 from ptp_core.data.file_limits import MIB, OverBudget, check_picture_size, read_bytes
-from ptp_core.errors import InputError
+from ptp_core.errors import InputError, quoted
 
 try:  # needed only for encodings that are not listed below (Bayer, YUV); not a Python wheel
     from cv_bridge import CvBridge
@@ -78,7 +78,7 @@ def colour_to_array(msg: Image) -> np.ndarray:
     """
     if _ENCODINGS.get(msg.encoding, _ENCODINGS["rgb8"])[0] == 1:
         raise InputError(
-            f'image encoding "{msg.encoding}" is grey or depth; a colour image is expected: '
+            f"image encoding {quoted(msg.encoding)} is grey or depth; a colour image is expected: "
             "rgb8 or bgr8"
         )
     return image_to_array(msg)
@@ -90,10 +90,10 @@ def _by_cv_bridge(msg: Image) -> np.ndarray:
             return np.array(CvBridge().imgmsg_to_cv2(msg, desired_encoding="rgb8"))
         except Exception as error:
             raise InputError(
-                f'image encoding "{msg.encoding}": cv_bridge cannot read it ({error})'
+                f"image encoding {quoted(msg.encoding)}: cv_bridge cannot read it ({error})"
             ) from error
     raise InputError(
-        f'image encoding "{msg.encoding}" is not known; use one of {", ".join(_ENCODINGS)}'
+        f"image encoding {quoted(msg.encoding)} is not known; use one of {', '.join(_ENCODINGS)}"
     )
 
 

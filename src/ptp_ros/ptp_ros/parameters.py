@@ -18,7 +18,7 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from ptp_core.config import from_dict, to_dict
-from ptp_core.errors import ConfigError
+from ptp_core.errors import ConfigError, quoted
 
 T = TypeVar("T")
 
@@ -109,7 +109,7 @@ def _declare_one(node: Node, field: dataclasses.Field, kind: Any) -> Any:
         raise ConfigError(f"{where} is {given.value!r}; it must be {_range(field)}") from None
     choices = _choices(field)
     if choices and value not in choices:
-        raise ConfigError(f'{where} is "{value}"; it must be one of {", ".join(choices)}')
+        raise ConfigError(f"{where} is {quoted(value)}; it must be one of {', '.join(choices)}")
     return tuple(value) if isinstance(default, tuple) else value
 
 
@@ -136,7 +136,8 @@ def _refuse_unknown(node: Node) -> None:
         known = [n for n in node._parameters if not n.startswith(_OF_RCLPY)]
         near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
         raise ConfigError(
-            f'{node.get_name()}: there is no parameter "{name}"; did you mean "{near}"?'
+            f"{node.get_name()}: there is no parameter {quoted(name)}; did you "
+            f"mean {quoted(near)}?"
         )
 
 

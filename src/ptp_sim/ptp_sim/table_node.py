@@ -21,7 +21,7 @@ from std_msgs.msg import Header
 
 from ptp_core.agents.agent import ImageGoal
 from ptp_core.data.trajectory import CAMERA
-from ptp_core.errors import InputError, PtpError
+from ptp_core.errors import InputError, PtpError, quoted
 from ptp_ros.agent_messages import goal_message, observation_message
 from ptp_ros.image_messages import array_to_image
 from ptp_ros.parameters import declare, parameter
@@ -39,7 +39,7 @@ from ptp_ros.topics import (
     STREAM,
     TABLE_STATE,
 )
-from ptp_sim.env import TASKS, make_env
+from ptp_sim.env import PROTOCOLS, TASKS, make_env
 from ptp_sim.goal_images import PlanFailed
 from ptp_sim.stepping import MODES, CommandGate, first_number
 
@@ -181,7 +181,11 @@ class TableNode(Node):
             if request.seed >= 2**32:
                 raise InputError(f"seed {request.seed} is too large: use one below 2^32")
             if request.task not in TASKS:
-                raise InputError(f"no goal of task '{request.task}': use {', '.join(TASKS)}")
+                known = ", ".join(TASKS)
+                raise InputError(f"no goal of task {quoted(request.task)}: use {known}")
+            if request.protocol not in PROTOCOLS:
+                known = ", ".join(PROTOCOLS)
+                raise InputError(f"unknown protocol {quoted(request.protocol)}: use {known}")
             image, self._info = self._env.reset(seed=request.seed, options=options)
         except (PtpError, ValueError) as error:  # the scene is as it was
             self.get_logger().error(f"reset refused: {error}", throttle_duration_sec=1.0)

@@ -6,7 +6,6 @@ The graph runs with one process per node: latency in real time, and control step
 
 from __future__ import annotations
 
-import json
 import signal
 import sys
 import tempfile
@@ -24,6 +23,7 @@ from ptp_cli.bench.measuring import BenchSettings, Figures, cores, median
 from ptp_cli.machine import available_cores
 from ptp_cli.options import ENV
 from ptp_core.config.loading import planner_settings
+from ptp_core.data.file_limits import load_json
 from ptp_core.errors import PtpError
 from ptp_core.progress import Bar
 from ptp_core.rollout.evaluation import EvaluationConfig, evaluate
@@ -179,7 +179,7 @@ def run_stack(name: str, settings: BenchSettings, given: dict[str, str]) -> dict
             raise KeyboardInterrupt
         if status:
             raise PtpError(f"the stack ended with exit code {status}; its lines above say why")
-        return json.loads(Path(folder, "summary.json").read_text(encoding="utf-8"))["tasks"][TASK]
+        return load_json(Path(folder, "summary.json"))["tasks"][TASK]
 
 
 ROUNDS = 3

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ptp_cli.bench import GROUPS
 from ptp_cli.bench.measuring import Figures
+from ptp_core.data.file_limits import load_json
 from ptp_core.data.files import write_atomically
 from ptp_core.errors import PtpError
 
@@ -138,7 +139,7 @@ def _rounded(value: float | int | str) -> float | int | str:
 
 def _read(path: Path) -> Figures:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = load_json(path)
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:

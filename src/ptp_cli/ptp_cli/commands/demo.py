@@ -55,7 +55,7 @@ def run_demo(args: argparse.Namespace) -> int:
     """Run the demo; return the exit status."""
     import os
 
-    from ptp_core.errors import InputError
+    from ptp_core.errors import InputError, quoted
 
     for name, least in (("episodes", 1), ("seed", 0), ("max_steps", 1)):
         value = getattr(args, name)
@@ -75,7 +75,9 @@ def run_demo(args: argparse.Namespace) -> int:
     tasks = tuple(dict.fromkeys(args.tasks or PAPER_TASKS))
     unknown = [task for task in tasks if task not in TASKS]
     if unknown:
-        raise InputError(f'--tasks: there is no task "{unknown[0]}"; there are {", ".join(TASKS)}')
+        raise InputError(
+            f"--tasks: there is no task {quoted(unknown[0])}; there are {', '.join(TASKS)}"
+        )
     planner = args.planner
     if planner not in (*PLANNER_PRESETS, "checkpoint"):
         planner = str(config_file(planner))
@@ -148,7 +150,7 @@ def run_demo_teleop(args: argparse.Namespace) -> int:
     """Run the demo; return the exit status."""
     import os
 
-    from ptp_core.errors import InputError
+    from ptp_core.errors import InputError, quoted
 
     for name, least in (("episodes", 2), ("seed", 0), ("steps", 1)):
         if getattr(args, name) < least:
@@ -169,7 +171,9 @@ def run_demo_teleop(args: argparse.Namespace) -> int:
     tasks = tuple(dict.fromkeys(args.tasks or PAPER_TASKS))
     unknown = [task for task in tasks if task not in TASKS]
     if unknown:
-        raise InputError(f'--tasks: there is no task "{unknown[0]}"; there are {", ".join(TASKS)}')
+        raise InputError(
+            f"--tasks: there is no task {quoted(unknown[0])}; there are {', '.join(TASKS)}"
+        )
     settings = Settings(
         episodes=args.episodes,
         tasks=tasks,

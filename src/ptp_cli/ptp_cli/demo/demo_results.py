@@ -12,6 +12,7 @@ from typing import Any
 from ptp_cli.demo.demo_film import episode_name
 from ptp_cli.machine import labelled_facts
 from ptp_cli.pages import environment
+from ptp_core.data.file_limits import load_json
 from ptp_core.data.files import write_atomically
 
 SUMMARY = "summary.json"
@@ -28,7 +29,7 @@ def gather(
     lists every episode that was asked for: "success", "no success", "failed", "not done".
     """
     path = folder / SUMMARY
-    summary = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    summary = load_json(path) if path.exists() else {}
     summary = {"mean_success_rate": None, "tasks": {}, "failures": [], **_finite(summary), **about}
     for figures in summary["tasks"].values():
         for name, value in figures["control_latency_ms"].items():

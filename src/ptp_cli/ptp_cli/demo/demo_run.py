@@ -20,11 +20,12 @@ from ptp_cli.demo.demo_progress import DemoWatcher, NodeLog, Progress
 from ptp_cli.machine import git_commit, machine
 from ptp_cli.options import shared_root
 from ptp_cli.process_setup import libraries_into, own_domain
-from ptp_core.errors import InputError
+from ptp_core.data.files import claim
 from ptp_core.training.checkpoint import Checkpoint
 from ptp_nodes.operator.episode_watcher import watching
 from ptp_sim.tasks import TASKS
 
+COMMAND = "ptp demo"
 LOG = "nodes.log"
 OURS = ("task_*_episode_*", demo_results.PAGE, demo_results.SUMMARY, LOG)  # what a demo writes
 STOPPED = 130  # exit status after Ctrl-C
@@ -105,14 +106,10 @@ def _processes(settings: DemoSettings) -> list[NodeProcess]:
 
 
 def _clear(folder: Path) -> None:
-    """Make the folder, and remove files of an earlier demo."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for pattern in OURS:
-            for path in folder.glob(pattern):
-                path.unlink()
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be written ({error.strerror})") from error
+    """Make the folder, and remove files of an earlier demo. InputError where it is no demo's."""
+    claim(folder, COMMAND)
+    leftovers = [path.name for pattern in OURS for path in folder.glob(pattern)]
+    claim(folder, COMMAND, leftovers)
 
 
 def _stopped(status: int, summary: dict[str, Any]) -> str:

@@ -18,6 +18,7 @@ from ptp_cli.demo.demo_film import EVERY, Film, episode_name
 from ptp_cli.options import check_factory
 from ptp_cli.report.report_figures import method_label
 from ptp_core.data.collect_demonstrations import environment_factory
+from ptp_core.data.file_limits import JSON_MOST, load_json, read_bytes
 from ptp_core.data.files import write_atomically
 from ptp_core.errors import InputError, PtpError
 from ptp_core.rollout.past_evaluation import PastEvaluation
@@ -194,7 +195,7 @@ def _environment(settings: Mapping[str, Any]) -> gymnasium.Env:
 
 def _key(past: PastEvaluation, tries: int) -> str:
     """What pictures depend on."""
-    manifest = (past.checkpoint / "manifest.json").read_bytes()
+    manifest = read_bytes(past.checkpoint / "manifest.json", JSON_MOST)
     settings = json.dumps([past.settings, past.epochs, tries], sort_keys=True)
     return hashlib.sha256(manifest + settings.encode()).hexdigest()
 
@@ -207,7 +208,7 @@ def _kept(about: Path, key: str, out: Path) -> ReportPictures | None:
     if not about.exists():
         return None
     try:
-        values = json.loads(about.read_text(encoding="utf-8"))
+        values = load_json(about)
         if values.pop("key") != key:
             return None
         found = ReportPictures(**values)

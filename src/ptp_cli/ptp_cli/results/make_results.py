@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 import time
@@ -31,6 +30,7 @@ from ptp_cli.results.results_tables import (
     read_practice,
     success_table,
 )
+from ptp_core.data.file_limits import load_json
 from ptp_core.data.files import write_atomically
 from ptp_core.errors import InputError
 from ptp_core.practice.run_folder import PracticeRun
@@ -151,7 +151,7 @@ def _manifest(found: Sequence[EvaluationFile]) -> dict[str, Any]:
     """Of the networks that the first row has."""
     if not found:
         return {}
-    return json.loads((found[0].wanted.config.checkpoint / MANIFEST).read_text(encoding="utf-8"))
+    return load_json(found[0].wanted.config.checkpoint / MANIFEST)
 
 
 def _folder(name: str) -> Path:

@@ -17,6 +17,7 @@ from ptp_cli.options import ENV
 from ptp_core.agents.registry import checkpoint_for, method_named
 from ptp_core.config.checks import require
 from ptp_core.data.env_spec import declared_spec
+from ptp_core.data.file_limits import load_json
 from ptp_core.errors import ConfigError, PtpError
 
 if TYPE_CHECKING:
@@ -157,7 +158,7 @@ def read_evaluation(wanted: WantedEvaluation) -> EvaluationFile:
     if not wanted.path.is_file():
         return EvaluationFile(wanted, None)
     try:
-        values = json.loads(wanted.path.read_text(encoding="utf-8"))
+        values = load_json(wanted.path)
         counts = {task: figures["episodes"] for task, figures in values["tasks"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         return EvaluationFile(wanted, None, f"it cannot be read ({error!r})")

@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from ptp_cli.sweep.sweep_config import SweepConfig, SweepRun
 from ptp_core.errors import InputError
@@ -163,6 +163,27 @@ def require_ray() -> None:
         raise InputError(CURE)
 
 
+def init_arguments(address: str, config: SweepConfig, places: int | None) -> dict[str, Any]:
+    """Arguments of ray.init.
+
+    A Ray takes work from whoever reaches it: one of this machine listens on loopback alone.
+    """
+    arguments: dict[str, Any] = {
+        "address": address,
+        "log_to_driver": False,
+        "logging_level": "ERROR",
+    }
+    if address == "local":
+        arguments |= {
+            "object_store_memory": STORE,
+            "include_dashboard": False,
+            "_node_ip_address": LOOPBACK,
+        }
+        if places is not None:
+            arguments["num_cpus"] = places * config.cores
+    return arguments
+
+
 class RayExecutor:
     """Hands runs to Ray as tasks that ask for the cores and the memory of ``config``.
 
@@ -182,21 +203,8 @@ class RayExecutor:
 
         self.places = places
         self._ray = ray
-        # A Ray takes work from whoever reaches it: one of this machine listens on loopback alone.
-        local: dict = {
-            "object_store_memory": STORE,
-            "include_dashboard": False,
-            "_node_ip_address": LOOPBACK,
-        }
-        if places is not None:
-            local["num_cpus"] = places * config.cores
         try:
-            ray.init(
-                address=address,
-                log_to_driver=False,
-                logging_level="ERROR",
-                **(local if address == "local" else {}),
-            )
+            ray.init(**init_arguments(address, config, places))
         except (ConnectionError, ValueError, RuntimeError, OSError) as error:
             reason = " ".join(str(error).split())
             raise InputError(

@@ -19,7 +19,7 @@ from ptp_core.config.loading import read_yaml
 from ptp_core.data.env_spec import declared_spec
 from ptp_core.data.file_limits import load_json
 from ptp_core.data.files import write_atomically
-from ptp_core.errors import ConfigError, InputError
+from ptp_core.errors import ConfigError, InputError, quoted
 
 # Options that the sweep itself sets.
 OURS = {"help", "task", "method", "seed", "protocol", "threads", "num-envs", "out"}
@@ -208,7 +208,9 @@ def load_sweep(path: Path, env: str = "") -> SweepConfig:
     if unknown and unknown[0] in RENAMED:
         raise ConfigError(f"{path}: {unknown[0]} is now {RENAMED[unknown[0]]}")
     if unknown:
-        raise ConfigError(f'{path}: unknown key "{unknown[0]}"; there are {", ".join(known)}')
+        raise ConfigError(
+            f"{path}: unknown key {quoted(unknown[0])}; there are {', '.join(known)}"
+        )
     config = from_dict(SweepConfig, values, source=str(path))
     option_words(config.options, str(path))
     options = {str(key).replace("-", "_"): value for key, value in config.options.items()}

@@ -20,7 +20,7 @@ from ptp_core.config.checks import FORMERLY
 from ptp_core.config.planner_config import STRUCTURE, PlannerConfig
 from ptp_core.config.train_config import TrainConfig
 from ptp_core.data.file_limits import load_yaml
-from ptp_core.errors import ConfigError
+from ptp_core.errors import ConfigError, quoted
 
 T = TypeVar("T")
 
@@ -99,11 +99,13 @@ def from_dict(
     for key, value in values.items():
         dotted = f"{prefix}{key}"
         if key in today and not formerly:
-            raise ConfigError(f'{source}: "{dotted}" is now "{prefix}{today[key]}"')
+            raise ConfigError(f'{source}: {quoted(dotted)} is now "{prefix}{today[key]}"')
         key = today.get(key, key)
         if key not in known:
             near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.0)[0]
-            raise ConfigError(f'{source}: unknown key "{dotted}"; did you mean "{prefix}{near}"?')
+            raise ConfigError(
+                f'{source}: unknown key {quoted(dotted)}; did you mean "{prefix}{near}"?'
+            )
         arguments[key] = _convert(types_of[key], value, source, dotted, formerly)
     try:
         return cls(**arguments)
@@ -121,7 +123,8 @@ def planner_config(name: str) -> PlannerConfig:
         return PLANNER_PRESETS[name]()
     if Path(name).suffix not in (".yaml", ".yml"):
         raise ConfigError(
-            f'planner "{name}" is neither a preset ({", ".join(PLANNER_PRESETS)}) nor a YAML file'
+            f"planner {quoted(name)} is neither a preset "
+            f"({', '.join(PLANNER_PRESETS)}) nor a YAML file"
         )
     return load_config(name).planner
 
@@ -176,7 +179,7 @@ def _convert(hint: Any, value: Any, source: str, key: str, formerly: bool) -> An
             raise _wrong(hint, value, source, key) from None
     if hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
         if math.isnan(value):
-            raise ConfigError(f'{source}: "{key}" is not a number')
+            raise ConfigError(f"{source}: {quoted(key)} is not a number")
         return float(value)
     if hint is int and isinstance(value, float) and value.is_integer():
         return int(value)
@@ -186,13 +189,13 @@ def _convert(hint: Any, value: Any, source: str, key: str, formerly: bool) -> An
 
 
 def _wrong(hint: Any, value: Any, source: str, key: str) -> ConfigError:
-    return ConfigError(f'{source}: "{key}" must be {_expected(hint)}, not {_kind(value)}')
+    return ConfigError(f"{source}: {quoted(key)} must be {_expected(hint)}, not {_kind(value)}")
 
 
 def _expected(hint: Any) -> str:
     origin, options = typing.get_origin(hint), typing.get_args(hint)
     if origin is Literal:
-        return "one of " + ", ".join(f'"{option}"' for option in options)
+        return "one of " + ", ".join(quoted(option) for option in options)
     if origin in (types.UnionType, typing.Union):
         return " or ".join(_expected(option) for option in options)
     if origin is tuple:
@@ -204,7 +207,7 @@ def _expected(hint: Any) -> str:
 
 
 def _kind(value: Any) -> str:
-    return f'"{value}"' if isinstance(value, str) else repr(value)
+    return quoted(value) if isinstance(value, str) else repr(value)
 
 
 def _set_dotted(values: dict[str, Any], key: str, value: Any, path: Path) -> None:
@@ -213,5 +216,7 @@ def _set_dotted(values: dict[str, Any], key: str, value: Any, path: Path) -> Non
     for parent in parents:
         node = node.setdefault(parent, {})
         if not isinstance(node, dict):
-            raise ConfigError(f'{path}: "{key}" cannot be set: "{parent}" is not a mapping')
+            raise ConfigError(
+                f"{path}: {quoted(key)} cannot be set: {quoted(parent)} is not a mapping"
+            )
     node[last] = value

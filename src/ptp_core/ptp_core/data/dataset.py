@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -96,6 +97,7 @@ def split_count(trajectories: int, fraction: float) -> int:
 
 
 SHARD_TRAJECTORIES = 200
+LEFTOVER = re.compile(r"(demo_\d+\.hdf5|shard_\d+\.hdf5|dataset\.json)\.\d+\.partial")
 
 
 class DatasetWriter:
@@ -139,8 +141,10 @@ class DatasetWriter:
             yield
 
     def _clean(self) -> None:
-        for path in self.folder.rglob("*.partial"):
-            path.unlink()
+        for folder in (self.folder, self.pending):
+            for path in folder.glob("*.partial"):
+                if LEFTOVER.fullmatch(path.name):  # others may keep files here, too
+                    path.unlink()
 
     def indices(self) -> set[int]:
         """Return the indices of the trajectories that are stored."""

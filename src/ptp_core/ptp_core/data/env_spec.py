@@ -16,7 +16,7 @@ import gymnasium
 from ptp_core.agents.agent import AgentSpec, CameraSpec, GoalKind
 from ptp_core.data.collect_demonstrations import make_environment
 from ptp_core.data.trajectory import CAMERA, Channel, action_names
-from ptp_core.errors import InputError, SpecError
+from ptp_core.errors import InputError, SpecError, quoted
 
 UNNAMED = ""
 """The task of an environment that has one without a name."""
@@ -55,7 +55,7 @@ class EnvSpec:
             return self.protocols[0] if self.protocols else ""
         if asked not in self.protocols:
             has = ", ".join(self.protocols) or "none: name none"
-            raise InputError(f'unknown protocol "{asked}"; {self.name} has {has}')
+            raise InputError(f"unknown protocol {quoted(asked)}; {self.name} has {has}")
         return asked
 
     def check_agent(self, agent: AgentSpec) -> None:
@@ -73,7 +73,8 @@ class EnvSpec:
             found = cameras.get(camera.name)
             if found is not None and found != camera:
                 raise SpecError(
-                    f'the images of camera "{camera.name}" of {self.name} are {found.height} x '
+                    f"the images of camera {quoted(camera.name)} of {self.name} "
+                    f"are {found.height} x "
                     f"{found.width}; {agent.agent} needs {camera.height} x {camera.width}: {cure}"
                 )
         known = self.proprioception and agent.proprioception
@@ -115,7 +116,7 @@ def spec_of(env: gymnasium.Env, name: str) -> EnvSpec:
     goals = _names(inner, "goals", name)
     if unknown := [goal for goal in goals if goal not in get_args(GoalKind)]:
         kinds = ", ".join(get_args(GoalKind))
-        raise InputError(f'{name}: goals has "{unknown[0]}"; there are {kinds}')
+        raise InputError(f"{name}: goals has {quoted(unknown[0])}; there are {kinds}")
     shape = getattr(env.action_space, "shape", None)
     if shape is None or len(shape) != 1:
         raise InputError(f"{name}: actions must be a vector of numbers, not {env.action_space}")
@@ -166,7 +167,7 @@ def check_tasks(env: gymnasium.Env, tasks: Sequence[str], spec: EnvSpec) -> None
             env.reset(seed=0, options={"task": task})
         except (ValueError, InputError):
             has = ", ".join(spec.tasks) or "one without a name: name none"
-            raise InputError(f'unknown task "{task}"; {spec.name} has {has}') from None
+            raise InputError(f"unknown task {quoted(task)}; {spec.name} has {has}") from None
 
 
 def _names(env: gymnasium.Env, attribute: str, name: str) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from ptp_core.data.file_limits import load_json
+from ptp_core.data.file_limits import load_json, read_bytes
 from ptp_core.errors import DatasetError, InputError, StorageError
 
 
@@ -77,7 +77,7 @@ def claim(folder: Path, command: str, leftovers: Iterable[str] = ()) -> None:
                     "what an earlier one left: name a folder of its own with --out"
                 )
             marker.write_text(f"{command}\n", encoding="utf-8")
-        elif marker.read_text(encoding="utf-8").strip() != command:
+        elif read_bytes(marker, 1024).decode("utf-8").strip() != command:
             raise InputError(
                 f"{folder} was made by another command than `{command}`: name a folder of its "
                 "own with --out"
@@ -87,9 +87,9 @@ def claim(folder: Path, command: str, leftovers: Iterable[str] = ()) -> None:
                 shutil.rmtree(path)
             else:
                 path.unlink(missing_ok=True)
-    except (OSError, UnicodeDecodeError) as error:
-        if isinstance(error, OSError):
-            raise storage_error(error, folder) from error
+    except OSError as error:
+        raise storage_error(error, folder) from error
+    except ValueError as error:  # too long, or no UTF-8
         raise InputError(f"{marker} is damaged: name another folder with --out") from error
 
 

@@ -14,7 +14,7 @@ import yaml
 from ptp_core.config.checks import require
 from ptp_core.config.loading import from_dict
 from ptp_core.data.file_limits import load_yaml
-from ptp_core.errors import ConfigError
+from ptp_core.errors import ConfigError, quoted
 
 STATE_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 TAKEN = {"image"}  # names below obs/ that are in use
@@ -79,7 +79,7 @@ class StateMapping:
     def __post_init__(self) -> None:
         if not STATE_NAME.fullmatch(self.name) or self.name in TAKEN:
             raise ConfigError(
-                f'states: the name "{self.name}" must be letters, digits and _, and not '
+                f"states: the name {quoted(self.name)} must be letters, digits and _, and not "
                 f"{' or '.join(sorted(TAKEN))}"
             )
 
@@ -139,6 +139,6 @@ def look_up(message: Any, path: str) -> Any:
         known = [name for name in vars(message) if not name.startswith("_")]
         known = known or [f.name for f in fields(message)]
         raise ConfigError(
-            f'{message.__msgtype__} has no value "{path}"; its fields are {", ".join(known)}'
+            f"{message.__msgtype__} has no value {quoted(path)}; its fields are {', '.join(known)}"
         ) from None
     return value

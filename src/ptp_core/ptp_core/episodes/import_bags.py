@@ -25,7 +25,7 @@ from ptp_core.episodes.import_plain import Picture, read_plain
 from ptp_core.episodes.message_definitions import Definitions
 from ptp_core.episodes.recording_audit import AUDIT_FILE
 from ptp_core.episodes.session_store import SESSION_FILE, Session, read_json
-from ptp_core.errors import EpisodeError, PtpError
+from ptp_core.errors import EpisodeError, PtpError, quoted
 
 NO_BAG = (
     "no bag and no session; give folders with metadata.yaml, .mcap or .db3 files, or a session "
@@ -314,8 +314,8 @@ def _check_same(candidate: Candidate, first: Candidate) -> None:
         )
     if candidate.frame != first.frame:
         raise EpisodeError(
-            f'its commands are in the frame "{candidate.frame}", those of {first.name} in '
-            f'"{first.frame}": import them apart, or name the frame in twist.frame'
+            f"its commands are in the frame {quoted(candidate.frame)}, those of {first.name} in "
+            f"{quoted(first.frame)}: import them apart, or name the frame in twist.frame"
         )
 
 

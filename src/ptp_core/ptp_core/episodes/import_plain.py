@@ -22,7 +22,7 @@ from ptp_core.episodes.bag_reader import BACK, check_received, check_types, open
 from ptp_core.episodes.episode import nanoseconds
 from ptp_core.episodes.import_filter import Candidate
 from ptp_core.episodes.recording_audit import age_figures
-from ptp_core.errors import ConfigError, EpisodeError, InputError
+from ptp_core.errors import ConfigError, EpisodeError, InputError, quoted
 
 APART = 0.5  # s; clocks of two topics that differ by more make a bag unusable
 PAUSE = 5.0  # s without image and command that separate two takes
@@ -200,7 +200,8 @@ def read_tracks(
     wanted = mapping.twist.frame
     if wanted and frame != wanted:
         raise EpisodeError(
-            f'{path}: {mapping.twist.topic} is in the frame "{frame}", twist.frame is "{wanted}"'
+            f"{path}: {mapping.twist.topic} is in the frame {quoted(frame)}, "
+            f"twist.frame is {quoted(wanted)}"
         )
     _check_before(mapping, tracks, path)
     return tracks, frame
@@ -437,7 +438,8 @@ class _Same:
         if frame != self.frame:
             raise EpisodeError(
                 f"{self._path}: the frame of {self._topic} ({self._use}) changes from "
-                f'"{self.frame}" to "{frame}" at message {self._count}: all must be in one'
+                f"{quoted(self.frame)} to {quoted(frame)} at message "
+                f"{self._count}: all must be in one"
             )
         if joints != self._joints:
             raise EpisodeError(
@@ -464,11 +466,11 @@ def _twist(message: Any, mapping: BagMapping) -> np.ndarray:
 def _number(message: Any, path: str) -> float:
     value = look_up(message, path)
     if np.ndim(value):
-        raise ConfigError(f'gripper.value "{path}" is a list: name one of it, {path}[0]')
+        raise ConfigError(f"gripper.value {quoted(path)} is a list: name one of it, {path}[0]")
     try:
         return float(value)
     except (TypeError, ValueError):
-        raise ConfigError(f'gripper.value "{path}" is {value!r}, no number') from None
+        raise ConfigError(f"gripper.value {quoted(path)} is {value!r}, no number") from None
 
 
 def _numbers(message: Any, path: str) -> np.ndarray:

@@ -28,7 +28,7 @@ from ptp_core.data.file_limits import load_json
 from ptp_core.data.files import flush_folder, write_atomically
 from ptp_core.episodes.episode import LABELS
 from ptp_core.episodes.recording_audit import AUDIT_FILE
-from ptp_core.errors import EpisodeError, InputError
+from ptp_core.errors import EpisodeError, InputError, quoted
 
 FORMAT = "ptp-episodes"
 FORMAT_VERSION = 1
@@ -206,7 +206,7 @@ class Session:
     def label(self, number: int, label: str) -> Entry:
         """Change the label of an episode to one of LABELS."""
         if label not in LABELS:
-            raise InputError(f'label "{label}": it must be one of {", ".join(LABELS)}')
+            raise InputError(f"label {quoted(label)}: it must be one of {', '.join(LABELS)}")
         if label == "success" and not self.entry(number).steps:
             raise InputError(f"episode {number}: {NO_STEPS}")
         return self._change(number, label=label)

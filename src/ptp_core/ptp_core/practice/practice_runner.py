@@ -22,6 +22,7 @@ from ptp_core.agents.method import AgentOptions
 from ptp_core.agents.registry import build_agent, method_named
 from ptp_core.data.encoded_dataset import EncodedDataset
 from ptp_core.data.env_spec import declared_spec
+from ptp_core.data.file_limits import load_json
 from ptp_core.data.files import write_atomically
 from ptp_core.errors import InputError
 from ptp_core.learning.accelerated_iql import shared_networks
@@ -210,7 +211,10 @@ class InProcessPractice:
         path = self._folder / RESULT
         if not path.exists():
             return None
-        result = json.loads(path.read_text("utf-8"))
+        try:
+            result = load_json(path)
+        except (OSError, ValueError) as error:
+            raise InputError(f"{path}: cannot be read ({error}); remove it") from error
         return result if result["epochs"] == metrics else None
 
     def _settings(self, demonstrations: EncodedDataset | None) -> dict[str, Any]:

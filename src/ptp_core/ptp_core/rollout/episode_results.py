@@ -17,9 +17,11 @@ from typing import Any
 
 import numpy as np
 
+from ptp_core.data.file_limits import MIB, OverBudget, parse_json, read_bytes
 from ptp_core.data.files import write_atomically
 from ptp_core.errors import InputError
 
+MOST = 512 * MIB  # bytes of unfinished results; an episode of 400 steps takes 10 kB
 APART = 1_000_000  # offset between the seeds of practice and of its evaluations
 
 MAX_STEPS = 400  # control steps an episode (authors' train_eval_ptp.py)
@@ -156,7 +158,10 @@ class PartialResults:
     def __init__(self, path: Path, settings: dict[str, Any]) -> None:
         self.path = path
         self.results: dict[Key, EpisodeResult] = {}
-        lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+        try:
+            lines = read_bytes(path, MOST).splitlines(keepends=True) if path.exists() else []
+        except OverBudget as error:
+            raise InputError(f"{path} is refused ({error}): name another file") from error
         lines = [line for line in lines if line.endswith(b"\n")]
         if lines:
             self._read(lines, settings)
@@ -190,7 +195,7 @@ class PartialResults:
 
     def _read(self, lines: list[bytes], settings: dict[str, Any]) -> None:
         try:
-            stored, *rows = [json.loads(line) for line in lines]
+            stored, *rows = [parse_json(line) for line in lines]
             for row in rows:
                 self._check_format(row)
                 key = row.pop("task"), row.pop("episode")

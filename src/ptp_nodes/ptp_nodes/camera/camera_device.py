@@ -10,6 +10,7 @@ from typing import Protocol
 import cv2
 import numpy as np
 
+from ptp_core.data.file_limits import check_picture_size
 from ptp_core.errors import InputError
 
 JPEG_BEGIN, JPEG_END = b"\xff\xd8", b"\xff\xd9"
@@ -39,6 +40,15 @@ class Format:
         return wrong
 
 
+def _may_be_decoded(jpeg: bytes) -> bool:
+    """Whether it declares a size that a camera has: a decoder sets aside what is declared."""
+    try:
+        check_picture_size(jpeg)
+    except ValueError:
+        return False
+    return True
+
+
 @dataclass(frozen=True)
 class Frame:
     """One frame as the device gave it: a JPEG file's bytes, or RGB pixels.
@@ -58,7 +68,7 @@ class Frame:
         end = self.data.rfind(JPEG_END)
         whole = self.data.startswith(JPEG_BEGIN) and end > 0
         bgr = None
-        if whole:
+        if whole and _may_be_decoded(self.data):
             bgr = cv2.imdecode(np.frombuffer(self.data, np.uint8), cv2.IMREAD_COLOR)
         if bgr is None:
             raise InputError(

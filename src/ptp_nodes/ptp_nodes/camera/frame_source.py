@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ptp_core.errors import InputError
+from ptp_core.errors import InputError, quoted
 from ptp_nodes.camera.camera_device import CameraDevice, Capture, Format, Frame
 from ptp_nodes.camera.v4l2 import ControlSetting, V4l2Device, fix
 from ptp_nodes.camera.video_file import FakeDevice, VideoFile
@@ -187,6 +187,7 @@ def make_device(text: str, loop: bool = True) -> CameraDevice:
     if text.isdigit() or text.startswith("/dev/"):
         return V4l2Device(text)
     raise InputError(
-        f'"{text}" is neither a camera (number or /dev/video...) nor a video file: name a camera '
+        f"{quoted(text)} is neither a camera (number or /dev/video...) nor a "
+        "video file: name a camera "
         "by /dev/v4l/by-id/..., which stays when it is plugged in elsewhere"
     )

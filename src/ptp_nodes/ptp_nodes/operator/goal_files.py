@@ -15,7 +15,7 @@ import numpy as np
 from ptp_core.data.array_limits import DAMAGED, open_npz
 from ptp_core.data.file_limits import parse_json
 from ptp_core.data.files import write_atomically
-from ptp_core.errors import InputError
+from ptp_core.errors import InputError, quoted
 from ptp_ros.image_messages import read_image
 
 FOLDER = "goals"  # below the folder in which a command is started
@@ -49,7 +49,7 @@ class GoalFile:
 def goal_path(folder: str | Path, name: str) -> Path:
     """Where the goal of that name is. Raises InputError for a name that cannot be a file's."""
     if not _NAME.fullmatch(name):
-        raise InputError(f'"{name}" cannot name a goal: use letters, digits, _ and -')
+        raise InputError(f"{quoted(name)} cannot name a goal: use letters, digits, _ and -")
     return Path(folder) / f"{name}.npz"
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from rclpy.node import Node
 
 from ptp_core.config.loading import from_dict
-from ptp_core.errors import ConfigError
+from ptp_core.errors import ConfigError, quoted
 from ptp_robot.backends.backend import Backend
 
 __all__ = ["BACKENDS", "make_backend"]
@@ -40,16 +40,16 @@ def make_backend(
     where a package that the back-end needs is missing.
     """
     if name not in BACKENDS:
-        raise ConfigError(f'no back-end "{name}": use one of {", ".join(BACKENDS)}')
+        raise ConfigError(f"no back-end {quoted(name)}: use one of {', '.join(BACKENDS)}")
     module_name, kind, settings_kind = BACKENDS[name]
     try:
         module = import_module(module_name)
     except ImportError as error:
-        raise ConfigError(f'the back-end "{name}" cannot be loaded: {error}') from error
+        raise ConfigError(f"the back-end {quoted(name)} cannot be loaded: {error}") from error
     settings = from_dict(
         getattr(module, settings_kind),
         config,
-        source=source or f'back-end "{name}"',
+        source=source or f"back-end {quoted(name)}",
         prefix="backend.",
     )
     make: Callable[..., Backend] = getattr(module, kind)

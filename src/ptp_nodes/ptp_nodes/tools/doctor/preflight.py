@@ -17,6 +17,7 @@ from rclpy.duration import Duration
 from rclpy.node import Node
 from std_msgs.msg import String
 
+from ptp_core.data.file_limits import MOST_WEIGHTS, OverBudget, read_bytes
 from ptp_core.errors import CheckpointError, ConfigError, InputError
 from ptp_core.training.manifest import read_contents
 from ptp_nodes.camera.camera_alignment import read_reference, shift_between
@@ -235,9 +236,9 @@ def check_weights(folder: str) -> Weights:
     encoder, problem = encoder_of(folder), ""
     try:
         for path, sha256 in read_contents(folder).files.items():
-            if hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
+            if hashlib.sha256(read_bytes(path, MOST_WEIGHTS)).hexdigest() != sha256:
                 problem = f"{path.name} is not the file that manifest.json names (sha256 differs)"
-    except (OSError, CheckpointError) as error:
+    except (OSError, OverBudget, CheckpointError) as error:
         problem = f"it cannot be read ({type(error).__name__}: {error})"
     return Weights(folder, encoder, problem)
 
