@@ -39,6 +39,21 @@ def test_pairs_are_before_or_after_the_work_of_one_successful_demonstration():
     assert pairs.same.mean() == pytest.approx(0.5, abs=0.03)
 
 
+def test_of_several_pairs_that_one_is_taken_whose_arm_misleads_most():
+    """The arm's place is the frame's number: apart for the same work, near for other work."""
+    known = data()
+    plain = PairSampler(known, CONFIG).draw(2000, np.random.default_rng(0))
+    known.proprioception = np.arange(90, dtype=np.float32)[:, None]
+    chosen = PairSampler(known, CONFIG).draw(2000, np.random.default_rng(0))
+    gaps = [np.abs(pairs.first - pairs.second) for pairs in (plain, chosen)]
+    for label, larger in ((1.0, True), (0.0, False)):
+        before, after = (
+            gap[pairs.same == label].mean()
+            for gap, pairs in zip(gaps, (plain, chosen), strict=True)
+        )
+        assert (after > 1.5 * before) if larger else (after < 0.8 * before)
+
+
 def test_data_that_never_say_when_work_is_done_are_refused():
     with pytest.raises(DatasetError, match="expert_done"):
         PairSampler(data(done=(None, None, None)), CONFIG)

@@ -95,6 +95,7 @@ class GoalClassifierConfig:
     dropout: float = 0.1
     approach: float = 0.4  # first part of the steps until done, in which nothing is moved yet
     margin: int = 2  # steps after done from which on the result counts as standing
+    candidates: int = 16  # pairs of which that is taken whose arm misleads most
     learning_rate: float = 1e-3  # AdamW
     learning_rate_decay: Literal["none", "cosine"] = "cosine"  # over the budget
     weight_decay: float = 1e-3
@@ -109,6 +110,7 @@ class GoalClassifierConfig:
         require(self, "dropout", 0.0, 0.99)
         require(self, "approach", 0.0, 1.0)
         require(self, "margin", 0)
+        require(self, "candidates", 1)
         require(self, "learning_rate", 0.0)
         require(self, "weight_decay", 0.0)
         require(self, "batch_size", 1)

@@ -9,6 +9,10 @@ It learns from demonstrations that mark when their work is done:
            two frames after the work is done, with the arm wherever it retreats
     other: one frame of each
 
+Before and after its work the arm is in different places, so a network could look at the arm alone.
+Where the data have proprioception, of several pairs that one is taken in which the arm tells the
+wrong thing: the farthest apart of the same work, the nearest together of other work.
+
 No state of a simulator is used. Ours; the idea of rewards from a classifier of outcomes is that of
 Xie et al. (2018, arXiv 1810.01482).
 """
@@ -113,6 +117,12 @@ class PairSampler:
                 "collect with an environment whose info has expert_done"
             )
         self._parts = np.array([early, late])  # (2, demonstrations, (first frame, frames))
+        self._arm = None
+        self._candidates = 1
+        if data.proprioception is not None:
+            spread = data.proprioception.std(axis=0).clip(min=1e-3)
+            self._arm = data.proprioception / spread
+            self._candidates = config.candidates
 
     def draw(self, count: int, rng: np.random.Generator) -> FramePairs:
         """Draw ``count`` pairs, half of them the same."""
@@ -122,6 +132,13 @@ class PairSampler:
         second = np.where(same, first, 1 - first)
         frames = []
         for part in (first, second):
-            start, length = self._parts[part, chosen].T
-            frames.append(start + (rng.random(count) * length).astype(np.int64))
-        return FramePairs(*frames, same.astype(np.float32))
+            start, length = self._parts[part, chosen].T[..., None]
+            drawn = rng.random((count, self._candidates))
+            frames.append(start + (drawn * length).astype(np.int64))
+        row = np.arange(count)
+        best = np.zeros(count, dtype=np.int64)
+        if self._arm is not None:
+            apart = np.linalg.norm(self._arm[frames[0]] - self._arm[frames[1]], axis=-1)
+            best = np.where(same, apart.argmax(axis=1), apart.argmin(axis=1))
+        pairs = (candidates[row, best] for candidates in frames)
+        return FramePairs(*pairs, same.astype(np.float32))
