@@ -70,7 +70,7 @@ def place(first: np.ndarray, second: np.ndarray) -> Placement:
 
 
 @dataclass(frozen=True)
-class Shift:
+class CameraShift:
     """Shift of the live image from the reference image."""
 
     right: float  # pixels
@@ -120,7 +120,7 @@ class Shift:
         return ", ".join(words)
 
 
-def shift_between(reference: np.ndarray, live: np.ndarray) -> Shift:
+def shift_between(reference: np.ndarray, live: np.ndarray) -> CameraShift:
     """Shift between two images of one size, RGB uint8 (H, W, 3). Raises InputError for others."""
     if reference.shape != live.shape:
         raise InputError(
@@ -130,7 +130,7 @@ def shift_between(reference: np.ndarray, live: np.ndarray) -> Shift:
     first, second = (cv2.cvtColor(p, cv2.COLOR_RGB2GRAY) for p in (reference, live))
     found = place(first, second)
     corner = math.hypot(*first.shape) / 2
-    return Shift(
+    return CameraShift(
         right=found.right,
         down=found.down,
         turn=math.degrees(found.turn),
@@ -241,7 +241,7 @@ def save_reference(images: LiveImages, path: Path, replace: bool = False) -> Non
     write_image(path, image)
 
 
-def look_once(images: LiveImages, reference: np.ndarray, out: Path | None = None) -> Shift:
+def look_once(images: LiveImages, reference: np.ndarray, out: Path | None = None) -> CameraShift:
     """Compare the next image; the overlay is shown, and written to ``out``."""
     live = images.next_raw_image(PATIENCE)
     shift = shift_between(reference, live)
@@ -255,12 +255,12 @@ def look_once(images: LiveImages, reference: np.ndarray, out: Path | None = None
 def align(
     images: LiveImages,
     reference: Path,
-    tell: Callable[[Shift], None],
+    tell: Callable[[CameraShift], None],
     *,
     out: Path | None = None,
     period: float = 1.0,
     stop: threading.Event | None = None,
-) -> Shift:
+) -> CameraShift:
     """Compare every ``period`` s until ``stop`` is set or Ctrl-C; the last shift."""
     image, ending = read_reference(reference), stop or threading.Event()
     while True:
