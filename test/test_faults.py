@@ -12,9 +12,15 @@ import pytest
 from ptp_cli.main import main
 from ptp_core.episodes.session_store import Session
 from ptp_nodes.tools.soak.soak_observer import observing
-from ptp_nodes.tools.soak.soak_run import FAULTS, NODES, kill, lost_episodes, stop_kill_continue
-from ptp_nodes.tools.soak.soak_stack import RunningStack
-from ptp_robot.observation_window import LONGEST
+from ptp_nodes.tools.soak.soak_run import (
+    FAULTS,
+    NODES,
+    RunningStack,
+    kill,
+    lost_episodes,
+    stop_kill_continue,
+)
+from ptp_robot.command import LONGEST
 from ptp_ros.middleware import left_behind
 
 PATIENCE = 60.0  # s; only a failing test waits this long

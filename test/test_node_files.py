@@ -12,7 +12,7 @@ from ptp_bringup.declarations import LaunchConfiguration
 from ptp_bringup.share_folder import shared_root
 from ptp_bringup.stacks import all_stacks
 from ptp_core.config import FollowerConfig
-from ptp_core.config.loading import PLANNER_PRESETS
+from ptp_core.config.train_config import PLANNER_PRESETS
 from ptp_nodes.nodes.arm_driver_node import ArmDriverParameters
 from ptp_nodes.nodes.camera_node import CameraParameters
 from ptp_nodes.nodes.learner_node import LearnerParameters

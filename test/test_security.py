@@ -13,8 +13,7 @@ from ptp_bringup.stacks import all_stacks
 from ptp_cli.main import main
 from ptp_nodes.nodes.camera_node import CameraNode
 from ptp_nodes.nodes.teleop_node import TeleopNode
-from ptp_nodes.tools.security.graph_uses import uses
-from ptp_nodes.tools.security.sros2_policies import Rules, enclave, forbidden, policies_in
+from ptp_nodes.tools.security.sros2_policies import Rules, enclave, forbidden, policies_in, uses
 from ptp_ros.graph_testing import Graph, parameters
 from ptp_sim.scripted_gamepad_node import ScriptedGamepadNode
 

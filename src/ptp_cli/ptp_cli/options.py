@@ -19,7 +19,7 @@ from ptp_bringup.share_folder import (
 from ptp_core.errors import InputError
 
 if TYPE_CHECKING:
-    from ptp_core.agents.method import Method
+    from ptp_core.agents.registry import Method
     from ptp_core.config import FollowerConfig
 
 __all__ = ["config_file", "released_checkpoint", "released_finetuned", "shared_root"]
@@ -230,7 +230,7 @@ def _follower(checkpoint: Path, method: Method, steps: int | None) -> FollowerCo
 
 
 def _planner(name: str) -> dict[str, Any]:
-    from ptp_core.config.loading import PLANNER_PRESETS, planner_settings
+    from ptp_core.config.train_config import PLANNER_PRESETS, planner_settings
 
     return planner_settings(name if name in PLANNER_PRESETS else str(config_file(name)))
 

@@ -14,8 +14,7 @@ from typing import Any
 from ptp_bringup.two_hosts import Cable, Host
 from ptp_core.episodes.session_store import Session
 from ptp_core.errors import EpisodeError
-from ptp_nodes.tools.soak.soak_run import lost_episodes
-from ptp_nodes.tools.soak.soak_stack import RunningStack
+from ptp_nodes.tools.soak.soak_run import RunningStack, lost_episodes
 
 TICK = 0.1  # s
 LEARNED = re.compile(r"\[learner\]: weights (\d+) after \d+ updates, (\d+) episodes")

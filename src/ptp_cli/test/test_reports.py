@@ -20,9 +20,8 @@ from ptp_cli.report.repeat_commands import practice_command
 from ptp_cli.report.report_figures import evaluation_curves, practice_curves, table
 from ptp_cli.report.report_pictures import evaluation_pictures
 from ptp_core.errors import InputError
-from ptp_core.practice.practice_config import PracticeConfig
 from ptp_core.practice.practice_runner import InProcessPractice
-from ptp_core.practice.practice_settings import preset
+from ptp_core.practice.practice_settings import PracticeConfig, preset
 from ptp_core.practice.run_folder import read_run
 from ptp_core.rollout.episode_results import pooled_interval
 from ptp_core.rollout.evaluation import EvaluationConfig, evaluate

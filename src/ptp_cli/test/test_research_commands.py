@@ -195,7 +195,7 @@ def test_a_method_of_ones_own_is_evaluated_by_its_checkpoint(tmp_path, capsys):
     register_toy()
     save_toy(tmp_path / "toy")
     output = tmp_path / "figures.json"
-    words = ("--checkpoint", tmp_path / "toy", "--env", "ptp_core.toy_arm:make_env")
+    words = ("--checkpoint", tmp_path / "toy", "--env", "ptp_core.toy_env:make_arm")
     words = (*words, "--tasks", "up", "down", "--episodes", 2, "--max-steps", 5, "--num-envs", 1)
     assert ptp("evaluate", *words, "--json", output) == 0
     result = json.loads(output.read_text())

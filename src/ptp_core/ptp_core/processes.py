@@ -24,8 +24,7 @@ from typing import Any, Protocol
 
 import torch
 
-from ptp_core.agents.method import Method
-from ptp_core.agents.registry import register, registered
+from ptp_core.agents.registry import Method, register, registered
 from ptp_core.errors import PlanCancelled, PtpError
 from ptp_core.training.checkpoint import PartType, register_part, registered_parts
 

@@ -2,7 +2,7 @@
 """A toy agent that shares nothing with PTP: what a method of one's own has to bring.
 
 It takes instructions, looks through two cameras, reads proprioception and gives seven numbers. It
-has no encoder and no plans, and its only part is one linear layer. `ptp_core.toy_arm` fits it.
+has no encoder and no plans, and its only part is one linear layer. `ptp_core.toy_env` fits it.
 """
 
 from __future__ import annotations
@@ -14,8 +14,7 @@ import torch
 from torch import nn
 
 from ptp_core.agents.agent import AgentSpec, CameraSpec, Decision
-from ptp_core.agents.method import Method
-from ptp_core.agents.registry import register
+from ptp_core.agents.registry import Method, register
 from ptp_core.training.checkpoint import Part, PartType, register_part, save_checkpoint
 
 JOINTS = tuple(f"joint_{number}" for number in range(7))

@@ -1,8 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A toy environment with the interface that the method expects: tests and first trials use it.
+"""Toy environments for tests and first trials.
 
-A white square (the hand) moves over a dark table. While its gripper is closed, a green square
-within reach moves along. Each target task asks for one of the squares to be somewhere.
+`ToyEnv` has the interface that the method expects. A white square (the hand) moves over a dark
+table. While its gripper is closed, a green square within reach moves along. Each target task asks
+for one of the squares to be somewhere.
+
+`ToyArm` has nothing in common with what the robot of this project sees and does: instructions, two
+cameras, proprioception and actions of seven numbers. Seven joints go up or down; the pictures show
+how high they are on the whole. `ptp_core.toy_agent` acts in it.
 """
 
 from __future__ import annotations
@@ -23,11 +28,19 @@ MARGIN = 4.0  # pixels that the squares keep from the border
 PRIMITIVES = ("reach", "carry")
 PROTOCOLS = ("paper", "varied")  # the block at its place; up to 4 pixels away
 GOALS = {"A": (36.0, 12.0), "B": (12.0, 36.0), "C": (36.0, 36.0)}  # block (x, y), pixels
+ARM_SPEED = 0.1  # rad a step, at an action of 1
+ARM_REACHED = 0.25  # rad above or below the start, of every joint
+ARM_IMAGES = {"front": (32, 48, 3), "wrist": (24, 24, 3)}
 
 
 def make_env(max_steps: int = 400) -> ToyEnv:
     """Factory for ``--env ptp_core.toy_env:make_env``."""
     return ToyEnv(max_steps=max_steps)
+
+
+def make_arm(max_steps: int = 400) -> ToyArm:
+    """Factory for ``--env ptp_core.toy_env:make_arm``."""
+    return ToyArm(max_steps)
 
 
 class ToyEnv(gymnasium.Env):
@@ -158,3 +171,48 @@ class ToyEnv(gymnasium.Env):
             x, y = np.round(centre).astype(int)
             image[max(y - radius, 0) : y + radius, max(x - radius, 0) : x + radius] = colour
         return image
+
+
+class ToyArm(gymnasium.Env):
+    """Tasks "up" and "down": `reset` gives the instruction, `step` moves by seven actions."""
+
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": []}
+    tasks = ("up", "down")
+
+    def __init__(self, max_steps: int = 400) -> None:
+        box = gymnasium.spaces.Box
+        images = {name: box(0, 255, shape, np.uint8) for name, shape in ARM_IMAGES.items()}
+        joints = box(-np.inf, np.inf, (7,), np.float32)
+        self.observation_space = gymnasium.spaces.Dict({**images, "proprioception": joints})
+        self.action_space = box(-1.0, 1.0, (7,), np.float32)
+        self.max_steps = max_steps
+        self._task = ""
+        self._joints = np.zeros(7, np.float32)
+        self._steps = 0
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None):
+        """Start an episode of ``options["task"]``."""
+        super().reset(seed=seed)
+        self._task = (options or {}).get("task", "up")
+        if self._task not in self.tasks:
+            raise InputError(f'unknown task "{self._task}"; the toy arm has up and down')
+        self._joints, self._steps = np.zeros(7, np.float32), 0
+        return self._seen(), self._info()
+
+    def step(self, action):
+        """Move every joint."""
+        self._joints = self._joints + ARM_SPEED * np.clip(action, -1, 1).astype(np.float32)
+        self._steps += 1
+        info = self._info()
+        ended = self._steps >= self.max_steps
+        return self._seen(), 0.0 if info["success"] else -1.0, False, ended, info
+
+    def _seen(self) -> dict[str, np.ndarray]:
+        level = int(np.clip(128 + 100 * self._joints.mean(), 0, 255))
+        images = {name: np.full(shape, level, np.uint8) for name, shape in ARM_IMAGES.items()}
+        return {**images, "proprioception": self._joints.copy()}
+
+    def _info(self) -> dict[str, Any]:
+        way = 1.0 if self._task == "up" else -1.0
+        success = bool((way * self._joints > ARM_REACHED).all())
+        return {"success": success, "instruction": f"move all joints {self._task}"}

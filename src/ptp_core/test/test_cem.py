@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from ptp_core.errors import PlanCancelled
-from ptp_core.planners.cem import CEM
 from ptp_core.planners.costs import CostTerms
+from ptp_core.planners.leap_planner import CEM
 from ptp_core.tiny_networks import rng
 
 TARGET = torch.tensor([[1.5, -2.0], [0.5, 3.0]])

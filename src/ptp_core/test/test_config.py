@@ -59,7 +59,7 @@ def test_a_mistake_names_the_file_and_the_cure(tmp_path, text, message):
     path = tmp_path / "broken.yaml"
     path.write_text(text)
     with pytest.raises(ConfigError, match=message) as raised:
-        load_config(path)
+        load_config(path, TrainConfig)
     assert "broken.yaml" in str(raised.value)
 
 
@@ -75,13 +75,13 @@ def test_a_file_of_another_kind_names_the_key_and_the_cure(tmp_path):
 
 def test_a_missing_file_is_one_clear_error(tmp_path):
     with pytest.raises(ConfigError, match="cannot be read"):
-        load_config(tmp_path / "none.yaml")
+        load_config(tmp_path / "none.yaml", TrainConfig)
 
 
 def test_overrides_replace_values_of_the_file(tmp_path):
     path = tmp_path / "train.yaml"
     path.write_text("iql: {steps: 5, learning_rate: 1e-4}")
-    config = load_config(path, {"iql.steps": 7, "vqvae.batch_size": 8})
+    config = load_config(path, TrainConfig, {"iql.steps": 7, "vqvae.batch_size": 8})
     assert (config.iql.steps, config.vqvae.batch_size) == (7, 8)
     assert config.iql.learning_rate == 1e-4
 
@@ -112,14 +112,14 @@ def test_shipped_training_files_spell_out_every_setting(name, cls):
 
 
 def test_the_papers_file_equals_the_defaults():
-    config = load_config(TRAIN_FILES / "paper.yaml")
+    config = load_config(TRAIN_FILES / "paper.yaml", TrainConfig)
     data = DataConfig(env="ptp_sim.env:make_env")  # no package below names an environment
     default = TrainConfig(data=data)
     assert dataclasses.replace(config, save_minutes=default.save_minutes) == default
 
 
 def test_the_quick_file_leaves_time_for_collection_within_half_an_hour():
-    config = load_config(TRAIN_FILES / "quick.yaml")
+    config = load_config(TRAIN_FILES / "quick.yaml", TrainConfig)
     side_by_side = (config.generators.max_minutes, config.iql.max_minutes)
     assert config.side_by_side
     assert min(config.vqvae.max_minutes, *side_by_side) > 0
@@ -132,4 +132,4 @@ def test_a_key_of_an_earlier_version_is_taken_from_checkpoints_and_named_in_file
     path = tmp_path / "old.yaml"
     path.write_text("data: {workers: 3}")
     with pytest.raises(ConfigError, match=r'"data\.workers" is now "data\.num_envs"'):
-        load_config(path)
+        load_config(path, TrainConfig)

@@ -6,7 +6,7 @@ import pytest
 
 from ptp_core.data.encoded_dataset import EncodedDataset
 from ptp_core.errors import InputError
-from ptp_core.practice.demo_finetune import agreement, fine_tune
+from ptp_core.learning.online_learner import agreement, fine_tune
 from ptp_core.tiny_networks import ENCODER, tiny_config, tiny_networks
 
 ACTION = (-0.8, 0.0, 0.3, 0.0, 1.0)

@@ -11,8 +11,8 @@ from ptp_core.agents.agent import AgentSpec, CameraSpec
 from ptp_core.data.env_spec import check_tasks, reset_options, spec_of
 from ptp_core.data.trajectory import CARTESIAN
 from ptp_core.errors import InputError, SpecError
-from ptp_core.practice.practice_config import PracticeConfig
 from ptp_core.practice.practice_runner import InProcessPractice
+from ptp_core.practice.practice_settings import PracticeConfig
 from ptp_core.rollout.evaluation import EvaluationConfig, evaluate
 from ptp_core.tiny_networks import tiny_checkpoint
 from ptp_core.toy_env import ToyEnv

@@ -8,13 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from ptp_core.agents.method import AgentOptions
-from ptp_core.agents.registry import build_agent, method_named
+from ptp_core.agents.registry import AgentOptions, build_agent, method_named
 from ptp_core.errors import PlanCancelled
 from ptp_core.planners.plan_library import PlanLibrary
 from ptp_core.practice.epoch import PracticeState, practise_epoch, rollout, sample_tasks
-from ptp_core.practice.practice_config import PracticeConfig
-from ptp_core.practice.practice_settings import preset
+from ptp_core.practice.practice_settings import PracticeConfig, preset
 from ptp_core.rollout.episode_results import APART, episode_seeds
 from ptp_core.tiny_networks import tiny_checkpoint, tiny_config
 from ptp_core.toy_env import ToyEnv

@@ -16,7 +16,7 @@ import pytest
 import torch
 import yaml
 
-from ptp_core.config import BaselinesConfig, to_dict
+from ptp_core.config import BaselinesConfig, TrainConfig, to_dict
 from ptp_core.config.loading import load_config
 from ptp_core.data.array_limits import DAMAGED, open_npz
 from ptp_core.data.dataset import Dataset
@@ -155,9 +155,8 @@ def test_plan_libraries(tmp_path):
 
 def test_settings(tmp_path):
     contents = [path.read_bytes() for path in sorted((ROOT / "config" / "train").glob("*.yaml"))]
-    for kind, name in ((None, "paper"), (BaselinesConfig, "baselines")):
-        given = {} if kind is None else {"cls": kind}
-        read = put(tmp_path / "a.yaml", lambda path, given=given: load_config(path, **given))
+    for kind, name in ((TrainConfig, "paper"), (BaselinesConfig, "baselines")):
+        read = put(tmp_path / "a.yaml", lambda path, kind=kind: load_config(path, kind))
         fuzz(read, contents, FINDS, f"settings {name}")
     mapping = (ROOT / "config" / "import" / "example.yaml").read_bytes()
     fuzz(put(tmp_path / "b.yaml", load_mapping), [mapping], FINDS, "mapping")

@@ -8,8 +8,7 @@ import torch
 
 from ptp_core.config import LatentVAEConfig, LeapConfig, from_dict, split_horizon
 from ptp_core.errors import ConfigError, InputError, PlanCancelled
-from ptp_core.planners.cem import CEM
-from ptp_core.planners.leap_planner import LatentVAE, LeapPlanner, leap_cost
+from ptp_core.planners.leap_planner import CEM, LatentVAE, LeapPlanner, leap_cost
 from ptp_core.tiny_networks import LATENT, distance_value, rng, tiny_vqvae
 
 TINY = LeapConfig(samples=24, iterations=3, elite_fraction=0.25)

@@ -5,11 +5,10 @@ import dataclasses
 
 import pytest
 
-from ptp_core.agents.method import AgentOptions
 from ptp_core.agents.ptp import PtpMethod, planner_of
-from ptp_core.agents.registry import DEFAULT_METHOD, build_agent, methods
+from ptp_core.agents.registry import DEFAULT_METHOD, AgentOptions, build_agent, methods
 from ptp_core.config import FollowerConfig, PlannerConfig, TrainConfig, to_dict
-from ptp_core.config.loading import PLANNER_PRESETS, planner_settings
+from ptp_core.config.train_config import PLANNER_PRESETS, planner_settings
 from ptp_core.errors import ConfigError
 from ptp_core.tiny_networks import tiny_config, tiny_networks
 

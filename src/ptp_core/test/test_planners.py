@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ptp_core.config import PlannerConfig, SubgoalGeneratorConfig
-from ptp_core.config.loading import planner_config
+from ptp_core.config.train_config import planner_config
 from ptp_core.errors import CheckpointError, ConfigError, InputError, PlanCancelled
 from ptp_core.planners.costs import plan_cost, unroll
 from ptp_core.planners.hierarchical_planner import HierarchicalPlanner

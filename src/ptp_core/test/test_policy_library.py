@@ -10,9 +10,8 @@ from safetensors.torch import save_file
 from ptp_core.errors import CheckpointError, InputError
 from ptp_core.planners.plan_library import PlanLibrary
 from ptp_core.practice.policy_library import FineTunedPolicies
-from ptp_core.practice.practice_config import PracticeConfig
 from ptp_core.practice.practice_runner import InProcessPractice
-from ptp_core.practice.practice_settings import preset
+from ptp_core.practice.practice_settings import PracticeConfig, preset
 from ptp_core.rollout.evaluation import EvaluationConfig, evaluate
 from ptp_core.tiny_networks import tiny_checkpoint, tiny_config, tiny_finetuned
 from ptp_core.training.checkpoint import load_checkpoint

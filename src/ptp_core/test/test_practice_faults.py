@@ -17,9 +17,8 @@ from ptp_core.config import DataConfig
 from ptp_core.data.collect_demonstrations import collect
 from ptp_core.data.encoded_dataset import EncodedDataset, encoded_demonstrations
 from ptp_core.errors import CheckpointError, DatasetError, InputError, PtpError, StorageError
-from ptp_core.practice.practice_config import PracticeConfig
 from ptp_core.practice.practice_runner import InProcessPractice
-from ptp_core.practice.practice_settings import preset
+from ptp_core.practice.practice_settings import PracticeConfig, preset
 from ptp_core.tiny_networks import tiny_checkpoint, tiny_config
 from ptp_core.training.checkpoint import load_checkpoint, save_again
 

@@ -11,9 +11,8 @@ import torch
 from safetensors.torch import load_file
 
 from ptp_core.errors import CheckpointError, ConfigError, InputError, PlanCancelled
-from ptp_core.practice.practice_config import PracticeConfig
 from ptp_core.practice.practice_runner import InProcessPractice
-from ptp_core.practice.practice_settings import preset
+from ptp_core.practice.practice_settings import PracticeConfig, preset
 from ptp_core.tiny_networks import tiny_baseline_folders, tiny_checkpoint, tiny_config
 from ptp_core.training.checkpoint import load_checkpoint
 

@@ -7,8 +7,8 @@ import sys
 import pytest
 import torch
 
-from ptp_core.agents.method import AgentOptions
 from ptp_core.agents.registry import (
+    AgentOptions,
     agent_names,
     build_agent,
     checkpoint_for,

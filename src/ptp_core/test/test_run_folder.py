@@ -11,9 +11,8 @@ import pytest
 
 from ptp_core.data.collect_demonstrations import environment_factory
 from ptp_core.errors import InputError
-from ptp_core.practice.practice_config import PracticeConfig
 from ptp_core.practice.practice_runner import InProcessPractice
-from ptp_core.practice.practice_settings import preset
+from ptp_core.practice.practice_settings import PracticeConfig, preset
 from ptp_core.practice.run_folder import count_epochs, is_run, read_run, with_todays_name
 from ptp_core.rollout.episode_results import pooled_interval, wilson_interval
 from ptp_core.rollout.evaluation import EvaluationReplay

@@ -23,8 +23,8 @@ from ptp_core.data.collect_demonstrations import collect
 from ptp_core.data.encoded_dataset import encoded_demonstrations
 from ptp_core.data.trajectory import CARTESIAN
 from ptp_core.errors import ConfigError, DatasetError, SpecError
-from ptp_core.practice.practice_config import PracticeConfig
 from ptp_core.practice.practice_runner import InProcessPractice
+from ptp_core.practice.practice_settings import PracticeConfig
 from ptp_core.rollout.evaluation import EvaluationConfig, evaluate
 from ptp_core.tiny_networks import tiny_baselines_config, tiny_checkpoint
 from ptp_core.toy_env import ToyEnv

@@ -5,8 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from ptp_core.agents.method import AgentOptions
-from ptp_core.agents.registry import build_agent
+from ptp_core.agents.registry import AgentOptions, build_agent
 from ptp_core.agents.subgoal_agent import SubgoalAgent
 from ptp_core.config import GcpConfig, LeapConfig, PlannerConfig
 from ptp_core.errors import ConfigError, InputError

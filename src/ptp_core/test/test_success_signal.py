@@ -11,9 +11,8 @@ from safetensors.torch import load_file
 
 from ptp_core.planners.plan_library import PlanLibrary
 from ptp_core.practice.policy_library import load_finetuned
-from ptp_core.practice.practice_config import PracticeConfig
 from ptp_core.practice.practice_runner import InProcessPractice
-from ptp_core.practice.practice_settings import LEARNING_USE, LIBRARY_USE, preset
+from ptp_core.practice.practice_settings import LEARNING_USE, LIBRARY_USE, PracticeConfig, preset
 from ptp_core.practice.run_folder import read_run
 from ptp_core.practice.success_signal import counts_as_success, latent_success
 from ptp_core.rollout.evaluation import LIBRARY_SIGNAL, EvaluationConfig, evaluate

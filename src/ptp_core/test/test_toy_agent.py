@@ -13,8 +13,7 @@ import torch
 from ptp_core import toy_agent
 from ptp_core.agents import registry
 from ptp_core.agents.agent import ImageGoal, Observation
-from ptp_core.agents.method import AgentOptions
-from ptp_core.agents.registry import agent_names, build_agent, checkpoint_for
+from ptp_core.agents.registry import AgentOptions, agent_names, build_agent, checkpoint_for
 from ptp_core.config import FollowerConfig
 from ptp_core.errors import (
     CheckpointError,
@@ -30,8 +29,7 @@ from ptp_core.rollout.evaluation import EvaluationConfig, evaluate
 from ptp_core.rollout.run_episode import run_episode
 from ptp_core.tiny_networks import tiny_checkpoint
 from ptp_core.toy_agent import register_toy, save_toy
-from ptp_core.toy_arm import ToyArm
-from ptp_core.toy_env import ToyEnv
+from ptp_core.toy_env import ToyArm, ToyEnv
 from ptp_core.training.checkpoint import load_checkpoint, save_again
 
 SEEDS = EpisodeSeeds(env=1, plan=2, policy=3)
@@ -71,7 +69,7 @@ def test_it_runs_from_its_checkpoint_and_follows_the_instruction(folder):
 def test_it_is_evaluated_in_processes_of_their_own(folder):
     config = EvaluationConfig(
         checkpoint=folder,
-        env="ptp_core.toy_arm:make_env",
+        env="ptp_core.toy_env:make_arm",
         env_kwargs={"max_steps": 5},
         tasks=("up", "down"),
         episodes=2,

@@ -12,9 +12,9 @@ from ptp_core.agents.agent import (
     LatentGoal,
     LatentSpec,
     Observation,
+    warm_up,
 )
 from ptp_core.agents.registry import build_agent
-from ptp_core.agents.warm_up import warm_up
 from ptp_core.errors import ObservationError
 from ptp_core.tiny_networks import tiny_networks
 

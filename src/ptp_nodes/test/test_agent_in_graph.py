@@ -33,7 +33,7 @@ from ptp_core.policies.live_weights import LiveWeights, WeightsUpdate
 from ptp_core.rollout.episode_results import EpisodeSeeds
 from ptp_core.rollout.run_episode import run_episode
 from ptp_core.toy_agent import CAMERAS, JOINTS, TOY, ToyAgent, register_toy, save_toy
-from ptp_core.toy_arm import ToyArm
+from ptp_core.toy_env import ToyArm
 from ptp_core.training.checkpoint import load_checkpoint, save_again
 from ptp_nodes.episodes.recorder_testing import ASK, finish, get, record
 from ptp_nodes.nodes.encoder_node import EncoderNode

@@ -38,8 +38,7 @@ from ptp_nodes.nodes.teleop_node import TeleopNode
 from ptp_nodes.nodes.view_node import ViewNode
 from ptp_nodes.tools.doctor.doctor_checks import missing_topics
 from ptp_nodes.tools.doctor.doctor_facts import ROLES, Expected, Machine, ProcessObserver
-from ptp_nodes.tools.doctor.examination import examine, findings
-from ptp_nodes.tools.doctor.graph_listener import Listener
+from ptp_nodes.tools.doctor.examination import Listener, examine, findings
 from ptp_ros import topics
 from ptp_ros.graph_testing import parameters
 from ptp_ros.image_messages import array_to_image

@@ -7,8 +7,7 @@ import numpy as np
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64MultiArray
 
-from ptp_nodes.nodes.fake_controllers_node import FAULTS
-from ptp_nodes.robot.fake_controllers_console import serve
+from ptp_nodes.nodes.fake_controllers_node import FAULTS, serve
 from ptp_robot.kinematics import REST_CONFIGURATION
 from ptp_ros.topics import ARM_COMMANDS, COMMANDS, JOINT_STATES
 

@@ -6,7 +6,7 @@ import threading
 from rclpy.node import Node
 from std_msgs.msg import String
 
-from ptp_nodes.policy.heartbeat import Heartbeat, HeartbeatPublisher
+from ptp_nodes.policy.readiness import Heartbeat, HeartbeatPublisher
 from ptp_ros.graph_testing import PATIENCE
 from ptp_ros.request_errors import RequestError
 from ptp_ros.streams import Streams

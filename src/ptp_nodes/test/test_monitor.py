@@ -20,8 +20,7 @@ from ptp_core.errors import InputError
 from ptp_description import sawyer_urdf_path
 from ptp_nodes.operator.episode_video import GAP, MARK
 from ptp_nodes.operator.episode_watcher import EpisodeNews
-from ptp_nodes.tools.monitor.monitor_board import BLANK, Board
-from ptp_nodes.tools.monitor.monitor_node import MonitorNode
+from ptp_nodes.tools.monitor.monitor_board import BLANK, Board, MonitorNode
 from ptp_nodes.tools.monitor.rerun_server import HOST, relaying, require_rerun, serving
 from ptp_robot.kinematics import ARM_JOINTS, REST_CONFIGURATION, SawyerKinematics
 from ptp_robot.urdf import read_shapes

@@ -12,7 +12,7 @@ from ptp_interfaces.msg import EpisodeStatus, ErrorCode
 
 from ptp_core.errors import InputError
 from ptp_core.practice.epoch import sample_tasks
-from ptp_core.practice.practice_config import PracticeConfig
+from ptp_core.practice.practice_settings import PracticeConfig
 from ptp_core.rollout.episode_results import episode_seeds
 from ptp_nodes.practice.practice_loop import Acted, EpisodeOutcome, PracticeLoop, RunSettings
 from ptp_ros.request_errors import RequestError

@@ -31,7 +31,7 @@ from ptp_nodes.tools.doctor.preflight import (
     see,
     tell,
 )
-from ptp_robot.limits import Limits
+from ptp_robot.robot_file import Limits
 from ptp_ros import topics
 from ptp_ros.image_messages import array_to_image
 

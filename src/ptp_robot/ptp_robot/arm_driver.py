@@ -12,7 +12,7 @@ from typing import Any
 from ptp_core.data.file_limits import parse_json
 from ptp_core.errors import InputError
 from ptp_robot.backends.backend import Backend, BackendError, JointReading
-from ptp_robot.command import Command, CommandSource
+from ptp_robot.command import Command, CommandSource, ObservationWindow
 from ptp_robot.driver_core import (
     ON,
     ArmDriverState,
@@ -24,7 +24,6 @@ from ptp_robot.driver_core import (
 )
 from ptp_robot.homing import Homing
 from ptp_robot.kinematics import SawyerKinematics
-from ptp_robot.observation_window import ObservationWindow
 from ptp_robot.robot_file import RobotConfig
 from ptp_robot.safety import Accepted
 

@@ -13,8 +13,7 @@ from ptp_robot.backends.backend import Interface, JointReading
 from ptp_robot.backends.fake_backend import FakeBackend, FakeConfig
 from ptp_robot.command import Command
 from ptp_robot.driver_core import ArmDriverState
-from ptp_robot.limits import Limits
-from ptp_robot.robot_file import HomingConfig, RobotConfig, read_kinematics
+from ptp_robot.robot_file import HomingConfig, Limits, RobotConfig, read_kinematics
 from ptp_robot.safety import SafetyFilter
 
 __all__ = ["CheckedBackend", "DriverRig"]

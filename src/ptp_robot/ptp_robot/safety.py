@@ -16,7 +16,7 @@ from ptp_core.errors import InputError
 from ptp_robot.action import CartesianDelta
 from ptp_robot.command import Command, CommandCheck
 from ptp_robot.kinematics import SawyerKinematics
-from ptp_robot.limits import Limits
+from ptp_robot.robot_file import Limits
 
 __all__ = [
     "Accepted",

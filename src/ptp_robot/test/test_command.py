@@ -7,7 +7,7 @@ import pytest
 
 from ptp_core.errors import InputError
 from ptp_robot.command import Command, CommandCheck
-from ptp_robot.limits import Limits
+from ptp_robot.robot_file import Limits
 
 
 def command(**changes):

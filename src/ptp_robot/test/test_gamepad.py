@@ -6,8 +6,7 @@ import math
 import pytest
 
 from ptp_core.errors import InputError
-from ptp_robot.gamepad import Gamepad, GamepadMapping
-from ptp_robot.teleoperation import Button
+from ptp_robot.teleoperation import Button, Gamepad, GamepadMapping
 
 A, B, X, Y, LB, RB, BACK, START = range(8)
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ptp_robot.observation_window import ANSWERS, FEWEST, ObservationWindow
+from ptp_robot.command import ANSWERS, FEWEST, ObservationWindow
 
 LIMIT, MOST = 0.3, 1.0
 SAME = settings(max_examples=200, deadline=None, derandomize=True, database=None)

@@ -7,8 +7,7 @@ import pytest
 from ptp_robot.arm_driver import DriverError
 from ptp_robot.driver_core import ArmDriverState
 from ptp_robot.driver_testing import TELEOP, DriverRig
-from ptp_robot.limits import Limits
-from ptp_robot.robot_file import HomingConfig, RobotConfig, read_kinematics
+from ptp_robot.robot_file import HomingConfig, Limits, RobotConfig, read_kinematics
 from ptp_robot.safety import SafetyFilter
 
 ARM = read_kinematics(RobotConfig())

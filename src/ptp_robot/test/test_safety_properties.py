@@ -12,8 +12,7 @@ from ptp_robot.arm_driver import DriverError
 from ptp_robot.backends.fake_backend import FAULTS
 from ptp_robot.driver_core import ArmDriverState
 from ptp_robot.driver_testing import DriverRig
-from ptp_robot.limits import Limits
-from ptp_robot.robot_file import HomingConfig, RobotConfig, read_kinematics
+from ptp_robot.robot_file import HomingConfig, Limits, RobotConfig, read_kinematics
 from ptp_robot.safety import JointGate
 
 ARM = read_kinematics(RobotConfig())

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from ptp_robot.backends import sawyer_messages as topics
-from ptp_robot.backends.handshake import Handshakes, Problems
 from ptp_robot.backends.sawyer_messages import (
     BadMessage,
     RobotState,
@@ -23,7 +22,7 @@ from ptp_robot.backends.sawyer_messages import (
     signals_of,
     wrench_of,
 )
-from ptp_robot.backends.sawyer_state import Gripper, SawyerState
+from ptp_robot.backends.sawyer_state import Gripper, Handshakes, Problems, SawyerState
 from ptp_robot.fakes import fake_sawyer_robot as fake
 from ptp_robot.kinematics import ARM_JOINTS
 

@@ -11,9 +11,8 @@ from ptp_core.errors import ConfigError
 from ptp_robot.backends import sawyer_messages as topics
 from ptp_robot.backends.backend import BackendError, NoGripper
 from ptp_robot.backends.sawyer import SawyerBackend, SawyerConfig
-from ptp_robot.backends.sawyer_config import STROKE
 from ptp_robot.backends.sawyer_messages import JointLimits
-from ptp_robot.backends.sawyer_state import bounded_target, bounded_velocity
+from ptp_robot.backends.sawyer_state import STROKE, bounded_target, bounded_velocity
 from ptp_robot.fakes.sawyer_rig import SawyerRig
 
 PERIOD = 0.01  # s

@@ -6,8 +6,7 @@ import math
 import pytest
 
 from ptp_core.errors import InputError
-from ptp_robot.spacemouse import SpaceMouse, SpaceMouseMapping
-from ptp_robot.teleoperation import Button
+from ptp_robot.teleoperation import Button, SpaceMouse, SpaceMouseMapping
 
 MAPPING = SpaceMouseMapping(full=0.5, dead_zone=0.2)
 

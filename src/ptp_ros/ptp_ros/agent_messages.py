@@ -1,17 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Conversion between messages and an agent's goals, observations and latents.
-
-Reading checks a message completely: lengths against shapes and names, finite values, indices
-against the codebook, cameras and sizes against the agent's spec.
-"""
+"""Conversion between messages and what an agent reads, plans and decides."""
 
 from __future__ import annotations
 
 import array
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from ptp_interfaces.msg import ErrorCode, Latent, LatentArray
+from ptp_interfaces.msg import ErrorCode, Latent, LatentArray, StepInfo, SubgoalPlan
 from ptp_interfaces.msg import Goal as GoalMessage
 from ptp_interfaces.msg import Observation as ObservationMessage
 from sensor_msgs.msg import Image
@@ -19,6 +16,7 @@ from std_msgs.msg import Header
 
 from ptp_core.agents.agent import (
     AgentSpec,
+    Decision,
     Goal,
     GoalKind,
     ImageGoal,
@@ -29,6 +27,7 @@ from ptp_core.agents.agent import (
 )
 from ptp_core.episodes.latent_fields import latent_array, latent_lists
 from ptp_core.errors import GoalError, InputError, ObservationError
+from ptp_core.planners.planner import Plan
 from ptp_ros.image_messages import array_to_image, colour_to_array
 from ptp_ros.request_errors import RequestError
 
@@ -274,3 +273,45 @@ def read_proprioception(
 def seconds(header: Header) -> float:
     """Stamp in seconds."""
     return header.stamp.sec + header.stamp.nanosec * 1e-9
+
+
+def plan_message(
+    plan: Plan, spec: LatentSpec, *, start: np.ndarray, goal: np.ndarray, seed: int
+) -> SubgoalPlan:
+    """SubgoalPlan from the latent ``start`` to the latent ``goal``, without images."""
+    subgoals = plan.codes if spec.kind == "indices" else plan.latents
+    return SubgoalPlan(
+        start=latent_message(start, spec.encoder_id),
+        goal=latent_message(goal, spec.encoder_id),
+        count=len(subgoals),
+        subgoals=latent_message(subgoals.numpy(), spec.encoder_id),
+        cost=plan.cost,
+        cost_names=list(plan.costs),
+        cost_values=list(plan.costs.values()),
+        seconds=plan.seconds,
+        seed=seed,
+    )
+
+
+def step_info(spec: AgentSpec, decision: Decision, seen: Latent | ObservationMessage) -> StepInfo:
+    """StepInfo of a decision on the message ``seen``."""
+    latent = spec.latent
+    info = StepInfo(
+        observation_seq=seen.seq,
+        observation_stamp=seen.header.stamp,
+        latent=LatentArray() if latent is None else seen.latent,
+        subgoal_index=decision.subgoal_index,
+        distance=number(decision.distance),
+        switched=bool(decision.switched),
+        reward=number(decision.reward),
+        action_names=list(spec.actions),
+        action=decision.action.tolist(),
+    )
+    if latent is not None:
+        info.target = latent_message(decision.target, latent.encoder_id)
+    return info
+
+
+def number(value: float | None) -> float:
+    """The value, NaN for none."""
+    return math.nan if value is None else float(value)

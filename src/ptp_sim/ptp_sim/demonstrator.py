@@ -13,7 +13,7 @@ from enum import Enum
 import numpy as np
 
 from ptp_core.errors import PtpError
-from ptp_robot.gamepad import GamepadMapping
+from ptp_robot.teleoperation import GamepadMapping
 from ptp_sim.experts import Expert
 from ptp_sim.tasks import task_named
 from ptp_sim.world import TableState

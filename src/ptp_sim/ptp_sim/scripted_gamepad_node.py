@@ -15,7 +15,7 @@ from rclpy.clock_type import ClockType
 from rclpy.node import Node
 from sensor_msgs.msg import Joy
 
-from ptp_robot.gamepad import GamepadMapping
+from ptp_robot.teleoperation import GamepadMapping
 from ptp_ros.diagnostics import ERROR, OK, Diagnostics
 from ptp_ros.node_main import run
 from ptp_ros.parameters import declare, parameter

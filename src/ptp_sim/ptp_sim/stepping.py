@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 from ptp_core.errors import InputError
-from ptp_core.numbering import first_number as first_number
 from ptp_robot.action import ActionScale, CartesianDelta
-from ptp_robot.observation_window import LONGEST, REMEMBERED, ObservationWindow
+from ptp_robot.command import LONGEST, REMEMBERED, ObservationWindow
+from ptp_robot.command import first_number as first_number
 
 MODES = ("lock_step", "real_time")
 MARGIN = 1.0 + 1e-9  # of rounding, on the largest motion

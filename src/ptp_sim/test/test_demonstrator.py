@@ -4,8 +4,7 @@
 import numpy as np
 import pytest
 
-from ptp_robot.gamepad import Gamepad
-from ptp_robot.teleoperation import Button
+from ptp_robot.teleoperation import Button, Gamepad
 from ptp_sim.demonstrator import PATIENCE, Demonstrator, DemonstratorPhase, Stuck, stick
 from ptp_sim.env import make_env
 

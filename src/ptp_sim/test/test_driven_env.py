@@ -6,8 +6,7 @@ import pytest
 
 from ptp_core.errors import ConfigError, InputError
 from ptp_robot.driver_core import ArmDriverState
-from ptp_robot.limits import Limits
-from ptp_robot.robot_file import RobotConfig
+from ptp_robot.robot_file import Limits, RobotConfig
 from ptp_sim.driven_env import DrivenEnv
 from ptp_sim.driven_env import make_env as make_driven_env
 from ptp_sim.env import make_env

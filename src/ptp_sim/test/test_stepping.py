@@ -7,7 +7,7 @@ import time
 import pytest
 
 from ptp_core.errors import InputError
-from ptp_core.numbering import NUMBERS_A_SECOND, first_number
+from ptp_robot.command import NUMBERS_A_SECOND, first_number
 from ptp_sim.stepping import CommandGate, simulated_time
 
 NOW = 50.0

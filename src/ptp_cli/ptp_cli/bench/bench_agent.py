@@ -26,7 +26,7 @@ from ptp_core.agents.agent import AgentSeeds, LatentGoal, Observation
 from ptp_core.agents.ptp import make_planner
 from ptp_core.agents.registry import build_agent
 from ptp_core.config import PlannerConfig, TrainConfig
-from ptp_core.config.loading import PLANNER_PRESETS, planner_config
+from ptp_core.config.train_config import PLANNER_PRESETS, planner_config
 from ptp_core.data.trajectory import CARTESIAN
 from ptp_core.encoders.vqvae import VQVAE
 from ptp_core.learning.iql import IQL

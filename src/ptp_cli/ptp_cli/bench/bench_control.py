@@ -22,7 +22,7 @@ from ptp_bringup.supervisor import Supervisor
 from ptp_cli.bench.measuring import BenchSettings, Figures, cores, median
 from ptp_cli.machine import available_cores
 from ptp_cli.options import ENV
-from ptp_core.config.loading import planner_settings
+from ptp_core.config.train_config import planner_settings
 from ptp_core.data.file_limits import load_json
 from ptp_core.errors import PtpError
 from ptp_core.progress import Bar

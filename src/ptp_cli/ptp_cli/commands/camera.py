@@ -66,7 +66,7 @@ def run_camera(args: argparse.Namespace) -> int:
 def _align(args: argparse.Namespace) -> int:
     from ptp_core.errors import InputError
     from ptp_nodes.camera.camera_alignment import (
-        Shift,
+        CameraShift,
         align,
         live_images,
         look_once,
@@ -78,7 +78,7 @@ def _align(args: argparse.Namespace) -> int:
         if not (math.isfinite(value := getattr(args, name)) and value > 0.0):
             raise InputError(f"--{name} is {value:g}; it must be above 0")
 
-    def tell(shift: Shift) -> None:
+    def tell(shift: CameraShift) -> None:
         state = "in place" if shift.within(args.tolerance) else shift.advice()
         print(f"{shift.line()}{f': {state}' if state else ''}", flush=True)
 

@@ -68,7 +68,7 @@ def run_demo(args: argparse.Namespace) -> int:
     from ptp_cli.options import config_file, released_checkpoint, released_finetuned
     from ptp_core.agents.ptp import planner_of
     from ptp_core.agents.registry import DEFAULT_METHOD, method_named
-    from ptp_core.config.loading import PLANNER_PRESETS, planner_settings
+    from ptp_core.config.train_config import PLANNER_PRESETS, planner_settings
     from ptp_core.training.checkpoint import load_checkpoint
     from ptp_sim.tasks import PAPER_TASKS, TASKS
 

@@ -196,12 +196,12 @@ def run_security(args: argparse.Namespace) -> int:
 
     from ptp_bringup.share_folder import shared_root
     from ptp_core.errors import InputError
-    from ptp_nodes.tools.security.graph_uses import watch
     from ptp_nodes.tools.security.sros2_policies import (
         Rules,
         forbidden,
         policies_in,
         read_policy,
+        watch,
         write_policy,
     )
 

@@ -137,7 +137,7 @@ def _repair(session, args: argparse.Namespace) -> int:
 
 
 def _stats(session, args: argparse.Namespace) -> int:
-    from ptp_core.episodes.recording_audit import damaged, session_figures
+    from ptp_core.episodes.session_store import damaged, session_figures
     from ptp_core.progress import Bar
 
     figures = session_figures(session)

@@ -97,7 +97,7 @@ def run_fake_controllers(args: argparse.Namespace) -> int:
     import signal
     import sys
 
-    from ptp_nodes.robot.fake_controllers_console import serve
+    from ptp_nodes.nodes.fake_controllers_node import serve
 
     for number in (signal.SIGINT, signal.SIGTERM):  # ignored in a background job of a shell
         signal.signal(number, signal.default_int_handler)

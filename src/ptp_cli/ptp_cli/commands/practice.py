@@ -27,7 +27,7 @@ RENAMED = {
 }
 
 if TYPE_CHECKING:
-    from ptp_core.practice.practice_config import PracticeConfig
+    from ptp_core.practice.practice_settings import PracticeConfig
 
 
 def add_practice(subparsers) -> None:
@@ -113,7 +113,7 @@ def run_practice(args: argparse.Namespace) -> int:
 
     from ptp_core.data.files import check_new_folder, reserved_folder
     from ptp_core.errors import InputError
-    from ptp_core.practice.practice_config import PracticeConfig
+    from ptp_core.practice.practice_settings import PracticeConfig
 
     if args.num_envs < 0:
         raise InputError(f"--num-envs is {args.num_envs}; it must be at least 0")

@@ -58,7 +58,7 @@ def add_collect(subparsers) -> None:
 def run_collect(args: argparse.Namespace) -> int:
     """Collect; return the exit status."""
     from ptp_cli.options import check_factory, config_file
-    from ptp_core.config import load_config
+    from ptp_core.config import TrainConfig, load_config
     from ptp_core.data.collect_demonstrations import collect
     from ptp_core.data.coverage import coverage_lines
 
@@ -70,7 +70,7 @@ def run_collect(args: argparse.Namespace) -> int:
         "data.chain": args.chain,
     }
     overrides = {key: value for key, value in given.items() if value is not None}
-    config = load_config(config_file(args.config), overrides)
+    config = load_config(config_file(args.config), TrainConfig, overrides)
     data = config.data
     if not data.env:
         data = dataclasses.replace(data, env=ENV)
@@ -113,10 +113,10 @@ def run_pretrain(args: argparse.Namespace) -> int:
     import torch
 
     from ptp_cli.options import config_file
-    from ptp_core.config import load_config
+    from ptp_core.config import TrainConfig, load_config
     from ptp_core.training.pretraining import pretrain
 
-    config = load_config(config_file(args.config), training_overrides(args))
+    config = load_config(config_file(args.config), TrainConfig, training_overrides(args))
     torch.set_num_threads(config.threads)
     try:
         checkpoint = pretrain(config, args.data, args.out, precision=args.precision)
@@ -177,7 +177,7 @@ def run_pretrain_baselines(args: argparse.Namespace) -> int:
     from ptp_core.config import BaselinesConfig, load_config
     from ptp_core.training.baseline_training import pretrain_baselines
 
-    config = load_config(config_file(args.config), training_overrides(args), BaselinesConfig)
+    config = load_config(config_file(args.config), BaselinesConfig, training_overrides(args))
     torch.set_num_threads(config.threads)
     checkpoint = args.checkpoint or released_checkpoint()
     try:

@@ -23,7 +23,7 @@ from ptp_core.data.dataset import Dataset
 from ptp_core.data.encoded_dataset import EncodedDataset, encode_dataset
 from ptp_core.data.files import claim, write_atomically
 from ptp_core.episodes.import_bags import find_sources, import_bags, report_lines
-from ptp_core.practice.demo_finetune import Agreement, agreement, fine_tune
+from ptp_core.learning.online_learner import Agreement, agreement, fine_tune
 from ptp_core.progress import Bar
 from ptp_core.training.checkpoint import Checkpoint, save_again
 from ptp_nodes.episodes.recorder_client import watching_recorder

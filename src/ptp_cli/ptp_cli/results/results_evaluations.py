@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ptp_cli.options import ENV
 from ptp_core.agents.registry import checkpoint_for, method_named
-from ptp_core.config.checks import require
+from ptp_core.config.loading import require
 from ptp_core.data.env_spec import declared_spec
 from ptp_core.data.file_limits import load_json
 from ptp_core.errors import ConfigError, PtpError

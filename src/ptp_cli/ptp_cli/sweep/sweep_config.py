@@ -14,8 +14,7 @@ from typing import Any
 from ptp_cli.options import ENV, Renamed, check_factory, env_arguments
 from ptp_core.agents.registry import checkpoint_for, method_named, methods
 from ptp_core.config import from_dict, to_dict
-from ptp_core.config.checks import require
-from ptp_core.config.loading import read_yaml
+from ptp_core.config.loading import read_yaml, require
 from ptp_core.data.env_spec import declared_spec
 from ptp_core.data.file_limits import load_json
 from ptp_core.data.files import write_atomically

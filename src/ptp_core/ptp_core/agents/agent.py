@@ -1,12 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The agent protocol: observations and a goal go in, actions come out.
-
-Rollouts, evaluation, practice and the policy node use only what this file defines. Encoders,
-planners and policies are internal to an agent. This module loads no networks.
-"""
+"""The agent protocol: observations and a goal go in, actions come out."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
-from ptp_core.errors import CheckpointError, DecisionError, GoalError, ObservationError
+from ptp_core.errors import CheckpointError, DecisionError, GoalError, InputError, ObservationError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -287,6 +284,43 @@ class LatentAgent(Agent, Protocol):
     def goal_latent(self) -> np.ndarray:
         """The latent of the goal of this episode."""
         ...
+
+
+def warm_up(agent: Agent) -> None:
+    """Let the agent act once on a black scene, with the cheapest goal of its spec.
+
+    The first call of a network pays for its set-up; done beforehand, nobody waits for it later.
+    The next ``reset`` makes the agent forget the scene. An agent that takes no such scene stays as
+    it is.
+    """
+    spec = agent.spec
+    observation = _nothing(spec)
+    subgoals = None if spec.latent is None else ()  # no plan: that would take long
+    with contextlib.suppress(InputError):
+        agent.reset(observation, _goal(spec), AgentSeeds(0, 0), subgoals=subgoals)
+        agent.act(observation)
+
+
+def _nothing(spec: AgentSpec) -> Observation:
+    """Zeros for everything that the agent looks at."""
+    felt = np.zeros(len(spec.proprioception), np.float32) if spec.proprioception else None
+    if spec.latent is not None:
+        return Observation(proprioception=felt, latent=_latent(spec))
+    return Observation(_images(spec), felt)
+
+
+def _goal(spec: AgentSpec) -> Goal:
+    if "latent" in spec.goals and spec.latent is not None:
+        return LatentGoal(_latent(spec))
+    return LanguageGoal("stay") if "language" in spec.goals else ImageGoal(_images(spec))
+
+
+def _latent(spec: AgentSpec) -> np.ndarray:
+    return np.zeros(spec.latent.shape, np.uint32 if spec.latent.kind == "indices" else np.float32)
+
+
+def _images(spec: AgentSpec) -> dict[str, np.ndarray]:
+    return {c.name: np.zeros((c.height, c.width, 3), np.uint8) for c in spec.cameras}
 
 
 def _or(names) -> str:

@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from ptp_core.agents.method import AgentOptions, Method
 from ptp_core.agents.model_free import iql_learner
+from ptp_core.agents.registry import AgentOptions, Method
 from ptp_core.config import LeapConfig, TrainConfig
 from ptp_core.planners.planner import unsearched
 

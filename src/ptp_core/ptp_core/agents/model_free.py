@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ptp_core.agents.method import AgentOptions, Method
+from ptp_core.agents.registry import AgentOptions, Method
 
 if TYPE_CHECKING:
     from ptp_core.agents.subgoal_agent import SubgoalAgent

@@ -1,9 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Planning to Practice and its ablations: hierarchical MPPI over conditional subgoal generators.
-
-(Fang et al. 2022, arXiv 2205.08129, Alg. 2; the ablations are those of its Fig. 3.) A method's
-``structure`` fixes the shape of plans: generators, levels, number of subgoals.
-"""
+"""Planning to Practice and its variants: hierarchical MPPI over conditional subgoal generators."""
 
 from __future__ import annotations
 
@@ -12,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ptp_core.agents.method import AgentOptions, Method, PlannerSettings
 from ptp_core.agents.model_free import iql_learner
+from ptp_core.agents.registry import AgentOptions, Method, PlannerSettings, methods
 from ptp_core.config import PlannerConfig, to_dict
 from ptp_core.errors import ConfigError
 from ptp_core.planners.planner import unsearched
@@ -27,6 +23,14 @@ if TYPE_CHECKING:
 # Values of PlannerConfig. Three levels: dt60, dt30, dt15 make 2, 4, 8 subgoals.
 HIERARCHY = {"levels": 3, "horizons": "finest", "subgoals": 8, "subgoal_count": "total"}
 FLAT = {**HIERARCHY, "levels": 1}  # all 8 at once, with dt15
+# Ours, not in the paper: two subgoals with dt60, and the second one is replaced by the goal.
+SINGLE_SUBGOAL = {
+    "levels": 1,
+    "horizons": "coarsest",
+    "subgoals": 2,
+    "subgoal_count": "total",
+    "replace_final_subgoal": True,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,8 +112,6 @@ def planner_of(
 
 def fitting_method(given: PlannerSettings) -> str | None:
     """The first method with the structure of ``given``; missing fields have their defaults."""
-    from ptp_core.agents.registry import methods
-
     if isinstance(given, PlannerConfig):
         given = to_dict(given)
     for name, method in methods().items():
@@ -142,4 +144,11 @@ METHODS = (
     ptp_method("ptp_no_buffer", "ptp without a plan buffer", HIERARCHY, buffer=False),
     ptp_method("ptp_no_hierarchy", "ptp with all 8 subgoals at once, of dt15", FLAT),
     ptp_method("ptp_no_buffer_no_hierarchy", "ptp with neither", FLAT, buffer=False),
+    ptp_method(
+        "ptp_single_subgoal",
+        "what the released checkpoint is made for, one subgoal of the coarsest generator, then "
+        "the goal",
+        SINGLE_SUBGOAL,
+        subgoal_steps=None,
+    ),
 )

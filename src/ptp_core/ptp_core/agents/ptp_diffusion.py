@@ -10,9 +10,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ptp_core.agents.method import AgentOptions, Method
-from ptp_core.agents.ptp import HIERARCHY, ptp_method
-from ptp_core.agents.ptp_single_subgoal import STRUCTURE as SINGLE_SUBGOAL
+from ptp_core.agents.ptp import HIERARCHY, SINGLE_SUBGOAL, ptp_method
+from ptp_core.agents.registry import AgentOptions, Method
 
 if TYPE_CHECKING:
     from ptp_core.agents.subgoal_agent import SubgoalAgent

@@ -37,7 +37,7 @@ from ptp_core.policies.actors import actor_of
 from ptp_core.policies.subgoal_follower import SubgoalFollower, latent_distance, work_left
 
 if TYPE_CHECKING:
-    from ptp_core.agents.method import AgentOptions, Method
+    from ptp_core.agents.registry import AgentOptions, Method
     from ptp_core.encoders.vqvae import VQVAE
     from ptp_core.learning.goal_classifier import GoalClassifier
     from ptp_core.practice.policy_library import FineTunedPolicies

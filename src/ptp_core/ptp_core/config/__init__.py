@@ -18,16 +18,15 @@ from ptp_core.config.network_config import (
     VQVAEConfig,
 )
 from ptp_core.config.planner_config import FollowerConfig, PlannerConfig
-from ptp_core.config.policy_config import (
-    ChunkedPolicyConfig,
-    DiffusionConfig,
-    GoalClassifierConfig,
-)
-from ptp_core.config.relabelling_config import GoalRolesConfig, RelabellingConfig
 from ptp_core.config.train_config import (
+    ChunkedPolicyConfig,
     DataConfig,
+    DiffusionConfig,
     GeneratedGoalsConfig,
+    GoalClassifierConfig,
+    GoalRolesConfig,
     IQLConfig,
+    RelabellingConfig,
     TrainConfig,
 )
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
-from ptp_core.config.checks import require
+from ptp_core.config.loading import require
 from ptp_core.config.network_config import LatentVAEConfig
 from ptp_core.errors import ConfigError
 

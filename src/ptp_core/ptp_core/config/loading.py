@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Read configuration dataclasses from YAML; errors name the key and the nearest valid one.
-
-The planner's settings can also be read by the name of a preset.
-"""
+"""Read configuration dataclasses from YAML; errors name the key and the nearest valid one."""
 
 from __future__ import annotations
 
@@ -16,26 +13,30 @@ from typing import Any, Literal, TypeVar
 
 import yaml
 
-from ptp_core.config.checks import FORMERLY
-from ptp_core.config.planner_config import STRUCTURE, PlannerConfig
-from ptp_core.config.train_config import TrainConfig
 from ptp_core.data.file_limits import load_yaml
 from ptp_core.errors import ConfigError, quoted
 
 T = TypeVar("T")
-
-PLANNER_PRESETS = {
-    "paper": PlannerConfig.paper,
-    "fast": PlannerConfig.fast,
-    "descent": PlannerConfig.descent,
-    "best": PlannerConfig.best,
-}
+FORMERLY = "formerly"  # key of a field's metadata: its name in files of earlier versions
 
 
-def load_config(
-    path: str | Path, overrides: dict[str, Any] | None = None, cls: type[T] = TrainConfig
-) -> T:
-    """Read a TrainConfig, or another ``cls``, from a YAML file.
+def formerly(name: str, default: Any) -> Any:
+    """A field of a configuration that files of earlier versions call ``name``."""
+    return dataclasses.field(default=default, metadata={FORMERLY: name})
+
+
+def require(config: Any, field: str, minimum: float, maximum: float = float("inf")) -> None:
+    """Raise ConfigError unless ``minimum <= config.field <= maximum``."""
+    value = getattr(config, field)
+    if not minimum <= value <= maximum:
+        upper = "" if maximum == float("inf") else f" and at most {maximum}"
+        raise ConfigError(
+            f"{type(config).__name__}.{field} is {value}; it must be at least {minimum}{upper}"
+        )
+
+
+def load_config(path: str | Path, cls: type[T], overrides: dict[str, Any] | None = None) -> T:
+    """Read a ``cls`` from a YAML file.
 
     ``overrides`` maps dotted keys ("iql.steps") to values that replace those of the file.
     Raises ConfigError for a missing file, broken YAML, an unknown key or a wrong type.
@@ -111,36 +112,6 @@ def from_dict(
         return cls(**arguments)
     except ConfigError as error:
         raise ConfigError(f"{source}: {error}") from None
-
-
-def planner_config(name: str) -> PlannerConfig:
-    """Settings by preset ("paper", "fast") or from the ``planner`` section of a training YAML.
-
-    For callers without a method: a preset has the paper's structure, three levels and 8 subgoals.
-    Raises ConfigError for a name that is neither.
-    """
-    if name in PLANNER_PRESETS:
-        return PLANNER_PRESETS[name]()
-    if Path(name).suffix not in (".yaml", ".yml"):
-        raise ConfigError(
-            f"planner {quoted(name)} is neither a preset "
-            f"({', '.join(PLANNER_PRESETS)}) nor a YAML file"
-        )
-    return load_config(name).planner
-
-
-def planner_settings(name: str) -> dict[str, Any]:
-    """Planner settings of a preset or a training YAML, which a method then completes.
-
-    A preset sets the effort of the search, not the structure of plans. A YAML file sets what its
-    ``planner`` section has. Raises ConfigError as `planner_config`.
-    """
-    config = planner_config(name)
-    if name in PLANNER_PRESETS:
-        names = {entry.name for entry in dataclasses.fields(config)} - set(STRUCTURE)
-    else:
-        names = read_yaml(Path(name)).get("planner", {}).keys()
-    return {key: getattr(config, key) for key in sorted(names)}
 
 
 def _convert(hint: Any, value: Any, source: str, key: str, formerly: bool) -> Any:

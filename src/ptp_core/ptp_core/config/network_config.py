@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from ptp_core.config.checks import require
+from ptp_core.config.loading import require
 from ptp_core.errors import ConfigError
 
 PIXELS_PER_CODE = 4  # a side: the VQ-VAE halves an image twice (authors' vqvae.py)

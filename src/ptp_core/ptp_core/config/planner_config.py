@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from ptp_core.config.checks import require
+from ptp_core.config.loading import require
 from ptp_core.errors import ConfigError
 
 # Fields that fix the structure of a plan. The method sets them; presets do not change them.

@@ -1,17 +1,176 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Settings of the data set, of IQL and of a whole training. Defaults: the paper's experiment."""
+"""Settings of a whole training: data set, goals, IQL, the chunked policy and the classifier.
+
+Defaults: the paper's experiment. The planner's settings can also be read by a preset's name.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
-from ptp_core.config.checks import formerly, require
+from ptp_core.config.loading import formerly, load_config, read_yaml, require
 from ptp_core.config.network_config import SubgoalGeneratorConfig, VQVAEConfig
-from ptp_core.config.planner_config import FollowerConfig, PlannerConfig
-from ptp_core.config.policy_config import ChunkedPolicyConfig, GoalClassifierConfig
-from ptp_core.config.relabelling_config import RelabellingConfig
-from ptp_core.errors import ConfigError
+from ptp_core.config.planner_config import STRUCTURE, FollowerConfig, PlannerConfig
+from ptp_core.errors import ConfigError, quoted
+
+
+@dataclass(frozen=True, kw_only=True)
+class RelabellingConfig:
+    """Goals of one role: probabilities that sum to 1. Defaults: authors' ptp.py, both buffers."""
+
+    future: float = 0.6  # a later frame of the trajectory
+    next: float = 0.1  # the transition's own next state: reward 0
+    original: float = 0.3  # the goal it was recorded with; demonstrations: their last state
+    current: float = 0.0  # the transition's own state (OGBench: 0.2 for values)
+    final: float = 0.0  # the last frame of the trajectory, whatever goal it was recorded with
+    random: float = 0.0  # any frame of another trajectory (OGBench: 0.3 for values)
+    future_distribution: Literal["uniform", "geometric"] = "uniform"  # of the future frame
+    # "uniform" over the rest of the trajectory (authors; OGBench's actors). "geometric": steps
+    # ahead with parameter 1 - discount, at most the last frame (OGBench's values).
+    discount: float = 0.99  # geometric only (OGBench)
+
+    def __post_init__(self) -> None:
+        names = ("future", "next", "original", "current", "final", "random")
+        for name in names:
+            require(self, name, 0.0, 1.0)
+        require(self, "discount", 0.0, 0.999999)
+        total = sum(getattr(self, name) for name in names)
+        if abs(total - 1.0) > 1e-6:
+            raise ConfigError(f"RelabellingConfig: the probabilities sum to {total}, not 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class GoalRolesConfig:
+    """Relabelling for each role of a goal. Defaults: the paper's, the same for every role.
+
+    ``hiql`` gives the settings of HIQL (arXiv 2307.11949, as OGBench runs it).
+    """
+
+    value: RelabellingConfig = field(default_factory=RelabellingConfig)
+    actor: RelabellingConfig = field(default_factory=RelabellingConfig)
+    planner: RelabellingConfig = field(default_factory=RelabellingConfig)
+
+    @classmethod
+    def hiql(cls) -> GoalRolesConfig:
+        """Values: 0.2 current, 0.5 geometric future, 0.3 random. Both actors: uniform future."""
+        none = {"future": 0.0, "next": 0.0, "original": 0.0}
+        actor = RelabellingConfig(**{**none, "future": 1.0})
+        value = {**none, "current": 0.2, "future": 0.5, "random": 0.3}
+        return cls(
+            value=RelabellingConfig(**value, future_distribution="geometric"),
+            actor=actor,
+            planner=actor,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiffusionConfig:
+    """Noise predictor and schedule (LBP's released code, which took them from IDQL)."""
+
+    steps: int = 25  # diffusion steps
+    sampling_steps: int = 25  # fewer: DDIM, as many times faster
+    hidden_units: int = 256  # width of the residual blocks
+    blocks: int = 3
+    dropout: float = 0.1
+    time_features: int = 32  # learned Fourier features of the step
+    draws: int = 1  # pairs of step and noise for each sample of a batch
+
+    def __post_init__(self) -> None:
+        require(self, "steps", 2)
+        require(self, "hidden_units", 1)
+        require(self, "blocks", 0)
+        require(self, "dropout", 0.0, 0.99)
+        require(self, "time_features", 2)
+        require(self, "draws", 1)
+        if self.time_features % 2:
+            raise ConfigError(f"DiffusionConfig.time_features is {self.time_features}: even only")
+        if not 2 <= self.sampling_steps <= self.steps:
+            raise ConfigError(
+                f"DiffusionConfig.sampling_steps is {self.sampling_steps}; it must be 2 to steps, "
+                f"which is {self.steps}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChunkedPolicyConfig:
+    """A chunked diffusion policy on latents, and its behaviour cloning. Sizes are ours."""
+
+    horizon: int = 6  # actions of a chunk (LBP)
+    channels: int = 64  # of the convolutions on half the grid of codes
+    blocks: int = 1  # residual blocks
+    condition_units: int = 256
+    dropout: float = 0.1  # of the convolutions' features
+    proprioception: bool = True  # whether the policy sees it; the paper's robot has none
+    head: DiffusionConfig = field(
+        default_factory=lambda: DiffusionConfig(draws=2, sampling_steps=8)
+    )
+    relabelling: RelabellingConfig = field(
+        default_factory=lambda: RelabellingConfig(future=0.6, next=0.0, original=0.4)
+    )
+    working_weight: float = 2.5  # how often states before the work is done, against those after
+    labels: Literal["expert", "executed"] = "expert"
+    # "expert": what the expert asked for, before noise (DART, arXiv 1703.09327); "executed" where
+    # the data do not have it.
+    ensemble_decay: float = 0.25  # weights exp(-decay k) of predictions, k = 0 the oldest (LBP)
+    learning_rate: float = 1e-3  # AdamW
+    learning_rate_decay: Literal["none", "cosine"] = "cosine"  # over the budget
+    weight_decay: float = 1e-4
+    average_decay: float = 0.999  # of the moving average of weights that acts, per step
+    batch_size: int = 256  # chunks
+    gradient_clip: float = 1.0  # L2 norm over all parameters
+    steps: int = 20_000  # gradient steps
+    max_minutes: float = 0.0  # wall clock; 0 = no limit
+
+    def __post_init__(self) -> None:
+        require(self, "horizon", 1)
+        require(self, "channels", 1)
+        require(self, "blocks", 0)
+        require(self, "condition_units", 1)
+        require(self, "dropout", 0.0, 0.99)
+        require(self, "working_weight", 0.0)
+        require(self, "learning_rate", 0.0)
+        require(self, "weight_decay", 0.0)
+        require(self, "average_decay", 0.0, 1.0)
+        require(self, "batch_size", 1)
+        require(self, "gradient_clip", 0.0)
+        require(self, "steps", 0)
+        require(self, "max_minutes", 0.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GoalClassifierConfig:
+    """The classifier that says whether the work of a goal is done. Ours."""
+
+    channels: int = 64  # of the convolutions on half the grid of codes
+    blocks: int = 1  # residual blocks
+    hidden_units: int = 256
+    dropout: float = 0.1
+    approach: float = 0.4  # first part of the steps until done, in which nothing is moved yet
+    margin: int = 2  # steps after done from which on the result counts as standing
+    candidates: int = 16  # pairs of which that is taken whose arm misleads most
+    learning_rate: float = 1e-3  # AdamW
+    learning_rate_decay: Literal["none", "cosine"] = "cosine"  # over the budget
+    weight_decay: float = 1e-3
+    batch_size: int = 256  # pairs of frames
+    steps: int = 4000  # gradient steps
+    max_minutes: float = 0.0  # wall clock; 0 = no limit
+
+    def __post_init__(self) -> None:
+        require(self, "channels", 1)
+        require(self, "blocks", 0)
+        require(self, "hidden_units", 1)
+        require(self, "dropout", 0.0, 0.99)
+        require(self, "approach", 0.0, 1.0)
+        require(self, "margin", 0)
+        require(self, "candidates", 1)
+        require(self, "learning_rate", 0.0)
+        require(self, "weight_decay", 0.0)
+        require(self, "batch_size", 1)
+        require(self, "steps", 0)
+        require(self, "max_minutes", 0.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,3 +307,41 @@ class TrainConfig:
         require(self, "threads", 1)
         require(self, "save_minutes", 0.0)
         require(self, "log_every", 1)
+
+
+PLANNER_PRESETS = {
+    "paper": PlannerConfig.paper,
+    "fast": PlannerConfig.fast,
+    "descent": PlannerConfig.descent,
+    "best": PlannerConfig.best,
+}
+
+
+def planner_config(name: str) -> PlannerConfig:
+    """Settings by preset ("paper", "fast") or from the ``planner`` section of a training YAML.
+
+    For callers without a method: a preset has the paper's structure, three levels and 8 subgoals.
+    Raises ConfigError for a name that is neither.
+    """
+    if name in PLANNER_PRESETS:
+        return PLANNER_PRESETS[name]()
+    if Path(name).suffix not in (".yaml", ".yml"):
+        raise ConfigError(
+            f"planner {quoted(name)} is neither a preset "
+            f"({', '.join(PLANNER_PRESETS)}) nor a YAML file"
+        )
+    return load_config(name, TrainConfig).planner
+
+
+def planner_settings(name: str) -> dict[str, Any]:
+    """Planner settings of a preset or a training YAML, which a method then completes.
+
+    A preset sets the effort of the search, not the structure of plans. A YAML file sets what its
+    ``planner`` section has. Raises ConfigError as `planner_config`.
+    """
+    config = planner_config(name)
+    if name in PLANNER_PRESETS:
+        names = {entry.name for entry in dataclasses.fields(config)} - set(STRUCTURE)
+    else:
+        names = read_yaml(Path(name)).get("planner", {}).keys()
+    return {key: getattr(config, key) for key in sorted(names)}

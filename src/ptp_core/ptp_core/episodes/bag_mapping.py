@@ -11,8 +11,7 @@ from typing import Any, Literal
 
 import yaml
 
-from ptp_core.config.checks import require
-from ptp_core.config.loading import from_dict
+from ptp_core.config.loading import from_dict, require
 from ptp_core.data.file_limits import load_yaml
 from ptp_core.errors import ConfigError, quoted
 

@@ -6,27 +6,43 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+import math
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ptp_core.config.loading import to_dict
 from ptp_core.data.demo_file import write_file
 from ptp_core.data.files import check_file, reserved_file, write_atomically
 from ptp_core.data.trajectory import Trajectory
+from ptp_core.episodes import message_definitions as kinds
 from ptp_core.episodes.bag_mapping import BagMapping
-from ptp_core.episodes.bag_reader import STORAGE, first_time, open_bag, storage_files, unreadable
+from ptp_core.episodes.bag_reader import (
+    STORAGE,
+    custom_data,
+    first_time,
+    messages,
+    open_bag,
+    read_rows,
+    storage_files,
+    unreadable,
+)
 from ptp_core.episodes.bag_writer import METADATA_FILE
+from ptp_core.episodes.episode import EpisodeInfo
 from ptp_core.episodes.import_filter import Candidate, Selection, select
-from ptp_core.episodes.import_own import is_own, read_own
 from ptp_core.episodes.import_plain import Picture, read_plain
 from ptp_core.episodes.message_definitions import Definitions
-from ptp_core.episodes.recording_audit import AUDIT_FILE
-from ptp_core.episodes.session_store import SESSION_FILE, Session, read_json
+from ptp_core.episodes.session_store import AUDIT_FILE, SESSION_FILE, Session, read_json
+from ptp_core.episodes.transition_builder import assemble
 from ptp_core.errors import EpisodeError, PtpError, quoted
 
+MISSING = "an observation, state or step is missing"
+NO_PICTURE = "its picture is missing"
 NO_BAG = (
     "no bag and no session; give folders with metadata.yaml, .mcap or .db3 files, or a session "
     "folder"
@@ -38,6 +54,69 @@ OTHER_FILES = {  # suffix -> why such a file cannot be read
 DEPTH = 3  # levels of folders that are searched
 PART = re.compile(r"(.*)_(\d+)")  # how rosbag2 names the files of a recording
 TOGETHER = 1.0  # s within which the next part of a recording begins
+
+
+def is_own(folder: Path) -> bool:
+    """Whether the bag in ``folder`` is one of our episodes."""
+    return bool(custom_data(folder))
+
+
+def read_own(folder: Path, definitions: Definitions, label: str) -> Candidate:
+    """Read the candidate of one of our bags, with the label ``label``.
+
+    The steps are those that the learner received live, built by the same code from the same
+    messages.
+    """
+    text = custom_data(folder)
+    info = EpisodeInfo.from_text(text, str(folder))
+    seen: dict[int, dict[str, np.ndarray]] = {}  # by observation number and camera
+    with open_bag(folder) as reader:
+        rows = read_rows(reader, definitions)
+        episode, _ = assemble(info, rows, text.get("end_reason", ""))
+        wanted = set(episode.observation_seqs[:-1].tolist())
+        for _, message in messages(reader, [kinds.OBSERVATION], definitions):
+            if message.seq in wanted:
+                named = zip(message.cameras, message.images, strict=False)
+                found = {camera: _pixels(image) for camera, image in named}
+                seen[message.seq] = {c: image for c, image in found.items() if image is not None}
+    # Cameras and channels of most observations; one that lacks any of them is refused.
+    shapes = Counter(
+        tuple((camera, image.shape) for camera, image in sorted(images.items()))
+        for images in seen.values()
+    )
+    common = dict(shapes.most_common(1)[0][0]) if shapes else {}
+    images = {
+        camera: np.zeros((episode.count, *shape), np.uint8) for camera, shape in common.items()
+    }
+    refused: list[str | None] = []
+    for step, seq in enumerate(episode.observation_seqs[:-1].tolist()):
+        shown = seen.get(seq, {})
+        whole = common and {camera: image.shape for camera, image in shown.items()} == common
+        if whole:
+            for camera, image in shown.items():
+                images[camera][step] = image
+        refused.append(MISSING if episode.breaks[step] else None if whole else NO_PICTURE)
+    return Candidate(
+        name=folder.name,
+        images=images,
+        actions=episode.actions,
+        refused=refused,
+        attributes={
+            "primitive": info.task or "demonstration",
+            "instruction": info.instruction,
+            "success": label == "success",
+            "label": label,
+            "episode_id": info.episode_id,
+            "session_id": info.session_id,
+            "interventions": episode.interventions,
+        },
+        figures=_figures(folder, label),
+        translation=info.translation,
+        rotation=info.rotation,
+        proprioception=episode.proprioception[:-1] if episode.proprioception_names else None,
+        proprioception_names=episode.proprioception_names,
+        action_names=episode.action_names,
+    )
 
 
 @dataclass(frozen=True)
@@ -61,6 +140,114 @@ def find_sources(paths: Iterable[Path]) -> list[BagSource]:
     for path in paths:
         found += _guarded(path, DEPTH) or [BagSource(path, refusal=NO_BAG)]
     return _once(_without_parts(found))
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Result of an import."""
+
+    trajectories: int
+    steps: int
+    episodes: int  # accepted
+    reports: list[dict[str, Any]]
+
+
+def import_bags(
+    sources: Sequence[BagSource],
+    out: Path,
+    *,
+    labels: Sequence[str] = ("success",),
+    mapping: BagMapping | None = None,
+    picture: Picture | None = None,
+    selection: Selection | None = None,
+    report: Path | None = None,
+    progress: Callable[[Iterable[BagSource]], Iterable[BagSource]] = iter,
+) -> Summary:
+    """Write the usable steps of ``sources`` into the file ``out``.
+
+    ``mapping`` and ``picture`` are needed for plain bags. An error in a source is reported as its
+    refusal and does not end the import. Raises EpisodeError when
+    nothing is usable, after the report was written, and where ``out`` exists or another import
+    writes it; InputError, before a bag is read, where ``out`` or ``report`` cannot be made.
+    """
+    if out.exists():
+        raise EpisodeError(f"{out} exists: choose another file, or remove it")
+    if report is not None:
+        check_file(report)
+    with reserved_file(out):
+        reports: list[dict[str, Any]] = []
+        trajectories: list[Trajectory] = []
+        taken = _Taken(labels, mapping, picture, selection or Selection())
+        for source in progress(sources):
+            pieces, figures = taken.guarded(source, len(trajectories))
+            trajectories += pieces
+            reports.append({"path": str(source.path), **figures})
+        steps = sum(len(piece.actions) for piece in trajectories)
+        accepted = sum(entry["accepted"] for entry in reports)
+        summary = Summary(len(trajectories), steps, accepted, reports)
+        if report is not None:
+            write_report(report, summary)
+        if not trajectories:
+            raise EpisodeError(_nothing(reports))
+        write_file(out, taken.description(reports), trajectories)
+    return summary
+
+
+def write_report(path: Path, summary: Summary) -> None:
+    """Write the report as JSON."""
+    text = json.dumps(dataclasses.asdict(summary), indent=1, allow_nan=False) + "\n"
+    write_atomically(path, lambda partial: partial.write_text(text, encoding="utf-8"))
+
+
+def report_lines(summary: Summary) -> list[str]:
+    """The report as text, one or two lines an episode."""
+    lines = []
+    for entry in summary.reports:
+        if not entry["accepted"]:
+            lines.append(f"{entry['name']}: refused: {entry['reason']}")
+            continue
+        parts = [f"{entry['kept']} of {entry['steps']} steps"]
+        if entry["pieces"] > 1:
+            parts.append(f"in {entry['pieces']} pieces")
+        if entry["trimmed_idle"]:
+            parts.append(f"{entry['trimmed_idle']} idle ones trimmed")
+        if entry["too_short"]:
+            parts.append(f"{entry['too_short']} in pieces that are too short")
+        parts += [f"{count} refused ({reason})" for reason, count in entry["refused"].items()]
+        if entry.get("bad_images"):
+            bad = entry["bad_images"]
+            parts.append(f"{bad} pictures that cannot be read ({entry['bad_image_reason']})")
+        for gap in entry.get("gaps_s", ()):
+            parts.append(f"cut where nothing came, or a clock was set forward, for {gap:.6g} s")
+        if entry["duplicate_images"]:
+            parts.append(f"{entry['duplicate_images']} pictures equal the one before")
+        lines.append(f"{entry['name']}: {', '.join(parts)}")
+        lines.append(f"  {_camera(entry)}")
+    return lines
+
+
+def _pixels(image) -> np.ndarray | None:
+    """RGB uint8 (H, W, 3); None where size and bytes of the message do not match."""
+    shape = (image.height, image.width, 3)
+    if image.encoding != "rgb8" or not 0 < len(image.data) == math.prod(shape):
+        return None
+    return image.data.reshape(shape)
+
+
+def _figures(folder: Path, label: str) -> dict:
+    """Rate, gaps and age of the images, from the recorder's audit."""
+    path = folder / AUDIT_FILE
+    audit = read_json(path, "no audit") if path.exists() else {"topics": {}}
+    found = [t for t in audit["topics"].values() if t["type"] == kinds.OBSERVATION]
+    topic = found[0] if found else {}
+    return {
+        "label": label,
+        "seconds": audit.get("seconds"),
+        "image_rate_hz": topic.get("rate_hz"),
+        "longest_image_gap_s": topic.get("longest_gap_s"),
+        "lost_images": topic.get("lost"),
+        "image_age_s": topic.get("age_s"),
+    }
 
 
 def _guarded(path: Path, depth: int) -> list[BagSource]:
@@ -164,57 +351,6 @@ def _goes_on(before: Path, after: Path) -> bool:
     except EpisodeError:
         return False
     return start is not None and abs(start - end) * 1e-9 < TOGETHER
-
-
-@dataclass(frozen=True)
-class Summary:
-    """Result of an import."""
-
-    trajectories: int
-    steps: int
-    episodes: int  # accepted
-    reports: list[dict[str, Any]]
-
-
-def import_bags(
-    sources: Sequence[BagSource],
-    out: Path,
-    *,
-    labels: Sequence[str] = ("success",),
-    mapping: BagMapping | None = None,
-    picture: Picture | None = None,
-    selection: Selection | None = None,
-    report: Path | None = None,
-    progress: Callable[[Iterable[BagSource]], Iterable[BagSource]] = iter,
-) -> Summary:
-    """Write the usable steps of ``sources`` into the file ``out``.
-
-    ``mapping`` and ``picture`` are needed for plain bags. An error in a source is reported as its
-    refusal and does not end the import. Raises EpisodeError when
-    nothing is usable, after the report was written, and where ``out`` exists or another import
-    writes it; InputError, before a bag is read, where ``out`` or ``report`` cannot be made.
-    """
-    if out.exists():
-        raise EpisodeError(f"{out} exists: choose another file, or remove it")
-    if report is not None:
-        check_file(report)
-    with reserved_file(out):
-        reports: list[dict[str, Any]] = []
-        trajectories: list[Trajectory] = []
-        taken = _Taken(labels, mapping, picture, selection or Selection())
-        for source in progress(sources):
-            pieces, figures = taken.guarded(source, len(trajectories))
-            trajectories += pieces
-            reports.append({"path": str(source.path), **figures})
-        steps = sum(len(piece.actions) for piece in trajectories)
-        accepted = sum(entry["accepted"] for entry in reports)
-        summary = Summary(len(trajectories), steps, accepted, reports)
-        if report is not None:
-            write_report(report, summary)
-        if not trajectories:
-            raise EpisodeError(_nothing(reports))
-        write_file(out, taken.description(reports), trajectories)
-    return summary
 
 
 class _Taken:
@@ -344,39 +480,6 @@ def _nothing(reports: list[dict[str, Any]]) -> str:
     rest = len(reports) - 1
     others = f"; {rest} more {'is' if rest == 1 else 'are'} refused" if rest else ""
     return f"nothing usable: {first['name']} is refused, {first['reason']}{others}"
-
-
-def write_report(path: Path, summary: Summary) -> None:
-    """Write the report as JSON."""
-    text = json.dumps(dataclasses.asdict(summary), indent=1, allow_nan=False) + "\n"
-    write_atomically(path, lambda partial: partial.write_text(text, encoding="utf-8"))
-
-
-def report_lines(summary: Summary) -> list[str]:
-    """The report as text, one or two lines an episode."""
-    lines = []
-    for entry in summary.reports:
-        if not entry["accepted"]:
-            lines.append(f"{entry['name']}: refused: {entry['reason']}")
-            continue
-        parts = [f"{entry['kept']} of {entry['steps']} steps"]
-        if entry["pieces"] > 1:
-            parts.append(f"in {entry['pieces']} pieces")
-        if entry["trimmed_idle"]:
-            parts.append(f"{entry['trimmed_idle']} idle ones trimmed")
-        if entry["too_short"]:
-            parts.append(f"{entry['too_short']} in pieces that are too short")
-        parts += [f"{count} refused ({reason})" for reason, count in entry["refused"].items()]
-        if entry.get("bad_images"):
-            bad = entry["bad_images"]
-            parts.append(f"{bad} pictures that cannot be read ({entry['bad_image_reason']})")
-        for gap in entry.get("gaps_s", ()):
-            parts.append(f"cut where nothing came, or a clock was set forward, for {gap:.6g} s")
-        if entry["duplicate_images"]:
-            parts.append(f"{entry['duplicate_images']} pictures equal the one before")
-        lines.append(f"{entry['name']}: {', '.join(parts)}")
-        lines.append(f"  {_camera(entry)}")
-    return lines
 
 
 def _camera(entry: dict[str, Any]) -> str:

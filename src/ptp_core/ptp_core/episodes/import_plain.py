@@ -21,7 +21,7 @@ from ptp_core.episodes.bag_mapping import BagMapping, look_up
 from ptp_core.episodes.bag_reader import BACK, check_received, check_types, open_bag
 from ptp_core.episodes.episode import nanoseconds
 from ptp_core.episodes.import_filter import Candidate
-from ptp_core.episodes.recording_audit import age_figures
+from ptp_core.episodes.session_store import age_figures
 from ptp_core.errors import ConfigError, EpisodeError, InputError, quoted
 
 APART = 0.5  # s; clocks of two topics that differ by more make a bag unusable

@@ -36,8 +36,7 @@ from ptp_core.episodes.message_definitions import (
     STEP_RECORD,
     Definitions,
 )
-from ptp_core.episodes.recording_audit import TopicAudit, sha256, silent
-from ptp_core.episodes.session_store import Entry, Session
+from ptp_core.episodes.session_store import Entry, Session, TopicAudit, sha256, silent
 from ptp_core.episodes.transition_builder import TransitionBuilder
 from ptp_core.errors import EpisodeError
 

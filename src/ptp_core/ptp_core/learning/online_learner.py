@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fine-tune policy and value functions on demonstrations and practice (paper Alg. 1).
 
-Where the episodes come from, and who gets the weights, is the caller's business: the learner node
-and practice in process use the same object.
+`OnlineLearner` learns from both; `fine_tune` makes some steps on demonstrations alone, and
+`agreement` says what they have changed.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import copy
 import dataclasses
 import math
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -22,6 +23,7 @@ from ptp_core.data.replay_buffer import CodeBatch, ReplayBuffer
 from ptp_core.data.trajectory import GRIPPER, PracticeEpisode
 from ptp_core.errors import InputError
 from ptp_core.learning.accelerated_iql import accelerated_update
+from ptp_core.learning.iql import Batch
 from ptp_core.policies.live_weights import WeightsUpdate
 from ptp_core.practice.practice_settings import preset
 from ptp_core.training.checkpoint import Checkpoint
@@ -32,6 +34,7 @@ LEARNING_RATE = preset("paper").learning_rate  # pre-training may have ended on 
 CAPACITY = 1_000_000  # online transitions (authors' code); 316 bytes each with 144 codes
 PLENTY = 4_000  # practised steps from which on successes alone have their full part of a batch
 IDLE = 0.2  # of the scale; an action that asks the arm for less is waiting
+SAMPLES = 2048  # transitions that losses are measured on
 
 
 def without_idling(episode: PracticeEpisode, names: Sequence[str]) -> PracticeEpisode:
@@ -232,3 +235,72 @@ class OnlineLearner:
         self._iql.load_state_dict(weights)
         for name, state in optimisers.items():
             self._iql.optimisers[name].load_state_dict(state)
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How well networks agree with demonstrations."""
+
+    policy_loss: float  # -log pi(a | s, g), mean; goals relabelled as in training
+    q_loss: float  # of the same transitions
+    value_loss: float
+    action_distance: float  # mean L2 of the policy's actions to those shown (5 in [-1, 1])
+
+
+@torch.inference_mode()
+def agreement(checkpoint: Checkpoint, data: EncodedDataset) -> Agreement:
+    """Compare the checkpoint's networks with demonstrations.
+
+    Losses are measured on one fixed draw of transitions. The policy's is not weighted by
+    advantages (IQL eq. 7 is), because the weights change with Q and V. For the distance the policy
+    pursues the last picture of each demonstration, and every transition counts once.
+    """
+    config, iql = checkpoint.config.iql, checkpoint.iql
+    device = checkpoint.vqvae.codebook.device
+    codes = fill_buffer(data, config).sample(SAMPLES, np.random.default_rng(0))
+    batch: Batch = make_batch(codes, checkpoint.vqvae, config.reward_epsilon, device)
+    target_q = iql.q_target(batch.latents, batch.actions, batch.goals).amin(0)
+    policy_loss, _ = iql.policy_loss(batch, torch.zeros_like(target_q))
+    distances = []
+    for start, length in zip(data.starts, data.lengths, strict=True):
+        frames = torch.from_numpy(data.codes[start : start + length].astype(np.int64)).to(device)
+        latents = checkpoint.vqvae.lookup(frames)
+        goals = latents[-1:].expand(length - 1, -1)
+        shown = torch.from_numpy(data.actions[start : start + length - 1]).to(device)
+        distances.append((iql.act(latents[:-1], goals) - shown).norm(dim=1).cpu().numpy())
+    return Agreement(
+        policy_loss=float(policy_loss),
+        q_loss=float(iql.q_loss(batch)[1]["q/loss"]),
+        value_loss=float(iql.value_loss(batch, target_q)[0]),
+        action_distance=float(np.concatenate(distances).mean()),
+    )
+
+
+def fine_tune(
+    checkpoint: Checkpoint,
+    demonstrations: EncodedDataset,
+    steps: int,
+    *,
+    learning_rate: float = LEARNING_RATE,
+    seed: int = 0,
+    progress: Callable[[dict[str, float]], None] | None = None,
+) -> OnlineLearner:
+    """Make ``steps`` gradient steps of IQL on the demonstrations, in ``checkpoint.iql`` itself.
+
+    ``progress`` hears the scalars of each step; it may raise, KeyboardInterrupt for one, and the
+    steps made so far stay. Raises InputError for no steps, or numbers that stop being finite.
+    """
+    if steps < 1:
+        raise InputError(f"steps is {steps}; it must be at least 1")
+    learner = OnlineLearner(
+        checkpoint, demonstrations, learning_rate=learning_rate, utd_ratio=0.0, seed=seed
+    )
+    for _ in range(steps):
+        scalars = learner.update()
+        if scalars["diverged"]:
+            raise InputError(
+                f"learning diverged after {learner.updates} steps: lower the learning rate"
+            )
+        if progress is not None:
+            progress(scalars)
+    return learner

@@ -36,7 +36,7 @@ from ptp_core.learning.online_learner import OnlineLearner
 from ptp_core.planners.plan_buffer import PlanBuffer, add_plan
 from ptp_core.planners.plan_library import PlanLibrary, PlanLibraryPlanner
 from ptp_core.planners.planner import Plan
-from ptp_core.practice.practice_config import PracticeConfig
+from ptp_core.practice.practice_settings import PracticeConfig
 from ptp_core.practice.success_signal import counts_as_success
 from ptp_core.rollout.episode_results import APART, EpisodeSeeds, episode_seeds
 from ptp_core.rollout.run_episode import Trace, run_episode

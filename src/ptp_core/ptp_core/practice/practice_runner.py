@@ -18,8 +18,7 @@ from typing import Any
 import numpy as np
 
 from ptp_core.agents.agent import Cancelled
-from ptp_core.agents.method import AgentOptions
-from ptp_core.agents.registry import build_agent, method_named
+from ptp_core.agents.registry import AgentOptions, build_agent, method_named
 from ptp_core.data.encoded_dataset import EncodedDataset
 from ptp_core.data.env_spec import declared_spec
 from ptp_core.data.file_limits import load_json
@@ -39,7 +38,7 @@ from ptp_core.practice.epoch import (
     update,
 )
 from ptp_core.practice.policy_library import save_finetuned
-from ptp_core.practice.practice_config import PracticeConfig
+from ptp_core.practice.practice_settings import PracticeConfig
 from ptp_core.practice.rollout_worker import RolloutJob, RolloutWorker, load_state, save_state
 from ptp_core.practice.run_folder import CHECKPOINT, FINETUNED, RESULT, Epochs
 from ptp_core.processes import Workers

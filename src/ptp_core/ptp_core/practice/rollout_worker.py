@@ -14,15 +14,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from ptp_core.agents.agent import Cancelled
-from ptp_core.agents.method import AgentOptions
-from ptp_core.agents.registry import build_agent, method_named
+from ptp_core.agents.registry import AgentOptions, build_agent, method_named
 from ptp_core.agents.subgoal_agent import SubgoalAgent
 from ptp_core.data.collect_demonstrations import make_environment
 from ptp_core.errors import CheckpointError
 from ptp_core.planners.plan_buffer import load_buffers, save_buffers
 from ptp_core.planners.plan_library import PlanLibrary
 from ptp_core.practice.epoch import PracticeState, RolloutRequest, RolloutResult, rollout
-from ptp_core.practice.practice_config import PracticeConfig
+from ptp_core.practice.practice_settings import PracticeConfig
 from ptp_core.training.checkpoint import load_checkpoint
 
 WEIGHTS, BUFFERS, PLANS = "weights.safetensors", "buffers.safetensors", "plans.safetensors"

@@ -18,8 +18,13 @@ from typing import Any
 import gymnasium
 
 from ptp_core.agents.agent import Agent, Decision
-from ptp_core.agents.method import AgentOptions, Method, PlannerSettings
-from ptp_core.agents.registry import build_agent, method_named
+from ptp_core.agents.registry import (
+    AgentOptions,
+    Method,
+    PlannerSettings,
+    build_agent,
+    method_named,
+)
 from ptp_core.config import FollowerConfig, PlannerConfig, from_dict
 from ptp_core.data.collect_demonstrations import make_environment
 from ptp_core.data.coverage import SceneCoverage, scene_groups, shares_of_task

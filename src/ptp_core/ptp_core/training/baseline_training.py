@@ -9,30 +9,168 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
 import yaml
+from torch import nn
 
 from ptp_core.agents.registry import method_named
-from ptp_core.config import BaselinesConfig, TrainConfig, to_dict
+from ptp_core.config import (
+    BaselinesConfig,
+    GeneratedGoalsConfig,
+    IQLConfig,
+    LatentVAEConfig,
+    MidpointConfig,
+    TrainConfig,
+    to_dict,
+)
 from ptp_core.data.dataset import Dataset
 from ptp_core.data.encoded_dataset import EncodedDataset, encoded_demonstrations
 from ptp_core.data.files import check_new_folder, keep_inputs, reserved_folder, write_atomically
+from ptp_core.data.replay_buffer import CodeBatch
+from ptp_core.encoders.vqvae import VQVAE
 from ptp_core.errors import ConfigError, DatasetError
+from ptp_core.learning.iql import IQL, GoalNetwork
+from ptp_core.planners.gcp_planner import MidpointGenerator, sample_triples
+from ptp_core.planners.leap_planner import LatentVAE
 from ptp_core.policies.cloned_policy import ClonedPolicy
 from ptp_core.progress import Bar
-from ptp_core.training.baseline_stages import train_gcbc, train_latent_vae, train_midpoints
 from ptp_core.training.checkpoint import Checkpoint, Part, load_checkpoint, save_checkpoint
-from ptp_core.training.stage import choose_device
-from ptp_core.training.weights import Precision
+from ptp_core.training.iql_stage import (
+    VALIDATION_TRANSITIONS,
+    fill_buffer,
+    generated_goals,
+    make_batch,
+)
+from ptp_core.training.stage import (
+    Metrics,
+    StageState,
+    choose_device,
+    encoded_fingerprint,
+    run_as_configured,
+    without_budget,
+)
+from ptp_core.training.weights import Precision, serialise
+
+SCALE_LATENTS = 8192  # random latents from which the VAE's shift and scale are computed
+VALIDATION_LATENTS = 1024
+VALIDATION_TRIPLES = 256
+
+Lookup = Callable[[EncodedDataset, np.ndarray], torch.Tensor]
+"""Latents (..., D) of frames (...)."""
+Loss = Callable[[EncodedDataset, int, np.random.Generator, torch.Generator], tuple]
+"""Loss and metrics of so many examples that the first generator picks; the second draws z."""
 
 CODES = "codes.safetensors"
 METRICS = "metrics.json"
 INPUTS = "inputs.json"  # file with the inputs that the run in a folder was made from
-
 OWN_PART = {"leap": "latent_vae", "gcp": "midpoints", "gcbc": "policy"}  # of each baseline
+
+
+def train_latent_vae(
+    config: BaselinesConfig,
+    vqvae: VQVAE,
+    data: EncodedDataset,
+    folder: Path,
+    *,
+    validation: EncodedDataset,
+    progress: bool = True,
+) -> tuple[LatentVAE, dict[str, float]]:
+    """Train on single frames, drawn uniformly; return the network and its last scalars."""
+    torch.manual_seed(config.seed)
+    latents = _lookup(vqvae)
+    vae = LatentVAE(config.vae, vqvae.latent).to(vqvae.codebook.device)
+    picks = np.random.default_rng(config.seed).integers(len(data.codes), size=SCALE_LATENTS)
+    vae.fit_scale(latents(data, picks))
+
+    def loss(data, count, rng, generator):
+        return vae.loss(latents(data, rng.integers(len(data.codes), size=count)), generator)
+
+    scalars = _train_network(
+        "vae", config, vae, loss, data, folder, validation, VALIDATION_LATENTS, progress
+    )
+    return vae.eval(), scalars
+
+
+def train_midpoints(
+    config: BaselinesConfig,
+    vqvae: VQVAE,
+    data: EncodedDataset,
+    folder: Path,
+    *,
+    validation: EncodedDataset,
+    progress: bool = True,
+) -> tuple[MidpointGenerator, dict[str, float]]:
+    """Train on nodes of balanced trees; return the network and its last scalars."""
+    torch.manual_seed(config.seed)
+    latents = _lookup(vqvae)
+    midpoints = MidpointGenerator(config.midpoints, vqvae.latent).to(vqvae.codebook.device)
+
+    def loss(data, count, rng, generator):
+        triples = sample_triples(data.lengths, config.midpoints.depth, count, rng)
+        left, middle, right = latents(data, triples).unbind(1)
+        return midpoints.loss(left, right, middle, generator)
+
+    scalars = _train_network(
+        "midpoints",
+        config,
+        midpoints,
+        loss,
+        data,
+        folder,
+        validation,
+        VALIDATION_TRIPLES,
+        progress,
+    )
+    return midpoints.eval(), scalars
+
+
+def train_gcbc(
+    config: BaselinesConfig,
+    checkpoint: Checkpoint,
+    data: EncodedDataset,
+    folder: Path,
+    *,
+    validation: EncodedDataset,
+    progress: bool = True,
+) -> tuple[GoalNetwork, dict[str, float]]:
+    """Train with the checkpoint's ``iql`` and ``imagined`` settings; return network and scalars.
+
+    GCBC is goal-conditioned behaviour cloning (Lynch et al. 2019, arXiv 1903.01973; Ghosh et al.
+    2019, arXiv 1912.06088): IQL's policy loss with all weights 1, an ablation of the advantage
+    weights. Network, initial weights, trajectories, relabelled goals, generated goals, number of
+    updates and learning rates are those of the checkpoint's policy. There is no V and no Q. All
+    its computation is in float32.
+
+    ``folder`` holds one folder a stage. The second stage's scalars begin with "imagined/".
+    """
+    settings, generated = checkpoint.config.iql, checkpoint.config.imagined
+    torch.manual_seed(config.seed)
+    sizes = checkpoint.vqvae.latent, data.actions.shape[1]
+    first = IQL(settings, *sizes).to(checkpoint.vqvae.codebook.device)
+    held_out = fill_buffer(validation, settings).sample(
+        VALIDATION_TRANSITIONS, np.random.default_rng(0)
+    )
+    cloning = _Cloning(config, checkpoint, data, held_out, progress)
+    scalars = cloning.train("gcbc", first, folder / "camera", settings)
+    if not generated.steps:
+        return first.policy.eval(), scalars
+    further = dataclasses.replace(settings, learning_rate=generated.learning_rate)
+    second = IQL(further, *sizes)
+    second.to(checkpoint.vqvae.codebook.device)
+    second.policy.load_state_dict(first.policy.state_dict())
+    frames = len(data.codes)
+    with Bar(total=frames, unit="frame", desc="imagine goals", disable=not progress) as bar:
+        draws = torch.Generator().manual_seed(config.seed)
+        shown = generated_goals(checkpoint.vqvae, checkpoint.generators, data, draws, bar.update)
+    more = cloning.train("gcbc", second, folder / "imagined", generated, shown, generated.share)
+    scalars |= {f"imagined/{name}": value for name, value in more.items()}
+    return second.policy.eval(), scalars
 
 
 def pretrain_baselines(
@@ -102,6 +240,139 @@ def save_baseline(folder: str | Path, made: Checkpoint) -> None:
         encoder_at=None if stored is None else stored.path.parent,
         shared={name: part.stored for name, part in made.parts.items() if part.stored},
     )
+
+
+def _train_network(
+    name: str,
+    config: BaselinesConfig,
+    network: nn.Module,
+    loss: Loss,
+    data: EncodedDataset,
+    folder: Path,
+    validation: EncodedDataset,
+    held_out: int,
+    progress: bool,
+) -> dict[str, float]:
+    settings: LatentVAEConfig | MidpointConfig = getattr(config, name)
+    parameters = list(network.parameters())
+    optimiser = torch.optim.Adam(parameters, lr=settings.learning_rate, fused=True)
+    state = StageState(
+        modules={name: network},
+        optimisers={"adam": optimiser},
+        generator=torch.Generator().manual_seed(config.seed),
+        rng=np.random.default_rng(config.seed),
+        fingerprint=encoded_fingerprint(settings, config.seed, data),
+    )
+
+    def train_step() -> Metrics:
+        total, metrics = loss(data, settings.batch_size, state.rng, state.generator)
+        optimiser.zero_grad(set_to_none=True)
+        total.backward()
+        nn.utils.clip_grad_norm_(parameters, settings.gradient_clip)
+        optimiser.step()
+        return metrics
+
+    @torch.inference_mode()
+    def validate() -> dict[str, float]:
+        # The same examples and the same z each time.
+        rng, generator = np.random.default_rng(0), torch.Generator().manual_seed(0)
+        metrics = loss(validation, held_out, rng, generator)[1]
+        return {key: float(value) for key, value in metrics.items()}
+
+    return run_as_configured(
+        name,
+        folder,
+        state,
+        train_step,
+        settings,
+        config,
+        validate=validate,
+        progress=progress,
+    )
+
+
+def _lookup(vqvae: VQVAE) -> Lookup:
+    def latents(data: EncodedDataset, frames: np.ndarray) -> torch.Tensor:
+        codes = torch.from_numpy(data.codes[frames].astype(np.int64))
+        return vqvae.lookup(codes.to(vqvae.codebook.device))
+
+    return latents
+
+
+class _Cloning:
+    """Training data, and validation data of the policy."""
+
+    def __init__(
+        self,
+        config: BaselinesConfig,
+        checkpoint: Checkpoint,
+        data: EncodedDataset,
+        held_out: CodeBatch,
+        progress: bool,
+    ) -> None:
+        self._config, self._checkpoint = config, checkpoint
+        self._settings = checkpoint.config.iql
+        self._buffer = fill_buffer(data, self._settings)
+        self._held_out = held_out
+        self._inputs = encoded_fingerprint(self._settings, config.seed, data)
+        self._progress = progress
+
+    def train(
+        self,
+        name: str,
+        iql: IQL,
+        folder: Path,
+        budget: IQLConfig | GeneratedGoalsConfig,
+        generated: np.ndarray | None = None,
+        share: float = 0.0,
+    ) -> dict[str, float]:
+        """Train the policy of ``iql`` until the budget is spent; return the last scalars."""
+        size, policy = self._settings.batch_size, iql.policy.train()
+        optimiser = iql.optimisers["policy"]
+        inputs: dict[str, Any] = {**self._inputs, "stage": without_budget(budget)}
+        if generated is not None:
+            inputs["imagined"] = sha256(generated.tobytes() + serialise(policy)).hexdigest()
+        state = StageState(
+            modules={"policy": policy},
+            optimisers={"policy": optimiser},
+            generator=torch.Generator().manual_seed(self._config.seed),
+            rng=np.random.default_rng(self._config.seed),
+            fingerprint=inputs,
+        )
+
+        def train_step() -> Metrics:
+            codes = self._buffer.sample(size, state.rng, generated, share)
+            loss, metrics = self._loss(iql, codes)
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            if self._settings.gradient_clip:
+                nn.utils.clip_grad_norm_(policy.parameters(), self._settings.gradient_clip)
+            optimiser.step()
+            return metrics
+
+        @torch.inference_mode()
+        def validate() -> dict[str, float]:
+            metrics = self._loss(iql, self._held_out)[1]
+            return {key: float(value) for key, value in metrics.items()}
+
+        return run_as_configured(
+            name,
+            folder,
+            state,
+            train_step,
+            budget,
+            self._config,
+            validate=validate,
+            progress=self._progress,
+        )
+
+    def _loss(self, iql: IQL, codes: CodeBatch) -> tuple[torch.Tensor, Metrics]:
+        """IQL's policy loss with all advantages 0, so that all weights are 1."""
+        checkpoint, epsilon = self._checkpoint, self._settings.reward_epsilon
+        device = checkpoint.vqvae.codebook.device
+        batch = make_batch(codes, checkpoint.vqvae, epsilon, device)
+        loss, metrics = iql.policy_loss(batch, torch.zeros_like(batch.rewards))
+        return loss, {"loss": metrics["policy/loss"], "action_mse": metrics["policy/action_mse"]}
 
 
 def _train(

@@ -19,10 +19,10 @@ from std_msgs.msg import Header
 
 from ptp_core.data.trajectory import CAMERA
 from ptp_core.errors import InputError
-from ptp_core.numbering import first_number
 from ptp_nodes.camera.camera_device import CameraDevice, Format, Frame
 from ptp_nodes.camera.frame_source import FrameSource, Health, HealthLimits, make_device
 from ptp_nodes.camera.v4l2 import KEEP, ControlSetting, control_settings
+from ptp_robot.command import first_number
 from ptp_ros.agent_messages import observation_message
 from ptp_ros.diagnostics import ERROR, OK, WARN, Diagnostics
 from ptp_ros.image_messages import array_to_image, crop_and_resize
@@ -30,14 +30,7 @@ from ptp_ros.lifecycle import ManagedNode, ManagedParameters
 from ptp_ros.node_main import run
 from ptp_ros.parameters import parameter
 from ptp_ros.streams import HistoryPublisher
-from ptp_ros.topics import (
-    CAMERA_FRAME,
-    IMAGE_COMPRESSED,
-    IMAGE_RAW,
-    OBSERVATION,
-    SENSOR,
-    STREAM,
-)
+from ptp_ros.topics import CAMERA_FRAME, IMAGE_COMPRESSED, IMAGE_RAW, OBSERVATION, SENSOR, STREAM
 
 __all__ = ["CameraNode", "CameraParameters", "main"]
 

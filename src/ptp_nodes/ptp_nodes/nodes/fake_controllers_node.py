@@ -8,8 +8,9 @@ ros2 param set /fake_controllers fault nan_joints     set a fault; "" for none
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +27,7 @@ from trajectory_msgs.msg import JointTrajectory
 
 from ptp_core.errors import ConfigError
 from ptp_robot.kinematics import ARM_JOINTS, REST_CONFIGURATION
-from ptp_ros.node_main import run
+from ptp_ros.node_main import background_node, run
 from ptp_ros.parameters import declare, parameter
 from ptp_ros.streams import Streams
 from ptp_ros.topics import ARM_COMMANDS, COMMANDS, GRIPPER_COMMANDS, JOINT_STATES, LATCHED
@@ -40,6 +41,13 @@ FAULTS = {
 }
 GRIPPER_SPEED = 2.0  # openings a second
 STROKE = 0.04  # m that the gripper's joint travels
+HELP = "\n".join(
+    (
+        "type a fault to bring it about, `mend FAULT` to end it:",
+        *(f"  {name:<15} {what}" for name, what in FAULTS.items()),
+        "`show` says how the arm is, `quit` ends it",
+    )
+)
 
 
 @dataclass(frozen=True)
@@ -201,6 +209,48 @@ class FakeControllers(Node):
                     return SetParametersResult(successful=False, reason=reason)
                 self.faults = {given.value} if given.value else set()
         return SetParametersResult(successful=True)
+
+
+def serve(
+    lines: Iterable[str], say: Callable[[str], None], domain: int | None = None, **values: Any
+) -> None:
+    """Run the node with these parameters while obeying ``lines``; return at `quit`.
+
+    The end of the lines is no end: without a terminal it runs until KeyboardInterrupt.
+    ``domain`` None: that of ROS_DOMAIN_ID.
+    """
+    given = [Parameter(name, value=value) for name, value in values.items()]
+    with background_node(
+        lambda context: FakeControllers(context=context, parameter_overrides=given), domain
+    ) as node:
+        node.start()
+        try:
+            say(f"fake controllers on ROS domain {node.context.get_domain_id()}\n{HELP}")
+            for line in lines:
+                words = line.split()
+                if words[:1] == ["quit"]:
+                    return
+                if words:
+                    say(_obey(node, words))
+            threading.Event().wait()
+        finally:
+            node.stop()
+
+
+def _obey(node: FakeControllers, words: list[str]) -> str:
+    match words:
+        case ["show"]:
+            q = np.round(node.joints(), 3).tolist()
+            faults = ", ".join(sorted(node.faults)) or "none"
+            motors = "on" if node.motors else "off"
+            return f"motors {motors}, joints {q}, {node.received} commands, faults: {faults}"
+        case ["mend", name] if name in FAULTS:
+            node.faults = node.faults - {name}
+            return f"{name} is over"
+        case [name] if name in FAULTS:
+            node.faults = node.faults | {name}
+            return f"{name}: {FAULTS[name]}"
+    return f"not understood: {' '.join(words)}\n{HELP}"
 
 
 def main() -> int:

@@ -31,7 +31,7 @@ from ptp_nodes.operator.operator_dialog import (
     RequestRunner,
 )
 from ptp_nodes.operator.operator_inputs import AnswerButtons, AnswerKeys, AnswerServices
-from ptp_robot.gamepad import GamepadMapping
+from ptp_robot.teleoperation import GamepadMapping
 from ptp_ros.blocking_client import Caller
 from ptp_ros.diagnostics import OK, WARN, Diagnostics
 from ptp_ros.image_messages import array_to_image

@@ -15,12 +15,11 @@ from ptp_interfaces.action import PlanSubgoals
 from ptp_interfaces.msg import EpisodeStatus, SubgoalPlan
 
 from ptp_core.agents.agent import AgentSpec, LatentGoal
-from ptp_core.agents.method import AgentOptions
 from ptp_core.agents.ptp import planner_of
-from ptp_core.agents.registry import build_agent, method_named
+from ptp_core.agents.registry import AgentOptions, build_agent, method_named
 from ptp_core.agents.subgoal_agent import SubgoalAgent
 from ptp_core.config import PlannerConfig
-from ptp_core.config.loading import planner_settings
+from ptp_core.config.train_config import planner_settings
 from ptp_core.errors import ConfigError
 from ptp_core.planners.plan_library import PlanLibrary, PlanLibraryPlanner, StoredPlan
 from ptp_core.planners.planner import Plan, PlanFeedback, Planner
@@ -34,9 +33,8 @@ from ptp_nodes.policy.agent_networks import (
     load_networks,
     practice_setting,
 )
-from ptp_nodes.policy.policy_messages import plan_message
 from ptp_ros.action_server import RunningGoal, SingleGoalServer
-from ptp_ros.agent_messages import read_goal, read_latent
+from ptp_ros.agent_messages import plan_message, read_goal, read_latent
 from ptp_ros.diagnostics import ERROR, OK, Diagnostics
 from ptp_ros.image_messages import array_to_image
 from ptp_ros.lifecycle import ManagedNode

@@ -21,10 +21,16 @@ from ptp_interfaces.msg import (
 )
 from ptp_interfaces.msg import Observation as ObservationMessage
 
-from ptp_core.agents.agent import Agent, AgentSeeds, Decision, Goal, LatentGoal, Observation
-from ptp_core.agents.method import AgentOptions, Method
-from ptp_core.agents.registry import build_agent, method_named
-from ptp_core.agents.warm_up import warm_up
+from ptp_core.agents.agent import (
+    Agent,
+    AgentSeeds,
+    Decision,
+    Goal,
+    LatentGoal,
+    Observation,
+    warm_up,
+)
+from ptp_core.agents.registry import AgentOptions, Method, build_agent, method_named
 from ptp_core.config import FollowerConfig
 from ptp_core.data.trajectory import CARTESIAN
 from ptp_core.errors import ConfigError, PtpError
@@ -37,14 +43,20 @@ from ptp_nodes.policy.agent_networks import (
     finetuned_policies,
     load_networks,
 )
-from ptp_nodes.policy.heartbeat import Heartbeat, wait_for_reader
 from ptp_nodes.policy.observation_gate import NEWS, Arrival, GoalProgress, Message, ObservationGate
-from ptp_nodes.policy.policy_messages import number, plan_message, step_info
-from ptp_nodes.policy.readiness import ArmAvailable
+from ptp_nodes.policy.readiness import ArmAvailable, Heartbeat, wait_for_reader
 from ptp_robot.action import ActionScale
 from ptp_ros.action_server import RunningGoal as ActionGoal
 from ptp_ros.action_server import SingleGoalServer
-from ptp_ros.agent_messages import read_encoded, read_goal, read_latent, read_observation
+from ptp_ros.agent_messages import (
+    number,
+    plan_message,
+    read_encoded,
+    read_goal,
+    read_latent,
+    read_observation,
+    step_info,
+)
 from ptp_ros.diagnostics import ERROR, OK, WARN, Diagnostics, Scalars
 from ptp_ros.lifecycle import ManagedNode
 from ptp_ros.node_main import run

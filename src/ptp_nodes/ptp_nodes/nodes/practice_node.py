@@ -28,8 +28,12 @@ from ptp_core.errors import ConfigError, InputError
 from ptp_core.rollout.episode_results import MAX_STEPS
 from ptp_nodes.episodes.recorder_client import RecorderClient
 from ptp_nodes.operator.goal_files import read_goal_image
-from ptp_nodes.policy.heartbeat import HeartbeatPublisher
-from ptp_nodes.policy.readiness import ActiveNodes, ArmReady, LearnerBackpressure
+from ptp_nodes.policy.readiness import (
+    ActiveNodes,
+    ArmReady,
+    HeartbeatPublisher,
+    LearnerBackpressure,
+)
 from ptp_nodes.practice.practice_loop import (
     STATES,
     Acted,

@@ -23,9 +23,7 @@ from ptp_nodes.operator.operator_inputs import (
     TwistInput,
 )
 from ptp_robot.action import ActionScale
-from ptp_robot.gamepad import GamepadMapping
-from ptp_robot.spacemouse import SpaceMouseMapping
-from ptp_robot.teleoperation import Button
+from ptp_robot.teleoperation import Button, GamepadMapping, SpaceMouseMapping
 from ptp_ros.diagnostics import ERROR, OK, WARN, Diagnostics
 from ptp_ros.node_main import run
 from ptp_ros.parameters import declare, parameter

@@ -23,9 +23,16 @@ from std_srvs.srv import Trigger
 
 from ptp_core.errors import InputError
 from ptp_nodes.operator.operator_dialog import OperatorAnswer, OperatorDialog, Question
-from ptp_robot.gamepad import Gamepad, GamepadMapping
-from ptp_robot.spacemouse import SpaceMouse, SpaceMouseMapping
-from ptp_robot.teleoperation import Button, Keyboard, TeleopDevice, Twist
+from ptp_robot.teleoperation import (
+    Button,
+    Gamepad,
+    GamepadMapping,
+    Keyboard,
+    SpaceMouse,
+    SpaceMouseMapping,
+    TeleopDevice,
+    Twist,
+)
 from ptp_ros.topics import (
     BASE_FRAME,
     JOY,

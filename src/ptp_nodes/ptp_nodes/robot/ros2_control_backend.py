@@ -21,7 +21,7 @@ from std_msgs.msg import Bool, Float64MultiArray
 from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
-from ptp_core.config.checks import require
+from ptp_core.config.loading import require
 from ptp_core.errors import ConfigError
 from ptp_robot.backends.backend import BackendError, Interface, JointReading, NoGripper
 from ptp_robot.kinematics import ARM_JOINTS

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ptp_core.config.checks import require
+from ptp_core.config.loading import require
 from ptp_core.errors import ConfigError
 from ptp_robot.backends.backend import BackendError, Interface, JointReading
 from ptp_robot.kinematics import ARM_JOINTS, REST_CONFIGURATION

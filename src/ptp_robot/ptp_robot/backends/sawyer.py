@@ -17,9 +17,7 @@ import numpy as np
 
 from ptp_description import sawyer_urdf_path
 from ptp_robot.backends.backend import BackendError, Interface, JointReading, NoGripper
-from ptp_robot.backends.handshake import REQUESTS, Handshakes, Problems
 from ptp_robot.backends.rosbridge_link import RosbridgeLink, RoundTrip
-from ptp_robot.backends.sawyer_config import SawyerConfig
 from ptp_robot.backends.sawyer_messages import (
     COMMAND,
     COMMAND_TIMEOUT,
@@ -33,7 +31,16 @@ from ptp_robot.backends.sawyer_messages import (
     JointLimits,
     joint_command,
 )
-from ptp_robot.backends.sawyer_state import Gripper, SawyerState, bounded_target, bounded_velocity
+from ptp_robot.backends.sawyer_state import (
+    REQUESTS,
+    Gripper,
+    Handshakes,
+    Problems,
+    SawyerConfig,
+    SawyerState,
+    bounded_target,
+    bounded_velocity,
+)
 from ptp_robot.kinematics import ARM_JOINTS, SawyerKinematics
 
 __all__ = ["SawyerBackend", "SawyerConfig"]

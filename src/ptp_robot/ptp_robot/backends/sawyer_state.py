@@ -1,24 +1,33 @@
 # SPDX-License-Identifier: Apache-2.0
-"""State that a Sawyer and its gripper report on one connection, and bounds of commands."""
+"""State that a Sawyer and its gripper report on one connection, and what depends on it.
+
+That is settings of the back-end, requests that are repeated until the state shows their effect,
+and bounds of commands. Sources: Rethink's SDK and documentation.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from ptp_robot.backends.backend import BackendError
-from ptp_robot.backends.handshake import Handshakes
-from ptp_robot.backends.sawyer_config import STROKE, SawyerConfig
+from ptp_core.config.loading import require
+from ptp_core.errors import ConfigError
+from ptp_robot.backends.backend import BackendError, Interface
 from ptp_robot.backends.sawyer_messages import (
     COLLISION,
+    ENABLE,
     ENDPOINT,
     GRIPPER_COMMAND,
     GRIPPER_STATE,
     JOINTS,
     LIMITS,
+    RESET,
     STATE,
+    STOP,
     BadMessage,
     JointLimits,
     RobotState,
@@ -31,10 +40,184 @@ from ptp_robot.backends.sawyer_messages import (
     wrench_of,
 )
 
-__all__ = ["Gripper", "SawyerState", "bounded_target", "bounded_velocity"]
+__all__ = [
+    "FASTEST",
+    "REQUESTS",
+    "STROKE",
+    "Gripper",
+    "Handshakes",
+    "Problems",
+    "Request",
+    "SawyerConfig",
+    "SawyerState",
+    "bounded_target",
+    "bounded_velocity",
+]
 
+STROKE = 0.041667  # m between the fingers, open (Rethink's SDK and URDF)
+# Hard maxima: no setting goes beyond.
+FASTEST = 0.5  # of the joints' top speeds, velocity mode
+FASTEST_POSITION = 0.3  # the robot's own default speed ratio, position mode
+LARGEST_STEP = 0.02  # rad a command, position mode
+KINDS = 50  # different texts that are counted: a robot may put numbers into them
+PATIENCE = 3.0  # s without messages until that is a problem
 UNIT = 1e-6  # s; two commands never share a stamp, which is their number
 CLOCK_STEP = 1.0  # s; a stamp further back than this means that the robot's clock was set
+
+
+@dataclass(frozen=True, kw_only=True)
+class SawyerConfig:
+    """Where rosbridge runs, and how the arm is driven through it."""
+
+    host: str = "localhost"  # of rosbridge_server, on the robot's network; not the robot itself
+    port: int = 9090  # rosbridge's default
+    interface: Interface = "velocity"
+    # "velocity": the arm stops by itself when commands stop. "position": to see it move for the
+    # first time; it is slow, but finishes its way to the last command whatever happens.
+    speed_ratio: float = 0.3  # of the joints' top speeds (Sawyer's default)
+    step: float = LARGEST_STEP  # rad, position mode: largest from command to command
+    leash: float = 0.1  # rad, position mode: largest distance of a command from the arm
+    command_timeout: float = 0.2  # s, velocity mode: set in the robot, its own watchdog
+    silence: float = 0.2  # s without joint states after which commands are refused
+    state_silence: float = 1.0  # s without robot state until that is trouble
+    repeat: float = 0.1  # s between repetitions of a request (SDK)
+    patience: float = 5.0  # s until a request for motors on, off or a reset failed (SDK)
+    gripper: Literal["electric", "none"] = "electric"  # Rethink's, or no gripper
+    gripper_stroke: float = STROKE  # m between the fingers, open
+    gripper_patience: float = 2.0  # s until a command of the gripper counts as lost (SDK: 2 to 5)
+    calibrate_gripper: bool = False  # when motors go on, where it is not yet
+    reconnect_first: float = 0.2  # s until a lost link is tried again
+    reconnect_longest: float = 2.0  # s between later tries
+
+    def __post_init__(self) -> None:
+        if not self.host or "/" in self.host or ":" in self.host:
+            raise ConfigError(
+                f'SawyerConfig.host is "{self.host}"; give a name or an IP address alone, the '
+                "port has its own setting"
+            )
+        require(self, "port", 1, 65535)
+        require(self, "speed_ratio", 0.01, FASTEST)
+        if self.interface == "position":
+            require(self, "speed_ratio", 0.1, FASTEST_POSITION)
+        require(self, "step", 1e-4, LARGEST_STEP)
+        require(self, "leash", self.step, 0.2)
+        require(self, "command_timeout", 0.05, 0.5)
+        require(self, "silence", 0.03, 0.5)
+        require(self, "state_silence", 0.1, 5.0)
+        require(self, "repeat", 0.02, 0.5)
+        require(self, "patience", 1.0, 30.0)
+        require(self, "gripper_stroke", 0.005, 0.2)
+        require(self, "gripper_patience", 1.0, 10.0)
+        require(self, "reconnect_first", 0.01, 2.0)
+        require(self, "reconnect_longest", self.reconnect_first, 10.0)
+
+
+class Problems:
+    """Text to count. Times are of one steady clock [s]."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+        self._missing: float | None = None  # since when
+
+    def count(self, text: str) -> None:
+        """One more of these."""
+        if text in self._counts or len(self._counts) < KINDS:
+            self._counts[text] += 1
+
+    def miss(self, text: str, now: float) -> None:
+        """No message arrives: count that once for each outage, after `PATIENCE`."""
+        if self._missing is None:
+            self._missing = now
+        elif now - self._missing > PATIENCE:
+            self._missing = np.inf
+            self.count(text)
+
+    def found(self) -> None:
+        """Messages arrive again."""
+        self._missing = None
+
+    def so_far(self) -> dict[str, int]:
+        """All counts."""
+        return dict(self._counts)
+
+
+class Request(NamedTuple):
+    """A message, and what to say when the robot did not answer it in time [s]."""
+
+    topic: str
+    message: Mapping[str, Any]
+    failure: str
+
+
+REQUESTS = {
+    "enable": Request(
+        ENABLE,
+        {"data": True},
+        "the robot did not turn its motors on within {:g} s: look at its screen, clear the fault, "
+        "then enable again",
+    ),
+    "disable": Request(
+        ENABLE,
+        {"data": False},
+        "the robot did not turn its motors off within {:g} s: press the emergency stop",
+    ),
+    "stop": Request(STOP, {}, "the robot did not stop within {:g} s: press the emergency stop"),
+    "reset": Request(
+        RESET,
+        {},
+        "the robot did not forget its error within {:g} s: read its log, restart the robot",
+    ),
+}
+
+
+class Handshakes:
+    """Pending requests, at most one for each name; a new one replaces the old.
+
+    ``every`` is the time between repetitions [s]. Times are of one steady clock [s]; it moves
+    only when `due` is called.
+    """
+
+    def __init__(self, every: float) -> None:
+        self._every = every
+        self._requests: dict[str, _Request] = {}
+
+    def ask(
+        self,
+        name: str,
+        topic: str,
+        message: Mapping[str, Any],
+        done: Callable[[], bool],
+        now: float,
+        patience: float,
+        failure: str = "",
+    ) -> None:
+        """Send ``message`` until ``done()``; after ``patience`` [s] report ``failure``."""
+        self._requests[name] = _Request(topic, message, done, now, now + patience, failure)
+
+    def drop(self, name: str | None = None) -> None:
+        """Drop one request, or all."""
+        if name is None:
+            self._requests.clear()
+        else:
+            self._requests.pop(name, None)
+
+    def pending(self, name: str) -> bool:
+        """Whether this request is pending."""
+        return name in self._requests
+
+    def due(self, now: float) -> tuple[list[tuple[str, Mapping[str, Any]]], dict[str, str]]:
+        """What to send now, as topics and messages; and name to text of what failed."""
+        send, failed = [], {}
+        for name, request in list(self._requests.items()):
+            if request.done():
+                del self._requests[name]
+            elif now >= request.until:
+                failed[name] = request.failure
+                del self._requests[name]
+            elif now >= request.again:
+                request.again = now + self._every
+                send.append((request.topic, request.message))
+        return send, failed
 
 
 class Gripper:
@@ -204,3 +387,13 @@ def bounded_target(
     target = np.clip(target, here - config.leash, here + config.leash)
     target = np.clip(target, limits.lower, limits.upper)
     return target, bool(np.abs(target - q).max() > 1e-9)
+
+
+@dataclass
+class _Request:
+    topic: str
+    message: Mapping[str, Any]
+    done: Callable[[], bool]
+    again: float  # when to send next
+    until: float
+    failure: str

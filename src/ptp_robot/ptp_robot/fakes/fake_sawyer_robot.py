@@ -16,8 +16,8 @@ import numpy as np
 from ptp_core.data.file_limits import parse_json
 from ptp_description import sawyer_urdf_path
 from ptp_robot.backends import sawyer_messages as topics
-from ptp_robot.backends.sawyer_config import STROKE
 from ptp_robot.backends.sawyer_messages import POSITION_MODE, VELOCITY_MODE, ros_time
+from ptp_robot.backends.sawyer_state import STROKE
 from ptp_robot.fakes.fake_rosbridge import FakeRosbridge
 from ptp_robot.kinematics import ARM_JOINTS, REST_CONFIGURATION, SawyerKinematics
 

@@ -25,8 +25,7 @@ from ptp_nodes.camera.camera_client import camera_client
 from ptp_nodes.tools.doctor.doctor_checks import LEAST_FREE
 from ptp_nodes.tools.doctor.doctor_facts import Expected, Finding, GraphFacts, short
 from ptp_nodes.tools.doctor.examination import Examination, examine
-from ptp_robot.limits import Limits
-from ptp_robot.robot_file import limits_digest, load_robot, read_kinematics
+from ptp_robot.robot_file import Limits, limits_digest, load_robot, read_kinematics
 from ptp_ros import topics
 from ptp_ros.node_main import background_node
 from ptp_ros.topics import ARM_PREFLIGHT, LATCHED

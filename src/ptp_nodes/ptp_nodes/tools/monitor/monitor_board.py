@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Content of the monitor page, from events of the graph. Needs neither ROS nor Rerun."""
+"""Content of the monitor page, from events of the graph, and the node that collects them."""
 
 from __future__ import annotations
 
@@ -7,14 +7,20 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Protocol
 
 import cv2
 import numpy as np
+from ptp_interfaces.msg import ArmState
+from rclpy.qos import QoSProfile
+from sensor_msgs.msg import JointState
+from std_msgs.msg import Float64
 
 from ptp_nodes.operator.episode_video import strip
-from ptp_nodes.operator.episode_watcher import EpisodeNews
+from ptp_nodes.operator.episode_watcher import EpisodeNews, WatchNode
 from ptp_robot.urdf import ArmShapes
+from ptp_ros.topics import ARM_STATE, COMMANDS, JOINT_STATES, LATCHED, RECORDS
 
 CAMERA, OBSERVATION, PURSUED, GOAL, PLAN = "camera", "observation", "pursued", "goal", "plan"
 TRACE = 500  # points of the tool's way that are kept
@@ -22,6 +28,8 @@ APART = 0.005  # m between two of them
 REPEAT = 10.0  # s
 LARGEST = 240  # pixels a side of the camera's image, that a browser keeps up
 BLANK = np.full((48, 48, 3), 64, np.uint8)
+SCALAR = "std_msgs/msg/Float64"
+KEPT = QoSProfile(depth=50, reliability=LATCHED.reliability, durability=LATCHED.durability)
 
 
 class Canvas(Protocol):
@@ -184,3 +192,37 @@ def shrink(image: np.ndarray, largest: int) -> np.ndarray:
         return image
     height, width = (max(1, round(share * side)) for side in image.shape[:2])
     return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+
+
+class MonitorNode(WatchNode):
+    """Passes messages to a Board."""
+
+    def __init__(self, board: Board, **options) -> None:
+        super().__init__(board, name="monitor", **options)
+        self._board = board
+        self._curves: set[str] = set()
+        self.create_subscription(JointState, JOINT_STATES, self._joints_moved, COMMANDS)
+        self.create_subscription(ArmState, ARM_STATE, self._arm_moved, RECORDS)
+
+    def _beat(self) -> None:
+        super()._beat()
+        for topic, types in self.get_topic_names_and_types():
+            if types != [SCALAR] or topic in self._curves:
+                continue
+            for writer in self.get_publishers_info_by_topic(topic):
+                full = f"{writer.node_namespace.rstrip('/')}/{writer.node_name}/"
+                if topic.startswith(full):  # as `Scalars` names them
+                    self._curves.add(topic)
+                    note = partial(self._counted, writer.node_name, topic.removeprefix(full))
+                    self.create_subscription(Float64, topic, note, KEPT)
+                    break
+
+    def _counted(self, node: str, name: str, message: Float64) -> None:
+        self._board.number(node, name, message.data)
+
+    def _joints_moved(self, message: JointState) -> None:
+        self._board.joints(dict(zip(message.name, message.position)))
+
+    def _arm_moved(self, message: ArmState) -> None:
+        position = message.pose.position
+        self._board.tool((position.x, position.y, position.z))

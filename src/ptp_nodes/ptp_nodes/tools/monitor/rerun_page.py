@@ -20,8 +20,8 @@ from ptp_nodes.tools.monitor.monitor_board import (
     PLAN,
     PURSUED,
     Board,
+    MonitorNode,
 )
-from ptp_nodes.tools.monitor.monitor_node import MonitorNode
 from ptp_robot.action import Workspace
 from ptp_robot.urdf import ArmShapes, read_shapes
 from ptp_ros.node_main import background_node

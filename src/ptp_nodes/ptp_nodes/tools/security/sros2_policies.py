@@ -1,19 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
-"""SROS2 policy files, one for each node, in an enclave of its own. Needs no ROS.
+"""SROS2 policy files, one for each node, in an enclave of its own, from what a graph uses.
 
 The format is version 0.2.0 of the policy.xsd that comes with sros2.
 """
 
 from __future__ import annotations
 
+import time
 import xml.etree.ElementTree as ET
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from rclpy.action import (
+    get_action_client_names_and_types_by_node,
+    get_action_server_names_and_types_by_node,
+)
+from rclpy.node import Node, NodeNameNonExistentError
+
 from ptp_core.data.files import write_atomically
 from ptp_core.errors import ConfigError
+from ptp_ros.node_main import background_node
 
 VERSION = "0.2.0"
 ENCLAVES = "/ptp"  # every node's enclave is below it, named like the node
@@ -32,6 +40,10 @@ HEAD = """\
 <!-- What the node may do on a graph with SROS2. `ptp security write` writes this file,
      `ptp security check` compares it with the running graph. docs/security.md. -->
 """
+LOOK = 0.5  # s between looks
+INSIDE = "/_action/"  # what an action consists of; rules name the action alone
+NUMBER = "std_msgs/msg/Float64"
+CHECKER = "policy_check"
 
 
 @dataclass(frozen=True)
@@ -126,6 +138,34 @@ def forbidden(policies: Mapping[str, Rules], uses: Mapping[str, Rules]) -> list[
     return found
 
 
+def uses(node: Node, names: Iterable[str] | None = None) -> dict[str, Rules]:
+    """What each node does now, by its name; ``names``: of these nodes, None: of all but this."""
+    there = {
+        (name, space)
+        for name, space in node.get_node_names_and_namespaces()
+        if name != node.get_name() and not name.startswith("_")
+    }
+    wanted = None if names is None else set(names)
+    return {
+        name: _use(node, name, space) for name, space in there if wanted is None or name in wanted
+    }
+
+
+def watch(seconds: float, names: Iterable[str] | None = None) -> dict[str, Rules]:
+    """What nodes do in ``seconds``, on the domain of ROS_DOMAIN_ID, all looks together."""
+    wanted = None if names is None else tuple(names)
+    found: dict[str, Rules] = {}
+    with background_node(lambda context: Node(CHECKER, context=context)) as node:
+        deadline = time.monotonic() + seconds
+        while True:
+            for name, use in uses(node, wanted).items():
+                found[name] = found.get(name, Rules()) | use
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return found
+            time.sleep(min(LOOK, left))
+
+
 def _rules(path: Path, profile: ET.Element) -> Rules:
     entries = {(section, qualifier): kind for kind, (section, _, qualifier) in SECTIONS.items()}
     found: dict[str, set[str]] = {item.name: set() for item in fields(Rules)}
@@ -150,3 +190,28 @@ def _full(name: str, node: str) -> str:
 def _short(name: str, node: str) -> str:
     """As it is written: below the node's own name with a ~, others from the namespace on."""
     return f"~{name[len(node) + 1 :]}" if name.startswith(f"/{node}/") else name[1:]
+
+
+def _use(node: Node, name: str, space: str) -> Rules:
+    own = f"{space.rstrip('/')}/{name}/"
+
+    def seen(ask: Callable, widen: bool = False) -> frozenset[str]:
+        try:
+            pairs = ask(name, space)
+        except NodeNameNonExistentError:  # it has just gone
+            return frozenset()
+        return frozenset(
+            # Numbers are published under whatever name a figure has.
+            f"{own}*" if widen and topic.startswith(own) and NUMBER in kinds else topic
+            for topic, kinds in pairs
+            if INSIDE not in topic
+        )
+
+    return Rules() | Rules(
+        publish=seen(node.get_publisher_names_and_types_by_node, widen=True),
+        subscribe=seen(node.get_subscriber_names_and_types_by_node),
+        reply=seen(node.get_service_names_and_types_by_node),
+        request=seen(node.get_client_names_and_types_by_node),
+        execute=seen(lambda *who: get_action_server_names_and_types_by_node(node, *who)),
+        call=seen(lambda *who: get_action_client_names_and_types_by_node(node, *who)),
+    )

@@ -8,8 +8,15 @@ import pytest
 
 from ptp_core.config.loading import read_yaml, to_dict
 from ptp_core.errors import ConfigError
-from ptp_robot.limits import Limits, digest, hard_limits
-from ptp_robot.robot_file import HomingConfig, RobotConfig, load_robot, read_kinematics
+from ptp_robot.robot_file import (
+    HomingConfig,
+    Limits,
+    RobotConfig,
+    digest,
+    hard_limits,
+    load_robot,
+    read_kinematics,
+)
 
 ROBOTS = Path(__file__).resolve().parents[3] / "config" / "robots"
 
