@@ -17,7 +17,6 @@ from ptp_core.data.collect_demonstrations import collect
 from ptp_core.tiny_networks import tiny_checkpoint
 from ptp_core.toy_env import ToyEnv
 
-
 ENV = f"{__name__}:StagedToy"
 PLAIN = "ptp_core.toy_env:make_env"
 
