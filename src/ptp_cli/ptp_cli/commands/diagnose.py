@@ -159,7 +159,7 @@ def _probes(figures: Mapping[str, Any]) -> list[str]:
 
 def _critic(figures: Mapping[str, Any]) -> list[str]:
     rows = [(f"Q(expert) > Q({name})", entry) for name, entry in figures["better_than"].items()]
-    rows.append(("V(s, t + 5) > V(s, t)", figures["v_rises"]))
+    rows.append(("V(s[t + 5]) > V(s[t])", figures["v_rises"]))
     cells = [
         (name, "" if e["share"] is None else f"{e['share']:.0%}", str(e["steps"]))
         for name, e in rows

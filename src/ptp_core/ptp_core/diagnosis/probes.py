@@ -7,7 +7,7 @@ trajectory is a sample, as the data name the arrangement that it shows.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -30,17 +30,20 @@ REGRESSIONS = ("linear", "kernel")
 
 
 def first_frames(
-    data: Dataset, most: int = MOST_FRAMES
+    data: Dataset,
+    most: int = MOST_FRAMES,
+    progress: Callable[[int], object] = lambda read: None,
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """First images uint8 (n, H, W, 3) of trajectories, and the numbers of their scenes, each (n,).
 
-    At most ``most`` trajectories, evenly spaced, of the main camera. DatasetError where fewer than
-    `FEWEST_FRAMES` of them name their scene.
+    At most ``most`` trajectories, evenly spaced, of the main camera. ``progress`` is called with 1
+    for each. DatasetError where fewer than `FEWEST_FRAMES` of them name their scene.
     """
     indices = data.indices
     chosen = np.unique(np.linspace(0, len(indices) - 1, min(most, len(indices))).astype(int))
     images, scenes = [], []
     for trajectory in data.part([indices[number] for number in chosen]):
+        progress(1)
         if trajectory.metadata.scene:
             shown = trajectory.images
             images.append(shown[CAMERA if CAMERA in shown else min(shown)][0])

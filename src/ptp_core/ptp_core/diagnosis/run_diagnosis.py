@@ -19,7 +19,7 @@ from ptp_core.data.env_spec import declared_spec
 from ptp_core.diagnosis import PARTS
 from ptp_core.diagnosis.critic_ranking import critic_ranking, held_out
 from ptp_core.diagnosis.oracle import oracle_success
-from ptp_core.diagnosis.probes import first_frames, position_probes
+from ptp_core.diagnosis.probes import MOST_FRAMES, first_frames, position_probes
 from ptp_core.diagnosis.single_primitives import primitive_success
 from ptp_core.errors import DatasetError, PtpError
 from ptp_core.progress import Bar
@@ -44,66 +44,31 @@ def run_diagnosis(
 
     ``data``: folder of demonstrations, for "probes" and "critic". The result holds the settings
     of ``config`` and for each part its figures, as the part's function documents them.
-    "without": {part: why it did not run}; the others run nevertheless. "finished" is False after
-    Ctrl-C, and "interrupted" names the part whose figures are incomplete.
+    "without": {part: why it did not run, or not to its end}; the others run nevertheless.
+    "finished" is False after Ctrl-C, and "interrupted" names the part whose figures are
+    incomplete.
 
     Raises InputError, ConfigError, CheckpointError and DatasetError before any work where
     settings, checkpoint or data cannot be used at all.
     """
     config.check()
-    spec = declared_spec(config.env, config.env_kwargs, config.tasks, config.protocol)
-    checkpoint = load_checkpoint(config.checkpoint)
-    demonstrations = None if data is None else Dataset(data)
-    agent = build_agent(config.method, checkpoint, config.options())
-    tasks, protocol = spec.choose_tasks(config.tasks), spec.choose_protocol(config.protocol)
-    draw = {"protocol": protocol, "episodes": config.episodes, "seed": config.seed}
+    questions = _Questions(config, None if data is None else Dataset(data))
     result: Result = {
         **config.settings(),
-        **draw,
-        "tasks": list(tasks),
-        "data": None if demonstrations is None else demonstrations.description,
+        **questions.draw,
+        "tasks": list(questions.tasks),
+        "data": None if questions.data is None else questions.data.description,
         "parts": list(parts),
         "without": {},
         "finished": False,
         "privileged": _privileged(parts),
     }
-
-    def oracle(bar: Bar) -> Iterator[Mapping[str, Any]]:
-        bar.reset(total=2 * len(tasks) * config.episodes)
-        return oracle_success(env, agent, tasks, max_steps=config.max_steps, **draw)
-
-    def primitives(bar: Bar) -> Iterator[Mapping[str, Any]]:
-        bar.reset(total=len(spec.primitives) * config.episodes)
-        return primitive_success(env, agent, spec.primitives, **draw)
-
-    def probes(bar: Bar) -> Iterator[Mapping[str, Any]]:
-        vqvae, source = checkpoint.vqvae, _needed(demonstrations)
-        bar.reset(total=PROBED)
-        return position_probes(vqvae, *first_frames(source))
-
-    def critic(bar: Bar) -> Iterable[Mapping[str, Any]]:
-        iql, source = checkpoint.iql, _needed(demonstrations)
-        settings = getattr(checkpoint.config, "data", DataConfig())
-
-        def encoding(done: int, images: int) -> None:
-            bar.total = images + 1  # the ranking itself is the last step
-            bar.update(done - bar.n)
-
-        part = held_out(source, settings.training_fraction)
-        encoded = encode_for(checkpoint, part, encoding)
-        return [critic_ranking(iql, checkpoint.vqvae, encoded, config.seed)]
-
-    steps = {"oracle": oracle, "primitives": primitives, "probes": probes, "critic": critic}
-    env = make_environment(config.env, config.env_kwargs)
     part = ""
     try:
         with _one_thread():
             for part in parts:
                 try:
-                    with Bar(total=1, unit="step", desc=part, disable=not progress) as bar:
-                        for figures in steps[part](bar):
-                            result[part] = figures
-                            bar.update(1)
+                    _ask(questions, part, result, progress)
                 except PtpError as error:
                     result["without"][part] = str(error)
                 save(result)
@@ -111,9 +76,64 @@ def run_diagnosis(
     except KeyboardInterrupt:
         result["interrupted"] = part
     finally:
-        env.close()
+        questions.env.close()
     save(result)
     return result
+
+
+def _ask(questions: _Questions, part: str, result: Result, progress: bool) -> None:
+    """Run one part; its newest figures are always in ``result``."""
+    total = questions.totals[part]
+    with Bar(total=total, unit="step", desc=part, disable=not progress) as bar:
+        for figures in getattr(questions, part)(bar):
+            result[part] = figures
+            bar.update(1)
+
+
+class _Questions:
+    """The parts by their names: each method gives the figures so far, again and again."""
+
+    def __init__(self, config: EvaluationConfig, data: Dataset | None) -> None:
+        self.config, self.data = config, data
+        spec = declared_spec(config.env, config.env_kwargs, config.tasks, config.protocol)
+        self.checkpoint = load_checkpoint(config.checkpoint)
+        self.agent = build_agent(config.method, self.checkpoint, config.options())
+        self.tasks, self.named = spec.choose_tasks(config.tasks), spec.primitives
+        self.draw = {
+            "protocol": spec.choose_protocol(config.protocol),
+            "episodes": config.episodes,
+            "seed": config.seed,
+        }
+        self.totals = {
+            "oracle": 2 * len(self.tasks) * config.episodes,
+            "primitives": len(self.named) * config.episodes,
+            "probes": PROBED,
+            "critic": 1,
+        }
+        self.env = make_environment(config.env, config.env_kwargs)
+
+    def oracle(self, bar: Bar) -> Iterable[Mapping[str, Any]]:
+        steps = self.config.max_steps
+        return oracle_success(self.env, self.agent, self.tasks, max_steps=steps, **self.draw)
+
+    def primitives(self, bar: Bar) -> Iterable[Mapping[str, Any]]:
+        return primitive_success(self.env, self.agent, self.named, **self.draw)
+
+    def probes(self, bar: Bar) -> Iterable[Mapping[str, Any]]:
+        vqvae, data = self.checkpoint.vqvae, _needed(self.data)
+        bar.total = min(MOST_FRAMES, len(data)) + PROBED
+        return position_probes(vqvae, *first_frames(data, progress=bar.update))
+
+    def critic(self, bar: Bar) -> Iterable[Mapping[str, Any]]:
+        iql, data = self.checkpoint.iql, _needed(self.data)
+
+        def encoding(done: int, images: int) -> None:
+            bar.total = images + 1  # the ranking itself is the last step
+            bar.update(done - bar.n)
+
+        settings = getattr(self.checkpoint.config, "data", DataConfig())
+        encoded = encode_for(self.checkpoint, held_out(data, settings.training_fraction), encoding)
+        return [critic_ranking(iql, self.checkpoint.vqvae, encoded, self.config.seed)]
 
 
 def _needed(data: Dataset | None) -> Dataset:
