@@ -26,7 +26,7 @@ def add_diagnose(subparsers) -> None:
         "Ctrl-C ends it and keeps what is done. Uses one thread.",
     )
     add = parser.add_argument
-    add("--tasks", nargs="+", metavar="T", help="default: all that the environment has")
+    add("--tasks", nargs="+", metavar="T", help="default: the environment's default tasks")
     add(
         "--episodes",
         type=int,
@@ -214,5 +214,7 @@ def _command(args: argparse.Namespace, checkpoint: Path, method: str) -> str:
     if args.subgoal_steps is not None:
         words += ["--subgoal-steps", str(args.subgoal_steps)]
     words += ["--episodes", str(args.episodes), "--seed", str(args.seed)]
-    words += ["--max-steps", str(args.max_steps), "--only", *args.only]
+    if args.max_steps is not None:
+        words += ["--max-steps", str(args.max_steps)]
+    words += ["--only", *args.only]
     return shlex.join(words if args.out is None else [*words, "--out", str(args.out)])

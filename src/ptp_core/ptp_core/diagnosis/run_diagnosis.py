@@ -15,7 +15,7 @@ from ptp_core.config import DataConfig
 from ptp_core.data.collect_demonstrations import make_environment
 from ptp_core.data.dataset import Dataset
 from ptp_core.data.encoded_dataset import encode_for
-from ptp_core.data.env_spec import declared_spec
+from ptp_core.data.env_spec import spec_of
 from ptp_core.diagnosis import PARTS
 from ptp_core.diagnosis.critic_ranking import critic_ranking, held_out
 from ptp_core.diagnosis.oracle import oracle_success
@@ -23,7 +23,7 @@ from ptp_core.diagnosis.probes import MOST_FRAMES, first_frames, position_probes
 from ptp_core.diagnosis.single_primitives import primitive_success
 from ptp_core.errors import DatasetError, PtpError
 from ptp_core.progress import Bar
-from ptp_core.rollout.evaluation import ORACLE_SIGNAL, EvaluationConfig
+from ptp_core.rollout.evaluation import ORACLE_SIGNAL, EvaluationConfig, as_declared
 from ptp_core.training.checkpoint import load_checkpoint
 
 EXPERT_SIGNAL = "primitives: the goal is the expert's last image of the same scene"
@@ -52,11 +52,12 @@ def run_diagnosis(
     settings, checkpoint or data cannot be used at all.
     """
     config.check()
+    config = as_declared(config)
     questions = _Questions(config, None if data is None else Dataset(data))
     result: Result = {
         **config.settings(),
-        **questions.draw,
-        "tasks": list(questions.tasks),
+        "tasks": list(config.tasks),
+        "episodes": config.episodes,
         "data": None if questions.data is None else questions.data.description,
         "parts": list(parts),
         "without": {},
@@ -95,26 +96,25 @@ class _Questions:
 
     def __init__(self, config: EvaluationConfig, data: Dataset | None) -> None:
         self.config, self.data = config, data
-        spec = declared_spec(config.env, config.env_kwargs, config.tasks, config.protocol)
         self.checkpoint = load_checkpoint(config.checkpoint)
         self.agent = build_agent(config.method, self.checkpoint, config.options())
-        self.tasks, self.named = spec.choose_tasks(config.tasks), spec.primitives
+        self.env = make_environment(config.env, config.env_kwargs)
+        self.named = spec_of(self.env, config.env).primitives
         self.draw = {
-            "protocol": spec.choose_protocol(config.protocol),
+            "protocol": config.protocol,
             "episodes": config.episodes,
             "seed": config.seed,
         }
         self.totals = {
-            "oracle": 2 * len(self.tasks) * config.episodes,
+            "oracle": 2 * len(config.tasks) * config.episodes,
             "primitives": len(self.named) * config.episodes,
             "probes": PROBED,
             "critic": 1,
         }
-        self.env = make_environment(config.env, config.env_kwargs)
 
     def oracle(self, bar: Bar) -> Iterable[Mapping[str, Any]]:
-        steps = self.config.max_steps
-        return oracle_success(self.env, self.agent, self.tasks, max_steps=steps, **self.draw)
+        tasks, steps = self.config.tasks, self.config.max_steps
+        return oracle_success(self.env, self.agent, tasks, max_steps=steps, **self.draw)
 
     def primitives(self, bar: Bar) -> Iterable[Mapping[str, Any]]:
         return primitive_success(self.env, self.agent, self.named, **self.draw)
