@@ -54,6 +54,7 @@ class ToyEnv(gymnasium.Env):
     metadata: ClassVar[dict[str, Any]] = {"render_modes": []}
     tasks = tuple(GOALS)
     protocols = PROTOCOLS
+    primitives = PRIMITIVES
     goals = ("image",)
     cameras: ClassVar[dict[str, tuple[int, int]]] = {CAMERA: (SIZE, SIZE)}
     action_names = CARTESIAN

@@ -48,11 +48,13 @@ def test_the_toy_tells_all_of_itself():
     )
     assert spec.cameras == (CameraSpec("camera", 48, 48),)
     assert (spec.actions, spec.proprioception) == (CARTESIAN, ("hand_x", "hand_y"))
+    assert spec.primitives == ("reach", "carry")
 
 
 def test_an_environment_that_declares_nothing_has_one_task_and_what_its_spaces_say():
     spec = spec_of(Plain((32, 24), actions=7), "plain")
     assert (spec.tasks, spec.protocols, spec.goals) == (("",), (), ())
+    assert spec.primitives == ()
     assert spec.cameras == (CameraSpec("camera", 32, 24),)
     assert spec.actions == tuple(f"a{number}" for number in range(7))
     assert reset_options(spec.choose_task(None), spec.choose_protocol("")) == {}
@@ -85,6 +87,7 @@ def test_an_unknown_task_and_protocol_are_named_with_what_there_is():
         ("default_tasks", ("Z",), 'it: default_tasks has "Z", which tasks lacks'),
         ("episode_steps", {"A": 0}, r"it: episode_steps is \{'A': 0\}; it must be"),
         ("goals", ("smell",), 'it: goals has "smell"; there are image, language, latent'),
+        ("primitives", "reach", "it: primitives is 'reach'; it must be different names"),
         ("cameras", {"camera": 48}, "it: cameras is"),
         ("action_names", ("dx", "dy"), "it names 2 numbers of an action; it takes 5"),
     ],

@@ -78,6 +78,7 @@ class TableEnv(gymnasium.Env):
     default_tasks = PAPER_TASKS
     episode_steps: ClassVar = {name: task.steps for name, task in TASKS.items()}
     protocols = PROTOCOLS
+    primitives = PRIMITIVES
     goals = ("image", "language")
     scene_groups: ClassVar = SCENE_GROUPS
     action_names = CARTESIAN

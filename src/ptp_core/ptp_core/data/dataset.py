@@ -6,11 +6,12 @@ The files have robomimic's layout. A kill while writing loses no stored trajecto
 
 from __future__ import annotations
 
+import copy
 import fcntl
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -221,6 +222,12 @@ class Dataset:
     def indices(self) -> list[int]:
         """Indices of the stored trajectories, ascending."""
         return sorted(self._paths)
+
+    def part(self, indices: Iterable[int]) -> Dataset:
+        """The trajectories of these indices alone."""
+        other = copy.copy(self)
+        other._paths = {index: self._paths[index] for index in indices}
+        return other
 
     def __iter__(self) -> Iterator[Trajectory]:
         """Yield every trajectory, by ascending index, opening each file once where possible."""

@@ -384,11 +384,26 @@ def encoded_demonstrations(
             data.fingerprint(), checkpoint.encoder_id, [found.camera]
         ):
             return found
+    encoded = encode_for(checkpoint, data, progress)
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    encoded.save(kept)
+    return encoded
+
+
+def encode_for(
+    checkpoint: Checkpoint, data: Dataset, progress: Callable[[int, int], None] | None = None
+) -> EncodedDataset:
+    """Return ``data`` as codes of ``checkpoint``; ``progress`` as in `encoded_demonstrations`.
+
+    Raises DatasetError where action names, action scale or image size differ from those of the
+    checkpoint.
+    """
+    _check_scale(data, checkpoint)
     arrays = data.load()
     names = action_names(arrays.action_channels, arrays.actions.shape[1])
     if names != checkpoint.actions:
         raise DatasetError(
-            f"{source}: its actions are {', '.join(names)}, those of the checkpoint "
+            f"{data.folder}: its actions are {', '.join(names)}, those of the checkpoint "
             f"{', '.join(checkpoint.actions)}: take data and checkpoint of one environment"
         )
     total, done = len(arrays.actions), 0
@@ -399,10 +414,7 @@ def encoded_demonstrations(
         if progress is not None:
             progress(done, total)
 
-    encoded = encode_dataset(checkpoint.vqvae, arrays, checkpoint.encoder_id, step)
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    encoded.save(kept)
-    return encoded
+    return encode_dataset(checkpoint.vqvae, arrays, checkpoint.encoder_id, step)
 
 
 def _described(values: dict[str, Any], path: Path) -> dict[str, Any]:

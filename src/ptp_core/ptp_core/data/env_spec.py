@@ -36,6 +36,7 @@ class EnvSpec:
     names_actions: bool = True  # whether the environment declared the names
     default_tasks: tuple[str, ...] = ()  # those that commands run where none are named; (): all
     episode_steps: Mapping[str, int] = field(default_factory=dict)  # control steps, by task
+    primitives: tuple[str, ...] = ()  # that its scripted expert can show
 
     def choose_tasks(self, asked: Sequence[str] | None) -> tuple[str, ...]:
         """Return ``asked``, or the default tasks where it is None or empty."""
@@ -109,6 +110,7 @@ def spec_of(env: gymnasium.Env, name: str) -> EnvSpec:
         cameras               {name: (height, width)}       the images of the observation space
         action_names          one for each dimension        those of ``dataset_attributes``
         proprioception_names  one for each dimension        those of ``dataset_attributes``
+        primitives            names for reset's "primitive"  none is known
 
     Raises InputError, which names ``name``, for an invalid declaration.
     """
@@ -135,6 +137,7 @@ def spec_of(env: gymnasium.Env, name: str) -> EnvSpec:
         names_actions=bool(actions),
         default_tasks=_default_tasks(inner, name),
         episode_steps=_episode_steps(inner, name),
+        primitives=_names(inner, "primitives", name),
     )
 
 

@@ -180,7 +180,7 @@ def evaluate(
     config.check()
     if config.plan_buffer is not None and num_envs > 1:
         raise InputError("a plan buffer orders the episodes: use it with one environment at once")
-    config = _as_declared(config)
+    config = as_declared(config)
     coverage = _coverage(config)
     if output is not None:
         check_file(output)
@@ -286,7 +286,7 @@ class EvaluationReplay:
         )
 
 
-def _as_declared(config: EvaluationConfig) -> EvaluationConfig:
+def as_declared(config: EvaluationConfig) -> EvaluationConfig:
     """Fill in the environment's tasks, protocol and steps where none are named.
 
     The steps are those of the longest task: the environment ends the others itself. Raises
