@@ -4,8 +4,7 @@
 import numpy as np
 import pytest
 
-from ptp_core.agents.method import AgentOptions
-from ptp_core.agents.registry import build_agent
+from ptp_core.agents.registry import AgentOptions, build_agent
 from ptp_core.config import FollowerConfig
 from ptp_core.diagnosis.oracle import oracle_success
 from ptp_core.errors import InputError
