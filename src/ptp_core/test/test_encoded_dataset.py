@@ -10,7 +10,13 @@ from safetensors.numpy import save_file
 from ptp_core.config import DataConfig, GoalRolesConfig, RelabellingConfig
 from ptp_core.data.collect_demonstrations import collect
 from ptp_core.data.dataset import Dataset
-from ptp_core.data.encoded_dataset import DatasetView, EncodedDataset, cache_key, encode_dataset
+from ptp_core.data.encoded_dataset import (
+    EXPERT_ACTIONS,
+    DatasetView,
+    EncodedDataset,
+    cache_key,
+    encode_dataset,
+)
 from ptp_core.data.trajectory import Channel, Metadata, Segment
 from ptp_core.errors import DatasetError, InputError
 from ptp_core.tiny_networks import ENCODER, tiny_networks
@@ -151,7 +157,8 @@ def test_encoding_keeps_proprioception_and_metadata_and_the_cameras_asked_for(ar
     assert data.metadata == arrays.metadata
     assert np.array_equal(data.proprioception, arrays.proprioception)
     only = encode_dataset(networks.vqvae, two, ENCODER)
-    assert only.camera == "camera" and not only.columns
+    assert only.camera == "camera" and only.columns.keys() == {EXPERT_ACTIONS}
+    assert np.array_equal(only.columns[EXPERT_ACTIONS], arrays.expert_actions)
     assert len({only.key, data.key, cache_key(arrays.fingerprint, "other", ["camera"])}) == 3
 
 
