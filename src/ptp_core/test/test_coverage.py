@@ -105,14 +105,14 @@ def test_collection_ends_with_what_the_data_cover(data):
     assert report["demonstrations"] == len(Dataset(folder).scenes()) == 150
     assert set(report["drawn"]) == {"varied", "far"}
     assert report["drawn"]["varied"]["A"] == {
-        "scenes": 100,
+        "scenes": 40,
         "all": 1.0,
         "groups": {"block": 1.0, "size": 1.0},
     }
     assert report["drawn"]["far"]["B"]["groups"] == {"block": 0.0, "size": 1.0}
     lines = coverage_lines(report["drawn"])
-    assert lines[0] == "varied A: 100% of 100 scenes covered"
-    assert lines[-1] == "far C: 0% of 100 scenes covered; block 0%"
+    assert lines[0] == "varied A: 100% of 40 scenes covered"
+    assert lines[-1] == "far C: 0% of 40 scenes covered; block 0%"
 
 
 def test_nothing_is_claimed_without_groups_or_scenes(tmp_path):

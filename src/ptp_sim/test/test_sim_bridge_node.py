@@ -131,7 +131,7 @@ def test_the_judge_agrees_with_the_environment_and_does_not_look_ahead(graph):
 @pytest.mark.parametrize(
     ("request_", "text"),
     [
-        (ResetScene.Request(task="D", protocol="paper"), "D"),
+        (ResetScene.Request(task="G", protocol="paper"), "G"),
         (ResetScene.Request(task="A", protocol="loose"), "loose"),
         (ResetScene.Request(task="demonstration", protocol="paper"), "goal"),
         (ResetScene.Request(task="A", protocol="paper", seed=2**40), "too large"),

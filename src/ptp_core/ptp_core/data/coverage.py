@@ -33,7 +33,7 @@ LEAST = 5
 """Demonstrations near a scene that cover it."""
 MOST = 9
 """Largest count that is kept of a cell, as one digit."""
-DRAWS = 100
+DRAWS = 40
 """Scenes that a report draws of each task and protocol."""
 
 Scene = Mapping[str, float]
