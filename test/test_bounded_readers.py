@@ -23,7 +23,6 @@ KNOWN = {
     "src/ptp_core/ptp_core/data/array_limits.py": "np.load(",
     "src/ptp_core/ptp_core/data/file_limits.py": "yaml.load(",
     "src/ptp_core/ptp_core/training/baseline_training.py": "json.loads(path.read",
-    "src/ptp_nodes/ptp_nodes/tools/security/sros2_policies.py": "ET.parse(",
 }
 
 

@@ -111,7 +111,7 @@ def test_ctrl_c_stops_every_node_and_says_what_was_done(checkpoint, tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--tasks", "A", "D"), 'no task "D"'),
+        (("--tasks", "A", "Z"), 'no task "Z"'),
         (("--episodes", 0), "--episodes is 0"),
         (("--max-steps", -1), "--max-steps is -1"),
         (("--planner", "quickest"), "neither a preset"),

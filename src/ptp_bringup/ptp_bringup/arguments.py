@@ -304,13 +304,12 @@ def robot_file(text: str) -> str:
 
 def robot_urdf(text: str) -> str:
     """URDF text of the robot of `robot_file`. Raises ConfigError."""
-    from ptp_core.data.file_limits import read_bytes
+    from ptp_core.data.file_limits import XML_MOST, read_bytes
     from ptp_robot.robot_file import load_robot
-    from ptp_robot.urdf import LARGEST
 
     urdf = load_robot(robot_file(text)).urdf or sawyer_urdf_path()
     try:
-        return read_bytes(Path(urdf), LARGEST).decode("utf-8")
+        return read_bytes(Path(urdf), XML_MOST).decode("utf-8")
     except OSError as error:
         raise ConfigError(f"the robot's urdf {urdf} cannot be read ({error.strerror})") from error
     except ValueError as error:

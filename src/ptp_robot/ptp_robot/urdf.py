@@ -8,13 +8,10 @@ import xml.etree.ElementTree as ElementTree
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from xml.parsers import expat
 
 import numpy as np
 
-from ptp_core.data.file_limits import MIB, OverBudget, read_bytes
-
-LARGEST = 16 * MIB  # bytes of a URDF; ours has 30 kB
+from ptp_core.data.file_limits import OverBudget, load_xml
 
 __all__ = [
     "ArmShapes",
@@ -49,26 +46,15 @@ class SerialChain:
 
 
 def _root(path: Path) -> ElementTree.Element:
-    """The root of a URDF of at most `LARGEST` bytes, without entities. Raises KinematicsError.
-
-    A few lines of nested entities can expand to billions of characters.
-    """
+    """The root of a URDF. Raises KinematicsError."""
     try:
-        content = read_bytes(path, LARGEST)
-        first = expat.ParserCreate()
-        first.StartDoctypeDeclHandler = _refuse_doctype
-        first.Parse(content, True)
-        return ElementTree.fromstring(content)
+        return load_xml(path)
     except OSError as error:
         raise KinematicsError(f"cannot read the URDF {path}: {error.strerror}") from error
     except OverBudget as error:
         raise KinematicsError(f"{path} is refused as a URDF: {error}") from error
-    except (expat.ExpatError, ElementTree.ParseError, ValueError, LookupError) as error:
+    except ValueError as error:
         raise KinematicsError(f"{path} is not a whole URDF: {error}") from error
-
-
-def _refuse_doctype(*declared: object) -> None:
-    raise OverBudget("it declares a document type, which may hold entities; a URDF needs none")
 
 
 def read_chain(path: Path, base: str, tip: str) -> SerialChain:
@@ -241,14 +227,23 @@ def _joint(element: ElementTree.Element) -> _Joint:
     mimic, axis = element.find("mimic"), element.find("axis")
     return _Joint(
         kind=element.get("type", "fixed"),
-        parent=element.find("parent").get("link"),
-        child=element.find("child").get("link"),
+        parent=_link(element, "parent"),
+        child=_link(element, "child"),
         origin=origin_of(element),
         axis=np.array([1.0, 0.0, 0.0] if axis is None else numbers_of(axis, "xyz")),
         source=element.get("name") if mimic is None else mimic.get("joint"),
         multiplier=1.0 if mimic is None else float(mimic.get("multiplier", "1")),
         offset=0.0 if mimic is None else float(mimic.get("offset", "0")),
     )
+
+
+def _link(joint: ElementTree.Element, end: str) -> str:
+    """The link at an end of a joint. Raises KinematicsError where none is named."""
+    found = joint.find(end)
+    name = None if found is None else found.get("link")
+    if not name:
+        raise KinematicsError(f"joint {joint.get('name') or '(unnamed)'} names no {end} link")
+    return name
 
 
 def _sorted(joints: list[_Joint], path: str | Path) -> tuple[_Joint, ...]:

@@ -51,12 +51,13 @@ def test_preflight_reports():
 
     def read(content):
         gate = PreflightGate()
-        gate.take(content.decode("utf-8", "replace"))
+        text = content.decode("utf-8", "replace")  # as a message has it
+        gate.take(text)
         reason = gate.refusal(NOW, "abc", "fake")
         assert len(reason) < 5000
         # What allows to enable the arm says so itself.
         if not reason:
-            said = json.loads(content)
+            said = json.loads(text)
             assert said["ok"] is True and said["limits"] == "abc" and said["findings"] == []
             assert math.isfinite(float(said["stamp"]))
 

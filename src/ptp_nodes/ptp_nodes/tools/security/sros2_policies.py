@@ -19,6 +19,7 @@ from rclpy.action import (
 )
 from rclpy.node import Node, NodeNameNonExistentError
 
+from ptp_core.data.file_limits import load_xml
 from ptp_core.data.files import write_atomically
 from ptp_core.errors import ConfigError
 from ptp_ros.node_main import background_node
@@ -90,10 +91,10 @@ def policies_in(folder: Path) -> dict[str, Rules]:
 def read_policy(path: Path) -> Rules:
     """Rules of the node that the file is named after. Raises ConfigError for anything else."""
     try:
-        root = ET.parse(path).getroot()
+        root = load_xml(path)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
-    except ET.ParseError as error:
+    except ValueError as error:
         raise ConfigError(f"{path}: no XML: {error}") from error
     if root.tag != "policy" or root.get("version") != VERSION:
         raise ConfigError(f"{path}: no SROS2 policy of version {VERSION}")
