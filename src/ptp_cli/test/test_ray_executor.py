@@ -4,12 +4,17 @@
 import importlib.util
 import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
-from ptp_cli.sweep.executors import RayExecutor, init_arguments
+import pytest
+
+from ptp_cli.sweep.executors import ONE_MACHINE, RayExecutor, init_arguments
 from ptp_cli.sweep.sweep_config import load_sweep
 
-CONFIG = load_sweep(Path(__file__).resolve().parents[3] / "config" / "sweep" / "quick.yaml")
+FILE = Path(__file__).resolve().parents[3] / "config" / "sweep" / "quick.yaml"
+CONFIG = load_sweep(FILE)
 LISTENS = "0A"  # state of a socket in /proc/net/tcp
 LOOPBACKS = {"0100007F", "00000000000000000000000001000000", "0000000000000000FFFF00000100007F"}
 
@@ -26,6 +31,25 @@ def test_a_cluster_is_joined_as_it_is():
     for address in ("auto", "10.0.0.7:6379", "ray://head:10001"):
         arguments = init_arguments(address, CONFIG, 3)
         assert arguments == {"address": address, "log_to_driver": False, "logging_level": "ERROR"}
+
+
+@pytest.mark.parametrize(("address", "said"), [("local", "0"), ("auto", "None")])
+def test_the_variable_is_set_before_ray_is_imported(tmp_path, address, said):
+    # Ray reads it once. This package stands in its place and says what it would have read.
+    text = f"import os, sys\nprint(os.environ.get({ONE_MACHINE!r}), flush=True)\nsys.exit()\n"
+    (tmp_path / "ray.py").write_text(text)
+    script = tmp_path / "start.py"
+    script.write_text(
+        "from pathlib import Path\n"
+        "from ptp_cli.sweep.executors import RayExecutor\n"
+        "from ptp_cli.sweep.sweep_config import load_sweep\n"
+        f"RayExecutor({address!r}, load_sweep(Path({str(FILE)!r})))\n"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != ONE_MACHINE}
+    environment["PYTHONPATH"] = os.pathsep.join([str(tmp_path), *sys.path])
+    command = [sys.executable, str(script)]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.stdout.split() == [said], done.stderr
 
 
 def descendants(pid):

@@ -152,6 +152,9 @@ CURE = (
 )
 GIB = 2**30
 LOOPBACK = "127.0.0.1"
+# Where it is 0, Ray makes no cluster of several machines. Otherwise it replaces a loopback address
+# by one that others reach (`resolve_ip_for_localhost`): its servers listen on every interface.
+ONE_MACHINE = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 STORE = 128 * 2**20  # bytes of Ray's object store on this machine: next to nothing is sent
 PAUSE = 0.2  # s
 ANSWER = 5.0  # s that a cluster has to answer
@@ -166,7 +169,8 @@ def require_ray() -> None:
 def init_arguments(address: str, config: SweepConfig, places: int | None) -> dict[str, Any]:
     """Arguments of ray.init.
 
-    A Ray takes work from whoever reaches it: one of this machine listens on loopback alone.
+    A Ray takes work from whoever reaches it. One of this machine listens on loopback alone, with
+    `ONE_MACHINE` besides.
     """
     arguments: dict[str, Any] = {
         "address": address,
@@ -199,6 +203,8 @@ class RayExecutor:
         require_ray()
         _require_answer(address)
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would call its makers
+        if address == "local":
+            os.environ[ONE_MACHINE] = "0"  # Ray reads it as it is imported
         import ray
 
         self.places = places
