@@ -86,6 +86,26 @@ def test_saving_again_replaces_the_checkpoint(folder):
     assert [path.name for path in folder.parent.iterdir()] == ["checkpoint"]
 
 
+@pytest.mark.parametrize(
+    "content",
+    ['{"name": "a web page", "short_name": "page"}', '{"format": "ptp-encoder"}', "[]", "{"],
+    ids=["another program's", "another kind", "no mapping", "damaged"],
+)
+def test_a_folder_of_something_else_with_a_manifest_is_not_replaced(tmp_path, content):
+    (tmp_path / "manifest.json").write_text(content)
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(CheckpointError, match="exists and holds no checkpoint: name another"):
+        save(tmp_path, {}, seed=1)
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+    assert (tmp_path / "manifest.json").read_text() == content
+
+
+def test_a_damaged_checkpoint_is_replaced(folder):
+    (folder / "manifest.json").write_text("{")
+    save(folder, {"round": 2}, seed=1)
+    assert load_checkpoint(folder).metrics == {"round": 2}
+
+
 def test_a_kill_between_the_renames_leaves_the_old_checkpoint(folder):
     folder.rename(folder.with_name("checkpoint.previous"))
     assert load_checkpoint(folder).config == CONFIG

@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import nn
 
-from ptp_core.data.file_limits import MOST_WEIGHTS, OverBudget, parse_json, read_bytes
+from ptp_core.data.file_limits import MOST_WEIGHTS, OverBudget, load_json, parse_json, read_bytes
 from ptp_core.errors import CheckpointError
 from ptp_core.training.manifest import MANIFEST, FolderFormat, previous
 
@@ -79,7 +79,7 @@ def write_folder(folder: Path, files: Mapping[str, bytes], kind: FolderFormat) -
     """
     before = previous(folder)
     for there in (folder, before):
-        if there.exists() and not _may_be_replaced(there):
+        if there.exists() and not _may_be_replaced(there, kind):
             raise CheckpointError(
                 f"{there} exists and holds no {kind.noun}: name another folder, or move it away"
             )
@@ -95,9 +95,20 @@ def write_folder(folder: Path, files: Mapping[str, bytes], kind: FolderFormat) -
     shutil.rmtree(before, ignore_errors=True)
 
 
-def _may_be_replaced(folder: Path) -> bool:
-    """Whether the folder holds weights, whole or damaged, or is empty or missing."""
-    return folder.is_dir() and ((folder / MANIFEST).is_file() or not any(folder.iterdir()))
+def _may_be_replaced(folder: Path, kind: FolderFormat) -> bool:
+    """Whether the folder is empty, or holds weights of this kind, whole or damaged."""
+    if not folder.is_dir():
+        return False
+    if not any(folder.iterdir()):
+        return True
+    try:
+        manifest = load_json(folder / MANIFEST)
+    except OSError:
+        return False
+    except ValueError:  # damaged: then nothing but weights may lie beside it
+        files = (path for path in folder.rglob("*") if not path.is_dir())
+        return all(path.name == MANIFEST or path.suffix == ".safetensors" for path in files)
+    return isinstance(manifest, dict) and manifest.get("format") == kind.name
 
 
 def serialise(module: nn.Module, precision: str = "float32", encoder_id: str = "") -> bytes:
