@@ -4,9 +4,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
+
+if TYPE_CHECKING:
+    from ptp_core.config import LatentShape
 
 
 def mlp(inputs: int, hidden: Sequence[int], outputs: int, last_layer_bound: float = 3e-3):
@@ -52,3 +56,24 @@ class ResidualBlock(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map (B, channels, H, W) to the same shape."""
         return torch.relu(x + self.block(x))
+
+
+def pair_layers(
+    latent: LatentShape, channels: int, blocks: int, dropout: float, units: int
+) -> list[nn.Module]:
+    """Layers from `pair_maps` (B, 3 C, H, W) to features (B, units), on half the grid."""
+    height, breadth = (latent.height + 1) // 2, (latent.width + 1) // 2
+    return [
+        nn.Conv2d(3 * latent.channels, channels, 3, stride=2, padding=1),
+        nn.ReLU(),
+        *(ResidualBlock(channels, channels) for _ in range(blocks)),
+        nn.Flatten(),
+        nn.Dropout(dropout),
+        nn.Linear(channels * height * breadth, units),
+    ]
+
+
+def pair_maps(latent: LatentShape, latents: torch.Tensor, goals: torch.Tensor) -> torch.Tensor:
+    """Latents, goals (B, D) and their difference as maps (B, 3 C, H, W)."""
+    maps = torch.cat([latents, goals, goals - latents], dim=1)
+    return maps.view(-1, 3 * latent.channels, latent.height, latent.width)

@@ -29,7 +29,7 @@ from torch.nn import functional
 
 from ptp_core.config import GoalClassifierConfig, LatentShape
 from ptp_core.errors import DatasetError
-from ptp_core.networks import ResidualBlock
+from ptp_core.networks import pair_layers, pair_maps
 
 if TYPE_CHECKING:
     from ptp_core.data.encoded_dataset import EncodedDataset
@@ -46,15 +46,9 @@ class GoalClassifier(nn.Module):
     def __init__(self, config: GoalClassifierConfig, latent: LatentShape) -> None:
         super().__init__()
         self.config, self.latent = config, latent
-        width = config.channels
-        height, breadth = (latent.height + 1) // 2, (latent.width + 1) // 2
+        sizes = config.channels, config.blocks, config.dropout, config.hidden_units
         self.body = nn.Sequential(
-            nn.Conv2d(3 * latent.channels, width, 3, stride=2, padding=1),
-            nn.ReLU(),
-            *(ResidualBlock(width, width) for _ in range(config.blocks)),
-            nn.Flatten(),
-            nn.Dropout(config.dropout),
-            nn.Linear(width * height * breadth, config.hidden_units),
+            *pair_layers(latent, *sizes),
             nn.ReLU(),
             nn.Linear(config.hidden_units, 1),
         )
@@ -65,8 +59,7 @@ class GoalClassifier(nn.Module):
         return 0.5 * (one + self._one_order(goals, latents))
 
     def _one_order(self, latents: torch.Tensor, goals: torch.Tensor) -> torch.Tensor:
-        maps = torch.cat([latents, goals, goals - latents], dim=1)
-        return self.body(maps.view(-1, 3 * self.latent.channels, *self.latent[1:])).squeeze(1)
+        return self.body(pair_maps(self.latent, latents, goals)).squeeze(1)
 
     @torch.no_grad()
     def probability(self, latents: torch.Tensor, goals: torch.Tensor) -> torch.Tensor:

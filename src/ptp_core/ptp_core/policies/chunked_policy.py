@@ -12,7 +12,7 @@ from torch import nn
 
 from ptp_core.config import ChunkedPolicyConfig, LatentShape
 from ptp_core.errors import InputError
-from ptp_core.networks import ResidualBlock
+from ptp_core.networks import pair_layers, pair_maps
 from ptp_core.policies.diffusion_head import DiffusionHead, Loss
 
 OCTAVES = (1.0, 2.0, 4.0)
@@ -31,16 +31,8 @@ class ChunkedPolicy(nn.Module):
     ) -> None:
         super().__init__()
         self.config, self.latent = config, latent
-        width = config.channels
-        height, breadth = (latent.height + 1) // 2, (latent.width + 1) // 2
-        self.features = nn.Sequential(
-            nn.Conv2d(3 * latent.channels, width, 3, stride=2, padding=1),
-            nn.ReLU(),
-            *(ResidualBlock(width, width) for _ in range(config.blocks)),
-            nn.Flatten(),
-            nn.Dropout(config.dropout),
-            nn.Linear(width * height * breadth, config.condition_units),
-        )
+        sizes = config.channels, config.blocks, config.dropout, config.condition_units
+        self.features = nn.Sequential(*pair_layers(latent, *sizes))
         units = config.condition_units
         self.own = None
         if proprioception:
@@ -76,8 +68,7 @@ class ChunkedPolicy(nn.Module):
         given = 0 if proprioception is None else proprioception.shape[1]
         if given != size:
             raise InputError(f"the policy needs {size} numbers of proprioception, not {given}")
-        maps = torch.cat([latents, goals, goals - latents], dim=1)
-        features = self.features(maps.view(-1, 3 * self.latent.channels, *self.latent[1:]))
+        features = self.features(pair_maps(self.latent, latents, goals))
         if size:
             own = (proprioception - self.proprioception_mean) / self.proprioception_std
             angles = [factor * own for factor in OCTAVES]
