@@ -9,14 +9,19 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from ptp_core.errors import ConfigError
 from ptp_core.planners.plan_library import PlanLibrary
 from ptp_core.practice.policy_library import load_finetuned
 from ptp_core.practice.practice_runner import InProcessPractice
 from ptp_core.practice.practice_settings import LEARNING_USE, LIBRARY_USE, PracticeConfig, preset
 from ptp_core.practice.run_folder import read_run
-from ptp_core.practice.success_signal import counts_as_success, latent_success
+from ptp_core.practice.success_signal import (
+    check_signal,
+    counts_as_success,
+    own_judgement,
+)
 from ptp_core.rollout.evaluation import LIBRARY_SIGNAL, EvaluationConfig, evaluate
-from ptp_core.tiny_networks import tiny_checkpoint, tiny_config
+from ptp_core.tiny_networks import tiny_checkpoint, tiny_config, tiny_networks
 from ptp_core.training.checkpoint import load_checkpoint
 
 STEPS, EPISODES = 6, 3
@@ -123,14 +128,36 @@ def test_without_reused_plans_the_policy_alone_is_left(practise, tmp_path):
 
 
 def test_the_latent_signal_is_the_rewards_threshold(tmp_path):
+    config = tiny_config()
     tiny_checkpoint(tmp_path / "tiny")
-    checkpoint = load_checkpoint(tmp_path / "tiny")
-    epsilon = checkpoint.config.iql.reward_epsilon
-    for judged in (True, False):
-        assert counts_as_success("latent", judged, 0.99 * epsilon, checkpoint)
-        assert not counts_as_success("latent", judged, epsilon, checkpoint)
-        assert not counts_as_success("latent", judged, float("nan"), checkpoint)
-        assert counts_as_success("simulator", judged, 0.0, checkpoint) is judged
+    vqvae = load_checkpoint(tmp_path / "tiny").vqvae
+    last, goal = np.random.default_rng(0).integers(0, 32, (2, 144)).astype(np.uint16)
+    latents = vqvae.lookup(torch.from_numpy(np.stack([last, goal]).astype(np.int64)))
+    apart = float(torch.linalg.vector_norm(latents[0] - latents[1]))
+    for factor, near in ((1.01, True), (0.99, False)):
+        iql = dataclasses.replace(config.iql, reward_epsilon=factor * apart)
+        tiny_checkpoint(tmp_path / f"{near}", config=dataclasses.replace(config, iql=iql))
+        checkpoint = load_checkpoint(tmp_path / f"{near}")
+        for judged in (True, False):
+            assert counts_as_success("latent", judged, last, goal, checkpoint) is near
+            assert counts_as_success("simulator", judged, last, goal, checkpoint) is judged
+
+
+def test_the_classifier_judges_where_a_checkpoint_has_one(tmp_path):
+    checkpoint = tiny_networks(diffusion=True)
+    last, goal = np.random.default_rng(0).integers(0, 32, (2, 144)).astype(np.uint16)
+    answer = checkpoint.part("classifier").body[-1]
+    for bias, done in ((9.0, True), (-9.0, False)):
+        answer.bias.fill_(bias)
+        for judged in (True, False):
+            assert counts_as_success("classifier", judged, last, goal, checkpoint) is done
+    check_signal("classifier", checkpoint)
+    tiny_checkpoint(tmp_path / "tiny")
+    plain = load_checkpoint(tmp_path / "tiny")
+    for signal in ("simulator", "latent"):
+        check_signal(signal, plain)
+    with pytest.raises(ConfigError, match=r'"classifier" asks a goal classifier, which .*tiny'):
+        check_signal("classifier", plain)
 
 
 @pytest.mark.parametrize("signal", ["simulator", "latent"])
@@ -156,5 +183,5 @@ def test_codes_are_compared_as_latents(tmp_path):
     tiny_checkpoint(tmp_path / "tiny", config=dataclasses.replace(config, iql=iql))
     checkpoint = load_checkpoint(tmp_path / "tiny")
     goal = np.random.default_rng(0).integers(0, 32, 144).astype(np.uint16)
-    assert latent_success(goal, goal, checkpoint)
-    assert not latent_success((goal + 7) % 32, goal, checkpoint)
+    assert own_judgement("latent", goal, goal, checkpoint)
+    assert not own_judgement("latent", (goal + 7) % 32, goal, checkpoint)

@@ -178,11 +178,13 @@ def rollout(
     if trace is None:
         return RolloutResult(request, end.success)
     planner = agent.planner
+    episode = trace.episode()
+    ends = episode.codes[-1], trace.goal
     return RolloutResult(
         request,
         end.success,
-        counts_as_success(config.success_signal, end.success, end.final_distance, checkpoint),
-        trace.episode(),
+        counts_as_success(config.success_signal, end.success, *ends, checkpoint),
+        episode,
         trace.goal,
         trace.plan,
         planner.again if isinstance(planner, PlanLibraryPlanner) else None,

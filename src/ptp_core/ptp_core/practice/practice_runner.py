@@ -41,6 +41,7 @@ from ptp_core.practice.policy_library import save_finetuned
 from ptp_core.practice.practice_settings import PracticeConfig
 from ptp_core.practice.rollout_worker import RolloutJob, RolloutWorker, load_state, save_state
 from ptp_core.practice.run_folder import CHECKPOINT, FINETUNED, RESULT, Epochs
+from ptp_core.practice.success_signal import check_signal
 from ptp_core.processes import Workers
 from ptp_core.progress import Bar
 from ptp_core.rollout.episode_results import MAX_STEPS
@@ -77,6 +78,7 @@ class InProcessPractice:
         on = choose_device(device)
         self._sharing = functools.partial(shared_networks, on, threads)
         self._checkpoint = checkpoint = load_checkpoint(config.checkpoint, on)
+        check_signal(config.success_signal, checkpoint)
         self._method = method_named(config.method)
         options = AgentOptions(planner=config.planner, follower=config.follower)
         self._agent = build_agent(config.method, checkpoint, options)

@@ -19,7 +19,7 @@ from ptp_core.errors import ConfigError, InputError
 from ptp_core.training.manifest import read_contents
 
 Preset = Literal["ours", "paper"]
-SuccessSignal = Literal["simulator", "latent"]
+SuccessSignal = Literal["simulator", "latent", "classifier"]
 PRESETS: tuple[str, ...] = typing.get_args(Preset)
 
 LIBRARY_USE = "plan library: its plans are judged by the simulator's success"
@@ -66,13 +66,14 @@ class PracticeSettings:
         "do plans of the plan library again that worked before; not in the paper",
     )
     # Paper: none is needed, as every episode is learned from and its rewards are latent distances.
-    success_signal: Literal["simulator", "latent"] = setting(
+    success_signal: Literal["simulator", "latent", "classifier"] = setting(
         "simulator",
         "latent",
         "what counts as a success for the plan library and for learn_from. simulator: PRIVILEGED, "
         "computed from the exact poses (with a real arm: the person's verdict); latent: the last "
-        "latent lies within the reward epsilon of the goal's (L2). Reported success rates are "
-        "the simulator's with either",
+        "latent lies within the reward epsilon of the goal's (L2); classifier: the "
+        "goal classifier says that the goal's work is done. Reported success rates are the "
+        "simulator's with any",
     )
 
     def __post_init__(self) -> None:

@@ -268,7 +268,17 @@ def _train(
     beside = nullcontext()
     if config.side_by_side:
         beside = generators_in_background(*for_generators, **common)
+    further: dict[str, Part] = {}
+    more_metrics: dict[str, dict[str, float]] = {}
     with beside, _threads(1 if config.side_by_side else torch.get_num_threads()):
+        for name, train in (
+            ("classifier", train_goal_classifier),
+            ("chunked", train_chunked_policy),
+        ):
+            settings = getattr(config, name)
+            if settings.steps:
+                network, more_metrics[name] = train(config, vqvae, training, out / name, **common)
+                further[name] = Part(name, network, settings, precision)
         iql, iql_metrics = train_iql(config, vqvae, training, out / "iql", **common)
     generators, generator_metrics = train_generators(*for_generators, **common)
     imagined_metrics: dict[str, float] = {}
@@ -276,13 +286,6 @@ def _train(
         iql, imagined_metrics = train_on_generated_goals(
             config, vqvae, generators, iql, training, out / "imagined", **common
         )
-    further = {}
-    more_metrics = {}
-    for name, train in (("classifier", train_goal_classifier), ("chunked", train_chunked_policy)):
-        settings = getattr(config, name)
-        if settings.steps:
-            network, more_metrics[name] = train(config, vqvae, training, out / name, **common)
-            further[name] = Part(name, network, settings, precision)
     metrics: dict[str, Any] = {
         "vqvae": encoder_metrics,
         "generators": generator_metrics,

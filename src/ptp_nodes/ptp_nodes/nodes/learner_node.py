@@ -27,7 +27,7 @@ from ptp_core.data.encoded_dataset import encoded_demonstrations
 from ptp_core.data.trajectory import PracticeEpisode
 from ptp_core.errors import CheckpointError, InputError, PtpError
 from ptp_core.practice.learning_run import LearningRun
-from ptp_core.practice.success_signal import latent_success
+from ptp_core.practice.success_signal import check_signal, own_judgement
 from ptp_core.training.checkpoint import Checkpoint
 from ptp_nodes.policy.agent_networks import (
     NetworkParameters,
@@ -104,6 +104,7 @@ class LearnerNode(ManagedNode):
         if not self.parameters.folder:
             raise CheckpointError("no folder given: set the parameter folder to where to save")
         self._checkpoint = load_networks(self.parameters)
+        check_signal(self.parameters.success_signal, self._checkpoint)
         self._method = method_named(self._checkpoint.agent)
         if self._method.learner is None:
             raise CheckpointError(
@@ -251,7 +252,7 @@ class LearnerNode(ManagedNode):
         spec = agent_spec(self._checkpoint).latent
         goal = read_latent(episode.goal, spec, "episode's goal")
         last = read_latent(episode.latents, spec, "episode", stacked=True)[-1]
-        return latent_success(last, goal, self._checkpoint)
+        return own_judgement(self.parameters.success_signal, last, goal, self._checkpoint)
 
     def _leave_out(self, run: LearningRun, number: int, error: PtpError) -> None:
         self.get_logger().error(f"episode {number} is left out: {error}")

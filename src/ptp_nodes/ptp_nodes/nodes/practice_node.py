@@ -111,10 +111,13 @@ class PracticeParameters:
     success_signal: str = parameter(
         NONE,
         "what the planner's plan library is told of an episode's end; none: nothing; simulator: "
-        "PRIVILEGED, the verdict on the scene; latent: whether the last latent is near the goal's",
+        "PRIVILEGED, the verdict on the scene; latent: whether the last latent is near the "
+        "goal's; classifier: whether the goal classifier says that its work is done",
         choices=SIGNALS,
     )
-    checkpoint: str = parameter("", "folder of the checkpoint; for success_signal latent alone")
+    checkpoint: str = parameter(
+        "", "folder of the checkpoint; for success_signal latent and classifier"
+    )
     use_recorder: bool = parameter(False, "let the recorder node keep each episode")
     most_due: int = parameter(
         0,

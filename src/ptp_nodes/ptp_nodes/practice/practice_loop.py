@@ -47,7 +47,7 @@ class RunSettings:
     seed: int
     max_steps: tuple[int, ...]  # control steps an episode: of each task, or one for all
     max_failures: int  # in a row, before the run is given up
-    success_signal: str = "none"  # what the plan library is told: none, simulator or latent
+    success_signal: str = "none"  # what the plan library is told, one of SIGNALS
     goal_kind: str = "latent"  # or image, language: the agent plans for itself
     resume: bool = False  # go on with the episodes that an earlier run in this folder left over
 

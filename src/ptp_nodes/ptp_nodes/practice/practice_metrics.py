@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import threading
+import typing
 from collections import deque
 from collections.abc import Callable
 
@@ -11,6 +12,7 @@ from ptp_interfaces.msg import ArmState, CartesianDelta, EpisodeStatus, ErrorCod
 from rclpy.node import Node
 
 from ptp_core.errors import ConfigError
+from ptp_core.practice.practice_settings import SuccessSignal
 from ptp_ros.agent_messages import read_latent
 from ptp_ros.request_errors import RequestError
 from ptp_ros.topics import LATCHED, PLAN_OUTCOME
@@ -69,13 +71,13 @@ class PracticeMetrics:
 
 
 NONE = "none"  # nobody is told: nothing learns, and no plan is kept
-SIGNALS = (NONE, "simulator", "latent")
+SIGNALS = (NONE, *typing.get_args(SuccessSignal))
 
 
 class PlanOutcome:
-    """Publishes the outcomes. ``signal``: one of `SIGNALS`; "latent" needs a ``checkpoint``.
+    """Publishes the outcomes.
 
-    Raises ConfigError without one, and CheckpointError where it cannot be used.
+    ``signal``: one of `SIGNALS`; "latent" and "classifier" need a ``checkpoint``. Raises ConfigError without one, and CheckpointError where it cannot be used.
     """
 
     def __init__(self, node: Node, signal: str, checkpoint: str) -> None:
@@ -83,14 +85,16 @@ class PlanOutcome:
         self._signal = signal
         self._checkpoint = None
         self._publisher = node.create_publisher(EpisodeStatus, PLAN_OUTCOME, LATCHED)
-        if signal == "latent":
+        if signal not in (NONE, "simulator"):
             if not checkpoint:
                 raise ConfigError(
-                    'success_signal "latent" needs networks: set the parameter checkpoint'
+                    f'success_signal "{signal}" needs networks: set the parameter checkpoint'
                 )
-            from ptp_core.training.checkpoint import load_checkpoint  # torch: for this alone
+            from ptp_core.practice.success_signal import check_signal  # torch: for this alone
+            from ptp_core.training.checkpoint import load_checkpoint
 
             self._checkpoint = load_checkpoint(checkpoint)
+            check_signal(signal, self._checkpoint)
 
     def tell(
         self, episode_id: str, judged: bool, last: Callable[[], Latent], goal: Latent
@@ -98,14 +102,14 @@ class PlanOutcome:
         """Publish the outcome of an episode.
 
         ``judged``: the scene's verdict, read for the signal "simulator" alone. ``last``, ``goal``:
-        latents of the last observation and of the goal, asked for "latent" alone. Where
+        latents of the last observation and of the goal, asked for the other signals. Where
         these cannot be compared the plan stays without a verdict, and the log says why. Raises
         RequestError when the node stops.
         """
         if self._signal == NONE:
             return
         try:
-            success = judged if self._checkpoint is None else self._near(last(), goal)
+            success = judged if self._checkpoint is None else self._judge(last(), goal)
         except RequestError as error:
             if error.code == ErrorCode.SHUTTING_DOWN:
                 raise
@@ -115,14 +119,15 @@ class PlanOutcome:
         status.header.stamp = self._node.get_clock().now().to_msg()
         self._publisher.publish(status)
 
-    def _near(self, last: Latent, goal: Latent) -> bool:
-        from ptp_core.practice.success_signal import latent_success
+    def _judge(self, last: Latent, goal: Latent) -> bool:
+        from ptp_core.practice.success_signal import own_judgement
         from ptp_nodes.policy.agent_networks import agent_spec  # torch, as above
 
         if last.error_code != ErrorCode.NONE:
             raise RequestError(last.error_code, last.error_msg)
         spec = agent_spec(self._checkpoint).latent
-        return latent_success(
+        return own_judgement(
+            self._signal,
             read_latent(last.latent, spec, "last latent"),
             read_latent(goal.latent, spec, "goal's latent"),
             self._checkpoint,
