@@ -77,7 +77,8 @@ SIGNALS = (NONE, *typing.get_args(SuccessSignal))
 class PlanOutcome:
     """Publishes the outcomes.
 
-    ``signal``: one of `SIGNALS`; "latent" and "classifier" need a ``checkpoint``. Raises ConfigError without one, and CheckpointError where it cannot be used.
+    ``signal``: one of `SIGNALS`; "latent" and "classifier" need a ``checkpoint``. Raises
+    ConfigError without one, and CheckpointError where it cannot be used.
     """
 
     def __init__(self, node: Node, signal: str, checkpoint: str) -> None:
