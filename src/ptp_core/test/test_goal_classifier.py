@@ -28,15 +28,35 @@ def data(success=(True, True, False), done=(10, 20, 10)):
     return EncodedDataset(codes, actions, LENGTHS, "id", metadata=metadata)
 
 
+BEFORE = {*range(4), *range(30, 38)}  # 0.4 of the 10 and 20 steps of work
+UNDER_WAY = {*range(4, 8), *range(38, 48)}
+AFTER = {*range(12, 30), *range(52, 60)}
+
+
 def test_pairs_are_before_or_after_the_work_of_one_successful_demonstration():
-    pairs = PairSampler(data(), CONFIG).draw(4000, np.random.default_rng(0))
-    before = {*range(4), *range(30, 38)}  # 0.4 of the 10 and 20 steps of work
-    after = {*range(12, 30), *range(52, 60)}
-    assert {*pairs.first, *pairs.second} == before | after
+    config = dataclasses.replace(CONFIG, under_way=0.0)
+    pairs = PairSampler(data(), config).draw(4000, np.random.default_rng(0))
+    before = BEFORE
+    assert {*pairs.first, *pairs.second} == before | AFTER
     assert (pairs.first // 30 == pairs.second // 30).all()
     same = [(a in before) == (b in before) for a, b in zip(pairs.first, pairs.second, strict=True)]
     np.testing.assert_array_equal(pairs.same, same)
     assert pairs.same.mean() == pytest.approx(0.5, abs=0.03)
+
+
+def test_work_under_way_is_other_work_than_work_done():
+    pairs = PairSampler(data(), CONFIG).draw(4000, np.random.default_rng(0))
+    shown = np.isin(pairs.first, [*UNDER_WAY])
+    assert {*pairs.first[shown]} == UNDER_WAY and {*pairs.second[shown]} == AFTER
+    assert not pairs.same[shown].any() and not np.isin(pairs.second, [*UNDER_WAY]).any()
+    assert shown.sum() / (pairs.same == 0).sum() == pytest.approx(0.5, abs=0.04)
+    assert (pairs.first // 30 == pairs.second // 30).all()
+
+
+def test_work_of_a_few_steps_has_no_frames_under_way():
+    short = data(done=(5, 5, 5))
+    pairs = PairSampler(short, CONFIG).draw(1000, np.random.default_rng(0))
+    assert {*pairs.first, *pairs.second} <= {0, 1, 30, 31, 2, 32, *range(7, 30), *range(37, 60)}
 
 
 def test_of_several_pairs_that_one_is_taken_whose_arm_misleads_most():

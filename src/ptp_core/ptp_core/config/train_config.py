@@ -149,7 +149,8 @@ class GoalClassifierConfig:
     hidden_units: int = 256
     dropout: float = 0.1
     approach: float = 0.4  # first part of the steps until done, in which nothing is moved yet
-    margin: int = 2  # steps after done from which on the result counts as standing
+    under_way: float = 0.5  # share of the pairs of other work that compare it under way with done
+    margin: int = 2  # steps around done in which it is open whether the work is done
     candidates: int = 16  # pairs of which that is taken whose arm misleads most
     learning_rate: float = 1e-3  # AdamW
     learning_rate_decay: Literal["none", "cosine"] = "cosine"  # over the budget
@@ -164,6 +165,7 @@ class GoalClassifierConfig:
         require(self, "hidden_units", 1)
         require(self, "dropout", 0.0, 0.99)
         require(self, "approach", 0.0, 1.0)
+        require(self, "under_way", 0.0, 1.0)
         require(self, "margin", 0)
         require(self, "candidates", 1)
         require(self, "learning_rate", 0.0)

@@ -7,9 +7,11 @@ It learns from demonstrations that mark when their work is done:
 
     same:  two frames of the first part of the work, in which the arm only comes near
            two frames after the work is done, with the arm wherever it retreats
-    other: one frame of each
+    other: one frame of the first part, one after the work is done
+           one frame of the work under way, one after it is done
 
-Before and after its work the arm is in different places, so a network could look at the arm alone.
+Without the last kind an object in the gripper, over its place, counts as work done. Before and
+after its work the arm is in different places, so a network could look at the arm alone.
 Where the data have proprioception, of several pairs that one is taken in which the arm tells the
 wrong thing: the farthest apart of the same work, the nearest together of other work.
 
@@ -94,22 +96,27 @@ class PairSampler:
     """
 
     def __init__(self, data: EncodedDataset, config: GoalClassifierConfig) -> None:
-        early, late = [], []
+        early, middle, late = [], [], []
         for start, known in zip(data.starts, data.metadata, strict=True):
             for segment in known.segments:
                 if segment.done is None or segment.success is False:
                     continue
                 before = int(config.approach * (segment.done - segment.start))
                 after = segment.done + config.margin
+                under_way = segment.done - config.margin - segment.start - before
                 if before >= 2 and segment.stop - after >= 2:
                     early.append((start + segment.start, before))
                     late.append((start + after, segment.stop - after))
+                    known = (start + segment.start + before, under_way)
+                    middle.append(known if under_way > 0 else early[-1])
         if not early:
             raise DatasetError(
                 "no demonstration records when its work was done: the goal classifier needs it; "
                 "collect with an environment whose info has expert_done"
             )
-        self._parts = np.array([early, late])  # (2, demonstrations, (first frame, frames))
+        # (3, demonstrations, (first frame, frames))
+        self._parts = np.array([early, late, middle])
+        self._under_way = config.under_way
         self._arm = None
         self._candidates = 1
         if data.proprioception is not None:
@@ -123,6 +130,8 @@ class PairSampler:
         first = rng.integers(2, size=count)  # 0: before the work, 1: after it
         same = rng.random(count) < 0.5
         second = np.where(same, first, 1 - first)
+        under_way = ~same & (rng.random(count) < self._under_way)
+        first, second = np.where(under_way, [[2], [1]], [first, second])
         frames = []
         for part in (first, second):
             start, length = self._parts[part, chosen].T[..., None]
