@@ -277,7 +277,7 @@ def test_as_many_runs_at_once_as_cores_and_memory_allow():
 def test_shipped_files_are_accepted(tmp_path):
     folder = Path(__file__).resolve().parents[3] / "config" / "sweep"
     paper = load_sweep(folder / "paper.yaml")
-    ours = {"ptp_diffusion", "ptp_diffusion_single_subgoal", "diffusion_bc"}  # not the paper's
+    ours = {"ptp_legs", "diffusion_bc"}  # not the paper's
     assert set(paper.methods) == set(agent_names()) - {"gcbc"} - ours
     assert (paper.tasks, len(paper.seeds)) == (("A", "B", "C"), 3)
     runs = runs_of(load_sweep(folder / "quick.yaml"), tmp_path)

@@ -117,7 +117,7 @@ def test_every_method_of_the_paper_has_its_timeout():
     found = {name: method for name, method in methods().items() if method.follows}
     assert found.keys() >= {*PTP, "model_free", "gcbc", "gcp", "leap"}
     timeouts = {name: method.follower(stored).timeout for name, method in found.items()}
-    ours = ("ptp_single_subgoal", "ptp_diffusion", "ptp_diffusion_single_subgoal")
+    ours = ("ptp_single_subgoal", "ptp_legs")
     assert {timeouts.pop(name) for name in ours} == {150}
     assert set(timeouts.values()) == {30}
     assert not PTP["ptp"].follower(stored).sample_actions

@@ -41,6 +41,14 @@ def test_a_subgoal_that_is_not_reached_is_given_up_after_the_timeout():
     assert [state.index for state in states] == [0, 0, 0, 1, 1, 1, 2, 2]
 
 
+def test_a_subgoal_must_stay_near_for_as_long_as_the_settings_say():
+    positions = [0.0, 10.0, 0.0, 10.0, 10.0, 10.0, 20.0]
+    assert [state.index for state in follow(positions, hold=1)] == [0, 1, 1, 1, 1, 1, 2]
+    held = follow(positions, hold=3)
+    assert [state.index for state in held] == [0, 0, 0, 0, 0, 1, 1]
+    assert held[5].switched and not held[5].timed_out
+
+
 def test_the_policy_sees_a_switch_one_step_late_with_switch_delay():
     states = follow([0.0, 9.0, 9.0, 19.0, 19.0], switch_delay=True)
     assert [state.index for state in states] == [0, 0, 1, 1, 2]

@@ -21,6 +21,7 @@ from ptp_core.errors import CheckpointError, ConfigError
 from ptp_core.planners.gcp_planner import GcpPlanner
 from ptp_core.planners.hierarchical_planner import HierarchicalPlanner
 from ptp_core.planners.leap_planner import LeapPlanner
+from ptp_core.planners.leg_planner import LegPlanner
 from ptp_core.tiny_networks import (
     rng,
     tiny_baseline_folders,
@@ -31,7 +32,7 @@ from ptp_core.tiny_networks import (
 )
 
 OWN = agent_names()  # before another test registers a method of its own
-DIFFUSION = ("ptp_diffusion", "ptp_diffusion_single_subgoal", "diffusion_bc")
+DIFFUSION = ("ptp_legs", "diffusion_bc")
 
 
 @pytest.fixture(scope="module")
@@ -73,8 +74,9 @@ def test_every_method_plans_with_its_own_planner_or_not_at_all(checkpoints, pair
     kinds = {name: type(agent.planner) for name, agent in made.items()}
     without = [kinds.pop(name) for name in ("model_free", "gcbc", "diffusion_bc")]
     assert set(without) == {type(None)}
-    assert (kinds.pop("leap"), kinds.pop("gcp")) == (LeapPlanner, GcpPlanner)
-    assert set(kinds.values()) == {HierarchicalPlanner} and len(kinds) == 7
+    own = {"leap": LeapPlanner, "gcp": GcpPlanner, "ptp_legs": LegPlanner}
+    assert {name: kinds.pop(name) for name in own} == own
+    assert set(kinds.values()) == {HierarchicalPlanner} and len(kinds) == 5
     lengths = {"ptp": 8, "ptp_single_subgoal": 2, "ptp_no_hierarchy": 8, "leap": 3, "gcp": 4}
     for name, length in lengths.items():
         plan = made[name].planner.plan(*pair, rng(), remember=True)
@@ -87,8 +89,6 @@ def test_every_method_plans_with_its_own_planner_or_not_at_all(checkpoints, pair
         "ptp_no_buffer": 3,
         "ptp_no_hierarchy": 1,
         "ptp_no_buffer_no_hierarchy": 1,
-        "ptp_diffusion": 3,
-        "ptp_diffusion_single_subgoal": 1,
     }
 
 

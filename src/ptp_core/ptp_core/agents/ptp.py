@@ -16,7 +16,6 @@ from ptp_core.planners.planner import unsearched
 
 if TYPE_CHECKING:
     from ptp_core.agents.subgoal_agent import SubgoalAgent
-    from ptp_core.planners.costs import GoalDistance
     from ptp_core.planners.hierarchical_planner import HierarchicalPlanner
     from ptp_core.training.checkpoint import Checkpoint
 
@@ -38,7 +37,6 @@ class PtpMethod(Method):
     """A method with PTP's planner."""
 
     structure: Mapping[str, Any] = field(hash=False)  # fixed fields of PlannerConfig
-    judges_work: bool = False  # whether the goal classifier measures the distance to the goal
 
 
 def ptp_method(name: str, summary: str, structure: Mapping[str, Any], **others: Any) -> PtpMethod:
@@ -62,11 +60,7 @@ def ptp_method(name: str, summary: str, structure: Mapping[str, Any], **others: 
 
 
 def make_planner(
-    checkpoint: Checkpoint,
-    config: PlannerConfig | None = None,
-    *,
-    threads: int = 1,
-    goal_distance: GoalDistance | None = None,
+    checkpoint: Checkpoint, config: PlannerConfig | None = None, *, threads: int = 1
 ) -> HierarchicalPlanner:
     """Make PTP's planner from the checkpoint's networks; ``config`` defaults to its settings.
 
@@ -80,7 +74,6 @@ def make_planner(
         checkpoint.iql.value,
         config or checkpoint.config.planner,
         threads=threads,
-        **({} if goal_distance is None else {"goal_distance": goal_distance}),
     )
 
 
@@ -131,8 +124,7 @@ def _build(method: PtpMethod, checkpoint: Checkpoint, options: AgentOptions) -> 
     config = planner_of(method, checkpoint.config.planner, options.planner)
     if options.subgoals == "random":
         config = unsearched(config)
-    distance = checkpoint.part("classifier").work_left if method.judges_work else None
-    planner = make_planner(checkpoint, config, threads=options.threads, goal_distance=distance)
+    planner = make_planner(checkpoint, config, threads=options.threads)
     settings = {"plan_buffer": method.buffer}
     return subgoal_agent(
         method, checkpoint, options, planner, config, settings, buffers=planner.buffers

@@ -42,9 +42,8 @@ _MODULES = {
     "model_free": "model_free",
     "gcp": "gcp",
     "leap": "leap",
-    "ptp_diffusion": "ptp_diffusion",
-    "ptp_diffusion_single_subgoal": "ptp_diffusion",
-    "diffusion_bc": "ptp_diffusion",
+    "ptp_legs": "ptp_legs",
+    "diffusion_bc": "ptp_legs",
 }
 # The default of nodes, which have no checkpoint when they declare parameters.
 DEFAULT_METHOD = "ptp_single_subgoal"

@@ -17,7 +17,7 @@ from ptp_core.config.network_config import (
     SubgoalGeneratorConfig,
     VQVAEConfig,
 )
-from ptp_core.config.planner_config import FollowerConfig, PlannerConfig
+from ptp_core.config.planner_config import FollowerConfig, LegPlannerConfig, PlannerConfig
 from ptp_core.config.train_config import (
     ChunkedPolicyConfig,
     DataConfig,
@@ -45,6 +45,7 @@ __all__ = [
     "LatentShape",
     "LatentVAEConfig",
     "LeapConfig",
+    "LegPlannerConfig",
     "Legs",
     "MidpointConfig",
     "PlannerConfig",

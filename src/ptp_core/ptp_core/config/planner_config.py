@@ -14,6 +14,25 @@ STRUCTURE = ("levels", "horizons", "subgoals", "subgoal_count")
 
 
 @dataclass(frozen=True, kw_only=True)
+class LegPlannerConfig:
+    """Search of `ptp_core.planners.leg_planner`. Ours."""
+
+    most_legs: int = 4  # primitives in the longest plan that is tried
+    samples: int = 512  # candidates of a round
+    elites: int = 16  # that are kept apart from round to round
+    sigmas: tuple[float, ...] = (0.5, 0.3, 0.15)  # noise of the rounds after the first
+    leg_price: float = 0.3  # in nats, of each leg after the first
+    change_weight: float = 0.3  # of -log P(the leg changes something)
+    prior_weight: float = 0.02  # of ||z||^2
+
+    def __post_init__(self) -> None:
+        for name in ("most_legs", "samples", "elites"):
+            require(self, name, 1)
+        for name in ("leg_price", "change_weight", "prior_weight"):
+            require(self, name, 0.0)
+
+
+@dataclass(frozen=True, kw_only=True)
 class PlannerConfig:
     """Hierarchical MPPI over subgoals (paper Alg. 2; authors' planner.py, mppi_planner.py)."""
 
@@ -150,6 +169,7 @@ class FollowerConfig:
 
     distance_threshold: float | Literal["auto"] = 2.0  # L2 between latents
     # "auto": the reward epsilon that the training settled on; resolved in every checkpoint.
+    hold: int = 1  # successive control steps in which a subgoal must be near (authors: 1)
     timeout: int = 30  # control steps on one subgoal
     compare_with: Literal["current_subgoal", "final_subgoal"] = "current_subgoal"
     # "final_subgoal" is the paper's Alg. 1, line 12, as printed.
@@ -159,4 +179,5 @@ class FollowerConfig:
     def __post_init__(self) -> None:
         if self.distance_threshold != "auto":
             require(self, "distance_threshold", 0.0)
+        require(self, "hold", 1)
         require(self, "timeout", 1)

@@ -13,7 +13,12 @@ from typing import Any, Literal
 
 from ptp_core.config.loading import formerly, load_config, read_yaml, require
 from ptp_core.config.network_config import SubgoalGeneratorConfig, VQVAEConfig
-from ptp_core.config.planner_config import STRUCTURE, FollowerConfig, PlannerConfig
+from ptp_core.config.planner_config import (
+    STRUCTURE,
+    FollowerConfig,
+    LegPlannerConfig,
+    PlannerConfig,
+)
 from ptp_core.errors import ConfigError, quoted
 
 
@@ -302,6 +307,7 @@ class TrainConfig:
     chunked: ChunkedPolicyConfig = field(default_factory=lambda: ChunkedPolicyConfig(steps=0))
     classifier: GoalClassifierConfig = field(default_factory=lambda: GoalClassifierConfig(steps=0))
     planner: PlannerConfig = field(default_factory=PlannerConfig)
+    legs: LegPlannerConfig = field(default_factory=LegPlannerConfig)  # of ptp_legs; ours
     follower: FollowerConfig = field(default_factory=FollowerConfig)
 
     def __post_init__(self) -> None:

@@ -77,14 +77,6 @@ PAIRS_AT_ONCE = 4096  # pairs in one call of the value network, which bounds the
 Value = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """V(latents (B, D), goals (B, D)) -> (B,)."""
 
-GoalDistance = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-"""Distance of latents (B, D) from goals (B, D) -> (B,)."""
-
-
-def latent_norm(latents: torch.Tensor, goals: torch.Tensor) -> torch.Tensor:
-    """||s - g||_2 (paper)."""
-    return torch.linalg.vector_norm(latents - goals, dim=-1)
-
 
 @dataclass(frozen=True)
 class CostTerms:
@@ -121,22 +113,18 @@ def plan_cost(
     z: torch.Tensor,
     value: Value,
     config: PlannerConfig,
-    goal_distance: GoalDistance = latent_norm,
 ) -> CostTerms:
     """Cost (S, N) of N candidate plans for each of S segments.
 
     start, goal: (S, D). latents: (S, N, K, D), predicted and quantised. z: (S, N, K, z_dim).
 
-    distance = ||s_K - g||_2, or what ``goal_distance`` gives
+    distance = ||s_K - g||_2
     value    = -eta1 * sum of V(s_i, s_{i+1}), s_0 the start; with ``include_last_value_term`` also
                V(s_K, g) (authors' code)
     prior    = eta2 * sum of ||z||^2 ("squared_norm", authors) or of -log p(z) ("log_prob", paper)
     """
     segments, samples, steps, size = latents.shape
-    ends = latents[:, :, -1].reshape(-1, size).split(PAIRS_AT_ONCE)
-    goals = goal[:, None].expand(-1, samples, -1).reshape(-1, size).split(PAIRS_AT_ONCE)
-    distance = torch.cat([goal_distance(a, b) for a, b in zip(ends, goals)])
-    distance = distance.view(segments, samples)
+    distance = torch.linalg.vector_norm(latents[:, :, -1] - goal[:, None], dim=-1)
 
     before = torch.cat([start[:, None, None].expand(-1, samples, 1, -1), latents], dim=2)
     after = torch.cat([latents, goal[:, None, None].expand(-1, samples, 1, -1)], dim=2)

@@ -19,7 +19,7 @@ import torch
 
 from ptp_core.config import PlannerConfig
 from ptp_core.encoders.vqvae import VQVAE
-from ptp_core.planners.costs import CostTerms, GoalDistance, Value, latent_norm, plan_cost
+from ptp_core.planners.costs import CostTerms, Value, plan_cost
 from ptp_core.planners.mppi import Cost, Rollout, Solution, better, first_samples
 from ptp_core.planners.plan_buffer import PlanBuffer
 from ptp_core.planners.planner import stop_if
@@ -126,10 +126,8 @@ class CostGradient:
         value: Value,
         config: PlannerConfig,
         run: Callable[..., Iterable] = map,
-        goal_distance: GoalDistance = latent_norm,
     ) -> None:
         self.generator = generator
-        self.goal_distance = goal_distance
         self.vqvae = vqvae
         self.value = value
         self.config = config
@@ -179,13 +177,7 @@ class CostGradient:
             latents.append(predicted)
             passed.append(predicted + (raw - raw.detach()))  # straight-through: adds 0
         costs = plan_cost(
-            start,
-            goal,
-            torch.stack(passed, 1)[:, None],
-            z[:, None],
-            self.value,
-            self.config,
-            self.goal_distance,
+            start, goal, torch.stack(passed, 1)[:, None], z[:, None], self.value, self.config
         )
         (gradient,) = torch.autograd.grad(costs.total.sum(), z)
         terms = (term.detach().squeeze(1) for term in costs.terms().values())

@@ -15,14 +15,7 @@ import torch
 
 from ptp_core.config import PlannerConfig
 from ptp_core.encoders.vqvae import VQVAE
-from ptp_core.planners.costs import (
-    CostTerms,
-    GoalDistance,
-    Value,
-    latent_norm,
-    plan_cost,
-    unroll,
-)
+from ptp_core.planners.costs import CostTerms, Value, plan_cost, unroll
 from ptp_core.planners.descent import CostGradient, Descent
 from ptp_core.planners.mppi import MPPI, LatentSearch, spawn
 from ptp_core.planners.plan_buffer import PlanBuffer, add_plan
@@ -38,9 +31,6 @@ class HierarchicalPlanner:
     The networks' weights are read at every call, so a policy update takes effect in the next plan.
     ``buffers`` holds one PlanBuffer a level; plans are added only with ``remember``.
 
-    ``goal_distance`` measures how far the coarsest level's last subgoal is from the goal. Finer
-    levels lead to whole states, and measure ||s - g||.
-
     ``threads`` predict blocks of samples in parallel; plans are bit-identical for any number. Set
     torch's own threads to 1 then: they synchronise after every operation, which costs more than
     it gains as soon as another process uses a core.
@@ -54,9 +44,7 @@ class HierarchicalPlanner:
         config: PlannerConfig | None = None,
         *,
         threads: int = 1,
-        goal_distance: GoalDistance = latent_norm,
     ) -> None:
-        self.goal_distance = goal_distance
         self.config = config = config or PlannerConfig()
         self._pool = ThreadPoolExecutor(threads, "planner") if threads > 1 else None
         self.vqvae = vqvae
@@ -127,17 +115,16 @@ class HierarchicalPlanner:
         """The search that ``config.search`` names, for the segments of one level."""
         run = self._pool.map if self._pool else map
         generator = self.generators[level]
-        distance = latent_norm if level else self.goal_distance
 
         def rollout(start: torch.Tensor, z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
             return unroll(generator, self.vqvae, start, z, run)
 
         def cost(start, goal, latents, z) -> CostTerms:
-            return plan_cost(start, goal, latents, z, self.value, self.config, distance)
+            return plan_cost(start, goal, latents, z, self.value, self.config)
 
         if self.config.search == "mppi":
             return MPPI(rollout, cost, self.config)
-        gradient = CostGradient(generator, self.vqvae, self.value, self.config, run, distance)
+        gradient = CostGradient(generator, self.vqvae, self.value, self.config, run)
         return Descent(rollout, cost, gradient, self.config)
 
     def remember(self, plan: Plan) -> None:

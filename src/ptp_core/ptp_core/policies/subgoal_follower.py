@@ -50,7 +50,8 @@ class FollowerState:
 class SubgoalFollower:
     """Walks through a plan: next subgoal when the current one is near, or after a timeout.
 
-    After the last subgoal it stays on the goal. It never replans. ``measure`` gives the distance
+    Near means for ``config.hold`` successive steps. After the last subgoal it stays on the goal.
+    It never replans. ``measure`` gives the distance
     that ``config.distance_threshold`` is for.
     """
 
@@ -67,12 +68,14 @@ class SubgoalFollower:
         self._targets: list[torch.Tensor] = []
         self._index = 0
         self._timer: int | None = None
+        self._held = 0  # successive steps in which the current target was near
 
     def reset(self, plan: torch.Tensor | None, goal: torch.Tensor) -> None:
         """Start on ``plan`` (K, D), or with None directly on ``goal`` (D,)."""
         self._targets = [*(plan if plan is not None else ()), goal]
         self._index = 0
         self._timer = None
+        self._held = 0
 
     def step(self, latent: torch.Tensor) -> FollowerState:
         """Update with the current latent (D,), once a control step, before acting.
@@ -91,10 +94,12 @@ class SubgoalFollower:
             self._timer = 0
         else:
             self._timer += 1
-            near = distance < config.distance_threshold
+            self._held = self._held + 1 if distance < config.distance_threshold else 0
+            near = self._held >= config.hold
             if before < len(self._targets) - 1 and (near or self._timer >= config.timeout):
                 self._index += 1
                 self._timer = 0
+                self._held = 0
                 timed_out = not near
         switched = self._index != before
         shown = before if config.switch_delay else self._index

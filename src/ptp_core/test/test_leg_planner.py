@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The planner of legs: how many it takes, what it charges, and that a seed gives one plan."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from ptp_core.config import LegPlannerConfig
+from ptp_core.errors import ConfigError, InputError, PlanCancelled
+from ptp_core.planners.leg_planner import LegPlanner
+from ptp_core.tiny_networks import LATENT, rng, tiny_networks
+
+CONFIG = LegPlannerConfig(samples=12, elites=3, sigmas=(0.5, 0.2), most_legs=3, leg_price=0.1)
+
+
+@pytest.fixture
+def checkpoint():
+    return tiny_networks(diffusion=True)
+
+
+@pytest.fixture
+def pair(checkpoint):
+    codes = torch.randint(32, (2, LATENT.codes), generator=rng(3))
+    return checkpoint.vqvae.lookup(codes)
+
+
+def planner(checkpoint, bias=None, **changes):
+    """``bias``: of the classifier's answer, whether two states show the same work."""
+    classifier = checkpoint.part("classifier")
+    if bias is not None:
+        classifier.body[-1].bias.fill_(bias)
+    config = dataclasses.replace(CONFIG, **changes)
+    return LegPlanner(checkpoint.vqvae, checkpoint.generators["dt60"], classifier, config)
+
+
+def test_a_goal_that_one_leg_reaches_is_pursued_itself(checkpoint, pair):
+    plan = planner(checkpoint, bias=30.0).plan(*pair, rng())
+    assert plan.latents.shape == (1, LATENT.size)
+    assert torch.equal(plan.latents[0], pair[1])
+    assert plan.cost == pytest.approx(0.0, abs=1e-6)
+
+
+class Priced(LegPlanner):
+    """A planner whose searches with 0, 1, 2 subgoals end at the given distances."""
+
+    distances = ()
+
+    def _search(self, start, goal, subgoals, *others):
+        found = super()._search(start, goal, subgoals, *others)
+        return dataclasses.replace(found, distance=torch.full((1,), self.distances[subgoals]))
+
+
+@pytest.mark.parametrize(
+    ("distances", "legs"),
+    [((0.0, 0.0, 0.0), 1), ((5.0, 0.0, 0.0), 2), ((5.0, 4.95, 0.0), 3), ((5.0, 4.95, 4.9), 1)],
+)
+def test_legs_are_added_while_they_save_more_than_they_cost(checkpoint, pair, distances, legs):
+    parts = checkpoint.generators["dt60"], checkpoint.part("classifier")
+    config = dataclasses.replace(CONFIG, change_weight=0.0, prior_weight=0.0, elites=1)
+    made = Priced(checkpoint.vqvae, *parts, config)
+    made.distances = distances
+    plan = made.plan(*pair, rng())
+    assert len(plan.latents) == legs
+    assert plan.cost == pytest.approx(distances[legs - 1] + config.leg_price * (legs - 1))
+
+
+def test_a_plan_ends_with_the_goal_and_subgoals_are_their_codes(checkpoint, pair):
+    found = planner(checkpoint)._search(*pair, 2, rng(), None, None)
+    assert found.latents.shape == (3, 2, LATENT.size)
+    assert torch.equal(checkpoint.vqvae.lookup(found.codes), found.latents)
+    plan = planner(checkpoint).plan(*pair, rng())
+    assert torch.equal(plan.latents[-1], pair[1]) and len(plan.codes) == len(plan.latents)
+
+
+def test_the_cost_is_the_sum_of_its_terms(checkpoint, pair):
+    made = planner(checkpoint)
+    plan = made.plan(*pair, rng())
+    terms = sum(plan.costs[name] for name in ("distance", "value", "prior"))
+    assert plan.cost == pytest.approx(terms, rel=1e-5)
+    last = plan.latents[-2] if len(plan.latents) > 1 else pair[0]
+    left = float(made.last_leg(last[None], pair[1])[0])
+    assert plan.costs["distance"] == pytest.approx(left, rel=1e-4)
+
+
+def test_the_last_leg_is_what_the_generators_encoder_infers(checkpoint, pair):
+    made, generator = planner(checkpoint), checkpoint.generators["dt60"]
+    with torch.no_grad():
+        mean, _ = generator.encode(pair[:1], pair[1:])
+        end = checkpoint.vqvae.quantise(generator(mean, pair[:1]))[1]
+        expected = checkpoint.part("classifier").work_left(end, pair[1:])
+        torch.testing.assert_close(made.last_leg(pair[:1], pair[1]), expected)
+
+
+def test_a_leg_that_changes_nothing_costs_more(checkpoint, pair):
+    """With the same draws, a classifier that sees the same work everywhere adds to every leg."""
+    start, goal = pair
+    z = torch.randn(5, 2, checkpoint.generators["dt60"].z_dim, generator=rng())
+    made = planner(checkpoint, bias=-3.0)
+    changed = made._evaluate(start, goal, z).idle
+    idle = planner(checkpoint, bias=3.0)._evaluate(start, goal, z).idle
+    assert (idle > changed).all() and (changed >= 0).all()
+
+
+def test_a_seed_gives_one_search(checkpoint, pair):
+    made = planner(checkpoint)
+    found = [made._search(*pair, 2, rng(seed), None, None) for seed in (1, 1, 2)]
+    assert torch.equal(found[0].z, found[1].z) and torch.equal(found[0].codes, found[1].codes)
+    assert not torch.equal(found[0].z, found[2].z)
+
+
+def test_more_rounds_never_end_with_a_dearer_candidate(checkpoint, pair):
+    costs = [
+        float(planner(checkpoint, sigmas=sigmas)._search(*pair, 1, rng(), None, None).total[0])
+        for sigmas in ((), (0.5,), (0.5, 0.2))
+    ]
+    assert costs == sorted(costs, reverse=True) and costs[0] > costs[-1]
+
+
+def test_progress_is_told_and_a_search_can_be_stopped(checkpoint, pair):
+    told = []
+    made = planner(checkpoint, bias=-30.0)
+    made.plan(*pair, rng(), on_iteration=told.append)
+    assert told[0].level == 0
+    assert all(0 < feedback.fraction <= 1 for feedback in told)
+    with pytest.raises(PlanCancelled):
+        made.plan(*pair, rng(), cancelled=lambda: True)
+
+
+def test_bad_input_is_refused(checkpoint, pair):
+    made = planner(checkpoint)
+    with pytest.raises(InputError, match="goal latent has shape"):
+        made.plan(pair[0], pair[1][:5], rng())
+    with pytest.raises(ConfigError, match="most_legs is 0"):
+        LegPlannerConfig(most_legs=0)
