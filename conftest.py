@@ -37,6 +37,7 @@ def _next_domain() -> int:
 
 
 MOST_RERUNS = 3  # in a run; more of them are no accidents of a busy machine
+OUT_OF_TIME = r"Timeout \(>"  # pytest-timeout's; a test that used all its time has no second try
 
 
 def pytest_configure(config):
@@ -49,7 +50,7 @@ def pytest_collection_modifyitems(items):
     """Give a second try to tests of real processes, and to no others."""
     for item in items:
         if item.get_closest_marker("process"):
-            item.add_marker(pytest.mark.flaky(reruns=1))
+            item.add_marker(pytest.mark.flaky(reruns=1, rerun_except=OUT_OF_TIME))
 
 
 class RerunBudget:

@@ -51,8 +51,11 @@ limits:
 """
 QUIET = ("record:=none", "viewer:=false", "rate:=5")
 
-# Whole stacks; an idle machine needs a tenth.
-pytestmark = [pytest.mark.process, pytest.mark.timeout(600)]
+# Whole stacks; an idle machine needs a quarter. Each wait has its own limit, but a machine that is
+# too busy for the arm driver makes a test wait for hundreds of seconds in all. A signal ends the
+# test alone, not the run, and its traceback shows where it waited.
+pytestmark = [pytest.mark.process, pytest.mark.timeout(180, method="signal")]
+FOUR_FAULTS = pytest.mark.timeout(360, method="signal")
 
 
 class Fake:
@@ -91,8 +94,8 @@ class Fake:
 class Person:
     """Sits beside the stack with a dead-man switch, and sees what the driver says."""
 
-    def __init__(self, graph):
-        self.graph = graph
+    def __init__(self, graph, run):
+        self.graph, self.run = graph, run
         self.pictures = graph.collect(Observation, OBSERVATION, LATCHED)
         self.states = graph.collect(ArmState, ARM_STATE, RECORDS)
         self.driver = graph.collect(DriverState, DRIVER_STATE, LATCHED)
@@ -143,6 +146,11 @@ class Person:
         last = self.count + 4
         self.push_until(lambda: self.count >= last, "pictures", **motion)
 
+    def hear(self):
+        """Wait for news of the driver: what `ask` heard may come here later."""
+        told = len(self.driver) + 2
+        self.graph.wait(lambda: len(self.driver) >= told, "news of the driver")
+
     def enable(self):
         """Clear what there is to clear, and enable."""
         deadline = time.monotonic() + PATIENCE
@@ -150,6 +158,7 @@ class Person:
             # Refused while the link to a robot that was lost comes back.
             cleared = self.state is not ArmDriverState.FAULT or ask("clear-fault") == 0
             if cleared and ask("enable") == 0:
+                self.hear()
                 return
         raise AssertionError(f"not enabled: {self.state.name}, {self.driver[-1].reason}")
 
@@ -208,6 +217,16 @@ def video(tmp_path):
     return path
 
 
+def report(person):
+    """Print what driver and stack said, for a test that fails."""
+    before = None
+    for said in list(person.driver):
+        now = f"driver: {ArmDriverState(said.state).name} {said.reason}"
+        if now != before:
+            print(before := now)
+    print(person.run.arrived)
+
+
 @pytest.fixture
 def walk(up, checkpoint, video, tmp_path):
     """Starts a stack as the document says, up to the moment at which a person may enable it."""
@@ -221,8 +240,8 @@ def walk(up, checkpoint, video, tmp_path):
             *("real", *words, "crop:=96", "offset:=0,0"),
             *(f"checkpoint:={checkpoint}", f"output:={tmp_path / 'out'}"),
         )
-        person = Person(held.enter_context(Graph()))
-        person.run = run
+        person = Person(held.enter_context(Graph()), run)
+        held.callback(report, person)
         person.graph.wait(lambda: person.state is ArmDriverState.DISABLED, "the robot to be heard")
         assert ask("enable") == 1  # no preflight was made
         person.graph.wait(lambda: person.states, "the arm's state")
@@ -285,6 +304,7 @@ def goes_through(person, robot, fault, reason):
     person.moves()
 
 
+@FOUR_FAULTS
 def test_a_sawyer_behind_rosbridge(walk, fake):
     robot = fake("fake-sawyer", "--port", "0")
     port = int(robot.greeting.rpartition(":")[2])
@@ -316,6 +336,7 @@ def test_an_arm_in_memory_and_a_camera_that_unplugs(walk, video, tmp_path):
     person.graph.wait(lambda: len(person.pictures) > seen + 3, "pictures again")
     person.moves()
     assert ask("stop") == 0
+    person.hear()
     assert person.state is ArmDriverState.FAULT
     person.enable()
     person.moves()
@@ -330,7 +351,7 @@ def test_the_simulated_table_driven_at_its_joints(up, checkpoint, tmp_path):
     run = up("real", *words, f"checkpoint:={checkpoint}", output, "max_steps:=100000")
     run.expect("waiting for the arm")
     with Graph() as graph:
-        person = Person(graph)
+        person = Person(graph, run)
         assert ask("enable") == 1  # no preflight was made
         preflight(*words)
         person.enable()

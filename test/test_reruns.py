@@ -22,15 +22,27 @@ def test_second_try(number):
     assert again
 """
 PROCESS = "@pytest.mark.process"
+STANDS_STILL = """
+import time, pytest
+@pytest.mark.process
+@pytest.mark.timeout(1, method="signal")
+def test_that_waits_for_ever():
+    while True:
+        time.sleep(0.01)
+"""
 
 pytestmark = pytest.mark.timeout(400)  # each starts pytest several times
 
 
 def run(folder, count, mark, *words):
     """Exit status and output of pytest, with this repository's settings, on such tests."""
+    return run_text(folder, TEST.format(count=count, mark=mark), *words)
+
+
+def run_text(folder, text, *words):
     for name in ("conftest.py", "pyproject.toml"):
         shutil.copy(ROOT / name, folder)
-    (folder / "test_it.py").write_text(TEST.format(count=count, mark=mark))
+    (folder / "test_it.py").write_text(text)
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *words, "test_it.py"]
     result = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     return result.returncode, result.stdout
@@ -50,6 +62,12 @@ def test_three_reruns_of_processes_are_allowed_and_a_fourth_fails_the_run(tmp_pa
 def test_a_test_without_processes_has_one_try(tmp_path):
     status, said = run(tmp_path, 1, "")
     assert (status, "1 failed in" in said) == (1, True), said
+
+
+def test_a_test_that_used_all_its_time_has_one_try_and_says_where_it_waited(tmp_path):
+    status, said = run_text(tmp_path, STANDS_STILL)
+    assert (status, "1 failed in" in said) == (1, True), said
+    assert "Timeout (>1.0s)" in said and "in test_that_waits_for_ever" in said
 
 
 def test_make_test_gives_no_other_second_try_and_has_all_processes_in_one_call():

@@ -31,6 +31,7 @@ class UpProcess:
             **on_a_leash(),
         )
         self.lines: list[str] = []
+        self._arrived: list[str] = []
         self._coming: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         threading.Thread(target=self._read, name="up", daemon=True).start()
 
@@ -63,6 +64,7 @@ class UpProcess:
 
     def _read(self) -> None:
         for line in self.process.stdout:
+            self._arrived.append(line)
             self._coming.put(line)
         self._coming.put(None)
 
@@ -70,6 +72,11 @@ class UpProcess:
     def text(self) -> str:
         """The output that was read so far."""
         return "".join(self.lines)
+
+    @property
+    def arrived(self) -> str:
+        """The output so far, also what was not read yet."""
+        return "".join(self._arrived)
 
     def close(self) -> None:
         """Stop the process if it still runs."""

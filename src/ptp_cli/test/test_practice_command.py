@@ -2,13 +2,28 @@
 """`ptp practice` takes a preset, single settings on top of it, and names what is called anew."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 
 import pytest
 
 from ptp_cli.commands.practice import practice_settings
 from ptp_cli.main import main, make_parser
 from ptp_core.practice.practice_settings import LEARNING_USE, preset
+from ptp_core.processes import on_a_leash
 from ptp_core.tiny_networks import tiny_checkpoint, tiny_config
+
+PATIENCE = 120.0  # s; only a failing test waits this long
+
+
+def wait_for(condition, what):
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {PATIENCE:g} s for {what}"
+        time.sleep(0.01)
 
 
 def settings(*words):
@@ -64,3 +79,28 @@ def test_a_run_says_which_signal_it_had(tmp_path, capsys):
         assert (found["success_signal"], found["privileged"]) == ("simulator", [LEARNING_USE])
     assert main(["practice", *words, "--out", str(tmp_path / "no"), "--reuse-plans"]) == 2
     assert "model_free does not plan, so there are no plans to reuse" in capsys.readouterr().err
+
+
+def test_a_second_practice_in_a_folder_is_refused_and_the_first_ends_well(tmp_path, capsys):
+    tiny_checkpoint(tmp_path / "tiny", config=tiny_config(batch_size=8))
+    toy = ("--env", "ptp_core.toy_env:make_env", "--env-arg", "max_steps=4", "--max-steps", "4")
+    short = ("--epochs", "3", "--episodes", "1", "--evaluation-episodes", "1", "--num-envs", "0")
+    run = tmp_path / "run"
+    words = ["practice", *toy, *short, "--checkpoint", str(tmp_path / "tiny"), "--out", str(run)]
+    words += ["--method", "model_free"]
+    first = subprocess.Popen([sys.executable, "-m", "ptp_cli", *words], **on_a_leash())
+    try:
+        wait_for(lambda: list(run.glob("*/*")) or first.poll() is not None, "the first epoch")
+        os.kill(first.pid, signal.SIGSTOP)  # at work, wherever it is
+        before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+        assert main(words) == 2
+        refusal = f"ptp practice: {run}: another process is writing here: wait for it or stop it\n"
+        assert capsys.readouterr().err == refusal
+        assert before == {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+        os.kill(first.pid, signal.SIGCONT)
+        assert first.wait(PATIENCE) == 0
+    finally:
+        first.kill()
+        first.wait()
+    assert len(json.loads((run / "result.json").read_text())["epochs"]) == 3
+    assert main(words) == 0  # the folder is free again, and nothing is left to do

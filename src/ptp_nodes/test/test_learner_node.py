@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The learner on a real graph: pulls by number, publishes, survives restarts and bad episodes."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from ptp_interfaces.msg import (
@@ -12,11 +15,13 @@ from ptp_interfaces.msg import (
     RecorderStatus,
 )
 from ptp_interfaces.srv import GetEpisode
+from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.node import Node
 
 from ptp_core.data.trajectory import CARTESIAN
 from ptp_core.errors import InputError
 from ptp_core.policies.live_weights import LiveWeights, WeightsUpdate
+from ptp_core.processes import on_a_leash
 from ptp_core.tiny_networks import tiny_checkpoint, tiny_config
 from ptp_core.training.checkpoint import load_checkpoint
 from ptp_nodes.nodes.learner_node import LearnerNode, segments
@@ -220,6 +225,35 @@ def test_without_a_folder_it_says_so_and_lives(graph, start):
     node = start(folder="")
     logs.expect("no folder given")
     assert not node.active
+
+
+@pytest.mark.process
+def test_two_learners_in_one_folder_are_refused_until_the_first_has_died(
+    graph, recorder, start, checkpoint, folder, tmp_path
+):
+    logs, updates = graph.logs(), graph.collect(PolicyUpdate, POLICY_UPDATE, LATCHED)
+    place = tmp_path / "learner"
+    values = {"checkpoint": folder, "folder": place, "learn_from": "all", "publish_every": 4}
+    words = [f"-p {name}:={value}" for name, value in {**values, "utd_ratio": 1.0}.items()]
+    code = "import sys\nfrom ptp_nodes.nodes.learner_node import main\nsys.exit(main())"
+    arguments = " ".join(("--ros-args", *words)).split(" ")
+    first = subprocess.Popen([sys.executable, "-c", code, *arguments], **on_a_leash())
+    try:
+        recorder.give(record(checkpoint.encoder_id, 0))
+        graph.wait(lambda: updates and updates[-1].step == STEPS, "updates of the first learner")
+        before = {path: path.read_bytes() for path in place.rglob("*") if path.is_file()}
+        second = start()
+        logs.expect(f"activate failed: {place}: another process is writing here: wait for it")
+        assert not second.active
+        assert before == {path: path.read_bytes() for path in before}
+        recorder.give(record(checkpoint.encoder_id, 1))
+        graph.wait(lambda: updates[-1].step == 2 * STEPS, "more updates of the first learner")
+        assert recorder.asked == [0, 1]
+    finally:
+        first.kill()
+        first.wait()
+    assert second.trigger_activate() == TransitionCallbackReturn.SUCCESS
+    assert second.active
 
 
 def test_a_gap_splits_an_episode(checkpoint):

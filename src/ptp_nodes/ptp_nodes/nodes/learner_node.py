@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import array
+import contextlib
 import threading
 import time
 import traceback
@@ -24,6 +25,7 @@ from ptp_interfaces.srv import GetEpisode
 
 from ptp_core.agents.registry import method_named
 from ptp_core.data.encoded_dataset import encoded_demonstrations
+from ptp_core.data.files import reserved_folder
 from ptp_core.data.trajectory import PracticeEpisode
 from ptp_core.errors import CheckpointError, InputError, PtpError
 from ptp_core.practice.learning_run import LearningRun
@@ -75,7 +77,8 @@ class LearnerNode(ManagedNode):
     """Pulls episodes by number, updates as many times as their steps call for, publishes.
 
     It keeps nothing that the recorder has: after a restart, here or on another machine, it pulls
-    every episode again and goes on with the saved weights.
+    every episode again and goes on with the saved weights. While it is active its folder is locked
+    for its process: it cannot be activated where another learner is at work.
     """
 
     parameters_type = LearnerParameters
@@ -89,6 +92,7 @@ class LearnerNode(ManagedNode):
         self._trouble = ""
         self._ending = threading.Event()
         self._thread: threading.Thread | None = None
+        self._lock = contextlib.ExitStack()  # on the folder
         self._scalars = Scalars(self, *NAMES)
         self._updates = self.create_lifecycle_publisher(PolicyUpdate, POLICY_UPDATE, LATCHED)
         self._client = self.create_client(GetEpisode, GET_EPISODE)
@@ -118,6 +122,7 @@ class LearnerNode(ManagedNode):
         torch.set_num_threads(self.parameters.threads)
 
     def _activate(self) -> None:
+        self._lock.enter_context(reserved_folder(Path(self.parameters.folder)))
         self._ending.clear()
         self._thread = threading.Thread(target=self._guarded_learn, name="learn")
         self._thread.start()
@@ -128,6 +133,7 @@ class LearnerNode(ManagedNode):
         if self._thread is not None:
             self._thread.join()
             self._thread = None
+        self._lock.close()
         self._caller = Caller(self)
 
     def _heard(self, message: RecorderStatus) -> None:
