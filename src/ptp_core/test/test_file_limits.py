@@ -179,9 +179,9 @@ def test_a_data_base_that_makes_rows_up_is_refused(tmp_path, statement):
         check_bag(path)
 
 
-def test_metadata_with_aliases_or_packed_files_is_refused(tmp_path):
-    (tmp_path / "metadata.yaml").write_text(LAUGHS)
-    with pytest.raises(EpisodeError, match="alias"):
+def test_metadata_with_aliases_without_end_or_packed_files_is_refused(tmp_path):
+    (tmp_path / "metadata.yaml").write_text(BILLION_LAUGHS)
+    with pytest.raises(EpisodeError, match="aliases that expand to more than"):
         check_bag(tmp_path)
     values = {"rosbag2_bagfile_information": {"compression_mode": "FILE"}}
     (tmp_path / "metadata.yaml").write_text(yaml.safe_dump(values))
@@ -190,6 +190,9 @@ def test_metadata_with_aliases_or_packed_files_is_refused(tmp_path):
 
 
 LAUGHS = "a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]\n"
+BILLION_LAUGHS = "a0: &a0 [x, x]\n" + "".join(
+    f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]\n" for n in range(1, 30)
+)
 
 
 @pytest.mark.parametrize(
@@ -206,6 +209,31 @@ LAUGHS = "a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]\n"
 def test_yaml_that_is_no_plain_text_is_refused(given, reason):
     with pytest.raises(yaml.YAMLError, match=reason):
         parse_yaml(given)
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        (BILLION_LAUGHS, "aliases that expand to more than 1048576 characters"),
+        (f"a: &a {'x' * 10**5}\nb: [{', '.join(['*a'] * 20)}]", "expand to more than"),
+        ("a: &a {<<: *a}", "part of what it names"),
+        ("&a [*a]", "part of what it names"),
+        ("[*a]", "undefined alias"),
+        ("[&a 1, &a 2]", "duplicate anchor"),
+    ],
+)
+def test_aliases_in_files_of_others_have_a_bound(given, reason):
+    with pytest.raises(yaml.YAMLError, match=reason):
+        parse_yaml(given, aliases=True)
+
+
+def test_metadata_with_some_aliases_is_read():
+    inf = {"sec": 9223372036, "nsec": 854775807}
+    values = {"rosbag2_bagfile_information": [{"deadline": inf, "lifespan": [inf]}] * 9}
+    text = yaml.safe_dump(values)
+    assert "*id001" in text
+    assert parse_yaml(text, aliases=True) == values
+    assert parse_yaml(LAUGHS, aliases=True)["c"] == [[["x", "x"]] * 2] * 2
 
 
 def test_plain_yaml_is_read_as_before(tmp_path):

@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pytest
+import yaml
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
 from ptp_core.config.loading import from_dict
@@ -123,6 +124,17 @@ def test_a_type_that_the_bag_does_not_define_refuses_that_bag(tmp_path):
     summary = bring_in(tmp_path, own=own)
     assert summary.episodes == 1
     assert f"no definition of {kind}, the type of {GRIPPER_TOPIC}" in reason(summary, "without")
+
+
+def test_a_bag_whose_metadata_repeats_values_by_aliases_is_imported(tmp_path):
+    folder = bags(tmp_path, one=script())["one"]
+    path = folder / "metadata.yaml"
+    values = yaml.safe_load(path.read_text())
+    about = values["rosbag2_bagfile_information"]
+    about["files"][0]["duration"] = about["duration"]  # as programs write that use PyYAML
+    path.write_text(yaml.safe_dump(values))
+    assert "duration: *id" in path.read_text()
+    assert bring_in(tmp_path).episodes == 1
 
 
 def _without_schema(file, kind):

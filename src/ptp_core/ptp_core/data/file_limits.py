@@ -4,7 +4,8 @@
 Python's JSON parser raises RecursionError for deep nesting, and ValueError or OverflowError for a
 number of hundreds of digits; `parse_json` raises ValueError for all of them. A few lines of nested
 YAML aliases can expand to billions of values ("billion laughs"); `parse_yaml` refuses aliases, as
-our files need none. Nested XML entities do the same; `load_xml` refuses their declarations.
+our files need none, or counts what they expand to where others wrote the file. Nested XML entities
+do the same; `load_xml` refuses their declarations.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 JSON_MOST = 64 * 2**20  # bytes
 JSON_DEEPEST = 32  # levels; ours have up to 8
 
-YAML_MOST = MIB  # bytes
+YAML_MOST = MIB  # bytes, and characters that aliases may expand to
 
 XML_MOST = 16 * MIB  # bytes; the URDF of our arm has 30 kB
 
@@ -101,12 +102,15 @@ def load_json(path: Path, longest: int = JSON_MOST) -> Any:
     return parse_json(read_bytes(path, longest).decode("utf-8"), longest)
 
 
-def parse_yaml(text: str) -> Any:
-    """The values of a YAML text. Raises yaml.YAMLError for any fault in it."""
+def parse_yaml(text: str, *, aliases: bool = False) -> Any:
+    """The values of a YAML text. Raises yaml.YAMLError for any fault in it.
+
+    ``aliases``: take those that expand to less than YAML_MOST characters; otherwise none.
+    """
     if len(text) > YAML_MOST:
         raise yaml.YAMLError(f"{len(text)} characters, at most {YAML_MOST} are read")
     try:
-        return yaml.load(text, Loader=_YamlLoader)
+        return yaml.load(text, Loader=_AliasLoader if aliases else _YamlLoader)
     except RecursionError:
         raise yaml.YAMLError("too many levels") from None
     # Impossible dates, numbers of 5,000 digits, keys that cannot be hashed.
@@ -114,13 +118,16 @@ def parse_yaml(text: str) -> Any:
         raise yaml.YAMLError(str(error)) from error
 
 
-def load_yaml(path: Path) -> Any:
-    """The values of a YAML file (UTF-8). Raises OSError, UnicodeDecodeError, yaml.YAMLError."""
+def load_yaml(path: Path, *, aliases: bool = False) -> Any:
+    """The values of a YAML file (UTF-8). Raises OSError, UnicodeDecodeError, yaml.YAMLError.
+
+    ``aliases``: as in `parse_yaml`.
+    """
     try:
         content = read_bytes(path, YAML_MOST)
     except ValueError as error:
         raise yaml.YAMLError(str(error)) from error
-    return parse_yaml(content.decode("utf-8"))
+    return parse_yaml(content.decode("utf-8"), aliases=aliases)
 
 
 def load_xml(path: Path) -> ElementTree.Element:
@@ -193,3 +200,29 @@ class _YamlLoader(yaml.SafeLoader):
             event = self.peek_event()
             raise yaml.YAMLError(f"an alias, *{event.anchor}: write the values out")
         return super().compose_node(parent, index)
+
+
+class _AliasLoader(yaml.SafeLoader):
+    """Counts the characters that aliases expand to."""
+
+    def __init__(self, stream: str) -> None:
+        super().__init__(stream)
+        self._sizes: dict[str, int] = {}  # of what each anchor names, with its aliases written out
+        self._composed = self._expanded = 0  # characters so far, of them by aliases
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        event, before = self.peek_event(), self._composed
+        if isinstance(event, yaml.AliasEvent):
+            if event.anchor in self.anchors and event.anchor not in self._sizes:
+                raise yaml.YAMLError(f"the alias *{event.anchor} is part of what it names")
+            size = self._sizes.get(event.anchor, 0)
+            self._expanded += size
+            if self._expanded > YAML_MOST:
+                raise yaml.YAMLError(f"aliases that expand to more than {YAML_MOST} characters")
+        else:
+            size = 1 + len(getattr(event, "value", None) or "")
+        self._composed += size
+        node = super().compose_node(parent, index)
+        if not isinstance(event, yaml.AliasEvent) and event.anchor is not None:
+            self._sizes[event.anchor] = self._composed - before
+        return node

@@ -69,7 +69,7 @@ def check_mcap(path: Path) -> None:
 
 
 def _check_metadata(path: Path) -> None:
-    values = load_yaml(path)
+    values = load_yaml(path, aliases=True)
     about = values.get("rosbag2_bagfile_information") if isinstance(values, dict) else None
     mode = about.get("compression_mode") if isinstance(about, dict) else None
     if str(mode or "none").lower() not in ("none", "storage"):

@@ -189,7 +189,7 @@ def _folder(path: Path) -> str:
         broken = next(filter(None, map(_file, files)), "")
         return broken or f"metadata.yaml is missing; {reindex}"
     try:
-        information = load_yaml(metadata)["rosbag2_bagfile_information"]
+        information = load_yaml(metadata, aliases=True)["rosbag2_bagfile_information"]
         version, storage = information["version"], information["storage_identifier"]
         named = [Path(name).name for name in information["relative_file_paths"]]
     except (ValueError, KeyError, TypeError, yaml.YAMLError):
@@ -303,7 +303,7 @@ def check_types(reader: AnyReader, connections: Iterable[Connection], where: Pat
 def custom_data(folder: Path) -> dict[str, str]:
     """custom_data of one of our bags, from its metadata.yaml; empty for other bags."""
     try:
-        found = load_yaml(folder / METADATA_FILE)
+        found = load_yaml(folder / METADATA_FILE, aliases=True)
         found = found["rosbag2_bagfile_information"].get("custom_data")
     except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError):
         return {}
