@@ -3,11 +3,17 @@
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from torch import nn
 
 from ptp_cli.options import env_arguments
-from ptp_core.errors import InputError
+from ptp_core.data.encoded_dataset import EncodedDataset
+from ptp_core.errors import CheckpointError, DatasetError, InputError
+from ptp_core.planners.plan_buffer import PlanBuffer, load_buffers
+from ptp_core.planners.plan_library import PlanLibrary, signal_of
+from ptp_core.practice.rollout_worker import WEIGHTS, load_state
 from ptp_core.rollout.episode_results import PartialResults
 from ptp_nodes.camera.camera_device import Frame
 
@@ -17,12 +23,12 @@ UNBOUNDED = re.compile(
     r"json\.load\(|json\.loads\([^()]*(\([^()]*\))?[^()]*\.read"
     r"|yaml\.(safe_|full_|unsafe_)?load\(|(ElementTree|ET)\.parse\(|cv2\.imread\(|np\.load\("
     r"|np\.fromfile\(|pickle|torch\.load\("
+    r"|(load_file|safe_open)\((?!at_most\()|csv\.(Dict)?[rR]eader\((?!io\.StringIO\()"
 )
 # What reads files of this program's own making alone, or has its bounds around the call.
 KNOWN = {
     "src/ptp_core/ptp_core/data/array_limits.py": "np.load(",
     "src/ptp_core/ptp_core/data/file_limits.py": "yaml.load(",
-    "src/ptp_core/ptp_core/training/baseline_training.py": "json.loads(path.read",
 }
 
 
@@ -50,6 +56,9 @@ def test_no_other_file_is_read_without_bounds():
         "yaml.safe_load(text)",
         "cv2.imread(str(path))",
         "torch.load(path)",
+        "load_file(path)",
+        "with safe_open(path, framework='numpy') as file:",
+        "rows = list(csv.DictReader(file))",
     ],
 )
 def test_the_rule_sees_what_it_forbids(line):
@@ -65,6 +74,28 @@ def test_results_without_end_are_not_read_whole(tmp_path):
     path.write_text("[" * 10_000 + "\n")
     with pytest.raises(InputError, match="is damaged"):
         PartialResults(path, {})
+
+
+@pytest.mark.parametrize(
+    ("read", "error"),
+    [
+        (EncodedDataset.load, DatasetError),
+        (lambda path: PlanLibrary("e" * 64).load(path), CheckpointError),
+        (signal_of, CheckpointError),
+        (lambda path: load_buffers(path, [PlanBuffer(4, 2, 3)]), CheckpointError),
+        (
+            lambda path: load_state(SimpleNamespace(learned=nn.Linear(1, 1)), path.parent),
+            CheckpointError,
+        ),
+    ],
+    ids=["codes", "plans", "signal", "buffers", "weights"],
+)
+def test_safetensors_without_end_are_not_read_whole(tmp_path, read, error):
+    path = tmp_path / WEIGHTS
+    with path.open("wb") as file:
+        file.truncate(2**40)  # takes no room on the disk
+    with pytest.raises(error, match=r"it has more than (4|64) GiB"):
+        read(path)
 
 
 @pytest.mark.parametrize("value", ["[&a [x, x], *a]", "2024-99-99", "{", "[" * 10_000])

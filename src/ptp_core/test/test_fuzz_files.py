@@ -32,11 +32,13 @@ from ptp_core.episodes.episode import EpisodeInfo
 from ptp_core.episodes.recording import EpisodeRecording
 from ptp_core.episodes.session_store import Session
 from ptp_core.fuzzing import SECONDS, fuzz, mutated
+from ptp_core.planners.plan_buffer import PlanBuffer, load_buffers, save_buffers
 from ptp_core.planners.plan_library import PlanLibrary
 from ptp_core.practice.policy_library import load_finetuned
 from ptp_core.practice.run_folder import read_run
 from ptp_core.tiny_networks import tiny_checkpoint, tiny_finetuned
 from ptp_core.training.checkpoint import load_checkpoint
+from ptp_core.training.stage import StageState, read_scalars
 
 FINDS = Path(__file__).parent / "fuzz_finds"
 ROOT = Path(__file__).resolve().parents[3]
@@ -178,6 +180,27 @@ def test_runs(tmp_path):
         fuzz(read, [(real / name).read_bytes()], FINDS, f"run {name}")
     contents = [(real / "settings.json").read_bytes()]
     fuzz(parse_json, contents, FINDS, "json", (ValueError,))
+
+
+def test_states_of_trainings(tmp_path):
+    """What `resume` reads of the folder of a stage."""
+    module, rng = torch.nn.Linear(2, 2), np.random.default_rng(0)
+    optimiser = torch.optim.Adam(module.parameters())
+    module(torch.ones(1, 2)).sum().backward()
+    optimiser.step()
+    state = StageState({"m": module}, {"adam": optimiser}, torch.Generator(), rng, {"seed": 0})
+    state.save(tmp_path / "real")
+    read = put(tmp_path / "state.safetensors", state.resume)
+    fuzz(read, [(tmp_path / "real").read_bytes()], FINDS, "state")
+    rows = b"step,seconds,loss\n100,1.5,0.25\n200,3.0,0.125\n"
+    fuzz(put(tmp_path / "scalars.csv", read_scalars), [rows], FINDS, "scalars")
+
+
+def test_plan_buffers(tmp_path):
+    buffers = [PlanBuffer(4, 2, 3), PlanBuffer(2, 1, 3)]
+    save_buffers(tmp_path / "real", buffers)
+    read = put(tmp_path / "buffers.safetensors", lambda path: load_buffers(path, buffers))
+    fuzz(read, [(tmp_path / "real").read_bytes()], FINDS, "buffers")
 
 
 def test_sessions(bag, senders, tmp_path):

@@ -3,6 +3,7 @@
 
 import csv
 import dataclasses
+import json
 import os
 import shutil
 import signal
@@ -12,6 +13,8 @@ import numpy as np
 import pytest
 import torch
 from matplotlib.image import imread
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from ptp_core.config import (
     ChunkedPolicyConfig,
@@ -32,7 +35,13 @@ from ptp_core.data.encoded_dataset import EncodedDataset
 from ptp_core.errors import CheckpointError, DatasetError
 from ptp_core.training.checkpoint import load_checkpoint
 from ptp_core.training.pretraining import pretrain, settle
-from ptp_core.training.stage import Budget, StageState, encoded_fingerprint, run_stage
+from ptp_core.training.stage import (
+    Budget,
+    StageState,
+    encoded_fingerprint,
+    read_scalars,
+    run_stage,
+)
 from ptp_core.training.subgoal_stage import sample_windows
 from ptp_core.training.vqvae_stage import train_vqvae
 
@@ -338,6 +347,47 @@ def test_a_state_of_other_settings_is_not_resumed_and_a_damaged_one_is_named(tmp
     path.write_bytes(path.read_bytes()[:-3])
     with pytest.raises(CheckpointError, match="delete it to start this stage again"):
         same.resume(path)
+
+
+@pytest.mark.parametrize(
+    "change", [{"step": "7"}, {"seconds": float("nan")}, {"rng": 3}, {"fingerprint": [1]}]
+)
+def test_a_state_whose_progress_cannot_be_is_named(tmp_path, change):
+    path = tmp_path / "state.safetensors"
+    state, _ = counter()
+    state.save(path)
+    with safe_open(path, framework="pt") as file:
+        progress = json.loads(file.metadata()["stage"])
+    metadata = {"stage": json.dumps({**progress, **change})}
+    save_file(load_file(path), path, metadata=metadata)
+    with pytest.raises(CheckpointError, match=r"state\.safetensors: damaged"):
+        state.resume(path)
+
+
+def test_a_state_or_a_curve_without_end_is_not_read_whole(tmp_path):
+    for name in ("state.safetensors", "scalars.csv"):
+        with (tmp_path / name).open("wb") as file:
+            file.truncate(2**40)  # takes no room on the disk
+    state, _ = counter()
+    with pytest.raises(
+        CheckpointError, match=r"state\.safetensors: refused .it has more than 16 G"
+    ):
+        state.resume(tmp_path / "state.safetensors")
+    with pytest.raises(CheckpointError, match=r"scalars\.csv: damaged .*it has more than 256 MiB"):
+        read_scalars(tmp_path / "scalars.csv")
+
+
+def test_a_damaged_curve_is_named_and_a_row_that_was_cut_off_is_left_out(tmp_path):
+    path = tmp_path / "scalars.csv"
+    path.write_text("step,seconds,loss\n1,0.5,3.0\n2,1.0,\n3,1.")
+    assert [row["step"] for row in read_scalars(path)] == ["1", "2"]
+    for content in ("step,seconds\none,2\n", "step,seconds\n1,2,3\n", "loss\n1\n", "step\n\ufffe"):
+        path.write_text(content, encoding="utf-16")
+        with pytest.raises(CheckpointError, match=r"scalars\.csv: damaged"):
+            read_scalars(path)
+        path.write_text(content, encoding="utf-8")
+        with pytest.raises(CheckpointError, match=r"scalars\.csv: damaged"):
+            read_scalars(path)
 
 
 def encoded(lengths):

@@ -21,7 +21,7 @@ from safetensors.numpy import load_file, save
 
 from ptp_core.config import RelabellingConfig
 from ptp_core.data.dataset import Dataset, DatasetArrays, split_count
-from ptp_core.data.file_limits import parse_json
+from ptp_core.data.file_limits import MOST, at_most, parse_json
 from ptp_core.data.files import write_atomically
 from ptp_core.data.trajectory import CAMERA, Channel, Metadata, action_names, speed_of
 from ptp_core.encoders.vqvae import VQVAE
@@ -163,7 +163,7 @@ class EncodedDataset:
         Raises DatasetError when it is missing, truncated or of an unknown version.
         """
         try:
-            tensors = load_file(path)
+            tensors = load_file(at_most(path, MOST))
             with open(path, "rb") as file:
                 header = parse_json(file.read(int.from_bytes(file.read(8), "little")))
             attributes = header["__metadata__"]

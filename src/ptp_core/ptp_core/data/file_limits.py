@@ -23,6 +23,7 @@ SLACK = 64 * MIB  # that any file may declare
 RATIO = 1000  # unpacked to stored bytes beyond that; deflate reaches 1032, pictures 50
 MOST = 64 * GIB  # that one file may declare
 MOST_WEIGHTS = 4 * GIB  # of a file of weights, which is read whole
+MOST_STATE = 4 * MOST_WEIGHTS  # of a training: weights, averages of them, two moments of Adam
 
 LARGEST = 8192  # pixels a side; a camera has less
 _PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8"
@@ -51,8 +52,19 @@ def check_declared(declared: int, stored: int, most: int = MOST) -> None:
         )
 
 
+def at_most(path: Path, most: int) -> Path:
+    """The path itself; raises OSError, and OverBudget for a file of more than ``most`` bytes.
+
+    For readers of safetensors files, which take as much memory as a file is large, and no more.
+    """
+    if path.stat().st_size > most:
+        raise OverBudget(f"it has more than {_size(most)}")
+    return path
+
+
 def read_bytes(path: Path, most: int) -> bytes:
     """Content of a file. Raises OSError, and OverBudget for one of more than ``most`` bytes."""
+    at_most(path, most)  # a device or a file that grows says nothing true of its size
     content = bytearray()  # grows with what is there: reading makes room for what is asked for
     with path.open("rb") as file:
         while piece := file.read(MIB):

@@ -11,6 +11,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
+from ptp_core.data.file_limits import MOST_WEIGHTS, at_most
 from ptp_core.data.files import write_atomically
 from ptp_core.errors import CheckpointError
 from ptp_core.planners.planner import Plan
@@ -67,8 +68,11 @@ class PlanBuffer:
                 f"the stored plan buffer has shape {tuple(entries.shape)}, the planner needs "
                 f"{tuple(self.entries.shape)}: use the planner settings it was made with"
             )
+        head, count = (int(value) for value in state["cursor"])
+        if not (0 <= head < self.capacity and 0 <= count <= self.capacity):
+            raise CheckpointError(f"the stored plan buffer is damaged: positions {head}, {count}")
         self.entries.copy_(entries)
-        self._head, self._count = (int(value) for value in state["cursor"])
+        self._head, self._count = head, count
 
 
 def add_plan(buffers: Iterable[PlanBuffer], plan: Plan) -> None:
@@ -92,11 +96,12 @@ def save_buffers(path: str | Path, buffers: list[PlanBuffer]) -> None:
 def load_buffers(path: str | Path, buffers: list[PlanBuffer]) -> None:
     """Restore ``save_buffers``. Raises CheckpointError for a file that does not fit."""
     try:
-        tensors = load_file(path)
+        tensors = load_file(at_most(Path(path), MOST_WEIGHTS))
         for level, buffer in enumerate(buffers):
             names = buffer.state_dict()
             buffer.load_state_dict({name: tensors[f"level_{level}.{name}"] for name in names})
-    except (OSError, SafetensorError, KeyError) as error:
+    # ValueError: OverBudget, or positions that are no two numbers
+    except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
         raise CheckpointError(
             f"{path}: not a plan buffer file of this planner: {error}"
         ) from error

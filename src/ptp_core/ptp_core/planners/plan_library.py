@@ -13,6 +13,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save
 
+from ptp_core.data.file_limits import MOST_WEIGHTS, OverBudget, at_most
 from ptp_core.data.files import write_atomically
 from ptp_core.errors import CheckpointError
 from ptp_core.planners.planner import Plan, PlanFeedback, Planner
@@ -168,7 +169,8 @@ class PlanLibrary:
     def load(self, path: Path) -> None:
         """Add the plans that `save` wrote. Raises CheckpointError."""
         try:
-            tensors, metadata = load_file(path), _metadata(path)
+            tensors = load_file(at_most(path, MOST_WEIGHTS))
+            metadata = _metadata(path)
             if metadata["encoder_id"] != self._encoder_id:
                 raise CheckpointError(f"{path}: plans of another encoder: name another file")
             said = metadata.get(SIGNAL, UNNAMED)
@@ -217,13 +219,13 @@ def signal_of(path: Path) -> str:
     """The success signal of the records in a file. Raises CheckpointError."""
     try:
         return _metadata(path).get(SIGNAL, UNNAMED)
-    except (OSError, SafetensorError) as error:
+    except (OSError, SafetensorError, OverBudget) as error:
         raise CheckpointError(f"{path}: no plan library ({error})") from error
 
 
 def _metadata(path: Path) -> dict[str, str]:
     """The metadata that `PlanLibrary.save` wrote into the file's JSON header."""
-    with safe_open(path, framework="numpy") as file:
+    with safe_open(at_most(path, MOST_WEIGHTS), framework="numpy") as file:
         return file.metadata() or {}
 
 

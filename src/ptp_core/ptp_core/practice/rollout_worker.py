@@ -17,6 +17,7 @@ from ptp_core.agents.agent import Cancelled
 from ptp_core.agents.registry import AgentOptions, build_agent, method_named
 from ptp_core.agents.subgoal_agent import SubgoalAgent
 from ptp_core.data.collect_demonstrations import make_environment
+from ptp_core.data.file_limits import MOST_WEIGHTS, OverBudget, at_most
 from ptp_core.errors import CheckpointError
 from ptp_core.planners.plan_buffer import load_buffers, save_buffers
 from ptp_core.planners.plan_library import PlanLibrary
@@ -38,8 +39,8 @@ def save_state(state: PracticeState, folder: Path) -> None:
 def load_state(state: PracticeState, folder: Path) -> None:
     """Let ``state`` be the one in ``folder``. Raises CheckpointError where a file does not fit."""
     try:
-        state.learned.load_state_dict(load_file(folder / WEIGHTS))
-    except (OSError, SafetensorError, RuntimeError) as error:
+        state.learned.load_state_dict(load_file(at_most(folder / WEIGHTS, MOST_WEIGHTS)))
+    except (OSError, SafetensorError, RuntimeError, OverBudget) as error:
         raise CheckpointError(f"{folder / WEIGHTS}: cannot be used ({error})") from error
     for buffers in state.buffers:
         load_buffers(folder / BUFFERS, buffers)

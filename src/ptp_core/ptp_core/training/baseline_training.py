@@ -31,10 +31,11 @@ from ptp_core.config import (
 )
 from ptp_core.data.dataset import Dataset
 from ptp_core.data.encoded_dataset import EncodedDataset, encoded_demonstrations
+from ptp_core.data.file_limits import load_json
 from ptp_core.data.files import check_new_folder, keep_inputs, reserved_folder, write_atomically
 from ptp_core.data.replay_buffer import CodeBatch
 from ptp_core.encoders.vqvae import VQVAE
-from ptp_core.errors import ConfigError, DatasetError
+from ptp_core.errors import CheckpointError, ConfigError, DatasetError
 from ptp_core.learning.iql import IQL, GoalNetwork
 from ptp_core.planners.gcp_planner import MidpointGenerator, sample_triples
 from ptp_core.planners.leap_planner import LatentVAE
@@ -436,8 +437,11 @@ def _own_part(
 
 def _note(path: Path, metrics: dict[str, Any]) -> None:
     """Add a network's metrics to the folder's metrics file."""
-    earlier = json.loads(path.read_text("utf-8")) if path.exists() else {}
-    text = json.dumps({**earlier, **metrics}, indent=2) + "\n"
+    try:
+        earlier = load_json(path) if path.exists() else {}
+        text = json.dumps({**earlier, **metrics}, indent=2) + "\n"
+    except (OSError, ValueError, TypeError) as error:
+        raise CheckpointError(f"{path}: damaged ({error}); delete it") from error
     write_atomically(path, lambda partial: partial.write_text(text, encoding="utf-8"))
 
 

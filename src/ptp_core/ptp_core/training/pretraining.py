@@ -6,7 +6,6 @@ Every stage can resume. `plot_curves` draws the scalars of all stages.
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import hashlib
 import json
@@ -42,7 +41,7 @@ from ptp_core.progress import Bar
 from ptp_core.training.checkpoint import Part, save_checkpoint
 from ptp_core.training.chunked_stage import train_chunked_policy, train_goal_classifier
 from ptp_core.training.iql_stage import train_iql, train_on_generated_goals
-from ptp_core.training.stage import choose_device, without_budget
+from ptp_core.training.stage import choose_device, read_scalars, without_budget
 from ptp_core.training.subgoal_stage import (
     frames_needed,
     generators_in_background,
@@ -152,7 +151,7 @@ def plot_curves(run: Path, path: Path) -> None:
     figure = Figure(figsize=(11, 6.5), layout="constrained")
     for axes, panel in zip(figure.subplots(2, 2).flat, PANELS, strict=True):
         for number, (label, folder) in enumerate(panel.stages.items()):
-            rows = _read_scalars(run / folder / "scalars.csv")
+            rows = read_scalars(run / folder / "scalars.csv")
             colour = f"C{number}"
             axes.plot(*_series(rows, panel.scalar), color=colour, linewidth=0.8, label=label)
             held_out = f"validation/{panel.scalar}"
@@ -397,13 +396,6 @@ def _inputs(config: TrainConfig, arrays: DatasetArrays) -> dict[str, Any]:
 def _save_config(out: Path, config: TrainConfig) -> None:
     text = yaml.safe_dump(to_dict(config), sort_keys=False)
     write_atomically(out / "config.yaml", lambda path: path.write_text(text))
-
-
-def _read_scalars(path: Path) -> list[dict[str, str]]:
-    if not path.exists():
-        return []
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def _series(rows: list[dict[str, str]], scalar: str) -> tuple[list[float], list[float]]:

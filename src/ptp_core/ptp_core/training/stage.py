@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import math
 import signal
@@ -23,10 +24,17 @@ from torch import nn
 
 from ptp_core.config import to_dict
 from ptp_core.data.encoded_dataset import EncodedDataset
+from ptp_core.data.file_limits import MIB, MOST_STATE, OverBudget, parse_json, read_bytes
 from ptp_core.data.files import differences, said, write_atomically
 from ptp_core.errors import CheckpointError, ConfigError
 from ptp_core.progress import Bar
 
+# What json, safetensors, torch and numpy raise for a state that is damaged or does not fit.
+MISFITS = (
+    *(ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError, RuntimeError),
+    SafetensorError,
+)
+SCALARS_MOST = 256 * MIB  # bytes; a day of training writes 2
 SETTINGS = ("config", "seed", "stage")  # of a fingerprint; other keys: earlier stages
 
 Metrics = dict[str, torch.Tensor]
@@ -67,6 +75,33 @@ def encoded_fingerprint(settings: Any, seed: int, data: EncodedDataset) -> dict[
     }
 
 
+def read_scalars(path: Path) -> list[dict[str, str]]:
+    """Rows of a ``scalars.csv``; none where there is no file.
+
+    Raises CheckpointError where the file is damaged. A last row that is cut off was being written
+    when a run was killed: it is left out.
+    """
+    if not path.exists():
+        return []
+    try:
+        text = read_bytes(path, SCALARS_MOST).decode("utf-8")
+        rows = list(csv.DictReader(io.StringIO(text, newline="")))
+        if rows and None in rows[-1].values():
+            rows.pop()
+        for row in rows:
+            int(row["step"])
+            for value in row.values():
+                float(value or 0.0)
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from error
+    # TypeError: more values than names
+    except (ValueError, KeyError, TypeError, csv.Error) as error:
+        raise CheckpointError(
+            f"{path}: damaged ({error!r}); delete it to begin the curves anew"
+        ) from error
+    return rows
+
+
 class ScalarLog:
     """Writes one row of ``scalars.csv`` a call, and the same values for TensorBoard.
 
@@ -81,8 +116,7 @@ class ScalarLog:
         self.path = folder / "scalars.csv"
         self.rows: list[dict[str, str]] = []
         if self.path.exists() and step:
-            with self.path.open(newline="") as file:
-                self.rows = [row for row in csv.DictReader(file) if int(row["step"]) <= step]
+            self.rows = [row for row in read_scalars(self.path) if int(row["step"]) <= step]
         self.fields = list(self.rows[0]) if self.rows else []
         self._rewrite()
         self._events = SummaryWriter(folder, purge_step=step + 1 if step else None)
@@ -159,20 +193,23 @@ class StageState:
         if not path.exists():
             return False
         try:
-            content = path.read_bytes()
+            content = read_bytes(path, MOST_STATE)
         except OSError as error:
             raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from error
+        except OverBudget as error:
+            raise CheckpointError(f"{path}: refused ({error})") from error
         try:
             size = int.from_bytes(content[:8], "little")
-            header = json.loads(content[8 : 8 + size])
-            stage = json.loads(header["__metadata__"]["stage"])
+            header = parse_json(content[8 : 8 + size])
+            stage = parse_json(header["__metadata__"]["stage"])
             if not self._same(stage["fingerprint"], path):
                 return False
             tensors = load(content)
             self._restore(tensors, stage)
-        except (ValueError, KeyError, SafetensorError, RuntimeError) as error:
+        except MISFITS as error:
+            reason = " ".join(str(error).split())[:300]
             raise CheckpointError(
-                f"{path}: damaged ({error}); delete it to start this stage again"
+                f"{path}: damaged ({reason}); delete it to start this stage again"
             ) from error
         return True
 
@@ -219,7 +256,10 @@ class StageState:
             self.extra[name].copy_(value)
         self.generator.set_state(tensors["generator"])
         self.rng.bit_generator.state = stage["rng"]
-        self.step, self.seconds = stage["step"], stage["seconds"]
+        step, seconds = stage["step"], stage["seconds"]
+        if not (isinstance(step, int) and step >= 0 and 0.0 <= seconds < math.inf):
+            raise ValueError(f"step {step!r} after {seconds!r} s")
+        self.step, self.seconds = step, seconds
 
 
 @dataclass(frozen=True, kw_only=True)
