@@ -125,6 +125,17 @@ def test_few_may_move_the_arm_or_change_the_policy():
     assert TOOLS in may("subscribe", "/arm/state")
 
 
+def test_programs_that_look_hear_everything_and_publish_nothing_but_their_log():
+    allowed = POLICIES[TOOLS]
+    topics = {topic for rules in POLICIES.values() for topic in rules.publish | rules.subscribe}
+    of_ros = ("/rosout", "/parameter_events", "/transition_event")
+    ours = {topic for topic in topics if "*" not in topic and not topic.endswith(of_ros)}
+    assert "/arm/command/policy" in ours
+    for topic in ours:
+        assert allowed.forbidden(Rules(publish=frozenset({topic})))
+        assert not allowed.forbidden(Rules(subscribe=frozenset({topic})))
+
+
 def test_discovery_stays_on_this_machine_wherever_nodes_are_started():
     assert middleware_variables()["ROS_AUTOMATIC_DISCOVERY_RANGE"] == "LOCALHOST"
     environment = (ROOT / "tools" / "workspace.py").read_text()

@@ -56,6 +56,22 @@ def test_a_signal_ends_a_node_in_order(number):
     assert "Traceback" not in err
 
 
+@pytest.mark.parametrize("keystore", ["none", "empty enclave"])
+def test_security_that_is_asked_for_and_not_to_be_had_keeps_a_node_from_starting(
+    tmp_path, monkeypatch, keystore
+):
+    words = ("--ros-args", "--enclave", "/ptp/worker")
+    if keystore != "none":
+        (tmp_path / "enclaves" / "ptp" / "worker").mkdir(parents=True)
+    monkeypatch.setenv("ROS_SECURITY_KEYSTORE", str(tmp_path))
+    monkeypatch.setenv("ROS_SECURITY_ENABLE", "true")
+    monkeypatch.setenv("ROS_SECURITY_STRATEGY", "Enforce")
+    process = start(*words)
+    out, err = process.communicate(timeout=60)
+    assert (out, process.returncode) == ("", 1)
+    assert "security" in err.lower() and "Traceback" not in err
+
+
 def test_a_node_can_end_itself_with_its_own_status():
     process = start("short")
     out, _ = process.communicate(timeout=20)
