@@ -290,6 +290,21 @@ def test_a_second_goal_is_refused_while_one_runs(start):
     assert robot.graph.result(first).result.steps == 2
 
 
+def test_a_goal_whose_client_gives_no_signs_of_life_ends_after_the_steps_of_the_node(start):
+    _, robot = start(max_steps=2)
+    handle = robot.send(robot.request(max_steps=9))
+    robot.walk(2)
+    assert robot.graph.result(handle).result.steps == 2
+    request = robot.request(max_steps=3)
+    request.episode_id = "mine"
+    request.first_observation_seq = FIRST + 2
+    handle = robot.send(request)
+    for number in range(3):
+        robot.show(FIRST + 2 + number)
+        robot.wait_for_commands(3 + number)
+    assert robot.graph.result(handle).result.steps == 3
+
+
 def test_a_canceled_goal_ends_with_a_command_that_holds_still(start):
     _, robot = start()
     handle = robot.send(robot.request())

@@ -57,6 +57,13 @@ def test_no_file_loosens_a_limit_beyond_what_the_code_allows(name, limit, value)
         RobotConfig(name=name, limits=replace(Limits(), **{limit: value}))
 
 
+def test_a_real_arm_answers_no_observation_older_than_half_a_second():
+    with pytest.raises(ConfigError, match=r"observation_age is 0\.51, allowed is"):
+        RobotConfig(name="sawyer", limits=replace(Limits(), observation_age=0.51))
+    RobotConfig(name="sawyer", limits=replace(Limits(), observation_age=0.5))
+    RobotConfig(name="sim_joint", limits=replace(Limits(), observation_age=1.0))
+
+
 def test_every_limit_has_bounds_and_the_defaults_keep_them():
     for name in ("sawyer", "sim_joint"):
         assert set(hard_limits(name)) == {field.name for field in fields(Limits)}
