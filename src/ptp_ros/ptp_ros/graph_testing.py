@@ -22,6 +22,7 @@ from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile
 
 PATIENCE = 60.0  # s; only a failing test waits this long
+Spinning = tuple[Node, SingleThreadedExecutor, threading.Event, threading.Thread]
 
 
 def parameters(values: dict[str, Any]) -> list[Parameter]:
@@ -40,7 +41,7 @@ class Graph:
         self.context = Context()
         rclpy.init(args=[], context=self.context, domain_id=domain)
         self._news = threading.Condition()
-        self._spinning: list[tuple[Node, SingleThreadedExecutor, threading.Thread]] = []
+        self._spinning: list[Spinning] = []
         self.client = self.add(Node("test_client", context=self.context))
         return self
 
@@ -59,8 +60,9 @@ class Graph:
         executor.add_node(node)
         if hasattr(node, "start"):
             node.start()
-        thread = threading.Thread(target=self._spin, args=(executor,), daemon=True)
-        self._spinning.append((node, executor, thread))
+        stopped = threading.Event()
+        thread = threading.Thread(target=self._spin, args=(executor, stopped), daemon=True)
+        self._spinning.append((node, executor, stopped, thread))
         thread.start()
         return node
 
@@ -68,17 +70,20 @@ class Graph:
         """Stop and destroy ``node``, as at the end of its process."""
         entry = next(entry for entry in self._spinning if entry[0] is node)
         self._spinning.remove(entry)
-        _, executor, thread = entry
-        executor.shutdown()
+        _, executor, stopped, thread = entry
+        stopped.set()
+        executor.create_task(lambda: None)  # wakes it; shut down while it spins, it may fail
         thread.join(PATIENCE)
+        executor.shutdown()
         if hasattr(node, "stop"):
             node.stop()
         node.destroy_node()
 
     @staticmethod
-    def _spin(executor: SingleThreadedExecutor) -> None:
+    def _spin(executor: SingleThreadedExecutor, stopped: threading.Event) -> None:
         with contextlib.suppress(ExternalShutdownException):
-            executor.spin()
+            while not stopped.is_set() and executor.context.ok():
+                executor.spin_once()
 
     def collect(self, kind: type, topic: str, qos: QoSProfile) -> list:
         """A list that grows with each message on ``topic``."""

@@ -68,10 +68,12 @@ def background_node(create: Callable[[Context], N], domain: int | None = None) -
     executor = SingleThreadedExecutor(context=context)
     executor.add_node(node)
     errors: list[BaseException] = []
+    stopped = threading.Event()
 
     def spin() -> None:
         try:
-            executor.spin()
+            while not stopped.is_set() and context.ok():
+                executor.spin_once()
         except ExternalShutdownException:
             pass
         except Exception as error:
@@ -82,8 +84,11 @@ def background_node(create: Callable[[Context], N], domain: int | None = None) -
     try:
         yield node
     finally:
-        executor.shutdown()
+        stopped.set()
+        # This wakes it. To shut it down while it spins would destroy what it still uses.
+        executor.create_task(lambda: None)
         thread.join(5.0)
+        executor.shutdown()
         node.destroy_node()
         rclpy.try_shutdown(context=context)
     if errors:

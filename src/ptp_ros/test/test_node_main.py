@@ -4,8 +4,16 @@
 import signal
 import subprocess
 import sys
+import threading
+import time
 
 import pytest
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.guard_condition import GuardCondition
+from rclpy.node import Node
+from rclpy.waitable import NumberOfEntities, Waitable
+
+from ptp_ros.node_main import background_node
 
 pytestmark = pytest.mark.process
 
@@ -70,6 +78,45 @@ def test_security_that_is_asked_for_and_not_to_be_had_keeps_a_node_from_starting
     out, err = process.communicate(timeout=60)
     assert (out, process.returncode) == ("", 1)
     assert "security" in err.lower() and "Traceback" not in err
+
+
+class SlowTake(Waitable):
+    """Its data is ready, and takes a while to be read, as a large message on a busy machine."""
+
+    def __init__(self, node):
+        super().__init__(MutuallyExclusiveCallbackGroup())
+        self._ready = GuardCondition(None, None, context=node.context)
+        self._ready.trigger()
+        self.taking = threading.Event()
+
+    def is_ready(self, wait_set):
+        return wait_set.is_ready("guard_condition", self._index)
+
+    def take_data(self):
+        self.taking.set()
+        time.sleep(0.5)  # while the block ends
+
+    async def execute(self, taken_data):
+        pass
+
+    def get_num_entities(self):
+        return NumberOfEntities(num_gcs=1)
+
+    def add_to_wait_set(self, wait_set):
+        self._index = wait_set.add_guard_condition(self._ready.handle)
+
+
+def test_a_background_node_may_end_while_its_executor_takes_a_message():
+    """An executor that is shut down while it spins loses what it still uses."""
+
+    def create(context):
+        node = Node("slow", context=context)
+        node.slow = SlowTake(node)
+        node.add_waitable(node.slow)
+        return node
+
+    with background_node(create) as node:
+        assert node.slow.taking.wait(20.0)
 
 
 def test_a_node_can_end_itself_with_its_own_status():

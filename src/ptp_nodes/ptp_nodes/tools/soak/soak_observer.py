@@ -185,11 +185,12 @@ def observing(domain: int) -> Iterator[SoakObserver]:
     executor = SingleThreadedExecutor(context=context)
     executor.add_node(observer)
 
+    ending = threading.Event()
+
     def spin() -> None:
         with contextlib.suppress(ExternalShutdownException):
-            executor.spin()
-
-    ending = threading.Event()
+            while not ending.is_set() and context.ok():
+                executor.spin_once()
 
     def look() -> None:
         due = time.monotonic() + LOOK
@@ -205,7 +206,8 @@ def observing(domain: int) -> Iterator[SoakObserver]:
         yield observer
     finally:
         ending.set()
-        executor.shutdown()
+        executor.create_task(lambda: None)  # wakes it; shut down while it spins, it may fail
         thread.join(5.0)
+        executor.shutdown()
         observer.destroy_node()
         rclpy.try_shutdown(context=context)
