@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The learner on a real graph: pulls by number, publishes, survives restarts and bad episodes."""
 
+import dataclasses
 import subprocess
 import sys
 
@@ -288,3 +289,42 @@ def test_actions_of_another_layout_are_refused(checkpoint):
     short = record(checkpoint.encoder_id, actions=np.zeros(7, np.float32))
     with pytest.raises(InputError, match="12 steps and has 7 numbers"):
         segments(short, checkpoint)
+
+
+def with_proprioception(checkpoint, names):
+    spec = dataclasses.replace(checkpoint.spec, proprioception=names)
+    return dataclasses.replace(checkpoint, spec=spec)
+
+
+def test_proprioception_is_taken_by_name_and_split_like_the_rest(checkpoint):
+    needs = with_proprioception(checkpoint, ("z", "x"))
+    values = np.arange((STEPS + 1) * 3, dtype=np.float32)
+    breaks = [False] * STEPS
+    breaks[5] = True
+    felt = record(
+        checkpoint.encoder_id,
+        breaks=breaks,
+        proprioception_names=["x", "y", "z"],
+        proprioception=values,
+    )
+    first, second = segments(felt, needs)
+    table = values.reshape(-1, 3)[:, [2, 0]]
+    np.testing.assert_array_equal(first.proprioception, table[:6])
+    np.testing.assert_array_equal(second.proprioception, table[6:])
+    other = with_proprioception(checkpoint, ("gripper",))
+    assert {part.proprioception is None for part in segments(felt, other)} == {True}
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [(np.zeros(5), "12 steps and has 5 numbers"), (np.full(STEPS + 1, np.nan), "not finite")],
+)
+def test_proprioception_that_cannot_be_is_refused(checkpoint, values, reason):
+    needs = with_proprioception(checkpoint, ("x",))
+    wrong = record(
+        checkpoint.encoder_id,
+        proprioception_names=["x"],
+        proprioception=values.astype(np.float32),
+    )
+    with pytest.raises(InputError, match=reason):
+        segments(wrong, needs)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ptp_core.agents.registry import method_named
 from ptp_core.data.file_limits import load_json
 from ptp_core.data.files import check_folder, keep_inputs, write_atomically
 from ptp_core.data.trajectory import PracticeEpisode
@@ -124,7 +125,7 @@ class LearningRun:
             "practised_steps": self.learner.steps,
             "updates": self.learner.updates,
             "version": self.version,
-            "from": source.parts["iql"].stored.sha256,
+            "from": source.parts[method_named(source.agent).learned].stored.sha256,
         }
         save_again(self._folder / CHECKPOINT, source, metrics)
 

@@ -8,6 +8,7 @@ import contextlib
 import threading
 import time
 import traceback
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -361,14 +362,37 @@ def segments(record: EpisodeRecord, checkpoint: Checkpoint) -> list[PracticeEpis
         raise InputError(f"the episode says {n} steps; its latents and breaks say {sizes}")
     if not np.isfinite(actions).all():
         raise InputError("the episode has actions that are not finite")
+    own = _proprioception(record, checkpoint.spec.proprioception)
     found, start = [], 0
     for stop in [*np.flatnonzero(np.asarray(record.breaks, bool)), n]:
         if stop > start:
             part = slice(start, stop)
             pursued = targets[part] if len(targets) else None
-            found.append(PracticeEpisode(latents[start : stop + 1], actions[part], pursued))
+            felt = None if own is None else own[start : stop + 1]
+            found.append(PracticeEpisode(latents[start : stop + 1], actions[part], pursued, felt))
         start = stop + 1
     return found
+
+
+def _proprioception(record: EpisodeRecord, names: Sequence[str]) -> np.ndarray | None:
+    """The numbers ``names``, float32 (n + 1, P), of an episode; None where it lacks one of them.
+
+    Raises InputError for a wrong count and for numbers that are not finite.
+    """
+    recorded = list(record.proprioception_names)
+    if not names or not set(names) <= set(recorded):
+        return None
+    frames = record.count + 1
+    if len(record.proprioception) != frames * len(recorded):
+        raise InputError(
+            f"the episode says {record.count} steps and has {len(record.proprioception)} numbers "
+            f"of proprioception, not {frames * len(recorded)}"
+        )
+    table = np.asarray(record.proprioception, np.float32).reshape(frames, len(recorded))
+    felt = table[:, [recorded.index(name) for name in names]]
+    if not np.isfinite(felt).all():
+        raise InputError("the episode has proprioception that is not finite")
+    return felt
 
 
 def main() -> int:
