@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Collect demonstrations of single primitives, or chains of them, by the scripted expert.
+"""Collect demonstrations of primitives, of chains of them or of tasks, by the scripted expert.
 
 Trajectory i depends on (seed, i) alone. The number of env workers, their order and interruptions
 do not change it.
@@ -33,7 +33,7 @@ from ptp_core.data.expert_rollout import (
     read_observation,
 )
 from ptp_core.data.files import check_new_folder
-from ptp_core.errors import ConfigError, DatasetError, InputError
+from ptp_core.errors import ConfigError, DatasetError, InputError, quoted
 from ptp_core.progress import Bar
 
 Shown = list[tuple[str, bool]]  # primitive and success of each segment of a trajectory
@@ -133,6 +133,8 @@ def describe(config: DataConfig, env: gymnasium.Env) -> dict[str, Any]:
         "chain": None if config.chain is None else list(config.chain),
         "protocol": config.protocol,
         "half_way": config.half_way,
+        **({"tasks": list(config.tasks)} if config.tasks else {}),
+        **({} if config.keep_failures else {"keep_failures": False}),
         "noise_std": config.noise_std,
         "bursts": config.bursts,
         "seed": config.seed,
@@ -269,11 +271,17 @@ def _run_workers(
 
 
 def _check_env(env: gymnasium.Env, config: DataConfig) -> None:
+    known = getattr(env.unwrapped, "tasks", ())
+    if unknown := [task for task in config.tasks if task not in known]:
+        raise InputError(
+            f"{config.env} has no task {quoted(unknown[0])} to demonstrate; it has "
+            f"{', '.join(known) or 'none'}"
+        )
     action = env.action_space
     if not isinstance(action, gymnasium.spaces.Box) or len(action.shape) != 1:
         raise InputError(f"{config.env}: actions must be a vector of numbers, not {action}")
     check_actions(action, config.env)
-    options: dict[str, Any] = {"task": "demonstration", **demonstration_options(config)}
+    options: dict[str, Any] = {"task": "demonstration", **demonstration_options(config, 0)}
     if config.chain is not None:
         options["chain"] = config.chain[0]
     try:
@@ -285,8 +293,10 @@ def _check_env(env: gymnasium.Env, config: DataConfig) -> None:
     for camera, image in images.items():
         check_not_black(image, f"the first image of {camera}", config.env)
     needed = ["expert_action", "primitive", "success"]
-    if config.chain is not None:
+    if config.chain is not None or config.tasks:
         needed += ["segment", "chain_done"]
+    if config.tasks:
+        needed += ["task_instruction", "task_success"]
     for key in needed:
         if key not in info:
             raise InputError(
