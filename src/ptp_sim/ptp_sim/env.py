@@ -14,12 +14,14 @@ import numpy as np
 from ptp_core.data.trajectory import CAMERA, CARTESIAN, cartesian_channels
 from ptp_robot.action import ActionScale, CartesianDelta
 from ptp_sim.demonstration import Demonstration
+from ptp_sim.distractors import draw_distractors
 from ptp_sim.goal_images import GOALS_PER_TASK, GoalScene, PlanFailed, make_goal, stage_images
 from ptp_sim.instructions import instruction
 from ptp_sim.layouts import (
     PAPER_RANGES,
     SHIFTS,
     VARIED_RANGES,
+    background,
     half_open,
     hand_beside,
     is_clear,
@@ -27,9 +29,9 @@ from ptp_sim.layouts import (
     training_scene,
     varied,
 )
-from ptp_sim.long_tasks import ALL_TASKS, LONG_TASKS, LongTask
+from ptp_sim.long_tasks import ALL_TASKS, LONG_TASKS, LongTask, tasks_beginning_as
 from ptp_sim.primitives import KIND_WEIGHTS, PRIMITIVES, Primitive, draw_name, possible
-from ptp_sim.scene import Scene, scene_numbers
+from ptp_sim.scene import Scene, Surroundings, scene_numbers
 from ptp_sim.stage_progress import StageProgress
 from ptp_sim.task_demonstration import TaskDemonstration
 from ptp_sim.tasks import EPISODE_STEPS, PAPER_TASKS, TASKS, Task, judge, task_named
@@ -37,7 +39,8 @@ from ptp_sim.world import PROPRIOCEPTION, TableState, TableWorld
 
 ENV_ID = "ptp/Table-v0"
 SHOWN = ("paper", "varied")  # protocols of demonstrations
-PROTOCOLS = (*SHOWN, *SHIFTS)
+AROUND = ("distractors", "backgrounds")  # protocols with other surroundings on varied scenes
+PROTOCOLS = (*SHOWN, *SHIFTS, *AROUND)
 OPTIONS = {
     *("task", "protocol", "goal", "stage_images"),
     *("primitive", "chain", "half_way", "demonstrated_task"),
@@ -55,6 +58,10 @@ SCENE_GROUPS = {
         f"{name}_{part}": 0.1 for name in ("can", "block") for part in ("red", "green", "blue")
     },
     "bodies": {"size": 0.05, "friction": 0.1},
+    "background": {
+        f"{name}_{part}": 0.1 for name in ("table", "wall") for part in ("red", "green", "blue")
+    },
+    "distractors": {"distractors": 0.5},
 }
 """What must be near in a demonstration for a scene to be covered: metres, radians, shares."""
 GOAL_TRIES = 20
@@ -67,8 +74,8 @@ class TableEnv(gymnasium.Env):
     gripper (-1 open, +1 closed). Reward: 0 where the goal is reached, else -1. An episode never
     terminates; it is truncated after the steps of its task (`Task.steps`).
 
-    `reset(options=...)` takes `task` (one of ALL_TASKS, or "demonstration"), `protocol` ("paper",
-    "varied" or one of SHIFTS), `goal` (number of the goal image under "paper"; drawn if left out),
+    `reset(options=...)` takes `task` (one of ALL_TASKS, or "demonstration"), `protocol` (one of
+    PROTOCOLS), `goal` (number of the goal image under "paper"; drawn if left out),
     `stage_images` (True: the first `info` of a target task also holds them, see
     `ptp_sim.goal_images.stage_images`; the episode is the same) and, for demonstrations,
     `primitive` (the first one), `chain` (how many; see `Demonstration`), `half_way` (share of
@@ -293,6 +300,14 @@ class TableEnv(gymnasium.Env):
             return task.scene.with_(block_yaw=float(rng.uniform(0.0, 2 * np.pi)))
         if protocol == "varied":
             return varied(task.scene, rng, task.within_reach)
+        if protocol in AROUND:
+            # A generator of its own: the objects are where a varied scene of this seed has them.
+            (own,) = rng.spawn(1)
+            scene = varied(task.scene, rng, task.within_reach)
+            if protocol == "backgrounds":
+                return scene.with_(surroundings=background(own))
+            found = draw_distractors(scene, tasks_beginning_as(task), own)
+            return scene.with_(surroundings=Surroundings(distractors=found))
 
         def accept(scene: Scene) -> bool:
             return task.within_reach(scene) and task.plan_fits(scene)
@@ -302,7 +317,7 @@ class TableEnv(gymnasium.Env):
     def _varied_goal(self, task: Task, protocol: str) -> tuple[Scene, GoalScene]:
         for _ in range(GOAL_TRIES):
             scene = self._draw_scene(task, protocol, self.np_random)
-            aftermath = int(self.np_random.integers(6))
+            aftermath = int(self.np_random.integers(*task.aftermath, endpoint=True))
             try:
                 return scene, make_goal(self.world, scene, task, self.np_random, aftermath)
             except PlanFailed:
@@ -331,7 +346,7 @@ class TableEnv(gymnasium.Env):
         state = self.world.state()
         info: dict = {"state": state.as_dict(), "proprioception": state.proprioception()}
         if first:
-            info["scene"] = scene_numbers(state.scene().with_(bodies=self.world.bodies))
+            info["scene"] = self._scene_numbers(state)
         if self._demonstration is not None:
             info |= self._demonstration.look(state)
         else:
@@ -342,6 +357,11 @@ class TableEnv(gymnasium.Env):
                 if self._stage_images is not None:
                     info["stage_images"] = self._stage_images
         return info
+
+    def _scene_numbers(self, state: TableState) -> dict[str, float]:
+        world = self.world
+        look = {"bodies": world.bodies, "surroundings": world.surroundings}
+        return scene_numbers(state.scene().with_(**look))
 
     def _judge(self, state: TableState) -> dict:
         """The success check: `success`, `parts` and, of a long task, the stages."""

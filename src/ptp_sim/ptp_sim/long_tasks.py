@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ptp_sim.demonstration import PAUSE
 from ptp_sim.experts import Expert
 from ptp_sim.primitives import Primitive
 from ptp_sim.scene import (
@@ -29,6 +30,8 @@ from ptp_sim.scene import (
 from ptp_sim.tasks import EPISODE_STEPS, LONG_EPISODE_STEPS, TASKS, Stage, Task
 from ptp_sim.world import TableState
 
+LAST_PAUSE = 25
+"""Most control steps after the work of the last stage: a demonstration shows how to stay there."""
 MOST_YAW = np.deg2rad(110.0)
 """Largest yaw of the tool in demonstrations: far from the limit of the wrist, however many stages
 follow each other."""
@@ -46,6 +49,7 @@ class LongTask(Task):
 
     instruction: str
     paraphrases: tuple[str, ...]
+    aftermath: tuple[int, int] = (PAUSE[0], LAST_PAUSE)  # as demonstrations end: the arm is away
 
     def primitive(self, stage: Stage, state: TableState) -> Primitive:
         """The primitive that carries one of the stages out from this state."""
@@ -66,8 +70,7 @@ class LongTask(Task):
         """
         return all(
             Task.within_reach(task, scene) and task.plan_fits(scene)
-            for task in LONG_TASKS.values()
-            if task.scene == self.scene
+            for task in tasks_beginning_as(self)
         )
 
 
@@ -230,3 +233,10 @@ LONG_TASKS = _tasks(
 """By name, in the order of the tables."""
 ALL_TASKS: dict[str, Task] = {**TASKS, **LONG_TASKS}
 """Every task of the table by name."""
+
+
+def tasks_beginning_as(task: Task) -> tuple[Task, ...]:
+    """The tasks that draw the same arrangements as this one, itself among them."""
+    if not isinstance(task, LongTask):
+        return (task,)
+    return tuple(other for other in LONG_TASKS.values() if other.scene == task.scene)

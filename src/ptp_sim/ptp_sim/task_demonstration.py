@@ -9,12 +9,9 @@ import numpy as np
 
 from ptp_sim.demonstration import PAUSE
 from ptp_sim.instructions import paraphrases
-from ptp_sim.long_tasks import LongTask
+from ptp_sim.long_tasks import LAST_PAUSE, LongTask
 from ptp_sim.stage_progress import StageProgress
 from ptp_sim.world import TableState
-
-LAST_PAUSE = (PAUSE[0], 25)
-"""Fewest and most control steps after the work of the last stage: how to stay at a goal."""
 
 
 class TaskDemonstration:
@@ -50,7 +47,8 @@ class TaskDemonstration:
         # The plainest sentence alone: the others may be among the words that are held out.
         self._instruction = paraphrases(*self.stage.meaning)[0]
         self._after = 0  # steps since the work was done
-        pause = LAST_PAUSE if self.number + 1 == len(self.task.stages) else PAUSE
+        last = self.number + 1 == len(self.task.stages)
+        pause = (PAUSE[0], LAST_PAUSE) if last else PAUSE
         self._pause = int(self._rng.integers(*pause, endpoint=True))
 
     def look(self, state: TableState) -> dict:

@@ -112,6 +112,8 @@ class Task:
         scene: where it starts under the protocol `paper`.
         stages: the scripted plan.
         steps: control steps of an episode.
+        aftermath: fewest and most control steps between the work of the last stage and the goal
+            image of a varied scene (authors' option).
 
     """
 
@@ -120,6 +122,7 @@ class Task:
     scene: Scene
     stages: tuple[Stage, ...]
     steps: int = EPISODE_STEPS
+    aftermath: tuple[int, int] = (0, 5)
 
     def expert(
         self, stage: Stage, state: TableState, physical: bool, rng: np.random.Generator

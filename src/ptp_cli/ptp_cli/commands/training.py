@@ -17,8 +17,8 @@ def add_collect(subparsers) -> None:
         "collect",
         help="collect demonstrations with the scripted expert",
         description="Collect demonstrations of single primitives, of several in one scene, or of "
-        "whole tasks, in parallel. Repeat the command to resume after an interruption. The data do not depend on "
-        "--num-envs.",
+        "whole tasks, in parallel. Repeat the command to resume after an interruption. The data "
+        "do not depend on --num-envs.",
     )
     parser.add_argument(
         "--config",

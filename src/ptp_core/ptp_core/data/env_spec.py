@@ -221,7 +221,9 @@ def _sentences(env: gymnasium.Env, name: str) -> dict[str, Any]:
         for texts in held_out.values()
     )
     if not fits:
-        raise InputError(f"{name}: paraphrases is {held_out!r}; it must be {{task: (sentence, ...)}}")
+        raise InputError(
+            f"{name}: paraphrases is {held_out!r}; it must be {{task: (sentence, ...)}}"
+        )
     for task, texts in held_out.items():
         if shown := [text for text in texts if text in said.values()]:
             raise InputError(

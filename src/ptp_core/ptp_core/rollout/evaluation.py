@@ -320,7 +320,10 @@ def _coverage(config: EvaluationConfig) -> dict[str, Any] | None:
     try:
         if cells is None or not scene_groups(env, config.env):
             return None
-        coverage, shares = SceneCoverage.from_dict(cells), {}
+        shown = SceneCoverage.from_dict(cells)
+        # Groups that were declared after the training: its demonstrations show none of them.
+        others = SceneCoverage.of_scenes(scene_groups(env, config.env), ())
+        coverage, shares = SceneCoverage({**others.groups, **shown.groups}), {}
         for task in config.tasks:
             episodes = range(config.episodes)
             seeds = [episode_seeds(config.seed, task, episode).env for episode in episodes]
