@@ -67,8 +67,8 @@ TABLE = (
         "protocol",
         "paper",
         "paper: the authors' fixed scenes; varied: everything moved a little; shifted: outside of "
-        "what demonstrations show, in poses, colours and bodies; distractors and "
-        "backgrounds: varied, with other objects on the table, or other colours of table and walls",
+        "what demonstrations show, in poses, colours and bodies; distractors, "
+        "backgrounds: varied, with other objects on the table, or another table and other walls",
         PROTOCOLS,
     ),
     Argument(

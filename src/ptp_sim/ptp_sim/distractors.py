@@ -33,7 +33,7 @@ COLOURS = (
     (0.97, 0.97, 0.97),
     (0.15, 0.15, 0.15),
 )
-"""Yellow, magenta, orange, purple, white and dark grey: none of them is the can's or the block's."""
+"""Yellow, magenta, orange, purple, white and dark grey; neither can nor block has one of them."""
 APART = 0.02
 """Least distance between a distractor and whatever must stay free [m]."""
 TRIES = 500

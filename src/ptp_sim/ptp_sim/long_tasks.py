@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Ten long tasks that words tell apart: the environment `table-long`.
 
-The tasks start in one of two scenes. All tasks of a start scene draw the same arrangements, so that
-nothing but the words says which of them is asked for. Some of them differ in a target alone, others
-in the order of the same primitives; `StageProgress` judges the order. The agent learns from one
-instruction a task. The paraphrases are held out for the test.
+The tasks start in one of two scenes. All tasks of a start scene draw the same arrangements, so
+that nothing but the words says which of them is asked for. Some of them differ in a target alone,
+others in the order of the same primitives; `StageProgress` judges the order. Demonstrations have
+one instruction a task. The paraphrases are held out for the test.
 
 Ten tasks, and 50 demonstrations of each, as LIBERO-LONG has (Liu et al., arXiv 2306.03310), with
 which the paper on Latent Space Backward Planning (arXiv 2505.06861) measures.
@@ -164,7 +164,8 @@ LONG_TASKS = _tasks(
             "right corner",
             "first lay the block on the tray, next shut the drawer, and last push the can to the "
             "near right",
-            "once the block is on the tray and the drawer is shut, slide the can to the near right",
+            "once the block is on the tray and the drawer is shut, slide the can to the near "
+            "right",
         ),
     ),
     (

@@ -95,7 +95,7 @@ def demonstrate(env: gymnasium.Env, index: int, config: DataConfig) -> Trajector
         if trajectory.metadata.success or config.keep_failures:
             return trajectory
     raise DatasetError(
-        f"trajectory {index} failed {MOST_ATTEMPTS} times in as many scenes: look at the expert of "
+        f"trajectory {index} failed in {MOST_ATTEMPTS} scenes: look at the expert of "
         f"{config.env}, lower data.noise_std, or set data.keep_failures"
     )
 

@@ -98,9 +98,9 @@ def run_episode(
 
     ``options`` are passed to ``env.reset`` (task, protocol). ``oracle`` takes subgoals from the
     environment, as images of the ends of its scripted stages, uint8 (K - 1, H, W, 3) in
-    info["stage_images"]; the goal is the last subgoal. ``instruction`` is told to the agent instead
-    of the environment's own goal. ``on_plan`` is called with each new plan,
-    then ``on_step`` with the decision of that step. ``trace`` records the episode for learning.
+    info["stage_images"]; the goal is the last subgoal. ``instruction``: what the agent is told
+    instead of the environment's own goal. ``on_plan`` is called with each new plan, then
+    ``on_step`` with the decision of that step. ``trace`` records the episode for learning.
     ``cancelled`` is called every step and planner round; PlanCancelled is raised when true.
     Raises SpecError where environment and agent do not fit, InputError for an environment that
     breaks its contract.
