@@ -90,6 +90,8 @@ def run_collect(args: argparse.Namespace) -> int:
     print(f"{args.out}: {counts['total']} trajectories, {counts['new']} of them new")
     for name, figures in counts["primitives"].items():
         print(f"  {name}: {figures['shown']}, success {figures['success_rate']:.0%}")
+    for name, figures in counts["tasks"].items():
+        print(f"  task {name}: {figures['shown']} attempts, success {figures['success_rate']:.0%}")
     if counts["coverage"] is None:
         print("coverage unknown: the environment declares no scene_groups, or the data no scenes")
         return 0
