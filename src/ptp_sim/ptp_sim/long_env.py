@@ -24,6 +24,10 @@ class LongTableEnv(TableEnv):
     protocols = ("varied", *(name for name in PROTOCOLS if name not in ("varied", *SHIFTS)))
     goals = ("language", "image")
 
+    def __init__(self, **options) -> None:
+        super().__init__(**options)
+        self.world.arm.fix_contact_order()
+
 
 def make_env(**options) -> LongTableEnv:
     """Factory for ``--env ptp_sim.long_env:make_env``; options as of `TableEnv`."""

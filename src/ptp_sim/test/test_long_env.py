@@ -53,6 +53,23 @@ def test_scripted_stages_are_counted_and_end_in_success(env):
     assert counts == [(1, False), (2, True)]
 
 
+def test_an_episode_does_not_depend_on_a_grasp_before_it():
+    def show(env, task, until):
+        *_, info = env.reset(seed=1, options={"task": "demonstration", "demonstrated_task": task})
+        for step in range(60):
+            if until(step, info["state"]):
+                return info["state"]
+            *_, info = env.step(info["expert_action"])
+        raise AssertionError("it did not come to that")
+
+    env = make_env()
+    before = show(env, "long_4", lambda step, state: step == 30)
+    assert show(env, "long_1", lambda step, state: state["holding"])["holding"]
+    after = show(env, "long_4", lambda step, state: step == 30)
+    assert all(np.array_equal(before[name], after[name]) for name in before)
+    env.close()
+
+
 def test_short_tasks_have_no_stages_to_count(env):
     _, info = env.reset(seed=0, options={"task": "A", "protocol": "paper"})
     assert "stages" not in info and list(info["parts"]) == ["drawer", "block", "can"]
