@@ -26,6 +26,7 @@ TASKS = tuple(EPISODE_STEPS)
 PROTOCOLS = (
     *("paper", "varied", "shifted"),
     *("shifted_poses", "shifted_colours", "shifted_bodies"),
+    *("distractors", "backgrounds"),
 )
 """In which the simulated table draws scenes."""
 PLANNERS = ("checkpoint", "paper", "fast", "descent", "best")
@@ -66,7 +67,8 @@ TABLE = (
         "protocol",
         "paper",
         "paper: the authors' fixed scenes; varied: everything moved a little; shifted: outside of "
-        "what demonstrations show, in poses, colours and bodies",
+        "what demonstrations show, in poses, colours and bodies; distractors, "
+        "backgrounds: varied, with other objects on the table, or another table and other walls",
         PROTOCOLS,
     ),
     Argument(

@@ -60,6 +60,7 @@ def config_file(name: str) -> Path:
 SHIPPED = (
     "ptp_sim.env:make_env",
     "ptp_sim.driven_env:make_env",
+    "ptp_sim.long_env:make_env",
     "ptp_core.toy_env:make_env",
 )
 

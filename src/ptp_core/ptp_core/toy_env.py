@@ -179,6 +179,11 @@ class ToyArm(gymnasium.Env):
 
     metadata: ClassVar[dict[str, Any]] = {"render_modes": []}
     tasks = ("up", "down")
+    instructions: ClassVar = {task: f"move all joints {task}" for task in tasks}
+    paraphrases: ClassVar = {
+        "up": ("lift every joint up", "go up with all of them"),
+        "down": ("lower every joint", "go down with all of them"),
+    }
 
     def __init__(self, max_steps: int = 400) -> None:
         box = gymnasium.spaces.Box
@@ -216,4 +221,4 @@ class ToyArm(gymnasium.Env):
     def _info(self) -> dict[str, Any]:
         way = 1.0 if self._task == "up" else -1.0
         success = bool((way * self._joints > ARM_REACHED).all())
-        return {"success": success, "instruction": f"move all joints {self._task}"}
+        return {"success": success, "instruction": self.instructions[self._task]}

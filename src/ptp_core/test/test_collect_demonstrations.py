@@ -12,6 +12,7 @@ from ptp_core.data.collect_demonstrations import collect
 from ptp_core.data.dataset import Dataset
 from ptp_core.data.expert_rollout import read_observation
 from ptp_core.errors import ConfigError, DatasetError, InputError
+from ptp_core.toy_env import ToyEnv
 
 TOY = DataConfig(env="ptp_core.toy_env:make_env", trajectories=6, steps=12, num_envs=1)
 
@@ -135,6 +136,83 @@ def test_a_chain_needs_its_fewest_and_its_most_primitives():
     for chain in ((0, 2), (3, 2), (2,)):
         with pytest.raises(ConfigError, match=r"\[fewest, most\]"):
             dataclasses.replace(TOY, chain=chain)
+
+
+class TaskToy(ToyEnv):
+    """The toy that shows a task: reach, then carry. It fails in scenes of odd seeds."""
+
+    tasks = ("tidy", "mess")
+
+    def reset(self, *, seed=None, options=None):
+        options = dict(options)
+        self._shown = options.pop("demonstrated_task")
+        self._odd = bool(seed % 2)
+        return super().reset(seed=seed, options={**options, "chain": 2, "primitive": "reach"})
+
+    def _info(self):
+        info = super()._info()
+        success = info.get("chain_done", False) and not self._odd
+        return {**info, "task_instruction": f"{self._shown} up", "task_success": success}
+
+
+class HopelessToy(TaskToy):
+    """The same, and it always fails."""
+
+    def _info(self):
+        return {**super()._info(), "task_success": False}
+
+
+TASKS = dataclasses.replace(
+    TOY, env=f"{__name__}:TaskToy", tasks=("tidy", "mess"), trajectories=7, steps=60
+)
+
+
+def test_tasks_are_shown_whole_in_turn_with_their_sentence(tmp_path):
+    counts = run(TASKS, tmp_path)
+    known = [trajectory.metadata for trajectory in Dataset(tmp_path)]
+    assert [each.instruction for each in known] == [
+        ("tidy up", "mess up")[index % 2] for index in range(7)
+    ]
+    assert [each.success for each in known] == [each.extra["seed"] % 2 == 0 for each in known]
+    assert {each.success for each in known} == {True, False}  # failures are kept by default
+    assert max(len(each.segments) for each in known) == 2
+    assert not any("attempts" in each.extra for each in known)
+    assert {name: figures["shown"] for name, figures in counts["tasks"].items()} == {
+        "tidy": 4,
+        "mess": 3,
+    }
+
+
+def test_a_demonstration_that_fails_is_made_again_where_successes_alone_are_kept(tmp_path):
+    config = dataclasses.replace(TASKS, keep_failures=False)
+    counts = run(config, tmp_path / "one")
+    run(dataclasses.replace(config, num_envs=2), tmp_path / "two")
+    kept = [trajectory.metadata for trajectory in Dataset(tmp_path / "one")]
+    assert all(each.success and each.extra["seed"] % 2 == 0 for each in kept)
+    attempts = [each.extra["attempts"] for each in kept]
+    assert max(attempts) > 1 and sum(f["shown"] for f in counts["tasks"].values()) == sum(attempts)
+    assert Dataset(tmp_path / "one").fingerprint() == Dataset(tmp_path / "two").fingerprint()
+    both = (run(TASKS, tmp_path / "all"), Dataset(tmp_path / "all"))[1]
+    same = [index for index, count in enumerate(attempts) if count == 1]
+    hashes = {
+        name: [t.content_hash() for t in Dataset(tmp_path / name)] for name in ("one", "all")
+    }
+    assert same and all(hashes["one"][index] == hashes["all"][index] for index in same)
+    assert len(both.indices) == 7
+
+
+def test_an_expert_that_never_succeeds_ends_the_collection(tmp_path):
+    config = dataclasses.replace(TASKS, env=f"{__name__}:HopelessToy", keep_failures=False)
+    with pytest.raises(
+        DatasetError, match=r"trajectory 0 failed in 20 scenes: look at the expert"
+    ):
+        run(dataclasses.replace(config, trajectories=1, steps=2), tmp_path)
+
+
+def test_whole_tasks_are_no_chains():
+    for changes in ({"chain": (1, 2)}, {"half_way": 0.5}, {"tasks": ("tidy", "tidy")}):
+        with pytest.raises(ConfigError, match=r"DataConfig\.tasks"):
+            dataclasses.replace(TASKS, **changes)
 
 
 def test_an_observation_is_one_image_or_several_by_camera():

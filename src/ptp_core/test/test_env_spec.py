@@ -89,6 +89,8 @@ def test_an_unknown_task_and_protocol_are_named_with_what_there_is():
         ("goals", ("smell",), 'it: goals has "smell"; there are image, language, latent'),
         ("primitives", "reach", "it: primitives is 'reach'; it must be different names"),
         ("cameras", {"camera": 48}, "it: cameras is"),
+        ("instructions", {"A": " "}, r"it: instructions is \{'A': ' '\}; it must be"),
+        ("paraphrases", {"A": "go"}, r"it: paraphrases is \{'A': 'go'\}; it must be"),
         ("action_names", ("dx", "dy"), "it names 2 numbers of an action; it takes 5"),
     ],
 )
@@ -97,6 +99,25 @@ def test_a_declaration_that_cannot_be_meant_is_named(attribute, value, message):
     setattr(env, attribute, value)
     with pytest.raises(InputError, match=message):
         spec_of(env, "it")
+
+
+def test_paraphrases_take_turns_and_are_held_out():
+    env = ToyEnv()
+    assert (spec_of(env, "toy").instructions, spec_of(env, "toy").paraphrases) == ({}, {})
+    env.instructions = {"A": "push the square", "B": "fetch it"}
+    env.paraphrases = {"A": ["shove the square", "move the square along"]}
+    spec = spec_of(env, "toy")
+    assert [spec.paraphrase("A", n) for n in (0, 1, 2)] == [
+        *env.paraphrases["A"],
+        "shove the square",
+    ]
+    with pytest.raises(InputError, match='toy declares no paraphrases of task "B"'):
+        spec.paraphrase("B", 0)
+    env.paraphrases = {"A": ["fetch it"]}
+    with pytest.raises(
+        InputError, match='the paraphrase "fetch it" of task "A" is an instruction'
+    ):
+        spec_of(env, "toy")
 
 
 @pytest.mark.parametrize(

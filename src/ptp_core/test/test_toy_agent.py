@@ -29,9 +29,10 @@ from ptp_core.rollout.evaluation import EvaluationConfig, evaluate
 from ptp_core.rollout.run_episode import run_episode
 from ptp_core.tiny_networks import tiny_checkpoint
 from ptp_core.toy_agent import register_toy, save_toy
-from ptp_core.toy_env import ToyArm, ToyEnv
+from ptp_core.toy_env import ARM_REACHED, ToyArm, ToyEnv
 from ptp_core.training.checkpoint import load_checkpoint, save_again
 
+ARM = "ptp_core.toy_env:make_arm"
 SEEDS = EpisodeSeeds(env=1, plan=2, policy=3)
 
 
@@ -78,6 +79,53 @@ def test_it_is_evaluated_in_processes_of_their_own(folder):
     for result in results:
         assert result["method"] == "toy" and result["mean_success_rate"] == 1.0
         assert set(result["checkpoint_sha256"]) == {"toy_layer.safetensors"}
+
+
+class StagedArm(ToyArm):
+    """The toy arm whose tasks have three stages: a third, two thirds and all of the way."""
+
+    def _info(self):
+        way = 1.0 if self._task == "up" else -1.0
+        done = int(np.clip((way * self._joints).min() / ARM_REACHED * 3, 0, 3))
+        return {**super()._info(), "stages_reached": done, "stages": 3}
+
+
+def test_stages_are_scored_beside_success(folder):
+    common = {"checkpoint": folder, "env": f"{__name__}:StagedArm", "episodes": 2}
+    for steps, score, rates in ((1, 1 / 3, [1.0, 0.0, 0.0]), (5, 1.0, [1.0, 1.0, 1.0])):
+        config = EvaluationConfig(**common, tasks=("up",), env_kwargs={"max_steps": steps})
+        result = evaluate(config, num_envs=0, progress=False)
+        figures = result["tasks"]["up"]
+        assert figures["success_rate"] == (score == 1.0)
+        assert figures["stages"]["score"] == result["mean_stage_score"] == pytest.approx(score)
+        assert figures["stages"]["rates"] == rates
+        assert "privileged" in figures["stages"]["judged_by"]
+        assert [run["stages_reached"] for run in figures["runs"]] == [round(3 * score)] * 2
+    plain = EvaluationConfig(**{**common, "env": ARM}, tasks=("up",), max_steps=2)
+    result = evaluate(plain, num_envs=0, progress=False)
+    assert "mean_stage_score" not in result and "stages" not in result["tasks"]["up"]
+
+
+def test_paraphrases_are_told_in_turn_instead_of_the_instruction(folder, tmp_path):
+    common = {"checkpoint": folder, "env": ARM, "env_kwargs": {"max_steps": 5}, "episodes": 3}
+    output = tmp_path / "words.json"
+    told = {}
+    for paraphrases in (False, True):
+        config = EvaluationConfig(**common, tasks=("up",), paraphrases=paraphrases)
+        result = evaluate(config, num_envs=0, progress=False, output=output)
+        told[paraphrases] = [run["instruction"] for run in result["tasks"]["up"]["runs"]]
+        assert result.get("paraphrases", False) is paraphrases
+    first, second = ToyArm.paraphrases["up"]
+    assert told == {False: ["move all joints up"] * 3, True: [first, second, first]}
+
+
+def test_paraphrases_need_a_method_and_an_environment_with_words(folder, tmp_path):
+    tiny_checkpoint(tmp_path / "table")
+    toy = {"env": "ptp_core.toy_env:make_env", "paraphrases": True}
+    with pytest.raises(InputError, match="model_free takes no instructions"):
+        EvaluationConfig(**toy, checkpoint=tmp_path / "table", method="model_free").check()
+    with pytest.raises(InputError, match='declares no paraphrases of task "A"'):
+        evaluate(EvaluationConfig(**toy, checkpoint=folder), num_envs=0, progress=False)
 
 
 def test_its_weights_are_updated_while_it_acts(folder, tmp_path):

@@ -14,12 +14,14 @@ import numpy as np
 from ptp_core.data.trajectory import CAMERA, CARTESIAN, cartesian_channels
 from ptp_robot.action import ActionScale, CartesianDelta
 from ptp_sim.demonstration import Demonstration
+from ptp_sim.distractors import draw_distractors
 from ptp_sim.goal_images import GOALS_PER_TASK, GoalScene, PlanFailed, make_goal, stage_images
 from ptp_sim.instructions import instruction
 from ptp_sim.layouts import (
     PAPER_RANGES,
     SHIFTS,
     VARIED_RANGES,
+    background,
     half_open,
     hand_beside,
     is_clear,
@@ -27,14 +29,22 @@ from ptp_sim.layouts import (
     training_scene,
     varied,
 )
+from ptp_sim.long_tasks import ALL_TASKS, LONG_TASKS, LongTask, tasks_beginning_as
 from ptp_sim.primitives import KIND_WEIGHTS, PRIMITIVES, Primitive, draw_name, possible
-from ptp_sim.scene import Scene, scene_numbers
+from ptp_sim.scene import Scene, Surroundings, scene_numbers
+from ptp_sim.stage_progress import StageProgress
+from ptp_sim.task_demonstration import TaskDemonstration
 from ptp_sim.tasks import EPISODE_STEPS, PAPER_TASKS, TASKS, Task, judge, task_named
-from ptp_sim.world import PROPRIOCEPTION, TableWorld
+from ptp_sim.world import PROPRIOCEPTION, TableState, TableWorld
 
 ENV_ID = "ptp/Table-v0"
-PROTOCOLS = ("paper", "varied", *SHIFTS)
-OPTIONS = {"task", "protocol", "primitive", "chain", "half_way", "goal", "stage_images"}
+SHOWN = ("paper", "varied")  # protocols of demonstrations
+AROUND = ("distractors", "backgrounds")  # protocols with other surroundings on varied scenes
+PROTOCOLS = (*SHOWN, *SHIFTS, *AROUND)
+OPTIONS = {
+    *("task", "protocol", "goal", "stage_images"),
+    *("primitive", "chain", "half_way", "demonstrated_task"),
+}
 INTERRUPTED_STEPS = (3, 45)  # fewest and most control steps of a primitive that was broken off
 WORDS = 1  # beside an episode's seed, for the generator of its instructions
 DEMONSTRATION = "demonstration"
@@ -48,6 +58,10 @@ SCENE_GROUPS = {
         f"{name}_{part}": 0.1 for name in ("can", "block") for part in ("red", "green", "blue")
     },
     "bodies": {"size": 0.05, "friction": 0.1},
+    "background": {
+        f"{name}_{part}": 0.1 for name in ("table", "wall") for part in ("red", "green", "blue")
+    },
+    "distractors": {"distractors": 0.5},
 }
 """What must be near in a demonstration for a scene to be covered: metres, radians, shares."""
 GOAL_TRIES = 20
@@ -60,17 +74,19 @@ class TableEnv(gymnasium.Env):
     gripper (-1 open, +1 closed). Reward: 0 where the goal is reached, else -1. An episode never
     terminates; it is truncated after the steps of its task (`Task.steps`).
 
-    `reset(options=...)` takes `task` (one of TASKS, or "demonstration"), `protocol` ("paper",
-    "varied" or one of SHIFTS), `goal` (number of the goal image under "paper"; drawn if left out),
+    `reset(options=...)` takes `task` (one of ALL_TASKS, or "demonstration"), `protocol` (one of
+    PROTOCOLS), `goal` (number of the goal image under "paper"; drawn if left out),
     `stage_images` (True: the first `info` of a target task also holds them, see
     `ptp_sim.goal_images.stage_images`; the episode is the same) and, for demonstrations,
-    `primitive` (the first one), `chain` (how many; see `Demonstration`) and `half_way` (share of
-    demonstrations that begin as if work had been broken off). Under "varied" they draw every pose
-    that the tasks draw there and a little more, show the can half as often as the block and the
-    drawer, and have smooth experts (see `ptp_sim.experts`).
+    `primitive` (the first one), `chain` (how many; see `Demonstration`), `half_way` (share of
+    demonstrations that begin as if work had been broken off) or, alone, `demonstrated_task` (one
+    of LONG_TASKS; see `TaskDemonstration`). Under "varied" primitives draw every pose that the
+    tasks draw there and a little more, show the can half as often as the block and the drawer, and
+    have smooth experts (see `ptp_sim.experts`).
     `info` holds `state`, `scene` (at the reset; see `ptp_sim.scene.scene_numbers`),
     `proprioception` (see PROPRIOCEPTION), `instruction` and `success`; `goal_image` and `parts`
-    for target tasks; what `Demonstration.look` says for demonstrations.
+    for target tasks, and `stages_reached` of `stages` for long ones (see `StageProgress`); what
+    `look` of the demonstration says for demonstrations.
     """
 
     metadata: ClassVar = {"render_modes": ["rgb_array"], "render_fps": 24}
@@ -97,7 +113,8 @@ class TableEnv(gymnasium.Env):
         self._paper_goals: dict[str, list[GoalScene]] = {}
         self._goal: GoalScene | None = None
         self._stage_images: np.ndarray | None = None
-        self._demonstration: Demonstration | None = None
+        self._demonstration: Demonstration | TaskDemonstration | None = None
+        self._progress: StageProgress | None = None  # of a long task
         self._instruction = ""
         self._words: np.random.Generator | None = None  # draws instructions
         self._steps = 0
@@ -111,23 +128,30 @@ class TableEnv(gymnasium.Env):
                 stays as it is then.
 
         """
-        options = {"task": self.tasks[0], "protocol": PROTOCOLS[0], **(options or {})}
+        options = {"task": self.tasks[0], "protocol": self.protocols[0], **(options or {})}
         self._check(options)
         super().reset(seed=seed)
         if seed is not None or self._words is None:
             # Words have a generator of their own: drawing them changes no scene.
             self._words = np.random.default_rng([max(self.np_random_seed, 0), WORDS])
-        if options["task"] == DEMONSTRATION:
+        if options.get("demonstrated_task") is not None:
+            self._reset_task_demonstration(options)
+            self._limit = EPISODE_STEPS
+        elif options["task"] == DEMONSTRATION:
             self._reset_demonstration(options)
             self._limit = EPISODE_STEPS
         else:
-            task = task_named(options["task"])
+            task = task_named(options["task"], ALL_TASKS)
             self._reset_task(task, options)
             self._limit = task.steps
-            meanings = [stage.meaning for stage in task.stages]
-            self._instruction = instruction(meanings, self._words)
+            self._instruction = self._sentence(task)
         self._steps = 0
         return self.world.observe(), self._info(first=True)
+
+    def _sentence(self, task: Task) -> str:
+        if isinstance(task, LongTask):
+            return task.instruction
+        return instruction([stage.meaning for stage in task.stages], self._words)
 
     def _check(self, options: dict) -> None:
         unknown = set(options) - OPTIONS
@@ -140,11 +164,14 @@ class TableEnv(gymnasium.Env):
                 f"unknown protocol '{options['protocol']}': use one of {', '.join(PROTOCOLS)}"
             )
         if options["task"] == DEMONSTRATION:
-            if options["protocol"] in SHIFTS:
+            if options["protocol"] not in SHOWN:
                 raise ValueError(
                     f"protocol '{options['protocol']}' is outside of what demonstrations show: "
-                    "use paper or varied"
+                    f"use {' or '.join(SHOWN)}"
                 )
+            if options.get("demonstrated_task") is not None:
+                task_named(options["demonstrated_task"], LONG_TASKS)
+                return
             name, chain = options.get("primitive"), options.get("chain")
             if not 0.0 <= options.get("half_way", 0.0) <= 1.0:
                 raise ValueError(f"half_way is {options['half_way']}: use a share from 0 to 1")
@@ -153,7 +180,14 @@ class TableEnv(gymnasium.Env):
             if chain is not None and chain < 1:
                 raise ValueError(f"a chain of {chain} primitives: show 1 or more")
             return
-        task, number = task_named(options["task"]), options.get("goal")
+        if options.get("demonstrated_task") is not None:
+            raise ValueError("demonstrated_task goes with the task 'demonstration' alone")
+        task, number = task_named(options["task"], ALL_TASKS), options.get("goal")
+        if task.name in LONG_TASKS and options["protocol"] in SHIFTS:
+            # Hardly any such scene has room for all tasks that begin there.
+            raise ValueError(f"task '{task.name}' has no shifted scenes: use another protocol")
+        if task.name in LONG_TASKS and number is not None:
+            raise ValueError(f"task '{task.name}' has no numbered goals: leave the goal out")
         if number is not None and options["protocol"] == "paper":
             goals = len(self.paper_goals(task.name))
             if not 0 <= number < goals:
@@ -176,7 +210,14 @@ class TableEnv(gymnasium.Env):
         self._demonstration = Demonstration(
             primitive, options.get("chain"), self._physical, rng, self._words, smooth=varies
         )
-        self._goal = self._stage_images = None
+        self._goal = self._stage_images = self._progress = None
+
+    def _reset_task_demonstration(self, options: dict) -> None:
+        task, rng = task_named(options["demonstrated_task"], LONG_TASKS), self.np_random
+        self.world.reset(self._draw_scene(task, options["protocol"], rng))
+        state = self.world.state()
+        self._demonstration = TaskDemonstration(task, state, self._physical, rng)
+        self._goal = self._stage_images = self._progress = None
 
     @property
     def _physical(self) -> bool:
@@ -211,7 +252,7 @@ class TableEnv(gymnasium.Env):
         return possible(state.scene(), rng, filled_drawer=True).get(name)
 
     def _reset_task(self, task: Task, options: dict) -> None:
-        if options["protocol"] == "paper":
+        if options["protocol"] == "paper" and task.name in TASKS:
             goals = self.paper_goals(task.name)
             number = options.get("goal")
             number = int(self.np_random.integers(len(goals))) if number is None else number
@@ -222,6 +263,8 @@ class TableEnv(gymnasium.Env):
         pictures = self._photograph_stages(scene, task) if wanted else None
         self._goal, self._demonstration, self._stage_images = goal, None, pictures
         self.world.reset(scene)
+        long = isinstance(task, LongTask)
+        self._progress = StageProgress(task, self.world.state()) if long else None
 
     def _photograph_stages(self, scene: Scene, task: Task) -> np.ndarray:
         # A copy: the episode draws the same numbers whether or not the images are taken.
@@ -249,7 +292,7 @@ class TableEnv(gymnasium.Env):
         """
         self._check({"task": task, "protocol": protocol})
         rng = np.random.default_rng(seed)
-        return scene_numbers(self._draw_scene(task_named(task), protocol, rng))
+        return scene_numbers(self._draw_scene(task_named(task, ALL_TASKS), protocol, rng))
 
     @staticmethod
     def _draw_scene(task: Task, protocol: str, rng: np.random.Generator) -> Scene:
@@ -257,6 +300,14 @@ class TableEnv(gymnasium.Env):
             return task.scene.with_(block_yaw=float(rng.uniform(0.0, 2 * np.pi)))
         if protocol == "varied":
             return varied(task.scene, rng, task.within_reach)
+        if protocol in AROUND:
+            # A generator of its own: the objects are where a varied scene of this seed has them.
+            (own,) = rng.spawn(1)
+            scene = varied(task.scene, rng, task.within_reach)
+            if protocol == "backgrounds":
+                return scene.with_(surroundings=background(own))
+            found = draw_distractors(scene, tasks_beginning_as(task), own)
+            return scene.with_(surroundings=Surroundings(distractors=found))
 
         def accept(scene: Scene) -> bool:
             return task.within_reach(scene) and task.plan_fits(scene)
@@ -266,7 +317,7 @@ class TableEnv(gymnasium.Env):
     def _varied_goal(self, task: Task, protocol: str) -> tuple[Scene, GoalScene]:
         for _ in range(GOAL_TRIES):
             scene = self._draw_scene(task, protocol, self.np_random)
-            aftermath = int(self.np_random.integers(6))
+            aftermath = int(self.np_random.integers(*task.aftermath, endpoint=True))
             try:
                 return scene, make_goal(self.world, scene, task, self.np_random, aftermath)
             except PlanFailed:
@@ -295,19 +346,36 @@ class TableEnv(gymnasium.Env):
         state = self.world.state()
         info: dict = {"state": state.as_dict(), "proprioception": state.proprioception()}
         if first:
-            info["scene"] = scene_numbers(state.scene().with_(bodies=self.world.bodies))
+            info["scene"] = self._scene_numbers(state)
         if self._demonstration is not None:
             info |= self._demonstration.look(state)
         else:
             info["instruction"] = self._instruction
-            parts = judge(state, self._goal.state)
-            info["success"] = parts.pop("overall")
-            info["parts"] = parts
+            info |= self._judge(state)
             if first:
                 info["goal_image"] = self._goal.image.copy()
                 if self._stage_images is not None:
                     info["stage_images"] = self._stage_images
         return info
+
+    def _scene_numbers(self, state: TableState) -> dict[str, float]:
+        world = self.world
+        look = {"bodies": world.bodies, "surroundings": world.surroundings}
+        return scene_numbers(state.scene().with_(**look))
+
+    def _judge(self, state: TableState) -> dict:
+        """The success check: `success`, `parts` and, of a long task, the stages."""
+        if self._progress is None:
+            parts = judge(state, self._goal.state)
+            return {"success": parts.pop("overall"), "parts": parts}
+        self._progress.look(state)
+        parts = self._progress.parts(state)
+        return {
+            "success": all(parts.values()),
+            "parts": parts,
+            "stages_reached": self._progress.reached,
+            "stages": len(self._progress.task.stages),
+        }
 
     def dataset_attributes(self) -> dict:
         """Return what a data set should remember of its origin: plain numbers and strings."""

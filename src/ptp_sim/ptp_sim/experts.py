@@ -46,8 +46,14 @@ class Expert:
 
     Attributes:
         done: whether the work is finished and the arm retreats.
+        most_yaw: yaw of the tool to either side beyond which the expert does not turn [rad], at
+            least a quarter turn; it then turns the other way round. A gripper is the same after
+            half a turn, and an arm that always takes the shorter way ends at the limit of its
+            wrist after some primitives. By default the shorter way is taken.
 
     """
+
+    most_yaw = np.inf
 
     def __init__(self, rng: np.random.Generator, smooth: bool = False):
         self.done = False
@@ -76,9 +82,10 @@ class Expert:
         drift = self._drift if drifting else np.zeros(2)
         return np.array([*drift, 0.0, 0.0, -1.0])
 
-    @staticmethod
-    def _toward(state: TableState, xy, z: float, yaw: float | None, gripper: float) -> np.ndarray:
-        turn = 0.0 if yaw is None else wrap_half_turn(yaw - state.tcp_yaw)
+    def _toward(
+        self, state: TableState, xy, z: float, yaw: float | None, gripper: float
+    ) -> np.ndarray:
+        turn = self._turn(state, yaw)
         return np.array(
             [
                 GAIN * (xy[0] - state.tcp[0]),
@@ -88,6 +95,15 @@ class Expert:
                 gripper,
             ]
         )
+
+    def _turn(self, state: TableState, yaw: float | None) -> float:
+        """How far the tool must turn [rad], 0 where any yaw will do."""
+        if yaw is None:
+            return 0.0
+        turn = wrap_half_turn(yaw - state.tcp_yaw)
+        if abs(state.tcp_yaw + turn) > self.most_yaw:
+            turn -= np.sign(state.tcp_yaw + turn) * np.pi
+        return turn
 
     def _travel(self, state: TableState, xy, yaw: float | None, gripper: float) -> np.ndarray:
         """Rise first, then go over the point; never sideways while low."""
@@ -113,7 +129,7 @@ class Expert:
         ``tolerance``: horizontal distance [m] and yaw error [rad] within which to go down, and
         height above ``low`` that counts as there [m].
         """
-        away, turn = _off(state, xy, yaw)
+        away, turn = _away(state, xy), abs(self._turn(state, yaw))
         near, straight, margin = tolerance
         aligned = away <= near and turn <= straight
         if aligned and state.tcp[2] <= low + margin:
@@ -126,10 +142,9 @@ class Expert:
         return self._at_height(state, xy, low + off * (TRAVEL_Z - low), yaw, gripper)
 
 
-def _off(state: TableState, xy, yaw: float | None) -> tuple[float, float]:
-    """Horizontal distance [m] and yaw error [rad] of the tool."""
-    turn = 0.0 if yaw is None else abs(wrap_half_turn(yaw - state.tcp_yaw))
-    return float(np.hypot(xy[0] - state.tcp[0], xy[1] - state.tcp[1])), turn
+def _away(state: TableState, xy) -> float:
+    """Horizontal distance of the tool from a point [m]."""
+    return float(np.hypot(xy[0] - state.tcp[0], xy[1] - state.tcp[1]))
 
 
 class MoveDrawer(Expert):
@@ -162,7 +177,7 @@ class MoveDrawer(Expert):
             if approach is not None:
                 return approach
             self._low = True
-        if _off(state, handle, None)[0] > 0.06:
+        if _away(state, handle) > 0.06:
             self._low = False
         push = 1.5 * missing + np.sign(missing) * 0.02
         target = handle + push * opening_direction(yaw)
@@ -225,7 +240,7 @@ class MoveBlock(Expert):
         return self._lifted
 
     def _carry(self, state: TableState) -> np.ndarray:
-        away, _ = _off(state, self.goal, None)
+        away = _away(state, self.goal)
         if np.linalg.norm(state.block - state.tcp) > 0.06 and self._waited > 12:
             self._closing = self._lifted = self._above_goal = False
             return np.array([0.0, 0.0, 1.0, 0.0, -1.0])

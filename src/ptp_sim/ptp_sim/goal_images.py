@@ -53,7 +53,7 @@ def run_plan(
     world.reset(scene)
     lengths = []
     for stage in task.stages:
-        expert = stage.expert(world.state(), world.arm.grasp == "physical", rng)
+        expert = task.expert(stage, world.state(), world.arm.grasp == "physical", rng)
         steps = 0
         while not expert.done:
             if steps == STAGE_STEPS:
@@ -111,7 +111,7 @@ def stage_images(
     world.reset(scene)
     images = []
     for stage in task.stages[:-1]:
-        expert = stage.expert(world.state(), world.arm.grasp == "physical", rng)
+        expert = task.expert(stage, world.state(), world.arm.grasp == "physical", rng)
         left = STAGE_STEPS
         while not expert.done:
             if not left:

@@ -21,6 +21,7 @@ from ptp_sim.scene import (
     HANDLE_LENGTH,
     USUAL,
     Scene,
+    Surroundings,
     drawer_inside_xy,
     handle_xy,
     opening_direction,
@@ -310,6 +311,10 @@ NEW_COLOURS = ((0.95, 0.85, 0.1), (0.85, 0.15, 0.75), (1.0, 0.55, 0.0), (0.15, 0
 """Yellow, magenta, orange and dark grey; neither table nor drawer has one of them."""
 NEW_SIZES = (0.85, 1.15)
 NEW_FRICTIONS = (0.5, 1.5)
+TABLE_COLOURS = ((0.45, 0.3, 0.2), (0.55, 0.58, 0.62), (0.3, 0.45, 0.35), (0.6, 0.72, 0.85))
+"""Dark wood, grey, dark green and light blue."""
+WALL_COLOURS = ((0.95, 0.93, 0.85), (0.35, 0.38, 0.45), (0.6, 0.42, 0.38), (0.45, 0.6, 0.5))
+"""Cream, slate, brick and sage."""
 FARTHEST, NEAREST = 0.07, 0.05
 """Largest offset of a shifted pose in x and y, and the one that x or y exceeds [m]."""
 
@@ -335,6 +340,12 @@ def shifted(
     margin = 0.005 + max(bodies.size - 1.0, 0.0) * (CAN_RADIUS + BLOCK_RADIUS)
     offset = _far if shift.poses else _a_little
     return varied(scene.with_(bodies=bodies), rng, accept, offset, margin)
+
+
+def background(rng: np.random.Generator) -> Surroundings:
+    """Draw a table and walls of colours that no demonstration shows."""
+    table, wall = rng.integers(len(TABLE_COLOURS)), rng.integers(len(WALL_COLOURS))
+    return Surroundings(table_colour=TABLE_COLOURS[table], wall_colour=WALL_COLOURS[wall])
 
 
 def _far(rng: np.random.Generator) -> np.ndarray:

@@ -70,11 +70,8 @@ class Bodies:
 
     def numbers(self) -> dict[str, float]:
         """What is not usual, as numbers by name."""
-        found: dict[str, float] = {}
-        for name, colour in (("can", self.can_colour), ("block", self.block_colour)):
-            if colour is not None:
-                parts = zip(("red", "green", "blue"), colour, strict=True)
-                found |= {f"{name}_{part}": value for part, value in parts}
+        found = _colour_numbers("can", self.can_colour)
+        found |= _colour_numbers("block", self.block_colour)
         if self.size != 1.0:
             found["size"] = self.size
         if self.friction != 1.0:
@@ -83,6 +80,61 @@ class Bodies:
 
 
 USUAL = Bodies()
+
+
+@dataclass(frozen=True)
+class Distractor:
+    """An object that has nothing to do with the task.
+
+    Attributes:
+        shape: "box" or "cylinder".
+        xy: its middle [m].
+        yaw: about the vertical [rad].
+        radius: of the cylinder; of a box, half of its diagonal seen from above [m].
+        height: [m].
+        colour: of all of it.
+
+    """
+
+    shape: str
+    xy: tuple[float, float]
+    yaw: float
+    radius: float
+    height: float
+    colour: Colour
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What is around drawer, block and can; the default is what demonstrations show.
+
+    Attributes:
+        table_colour, wall_colour: None for the usual ones.
+        distractors: objects that have nothing to do with the task.
+
+    """
+
+    table_colour: Colour | None = None
+    wall_colour: Colour | None = None
+    distractors: tuple[Distractor, ...] = ()
+
+    def numbers(self) -> dict[str, float]:
+        """What is not usual, as numbers by name; of distractors only how many there are."""
+        found = _colour_numbers("table", self.table_colour)
+        found |= _colour_numbers("wall", self.wall_colour)
+        if self.distractors:
+            found["distractors"] = len(self.distractors)
+        return found
+
+
+PLAIN = Surroundings()
+
+
+def _colour_numbers(name: str, colour: Colour | None) -> dict[str, float]:
+    if colour is None:
+        return {}
+    parts = zip(("red", "green", "blue"), colour, strict=True)
+    return {f"{name}_{part}": value for part, value in parts}
 
 
 @dataclass(frozen=True)
@@ -100,6 +152,7 @@ class Scene:
         tcp_yaw: yaw of the tool [rad]; at 0 the fingers move along y.
         bodies: how can and block look and feel. Heights of the block are those of the usual
             size: a reset puts another one as far up or down as its size asks for.
+        surroundings: what is around them.
 
     """
 
@@ -112,6 +165,7 @@ class Scene:
     tcp_xyz: tuple[float, float, float] = START_TCP
     tcp_yaw: float = 0.0
     bodies: Bodies = USUAL
+    surroundings: Surroundings = PLAIN
 
     def with_(self, **changes) -> Scene:
         """Return a copy with some fields replaced."""
@@ -121,11 +175,11 @@ class Scene:
 def scene_numbers(scene: Scene) -> dict[str, float]:
     """The arrangement as numbers by name: positions [m] and yaws [rad] in the base frame.
 
-    Bodies that are not the usual ones add what is unusual; see `Bodies.numbers`.
+    Bodies and surroundings that are not the usual ones add what is unusual; see `Bodies.numbers`.
     """
     yaw = (scene.drawer_yaw + np.pi / 2) % (2 * np.pi) - np.pi / 2  # no jump where drawers stand
     numbers = {"drawer_yaw": yaw, "drawer_opening": scene.drawer_opening}
-    numbers |= scene.bodies.numbers()
+    numbers |= scene.bodies.numbers() | scene.surroundings.numbers()
     points = {
         "drawer": scene.drawer_xy,
         "block": scene.block_xyz,

@@ -102,6 +102,15 @@ class SimArm:
                 self.body, finger, lateralFriction=1.5, physicsClientId=self._client
             )
 
+    def fix_contact_order(self) -> None:
+        """Make episodes independent of whether the block was grasped before them. Call it once.
+
+        A grasp gives pairs of hand and block to Bullet's collision filter, and from then on its
+        contacts have another order, which moves the hand by 0.1 mm within steps. Here the pairs
+        are given to it before the first episode. Tasks A to F keep the order that they had.
+        """
+        self._collide_with_block(True)
+
     def grasp_body(self, block: int) -> None:
         """Name the body that can be grasped, while none is held."""
         self._block = block

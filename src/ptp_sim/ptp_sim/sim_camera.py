@@ -9,6 +9,10 @@ import cv2
 import numpy as np
 import pybullet
 
+from ptp_sim.scene import Colour
+
+Paint = tuple[Colour | None, Colour | None]
+"""Colours of table and walls; None for the usual ones."""
 NOTHING = 0.9999
 """Depth-buffer value from which on a pixel shows no body."""
 
@@ -51,7 +55,8 @@ class Camera:
         self.config = config or CameraConfig()
         self._client = client
         self._background_urdf = background_urdf
-        self._backgrounds: dict[int, np.ndarray] = {}
+        self._backgrounds: dict[tuple[int, Paint], np.ndarray] = {}
+        self._paint: Paint = (None, None)
         c = self.config
         self._view = pybullet.computeViewMatrixFromYawPitchRoll(
             c.target, c.distance, c.yaw, c.pitch, 0.0, 2
@@ -72,13 +77,31 @@ class Camera:
         image[moving] = rgb[moving]
         return image
 
+    def paint(self, table: Colour | None, walls: Colour | None) -> None:
+        """Give the background other colours from now on; None: the usual ones."""
+        self._paint = table, walls
+
     def _background(self, size: int) -> np.ndarray:
-        if size not in self._backgrounds:
+        key = size, self._paint
+        if key not in self._backgrounds:
             client = pybullet.connect(pybullet.DIRECT)
-            pybullet.loadURDF(self._background_urdf, useFixedBase=True, physicsClientId=client)
-            self._backgrounds[size] = self._shoot(client, size)[0].copy()
+            body = pybullet.loadURDF(
+                self._background_urdf, useFixedBase=True, physicsClientId=client
+            )
+            shapes = len(pybullet.getVisualShapeData(body, physicsClientId=client))
+            table, walls = self._paint  # the table is the first shape, all others are walls
+            for shape, colour in enumerate((table, *[walls] * (shapes - 1))):
+                if colour is not None:
+                    pybullet.changeVisualShape(
+                        body,
+                        -1,
+                        shapeIndex=shape,
+                        rgbaColor=(*colour, 1.0),
+                        physicsClientId=client,
+                    )
+            self._backgrounds[key] = self._shoot(client, size)[0].copy()
             pybullet.disconnect(client)
-        return self._backgrounds[size]
+        return self._backgrounds[key]
 
     def _shoot(self, client: int, size: int) -> tuple[np.ndarray, np.ndarray]:
         _, _, rgba, depth, _ = pybullet.getCameraImage(

@@ -39,8 +39,9 @@ from ptp_ros.topics import (
     STREAM,
     TABLE_STATE,
 )
-from ptp_sim.env import PROTOCOLS, TASKS, make_env
+from ptp_sim.env import PROTOCOLS, make_env
 from ptp_sim.goal_images import PlanFailed
+from ptp_sim.long_tasks import ALL_TASKS
 from ptp_sim.stepping import MODES, CommandGate, first_number
 
 
@@ -180,8 +181,8 @@ class TableNode(Node):
         try:
             if request.seed >= 2**32:
                 raise InputError(f"seed {request.seed} is too large: use one below 2^32")
-            if request.task not in TASKS:
-                known = ", ".join(TASKS)
+            if request.task not in ALL_TASKS:
+                known = ", ".join(ALL_TASKS)
                 raise InputError(f"no goal of task {quoted(request.task)}: use {known}")
             if request.protocol not in PROTOCOLS:
                 known = ", ".join(PROTOCOLS)

@@ -8,6 +8,7 @@ places. The success check is on the last observation of the episode.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,16 +59,25 @@ class Stage:
     kind: str
     target: int | float | str
 
-    def expert(self, state: TableState, physical: bool, rng: np.random.Generator) -> Expert:
-        """Make the expert that carries the stage out from this state."""
+    def goal(self, state: TableState) -> tuple[float, ...]:
+        """Where the stage leaves its object: can (2,), block (3,) or opening (1,) [m]."""
         if self.kind == "slide":
-            return SlideCan(slide_goal(self.target), rng)
+            return tuple(float(value) for value in slide_goal(self.target))
         if self.kind == "drawer":
-            return MoveDrawer(self.target, rng)
+            return (float(self.target),)
         if self.target == "drawer":
             inside = drawer_inside_xy(state.drawer_xy, state.drawer_yaw, state.drawer_opening)
-            return MoveBlock((*inside, BLOCK_IN_DRAWER_Z), physical, rng)
-        return MoveBlock((*state.drawer_xy, BLOCK_ON_TRAY_Z), physical, rng)
+            return (*map(float, inside), BLOCK_IN_DRAWER_Z)
+        return (*map(float, state.drawer_xy), BLOCK_ON_TRAY_Z)
+
+    def expert(self, state: TableState, physical: bool, rng: np.random.Generator) -> Expert:
+        """Make the expert that carries the stage out from this state."""
+        goal = self.goal(state)
+        if self.kind == "slide":
+            return SlideCan(goal, rng)
+        if self.kind == "drawer":
+            return MoveDrawer(goal[0], rng)
+        return MoveBlock(goal, physical, rng)
 
     @property
     def meaning(self) -> tuple[str, str]:
@@ -102,6 +112,8 @@ class Task:
         scene: where it starts under the protocol `paper`.
         stages: the scripted plan.
         steps: control steps of an episode.
+        aftermath: fewest and most control steps between the work of the last stage and the goal
+            image of a varied scene (authors' option).
 
     """
 
@@ -110,6 +122,13 @@ class Task:
     scene: Scene
     stages: tuple[Stage, ...]
     steps: int = EPISODE_STEPS
+    aftermath: tuple[int, int] = (0, 5)
+
+    def expert(
+        self, stage: Stage, state: TableState, physical: bool, rng: np.random.Generator
+    ) -> Expert:
+        """Make the expert that carries one of the stages out from this state."""
+        return stage.expert(state, physical, rng)
 
     def within_reach(self, scene: Scene) -> bool:
         """Whether the hand can stand wherever the plan needs it in this scene."""
@@ -274,16 +293,16 @@ PAPER_TASKS = ("A", "B", "C")
 """The tasks of two stages, which commands run where none are named."""
 
 
-def task_named(name: str) -> Task:
-    """Return the target task.
+def task_named(name: str, tasks: Mapping[str, Task] = TASKS) -> Task:
+    """Return one of the tasks by its name.
 
     Raises:
         ValueError: there is no such task.
 
     """
-    if name not in TASKS:
-        raise ValueError(f"unknown task '{name}': use one of {', '.join(TASKS)}")
-    return TASKS[name]
+    if name not in tasks:
+        raise ValueError(f"unknown task '{name}': use one of {', '.join(tasks)}")
+    return tasks[name]
 
 
 def judge(state: TableState, goal: TableState) -> dict[str, bool]:

@@ -16,10 +16,14 @@ from ptp_sim.scene import (
     CAN_HEIGHT,
     CAN_Z,
     DRAWER_Z,
+    PLAIN,
+    TABLE_Z,
     USUAL,
     Bodies,
     Colour,
+    Distractor,
     Scene,
+    Surroundings,
     handle_xy,
 )
 from ptp_sim.sim_arm import ArmConfig, SimArm
@@ -49,6 +53,8 @@ class WorldConfig:
     settle_steps: int = 20
 
 
+DISTRACTOR_DENSITY = 600.0
+"""Of wood [kg/m^3]."""
 PROPRIOCEPTION = (
     *(Channel(name, "m") for name in ("tcp_x", "tcp_y", "tcp_z")),
     Channel("tcp_yaw", "rad"),
@@ -130,7 +136,8 @@ class TableWorld:
         self._drawer = self._load(assets / "drawer.urdf", fixed=True)
         self._usual = self._load(assets / "block.urdf"), self._load(assets / "can.urdf")
         self._block, self._can = self._usual
-        self.bodies = USUAL
+        self.bodies, self.surroundings = USUAL, PLAIN
+        self._distractors: list[int] = []
         self.arm.attach_to(self._block)
         pybullet.setJointMotorControl2(
             self._drawer,
@@ -202,6 +209,41 @@ class TableWorld:
         self.arm.grasp_body(self._block)
         self.bodies = USUAL
 
+    def _surround(self, surroundings: Surroundings) -> None:
+        """Paint table and walls, and put distractors on the table for one episode."""
+        self.surroundings = surroundings
+        self.camera.paint(surroundings.table_colour, surroundings.wall_colour)
+        self._distractors = [self._distractor(one) for one in surroundings.distractors]
+
+    def _distractor(self, one: Distractor) -> int:
+        c = self._client
+        if one.shape == "cylinder":
+            kind, how = pybullet.GEOM_CYLINDER, {"radius": one.radius}
+            seen, felt = {"length": one.height}, {"height": one.height}
+        else:
+            edge = one.radius / np.sqrt(2.0)
+            kind, how = pybullet.GEOM_BOX, {"halfExtents": (edge, edge, one.height / 2)}
+            seen = felt = {}
+        colour = (*one.colour, 1.0)
+        return pybullet.createMultiBody(
+            baseMass=DISTRACTOR_DENSITY * np.pi * one.radius**2 * one.height,
+            baseCollisionShapeIndex=pybullet.createCollisionShape(
+                kind, **how, **felt, physicsClientId=c
+            ),
+            baseVisualShapeIndex=pybullet.createVisualShape(
+                kind, **how, **seen, rgbaColor=colour, physicsClientId=c
+            ),
+            basePosition=(*one.xy, TABLE_Z + one.height / 2),
+            baseOrientation=pybullet.getQuaternionFromEuler((0, 0, one.yaw)),
+            physicsClientId=c,
+        )
+
+    def _clear_surroundings(self) -> None:
+        for body in self._distractors:
+            pybullet.removeBody(body, physicsClientId=self._client)
+        self._distractors, self.surroundings = [], PLAIN
+        self.camera.paint(None, None)
+
     def reset(self, scene: Scene) -> None:
         """Arrange the table as the scene says and let everything come to rest.
 
@@ -210,11 +252,13 @@ class TableWorld:
 
         """
         self._use_usual()
+        self._clear_surroundings()
         self._park()
         pybullet.restoreState(stateId=self._saved, physicsClientId=self._client)
         if scene.bodies != USUAL:
             self._use(scene.bodies)
             self.bodies = scene.bodies
+        self._surround(scene.surroundings)
         grown = scene.bodies.size - 1.0  # a larger body's centre is higher
         x, y, z = scene.block_xyz
         self._put(self._drawer, (*scene.drawer_xy, DRAWER_Z), scene.drawer_yaw)

@@ -73,6 +73,12 @@ def add_evaluate(subparsers) -> None:
         "goals that they practised; without DIR: the released ones, in models/",
     )
     add(
+        "--paraphrases",
+        action="store_true",
+        help="tell the agent, in turn, the paraphrases of each task's instruction that no "
+        "demonstration has",
+    )
+    add(
         "--through",
         choices=(TABLE, DRIVER),
         default=TABLE,
@@ -136,6 +142,7 @@ def evaluation_config(args: argparse.Namespace) -> EvaluationConfig:
         reuse_plans=args.reuse_plans,
         subgoals=args.subgoals,
         finetuned=finetuned,
+        paraphrases=args.paraphrases,
     )
 
 
@@ -155,27 +162,43 @@ def _through_the_driver(settings: dict[str, Any]) -> dict[str, Any]:
     return {"env": DRIVEN, "env_kwargs": {"robot": robot, **settings["env_kwargs"]}}
 
 
+def _stages(figures: dict[str, Any]) -> str:
+    """The stage score of a task and the share of episodes that reached each stage."""
+    if "stages" not in figures:
+        return ""
+    rates = " ".join(f"{rate:.0%}" for rate in figures["stages"]["rates"])
+    return f"  {figures['stages']['score']:.1%}: {rates}"
+
+
 def _print(result: dict[str, Any]) -> None:
     from ptp_core.data.coverage import warning_line
+    from ptp_core.rollout.episode_results import STAGES_SIGNAL
 
+    width = max(5, *map(len, result["tasks"])) + 1
+    staged = "mean_stage_score" in result
     print(
-        f"{'task':<6}{'success':>9}  {'95 % interval':<16}{'plan':>8}{'latency p99':>14}"
-        f"{'idle':>7}  subgoals reached, timed out"
+        f"{'task':<{width}}{'success':>9}  {'95 % interval':<16}{'plan':>8}{'latency p99':>14}"
+        f"{'idle':>7}  subgoals reached, timed out" + ("  stages: mean, each" if staged else "")
     )
     for task, figures in result["tasks"].items():
         low, high = figures["success_interval_95"]
         plan, idle = figures["plan_seconds"], figures["idle_fraction"]
         print(
-            f"{task:<6}{figures['success_rate']:>9.1%}  {low:.1%} to {high:.1%}".ljust(33)
+            f"{task:<{width}}{figures['success_rate']:>9.1%}  {low:.1%} to {high:.1%}".ljust(
+                27 + width
+            )
             + ("       -" if plan is None else f"{plan:>6.2f} s")
             + f"{figures['control_latency_ms']['p99']:>11.1f} ms"
             + ("      -" if idle is None else f"{idle:>7.0%}")
             + f"  {figures['subgoals_reached']:.1f}, {figures['subgoals_timed_out']:.1f}"
+            + _stages(figures)
         )
         if shares := figures["plan_cost_shares"]:
             terms = ", ".join(f"{name} {share:.0%}" for name, share in shares.items())
             print(f"      cost of a plan {figures['final_cost']:.2f}: {terms}")
-    print(f"mean  {result['mean_success_rate']:>9.1%}")
+    print(f"{'mean':<{width}}{result['mean_success_rate']:>9.1%}")
+    if staged:
+        print(f"mean stage score {result['mean_stage_score']:.1%}, judged by the {STAGES_SIGNAL}")
     for task, shares in (result["coverage"] or {}).items():
         if line := warning_line(task, result["protocol"], shares):
             print(line)

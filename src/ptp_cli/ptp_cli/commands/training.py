@@ -16,9 +16,9 @@ def add_collect(subparsers) -> None:
     parser = subparsers.add_parser(
         "collect",
         help="collect demonstrations with the scripted expert",
-        description="Collect demonstrations of single primitives, or of several in one scene, in "
-        "parallel. Repeat the command to resume after an interruption. The data do not depend on "
-        "--num-envs.",
+        description="Collect demonstrations of single primitives, of several in one scene, or of "
+        "whole tasks, in parallel. Repeat the command to resume after an interruption. The data "
+        "do not depend on --num-envs.",
     )
     parser.add_argument(
         "--config",
@@ -48,6 +48,12 @@ def add_collect(subparsers) -> None:
         "single ones)",
     )
     parser.add_argument(
+        "--tasks",
+        nargs="+",
+        metavar="T",
+        help="show these tasks whole, in turn (from the YAML; default: primitives)",
+    )
+    parser.add_argument(
         "--env",
         metavar="MODULE:FACTORY",
         help=f"gymnasium environment (default: the YAML's, else {ENV})",
@@ -68,6 +74,7 @@ def run_collect(args: argparse.Namespace) -> int:
         "data.trajectories": args.trajectories,
         "data.env": args.env,
         "data.chain": args.chain,
+        "data.tasks": args.tasks,
     }
     overrides = {key: value for key, value in given.items() if value is not None}
     config = load_config(config_file(args.config), TrainConfig, overrides)
@@ -83,6 +90,8 @@ def run_collect(args: argparse.Namespace) -> int:
     print(f"{args.out}: {counts['total']} trajectories, {counts['new']} of them new")
     for name, figures in counts["primitives"].items():
         print(f"  {name}: {figures['shown']}, success {figures['success_rate']:.0%}")
+    for name, figures in counts["tasks"].items():
+        print(f"  task {name}: {figures['shown']} attempts, success {figures['success_rate']:.0%}")
     if counts["coverage"] is None:
         print("coverage unknown: the environment declares no scene_groups, or the data no scenes")
         return 0

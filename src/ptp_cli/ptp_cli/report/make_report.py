@@ -121,9 +121,9 @@ def _titles(found: FoundRuns) -> dict[str, str]:
     environments |= {str(entry.values.get("env", "")) for entry in found.offline}
     if not all(name.startswith("ptp_sim.") for name in environments):
         return {}
-    from ptp_sim.tasks import TASKS
+    from ptp_sim.long_tasks import ALL_TASKS
 
-    return {name: task.summary for name, task in TASKS.items()}
+    return {name: task.summary for name, task in ALL_TASKS.items()}
 
 
 PAGE = "index.html"

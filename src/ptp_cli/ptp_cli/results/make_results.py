@@ -163,9 +163,9 @@ def _folder(name: str) -> Path:
 
 
 def _titles() -> dict[str, str]:
-    from ptp_sim.tasks import TASKS
+    from ptp_sim.long_tasks import ALL_TASKS
 
-    return {name: task.summary for name, task in TASKS.items()}
+    return {name: task.summary for name, task in ALL_TASKS.items()}
 
 
 def _write(path: Path, content: str) -> None:

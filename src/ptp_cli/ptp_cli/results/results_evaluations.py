@@ -174,7 +174,7 @@ def read_evaluation(wanted: WantedEvaluation) -> EvaluationFile:
     return EvaluationFile(wanted, values)
 
 
-NOT_SETTINGS = ("tasks", "mean_success_rate", "coverage")  # of the JSON
+NOT_SETTINGS = ("tasks", "mean_success_rate", "mean_stage_score", "coverage")  # of the JSON
 
 
 def difference(have: Mapping[str, Any], asked: Mapping[str, Any], prefix: str = "") -> str:

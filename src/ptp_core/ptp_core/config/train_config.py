@@ -182,7 +182,7 @@ class GoalClassifierConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
-    """Demonstrations to collect, failures kept (authors' collector)."""
+    """Demonstrations to collect; the authors' collector keeps failures."""
 
     env: str = ""  # module:factory of a gymnasium environment; collecting needs one
     env_kwargs: dict[str, Any] = field(default_factory=dict)
@@ -190,6 +190,8 @@ class DataConfig:
     steps: int = 75  # actions a trajectory (authors' code; the paper says 5 to 150)
     # With a chain: most actions a primitive; one that takes longer ends the chain as a failure.
     chain: tuple[int, ...] | None = None  # [fewest, most] primitives in one scene; None: single
+    tasks: tuple[str, ...] = ()  # shown whole, in turn, each as often; (): primitives
+    keep_failures: bool = True  # False: a demonstration that fails is made again in another scene
     # Single primitives go on until ``steps`` (authors); a chain ends with its last primitive.
     protocol: str = ""  # how the environment draws scenes; "": its own way for demonstrations
     half_way: float = 0.0  # share that begins half-way: hand low, drawer half open, object moved
@@ -215,6 +217,13 @@ class DataConfig:
                 f"DataConfig.chain is {list(self.chain)}; write [fewest, most] primitives, the "
                 "fewest at least 1"
             )
+        if self.tasks and (self.chain is not None or self.half_way):
+            raise ConfigError(
+                "DataConfig.tasks are shown whole, from their own scenes: use them without chain "
+                "and half_way"
+            )
+        if len(set(self.tasks)) < len(self.tasks):
+            raise ConfigError("DataConfig.tasks names a task twice")
         if self.env and ":" not in self.env:
             raise ConfigError(f'DataConfig.env is "{self.env}"; write it as module:factory')
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Collect demonstrations of single primitives, or chains of them, by the scripted expert.
+"""Collect demonstrations of primitives, of chains of them or of tasks, by the scripted expert.
 
 Trajectory i depends on (seed, i) alone. The number of env workers, their order and interruptions
 do not change it.
@@ -11,9 +11,9 @@ import importlib
 import multiprocessing
 import queue
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import gymnasium
 import numpy as np
@@ -33,10 +33,26 @@ from ptp_core.data.expert_rollout import (
     read_observation,
 )
 from ptp_core.data.files import check_new_folder
-from ptp_core.errors import ConfigError, DatasetError, InputError
+from ptp_core.data.trajectory import Metadata
+from ptp_core.errors import ConfigError, DatasetError, InputError, quoted
 from ptp_core.progress import Bar
 
-Shown = list[tuple[str, bool]]  # primitive and success of each segment of a trajectory
+
+class _Shown(NamedTuple):
+    """What a trajectory shows."""
+
+    segments: list[tuple[str, bool]]  # primitive and success of each
+    success: bool
+    task: str | None  # None: no whole task
+    attempts: int  # that it took
+
+    @classmethod
+    def of(cls, known: Metadata) -> _Shown:
+        segments = [(segment.primitive, segment.success) for segment in known.segments]
+        return cls(
+            segments, known.success, known.extra.get("task"), known.extra.get("attempts", 1)
+        )
+
 
 POLL_SECONDS = 1.0  # how often the parent checks that its workers are alive
 
@@ -46,9 +62,10 @@ def collect(
 ) -> dict[str, Any]:
     """Collect ``config.trajectories`` demonstrations into the folder ``out``; resume if it exists.
 
-    ``limit`` stops after that many new trajectories. Returns counts: total, new, and per
-    primitive {"shown", "success_rate"} of the new ones, and ``coverage``, the report that
-    coverage.json then holds, or None where it is unknown. Ctrl-C leaves a usable folder.
+    ``limit`` stops after that many new trajectories. Returns counts: total, new, per primitive
+    {"shown", "success_rate"} of the new ones, per task that was shown whole the same over all
+    attempts, and ``coverage``, the report that coverage.json then holds, or None where it is
+    unknown. Ctrl-C leaves a usable folder.
     Raises ConfigError without an environment, InputError for one that cannot be imported.
     """
     if not config.env:
@@ -73,7 +90,8 @@ def collect(
         return {
             "total": len(writer.indices()),
             "new": tally.count,
-            "primitives": tally.summary(),
+            "primitives": _summary(tally.primitives),
+            "tasks": _summary(tally.tasks),
             "coverage": _report_coverage(config, Path(out)),
         }
 
@@ -106,7 +124,7 @@ def _collect_missing(
         disable=not progress,
     ) as bar:
 
-        def finished(shown: Shown) -> None:
+        def finished(shown: _Shown) -> None:
             tally.add(shown)
             bar.update(1)
             bar.set_postfix(success=f"{tally.success_rate:.2f}", refresh=False)
@@ -133,6 +151,8 @@ def describe(config: DataConfig, env: gymnasium.Env) -> dict[str, Any]:
         "chain": None if config.chain is None else list(config.chain),
         "protocol": config.protocol,
         "half_way": config.half_way,
+        **({"tasks": list(config.tasks)} if config.tasks else {}),
+        **({} if config.keep_failures else {"keep_failures": False}),
         "noise_std": config.noise_std,
         "bursts": config.bursts,
         "seed": config.seed,
@@ -159,27 +179,32 @@ def make_environment(name: str, arguments: dict[str, Any]) -> gymnasium.Env:
 
 
 class _Tally:
-    """Counts of trajectories, and of successes by primitive."""
+    """Counts of trajectories, and results by primitive and, of every attempt, by task."""
 
     def __init__(self) -> None:
-        self.results: dict[str, list[bool]] = {}
+        self.primitives: dict[str, list[bool]] = {}
+        self.tasks: dict[str, list[bool]] = {}
         self.count = 0
 
-    def add(self, shown: Shown) -> None:
+    def add(self, shown: _Shown) -> None:
         self.count += 1
-        for primitive, success in shown:
-            self.results.setdefault(primitive, []).append(success)
+        for primitive, success in shown.segments:
+            self.primitives.setdefault(primitive, []).append(success)
+        if shown.task is not None:
+            results = self.tasks.setdefault(shown.task, [])
+            results += [*[False] * (shown.attempts - 1), shown.success]
 
     @property
     def success_rate(self) -> float:
-        results = [success for results in self.results.values() for success in results]
+        results = [success for results in self.primitives.values() for success in results]
         return sum(results) / max(len(results), 1)
 
-    def summary(self) -> dict[str, dict[str, float]]:
-        return {
-            name: {"shown": len(results), "success_rate": float(np.mean(results))}
-            for name, results in sorted(self.results.items())
-        }
+
+def _summary(results_of: Mapping[str, list[bool]]) -> dict[str, dict[str, float]]:
+    return {
+        name: {"shown": len(results), "success_rate": float(np.mean(results))}
+        for name, results in sorted(results_of.items())
+    }
 
 
 def _work(
@@ -187,7 +212,7 @@ def _work(
     out: str | Path,
     description: dict[str, Any],
     indices: Sequence[int],
-    finished: Callable[[Shown], None],
+    finished: Callable[[_Shown], None],
     stop: Callable[[], bool] = lambda: False,
 ) -> None:
     writer = DatasetWriter(out, description)
@@ -198,13 +223,13 @@ def _work(
                 break
             trajectory = demonstrate(env, index, config)
             writer.add(trajectory)
-            finished([(s.primitive, s.success) for s in trajectory.metadata.segments])
+            finished(_Shown.of(trajectory.metadata))
     finally:
         env.close()
 
 
 def _worker(config, out, description, indices, results, stop) -> None:
-    """Run in a spawned process: report each trajectory's segments, then None, or an error text."""
+    """Run in a spawned process: report what each trajectory shows, then None, or an error text."""
     try:
         _work(
             config,
@@ -226,7 +251,7 @@ def _run_workers(
     out: str | Path,
     description: dict[str, Any],
     indices: Sequence[int],
-    finished: Callable[[Shown], None],
+    finished: Callable[[_Shown], None],
 ) -> None:
     context = multiprocessing.get_context("spawn")
     results, stop = context.Queue(), context.Event()
@@ -269,11 +294,17 @@ def _run_workers(
 
 
 def _check_env(env: gymnasium.Env, config: DataConfig) -> None:
+    known = getattr(env.unwrapped, "tasks", ())
+    if unknown := [task for task in config.tasks if task not in known]:
+        raise InputError(
+            f"{config.env} has no task {quoted(unknown[0])} to demonstrate; it has "
+            f"{', '.join(known) or 'none'}"
+        )
     action = env.action_space
     if not isinstance(action, gymnasium.spaces.Box) or len(action.shape) != 1:
         raise InputError(f"{config.env}: actions must be a vector of numbers, not {action}")
     check_actions(action, config.env)
-    options: dict[str, Any] = {"task": "demonstration", **demonstration_options(config)}
+    options: dict[str, Any] = {"task": "demonstration", **demonstration_options(config, 0)}
     if config.chain is not None:
         options["chain"] = config.chain[0]
     try:
@@ -285,8 +316,10 @@ def _check_env(env: gymnasium.Env, config: DataConfig) -> None:
     for camera, image in images.items():
         check_not_black(image, f"the first image of {camera}", config.env)
     needed = ["expert_action", "primitive", "success"]
-    if config.chain is not None:
+    if config.chain is not None or config.tasks:
         needed += ["segment", "chain_done"]
+    if config.tasks:
+        needed += ["task_instruction", "task_success"]
     for key in needed:
         if key not in info:
             raise InputError(

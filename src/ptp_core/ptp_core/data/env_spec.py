@@ -37,6 +37,8 @@ class EnvSpec:
     default_tasks: tuple[str, ...] = ()  # those that commands run where none are named; (): all
     episode_steps: Mapping[str, int] = field(default_factory=dict)  # control steps, by task
     primitives: tuple[str, ...] = ()  # that its scripted expert can show
+    instructions: Mapping[str, str] = field(default_factory=dict)  # sentence of demonstrations
+    paraphrases: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # held out, by task
 
     def choose_tasks(self, asked: Sequence[str] | None) -> tuple[str, ...]:
         """Return ``asked``, or the default tasks where it is None or empty."""
@@ -45,6 +47,15 @@ class EnvSpec:
     def choose_task(self, asked: str | None) -> str:
         """Return ``asked``, or the first task where it is None."""
         return self.tasks[0] if asked is None else asked
+
+    def paraphrase(self, task: str, episode: int) -> str:
+        """One of the task's paraphrases; they take turns over episodes. InputError without one."""
+        texts = self.paraphrases.get(task)
+        if not texts:
+            raise InputError(
+                f"{self.name} declares no paraphrases of task {quoted(task)}: leave them out"
+            )
+        return texts[episode % len(texts)]
 
     def longest_episode(self, tasks: Iterable[str], usual: int) -> int:
         """Control steps of the longest of these tasks; ``usual`` for those that declare none."""
@@ -111,6 +122,8 @@ def spec_of(env: gymnasium.Env, name: str) -> EnvSpec:
         action_names          one for each dimension        those of ``dataset_attributes``
         proprioception_names  one for each dimension        those of ``dataset_attributes``
         primitives            names for reset's "primitive"  none is known
+        instructions          {task: sentence}              whatever ``info`` has
+        paraphrases           {task: sentences}, held out   none
 
     Raises InputError, which names ``name``, for an invalid declaration.
     """
@@ -138,6 +151,7 @@ def spec_of(env: gymnasium.Env, name: str) -> EnvSpec:
         default_tasks=_default_tasks(inner, name),
         episode_steps=_episode_steps(inner, name),
         primitives=_names(inner, "primitives", name),
+        **_sentences(inner, name),
     )
 
 
@@ -194,6 +208,34 @@ def _episode_steps(env: gymnasium.Env, name: str) -> dict[str, int]:
     if not fits:
         raise InputError(f"{name}: episode_steps is {value!r}; it must be {{task: control steps}}")
     return dict(value)
+
+
+def _sentences(env: gymnasium.Env, name: str) -> dict[str, Any]:
+    """Instructions and paraphrases; a paraphrase that demonstrations have is not held out."""
+    said = getattr(env, "instructions", {})
+    if not isinstance(said, Mapping) or not all(map(_is_sentence, said.values())):
+        raise InputError(f"{name}: instructions is {said!r}; it must be {{task: sentence}}")
+    held_out = getattr(env, "paraphrases", {})
+    fits = isinstance(held_out, Mapping) and all(
+        isinstance(texts, (tuple, list)) and all(map(_is_sentence, texts))
+        for texts in held_out.values()
+    )
+    if not fits:
+        raise InputError(
+            f"{name}: paraphrases is {held_out!r}; it must be {{task: (sentence, ...)}}"
+        )
+    for task, texts in held_out.items():
+        if shown := [text for text in texts if text in said.values()]:
+            raise InputError(
+                f"{name}: the paraphrase {quoted(shown[0])} of task {quoted(task)} is an "
+                "instruction, too: demonstrations show it, so it is not held out"
+            )
+    held_out = {task: tuple(texts) for task, texts in held_out.items()}
+    return {"instructions": dict(said), "paraphrases": held_out}
+
+
+def _is_sentence(text: Any) -> bool:
+    return isinstance(text, str) and bool(text.strip())
 
 
 def _channels(env: gymnasium.Env, kind: str) -> tuple[str, ...]:

@@ -19,6 +19,10 @@ also has ``segment``, the index of the current one from 0, and ``chain_done``, w
 has ended. ``options["protocol"]`` and ``options["half_way"]`` are passed on where the settings
 have them: how scenes are drawn, and the share of demonstrations that begin half-way.
 
+With ``options["demonstrated_task"]``, the name of a task, the expert shows the task whole: info
+has what a chain has, ``task_instruction``, the sentence that asks for the task, and
+``task_success``, whether its goal holds now.
+
 ``env.unwrapped.dataset_attributes()`` may give "action_channels" and "proprioception_channels",
 lists of dicts of `Channel`'s fields.
 """
@@ -45,6 +49,8 @@ from ptp_core.errors import DatasetError, InputError
 
 CHAIN_LENGTHS = 1  # spawn key of the generator that draws chain lengths
 BURSTS = 2  # spawn key of the generator that draws bursts of noise
+ATTEMPTS = 3  # spawn key of the seeds of later attempts
+MOST_ATTEMPTS = 20  # at a demonstration that must succeed
 BURSTS_EACH = (1, 3)  # fewest and most bursts of a demonstration that has any
 BURST_STEPS = (4, 10)  # fewest and most control steps of a burst
 
@@ -76,14 +82,34 @@ def read_observation(
 
 
 def demonstrate(env: gymnasium.Env, index: int, config: DataConfig) -> Trajectory:
-    """Run the scripted expert with Gaussian action noise; the trajectory number ``index``.
+    """Make trajectory number ``index``, which depends on the seed and on the index alone.
+
+    Where failures are not kept, a demonstration that fails is made again with other seeds.
+
+    Raises:
+        DatasetError: the environment ended it too early, or none of many attempts succeeded.
+
+    """
+    for attempt in range(1 if config.keep_failures else MOST_ATTEMPTS):
+        trajectory = _attempt(env, index, config, attempt)
+        if trajectory.metadata.success or config.keep_failures:
+            return trajectory
+    raise DatasetError(
+        f"trajectory {index} failed in {MOST_ATTEMPTS} scenes: look at the expert of "
+        f"{config.env}, lower data.noise_std, or set data.keep_failures"
+    )
+
+
+def _attempt(env: gymnasium.Env, index: int, config: DataConfig, attempt: int) -> Trajectory:
+    """Run the scripted expert with Gaussian action noise.
 
     The stored action is the one that was executed: noisy and clipped. A single primitive is
     recorded for ``config.steps`` steps: once it is done, the expert holds position or retreats.
-    A chain ends with its last primitive, or with one that takes longer than
+    A chain, or a task, ends with its last primitive, or with one that takes longer than
     ``config.steps``.
     """
-    seed = np.random.SeedSequence(entropy=config.seed, spawn_key=(index,))
+    key = (index, ATTEMPTS, attempt) if attempt else (index,)
+    seed = np.random.SeedSequence(entropy=config.seed, spawn_key=key)
     env_seed, noise_seed = (int(word) for word in seed.generate_state(2))
     rng = np.random.default_rng(noise_seed)
     options: dict[str, Any] = {"task": "demonstration"}
@@ -91,7 +117,7 @@ def demonstrate(env: gymnasium.Env, index: int, config: DataConfig) -> Trajector
         key = (index, CHAIN_LENGTHS)
         lengths = np.random.default_rng(np.random.SeedSequence(config.seed, spawn_key=key))
         options["chain"] = int(lengths.integers(config.chain[0], config.chain[1] + 1))
-    options |= demonstration_options(config)
+    options |= demonstration_options(config, index)
     record, bursts = _Record(), None
     observation, info = env.reset(seed=env_seed, options=options)
     while not record.is_over(info, config):
@@ -110,12 +136,14 @@ def demonstrate(env: gymnasium.Env, index: int, config: DataConfig) -> Trajector
                 f"the environment ended trajectory {index} after {len(record.actions)} steps, "
                 f"{config.steps} were asked for; lower data.steps"
             )
-    return record.trajectory(index, env, config, env_seed)
+    return record.trajectory(index, env, config, env_seed, attempt)
 
 
-def demonstration_options(config: DataConfig) -> dict[str, Any]:
-    """Options of ``env.reset`` that say how the scenes of demonstrations are drawn."""
+def demonstration_options(config: DataConfig, index: int) -> dict[str, Any]:
+    """Options of ``env.reset`` for demonstration number ``index``, but for a chain's length."""
     options: dict[str, Any] = {}
+    if config.tasks:
+        options["demonstrated_task"] = config.tasks[index % len(config.tasks)]
     if config.protocol:
         options["protocol"] = config.protocol
     if config.half_way:
@@ -154,16 +182,18 @@ class _Record:
         self._rewards: list[float] = []
         self._segments: list[dict[str, Any]] = []  # fields of Segment
         self._number: int | None = None  # index of the current segment
+        self._task: tuple[str, bool] | None = None  # instruction and success of a whole task
 
     def is_over(self, info: dict[str, Any], config: DataConfig) -> bool:
         if not self._segments:
             return False
-        if config.chain is not None and info["chain_done"]:
+        chained = config.chain is not None or bool(config.tasks)
+        if chained and info["chain_done"]:
             return True
         if info.get("segment") != self._number:
             return False  # another primitive begins
         segment = self._segments[-1]
-        if config.chain is not None and segment["done"] is not None:
+        if chained and segment["done"] is not None:
             return False  # the environment goes on with the next one
         return len(self.actions) - segment["start"] >= config.steps
 
@@ -204,25 +234,35 @@ class _Record:
         self._rewards.append(reward)
         segment = self._segments[-1]
         segment["stop"] = len(self.actions)
+        if "task_success" in info:
+            self._task = str(info["task_instruction"]), bool(info["task_success"])
         if info.get("segment") == self._number:  # else it is the next primitive's success
             segment["success"] = bool(info["success"])
 
     def trajectory(
-        self, index: int, env: gymnasium.Env, config: DataConfig, seed: int
+        self, index: int, env: gymnasium.Env, config: DataConfig, seed: int, attempt: int
     ) -> Trajectory:
         segments = tuple(Segment(**segment) for segment in self._segments)
         single = len(segments) == 1
+        instruction = in_sequence([segment.instruction for segment in segments])
+        success = all(segment.success for segment in segments)
+        extra: dict[str, Any] = {"seed": seed}
+        if config.tasks:
+            instruction, success = self._task
+            extra["task"] = config.tasks[index % len(config.tasks)]
+        if not config.keep_failures:
+            extra["attempts"] = attempt + 1
         metadata = Metadata(
-            instruction=in_sequence([segment.instruction for segment in segments]),
+            instruction=instruction,
             primitive=segments[0].primitive if single else CHAIN,
             target=segments[0].target if single else None,
-            success=all(segment.success for segment in segments),
+            success=success,
             source="scripted",
             env=config.env,
             protocol=config.protocol or "demonstration",
             scene=self._scene,
             segments=segments,
-            extra={"seed": seed},
+            extra=extra,
         )
         attributes = getattr(env.unwrapped, "dataset_attributes", dict)()
         channels = {

@@ -31,6 +31,8 @@ COST_TERMS = ("distance", "value", "prior")
 
 Z_95 = 1.959963984540054  # two-sided 95 % quantile of the normal distribution
 
+STAGES_SIGNAL = "exact state of the environment, privileged"
+
 Key = tuple[str, int]
 """Task and episode number."""
 
@@ -72,6 +74,9 @@ class EpisodeResult:
     final_distance: float | None  # to the goal in the agent's measure; L2 between latents
     seconds: float  # wall clock of the control loop, environment included
     latencies: np.ndarray  # float64 (steps,), seconds from image to action
+    instruction: str | None = None  # what the agent was told; None: its goal was no sentence
+    stages_reached: int | None = None  # in order, as the environment judges; None: unknown
+    stages: int | None = None  # of the task; None: unknown
 
 
 def wilson_interval(successes: float, trials: float, z: float = Z_95) -> tuple[float, float]:
@@ -108,6 +113,8 @@ def summarise(results: Sequence[tuple[int, int, EpisodeResult]]) -> dict[str, An
 
     Planning times are in seconds, control latencies in milliseconds. "plan_cost_shares" are shares
     of the sum of the terms' absolute values. "runs" lists the episodes. Unknown values are None.
+    Where the environment judges stages there is also "stages": {"score": mean share of a task's
+    stages that were reached in order, "rates": share of episodes by stage, "judged_by"}.
     """
     ordered = sorted(results, key=lambda item: item[0])
     episodes = [result for _, _, result in ordered]
@@ -128,6 +135,7 @@ def summarise(results: Sequence[tuple[int, int, EpisodeResult]]) -> dict[str, An
         "final_distance": _mean(result.final_distance for result in episodes),
         "steps_per_second": sum(r.steps for r in episodes) / sum(r.seconds for r in episodes),
         "control_latency_ms": {"p50": float(p50), "p99": float(p99)},
+        **_stages(episodes),
         "runs": [
             {
                 "episode": episode,
@@ -142,6 +150,7 @@ def summarise(results: Sequence[tuple[int, int, EpisodeResult]]) -> dict[str, An
                 "final_distance": result.final_distance,
                 "subgoals_reached": result.subgoals_reached,
                 "subgoals_timed_out": result.subgoals_timed_out,
+                **_told_and_reached(result),
             }
             for episode, seed, result in ordered
         ],
@@ -221,6 +230,27 @@ def _cost_terms(episodes: Sequence[EpisodeResult]) -> dict[str, Any]:
     total = sum(map(abs, means.values()))
     shares = {name: abs(value) / total for name, value in means.items()} if total else None
     return {"plan_costs": means, "plan_cost_shares": shares}
+
+
+def _stages(episodes: Sequence[EpisodeResult]) -> dict[str, Any]:
+    """Stage scores (LBP, section on real-world experiments); {} where no stages are judged."""
+    known = [result for result in episodes if result.stages]
+    if not known:
+        return {}
+    most = max(result.stages for result in known)
+    rates = [np.mean([result.stages_reached >= k for result in known]) for k in range(1, most + 1)]
+    return {
+        "stages": {
+            "score": float(np.mean([result.stages_reached / result.stages for result in known])),
+            "rates": [float(rate) for rate in rates],
+            "judged_by": STAGES_SIGNAL,
+        }
+    }
+
+
+def _told_and_reached(result: EpisodeResult) -> dict[str, Any]:
+    values = {"instruction": result.instruction, "stages_reached": result.stages_reached}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _mean(values: Iterable[float | None]) -> float | None:

@@ -28,7 +28,7 @@ from ptp_core.agents.registry import (
 from ptp_core.config import FollowerConfig, PlannerConfig, from_dict
 from ptp_core.data.collect_demonstrations import make_environment
 from ptp_core.data.coverage import SceneCoverage, scene_groups, shares_of_task
-from ptp_core.data.env_spec import declared_spec, reset_options
+from ptp_core.data.env_spec import declared_spec, reset_options, spec_of
 from ptp_core.data.files import check_file, write_atomically
 from ptp_core.errors import InputError
 from ptp_core.planners.plan_buffer import load_buffers, save_buffers
@@ -79,6 +79,7 @@ class EvaluationConfig:
     plan_buffer: Path | None = None  # earlier plans; read, extended and written back
     reuse_plans: Path | None = None  # plan library that practice wrote
     finetuned: Path | None = None  # folder of fine-tuned policies, one file a task
+    paraphrases: bool = False  # tell the agent sentences that no demonstration has
 
     def __post_init__(self) -> None:
         if not self.method:
@@ -103,6 +104,7 @@ class EvaluationConfig:
             "reuse_plans_sha256": _sha256(self.reuse_plans),
             "finetuned_sha256": None if finetuned is None else finetuned.sha256,
             "privileged": self._privileged(finetuned),
+            **({"paraphrases": True} if self.paraphrases else {}),
         }
 
     def options(self, **others: Any) -> AgentOptions:
@@ -150,6 +152,10 @@ class EvaluationConfig:
             raise InputError(f"{self.method} does not plan, so there are no plans to reuse")
         if self.finetuned is not None and not method.practises:
             raise InputError(f"{self.method} has its own policy: use it without fine-tuned ones")
+        if self.paraphrases and "language" not in method.goals:
+            raise InputError(
+                f"{self.method} takes no instructions: use paraphrases with a method that does"
+            )
         if self.reuse_plans is not None and not self.reuse_plans.is_file():
             raise InputError(f"{self.reuse_plans}: no such file; practice leaves one")
 
@@ -175,6 +181,8 @@ def evaluate(
                          "final_distance", "steps_per_second",
                          "control_latency_ms": {"p50", "p99"}, "runs": [...]}, ...}}
 
+    Where the environment judges stages, tasks also have "stages" (see `summarise`), and the result
+    has "mean_stage_score".
     Raises InputError and CheckpointError before the first episode where something is missing.
     """
     config.check()
@@ -217,6 +225,8 @@ def evaluate(
     rates = [figures["success_rate"] for figures in tasks.values()]
     mean = sum(rates) / len(rates)
     result = {**settings, "mean_success_rate": mean, "coverage": coverage, "tasks": tasks}
+    if scores := [figures["stages"]["score"] for figures in tasks.values() if "stages" in figures]:
+        result["mean_stage_score"] = sum(scores) / len(scores)
     if output:
         text = json.dumps(result, indent=2) + "\n"
         write_atomically(output, lambda path: path.write_text(text, encoding="utf-8"))
@@ -297,6 +307,9 @@ def as_declared(config: EvaluationConfig) -> EvaluationConfig:
     steps = config.max_steps
     if steps is None:
         steps = spec.longest_episode(tasks, MAX_STEPS)
+    if config.paraphrases:
+        for task in tasks:
+            spec.paraphrase(task, 0)
     return dataclasses.replace(config, tasks=tasks, protocol=protocol, max_steps=steps)
 
 
@@ -307,7 +320,10 @@ def _coverage(config: EvaluationConfig) -> dict[str, Any] | None:
     try:
         if cells is None or not scene_groups(env, config.env):
             return None
-        coverage, shares = SceneCoverage.from_dict(cells), {}
+        shown = SceneCoverage.from_dict(cells)
+        # Groups that were declared after the training: its demonstrations show none of them.
+        others = SceneCoverage.of_scenes(scene_groups(env, config.env), ())
+        coverage, shares = SceneCoverage({**others.groups, **shown.groups}), {}
         for task in config.tasks:
             episodes = range(config.episodes)
             seeds = [episode_seeds(config.seed, task, episode).env for episode in episodes]
@@ -336,6 +352,7 @@ class _Runner:
         if config.plan_buffer is not None and config.plan_buffer.exists():
             load_buffers(config.plan_buffer, self.agent.buffers)
         self.env = make_environment(config.env, config.env_kwargs)
+        self.spec = spec_of(self.env, config.env)
 
     def run(self, key: Key, cancelled: Callable[[], bool] | None) -> EpisodeResult:
         config = self.config
@@ -347,6 +364,7 @@ class _Runner:
             seeds=episode_seeds(config.seed, task, episode),
             max_steps=config.max_steps,
             oracle=config.subgoals == "oracle",
+            instruction=self.spec.paraphrase(task, episode) if config.paraphrases else None,
             cancelled=cancelled,
         )
         if config.plan_buffer is not None:

@@ -88,6 +88,7 @@ def run_episode(
     seeds: EpisodeSeeds,
     max_steps: int = MAX_STEPS,
     oracle: bool = False,
+    instruction: str | None = None,
     on_plan: Callable[[Plan], None] | None = None,
     on_step: Callable[[Decision], None] | None = None,
     trace: Trace | None = None,
@@ -97,8 +98,9 @@ def run_episode(
 
     ``options`` are passed to ``env.reset`` (task, protocol). ``oracle`` takes subgoals from the
     environment, as images of the ends of its scripted stages, uint8 (K - 1, H, W, 3) in
-    info["stage_images"]; the goal is the last subgoal. ``on_plan`` is called with each new plan,
-    then ``on_step`` with the decision of that step. ``trace`` records the episode for learning.
+    info["stage_images"]; the goal is the last subgoal. ``instruction``: what the agent is told
+    instead of the environment's own goal. ``on_plan`` is called with each new plan, then
+    ``on_step`` with the decision of that step. ``trace`` records the episode for learning.
     ``cancelled`` is called every step and planner round; PlanCancelled is raised when true.
     Raises SpecError where environment and agent do not fit, InputError for an environment that
     breaks its contract.
@@ -113,7 +115,7 @@ def run_episode(
     name = type(env.unwrapped).__name__
     if not isinstance(raw, dict):
         check_not_black(raw, "the first observation", name)
-    goal = _goal(env, agent.spec, info)
+    goal = _goal(env, agent.spec, info) if instruction is None else LanguageGoal(instruction)
     subgoals = None
     if oracle:
         images = _entry(info, STAGE_IMAGES, env)
@@ -175,6 +177,9 @@ def run_episode(
         final_distance=agent.distance(observation),
         seconds=seconds,
         latencies=np.array(latencies),
+        instruction=goal.text if isinstance(goal, LanguageGoal) else None,
+        stages_reached=info.get("stages_reached"),
+        stages=info.get("stages"),
     )
 
 

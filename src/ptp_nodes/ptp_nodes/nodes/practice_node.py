@@ -74,6 +74,7 @@ LATENT_KIND, IMAGE_KIND, LANGUAGE_KIND = "latent", "image", "language"
 PROTOCOLS = (
     *("paper", "varied", "shifted"),
     *("shifted_poses", "shifted_colours", "shifted_bodies"),
+    *("distractors", "backgrounds"),
 )
 
 
