@@ -199,6 +199,34 @@ class InstructedPolicyConfig(ChunkedPolicyConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
+class PlannerPartConfig:
+    """A planner of instructions in a checkpoint; the section of its kind is set."""
+
+    language: int  # dimensions of an instruction
+    backward: BackwardConfig | None = None
+    forward: ForwardConfig | None = None
+    parallel: ParallelConfig | None = None
+    proposer: ProposerConfig | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class InstructedPartConfig:
+    """A policy of instructions in a checkpoint."""
+
+    policy: InstructedPolicyConfig
+    language: int  # dimensions of an instruction
+    levels: int  # subgoals that it is given; 0: none
+
+
+@dataclass(frozen=True, kw_only=True)
+class SentenceGoalsConfig:
+    """Sizes of a table of goals, one for each known sentence."""
+
+    sentences: int
+    codes: int  # of a goal
+
+
+@dataclass(frozen=True, kw_only=True)
 class InstructedDataConfig:
     """What is learned from a data set whose trajectories have instructions."""
 

@@ -69,12 +69,22 @@ class ChunkSampler:
 
     def draw(self, count: int, rng: np.random.Generator) -> ChunkBatch:
         """Draw a batch of ``count`` frames."""
-        data, view = self.data, self._view
-        frames = view.draw(count, rng)
-        last = view.last(frames)
-        goals = view.goals(frames, self.config.relabelling, rng)
+        return self.batch(*self.draw_frames(count, rng))
+
+    def draw_frames(self, count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Draw frames and the frames of their goals, int64 (count,) each."""
+        frames = self._view.draw(count, rng)
+        goals = self._view.goals(frames, self.config.relabelling, rng)
         crossed = self._bursts[goals] > self._bursts[frames]
-        goals = np.where(crossed, last, goals)
+        return frames, np.where(crossed, self.last(frames), goals)
+
+    def last(self, frames: np.ndarray) -> np.ndarray:
+        """Last frame of each frame's trajectory."""
+        return self._view.last(frames)
+
+    def batch(self, frames: np.ndarray, goals: np.ndarray) -> ChunkBatch:
+        """The batch of frames and of their goals' frames."""
+        data, last = self.data, self.last(frames)
         steps = frames[:, None] + np.arange(self.config.horizon)
         within = steps <= last[:, None]
         counts = (steps < goals[:, None]) | (within & (goals == last)[:, None])
@@ -114,8 +124,18 @@ class DiffusionBC:
         generator: torch.Generator | None = None,
     ) -> Metrics:
         """Make one gradient step; shapes as in `ChunkBatch`, latents and goals (B, D)."""
+        conditions = self.policy.conditions(latents, goals, proprioception)
+        return self.step(conditions, chunks, weights, generator)
+
+    def step(
+        self,
+        conditions: torch.Tensor,
+        chunks: torch.Tensor,
+        weights: torch.Tensor,
+        generator: torch.Generator | None = None,
+    ) -> Metrics:
+        """Make one gradient step for conditions (B, C) that the policy computed."""
         policy, config = self.policy, self.policy.config
-        conditions = policy.conditions(latents, goals, proprioception)
         loss, metrics = policy.loss(conditions, chunks, weights, generator)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()

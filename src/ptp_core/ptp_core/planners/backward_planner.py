@@ -47,6 +47,7 @@ class BackwardPlanner(nn.Module):
     """f_g and f_w. Latents are float32 (B, D), instructions (B, language); see `SentenceTable`."""
 
     goal_images = True  # whether it plans to a goal latent that is given
+    ends_at_goal = True  # whether the last latent of a plan is the goal
 
     def __init__(self, config: BackwardConfig, latent: LatentShape, language: int) -> None:
         super().__init__()

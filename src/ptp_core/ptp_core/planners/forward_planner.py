@@ -22,6 +22,7 @@ class ForwardPlanner(nn.Module):
     """Latents are float32 (B, D), instructions (B, language)."""
 
     goal_images = False  # whether it plans to a goal latent that is given
+    ends_at_goal = False  # whether the last latent of a plan is the goal
 
     def __init__(self, config: ForwardConfig, latent: LatentShape, language: int) -> None:
         super().__init__()

@@ -22,6 +22,7 @@ class ParallelPlanner(nn.Module):
     """Latents are float32 (B, D), instructions (B, language)."""
 
     goal_images = False  # whether it plans to a goal latent that is given
+    ends_at_goal = True  # whether the last latent of a plan is the goal
 
     def __init__(self, config: ParallelConfig, latent: LatentShape, language: int) -> None:
         super().__init__()

@@ -30,6 +30,7 @@ class SubgoalProposer(nn.Module):
     """eps_theta(noisy subgoal | current latent, instruction). Latents (B, D)."""
 
     goal_images = False  # whether it plans to a goal latent that is given
+    ends_at_goal = False  # whether the last latent of a plan is the goal
     levels = 1  # latents of a plan
 
     def __init__(self, config: ProposerConfig, latent: LatentShape, language: int) -> None:

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Goal fusion: one goal of several subgoals, by cross-attention (LBP, arXiv 2505.06861, 4.4).
+
+A learnable query attends to the keys {w_n, ..., w_1, z_g, instruction}. In the released code the
+current latent is the query and the instruction no key. The average is the paper's ablation.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from ptp_core.config import GoalFusionConfig
+from ptp_core.errors import ConfigError
+
+LEVEL_STD = 0.5  # of the first level embeddings, in standard deviations of a latent
+
+
+class GoalFusion(nn.Module):
+    """From ``levels`` standardised latents of ``size`` dimensions to one."""
+
+    def __init__(self, config: GoalFusionConfig, size: int, language: int, levels: int) -> None:
+        super().__init__()
+        self.config = config
+        if config.method == "average":
+            return
+        if size % config.heads:
+            raise ConfigError(
+                f"fusion.heads is {config.heads}, which does not divide the {size} dimensions of "
+                "a latent: choose another number"
+            )
+        self.words = nn.Linear(language, size) if config.language else None
+        if config.query == "learned":
+            self.query = nn.Parameter(torch.randn(size))
+        if config.level_embedding:
+            keys = levels + bool(config.language)
+            self.level = nn.Parameter(LEVEL_STD * torch.randn(keys, size))
+        self.blocks = nn.ModuleList(
+            _CrossAttention(size, config.heads, config.feedforward) for _ in range(config.blocks)
+        )
+
+    def forward(
+        self, subgoals: torch.Tensor, current: torch.Tensor, language: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Fuse subgoals (B, levels, D), for latents (B, D) and instructions (B, E).
+
+        Returns the goal (B, D), and the attention to each key, (B, keys), which sums to 1: the
+        mean over blocks and heads, the instruction's last.
+        """
+        config = self.config
+        if config.method == "average":
+            levels = subgoals.shape[1]
+            return subgoals.mean(1), torch.full_like(subgoals[:, :, 0], 1.0 / levels)
+        values = subgoals
+        if self.words is not None:
+            values = torch.cat([values, self.words(language)[:, None]], dim=1)
+        keys = values + self.level if config.level_embedding else values
+        x = current if config.query == "current" else self.query.expand(len(subgoals), -1)
+        attention = []
+        for block in self.blocks:
+            x, weights = block(x, keys, values)
+            attention.append(weights)
+        return x, torch.stack(attention).mean(0)
+
+
+class _CrossAttention(nn.Module):
+    """x = norm(x + attention(x, keys, values)), x = norm(x + feedforward(x)) (post-norm).
+
+    Values pass unchanged at first, so that fusion begins as an average.
+    """
+
+    def __init__(self, size: int, heads: int, feedforward: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.query, self.key = nn.Linear(size, size), nn.Linear(size, size)
+        self.value, self.out = nn.Linear(size, size), nn.Linear(size, size)
+        for layer in (self.value, self.out):
+            nn.init.eye_(layer.weight)
+            nn.init.zeros_(layer.bias)
+        self.norms = nn.ModuleList(nn.LayerNorm(size) for _ in range(2))
+        self.feedforward = nn.Sequential(
+            nn.Linear(size, feedforward), nn.GELU(), nn.Linear(feedforward, size)
+        )
+
+    def forward(
+        self, x: torch.Tensor, keys: torch.Tensor, values: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Attend with x (B, D) to keys and values (B, N, D); return (B, D), weights (B, N)."""
+        count, number, size = keys.shape
+        shape = (count, number, self.heads, size // self.heads)
+        query = self.query(x).view(count, 1, *shape[2:])
+        scores = (query * self.key(keys).view(shape)).sum(-1) / shape[-1] ** 0.5
+        weights = scores.softmax(1)  # (B, N, heads)
+        found = (weights[..., None] * self.value(values).view(shape)).sum(1).flatten(1)
+        x = self.norms[0](x + self.out(found))
+        return self.norms[1](x + self.feedforward(x)), weights.mean(-1)
