@@ -35,6 +35,20 @@ class ChunkBatch:
     weights: np.ndarray  # float32 (B, H)
 
 
+def check_columns(
+    config: ChunkedPolicyConfig, proprioception: np.ndarray | None, expert: np.ndarray | None
+) -> None:
+    """Raise DatasetError where the settings ask for a column that the data lack."""
+    if config.proprioception and proprioception is None:
+        raise DatasetError(
+            "the data have no proprioception: set the policy's proprioception to false"
+        )
+    if config.labels == "expert" and expert is None:
+        raise DatasetError(
+            "the data do not have what the expert asked for: set labels to executed"
+        )
+
+
 class ChunkSampler:
     """Draws frames, goals and chunks of a data set.
 
@@ -47,15 +61,8 @@ class ChunkSampler:
     def __init__(self, data: EncodedDataset, config: ChunkedPolicyConfig) -> None:
         self.data, self.config = data, config
         expert = data.columns.get(EXPERT_ACTIONS)
-        if config.proprioception and data.proprioception is None:
-            raise DatasetError(
-                "the data have no proprioception: set the policy's proprioception to false"
-            )
+        check_columns(config, data.proprioception, expert)
         if config.labels == "expert":
-            if expert is None:
-                raise DatasetError(
-                    "the data do not have what the expert asked for: set labels to executed"
-                )
             expert = np.clip(expert, -1.0, 1.0)
             self.labels = expert.astype(np.float32)
             burst = np.abs(data.actions - expert).max(axis=1) > BURST

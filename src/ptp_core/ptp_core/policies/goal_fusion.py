@@ -16,6 +16,15 @@ from ptp_core.errors import ConfigError
 LEVEL_STD = 0.5  # of the first level embeddings, in standard deviations of a latent
 
 
+def check_heads(config: GoalFusionConfig, size: int) -> None:
+    """Raise ConfigError unless the heads can share the ``size`` dimensions of a latent."""
+    if config.method == "attention" and size % config.heads:
+        raise ConfigError(
+            f"fusion.heads is {config.heads}, which does not divide the {size} dimensions of a "
+            "latent: choose another number"
+        )
+
+
 class GoalFusion(nn.Module):
     """From ``levels`` standardised latents of ``size`` dimensions to one."""
 
@@ -24,11 +33,7 @@ class GoalFusion(nn.Module):
         self.config = config
         if config.method == "average":
             return
-        if size % config.heads:
-            raise ConfigError(
-                f"fusion.heads is {config.heads}, which does not divide the {size} dimensions of "
-                "a latent: choose another number"
-            )
+        check_heads(config, size)
         self.words = nn.Linear(language, size) if config.language else None
         if config.query == "learned":
             self.query = nn.Parameter(torch.randn(size))
