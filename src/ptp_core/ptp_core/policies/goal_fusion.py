@@ -71,13 +71,15 @@ class GoalFusion(nn.Module):
 class _CrossAttention(nn.Module):
     """x = norm(x + attention(x, keys, values)), x = norm(x + feedforward(x)) (post-norm).
 
-    Values pass unchanged at first, so that fusion begins as an average.
+    As there is one query, the projections of keys and values are applied to it and to the mean of
+    the values, once instead of for each key. Values pass unchanged at first, so that fusion begins
+    as an average.
     """
 
     def __init__(self, size: int, heads: int, feedforward: int) -> None:
         super().__init__()
         self.heads = heads
-        self.query, self.key = nn.Linear(size, size), nn.Linear(size, size)
+        self.query, self.key = nn.Linear(size, size), nn.Linear(size, size, bias=False)
         self.value, self.out = nn.Linear(size, size), nn.Linear(size, size)
         for layer in (self.value, self.out):
             nn.init.eye_(layer.weight)
@@ -91,11 +93,15 @@ class _CrossAttention(nn.Module):
         self, x: torch.Tensor, keys: torch.Tensor, values: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Attend with x (B, D) to keys and values (B, N, D); return (B, D), weights (B, N)."""
-        count, number, size = keys.shape
-        shape = (count, number, self.heads, size // self.heads)
-        query = self.query(x).view(count, 1, *shape[2:])
-        scores = (query * self.key(keys).view(shape)).sum(-1) / shape[-1] ** 0.5
-        weights = scores.softmax(1)  # (B, N, heads)
-        found = (weights[..., None] * self.value(values).view(shape)).sum(1).flatten(1)
-        x = self.norms[0](x + self.out(found))
-        return self.norms[1](x + self.feedforward(x)), weights.mean(-1)
+        count, _, size = keys.shape
+        share = (self.heads, size // self.heads)
+        asked = torch.einsum(
+            "bhe,hed->bhd", self.query(x).view(count, *share), self.key.weight.view(*share, size)
+        )
+        scores = asked @ keys.transpose(1, 2) / share[1] ** 0.5
+        weights = scores.softmax(-1)  # (B, heads, N)
+        found = torch.einsum(
+            "bhd,hed->bhe", weights @ values, self.value.weight.view(*share, size)
+        )
+        x = self.norms[0](x + self.out(found.flatten(1) + self.value.bias))
+        return self.norms[1](x + self.feedforward(x)), weights.mean(1)
