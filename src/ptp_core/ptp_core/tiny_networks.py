@@ -260,7 +260,7 @@ def tiny_instructed_config(**changes: Any) -> InstructionTrainConfig:
             channels=4,
             condition_units=16,
             proprioception=False,
-            head=DiffusionConfig(hidden_units=16, blocks=1, sampling_steps=2),
+            head=DiffusionConfig(hidden_units=16, blocks=1, sampling_steps=5),
             fusion=GoalFusionConfig(blocks=1, feedforward=8),
             batch_size=8,
             steps=6,

@@ -39,7 +39,7 @@ CONFIG = tiny_instructed_config()
 def data(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data")
     env = "ptp_core.toy_env:make_env"
-    collect(DataConfig(env=env, trajectories=6, steps=12, num_envs=1), folder, progress=False)
+    collect(DataConfig(env=env, trajectories=10, steps=12, num_envs=1), folder, progress=False)
     return folder
 
 
@@ -165,9 +165,24 @@ def test_data_without_instructions_are_refused(data, base, tmp_path):
         with h5py.File(path, "r+") as file:
             for demo in list(file["data"].values())[:2]:
                 del demo.attrs["instruction"]
-    with pytest.raises(DatasetError, match="2 of 6 trajectories have no instruction"):
+    with pytest.raises(DatasetError, match="2 of 10 trajectories have no instruction"):
         train(silent, tmp_path / "new", encoder=base)
     assert not (tmp_path / "new").exists()
+
+
+def test_only_sentences_that_were_trained_on_are_known(data, base, tmp_path):
+    """The last trajectory validates; a learned vector of its sentence would mean nothing."""
+    other = tmp_path / "other"
+    other.mkdir()
+    for path in Path(data).rglob("*"):
+        if path.is_file() and not path.name.startswith("."):
+            (other / path.name).write_bytes(path.read_bytes())
+    for path in other.glob("*.hdf5"):
+        with h5py.File(path, "r+") as file:
+            if "demo_9" in file["data"]:
+                file["data/demo_9"].attrs["instruction"] = "sing"
+    with pytest.raises(DatasetError, match="no trajectory that validates has an instruction of"):
+        train(other, tmp_path / "new", encoder=base)
 
 
 def frames(success=(True, True)):

@@ -153,15 +153,17 @@ class _Training:
         """Train planners, then policies; save a checkpoint for each method."""
         self.base = self._encoder() if base is None else base
         vqvae = self.base.vqvae.requires_grad_(False)
-        encoded = self._encoded()
-        known = [each.instruction for each in encoded.metadata]
+        parts = self._encoded().split(self.config.data.training_fraction)
         text = self.config.text
+        # A learned vector means nothing without training; MiniLM's do.
+        shown = parts[:1] if text.kind == "learned" else parts
+        known = [each.instruction for part in shown for each in part.metadata]
         torch.manual_seed(self.config.seed)
         self.table = SentenceTable.of(text.kind, known, text.dimensions).to(self.device)
         round_to(self.table, self.precision)  # others learn from what is stored
-        parts = encoded.split(self.config.data.training_fraction)
         self.training, self.validation = (
-            InstructedFrames(part, self.table, vqvae) for part in parts
+            InstructedFrames(part, self.table, vqvae)
+            for part in (parts[0], _understood(parts[1], self.table))
         )
         planners: dict[str, nn.Module] = {}
         kinds = [PLANNERS[name] for name in methods if name in PLANNERS]
@@ -336,6 +338,17 @@ def _check_instructions(metadata: Sequence[Metadata], where: Path, by_segment: b
             f"{where}: {silent} of {len(texts)} {what} have no instruction, from which these "
             "methods learn: collect or import data that say what they show"
         )
+
+
+def _understood(data: EncodedDataset, table: SentenceTable) -> EncodedDataset:
+    """The trajectories whose sentences the table knows. Raises DatasetError without any."""
+    keep = np.array([table.row(known.instruction) is not None for known in data.metadata])
+    if not keep.any():
+        raise DatasetError(
+            "no trajectory that validates has an instruction of those that are trained on: lower "
+            "data.training_fraction, or use MiniLM"
+        )
+    return data.only(keep)
 
 
 def _inputs(
