@@ -61,9 +61,8 @@ class InstructedFrames:
         scale.fit(self.latents(picks))
 
     def view(self) -> DatasetView:
-        """The frames that can be learned from: not those of failures, not the last ones."""
-        failed = np.array([known.success is False for known in self.data.metadata])
-        return DatasetView(self.data, weights=1.0 - np.repeat(failed, self.data.lengths))
+        """The frames that can be learned from: all but the last ones."""
+        return DatasetView(self.data)
 
 
 def train_instructed_planner(

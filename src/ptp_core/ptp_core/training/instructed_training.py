@@ -199,6 +199,7 @@ class _Training:
         return Checkpoint(self.out, spec, config, part, {}, encoder_id)
 
     def _encoded(self) -> EncodedDataset:
+        """The data as codes, without failures."""
         total = len(self.arrays.actions)
         with Bar(total=total, unit="image", desc="encode", disable=not self.progress) as bar:
             encoded = encoded_demonstrations(
@@ -207,7 +208,9 @@ class _Training:
                 self.out / CODES,
                 lambda done, _: bar.update(done - bar.n),
             )
-        return encoded.by_segment() if self.config.data.by_segment else encoded
+        if self.config.data.by_segment:
+            encoded = encoded.by_segment()
+        return encoded.only(np.array([known.success is not False for known in encoded.metadata]))
 
     def _planner(self, kind: str) -> nn.Module:
         settings = getattr(self.config, kind)
@@ -325,18 +328,23 @@ def _with_text(config: InstructionTrainConfig) -> InstructionTrainConfig:
 
 
 def _check_instructions(metadata: Sequence[Metadata], where: Path, by_segment: bool) -> None:
-    """Raise DatasetError unless every trajectory, or every segment, has an instruction."""
-    texts = [
-        segment.instruction if by_segment else known.instruction
+    """Raise DatasetError unless two successes or more are there, all with an instruction."""
+    shown = [
+        each
         for known in metadata
-        for segment in (known.segments if by_segment and known.segments else (known,))
+        for each in (known.segments if by_segment and known.segments else (known,))
+        if each.success is not False
     ]
-    silent = sum(not text.strip() for text in texts)
-    if silent:
-        what = "segments" if by_segment else "trajectories"
+    what = "segments" if by_segment else "trajectories"
+    if len(shown) < 2:
         raise DatasetError(
-            f"{where}: {silent} of {len(texts)} {what} have no instruction, from which these "
-            "methods learn: collect or import data that say what they show"
+            f"{where}: {len(shown)} of the {what} did not fail; two are needed, one to validate"
+        )
+    silent = sum(not each.instruction.strip() for each in shown)
+    if silent:
+        raise DatasetError(
+            f"{where}: {silent} of {len(shown)} {what} that did not fail have no instruction, "
+            "from which these methods learn: collect or import data that say what they show"
         )
 
 
