@@ -296,8 +296,11 @@ def tiny_instructed(
             parts["sentence_goals"] = Part("sentence_goals", goals, about)
         about = InstructedPartConfig(policy=config.policy, language=words, levels=levels)
         policy = InstructedPolicy(config.policy, LATENT, ACTIONS, 0, words, levels)
-        for film in policy.films:  # as after training, when the instruction matters
+        # As after training. In untrained networks the sign of the noise decides alone.
+        for film in policy.films:
             torch.nn.init.normal_(film.layer.weight, std=0.5)
+        for layer in (policy.condition[-1], policy.head.first, policy.head.last):
+            torch.nn.init.normal_(layer.weight)
         parts[method.learned] = Part("instructed", policy, about)
     for part in parts.values():
         part.module.eval().requires_grad_(False)

@@ -51,6 +51,17 @@ def test_plans_are_finite_repeatable_and_the_same_alone_or_in_a_batch(name):
     torch.testing.assert_close(torch.cat(alone), plan, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no GPU")
+@pytest.mark.parametrize("name", MADE)
+def test_plans_on_a_gpu_are_those_of_the_cpu(name):
+    made, _ = planner(name)
+    latents, language = inputs(3)
+    expected = made.subgoals(latents, language, generator=rng(3))
+    made.to("cuda")
+    found = made.subgoals(latents.cuda(), language.cuda(), generator=rng(3))
+    torch.testing.assert_close(found.cpu(), expected, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("name", MADE)
 def test_frames_go_from_near_to_far_within_the_trajectory(name):
     made, levels = planner(name)
