@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from ptp_bringup import share_folder
+from ptp_cli.commands import training
 from ptp_cli.main import main
 from ptp_cli.options import config_file
 from ptp_core.agents.ptp import PtpMethod
@@ -20,6 +21,7 @@ from ptp_core.data.dataset import Dataset
 from ptp_core.errors import CheckpointError
 from ptp_core.toy_agent import register_toy, save_toy
 from ptp_core.training.checkpoint import load_checkpoint
+from ptp_core.training.instructed_training import INSTRUCTED_METHODS
 
 TRAINING = """
 threads: 1
@@ -161,6 +163,7 @@ policy:
 def test_lbp_from_the_same_data_with_the_same_encoder(trained, tmp_path, capsys):
     config, out = tmp_path / "tiny.yaml", tmp_path / "run"
     config.write_text(INSTRUCTED)
+    assert set(training.INSTRUCTED) == set(INSTRUCTED_METHODS)
     encoder = trained / "run" / "checkpoint"
     words = ("pretrain-lbp", "--config", config, "--data", trained / "data", "--out", out)
     assert ptp(*words, "--encoder", encoder) == 0
