@@ -30,6 +30,7 @@ from ptp_core.config import (
 from ptp_core.data.coverage import read_cells
 from ptp_core.data.dataset import Dataset, DatasetArrays
 from ptp_core.data.encoded_dataset import EncodedDataset, check_images, encoded_demonstrations
+from ptp_core.data.file_limits import load_json
 from ptp_core.data.files import check_new_folder, keep_inputs, reserved_folder, write_atomically
 from ptp_core.data.trajectory import Metadata, action_names
 from ptp_core.encoders.sentence_goals import SentenceGoals
@@ -309,7 +310,7 @@ class _Training:
 
     def _note(self) -> None:
         path = self.out / "metrics.json"
-        earlier = json.loads(path.read_text("utf-8")) if path.exists() else {}
+        earlier = load_json(path) if path.exists() else {}
         text = json.dumps({**earlier, **self.metrics}, indent=2) + "\n"
         write_atomically(path, lambda partial: partial.write_text(text, encoding="utf-8"))
 
