@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from ptp_bringup import share_folder
+from ptp_cli.commands import training
 from ptp_cli.main import main
 from ptp_cli.options import config_file
 from ptp_core.agents.ptp import PtpMethod
@@ -20,6 +21,7 @@ from ptp_core.data.dataset import Dataset
 from ptp_core.errors import CheckpointError
 from ptp_core.toy_agent import register_toy, save_toy
 from ptp_core.training.checkpoint import load_checkpoint
+from ptp_core.training.instructed_training import INSTRUCTED_METHODS
 
 TRAINING = """
 threads: 1
@@ -142,6 +144,40 @@ def test_a_run_is_not_overwritten_but_resumed(trained, capsys):
     before = json.loads(manifest.read_text())["parts"]
     assert ptp("pretrain", *arguments, "--resume") == 0
     assert json.loads(manifest.read_text())["parts"] == before
+
+
+INSTRUCTED = """
+threads: 1
+text: {kind: learned, dimensions: 4}
+backward: {hidden_factor: 0.02, batch_size: 4, steps: 2}
+policy:
+  channels: 4
+  condition_units: 8
+  head: {hidden_units: 8, blocks: 1, sampling_steps: 2}
+  fusion: {blocks: 1, feedforward: 8}
+  batch_size: 4
+  steps: 2
+"""
+
+
+def test_lbp_from_the_same_data_with_the_same_encoder(trained, tmp_path, capsys):
+    config, out = tmp_path / "tiny.yaml", tmp_path / "run"
+    config.write_text(INSTRUCTED)
+    assert set(training.INSTRUCTED) == set(INSTRUCTED_METHODS)
+    encoder = trained / "run" / "checkpoint"
+    words = ("pretrain-lbp", "--config", config, "--data", trained / "data", "--out", out)
+    assert ptp(*words, "--encoder", encoder) == 0
+    assert f"{out / 'lbp'}: finished" in capsys.readouterr().out
+    made = load_checkpoint(out / "lbp")
+    assert (made.agent, made.encoder_id) == ("lbp", load_checkpoint(encoder).encoder_id)
+    assert made.spec.proprioception == ("hand_x", "hand_y")
+    assert ptp(*words) == 2
+    assert "go on with --resume" in capsys.readouterr().err
+    assert ptp(*words, "--encoder", encoder, "--resume", "--methods", "lbp", "lcbc") == 0
+    assert load_checkpoint(out / "lcbc").spec.goals == ("language",)
+    words = ("--env", "ptp_core.toy_env:make_env", "--episodes", 1, "--max-steps", 3)
+    words = ("evaluate", *words, "--tasks", "A", "--checkpoint", out / "lbp", "--num-envs", 1)
+    assert ptp(*words, "--method", "lbp_goal_image") == 0
 
 
 @pytest.mark.parametrize("command", ["pretrain", "pretrain-baselines"])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Building blocks of the networks: MLP, fan-in initialisation, residual block."""
+"""Building blocks of the networks: MLPs, residual block, FiLM, standardised latents."""
 
 from __future__ import annotations
 
@@ -77,3 +77,62 @@ def pair_maps(latent: LatentShape, latents: torch.Tensor, goals: torch.Tensor) -
     """Latents, goals (B, D) and their difference as maps (B, 3 C, H, W)."""
     maps = torch.cat([latents, goals, goals - latents], dim=1)
     return maps.view(-1, 3 * latent.channels, latent.height, latent.width)
+
+
+def two_layers(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
+    """Linear, GELU, LayerNorm, Linear; Kaiming-normal weights (LBP's released code)."""
+    first, last = nn.Linear(inputs, hidden), nn.Linear(hidden, outputs)
+    for layer in (first, last):
+        nn.init.kaiming_normal_(layer.weight)
+        nn.init.zeros_(layer.bias)
+    return nn.Sequential(first, nn.GELU(), nn.LayerNorm(hidden), last)
+
+
+class FiLM(nn.Module):
+    """x * (1 + scale) + shift for each channel, linear in a condition (arXiv 1709.07871).
+
+    It begins as the identity.
+    """
+
+    def __init__(self, condition: int, channels: int) -> None:
+        super().__init__()
+        self.layer = nn.Linear(condition, 2 * channels)
+        nn.init.zeros_(self.layer.weight)
+        nn.init.zeros_(self.layer.bias)
+
+    def forward(self, x: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
+        """Modulate maps x (B, channels, H, W) by conditions (B, C)."""
+        scale, shift = self.layer(condition)[..., None, None].chunk(2, dim=1)
+        return x * (1.0 + scale) + shift
+
+
+STD_FLOOR = 0.1
+"""Least standard deviation of a dimension, as a share of the root mean square over all."""
+
+
+class Standardise(nn.Module):
+    """(x - mean) / std for each of ``size`` dimensions; std has a floor, so values stay finite.
+
+    A code that changes in one image of thousands would otherwise weigh more than all others.
+    """
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(size))
+        self.register_buffer("std", torch.ones(size))
+
+    @torch.no_grad()
+    def fit(self, values: torch.Tensor) -> None:
+        """Set mean and std to those of ``values`` (N, size). Where nothing varies, std is 1."""
+        std = values.std(0, correction=0)
+        floor = STD_FLOOR * std.square().mean().sqrt()
+        self.mean.copy_(values.mean(0))
+        self.std.copy_(std.clamp(min=floor) if floor > 0 else torch.ones_like(std))
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        """Standardise (..., size)."""
+        return (values - self.mean) / self.std
+
+    def inverse(self, values: torch.Tensor) -> torch.Tensor:
+        """From standardised values (..., size) to those that they stand for."""
+        return values * self.std + self.mean

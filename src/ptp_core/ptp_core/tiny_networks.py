@@ -12,26 +12,40 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from ptp_core.agents.registry import DEFAULT_METHOD
+from ptp_core.agents.registry import DEFAULT_METHOD, method_named
 from ptp_core.agents.subgoal_agent import subgoal_spec
 from ptp_core.config import (
+    BackwardConfig,
     BaselinesConfig,
     ChunkedPolicyConfig,
     DiffusionConfig,
     FollowerConfig,
+    ForwardConfig,
     GcpConfig,
     GoalClassifierConfig,
+    GoalFusionConfig,
+    InstructedPartConfig,
+    InstructedPolicyConfig,
+    InstructionTrainConfig,
     IQLConfig,
     LatentVAEConfig,
     LeapConfig,
     MidpointConfig,
+    ParallelConfig,
     PlannerConfig,
+    PlannerPartConfig,
+    ProposerConfig,
+    SentenceGoalsConfig,
+    SentenceTableConfig,
     SubgoalGeneratorConfig,
+    TextConfig,
     TrainConfig,
     VQVAEConfig,
 )
 from ptp_core.config.network_config import PIXELS_PER_CODE
 from ptp_core.data.trajectory import CARTESIAN
+from ptp_core.encoders.sentence_goals import SentenceGoals
+from ptp_core.encoders.text import SentenceTable
 from ptp_core.encoders.vqvae import VQVAE
 from ptp_core.learning.goal_classifier import GoalClassifier
 from ptp_core.learning.iql import IQL
@@ -41,6 +55,7 @@ from ptp_core.planners.plan_library import PlanLibrary
 from ptp_core.planners.subgoal_generator import GeneratorHierarchy
 from ptp_core.policies.chunked_policy import ChunkedPolicy
 from ptp_core.policies.cloned_policy import ClonedPolicy
+from ptp_core.policies.instructed_policy import InstructedPolicy
 from ptp_core.practice.policy_library import save_finetuned
 from ptp_core.training.baseline_training import baseline, save_baseline
 from ptp_core.training.checkpoint import (
@@ -49,11 +64,13 @@ from ptp_core.training.checkpoint import (
     load_checkpoint,
     save_checkpoint,
 )
+from ptp_core.training.instructed_training import KINDS, PLANNERS
 
 __all__ = [
     "ACTIONS",
     "ENCODER",
     "LATENT",
+    "SENTENCES",
     "distance_value",
     "rng",
     "tiny_baseline_folders",
@@ -61,6 +78,8 @@ __all__ = [
     "tiny_baselines_config",
     "tiny_checkpoint",
     "tiny_config",
+    "tiny_instructed",
+    "tiny_instructed_config",
     "tiny_networks",
     "tiny_vqvae",
 ]
@@ -68,6 +87,7 @@ __all__ = [
 ENCODER = "e" * 64  # encoder id of networks that have no file
 LATENT = VQVAEConfig().latent  # latent shape of the tiny networks, the same as in the paper
 ACTIONS = len(CARTESIAN)  # dimensions of their actions
+SENTENCES = ("close the drawer", "open the drawer", "put the block on the tray")  # known ones
 
 
 def rng(seed: int = 0) -> torch.Generator:
@@ -220,6 +240,78 @@ def tiny_baseline_folders(
         folders[name] = Path(checkpoint).parent / name
         save_baseline(folders[name], made)
     return folders
+
+
+def tiny_instructed_config(**changes: Any) -> InstructionTrainConfig:
+    """Settings of tiny networks that take instructions, and of their training."""
+    small: dict[str, Any] = {"hidden_factor": 0.02, "batch_size": 8, "steps": 6}
+    values = {
+        "device": "cpu",
+        "log_every": 2,
+        "vqvae": dataclasses.replace(tiny_config().vqvae, steps=4, batch_size=4),
+        "text": TextConfig(kind="learned", dimensions=4),
+        "backward": BackwardConfig(**small),
+        "forward": ForwardConfig(**small),
+        "parallel": ParallelConfig(**small),
+        "proposer": ProposerConfig(
+            channels=4, blocks=1, sampling_steps=2, hold_steps=3, batch_size=8, steps=6
+        ),
+        "policy": InstructedPolicyConfig(
+            channels=4,
+            condition_units=16,
+            proprioception=False,
+            head=DiffusionConfig(hidden_units=16, blocks=1, sampling_steps=5),
+            fusion=GoalFusionConfig(blocks=1, feedforward=8),
+            batch_size=8,
+            steps=6,
+        ),
+    }
+    return InstructionTrainConfig(**{**values, **changes})
+
+
+def tiny_instructed(
+    name: str, seed: int = 0, config: InstructionTrainConfig | None = None
+) -> Checkpoint:
+    """A checkpoint in memory of LBP or a baseline of it, which knows SENTENCES."""
+    config, method = config or tiny_instructed_config(), method_named(name)
+    words = config.text.dimensions
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        vqvae = VQVAE(config.vqvae)
+        _spread_codes(vqvae)
+        about: Any = SentenceTableConfig(kind="learned", dimensions=words, sentences=SENTENCES)
+        parts = {"sentences": Part("sentences", SentenceTable(about), about)}
+        levels = int(name == "glcbc")
+        planner = next((part for part in method.parts if part.endswith("_planner")), None)
+        if planner is not None:
+            kind = PLANNERS[planner.removesuffix("_planner")]
+            settings = getattr(config, kind)
+            about = PlannerPartConfig(language=words, **{kind: settings})
+            parts[planner] = Part(kind, KINDS[kind](settings, LATENT, words), about)
+            levels = parts[planner].module.levels
+        if name == "glcbc":
+            about = SentenceGoalsConfig(sentences=len(SENTENCES), codes=LATENT.codes)
+            goals = SentenceGoals(about)
+            goals.codes.random_(len(vqvae.codebook))
+            parts["sentence_goals"] = Part("sentence_goals", goals, about)
+        about = InstructedPartConfig(policy=config.policy, language=words, levels=levels)
+        policy = InstructedPolicy(config.policy, LATENT, ACTIONS, 0, words, levels)
+        # As after training. In untrained networks the sign of the noise decides alone.
+        for film in policy.films:
+            torch.nn.init.normal_(film.layer.weight, std=0.5)
+        for layer in (policy.condition[-1], policy.head.first, policy.head.last):
+            torch.nn.init.normal_(layer.weight)
+        parts[method.learned] = Part("instructed", policy, about)
+    for part in parts.values():
+        part.module.eval().requires_grad_(False)
+    return Checkpoint(
+        Path("nowhere"),
+        dataclasses.replace(subgoal_spec(name, vqvae, CARTESIAN, ENCODER), goals=method.goals),
+        config,
+        Part("vqvae", vqvae.eval().requires_grad_(False), config.vqvae),
+        parts,
+        ENCODER,
+    )
 
 
 def tiny_finetuned(

@@ -282,3 +282,12 @@ def test_steps_ahead_end_with_the_trajectory(data):
     view = DatasetView(data)
     assert view.ahead(np.array([0, 5, 9]), 4).tolist() == [4, 7, 13]
     assert view.ahead(np.array([0, 5]), np.array([1, 9])).tolist() == [1, 7]
+
+
+def test_trajectories_can_be_chosen_with_all_that_belongs_to_them():
+    whole = encoded()
+    part = whole.only(np.array([False, True, True]))
+    assert part.lengths.tolist() == LENGTHS[1:].tolist()
+    assert [known.primitive for known in part.metadata] == ["open", "close"]
+    np.testing.assert_array_equal(part.codes, whole.codes[LENGTHS[0] :])
+    np.testing.assert_array_equal(part.columns["features"], whole.columns["features"][10:])

@@ -28,10 +28,12 @@ from ptp_core.tiny_networks import (
     tiny_baselines,
     tiny_baselines_config,
     tiny_checkpoint,
+    tiny_instructed,
     tiny_networks,
 )
 
 OWN = agent_names()  # before another test registers a method of its own
+INSTRUCTED = tuple(name for name in OWN if "sentences" in method_named(name).parts)
 DIFFUSION = ("ptp_legs", "diffusion_bc")
 
 
@@ -44,7 +46,8 @@ def checkpoint():
 def checkpoints(checkpoint):
     """Of each method."""
     with_diffusion = tiny_networks(diffusion=True)
-    own = {name: with_diffusion if name in DIFFUSION else checkpoint for name in OWN}
+    plain = [name for name in OWN if name not in INSTRUCTED]
+    own = {name: with_diffusion if name in DIFFUSION else checkpoint for name in plain}
     return own | tiny_baselines(checkpoint)
 
 
@@ -90,6 +93,21 @@ def test_every_method_plans_with_its_own_planner_or_not_at_all(checkpoints, pair
         "ptp_no_hierarchy": 1,
         "ptp_no_buffer_no_hierarchy": 1,
     }
+
+
+def test_methods_that_take_instructions_have_checkpoints_of_their_own(checkpoint):
+    assert {"lbp", "lcbc", "glcbc", "susie_style"} < set(INSTRUCTED) and len(INSTRUCTED) == 7
+    for name in INSTRUCTED:
+        own = tiny_instructed("lbp" if name == "lbp_goal_image" else name)
+        agent = build_agent(name, own)
+        assert agent.spec.agent == name and "language" in agent.spec.goals
+        assert agent.learned is own.part(method_named(name).learned)
+    with pytest.raises(
+        CheckpointError, match="no lcbc_policy, which lcbc needs; it has sentences"
+    ):
+        build_agent("lcbc", tiny_instructed("lbp"))
+    with pytest.raises(CheckpointError, match="no sentences, which lbp needs; it has generators"):
+        build_agent("lbp", checkpoint)
 
 
 def test_baselines_judge_with_the_checkpoints_value(pair):

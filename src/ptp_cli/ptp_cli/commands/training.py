@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Offline training: `ptp collect`, `pretrain`, `pretrain-baselines`, `convert-checkpoint`."""
+"""Offline training: `ptp collect`, `pretrain` and its kin, `convert-checkpoint`."""
 
 from __future__ import annotations
 
@@ -196,6 +196,77 @@ def run_pretrain_baselines(args: argparse.Namespace) -> int:
             args.data,
             args.out,
             only=tuple(args.only),
+            precision=args.precision,
+        )
+    except KeyboardInterrupt:
+        print("stopped; go on with --resume", file=sys.stderr)
+        return 130
+    for folder in made.values():
+        print(f"{folder}: finished; metrics in {args.out / 'metrics.json'}")
+    return 0
+
+
+INSTRUCTED = ("lbp", "lcbc", "glcbc", "lbp_forward", "lbp_parallel", "susie_style")
+
+
+def add_pretrain_lbp(subparsers) -> None:
+    """Add the subcommand to the ``ptp`` parser."""
+    parser = subparsers.add_parser(
+        "pretrain-lbp",
+        help="train LBP, which takes instructions, or a baseline of it",
+        description="Train planner and policy of Latent Space Backward Planning (LBP), or of a "
+        "baseline, from demonstrations with instructions. --out gets a checkpoint of each method, "
+        "for example --out/lbp; they share encoder, text encoder and data.",
+    )
+    add = parser.add_argument
+    add(
+        "--config",
+        default="lbp",
+        metavar="FILE",
+        help="YAML (default: config/train/lbp.yaml)",
+    )
+    add(
+        "--data",
+        type=Path,
+        required=True,
+        metavar="DATA",
+        help="data set whose trajectories have instructions, of ptp collect or ptp import-bag",
+    )
+    add(
+        "--encoder",
+        type=Path,
+        metavar="DIR",
+        help="checkpoint whose encoder is taken (default: one is trained first)",
+    )
+    add(
+        "--methods",
+        nargs="+",
+        choices=INSTRUCTED,
+        default=("lbp",),
+        metavar="M",
+        help=f"methods to train, of {', '.join(INSTRUCTED)} (default: lbp)",
+    )
+    add_training_options(parser, precision="float16")
+
+
+def run_pretrain_lbp(args: argparse.Namespace) -> int:
+    """Train; return the exit status."""
+    import torch
+
+    from ptp_cli.options import config_file
+    from ptp_core.config import InstructionTrainConfig, load_config
+    from ptp_core.training.instructed_training import pretrain_instructed
+
+    overrides = training_overrides(args)
+    config = load_config(config_file(args.config), InstructionTrainConfig, overrides)
+    torch.set_num_threads(config.threads)
+    try:
+        made = pretrain_instructed(
+            config,
+            args.data,
+            args.out,
+            methods=tuple(args.methods),
+            encoder=args.encoder,
             precision=args.precision,
         )
     except KeyboardInterrupt:

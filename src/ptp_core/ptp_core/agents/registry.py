@@ -44,6 +44,13 @@ _MODULES = {
     "leap": "leap",
     "ptp_legs": "ptp_legs",
     "diffusion_bc": "ptp_legs",
+    "lbp": "lbp",
+    "lbp_goal_image": "lbp",
+    "lcbc": "lcbc",
+    "glcbc": "glcbc",
+    "lbp_forward": "lbp_forward",
+    "lbp_parallel": "lbp_parallel",
+    "susie_style": "susie_style",
 }
 # The default of nodes, which have no checkpoint when they declare parameters.
 DEFAULT_METHOD = "ptp_single_subgoal"
@@ -90,7 +97,7 @@ class Method:
     goals: tuple[GoalKind, ...] = ("image", "latent")
     learned: str | None = None  # part whose weights an update replaces; None: none
     learner: Callable[..., OnlineLearner] | None = None  # None: practice does not improve it
-    plans: bool = False  # whether its agent plans subgoals
+    plans: bool = False  # whether a `Planner` plans for its agent before it acts
     buffer: bool = False  # searches start from earlier plans while practising
     takes_planner: bool = False  # whether it accepts `AgentOptions.planner`, of PTP's planner
     subgoal_steps: int | None = SUBGOAL_STEPS  # timeout of a subgoal; None: the checkpoint's

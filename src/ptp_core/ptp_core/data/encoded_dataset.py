@@ -96,6 +96,11 @@ class EncodedDataset:
             key="",
         )
 
+    def only(self, keep: np.ndarray) -> EncodedDataset:
+        """The trajectories for which ``keep``, bool (trajectories,), is true."""
+        chosen = [known for known, kept in zip(self.metadata, keep, strict=True) if kept]
+        return self._part(np.repeat(keep, self.lengths), self.lengths[keep], chosen)
+
     def by_segment(self) -> EncodedDataset:
         """The same frames with each segment of a trajectory as a trajectory of its own.
 

@@ -35,6 +35,20 @@ class ChunkBatch:
     weights: np.ndarray  # float32 (B, H)
 
 
+def check_columns(
+    config: ChunkedPolicyConfig, proprioception: np.ndarray | None, expert: np.ndarray | None
+) -> None:
+    """Raise DatasetError where the settings ask for a column that the data lack."""
+    if config.proprioception and proprioception is None:
+        raise DatasetError(
+            "the data have no proprioception: set the policy's proprioception to false"
+        )
+    if config.labels == "expert" and expert is None:
+        raise DatasetError(
+            "the data do not have what the expert asked for: set labels to executed"
+        )
+
+
 class ChunkSampler:
     """Draws frames, goals and chunks of a data set.
 
@@ -47,15 +61,8 @@ class ChunkSampler:
     def __init__(self, data: EncodedDataset, config: ChunkedPolicyConfig) -> None:
         self.data, self.config = data, config
         expert = data.columns.get(EXPERT_ACTIONS)
-        if config.proprioception and data.proprioception is None:
-            raise DatasetError(
-                "the data have no proprioception: set the policy's proprioception to false"
-            )
+        check_columns(config, data.proprioception, expert)
         if config.labels == "expert":
-            if expert is None:
-                raise DatasetError(
-                    "the data do not have what the expert asked for: set labels to executed"
-                )
             expert = np.clip(expert, -1.0, 1.0)
             self.labels = expert.astype(np.float32)
             burst = np.abs(data.actions - expert).max(axis=1) > BURST
@@ -69,12 +76,22 @@ class ChunkSampler:
 
     def draw(self, count: int, rng: np.random.Generator) -> ChunkBatch:
         """Draw a batch of ``count`` frames."""
-        data, view = self.data, self._view
-        frames = view.draw(count, rng)
-        last = view.last(frames)
-        goals = view.goals(frames, self.config.relabelling, rng)
+        return self.batch(*self.draw_frames(count, rng))
+
+    def draw_frames(self, count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Draw frames and the frames of their goals, int64 (count,) each."""
+        frames = self._view.draw(count, rng)
+        goals = self._view.goals(frames, self.config.relabelling, rng)
         crossed = self._bursts[goals] > self._bursts[frames]
-        goals = np.where(crossed, last, goals)
+        return frames, np.where(crossed, self.last(frames), goals)
+
+    def last(self, frames: np.ndarray) -> np.ndarray:
+        """Last frame of each frame's trajectory."""
+        return self._view.last(frames)
+
+    def batch(self, frames: np.ndarray, goals: np.ndarray) -> ChunkBatch:
+        """The batch of frames and of their goals' frames."""
+        data, last = self.data, self.last(frames)
         steps = frames[:, None] + np.arange(self.config.horizon)
         within = steps <= last[:, None]
         counts = (steps < goals[:, None]) | (within & (goals == last)[:, None])
@@ -114,8 +131,18 @@ class DiffusionBC:
         generator: torch.Generator | None = None,
     ) -> Metrics:
         """Make one gradient step; shapes as in `ChunkBatch`, latents and goals (B, D)."""
+        conditions = self.policy.conditions(latents, goals, proprioception)
+        return self.step(conditions, chunks, weights, generator)
+
+    def step(
+        self,
+        conditions: torch.Tensor,
+        chunks: torch.Tensor,
+        weights: torch.Tensor,
+        generator: torch.Generator | None = None,
+    ) -> Metrics:
+        """Make one gradient step for conditions (B, C) that the policy computed."""
         policy, config = self.policy, self.policy.config
-        conditions = policy.conditions(latents, goals, proprioception)
         loss, metrics = policy.loss(conditions, chunks, weights, generator)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
 from ptp_core.config import GcpConfig, LeapConfig, PlannerConfig
-from ptp_core.errors import InputError, PlanCancelled
+from ptp_core.errors import GoalError, InputError, PlanCancelled
 
 if TYPE_CHECKING:
     import torch
@@ -95,6 +95,15 @@ def check_latent(latent: torch.Tensor, name: str, size: int) -> torch.Tensor:
     if not torch.isfinite(latent).all():
         raise InputError(f"the {name} latent has values that are not finite: encode it again")
     return latent
+
+
+def instruction_only(
+    planner: str, language: torch.Tensor | None, goals: torch.Tensor | None
+) -> torch.Tensor:
+    """Return ``language``, for a planner that cannot use goal latents. Raises GoalError."""
+    if goals is not None or language is None:
+        raise GoalError(f"{planner} takes an instruction and no goal image: say what to do")
+    return language
 
 
 Subgoals = Literal["planned", "random", "oracle"]

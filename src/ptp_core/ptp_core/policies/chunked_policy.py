@@ -19,6 +19,13 @@ OCTAVES = (1.0, 2.0, 4.0)
 """Frequencies of the Fourier features of standardised proprioception: centimetres matter."""
 
 
+def waves_of(own: torch.Tensor) -> torch.Tensor:
+    """Standardised proprioception (B, P) and its Fourier features: (B, P (1 + 2 octaves))."""
+    angles = [factor * own for factor in OCTAVES]
+    waves = (wave(angle) for angle in angles for wave in (torch.sin, torch.cos))
+    return torch.cat([own, *waves], dim=1)
+
+
 class ChunkedPolicy(nn.Module):
     """p(a_t, ..., a_{t+H-1} | latent, goal, proprioception), H = ``config.horizon``.
 
@@ -71,9 +78,7 @@ class ChunkedPolicy(nn.Module):
         features = self.features(pair_maps(self.latent, latents, goals))
         if size:
             own = (proprioception - self.proprioception_mean) / self.proprioception_std
-            angles = [factor * own for factor in OCTAVES]
-            waves = [own, *(wave(angle) for angle in angles for wave in (torch.sin, torch.cos))]
-            features = torch.cat([features, self.own(torch.cat(waves, dim=1))], dim=1)
+            features = torch.cat([features, self.own(waves_of(own))], dim=1)
         return self.condition(torch.relu(features))
 
     def loss(

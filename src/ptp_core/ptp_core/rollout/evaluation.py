@@ -249,8 +249,10 @@ class EvaluationReplay:
         for name, sha in (past.networks or {}).items():
             if files.get(name) != sha:
                 raise InputError(f"{source}: made with another {name} than {past.checkpoint} has")
-        follower = from_dict(FollowerConfig, settings.get("follower", {}), source=source)
         method, subgoals = settings["method"], settings.get("subgoals", "planned")
+        follower = None
+        if method_named(method).follows:
+            follower = from_dict(FollowerConfig, settings.get("follower", {}), source=source)
         planner = None
         if method_named(method).takes_planner and subgoals != "oracle":
             planner = from_dict(PlannerConfig, settings.get("planner", {}), source=source)

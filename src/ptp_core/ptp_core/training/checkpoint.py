@@ -26,23 +26,34 @@ from ptp_core.agents.registry import method_named
 from ptp_core.config import (
     ChunkedPolicyConfig,
     GoalClassifierConfig,
+    InstructedPartConfig,
     IQLConfig,
     LatentVAEConfig,
     MidpointConfig,
+    PlannerPartConfig,
+    SentenceGoalsConfig,
+    SentenceTableConfig,
     SubgoalGeneratorConfig,
     VQVAEConfig,
     from_dict,
     to_dict,
 )
+from ptp_core.encoders.sentence_goals import SentenceGoals
+from ptp_core.encoders.text import SentenceTable
 from ptp_core.encoders.vqvae import VQVAE
 from ptp_core.errors import CheckpointError, ConfigError
 from ptp_core.learning.goal_classifier import GoalClassifier
 from ptp_core.learning.iql import IQL
+from ptp_core.planners.backward_planner import BackwardPlanner
+from ptp_core.planners.forward_planner import ForwardPlanner
 from ptp_core.planners.gcp_planner import MidpointGenerator
 from ptp_core.planners.leap_planner import LatentVAE
+from ptp_core.planners.parallel_planner import ParallelPlanner
 from ptp_core.planners.subgoal_generator import GeneratorHierarchy
+from ptp_core.planners.subgoal_proposer import SubgoalProposer
 from ptp_core.policies.chunked_policy import ChunkedPolicy
 from ptp_core.policies.cloned_policy import ClonedPolicy
+from ptp_core.policies.instructed_policy import InstructedPolicy
 from ptp_core.training.manifest import (
     CHECKPOINT,
     ENCODER,
@@ -421,6 +432,43 @@ def _classifier(
     return GoalClassifier(config, encoder.latent)
 
 
+def _sentences(
+    config: SentenceTableConfig, spec: AgentSpec, encoder: nn.Module | None
+) -> nn.Module:
+    return SentenceTable(config)
+
+
+def _sentence_goals(
+    config: SentenceGoalsConfig, spec: AgentSpec, encoder: nn.Module | None
+) -> nn.Module:
+    return SentenceGoals(config)
+
+
+def _backward(config: PlannerPartConfig, spec: AgentSpec, encoder: nn.Module | None) -> nn.Module:
+    return BackwardPlanner(config.backward, encoder.latent, config.language)
+
+
+def _forward(config: PlannerPartConfig, spec: AgentSpec, encoder: nn.Module | None) -> nn.Module:
+    return ForwardPlanner(config.forward, encoder.latent, config.language)
+
+
+def _parallel(config: PlannerPartConfig, spec: AgentSpec, encoder: nn.Module | None) -> nn.Module:
+    return ParallelPlanner(config.parallel, encoder.latent, config.language)
+
+
+def _proposer(config: PlannerPartConfig, spec: AgentSpec, encoder: nn.Module | None) -> nn.Module:
+    return SubgoalProposer(config.proposer, encoder.latent, config.language)
+
+
+def _instructed(
+    config: InstructedPartConfig, spec: AgentSpec, encoder: nn.Module | None
+) -> nn.Module:
+    settings = config.policy
+    own = len(spec.proprioception) if settings.proprioception else 0
+    sizes = len(spec.actions), own, config.language, config.levels
+    return InstructedPolicy(settings, encoder.latent, *sizes)
+
+
 _BUILT_IN = (
     PartType("vqvae", _vqvae, VQVAEConfig),
     PartType("generators", _generators, SubgoalGeneratorConfig),
@@ -430,6 +478,13 @@ _BUILT_IN = (
     PartType("policy", _policy, IQLConfig),
     PartType("chunked", _chunked, ChunkedPolicyConfig, learns=True),
     PartType("classifier", _classifier, GoalClassifierConfig),
+    PartType("sentences", _sentences, SentenceTableConfig),
+    PartType("sentence_goals", _sentence_goals, SentenceGoalsConfig),
+    PartType("backward", _backward, PlannerPartConfig),
+    PartType("forward", _forward, PlannerPartConfig),
+    PartType("parallel", _parallel, PlannerPartConfig),
+    PartType("proposer", _proposer, PlannerPartConfig),
+    PartType("instructed", _instructed, InstructedPartConfig, learns=True),
 )
 
 

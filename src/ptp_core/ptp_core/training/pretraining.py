@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -140,8 +140,10 @@ def settle(config: TrainConfig, distances: dict[int, np.ndarray]) -> TrainConfig
     return dataclasses.replace(config, iql=iql, follower=follower)
 
 
-def plot_curves(run: Path, path: Path) -> None:
+def plot_curves(run: Path, path: Path, panels: Sequence[CurvePanel] | None = None) -> None:
     """Draw the scalars.csv below ``run`` into the PNG ``path``; missing stages stay empty.
+
+    ``panels``: four of them; None: those of `pretrain`.
 
     Thin lines are training batches, dots are validation data.
     """
@@ -149,7 +151,7 @@ def plot_curves(run: Path, path: Path) -> None:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(11, 6.5), layout="constrained")
-    for axes, panel in zip(figure.subplots(2, 2).flat, PANELS, strict=True):
+    for axes, panel in zip(figure.subplots(2, 2).flat, panels or PANELS, strict=True):
         for number, (label, folder) in enumerate(panel.stages.items()):
             rows = read_scalars(run / folder / "scalars.csv")
             colour = f"C{number}"
