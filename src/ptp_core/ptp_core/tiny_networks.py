@@ -37,6 +37,7 @@ from ptp_core.config import (
     ProposerConfig,
     SentenceGoalsConfig,
     SentenceTableConfig,
+    ShownLegsConfig,
     SubgoalGeneratorConfig,
     TextConfig,
     TrainConfig,
@@ -52,6 +53,7 @@ from ptp_core.learning.iql import IQL
 from ptp_core.planners.gcp_planner import MidpointGenerator
 from ptp_core.planners.leap_planner import LatentVAE
 from ptp_core.planners.plan_library import PlanLibrary
+from ptp_core.planners.shown_legs import ShownLegs
 from ptp_core.planners.subgoal_generator import GeneratorHierarchy
 from ptp_core.policies.chunked_policy import ChunkedPolicy
 from ptp_core.policies.cloned_policy import ClonedPolicy
@@ -158,6 +160,9 @@ def tiny_networks(
             classifier = GoalClassifier(config.classifier, latent).eval().requires_grad_(False)
             more["chunked"] = Part("chunked", policy, config.chunked)
             more["classifier"] = Part("classifier", classifier, config.classifier)
+            shown = ShownLegs(ShownLegsConfig(count=20, z_dim=config.generators.z_dim))
+            shown.z.copy_(torch.randn(shown.z.shape, generator=rng(seed)))
+            more["shown_legs"] = Part("shown_legs", shown, shown.config)
     with torch.no_grad():  # large enough to move the arm visibly
         for parameter in iql.parameters():
             parameter.mul_(3.0)

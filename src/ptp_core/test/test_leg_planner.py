@@ -31,7 +31,8 @@ def planner(checkpoint, bias=None, **changes):
     if bias is not None:
         classifier.body[-1].bias.fill_(bias)
     config = dataclasses.replace(CONFIG, **changes)
-    return LegPlanner(checkpoint.vqvae, checkpoint.generators["dt60"], classifier, config)
+    parts = checkpoint.generators["dt60"], checkpoint.part("shown_legs"), classifier
+    return LegPlanner(checkpoint.vqvae, *parts, config)
 
 
 def test_a_goal_that_one_leg_reaches_is_pursued_itself(checkpoint, pair):
@@ -56,7 +57,8 @@ class Priced(LegPlanner):
     [((0.0, 0.0, 0.0), 1), ((5.0, 0.0, 0.0), 2), ((5.0, 4.95, 0.0), 3), ((5.0, 4.95, 4.9), 1)],
 )
 def test_legs_are_added_while_they_save_more_than_they_cost(checkpoint, pair, distances, legs):
-    parts = checkpoint.generators["dt60"], checkpoint.part("classifier")
+    parts = [checkpoint.generators["dt60"]]
+    parts += [checkpoint.part(name) for name in ("shown_legs", "classifier")]
     config = dataclasses.replace(CONFIG, change_weight=0.0, prior_weight=0.0, elites=1)
     made = Priced(checkpoint.vqvae, *parts, config)
     made.distances = distances
@@ -100,6 +102,13 @@ def test_a_leg_that_changes_nothing_costs_more(checkpoint, pair):
     changed = made._evaluate(start, goal, z).idle
     idle = planner(checkpoint, bias=3.0)._evaluate(start, goal, z).idle
     assert (idle > changed).all() and (changed >= 0).all()
+
+
+def test_a_search_starts_from_latent_actions_that_were_shown(checkpoint, pair):
+    shown = checkpoint.part("shown_legs").z
+    found = planner(checkpoint, sigmas=())._search(*pair, 2, rng(), None, None)
+    apart = (found.z[:, :, None] - shown).abs().amax(-1)
+    assert (apart.amin(-1) == 0).all() and len(shown) == 20
 
 
 def test_a_seed_gives_one_search(checkpoint, pair):

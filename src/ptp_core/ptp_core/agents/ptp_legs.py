@@ -37,8 +37,13 @@ def build_legs(checkpoint: Checkpoint, options: AgentOptions) -> SubgoalAgent:
     config = checkpoint.config.legs
     if options.subgoals == "random":
         config = dataclasses.replace(config, samples=1, elites=1, sigmas=())
-    parts = checkpoint.generators["dt60"], checkpoint.part("classifier")
-    planner = LegPlanner(checkpoint.vqvae, *parts, config)
+    planner = LegPlanner(
+        checkpoint.vqvae,
+        checkpoint.generators["dt60"],
+        checkpoint.part("shown_legs"),
+        checkpoint.part("classifier"),
+        config,
+    )
     return subgoal_agent(PTP_LEGS, checkpoint, options, planner, config)
 
 
@@ -53,7 +58,7 @@ PTP_LEGS = Method(
     name="ptp_legs",
     summary="as many subgoals as primitives are needed, and a cloned diffusion policy",
     build=build_legs,
-    parts=("generators", "chunked", "classifier"),
+    parts=("generators", "shown_legs", "chunked", "classifier"),
     learned="chunked",
     learner=hindsight_cloner,
     plans=True,

@@ -117,7 +117,8 @@ class SubgoalAgent:
     """Follows a plan with a policy. Weights are read at every call.
 
     Observations and goals are images, or code indices that another process encoded. Both give
-    bit-identical decisions. ``follower`` defaults to the checkpoint's settings.
+    bit-identical decisions. ``follower`` defaults to the checkpoint's settings;
+    ``replan`` to the follower's.
     ``policy``: with ``act`` as `IQL` has it, which is the default.
     ``policies``: fine-tuned ones, in place of the checkpoint's for the goals that they practised.
     ``remember`` lets the planner's later plans start from those of this agent, where it can.
@@ -132,11 +133,13 @@ class SubgoalAgent:
         *,
         name: str = "ptp",
         policy: nn.Module | None = None,
-        replan: Replan = "once",
+        replan: Replan | None = None,
         policies: FineTunedPolicies | None = None,
         remember: bool = False,
         classifier: GoalClassifier | None = None,
     ) -> None:
+        if replan is None:
+            replan = (follower or checkpoint.config.follower).replan
         if isinstance(replan, int) and replan < 1:
             raise ConfigError(f"replan is {replan}; it must be once, on_reach, or 1 step or more")
         self.config = follower or checkpoint.config.follower
@@ -217,8 +220,10 @@ class SubgoalAgent:
             timed_out=state.timed_out,
         )
         self._since += 1
-        if state.switched and self._replan == "on_reach" and self.planner is not None:
-            self._make_plan(codes, cancelled)
+        if self._replan == "on_reach" and self.planner is not None:
+            stuck = state.index == len(self._targets) - 1 and self._since >= self.config.timeout
+            if state.switched or (stuck and state.distance >= self.config.distance_threshold):
+                self._make_plan(codes, cancelled)
         return decision
 
     def distance(self, observation: Observation) -> float:

@@ -32,7 +32,12 @@ from ptp_core.config.network_config import (
     SubgoalGeneratorConfig,
     VQVAEConfig,
 )
-from ptp_core.config.planner_config import FollowerConfig, LegPlannerConfig, PlannerConfig
+from ptp_core.config.planner_config import (
+    FollowerConfig,
+    LegPlannerConfig,
+    PlannerConfig,
+    ShownLegsConfig,
+)
 from ptp_core.config.train_config import (
     ChunkedPolicyConfig,
     DataConfig,
@@ -77,6 +82,7 @@ __all__ = [
     "RelabellingConfig",
     "SentenceGoalsConfig",
     "SentenceTableConfig",
+    "ShownLegsConfig",
     "SubgoalGeneratorConfig",
     "TextConfig",
     "TrainConfig",

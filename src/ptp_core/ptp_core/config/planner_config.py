@@ -18,18 +18,31 @@ class LegPlannerConfig:
     """Search of `ptp_core.planners.leg_planner`. Ours."""
 
     most_legs: int = 4  # primitives in the longest plan that is tried
+    shown: int = 4000  # latent actions of demonstrations that searches start from
     samples: int = 512  # candidates of a round
     elites: int = 16  # that are kept apart from round to round
-    sigmas: tuple[float, ...] = (0.5, 0.3, 0.15)  # noise of the rounds after the first
+    sigmas: tuple[float, ...] = (0.2, 0.1, 0.05)  # noise of the rounds after the first
     leg_price: float = 0.3  # in nats, of each leg after the first
     change_weight: float = 0.3  # of -log P(the leg changes something)
     prior_weight: float = 0.02  # of ||z||^2
 
     def __post_init__(self) -> None:
-        for name in ("most_legs", "samples", "elites"):
+        for name in ("most_legs", "shown", "samples", "elites"):
             require(self, name, 1)
         for name in ("leg_price", "change_weight", "prior_weight"):
             require(self, name, 0.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShownLegsConfig:
+    """Size of `ptp_core.planners.shown_legs`, in a checkpoint's manifest."""
+
+    count: int
+    z_dim: int
+
+    def __post_init__(self) -> None:
+        require(self, "count", 1)
+        require(self, "z_dim", 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,6 +184,9 @@ class FollowerConfig:
     # "auto": the reward epsilon that the training settled on; resolved in every checkpoint.
     hold: int = 1  # successive control steps in which a subgoal must be near (authors: 1)
     timeout: int = 30  # control steps on one subgoal
+    # When plans are made. "once": at the beginning (paper). "on_reach": also each time that the
+    # pursuit moves on, and when it has been at the goal for the timeout; in process alone.
+    replan: Literal["once", "on_reach"] = "once"
     compare_with: Literal["current_subgoal", "final_subgoal"] = "current_subgoal"
     # "final_subgoal" is the paper's Alg. 1, line 12, as printed.
     switch_delay: bool = True  # the policy sees a new subgoal one step late (authors)

@@ -8,8 +8,8 @@ Here the last leg is not searched: the generator's own encoder infers its latent
 
 so that the cost says whether one demonstration's work leads from the last subgoal to the goal. A
 generator that has learned from single primitives cannot express two of them in one z. The other
-legs are searched from the prior. Each must change something, as the goal classifier sees it, or a
-plan could begin with legs of the arm alone.
+legs are searched, from latent actions of demonstrations (`ShownLegs`). Each must change something,
+as the goal classifier sees it, or a plan could begin with legs of the arm alone.
 
 Plans of one leg, two legs, and so on are searched, and each leg has a price. So the number of
 subgoals follows from start and goal. The search keeps its best candidates apart: a weighted mean
@@ -30,6 +30,7 @@ from ptp_core.encoders.vqvae import VQVAE
 from ptp_core.learning.goal_classifier import GoalClassifier
 from ptp_core.planners.costs import unroll
 from ptp_core.planners.planner import Plan, PlanFeedback, check_latent, stop_if
+from ptp_core.planners.shown_legs import ShownLegs
 from ptp_core.planners.subgoal_generator import SubgoalGenerator, use_fastest_layout
 
 AT_ONCE = 256  # candidates in one call of a network, which bounds the memory
@@ -72,12 +73,14 @@ class LegPlanner:
         self,
         vqvae: VQVAE,
         generator: SubgoalGenerator,
+        shown: ShownLegs,
         classifier: GoalClassifier,
         config: LegPlannerConfig | None = None,
     ) -> None:
         use_fastest_layout(generator)
         self.vqvae = vqvae
         self.generator = generator
+        self.shown = shown
         self.classifier = classifier
         self.config = config or LegPlannerConfig()
 
@@ -122,9 +125,8 @@ class LegPlanner:
     def _search(self, start, goal, subgoals, rng, on_iteration, cancelled) -> LegCandidates:
         """Candidates with this many subgoals before the goal, best first."""
         config = self.config
-        shape = (subgoals, self.generator.z_dim)
         rounds = len(config.sigmas) if subgoals else 0
-        z = torch.randn((config.samples if subgoals else 1, *shape), generator=rng)
+        z = self.shown.draw((config.samples if subgoals else 1, subgoals), rng)
         best = None
         for number in range(rounds + 1):
             stop_if(cancelled)
@@ -136,7 +138,7 @@ class LegPlanner:
                 on_iteration(feedback)
             if number < rounds:
                 around = max(1, config.samples // len(best.z))
-                noise = torch.randn((len(best.z), around, *shape), generator=rng)
+                noise = torch.randn((len(best.z), around, *z.shape[1:]), generator=rng)
                 z = (best.z.cpu()[:, None] + config.sigmas[number] * noise).flatten(0, 1)
         return best
 

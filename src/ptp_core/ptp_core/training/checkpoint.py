@@ -33,6 +33,7 @@ from ptp_core.config import (
     PlannerPartConfig,
     SentenceGoalsConfig,
     SentenceTableConfig,
+    ShownLegsConfig,
     SubgoalGeneratorConfig,
     VQVAEConfig,
     from_dict,
@@ -49,6 +50,7 @@ from ptp_core.planners.forward_planner import ForwardPlanner
 from ptp_core.planners.gcp_planner import MidpointGenerator
 from ptp_core.planners.leap_planner import LatentVAE
 from ptp_core.planners.parallel_planner import ParallelPlanner
+from ptp_core.planners.shown_legs import ShownLegs
 from ptp_core.planners.subgoal_generator import GeneratorHierarchy
 from ptp_core.planners.subgoal_proposer import SubgoalProposer
 from ptp_core.policies.chunked_policy import ChunkedPolicy
@@ -432,6 +434,10 @@ def _classifier(
     return GoalClassifier(config, encoder.latent)
 
 
+def _shown_legs(config: ShownLegsConfig, spec: AgentSpec, encoder: nn.Module | None) -> nn.Module:
+    return ShownLegs(config)
+
+
 def _sentences(
     config: SentenceTableConfig, spec: AgentSpec, encoder: nn.Module | None
 ) -> nn.Module:
@@ -478,6 +484,7 @@ _BUILT_IN = (
     PartType("policy", _policy, IQLConfig),
     PartType("chunked", _chunked, ChunkedPolicyConfig, learns=True),
     PartType("classifier", _classifier, GoalClassifierConfig),
+    PartType("shown_legs", _shown_legs, ShownLegsConfig),
     PartType("sentences", _sentences, SentenceTableConfig),
     PartType("sentence_goals", _sentence_goals, SentenceGoalsConfig),
     PartType("backward", _backward, PlannerPartConfig),

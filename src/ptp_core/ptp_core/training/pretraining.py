@@ -45,6 +45,7 @@ from ptp_core.training.stage import choose_device, read_scalars, without_budget
 from ptp_core.training.subgoal_stage import (
     frames_needed,
     generators_in_background,
+    shown_legs,
     train_generators,
 )
 from ptp_core.training.vqvae_stage import train_vqvae
@@ -282,6 +283,11 @@ def _train(
                 further[name] = Part(name, network, settings, precision)
         iql, iql_metrics = train_iql(config, vqvae, training, out / "iql", **common)
     generators, generator_metrics = train_generators(*for_generators, **common)
+    if "classifier" in further:
+        rng = np.random.default_rng(config.seed)
+        legs = generators["dt60"], vqvae, training, config.generators.dt60, config.legs.shown
+        shown = shown_legs(*legs, rng)
+        further["shown_legs"] = Part("shown_legs", shown, shown.config, precision)
     imagined_metrics: dict[str, float] = {}
     if config.imagined.steps:
         iql, imagined_metrics = train_on_generated_goals(

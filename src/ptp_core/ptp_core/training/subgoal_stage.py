@@ -18,11 +18,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from ptp_core.config import GapConfig, SubgoalGeneratorConfig, TrainConfig
+from ptp_core.config import GapConfig, ShownLegsConfig, SubgoalGeneratorConfig, TrainConfig
 from ptp_core.data.encoded_dataset import EncodedDataset
 from ptp_core.encoders.vqvae import VQVAE
 from ptp_core.errors import DatasetError
-from ptp_core.planners.subgoal_generator import HORIZONS, GeneratorHierarchy
+from ptp_core.planners.shown_legs import ShownLegs
+from ptp_core.planners.subgoal_generator import HORIZONS, GeneratorHierarchy, SubgoalGenerator
 from ptp_core.processes import follow_parent
 from ptp_core.training.stage import Metrics, StageState, encoded_fingerprint, run_as_configured
 
@@ -138,6 +139,24 @@ def sample_windows(
             [np.zeros((count, 1), dtype=np.int64), np.cumsum(drawn, axis=1)], axis=1
         )
     return starts[:, None] + offsets
+
+
+@torch.no_grad()
+def shown_legs(
+    generator: SubgoalGenerator,
+    vqvae: VQVAE,
+    data: EncodedDataset,
+    gaps: GapConfig,
+    count: int,
+    rng: np.random.Generator,
+) -> ShownLegs:
+    """Infer ``count`` latent actions from pairs that the generator was trained on."""
+    legs = ShownLegs(ShownLegsConfig(count=count, z_dim=generator.z_dim))
+    windows = sample_windows(data, gaps, count, rng)[:, [0, -1]]
+    codes = torch.from_numpy(data.codes[windows].astype(np.int64)).to(vqvae.codebook.device)
+    start, end = vqvae.lookup(codes).unbind(1)
+    legs.z.copy_(generator.encode(start, end)[0])
+    return legs
 
 
 def _train_one(
