@@ -49,6 +49,21 @@ def test_a_subgoal_must_stay_near_for_as_long_as_the_settings_say():
     assert held[5].switched and not held[5].timed_out
 
 
+def test_the_goal_is_arrived_at_when_it_is_pursued_and_near():
+    states = follow([0.0, 30.0, 30.0, 30.0, 30.0], plan=None, hold=2)
+    assert [state.arrived for state in states] == [False, False, True, True, True]
+    assert not any(state.arrived for state in follow([0.0, 30.0, 30.0], timeout=9))  # a subgoal
+
+
+def test_a_plan_is_outdated_by_a_subgoal_that_is_over_and_by_a_goal_that_stays_far():
+    reached = follow([0.0, 9.0, 9.0, 19.0, 29.0, 29.0])
+    assert [state.outdated for state in reached] == [False, True, False, False, False, False]
+    given_up = follow([0.0] * 8, timeout=3)
+    assert [index for index, state in enumerate(given_up) if state.outdated] == [3, 6]
+    far = follow([0.0] * 8, plan=None, timeout=3)
+    assert [index for index, state in enumerate(far) if state.outdated] == [3, 6]
+
+
 def test_the_policy_sees_a_switch_one_step_late_with_switch_delay():
     states = follow([0.0, 9.0, 9.0, 19.0, 19.0], switch_delay=True)
     assert [state.index for state in states] == [0, 0, 1, 1, 2]

@@ -158,6 +158,7 @@ class SubgoalAgent:
             self._measure, self._near = work_left(classifier), WORK_DONE
             self.config = dataclasses.replace(self.config, distance_threshold=WORK_DONE)
         self._replan = replan
+        self._moving = np.array([name != "gripper" for name in self.spec.actions])
         self._policies = policies
         self._remember = remember
         self._follower = SubgoalFollower(self.config, self._measure)
@@ -207,6 +208,8 @@ class SubgoalAgent:
         latent = self._lookup(codes)
         state = self._follower.step(latent)
         action = self._actor.act(latent, state.goal, observation.proprioception)
+        if self.config.rest and state.arrived:
+            action = np.where(self._moving, np.float32(0.0), action)
         plan, self._plan = self._plan, None
         decision = Decision(
             action=action,
@@ -220,10 +223,8 @@ class SubgoalAgent:
             timed_out=state.timed_out,
         )
         self._since += 1
-        if self._replan == "on_reach" and self.planner is not None:
-            stuck = state.index == len(self._targets) - 1 and self._since >= self.config.timeout
-            if state.switched or (stuck and state.distance >= self.config.distance_threshold):
-                self._make_plan(codes, cancelled)
+        if state.outdated and self._replan == "on_reach" and self.planner is not None:
+            self._make_plan(codes, cancelled)
         return decision
 
     def distance(self, observation: Observation) -> float:

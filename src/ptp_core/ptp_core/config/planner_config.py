@@ -184,8 +184,9 @@ class FollowerConfig:
     # "auto": the reward epsilon that the training settled on; resolved in every checkpoint.
     hold: int = 1  # successive control steps in which a subgoal must be near (authors: 1)
     timeout: int = 30  # control steps on one subgoal
-    # When plans are made. "once": at the beginning (paper). "on_reach": also each time that the
-    # pursuit moves on, and when it has been at the goal for the timeout; in process alone.
+    rest: bool = False  # hold the arm still while the goal itself is near; ours
+    # When plans are made. "once": at the beginning (paper). "on_reach": also when a subgoal is
+    # reached or given up, and after the timeout on the goal itself; in process alone.
     replan: Literal["once", "on_reach"] = "once"
     compare_with: Literal["current_subgoal", "final_subgoal"] = "current_subgoal"
     # "final_subgoal" is the paper's Alg. 1, line 12, as printed.

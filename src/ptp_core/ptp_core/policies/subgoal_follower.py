@@ -45,6 +45,8 @@ class FollowerState:
     switched: bool  # the follower moved on in this step
     timed_out: bool  # it did so because of the timeout, not because the subgoal was near
     distance: float  # from the current latent to the subgoal that the rule checks
+    arrived: bool  # the goal itself is pursued and near
+    outdated: bool  # a subgoal was reached or given up, or the goal is far after the timeout
 
 
 class SubgoalFollower:
@@ -89,18 +91,26 @@ class SubgoalFollower:
         last_subgoal = self._targets[max(len(self._targets) - 2, 0)]
         compared = current if config.compare_with == "current_subgoal" else last_subgoal
         distance = self._measure(latent, compared)
-        timed_out = False
+        last = len(self._targets) - 1
+        timed_out = arrived = outdated = False
         if self._timer is None:
             self._timer = 0
         else:
             self._timer += 1
             self._held = self._held + 1 if distance < config.distance_threshold else 0
             near = self._held >= config.hold
-            if before < len(self._targets) - 1 and (near or self._timer >= config.timeout):
+            arrived = near and before == last
+            if before < last and (near or self._timer >= config.timeout):
                 self._index += 1
                 self._timer = 0
                 self._held = 0
                 timed_out = not near
+                outdated = timed_out or self._index < last
+            elif not arrived and self._timer >= config.timeout:
+                self._timer = 0
+                outdated = True
         switched = self._index != before
         shown = before if config.switch_delay else self._index
-        return FollowerState(self._targets[shown], shown, switched, timed_out, distance)
+        return FollowerState(
+            self._targets[shown], shown, switched, timed_out, distance, arrived, outdated
+        )
