@@ -22,6 +22,7 @@ T_975 = (
     *(2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086),
     *(2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042),
 )
+ROUNDING = 1e-12  # sum of squares that is 0 but for rounding
 # Settings that evaluations with the same episodes share, beside method, task, seed and protocol.
 EPISODES = ("env", "env_kwargs", "max_steps")
 
@@ -51,7 +52,7 @@ class Difference:
     """Mean difference of success rates over pairs, in [-1, 1], and its 95 % interval."""
 
     mean: float
-    low: float | None  # None: no task has two pairs
+    low: float | None  # None: no task has two pairs, or none has two that differ
     high: float | None
     pairs: int
 
@@ -111,14 +112,16 @@ def paired_differences(
     ``differences``: of each pair, by task. The interval is the one of a paired t test, mean +-
     t s / sqrt(k) for k pairs. s^2 is the variance within tasks, pooled over all of them, with as
     many degrees of freedom as there are pairs less tasks. It takes the pairs as independent, and
-    the variance as the same in all tasks.
+    the variance as the same in all tasks. Where that variance is 0 it says
+    nothing, and there is no interval.
     """
     known = {task: values for task, values in differences.items() if values}
     pairs = sum(map(len, known.values()))
     freedom = pairs - len(known)
+    squares = sum((x - fmean(values)) ** 2 for values in known.values() for x in values)
     half = None  # of the interval of a mean over one pair
-    if freedom > 0:
-        squares = sum((x - fmean(values)) ** 2 for values in known.values() for x in values)
+    # Few pairs that happen to be equal would make an interval without width.
+    if freedom > 0 and squares > ROUNDING:
         half = T_975[min(freedom, len(T_975)) - 1] * math.sqrt(squares / freedom)
 
     def difference(mean: float, weight: float, count: int) -> Difference:
