@@ -363,3 +363,11 @@ def test_a_damaged_picture_is_told(made, tmp_path):
     about.write_text("{")
     found = evaluation_pictures(past, tmp_path)
     assert f"{about}: damaged" in found.why_not and found.strip is None
+
+
+def test_pictures_of_variants_are_kept_apart(made, tmp_path):
+    past = PastEvaluation.of_run(read_run(made / "sweep" / "ptp" / "A" / "seed_0"))
+    found = evaluation_pictures(past, tmp_path, tries=1, name="learning/ptp")
+    assert (found.method, found.why_not) == ("learning/ptp", "")
+    assert found.strip.startswith("pictures/learning/ptp_seed_0/")
+    assert (tmp_path / found.strip).is_file()

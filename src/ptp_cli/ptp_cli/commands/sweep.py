@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`ptp sweep`: run `ptp practice` for methods x tasks x seeds."""
+"""`ptp sweep`: run `ptp practice` for methods x variants x tasks x seeds."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 EPILOG = (
     "The file names methods, tasks, seeds and protocol, threads and memory_gib of a run, and "
-    "options of ptp practice; docs/experiments.md describes it."
+    "options of ptp practice, and variants of them to compare; docs/experiments.md describes it."
 )
 
 
@@ -23,8 +23,8 @@ def add_sweep(subparsers) -> None:
     parser = subparsers.add_parser(
         "sweep",
         help="practise methods x tasks x seeds, on this machine or on Ray",
-        description="Run `ptp practice` for every method, task and seed of a YAML file, as many "
-        "at a time as the machine allows. Repeat the command to resume: finished runs are "
+        description="Run `ptp practice` for every method, variant, task and seed of a YAML file, "
+        "as many at a time as the machine allows. Repeat the command to resume: finished runs are "
         "skipped. Other runs continue when one fails; the exit status is then 1.",
         epilog=EPILOG,
     )
@@ -56,7 +56,13 @@ def run_sweep(args: argparse.Namespace) -> int:
     import signal
 
     from ptp_cli.options import config_file
-    from ptp_cli.sweep.sweep_config import as_declared, load_sweep, remember, runs_of
+    from ptp_cli.sweep.sweep_config import (
+        as_declared,
+        load_sweep,
+        remember,
+        runs_of,
+        same_variants,
+    )
     from ptp_cli.sweep.sweep_schedule import alone_in, carry_out, rows_of
     from ptp_core.errors import InputError
 
@@ -70,6 +76,9 @@ def run_sweep(args: argparse.Namespace) -> int:
     config = as_declared(load_sweep(path, args.env))
     out = args.out or Path("runs", f"sweep_{path.stem}")
     runs = runs_of(config, out)
+    for method, same in same_variants(config).items():
+        equal = ", ".join(f"{variant} is the same as {other}" for variant, other in same.items())
+        print(f"{method}: {equal}: not run twice")
 
     from ptp_cli.sweep.sweep_display import LiveTable, PlainLines
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ptp_cli.sweep.sweep_config import ABOUT, read_about, run_name
+from ptp_cli.sweep.sweep_config import ABOUT, method_name, read_about, run_name
 from ptp_core.data.file_limits import load_json
 from ptp_core.errors import InputError
 from ptp_core.practice.run_folder import SETTINGS, PracticeRun, is_run, read_run, with_todays_name
@@ -37,14 +37,27 @@ class FoundRuns:
 
     runs: list[PracticeRun] = field(default_factory=list)
     offline: list[Offline] = field(default_factory=list)
-    missing: list[tuple[str, str, int]] = field(default_factory=list)  # of sweeps, not begun
+    # Of sweeps, not begun: name of the method in its variant, task, seed.
+    missing: list[tuple[str, str, int]] = field(default_factory=list)
+    variants: dict[Path, str] = field(default_factory=dict)  # by folder of a run in one
+    controls: dict[str, str] = field(default_factory=dict)  # variant -> what is subtracted from it
+    # Method -> variant -> the variant that it equals, so that it was not run.
+    same_variants: dict[str, dict[str, str]] = field(default_factory=dict)
     sweeps: list[tuple[Path, dict[str, Any]]] = field(default_factory=list)
     named: tuple[str, ...] = ()  # environments that the user lets run, beside the shipped ones
     complaints: list[str] = field(default_factory=list)  # what was left out, a line each
 
+    def variant(self, run: PracticeRun) -> str:
+        """Variant of a run's sweep; "": none."""
+        return self.variants.get(run.folder, "")
+
+    def name(self, run: PracticeRun) -> str:
+        """Name of a run's method in its variant, see `method_name`."""
+        return method_name(run.settings["method"], self.variant(run))
+
     @property
     def methods(self) -> list[str]:
-        """In the order in which they were found."""
+        """Names of methods, each in its variants, in the order in which they were found."""
         return _unique(self, "method", 0)
 
     @property
@@ -95,14 +108,19 @@ def _add_folder(found: FoundRuns, folder: Path) -> None:
             continue
         found.sweeps.append((sweep, about))
         keys = (
-            (m, t, s) for m in about["methods"] for t in about["tasks"] for s in about["seeds"]
+            (m, t, s, v)
+            for m in about["methods"]
+            for v in about["variants"] or ("",)
+            if v not in about["same_variants"].get(m, {})
+            for t in about["tasks"]
+            for s in about["seeds"]
         )
-        for key in keys:
-            run = sweep / run_name(*key)
+        for method, task, seed, variant in keys:
+            run = sweep / run_name(method, task, seed, variant)
             if is_run(run):
                 runs[run] = None
             else:
-                found.missing.append(key)
+                found.missing.append((method_name(method, variant), task, seed))
     runs |= dict.fromkeys(sorted(path for path in inside if is_run(path)))
     if not runs and not abouts:
         found.complaints.append(f"{folder}: no run of ptp practice or ptp sweep is in it")
@@ -116,15 +134,32 @@ def _add_run(found: FoundRuns, folder: Path) -> None:
     except InputError as error:
         found.complaints.append(str(error))
         return
+    _add_variant(found, folder)
     for other in found.runs:
         if other.folder.resolve() == folder.resolve():
             return
-        if all(other.settings[name] == run.settings[name] for name in ("method", "task", "seed")):
+        same = all(other.settings[name] == run.settings[name] for name in ("task", "seed"))
+        if same and found.name(other) == found.name(run):
             found.complaints.append(
                 f"{folder}: the same method, task and seed as {other.folder}: left out"
             )
             return
     found.runs.append(run)
+
+
+def _add_variant(found: FoundRuns, folder: Path) -> None:
+    """Note a run's variant; its ``folder`` is VARIANT/METHOD/TASK/seed_N in that of its sweep."""
+    parents = folder.resolve().parents
+    if len(parents) < 4 or not (parents[3] / ABOUT).is_file():
+        return
+    try:
+        about = read_about(parents[3])
+    except InputError:
+        return  # the sweep's folder, where it is given, is complained of
+    if parents[2].name in about["variants"]:
+        found.variants[folder] = parents[2].name
+        found.controls |= about["controls"]
+        found.same_variants |= about["same_variants"]
 
 
 def _add_file(found: FoundRuns, source: str) -> None:
@@ -204,7 +239,7 @@ def _protocol(entry: PracticeRun | Offline) -> str:
 
 def _unique(found: FoundRuns, name: str, place: int) -> list[str]:
     values: Iterable[str] = (
-        *(run.settings[name] for run in found.runs),
+        *(found.name(run) if name == "method" else run.settings[name] for run in found.runs),
         *(getattr(entry, name) for entry in found.offline),
         *(key[place] for key in found.missing),
     )

@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
+import json
 import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,6 +18,7 @@ from ptp_cli.machine import git_commit, labelled_facts, machine
 from ptp_cli.pages import environment
 from ptp_cli.process_setup import libraries_into
 from ptp_cli.report.gather_runs import FoundRuns
+from ptp_cli.report.paired_controls import Controls, paired_controls
 from ptp_cli.report.repeat_commands import commands, configuration
 from ptp_cli.report.report_figures import (
     PAPER_METHOD,
@@ -67,6 +70,11 @@ def make(
     if curves["practice"]:
         draw(out / PRACTICE_CHART, curves["practice"], *shown, "Success while practising", papers)
     made = _pictures(found, out, networks) if pictures else []
+    tables = [SUMMARY_TABLE, CURVES_TABLE, RUNS_TABLE]
+    controls = paired_controls(found)
+    if controls is not None:
+        write_controls(out, controls)
+        tables.append(CONTROLS)
     about = {
         "commands": commands(found, sources, out),
         "configuration": configuration(found),
@@ -74,7 +82,8 @@ def make(
         "date": time.strftime("%Y-%m-%d %H:%M:%S %z"),
         "version": __version__,
         "commit": git_commit(),
-        "tables": [SUMMARY_TABLE, CURVES_TABLE, RUNS_TABLE],
+        "controls": controls,
+        "tables": tables,
         "pictures_wanted": pictures,
     }
     return write_page(out, found, rows, drawn, made, _titles(found) if pictures else {}, about)
@@ -98,7 +107,7 @@ def _picture(
     found: FoundRuns, task: str, method: str, out: Path, networks: Path
 ) -> list[ReportPictures]:
     """The finished run of the lowest seed, or the first file; neither: none."""
-    runs = [r for r in found.runs if (r.settings["task"], r.settings["method"]) == (task, method)]
+    runs = [r for r in found.runs if (r.settings["task"], found.name(r)) == (task, method)]
     files = [entry for entry in found.offline if (entry.task, entry.method) == (task, method)]
     try:
         if runs:
@@ -112,7 +121,7 @@ def _picture(
             return []
     except PtpError as error:
         return [ReportPictures(task, method, seed, why_not=str(error))]
-    return [evaluation_pictures(past, out, named=found.named)]
+    return [evaluation_pictures(past, out, named=found.named, name=method)]
 
 
 def _titles(found: FoundRuns) -> dict[str, str]:
@@ -142,11 +151,12 @@ def write_page(
 
     ``drawn`` maps "evaluation" and "practice" to PNG files in ``out``. ``titles`` says what each
     task is. ``about``: "commands", "configuration", "machine" [(label, value)], "date",
-    "version", "commit", "tables" (files), "pictures_wanted".
+    "version", "commit", "tables" (files), "pictures_wanted", "controls" (Controls or None).
     """
     made = environment(Path(__file__).parent, inlined=out)
     made.filters["label"] = method_label
     made.filters["percent"] = percent
+    made.filters["points"] = points
     text = made.get_template("page.html").render(
         found=found,
         rows=rows,
@@ -166,7 +176,19 @@ def percent(rate: float | None) -> str:
     return "\N{EN DASH}" if rate is None else f"{100 * rate:.1f}\N{NO-BREAK SPACE}%"
 
 
+def points(difference: float) -> str:
+    """A difference of rates, in percentage points with its sign."""
+    return f"{100 * difference:+.1f}".replace("-", "\N{MINUS SIGN}")
+
+
 SUMMARY_TABLE, CURVES_TABLE, RUNS_TABLE = "summary.csv", "curves.csv", "runs.csv"
+CONTROLS = "controls.json"
+
+
+def write_controls(out: Path, controls: Controls) -> None:
+    """Write variants and their differences as JSON; rates and differences are in [-1, 1]."""
+    text = json.dumps(dataclasses.asdict(controls), indent=2) + "\n"
+    write_atomically(out / CONTROLS, lambda partial: partial.write_text(text, encoding="utf-8"))
 
 
 def write_tables(
@@ -200,7 +222,7 @@ def write_tables(
 
 def _raw(found: FoundRuns) -> Iterable[tuple]:
     for run in found.runs:
-        who = tuple(run.settings[name] for name in ("task", "method", "seed"))
+        who = run.settings["task"], found.name(run), run.settings["seed"]
         for entry in run.evaluations:
             counts = entry["epoch"], entry["successes"], entry["episodes"]
             yield (*who, "evaluation", *counts, run.folder)

@@ -40,7 +40,7 @@ def configuration(found: FoundRuns) -> list[tuple[str, list[tuple[str, str]]]]:
         whose: dict[str, list[str]] = {}
         for run in found.runs:
             shown = _shown(name, run.settings.get(name))
-            whose.setdefault(shown, []).append(run.settings["method"])
+            whose.setdefault(shown, []).append(found.name(run))
         values = [
             (shown, "" if len(whose) == 1 else ", ".join(dict.fromkeys(methods)))
             for shown, methods in whose.items()

@@ -31,9 +31,11 @@ METHOD_LABELS = {
 }
 
 
-def method_label(method: str) -> str:
-    """How a method is called for people."""
-    return METHOD_LABELS.get(method, method.replace("_", " "))
+def method_label(name: str) -> str:
+    """How a method, or VARIANT/METHOD, is called for people."""
+    variant, _, method = name.rpartition("/")
+    label = METHOD_LABELS.get(method, method.replace("_", " "))
+    return f"{label}, {variant}" if variant else label
 
 
 Counts = tuple[int, int, int]
@@ -58,7 +60,7 @@ class Point:
 
 
 Curves = dict[tuple[str, str], list[Point]]
-"""By task and method."""
+"""By task and name of the method in its variant."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ def evaluation_curves(found: FoundRuns) -> Curves:
     for run in found.runs:
         for entry in run.evaluations:
             one = run.settings["seed"], entry["successes"], entry["episodes"]
-            counts.setdefault(_key(run), {}).setdefault(entry["epoch"], []).append(one)
+            counts.setdefault(_key(found, run), {}).setdefault(entry["epoch"], []).append(one)
     for entry in found.offline:
         one = entry.seed, entry.successes, entry.episodes
         at_epoch = counts.setdefault((entry.task, entry.method), {})
@@ -97,7 +99,7 @@ def practice_curves(found: FoundRuns) -> Curves:
             window = each[max(0, end - SMOOTHED) : end]
             wins, episodes = (sum(column) for column in zip(*window, strict=True))
             one = run.settings["seed"], wins, episodes
-            counts.setdefault(_key(run), {}).setdefault(end, []).append(one)
+            counts.setdefault(_key(found, run), {}).setdefault(end, []).append(one)
     return _curves(counts)
 
 
@@ -113,7 +115,7 @@ def table(found: FoundRuns, curves: Curves) -> list[PracticeRow]:
     rows = []
     for task in found.tasks:
         for method in found.methods:
-            runs = [run for run in found.runs if _key(run) == (task, method)]
+            runs = [run for run in found.runs if _key(found, run) == (task, method)]
             missing = sum(key[:2] == (method, task) for key in found.missing)
             points = {point.epoch: point for point in curves.get((task, method), [])}
             if not points and not runs and not missing:
@@ -158,8 +160,8 @@ def _state(runs: list[PracticeRun], finished: list[PracticeRun], missing: int) -
     return text
 
 
-def _key(run: PracticeRun) -> tuple[str, str]:
-    return run.settings["task"], run.settings["method"]
+def _key(found: FoundRuns, run: PracticeRun) -> tuple[str, str]:
+    return run.settings["task"], found.name(run)
 
 
 def _curves(counts: dict[tuple[str, str], dict[int, list[Counts]]]) -> Curves:

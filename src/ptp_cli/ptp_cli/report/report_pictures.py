@@ -54,16 +54,19 @@ def evaluation_pictures(
     *,
     tries: int = TRIES,
     named: Collection[str] = (),
+    name: str = "",
 ) -> ReportPictures:
     """Do an evaluation again until an episode fails, ``tries`` at most; keep its pictures.
 
     What is there from an earlier report on the same networks stays. An evaluation without
     networks, or with networks that cannot be used here, gives the reason instead. ``named``:
-    environments that may be run beside the shipped ones. Raises PlanCancelled.
+    environments that may be run beside the shipped ones. ``name``: of the method in its variant,
+    where there are some. Raises PlanCancelled.
     """
     from ptp_core.rollout.evaluation import EvaluationReplay
 
-    task, method, seed = (past.settings[name] for name in ("task", "method", "seed"))
+    task, seed = past.settings["task"], past.settings["seed"]
+    method = name or past.settings["method"]
     folder = out / "pictures" / f"{method}_seed_{seed}"
     about = folder / f"task_{task}.json"
     try:
@@ -71,7 +74,7 @@ def evaluation_pictures(
         key = _key(past, tries)
         if (kept := _kept(about, key, out)) is not None:
             return kept
-        found = _make(EvaluationReplay(past), folder, out, cancelled, tries)
+        found = _make(EvaluationReplay(past), method, folder, out, cancelled, tries)
     except (PtpError, OSError) as error:
         if cancelled is not None and cancelled():
             raise
@@ -83,13 +86,14 @@ def evaluation_pictures(
 
 def _make(
     again: EvaluationReplay,
+    method: str,
     folder: Path,
     out: Path,
     cancelled: Callable[[], bool] | None,
     tries: int,
 ) -> ReportPictures:
     past = again.past
-    task, method, seed = (past.settings[name] for name in ("task", "method", "seed"))
+    task, seed = past.settings["task"], past.settings["seed"]
     title = f"{method_label(method)}, seed {seed}, {past.epochs} epochs"
     film = Film(folder, {task: title}, past.settings["max_steps"], SCALE)
     env = FilmedEnv(_environment(past.settings), film)

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 from tqdm import tqdm
 
+from ptp_cli.sweep.sweep_config import method_name
 from ptp_cli.sweep.sweep_schedule import SweepRow
 
 COLORS = {"running": "bold", "finished": "green", "failed": "red", "waiting": "dim"}
@@ -55,7 +56,9 @@ class LiveTable:
         if len(shown) > fitting:
             shown = shown[:fitting]
         for row in [row for row in rows if row in shown]:
-            cells = [row.run.method, row.run.task, str(row.run.seed), *standing(row, now)]
+            run = row.run
+            method = method_name(run.method, run.variant)
+            cells = [method, run.task, str(run.seed), *standing(row, now)]
             table.add_row(*cells, row.state, style=COLORS.get(row.state, ""))
         foot = summary(rows, now, self._places)
         if hidden := len(rows) - len(shown):
