@@ -102,6 +102,22 @@ def test_plans_are_made_when_the_agent_is_told_to(checkpoint, replan, steps_with
     assert all(not torch.equal(*pair) for pair in itertools.pairwise(draws))
 
 
+def test_the_arm_rests_at_the_goal_and_the_gripper_stays_as_the_policy_says(checkpoint):
+    near = dataclasses.replace(MEAN, distance_threshold=0.1, hold=2)
+    actions = {}
+    for rest in (False, True):
+        agent = SubgoalAgent(checkpoint, None, dataclasses.replace(near, rest=rest))
+        agent.reset(seen(1), LatentGoal(codes(1)), SEEDS)
+        there = [agent.act(seen(1)).action for _ in range(4)]
+        actions[rest] = [*there, agent.act(seen(2)).action]
+    for step, (moving, resting) in enumerate(zip(actions[False], actions[True], strict=True)):
+        if step in (2, 3):  # near for two steps; the step after reset never counts
+            assert not resting[:4].any() and moving[:4].any()
+            assert resting[4] == moving[4] and resting.dtype == np.float32
+        else:
+            np.testing.assert_array_equal(moving, resting)
+
+
 def test_a_plan_of_no_steps_is_refused(checkpoint):
     with pytest.raises(ConfigError, match="replan is 0"):
         SubgoalAgent(checkpoint, replan=0)
