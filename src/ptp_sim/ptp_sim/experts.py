@@ -268,11 +268,15 @@ class SlideCan(Expert):
     PUSH_Z = -0.345
     DONE = 0.025
     BEHIND = CAN_RADIUS + 0.045
+    BACK_STEPS = 2  # steps of backing off before it rises, smooth: a hand that rises along the can
+    BACK = 0.6  # tips it over; share of an action's most
 
     def __init__(self, goal, rng: np.random.Generator, smooth: bool = False):
         super().__init__(rng, smooth)
         self.goal = np.asarray(goal, float)
         self._low = False
+        self._along = np.zeros(2)  # direction of the push
+        self._backed = 0
 
     def _work(self, state: TableState) -> np.ndarray:
         gap = self.goal - state.can[:2]
@@ -280,7 +284,7 @@ class SlideCan(Expert):
         if distance < self.DONE:
             self.done = True
             return np.zeros(5)
-        along = gap / distance
+        self._along = along = gap / distance
         yaw = float(np.arctan2(along[1], along[0]))
         stand = self.stand(state.can, along)
         if not self._low:
@@ -294,6 +298,12 @@ class SlideCan(Expert):
             self._low = False
         push = -CAN_RADIUS + min(distance + 0.015, 0.05)
         return self._toward(state, state.can[:2] + push * along, self.PUSH_Z, yaw, -1.0)
+
+    def _leave(self) -> np.ndarray:
+        if self.smooth and self._backed < self.BACK_STEPS:
+            self._backed += 1
+            return np.array([*(-self.BACK * self._along), 0.0, 0.0, -1.0])
+        return super()._leave()
 
     @classmethod
     def stand(cls, can, along) -> np.ndarray:
