@@ -221,7 +221,7 @@ def checkpoint_for(name: str, base: Path) -> Path:
         lacks = next(part for part in method.parts if part not in found.parts)
         raise CheckpointError(
             f"{base}: no {lacks}, which {name} needs, and {beside} is no checkpoint: train one "
-            "with ptp pretrain (a baseline with ptp pretrain-baselines), and name it"
+            "with ptp pretrain, pretrain-baselines or pretrain-lbp, and name it"
         )
     method.check_parts(read_contents(beside).parts, beside)
     return beside
