@@ -26,6 +26,7 @@ from ptp_core.agents.agent import (
     LatentGoal,
     Observation,
 )
+from ptp_core.agents.coded_agent import CodedAgent, compact
 from ptp_core.config import to_dict
 from ptp_core.data.trajectory import CAMERA
 from ptp_core.errors import GoalError, InputError
@@ -59,7 +60,7 @@ class InstructedPlanner(Protocol):
         ...
 
 
-class InstructedAgent:
+class InstructedAgent(CodedAgent):
     """Acts as an instruction, an image or a latent says. Weights are read at every call.
 
     ``planner`` plans every ``replan`` control steps; without one, the policy gets the goal's
@@ -179,7 +180,7 @@ class InstructedAgent:
         return Decision(
             action=self._ensemble.act(chunk),
             plan=plan,
-            latent=_compact(codes),
+            latent=compact(codes),
             target=target,
             distance=distance,
             info=info,
@@ -197,7 +198,7 @@ class InstructedAgent:
 
     def encode(self, observation: Observation) -> np.ndarray:
         """Codes, uint16 (N,), of an observation."""
-        return _compact(self._codes(observation))
+        return compact(self._codes(observation))
 
     @property
     def goal_latent(self) -> np.ndarray:
@@ -235,27 +236,4 @@ class InstructedAgent:
     @torch.no_grad()
     def _snap(self, latents: torch.Tensor) -> np.ndarray:
         """Nearest codes, uint16 (K, N), of latents (K, D), by which others see a plan."""
-        return _compact(self.vqvae.quantise(latents)[0])
-
-    def _codes(self, observation: Observation) -> torch.Tensor:
-        """Codes, int64 (N,), on the networks' device."""
-        self.spec.check_observation(observation)
-        if observation.latent is not None:
-            return self._on_device(observation.latent)
-        return self._encode(observation.images[CAMERA])
-
-    def _on_device(self, codes: np.ndarray) -> torch.Tensor:
-        return torch.from_numpy(codes.astype(np.int64)).to(self.vqvae.codebook.device)
-
-    @torch.no_grad()
-    def _encode(self, image: np.ndarray) -> torch.Tensor:
-        batch = torch.from_numpy(np.ascontiguousarray(image))[None]
-        return self.vqvae.encode(batch.to(self.vqvae.codebook.device))[0].long()
-
-    @torch.no_grad()
-    def _lookup(self, codes: torch.Tensor) -> torch.Tensor:
-        return self.vqvae.lookup(codes)
-
-
-def _compact(codes: torch.Tensor) -> np.ndarray:
-    return codes.cpu().numpy().astype(np.uint16)
+        return compact(self.vqvae.quantise(latents)[0])

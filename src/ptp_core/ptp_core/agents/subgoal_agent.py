@@ -27,6 +27,7 @@ from ptp_core.agents.agent import (
     LatentSpec,
     Observation,
 )
+from ptp_core.agents.coded_agent import CodedAgent, compact
 from ptp_core.config import FollowerConfig, to_dict
 from ptp_core.data.trajectory import CAMERA, CARTESIAN
 from ptp_core.errors import ConfigError, InputError
@@ -113,7 +114,7 @@ def subgoal_agent(
     return agent
 
 
-class SubgoalAgent:
+class SubgoalAgent(CodedAgent):
     """Follows a plan with a policy. Weights are read at every call.
 
     Observations and goals are images, or code indices that another process encoded. Both give
@@ -214,7 +215,7 @@ class SubgoalAgent:
         decision = Decision(
             action=action,
             plan=plan,
-            latent=_compact(codes),
+            latent=compact(codes),
             target=self._targets[state.index],
             subgoal_index=state.index,
             distance=state.distance,
@@ -236,14 +237,14 @@ class SubgoalAgent:
 
     def encode(self, observation: Observation) -> np.ndarray:
         """Codes, uint16 (N,), of an observation."""
-        return _compact(self._codes(observation))
+        return compact(self._codes(observation))
 
     @property
     def goal_latent(self) -> np.ndarray:
         """Codes, uint16 (N,), of the goal of this episode."""
         if self._goal is None:
             raise InputError("the agent has no goal yet: call reset first")
-        return _compact(self._goal)
+        return compact(self._goal)
 
     def _make_plan(self, codes: torch.Tensor, cancelled: Cancelled) -> None:
         start, goal = self._lookup(torch.stack([codes, self._goal]))
@@ -256,15 +257,8 @@ class SubgoalAgent:
         """Follow the plan, codes (K, N), then ``goal``, a latent (D,)."""
         self._follower.reset(None if plan is None else self._lookup(plan), goal)
         ends = [self._goal[None].cpu()] if plan is None else [plan.cpu(), self._goal[None].cpu()]
-        self._targets = _compact(torch.cat(ends))
+        self._targets = compact(torch.cat(ends))
         self._since = 0
-
-    def _codes(self, observation: Observation) -> torch.Tensor:
-        """Codes, int64 (N,), on the networks' device."""
-        self.spec.check_observation(observation)
-        if observation.latent is not None:
-            return self._on_device(observation.latent)
-        return self._encode(observation.images[CAMERA])
 
     def _goal_codes(self, goal: Goal) -> torch.Tensor:
         self.spec.check_goal(goal)
@@ -272,19 +266,3 @@ class SubgoalAgent:
             return self._on_device(goal.latent)
         assert isinstance(goal, ImageGoal)  # the spec allows no other kinds
         return self._encode(goal.images[CAMERA])
-
-    def _on_device(self, codes: np.ndarray) -> torch.Tensor:
-        return torch.from_numpy(codes.astype(np.int64)).to(self.vqvae.codebook.device)
-
-    @torch.no_grad()
-    def _encode(self, image: np.ndarray) -> torch.Tensor:
-        batch = torch.from_numpy(np.ascontiguousarray(image))[None]
-        return self.vqvae.encode(batch.to(self.vqvae.codebook.device))[0].long()
-
-    @torch.no_grad()
-    def _lookup(self, codes: torch.Tensor) -> torch.Tensor:
-        return self.vqvae.lookup(codes.long().to(self.vqvae.codebook.device))
-
-
-def _compact(codes: torch.Tensor) -> np.ndarray:
-    return codes.cpu().numpy().astype(np.uint16)
