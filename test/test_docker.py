@@ -78,8 +78,10 @@ def test_keys_reach_neither_the_repository_nor_the_image(path):
         assert any(filled(str(volume)).startswith("~/") for volume in service["volumes"])
 
 
-def test_the_base_image_can_be_named_by_its_digest():
+def test_the_base_image_is_named_by_its_digest():
     (base,) = [line for line in instructions("ARG") if line.startswith("BASE=")]
+    assert re.fullmatch(r"BASE=ros:jazzy-ros-base-noble@sha256:[0-9a-f]{64}", base)
+    assert example()["PTP_BASE"] == base.removeprefix("BASE=")
     assert instructions("FROM")[0].startswith("${BASE} ")
     for service in SERVICES.values():
         assert filled(service["build"]["args"]["BASE"]) == base.removeprefix("BASE=")
@@ -96,6 +98,8 @@ def test_every_package_is_installed_by_its_hash_from_one_index():
         lock = (ROOT / f"requirements-torch-{name}.lock").read_text()
         (pin,) = re.findall(r"^torch==[\d.]+", lock, flags=re.M)
         assert {pin} == pins
+    # Wheels of PyTorch's index: four Pythons on two kinds of processors.
+    assert len(re.findall("--hash", (ROOT / "requirements-torch-cpu.lock").read_text())) == 8
     for path in ("tools/workspace.py", "docker/Dockerfile", "Makefile", "README.md", "docs"):
         files = [ROOT / path] if (ROOT / path).is_file() else (ROOT / path).glob("*.md")
         for file in files:
