@@ -12,7 +12,6 @@ from ptp_core.errors import ConfigError, InputError
 from ptp_core.planners.costs import unroll
 from ptp_core.planners.mppi import spawn
 from ptp_core.planners.planner import unsearched
-from ptp_core.planners.subgoal_generator import HORIZONS
 from ptp_core.rollout.episode_results import EpisodeSeeds
 from ptp_core.rollout.run_episode import run_episode
 from ptp_core.tiny_networks import rng, tiny_baselines, tiny_networks
@@ -71,7 +70,7 @@ def test_random_plans_are_as_long_as_planned_ones_and_make_no_use_of_earlier_pla
     first = agent.planner.plan(*pair, rng())
     for seed in range(40):
         agent.planner.plan(*pair, rng(seed), remember=True)
-    assert all(len(buffer) >= 32 for buffer in agent.buffers) and len(HORIZONS) == 3
+    assert all(len(buffer) >= 32 for buffer in agent.buffers) and len(agent.buffers) == 3
     again = agent.planner.plan(*pair, rng())
     assert all(torch.equal(one, other) for one, other in zip(again.z, first.z, strict=True))
 

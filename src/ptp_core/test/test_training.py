@@ -16,6 +16,7 @@ from matplotlib.image import imread
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from ptp_core.agents.registry import build_agent
 from ptp_core.config import (
     ChunkedPolicyConfig,
     DataConfig,
@@ -32,7 +33,7 @@ from ptp_core.data.collect_demonstrations import collect
 from ptp_core.data.coverage import SceneCoverage, write_report
 from ptp_core.data.dataset import Dataset
 from ptp_core.data.encoded_dataset import EncodedDataset
-from ptp_core.errors import CheckpointError, DatasetError
+from ptp_core.errors import CheckpointError, ConfigError, DatasetError, InputError
 from ptp_core.training.checkpoint import load_checkpoint
 from ptp_core.training.pretraining import pretrain, settle
 from ptp_core.training.stage import (
@@ -100,6 +101,19 @@ def weights(folder):
         for name in ("vqvae", "generators", "iql")
         for key, value in getattr(loaded, name).state_dict().items()
     }
+
+
+WITH_CLONING = dataclasses.replace(
+    CONFIG,
+    chunked=ChunkedPolicyConfig(
+        channels=4,
+        condition_units=16,
+        head=DiffusionConfig(hidden_units=16, blocks=1, sampling_steps=2),
+        batch_size=16,
+        steps=6,
+    ),
+    classifier=GoalClassifierConfig(channels=4, hidden_units=16, batch_size=16, steps=6),
+)
 
 
 @pytest.fixture(scope="module")
@@ -187,17 +201,7 @@ def test_a_diffusion_policy_and_a_classifier_of_work_are_trained_where_they_have
     """They join the checkpoint, resume as the other stages do, and change no other stage."""
     for stage in ("vqvae", "generators", "iql"):
         shutil.copytree(whole / stage, tmp_path / stage)
-    config = dataclasses.replace(
-        CONFIG,
-        chunked=ChunkedPolicyConfig(
-            channels=4,
-            condition_units=16,
-            head=DiffusionConfig(hidden_units=16, blocks=1, sampling_steps=2),
-            batch_size=16,
-            steps=6,
-        ),
-        classifier=GoalClassifierConfig(channels=4, hidden_units=16, batch_size=16, steps=6),
-    )
+    config = WITH_CLONING
     pretrain(config, data, tmp_path, progress=False)
     once = load_checkpoint(tmp_path / "checkpoint")
     expected, found = weights(whole / "checkpoint"), weights(tmp_path / "checkpoint")
@@ -224,6 +228,50 @@ def test_a_diffusion_policy_and_a_classifier_of_work_are_trained_where_they_have
     for name in ("chunked", "classifier"):
         resumed, whole_run = (made.part(name).state_dict() for made in parts)
         assert all(torch.equal(value, whole_run[key]) for key, value in resumed.items())
+
+
+def test_stages_that_the_planner_of_legs_does_not_need_may_follow_later(whole, data, tmp_path):
+    legs = dataclasses.replace(
+        WITH_CLONING,
+        generators=dataclasses.replace(CONFIG.generators, levels=1),
+        iql=dataclasses.replace(CONFIG.iql, steps=0),
+    )
+    pretrain(legs, data, tmp_path, progress=False)
+    checkpoint = load_checkpoint(tmp_path / "checkpoint")
+    assert checkpoint.agent == "ptp_legs"
+    assert list(checkpoint.generators) == ["dt60"] and "iql" not in checkpoint.parts
+    assert "iql" not in checkpoint.metrics and not (tmp_path / "iql").exists()
+    build_agent("ptp_legs", checkpoint)
+    with pytest.raises(CheckpointError, match="no iql, which ptp needs"):
+        build_agent("ptp", checkpoint)
+
+    pretrain(
+        dataclasses.replace(WITH_CLONING, generators=legs.generators),
+        data,
+        tmp_path,
+        progress=False,
+    )
+    checkpoint = load_checkpoint(tmp_path / "checkpoint")
+    build_agent("ptp_single_subgoal", checkpoint)
+    with pytest.raises(InputError, match=r"needs 3 generators, .* dt60 alone: .*levels 3"):
+        build_agent("ptp", checkpoint)
+
+    pretrain(WITH_CLONING, data, tmp_path, progress=False)
+    expected, found = weights(whole / "checkpoint"), weights(tmp_path / "checkpoint")
+    assert all(torch.equal(value, expected[key]) for key, value in found.items())
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"imagined": GeneratedGoalsConfig(steps=1)}, "imagined.steps needs IQL"),
+        ({"classifier": GoalClassifierConfig(steps=0)}, "no policy to act with"),
+    ],
+)
+def test_leaving_out_iql_needs_another_policy(changes, message):
+    without = dataclasses.replace(CONFIG.iql, steps=0)
+    with pytest.raises(ConfigError, match=message):
+        dataclasses.replace(WITH_CLONING, iql=without, **changes)
 
 
 def longer(config, steps):

@@ -137,7 +137,7 @@ class GapConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class SubgoalGeneratorConfig:
-    """Three conditional VAEs that propose subgoals (authors' code: CcVae, dt60/dt30/dt15)."""
+    """Up to three conditional VAEs that propose subgoals (authors' code: CcVae)."""
 
     z_dim: int = 8  # dimensions of the latent action
     hidden_channels: int = 64  # U-Net width; inner level twice as wide; encoder half as wide
@@ -147,20 +147,27 @@ class SubgoalGeneratorConfig:
     dt15: GapConfig = GapConfig(mode="multistep", minimum=10, maximum=15, unroll=3)
     dt30: GapConfig = GapConfig(mode="multistep", minimum=20, maximum=30, unroll=2)
     dt60: GapConfig = GapConfig(mode="final", minimum=10, maximum=9, unroll=1)
+    levels: int = 3  # how many of dt60, dt30 and dt15, the coarsest first (authors' code: all)
     learning_rate: float = 3e-4  # Adam
     learning_rate_decay: Literal["none", "cosine"] = "none"  # over the stage's budget
     batch_size: int = 64  # windows
     gradient_clip: float = 1.0  # L2 norm
     steps: int = 100_000  # batches for each net; the authors set 10 M and stop by hand
-    max_minutes: float = 0.0  # wall clock for the three nets together; 0 = no limit
+    max_minutes: float = 0.0  # wall clock for the nets together; 0 = no limit
 
     def __post_init__(self) -> None:
         require(self, "z_dim", 1)
         require(self, "hidden_channels", 2)
         require(self, "hidden_units", 1)
+        require(self, "levels", 1, 3)
         require(self, "batch_size", 1)
         require(self, "steps", 0)
         require(self, "max_minutes", 0.0)
+
+    @property
+    def horizons(self) -> tuple[str, ...]:
+        """Names of the nets, the coarsest first."""
+        return ("dt60", "dt30", "dt15")[: self.levels]
 
 
 @dataclass(frozen=True, kw_only=True)

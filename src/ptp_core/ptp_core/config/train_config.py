@@ -259,7 +259,8 @@ class IQLConfig:
     batch_size: int = 256  # transitions
     online_fraction: float = 0.6  # of a batch once online data exist
     gradient_clip: float = 0.0  # L2 norm of each network; 0 = off (authors)
-    steps: int = 100_000  # gradient steps offline (authors' code; the paper says 200 k)
+    # Gradient steps offline (authors' code; the paper says 200 k); 0: the stage is left out.
+    steps: int = 100_000
     max_minutes: float = 0.0  # wall clock; 0 = no limit
 
     def __post_init__(self) -> None:
@@ -324,6 +325,14 @@ class TrainConfig:
         require(self, "threads", 1)
         require(self, "save_minutes", 0.0)
         require(self, "log_every", 1)
+        if not self.iql.steps:
+            if self.imagined.steps:
+                raise ConfigError("imagined.steps needs IQL: iql.steps is 0, which leaves it out")
+            if not (self.chunked.steps and self.classifier.steps):
+                raise ConfigError(
+                    "iql.steps is 0, which leaves IQL out: without chunked.steps and "
+                    "classifier.steps there is no policy to act with"
+                )
 
 
 PLANNER_PRESETS = {

@@ -15,12 +15,13 @@ import torch
 
 from ptp_core.config import PlannerConfig
 from ptp_core.encoders.vqvae import VQVAE
+from ptp_core.errors import InputError
 from ptp_core.planners.costs import CostTerms, Value, plan_cost, unroll
 from ptp_core.planners.descent import CostGradient, Descent
 from ptp_core.planners.mppi import MPPI, LatentSearch, spawn
 from ptp_core.planners.plan_buffer import PlanBuffer, add_plan
 from ptp_core.planners.planner import Plan, PlanFeedback, check_latent
-from ptp_core.planners.subgoal_generator import HORIZONS, GeneratorHierarchy, use_fastest_layout
+from ptp_core.planners.subgoal_generator import GeneratorHierarchy, use_fastest_layout
 
 MULTIPLIER = 2  # subgoals that each segment is refined into
 
@@ -50,7 +51,13 @@ class HierarchicalPlanner:
         self.vqvae = vqvae
         self.value = value
         use_fastest_layout(generators)
-        skipped = len(HORIZONS) - config.levels if config.horizons == "finest" else 0
+        finest = 3 if config.horizons == "finest" else config.levels
+        if finest > len(generators):
+            raise InputError(
+                f"the planner needs {finest} generators, and the checkpoint has "
+                f"{', '.join(generators)} alone: train it with generators.levels {finest}"
+            )
+        skipped = finest - config.levels
         self.generators = [generators.level(skipped + level) for level in range(config.levels)]
         top = config.subgoals
         if config.subgoal_count == "total":

@@ -18,8 +18,6 @@ from torch.nn import functional
 from ptp_core.config import LatentShape, SubgoalGeneratorConfig
 from ptp_core.encoders.vqvae import VQVAE
 
-HORIZONS = ("dt60", "dt30", "dt15")  # level 0, 1, 2 of the planner
-
 
 class ConditionalUNet(nn.Module):
     """U-Net that maps a context of one or more latents and z to an unquantised latent.
@@ -155,14 +153,14 @@ class SubgoalGenerator(ConditionalUNet):
 
 
 class GeneratorHierarchy(nn.ModuleDict):
-    """The three generators; index 0 is the coarsest: dt60, dt30, dt15."""
+    """The generators; index 0 is the coarsest: dt60, dt30, dt15, or fewer of these."""
 
     def __init__(self, config: SubgoalGeneratorConfig, latent: LatentShape) -> None:
-        super().__init__({name: SubgoalGenerator(config, latent) for name in HORIZONS})
+        super().__init__({name: SubgoalGenerator(config, latent) for name in config.horizons})
 
     def level(self, index: int) -> SubgoalGenerator:
         """Return the generator of planner level 0 (dt60), 1 (dt30) or 2 (dt15)."""
-        return self[HORIZONS[index]]
+        return self[list(self)[index]]
 
 
 class ContextFeatures(NamedTuple):

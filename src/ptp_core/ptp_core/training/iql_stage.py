@@ -30,7 +30,7 @@ from ptp_core.encoders.vqvae import VQVAE
 from ptp_core.errors import ConfigError
 from ptp_core.learning.accelerated_iql import accelerated_update, shared_networks
 from ptp_core.learning.iql import IQL, Batch, reached
-from ptp_core.planners.subgoal_generator import HORIZONS, GeneratorHierarchy
+from ptp_core.planners.subgoal_generator import GeneratorHierarchy
 from ptp_core.progress import Bar
 from ptp_core.training.stage import (
     Metrics,
@@ -108,7 +108,7 @@ def generated_goals(
     device = vqvae.codebook.device
     contexts, levels = _contexts(data, generators.level(0).config, generator)
     codes = data.codes.copy()
-    for level in range(len(HORIZONS)):
+    for level in range(len(generators)):
         network = generators.level(level)
         for rows in np.array_split(frames := np.flatnonzero(levels == level), _parts(frames)):
             pair = np.stack([data.codes[contexts[rows]], data.codes[rows]]).astype(np.int64)
@@ -229,8 +229,8 @@ def _contexts(
     offset = np.concatenate([np.arange(length) for length in data.lengths])
     start = np.arange(count) - offset
     rng = np.random.default_rng(int(torch.randint(2**31, (1,), generator=generator)))
-    contexts = np.full((len(HORIZONS), count), -1)
-    for level, name in enumerate(HORIZONS):
+    contexts = np.full((settings.levels, count), -1)
+    for level, name in enumerate(settings.horizons):
         gaps: GapConfig = getattr(settings, name)
         if gaps.mode == "final":  # from the first frames to the last ones
             context = start + rng.integers(gaps.minimum, size=count)

@@ -36,7 +36,6 @@ from ptp_core.data.files import check_new_folder, keep_inputs, reserved_folder, 
 from ptp_core.data.trajectory import action_names, speed_of
 from ptp_core.encoders.vqvae import VQVAE
 from ptp_core.errors import DatasetError
-from ptp_core.planners.subgoal_generator import HORIZONS
 from ptp_core.progress import Bar
 from ptp_core.training.checkpoint import Part, save_checkpoint
 from ptp_core.training.chunked_stage import train_chunked_policy, train_goal_classifier
@@ -82,7 +81,7 @@ def check_trainable(
     count = split_count(len(lengths), config.data.training_fraction)
     _check_motion(lengths[:count], speeds[: lengths[:count].sum()], gaps, where, description)
     for part, some in (("trained on", lengths[:count]), ("validated with", lengths[count:])):
-        for name in HORIZONS:
+        for name in config.generators.horizons:
             needed = frames_needed(getattr(config.generators, name))
             if not (some >= needed).any():
                 raise DatasetError(
@@ -100,13 +99,14 @@ def pretrain(
     precision: Literal["float32", "float16"] = "float32",
     progress: bool = True,
 ) -> Path:
-    """Train encoder, subgoal generators and IQL; return the checkpoint's folder.
+    """Train encoder, subgoal generators and policies; return the checkpoint's folder.
 
     ``out`` holds one folder a stage (state, scalars.csv, TensorBoard events), codes.safetensors,
     config.yaml, inputs.json, metrics.json, curves.png and checkpoint/. Run again with the same
     folders to resume: finished stages are kept, and a stage with a longer budget continues. A
-    stage starts again where an earlier one has continued.
-    The checkpoint's agent is the method whose plans the planner's settings describe, else ptp.
+    stage starts again where an earlier one has continued. A stage with 0 steps is left out.
+    The checkpoint's agent is the method whose plans the planner's settings describe, else ptp;
+    without IQL it is ptp_legs.
     Raises KeyboardInterrupt after saving on Ctrl-C; DatasetError and ConfigError, before ``out``
     is made, where the data cannot be learned from, or their images are not of
     ``config.vqvae.image_size``; InputError where ``out`` cannot be made, is in use, or was made
@@ -184,7 +184,7 @@ PANELS = (
     CurvePanel(
         "Subgoal generators: SmoothL1",
         "smooth_l1",
-        {name: f"generators/{name}" for name in HORIZONS},
+        {name: f"generators/{name}" for name in ("dt60", "dt30", "dt15")},
     ),
     CurvePanel("Policy: error of the action", "policy/action_mse", POLICY_STAGES),
     CurvePanel("V: mean over the batch", "value/mean", POLICY_STAGES, log=False),
@@ -270,8 +270,8 @@ def _train(
     beside = nullcontext()
     if config.side_by_side:
         beside = generators_in_background(*for_generators, **common)
-    further: dict[str, Part] = {}
-    more_metrics: dict[str, dict[str, float]] = {}
+    parts: dict[str, Part] = {}
+    scalars: dict[str, dict[str, float]] = {}
     with beside, _threads(1 if config.side_by_side else torch.get_num_threads()):
         for name, train in (
             ("classifier", train_goal_classifier),
@@ -279,26 +279,27 @@ def _train(
         ):
             settings = getattr(config, name)
             if settings.steps:
-                network, more_metrics[name] = train(config, vqvae, training, out / name, **common)
-                further[name] = Part(name, network, settings, precision)
-        iql, iql_metrics = train_iql(config, vqvae, training, out / "iql", **common)
+                network, scalars[name] = train(config, vqvae, training, out / name, **common)
+                parts[name] = Part(name, network, settings, precision)
+        if config.iql.steps:
+            iql, scalars["iql"] = train_iql(config, vqvae, training, out / "iql", **common)
     generators, generator_metrics = train_generators(*for_generators, **common)
-    if "classifier" in further:
+    if "classifier" in parts:
         rng = np.random.default_rng(config.seed)
         legs = generators["dt60"], vqvae, training, config.generators.dt60, config.legs.shown
         shown = shown_legs(*legs, rng)
-        further["shown_legs"] = Part("shown_legs", shown, shown.config, precision)
-    imagined_metrics: dict[str, float] = {}
+        parts["shown_legs"] = Part("shown_legs", shown, shown.config, precision)
     if config.imagined.steps:
-        iql, imagined_metrics = train_on_generated_goals(
+        iql, scalars["imagined"] = train_on_generated_goals(
             config, vqvae, generators, iql, training, out / "imagined", **common
         )
+    parts["generators"] = Part("generators", generators, config.generators, precision)
+    if config.iql.steps:
+        parts["iql"] = Part("iql", iql, config.iql, precision)
     metrics: dict[str, Any] = {
         "vqvae": encoder_metrics,
         "generators": generator_metrics,
-        "iql": iql_metrics,
-        "imagined": imagined_metrics,
-        **more_metrics,
+        **scalars,
         "latent_distance": {
             str(gap): {
                 name: round(float(np.percentile(values, percentile)), 4)
@@ -319,15 +320,11 @@ def _train(
     actions = action_names(arrays.action_channels, arrays.actions.shape[1])
     save_checkpoint(
         out / "checkpoint",
-        {
-            "generators": Part("generators", generators, config.generators, precision),
-            "iql": Part("iql", iql, config.iql, precision),
-            **further,
-        },
+        parts,
         config,
         metrics,
         spec=subgoal_spec(
-            fitting_method(config.planner) or "ptp",
+            (fitting_method(config.planner) or "ptp") if config.iql.steps else "ptp_legs",
             vqvae,
             actions,
             proprioception=[channel.name for channel in arrays.proprioception_channels],
@@ -392,11 +389,12 @@ def _encode(
 
 def _inputs(config: TrainConfig, arrays: DatasetArrays) -> dict[str, Any]:
     """Inputs that the networks depend on, without budgets."""
-    stages = ("vqvae", "generators", "iql")  # "imagined" may be added later
+    # Other stages, and generators of more levels, may be added later.
     return {
         "seed": config.seed,
         "training_fraction": config.data.training_fraction,
-        **{name: without_budget(getattr(config, name)) for name in stages},
+        **{name: without_budget(getattr(config, name)) for name in ("vqvae", "iql")},
+        "generators": without_budget(config.generators, "levels"),
         "data": arrays.fingerprint,
     }
 

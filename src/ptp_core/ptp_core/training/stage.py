@@ -57,18 +57,23 @@ def choose_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def without_budget(settings: Any) -> dict[str, Any]:
-    """Return the settings that a resumed stage must share; its budget may be longer."""
+def without_budget(settings: Any, *others: str) -> dict[str, Any]:
+    """Return the settings that a resumed stage must share; its budget may be longer.
+
+    ``others``: further fields that may change.
+    """
     values = to_dict(settings)
-    for name in ("steps", "max_minutes"):
+    for name in ("steps", "max_minutes", *others):
         values.pop(name)
     return values
 
 
-def encoded_fingerprint(settings: Any, seed: int, data: EncodedDataset) -> dict[str, Any]:
-    """Inputs of a stage on encoded trajectories, without its budget."""
+def encoded_fingerprint(
+    settings: Any, seed: int, data: EncodedDataset, *others: str
+) -> dict[str, Any]:
+    """Inputs of a stage on encoded trajectories, without its budget and the fields ``others``."""
     return {
-        "config": without_budget(settings),
+        "config": without_budget(settings, *others),
         "seed": seed,
         "encoder_id": data.encoder_id,
         "content": data.content_hash(),

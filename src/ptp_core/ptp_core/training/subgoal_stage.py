@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Stage 2: train the three subgoal generators on encoded trajectories (paper section III-B).
+"""Stage 2: train the subgoal generators on encoded trajectories (paper section III-B).
 
 They can be trained in a second process while this one trains the policy, as the two do not depend
 on each other. On a CPU, two processes with one thread each are faster than one process with two
@@ -23,7 +23,7 @@ from ptp_core.data.encoded_dataset import EncodedDataset
 from ptp_core.encoders.vqvae import VQVAE
 from ptp_core.errors import DatasetError
 from ptp_core.planners.shown_legs import ShownLegs
-from ptp_core.planners.subgoal_generator import HORIZONS, GeneratorHierarchy, SubgoalGenerator
+from ptp_core.planners.subgoal_generator import GeneratorHierarchy, SubgoalGenerator
 from ptp_core.processes import follow_parent
 from ptp_core.training.stage import Metrics, StageState, encoded_fingerprint, run_as_configured
 
@@ -41,11 +41,14 @@ def train_generators(
     progress: bool = True,
     row: int = 0,
 ) -> tuple[GeneratorHierarchy, dict[str, float]]:
-    """Train dt60, dt30 and dt15, one after the other; return them and their last scalars."""
+    """Train dt60, dt30 and dt15, one after the other; return them and their last scalars.
+
+    ``config.generators.levels`` says how many of them; more can be added to a finished stage.
+    """
     torch.manual_seed(config.seed)
     hierarchy = GeneratorHierarchy(config.generators, vqvae.latent).to(device)
     scalars: dict[str, float] = {}
-    for number, name in enumerate(HORIZONS):
+    for number, name in enumerate(config.generators.horizons):
         result = _train_one(
             config,
             name,
@@ -173,7 +176,7 @@ def _train_one(
         optimisers={"adam": optimiser},
         generator=torch.Generator().manual_seed(seed),
         rng=np.random.default_rng(seed),
-        fingerprint=encoded_fingerprint(settings, config.seed, data),
+        fingerprint=encoded_fingerprint(settings, config.seed, data, "levels"),
     )
     held_out = _latents(
         vqvae,
@@ -218,7 +221,7 @@ def _train_one(
 
 def _share(settings: SubgoalGeneratorConfig, gaps: GapConfig) -> float:
     """Return a net's share of the minutes, by its unrolled steps: all make as many batches."""
-    return gaps.unroll / sum(getattr(settings, name).unroll for name in HORIZONS)
+    return gaps.unroll / sum(getattr(settings, name).unroll for name in settings.horizons)
 
 
 def _latents(
