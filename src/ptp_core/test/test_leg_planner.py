@@ -9,6 +9,7 @@ import torch
 from ptp_core.config import LegPlannerConfig
 from ptp_core.errors import ConfigError, InputError, PlanCancelled
 from ptp_core.planners.leg_planner import LegPlanner
+from ptp_core.planners.planner import Plan
 from ptp_core.tiny_networks import LATENT, rng, tiny_networks
 
 CONFIG = LegPlannerConfig(samples=12, elites=3, sigmas=(0.5, 0.2), most_legs=3, leg_price=0.1)
@@ -68,7 +69,7 @@ def test_legs_are_added_while_they_save_more_than_they_cost(checkpoint, pair, di
 
 
 def test_a_plan_ends_with_the_goal_and_subgoals_are_their_codes(checkpoint, pair):
-    found = planner(checkpoint)._search(*pair, 2, rng(), None, None)
+    found = planner(checkpoint)._search(*pair, 2, rng(), [], None, None)
     assert found.latents.shape == (3, 2, LATENT.size)
     assert torch.equal(checkpoint.vqvae.lookup(found.codes), found.latents)
     plan = planner(checkpoint).plan(*pair, rng())
@@ -104,23 +105,53 @@ def test_a_leg_that_changes_nothing_costs_more(checkpoint, pair):
     assert (idle > changed).all() and (changed >= 0).all()
 
 
+def test_leaving_out_dear_candidates_changes_no_search(checkpoint, pair):
+    start, goal = pair
+    made = planner(checkpoint, bias=0.0, elites=5, change_weight=0.05)
+    z = torch.randn(400, 2, checkpoint.generators["dt60"].z_dim, generator=rng())
+    found = made._evaluate(start, goal, z)
+    assert 5 <= len(found.z) < 400
+    parts = [made._evaluate(start, goal, part) for part in z.split(5)]  # asks all of them
+    every = torch.cat([part.total for part in parts])
+    torch.testing.assert_close(found.best(5).total, every.sort()[0][:5])
+
+
+def test_an_earlier_plan_that_still_leads_to_the_goal_is_gone_on_with(checkpoint, pair):
+    """The rest of it is as good as its first leg; nothing is searched."""
+    start, goal = pair
+    found = planner(checkpoint)._search(start, goal, 2, rng(), [], None, None).best(1)
+    earlier = Plan(found.codes[0], found.latents[0], 0.0, {}, 0.0, (found.z,))
+    told = []
+    made = planner(checkpoint, bias=30.0)
+    plan = made.plan(start, goal, rng(), on_iteration=told.append, earlier=earlier)
+    assert not told and len(plan.latents) == 1  # one leg is enough: the cheapest rest
+
+    made = planner(checkpoint, bias=-30.0)
+    plan = made.plan(start, goal, rng(), on_iteration=told.append, earlier=earlier)
+    assert told  # nothing leads to the goal
+    rest = made._evaluate(found.latents[0, 0], goal, found.z[:, 1:])
+    known = [found.z[:, 1:]]
+    searched = made._search(found.latents[0, 0], goal, 1, rng(), known, None, None)
+    assert float(searched.total[0]) <= float(rest.total[0]) + 1e-5
+
+
 def test_a_search_starts_from_latent_actions_that_were_shown(checkpoint, pair):
     shown = checkpoint.part("shown_legs").z
-    found = planner(checkpoint, sigmas=())._search(*pair, 2, rng(), None, None)
+    found = planner(checkpoint, sigmas=())._search(*pair, 2, rng(), [], None, None)
     apart = (found.z[:, :, None] - shown).abs().amax(-1)
     assert (apart.amin(-1) == 0).all() and len(shown) == 20
 
 
 def test_a_seed_gives_one_search(checkpoint, pair):
     made = planner(checkpoint)
-    found = [made._search(*pair, 2, rng(seed), None, None) for seed in (1, 1, 2)]
+    found = [made._search(*pair, 2, rng(seed), [], None, None) for seed in (1, 1, 2)]
     assert torch.equal(found[0].z, found[1].z) and torch.equal(found[0].codes, found[1].codes)
     assert not torch.equal(found[0].z, found[2].z)
 
 
 def test_more_rounds_never_end_with_a_dearer_candidate(checkpoint, pair):
     costs = [
-        float(planner(checkpoint, sigmas=sigmas)._search(*pair, 1, rng(), None, None).total[0])
+        float(planner(checkpoint, sigmas=sigmas)._search(*pair, 1, rng(), [], None, None).total[0])
         for sigmas in ((), (0.5,), (0.5, 0.2))
     ]
     assert costs == sorted(costs, reverse=True) and costs[0] > costs[-1]

@@ -167,6 +167,7 @@ class SubgoalAgent(CodedAgent):
         self._goal: torch.Tensor | None = None  # codes (N,)
         self._targets = np.zeros((0,), np.uint16)  # codes (K + 1, N): the plan, then the goal
         self._plan: Plan | None = None  # new plan that no decision has reported yet
+        self._pursued: Plan | None = None  # newest plan of this episode
         self._since = 0  # steps since the newest plan
 
     def reset(
@@ -188,7 +189,7 @@ class SubgoalAgent(CodedAgent):
             self._policies.use_for(target)
         self._actor.reset(seeds.policy)
         self._draws = torch.Generator().manual_seed(seeds.plan)
-        self._plan = None
+        self._plan = self._pursued = None
         if subgoals:
             codes = torch.stack([self._goal_codes(subgoal) for subgoal in subgoals])
             latents = self._lookup(codes).cpu()
@@ -248,8 +249,13 @@ class SubgoalAgent(CodedAgent):
 
     def _make_plan(self, codes: torch.Tensor, cancelled: Cancelled) -> None:
         start, goal = self._lookup(torch.stack([codes, self._goal]))
-        self._plan = self.planner.plan(
-            start, goal, self._draws, cancelled=cancelled, remember=self._remember
+        self._plan = self._pursued = self.planner.plan(
+            start,
+            goal,
+            self._draws,
+            cancelled=cancelled,
+            remember=self._remember,
+            earlier=self._pursued,
         )
         self._pursue(self._plan.codes, goal)
 

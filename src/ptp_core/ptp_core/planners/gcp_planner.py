@@ -291,6 +291,7 @@ class GcpPlanner:
         on_iteration: Callable[[PlanFeedback], None] | None = None,
         cancelled: Callable[[], bool] | None = None,
         remember: bool = False,
+        earlier: Plan | None = None,
     ) -> Plan:
         """See ``Planner.plan``. ``generator`` is a CPU generator.
 

@@ -78,6 +78,7 @@ class HierarchicalPlanner:
         on_iteration: Callable[[PlanFeedback], None] | None = None,
         cancelled: Callable[[], bool] | None = None,
         remember: bool = False,
+        earlier: Plan | None = None,
     ) -> Plan:
         """See ``Planner.plan``. ``generator`` is a CPU generator."""
         began = time.perf_counter()

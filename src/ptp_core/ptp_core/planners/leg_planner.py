@@ -57,6 +57,10 @@ class LegCandidates:
         order = self.total.argsort(stable=True)[:count]
         return LegCandidates(*(value[order] for value in vars(self).values()))
 
+    def first(self, count: int) -> LegCandidates:
+        """The first ``count`` candidates."""
+        return LegCandidates(*(value[:count] for value in vars(self).values()))
+
     def joined(self, other: LegCandidates) -> LegCandidates:
         """These candidates and then ``other``."""
         pairs = zip(vars(self).values(), vars(other).values())
@@ -94,20 +98,28 @@ class LegPlanner:
         on_iteration: Callable[[PlanFeedback], None] | None = None,
         cancelled: Callable[[], bool] | None = None,
         remember: bool = False,
+        earlier: Plan | None = None,
     ) -> Plan:
-        """See ``Planner.plan``; there is no plan buffer. ``generator`` is a CPU generator."""
+        """See ``Planner.plan``; there is no plan buffer. ``generator`` is a CPU generator.
+
+        What is left of an ``earlier`` plan is judged from ``start`` first. Where it leaves less
+        work than a leg costs, nothing is searched; else searches begin with it too.
+        """
         began = time.perf_counter()
         config, device, size = self.config, self.vqvae.codebook.device, self.vqvae.latent.size
         start = check_latent(start, "start", size).to(device)
         goal = check_latent(goal, "goal", size).to(device)
-        chosen, cost = None, 0.0
-        for subgoals in range(config.most_legs):
-            found = self._search(start, goal, subgoals, generator, on_iteration, cancelled)
-            total = float(found.total[0]) + config.leg_price * subgoals
-            if chosen is None or total < cost:
-                chosen, cost = found, total
-            if cost <= config.leg_price * (subgoals + 1):
+        rests = self._rests(earlier, start, goal)
+        chosen = min(rests, key=self._cost, default=None)
+        fits = chosen is not None and float(chosen.distance[0]) <= config.leg_price
+        for subgoals in range(0 if fits else config.most_legs):
+            if chosen is not None and self._cost(chosen) <= config.leg_price * subgoals:
                 break  # a further leg costs more than it can save
+            known = [rest.z for rest in rests if rest.z.shape[1] == subgoals]
+            found = self._search(start, goal, subgoals, generator, known, on_iteration, cancelled)
+            if chosen is None or self._cost(found) < self._cost(chosen):
+                chosen = found
+        cost = self._cost(chosen)
         return Plan(
             codes=torch.cat([chosen.codes[0], self.vqvae.quantise(goal[None])[0]]).cpu(),
             latents=torch.cat([chosen.latents[0], goal[None]]).cpu(),
@@ -122,11 +134,27 @@ class LegPlanner:
             z=(chosen.z[:1].cpu(),),
         )
 
-    def _search(self, start, goal, subgoals, rng, on_iteration, cancelled) -> LegCandidates:
-        """Candidates with this many subgoals before the goal, best first."""
+    def _cost(self, found: LegCandidates) -> float:
+        """Cost of the best candidate, with the price of its legs after the first."""
+        return float(found.total[0]) + self.config.leg_price * found.z.shape[1]
+
+    def _rests(self, earlier: Plan | None, start, goal) -> list[LegCandidates]:
+        """An earlier plan from ``start``: whole, without its first leg, and so on."""
+        if earlier is None or not earlier.z:
+            return []
+        (z,) = earlier.z
+        return [self._evaluate(start, goal, z[:, n:].to(start)) for n in range(z.shape[1] + 1)]
+
+    def _search(self, start, goal, subgoals, rng, known, on_iteration, cancelled) -> LegCandidates:
+        """Candidates with this many subgoals before the goal, best first.
+
+        ``known``: latent actions (1, subgoals, z_dim) that the search begins with, beside shown
+        ones.
+        """
         config = self.config
         rounds = len(config.sigmas) if subgoals else 0
         z = self.shown.draw((config.samples if subgoals else 1, subgoals), rng)
+        z = torch.cat([*(rest.cpu() for rest in known), z])
         best = None
         for number in range(rounds + 1):
             stop_if(cancelled)
@@ -152,15 +180,35 @@ class LegPlanner:
         else:
             latents = start.new_zeros((count, 0, size))
             codes = torch.zeros((count, 0, self.vqvae.latent.codes), dtype=torch.long)
-        states = torch.cat([start.expand(count, 1, size), latents], dim=1)
-        distance = torch.cat([self.last_leg(part, goal) for part in states[:, -1].split(AT_ONCE)])
-        idle = start.new_zeros(count)
-        for leg in range(subgoals):
-            pairs = zip(states[:, leg].split(AT_ONCE), states[:, leg + 1].split(AT_ONCE))
-            same = torch.cat([self.classifier(before, after) for before, after in pairs])
-            idle = idle + config.change_weight * functional.softplus(same)  # -log P(other work)
+        ends = torch.cat([start.expand(count, 1, size), latents], dim=1)[:, -1]
+        distance = torch.cat([self.last_leg(part, goal) for part in ends.split(AT_ONCE)])
         prior = config.prior_weight * z.square().sum((1, 2))
-        return LegCandidates(z, codes.to(start.device), latents, distance, idle, prior)
+        idle = torch.zeros_like(distance)
+        found = LegCandidates(z, codes.to(start.device), latents, distance, idle, prior)
+        return self._with_idle(start, found) if subgoals else found
+
+    def _with_idle(self, start: torch.Tensor, found: LegCandidates) -> LegCandidates:
+        """Add -log P(the leg changes something) of each leg; keep the best ``elites`` and others.
+
+        The term only adds to the cost. So the cheapest candidates are asked first, and those that
+        cost more without it than enough others do with it are left out.
+        """
+        config = self.config
+        found = found.best(len(found.z))
+        known = found.idle.new_zeros(0)
+        for first in range(0, len(found.z), AT_ONCE // 4):
+            if first and float(known.sort()[0][min(config.elites, first) - 1]) <= float(
+                found.total[first]
+            ):
+                return found.first(first)
+            part = slice(first, first + AT_ONCE // 4)
+            after = found.latents[part]
+            before = torch.cat([start.expand(len(after), 1, -1), after[:, :-1]], dim=1)
+            same = self.classifier(before.flatten(0, 1), after.flatten(0, 1))
+            idle = functional.softplus(same).view(after.shape[:2]).sum(1)
+            found.idle[part] = config.change_weight * idle
+            known = torch.cat([known, found.total[part]])
+        return found
 
     def last_leg(self, states: torch.Tensor, goal: torch.Tensor) -> torch.Tensor:
         """Work (B,) that the generator's best leg from states (B, D) leaves to the goal (D,)."""

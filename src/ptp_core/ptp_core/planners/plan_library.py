@@ -252,6 +252,7 @@ class PlanLibraryPlanner:
         on_iteration: Callable[[PlanFeedback], None] | None = None,
         cancelled: Callable[[], bool] | None = None,
         remember: bool = False,
+        earlier: Plan | None = None,
     ) -> Plan:
         """As `Planner.plan`; a reused plan has its stored cost and takes 0 s."""
         rng = np.random.default_rng(generator.initial_seed())
@@ -265,6 +266,7 @@ class PlanLibraryPlanner:
                 on_iteration=on_iteration,
                 cancelled=cancelled,
                 remember=remember,
+                earlier=earlier,
             )
             self.newest = self.library.add(plan, start, goal)
             return plan

@@ -71,12 +71,14 @@ class Planner(Protocol):
         on_iteration: Callable[[PlanFeedback], None] | None = None,
         cancelled: Callable[[], bool] | None = None,
         remember: bool = False,
+        earlier: Plan | None = None,
     ) -> Plan:
         """Plan from ``start`` (D,) to ``goal`` (D,), quantised latents.
 
         The same generator state gives the same plan. ``on_iteration`` is called after every
         evaluation, ``cancelled`` before every one. ``remember`` adds the plan to the plan buffer,
-        where the planner has one.
+        where the planner has one. ``earlier`` is the plan to this goal that the new one replaces;
+        most planners make no use of it.
         Raises PlanCancelled, and InputError for a latent of wrong shape or with NaN.
         """
         ...

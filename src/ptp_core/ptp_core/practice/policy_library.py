@@ -160,6 +160,7 @@ class FineTunedPlanner:
         on_iteration: Callable[[PlanFeedback], None] | None = None,
         cancelled: Callable[[], bool] | None = None,
         remember: bool = False,
+        earlier: Plan | None = None,
     ) -> Plan:
         """As `Planner.plan`."""
         chosen = self._policies.use_for(goal)
@@ -173,6 +174,7 @@ class FineTunedPlanner:
             on_iteration=on_iteration,
             cancelled=cancelled,
             remember=remember,
+            earlier=earlier,
         )
 
 
