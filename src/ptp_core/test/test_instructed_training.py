@@ -23,6 +23,7 @@ from ptp_core.tiny_networks import (
     LATENT,
     SENTENCES,
     tiny_checkpoint,
+    tiny_config,
     tiny_instructed,
     tiny_instructed_config,
     tiny_vqvae,
@@ -49,9 +50,11 @@ def data(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):
-    """A checkpoint whose encoder is taken."""
+    """A checkpoint whose encoder is taken; its latents have a scale, as those of PTP have."""
     folder = tmp_path_factory.mktemp("base") / "tiny"
-    tiny_checkpoint(folder)
+    config = tiny_config()
+    vqvae = dataclasses.replace(config.vqvae, distance_scale=2.0)
+    tiny_checkpoint(folder, config=dataclasses.replace(config, vqvae=vqvae))
     return folder
 
 
@@ -144,6 +147,9 @@ def test_other_data_settings_or_methods_are_refused_before_any_work(data, base, 
         train(data, tmp_path / "new", dataclasses.replace(CONFIG, policy=policy), encoder=base)
     with pytest.raises(CheckpointError, match="no checkpoint"):
         train(data, tmp_path / "new", encoder=tmp_path / "none")
+    scaled = dataclasses.replace(CONFIG.vqvae, distance_scale=2.0)
+    with pytest.raises(ConfigError, match=r"vqvae\.distance_scale has no effect here"):
+        train(data, tmp_path / "new", dataclasses.replace(CONFIG, vqvae=scaled))
     if not minilm_installed():
         text = dataclasses.replace(CONFIG.text, kind="minilm")
         with pytest.raises(ConfigError, match=r"text\.kind is minilm, which is not installed"):
@@ -261,5 +267,3 @@ def test_the_shipped_settings_are_read_and_name_every_setting():
     assert config.policy.horizon == 6 and config.policy.head.steps == 25
     paper = InstructedPolicyConfig()
     assert (paper.head.sampling_steps, paper.ensemble_decay, paper.fusion.blocks) == (25, 0.25, 2)
-    with pytest.raises(ConfigError, match=r"vqvae\.distance_scale has no effect here"):
-        load_config(path, InstructionTrainConfig, {"vqvae.distance_scale": 2.0})

@@ -260,8 +260,3 @@ class InstructionTrainConfig:
         require(self, "threads", 1)
         require(self, "save_minutes", 0.0)
         require(self, "log_every", 1)
-        if self.vqvae.distance_scale is not None:
-            raise ConfigError(
-                "vqvae.distance_scale has no effect here, where latents are standardised: set it "
-                "to null"
-            )

@@ -111,6 +111,11 @@ def pretrain_instructed(
     base = None if encoder is None else load_checkpoint(encoder, device)
     if base is not None:
         config = dataclasses.replace(config, vqvae=base.vqvae.config)
+    elif config.vqvae.distance_scale is not None:
+        raise ConfigError(
+            "vqvae.distance_scale has no effect here, where latents are standardised: set it to "
+            "null"
+        )
     dataset = Dataset(source)
     with Bar(total=len(dataset), unit="trajectory", desc="load", disable=not progress) as bar:
         arrays = dataset.load(bar.update)
