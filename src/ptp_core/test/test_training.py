@@ -33,6 +33,7 @@ from ptp_core.data.collect_demonstrations import collect
 from ptp_core.data.coverage import SceneCoverage, write_report
 from ptp_core.data.dataset import Dataset
 from ptp_core.data.encoded_dataset import EncodedDataset
+from ptp_core.data.trajectory import Metadata, Segment
 from ptp_core.errors import CheckpointError, ConfigError, DatasetError, InputError
 from ptp_core.training.checkpoint import load_checkpoint
 from ptp_core.training.pretraining import pretrain, settle
@@ -470,6 +471,19 @@ def test_final_windows_go_from_the_first_to_the_last_frames():
     )
     assert (windows[:, 0].min(), windows[:, 0].max()) == (0, 9)
     assert (windows[:, 1].min(), windows[:, 1].max()) == (66, 74)
+
+
+def test_windows_may_end_anywhere_after_the_work_is_done():
+    """Where that is unknown or failed, among the last frames; never before a context."""
+    data = encoded([75, 75, 75, 75])
+    marks = ({"done": 40}, {"done": None}, {"done": 40, "success": False}, {"done": 3})
+    data.metadata = [Metadata(segments=(Segment(0, 75, "", **mark),)) for mark in marks]
+    gaps = GapConfig(mode="done", minimum=10, maximum=9, unroll=1)
+    windows = sample_windows(data, gaps, 4000, np.random.default_rng(0))
+    row, ends = windows[:, 0] // 75, windows[:, 1] % 75
+    assert (row == windows[:, 1] // 75).all() and (windows[:, 0] % 75).max() == 9
+    assert [ends[row == n].min() for n in range(4)] == [40, 66, 66, 10]
+    assert [ends[row == n].max() for n in range(4)] == [74] * 4
 
 
 def test_trajectories_too_short_for_a_generator_are_named():

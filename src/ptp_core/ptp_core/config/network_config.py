@@ -120,9 +120,11 @@ class GapConfig:
     "multistep": ``unroll`` consecutive gaps, each uniform in [minimum, maximum] steps.
     "final": one gap from a frame among the first ``minimum`` to one among the last ``maximum``
     of the trajectory (authors' dt60: 10 and 9 of 75).
+    "done": the same, but to any frame after the work is done, where the data say when that is.
+    In a goal image the arm may still be where it worked; among the last frames it never is. Ours.
     """
 
-    mode: Literal["multistep", "final"] = "multistep"
+    mode: Literal["multistep", "final", "done"] = "multistep"
     minimum: int = 10  # steps
     maximum: int = 15  # steps
     unroll: int = 3  # consecutive predictions in one loss

@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,19 @@ class EncodedDataset:
     def starts(self) -> np.ndarray:
         """Return the first frame of each trajectory, int64 (trajectories,)."""
         return np.concatenate([[0], np.cumsum(self.lengths)[:-1]]).astype(np.int64)
+
+    @cached_property
+    def done(self) -> np.ndarray:
+        """First frame of each trajectory after its last work was done, int64 (trajectories,).
+
+        Counted from the trajectory's start; its length where that is unknown, or the work failed.
+        """
+        found = self.lengths.astype(np.int64)
+        for row, known in enumerate(self.metadata):
+            last = known.segments[-1] if known.segments else None
+            if last is not None and last.done is not None and last.success is not False:
+                found[row] = last.done
+        return found
 
     def split(self, fraction: float) -> tuple[EncodedDataset, EncodedDataset]:
         """Split into the first ``fraction`` of the trajectories and the rest (validation)."""

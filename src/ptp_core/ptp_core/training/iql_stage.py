@@ -39,6 +39,7 @@ from ptp_core.training.stage import (
     run_as_configured,
     without_budget,
 )
+from ptp_core.training.subgoal_stage import ends_from
 from ptp_core.training.weights import serialise
 
 VALIDATION_TRANSITIONS = 1024
@@ -232,10 +233,12 @@ def _contexts(
     contexts = np.full((settings.levels, count), -1)
     for level, name in enumerate(settings.horizons):
         gaps: GapConfig = getattr(settings, name)
-        if gaps.mode == "final":  # from the first frames to the last ones
+        if gaps.mode != "multistep":  # from the first frames to the last ones
             context = start + rng.integers(gaps.minimum, size=count)
-            length = np.repeat(data.lengths, data.lengths)
-            fits = offset >= length - gaps.maximum
+            begin = data.lengths - gaps.maximum
+            if gaps.mode == "done":
+                begin = ends_from(data, gaps)
+            fits = offset >= np.repeat(begin, data.lengths)
         else:
             context = np.arange(count) - rng.integers(gaps.minimum, gaps.maximum + 1, size=count)
             fits = context >= start

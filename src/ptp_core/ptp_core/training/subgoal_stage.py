@@ -103,7 +103,7 @@ def generators_in_background(
 
 def frames_needed(gaps: GapConfig) -> int:
     """Frames of the shortest trajectory that a generator can learn from."""
-    if gaps.mode == "final":
+    if gaps.mode != "multistep":
         return gaps.minimum + gaps.maximum
     return gaps.minimum * gaps.unroll + 1
 
@@ -116,7 +116,6 @@ def sample_windows(
     Raises DatasetError when no trajectory is long enough.
     """
     steps = gaps.unroll
-    final = gaps.mode == "final"
     needed = frames_needed(gaps)
     usable = np.flatnonzero(data.lengths >= needed)
     if not len(usable):
@@ -126,9 +125,13 @@ def sample_windows(
         )
     chosen = rng.choice(usable, count)
     lengths, starts = data.lengths[chosen], data.starts[chosen]
-    if final:
+    if gaps.mode != "multistep":
         first = rng.integers(gaps.minimum, size=count)
-        last = lengths - 1 - rng.integers(gaps.maximum, size=count)
+        if gaps.mode == "final":
+            last = lengths - 1 - rng.integers(gaps.maximum, size=count)
+        else:
+            begin = ends_from(data, gaps)[chosen]
+            last = rng.integers(begin, lengths)
         fractions = np.linspace(0, 1, steps + 1)
         offsets = np.rint(first[:, None] + (last - first)[:, None] * fractions).astype(np.int64)
     else:
@@ -142,6 +145,15 @@ def sample_windows(
             [np.zeros((count, 1), dtype=np.int64), np.cumsum(drawn, axis=1)], axis=1
         )
     return starts[:, None] + offsets
+
+
+def ends_from(data: EncodedDataset, gaps: GapConfig) -> np.ndarray:
+    """First frame (trajectories,), counted in each, that is the end of a window of mode "done".
+
+    Where nobody says when the work was done, and where it failed: that of mode "final".
+    """
+    latest = data.lengths - gaps.maximum
+    return np.maximum(np.minimum(data.done, latest), np.minimum(gaps.minimum, latest))
 
 
 @torch.no_grad()
