@@ -36,6 +36,7 @@ from ptp_bringup.declarations import (
     Shutdown,
 )
 from ptp_bringup.stacks import Stack
+from ptp_description import sawyer_urdf_path
 
 ARGUMENTS = (
     Argument(
@@ -191,6 +192,7 @@ NODES = (
         parameters={
             "folder": LaunchConfiguration("output", inside("recordings")),
             "image": LaunchConfiguration("record_images", bool),
+            "urdf": sawyer_urdf_path,
         },
         respawn=True,
     ),

@@ -28,6 +28,7 @@ from ptp_bringup.declarations import (
     Shutdown,
 )
 from ptp_bringup.stacks import Stack
+from ptp_description import sawyer_urdf_path
 
 ARGUMENTS = (
     Argument(
@@ -107,6 +108,7 @@ NODES = (
         parameters={
             "folder": LaunchConfiguration("record", recordings),
             "image": LaunchConfiguration("record_images", bool),
+            "urdf": sawyer_urdf_path,
         },
         on_exit=Shutdown(),
     ),

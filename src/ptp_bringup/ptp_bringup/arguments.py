@@ -304,12 +304,18 @@ def robot_file(text: str) -> str:
     return str(path)
 
 
+def robot_urdf_path(text: str) -> str:
+    """Absolute path of the URDF of the robot of `robot_file`. Raises ConfigError."""
+    from ptp_robot.robot_file import load_robot
+
+    return os.path.abspath(load_robot(robot_file(text)).urdf or sawyer_urdf_path())
+
+
 def robot_urdf(text: str) -> str:
     """URDF text of the robot of `robot_file`. Raises ConfigError."""
     from ptp_core.data.file_limits import XML_MOST, read_bytes
-    from ptp_robot.robot_file import load_robot
 
-    urdf = load_robot(robot_file(text)).urdf or sawyer_urdf_path()
+    urdf = robot_urdf_path(text)
     try:
         return read_bytes(Path(urdf), XML_MOST).decode("utf-8")
     except OSError as error:

@@ -25,7 +25,8 @@ from ptp_interfaces.msg import (
 from ptp_interfaces.srv import FinishEpisode, LabelEpisode
 from rcl_interfaces.msg import Log
 from rosbags.highlevel import AnyReader
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import Image, JointState
+from std_msgs.msg import String
 
 from ptp_core.episodes.bag_reader import read_confirmed
 from ptp_core.episodes.bag_testing import Senders
@@ -151,7 +152,48 @@ def test_the_bag_has_what_was_sent_and_the_transitions(graph, start):
         "/arm/state": 7,
         "/step": 7,
         "/recorder/step": 6,
+        "/observation/camera": 7,
+        "/arm/state/pose": 7,
+        "/arm/state/command": 7,
+        "/arm/state/gripper": 7,
+        "/arm/state/gripper_command": 6,
     }
+
+
+def joints(*positions):
+    return JointState(name=["a", "b"], position=[float(value) for value in positions])
+
+
+def test_the_arms_description_and_joints_are_recorded(graph, start, tmp_path):
+    """In the bag of each episode: a 3D view needs both, and converters the joints."""
+    urdf = tmp_path / "arm.urdf"
+    urdf.write_text("<robot name='one'/>")
+    start(urdf=str(urdf))
+    best_effort = graph.publisher(JointState, topics.JOINT_STATES, topics.SENSOR)
+    for _ in range(2):
+        record(graph)
+        best_effort.publish(joints(0.5, 1.0))
+        answer = finish(graph, ASK.SAVE_UNLABELLED)
+        with AnyReader([Path(answer.path)]) as reader:
+            counts = {name: info.msgcount for name, info in reader.topics.items()}
+            texts = [
+                reader.deserialize(data, c.msgtype).data
+                for c, _, data in reader.messages()
+                if c.topic == "/robot_description"
+            ]
+        assert texts == ["<robot name='one'/>"]
+    assert counts["/joint_states"] >= 1  # the newest of the time before among them
+
+
+def test_the_graphs_robot_description_is_recorded_where_no_file_is_named(graph, start):
+    start()
+    descriptions = graph.publisher(String, topics.ROBOT_DESCRIPTION, topics.LATCHED)
+    descriptions.publish(String(data="<robot name='theirs'/>"))
+    record(graph)
+    answer = finish(graph, ASK.SAVE_UNLABELLED)
+    with AnyReader([Path(answer.path)]) as reader:
+        (info,) = [i for name, i in reader.topics.items() if name == "/robot_description"]
+    assert info.msgcount == 1
 
 
 def test_a_person_who_takes_over_is_marked(graph, start):
@@ -293,7 +335,11 @@ def test_a_goal_that_is_none_is_refused(graph, start, goal, code, text):
 
 @pytest.mark.parametrize(
     ("values", "text"),
-    [({"folder": ""}, "set the parameter folder"), ({}, "another recorder")],
+    [
+        ({"folder": ""}, "set the parameter folder"),
+        ({"urdf": "no/such.urdf"}, "urdf no/such.urdf: cannot be read (No such file"),
+        ({}, "another recorder"),
+    ],
 )
 def test_a_recorder_that_cannot_begin_says_why_and_lives_on(graph, start, folder, values, text):
     logs = graph.logs()

@@ -27,6 +27,7 @@ COMMANDS_FROM = (POLICY_COMMAND, TELEOP_COMMAND, SCRIPT_COMMAND)  # by the numbe
 ARM_STATE = "arm/state"  # ArmState
 DRIVER_STATE = "arm/driver_state"  # DriverState
 JOINT_STATES = "joint_states"  # sensor_msgs/JointState
+ROBOT_DESCRIPTION = "robot_description"  # std_msgs/String, URDF; of robot_state_publisher
 ARM_COMMANDS = "forward_position_controller/commands"  # std_msgs/Float64MultiArray, rad
 GRIPPER_COMMANDS = "gripper_controller/commands"  # std_msgs/Float64MultiArray, -1 .. +1
 ARM_PREFLIGHT = "arm/preflight"  # std_msgs/String, JSON: whether the arm may be enabled

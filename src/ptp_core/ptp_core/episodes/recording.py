@@ -37,6 +37,7 @@ from ptp_core.episodes.message_definitions import (
     Definitions,
 )
 from ptp_core.episodes.session_store import Entry, Session, TopicAudit, sha256, silent
+from ptp_core.episodes.standard_messages import StandardMessages
 from ptp_core.episodes.transition_builder import TransitionBuilder
 from ptp_core.errors import EpisodeError
 
@@ -122,6 +123,7 @@ class EpisodeRecording:
         self.closed = False  # no message may be added any more
         self.unreadable = 0  # messages that could not be decoded
         self._definitions = definitions
+        self._standard = StandardMessages(definitions)
         self._step_topic = step_topic
         self._expected = [t.name for t in topics if t.kind in EXPECTED]
         self._latents = {t.name for t in topics if t.kind == kinds.LATENT}
@@ -137,7 +139,13 @@ class EpisodeRecording:
         return time.monotonic() - self._began
 
     def add(self, topic: BagTopic, data: bytes, received: int) -> list[Step]:
-        """Write a message received at ``received`` [ns]; return new transitions."""
+        """Write a message received at ``received`` [ns]; return new transitions.
+
+        The standard messages with its content follow it; those of an earlier recording are left
+        out, as they are made again.
+        """
+        if self._standard.repeats(topic):
+            return []
         message = None
         if topic.kind in NUMBERED or topic.kind in (kinds.IMAGE, kinds.PLAN):
             message = self._definitions.decode(topic.kind, data)
@@ -147,6 +155,8 @@ class EpisodeRecording:
             return []
         row = make_row(topic.kind, message)  # raises for a message that could not be read back
         self.writer.add(topic, data, received)
+        for part, repeated in self._standard.of(topic, message):
+            self.writer.add(part, repeated, received)
         audit = self._audits.setdefault(topic.name, TopicAudit(topic.kind))
         aging = topic.kind == kinds.OBSERVATION or (
             topic.kind == kinds.IMAGE and not topic.latched

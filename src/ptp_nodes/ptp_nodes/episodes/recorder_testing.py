@@ -59,7 +59,7 @@ class RecorderTestNode:
         felt = (senders.proprioception, senders.numbers(seq)) if senders.proprioception else None
         observation = observation_message(seq, header, pixels, proprioception=felt)
         self.publishers["observation"].publish(observation)
-        state = ArmState(observation_seq=seq, moved=moved)
+        state = ArmState(header=header, observation_seq=seq, moved=moved)
         state.command.observation_seq = max(seq - 1, 0)
         state.command.source, state.command.dx = source, dx
         state.command.weights_version = "w1"

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 from ptp_interfaces.action import RecordEpisode
@@ -29,8 +30,10 @@ from ptp_interfaces.srv import FinishEpisode, GetEpisode, LabelEpisode
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.serialization import serialize_message
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import Image, JointState
+from std_msgs.msg import String
 
+from ptp_core.data.file_limits import XML_MOST, OverBudget, read_bytes
 from ptp_core.episodes.bag_writer import BagTopic
 from ptp_core.episodes.episode import LABELS, EpisodeInfo, Step, step_message
 from ptp_core.episodes.episode_recorder import (
@@ -59,9 +62,17 @@ from ptp_ros.worker import in_executor
 
 SCALE = ActionScale()
 BACKLOG = 100  # messages of a latched topic that may wait for this node
+# Of joint states: fits what publishes them, reliable or not.
+JOINTS = QoSProfile(
+    reliability=ReliabilityPolicy.BEST_EFFORT,
+    durability=DurabilityPolicy.VOLATILE,
+    history=HistoryPolicy.KEEP_LAST,
+    depth=BACKLOG,
+)
 
 # In the order in which an episode begins. Of those that are KEPT or a STREAM the history is heard.
 RECORDED = (
+    (String, topics.ROBOT_DESCRIPTION, topics.LATCHED),
     (Image, topics.GOAL_IMAGE, topics.LATCHED),
     (SubgoalPlan, topics.PLAN, topics.LATCHED),
     (EpisodeStatus, topics.EPISODE, topics.LATCHED),
@@ -78,6 +89,9 @@ class RecorderParameters(ManagedParameters):
 
     folder: str = parameter("", "session folder: the episodes and their index")
     image: bool = parameter(True, "record image_raw, the image for people, too")
+    urdf: str = parameter(
+        "", "URDF file of the arm, recorded as robot_description; empty: the graph's, if any"
+    )
     min_free: int = parameter(500, "MB that must stay free on the disk", minimum=0)
     queue: int = parameter(
         64, "MB that may wait for a slow disk; then image_raw is dropped first", minimum=1
@@ -130,6 +144,8 @@ class RecorderNode(ManagedNode):
         self._goal_topic = self._topic(GoalMessage, topics.GOAL, topics.LATCHED)
         self._step_topic = self._topic(StepRecord, topics.STEP_RECORD, topics.RECORDS)
         self._topics = [self._subscribe(*entry) for entry in RECORDED]
+        self._joints = self._subscribe(JointState, topics.JOINT_STATES, JOINTS)
+        self._topics.append(self._joints)
         self._images = self._topic(Image, topics.IMAGE_RAW, topics.SENSOR)
         if self.parameters.image:
             self._topics.append(self._subscribe(Image, topics.IMAGE_RAW, topics.SENSOR))
@@ -188,18 +204,21 @@ class RecorderNode(ManagedNode):
         if not settings.folder:
             raise ConfigError("no folder given: set the parameter folder to that of the session")
         self._definitions = Definitions()
+        description = self._description()
         session = Session(settings.folder, create=versions())
         self._recorder = EpisodeRecorder(
             session,
             self._definitions,
             self._topics,
             self._step_topic,
-            spare=[self._images.name],
+            spare=[self._images.name, self._joints.name],
             limits=RecorderLimits(settings.min_free, settings.queue),
             on_step=self._publish_step,
             on_change=self._publish_status,
             on_problem=self._log_problem,
         )
+        if description:
+            self._recorder.put(self._topics[0], description)
         log = self.get_logger()
         log.info(f"session {session.session_id}: {session.next_number()} episodes")
         if left := session.unfinished():
@@ -207,6 +226,17 @@ class RecorderNode(ManagedNode):
                 f"{len(left)} unfinished recordings: stop this node and run "
                 f"`ptp episodes repair {settings.folder}` to get them back"
             )
+
+    def _description(self) -> bytes:
+        """The robot description as a message; empty where no file is named."""
+        if not (path := self.parameters.urdf):
+            return b""
+        try:
+            text = read_bytes(Path(path), XML_MOST).decode("utf-8")
+        except (OSError, OverBudget, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise ConfigError(f"urdf {path}: cannot be read ({reason})") from None
+        return serialize_message(String(data=text))
 
     def _deactivate(self) -> None:
         self._server.interrupt(self.problem, timeout=2.0)

@@ -223,7 +223,9 @@ MAY_LACK_A_WRITER = (
     topics.IMAGE_RAW,
     topics.DRIVER_STATE,
     topics.GOAL_IMAGE,
+    topics.JOINT_STATES,
     topics.RECORDER_STATUS,
+    topics.ROBOT_DESCRIPTION,
     topics.SCRIPT_COMMAND,
     topics.TELEOP_COMMAND,
 )
