@@ -6,10 +6,10 @@ SHELL := /bin/bash
 RUN := . .venv/ptp_env.sh &&
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo monitor sweep test bench lint clean lock
+.PHONY: help setup demo monitor foxglove sweep test bench lint clean lock
 
 help:  ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup:  ## make .venv and build the workspace, or what of them is stale
 	@tools/setup.sh
@@ -21,6 +21,9 @@ monitor: setup  ## add what ptp monitor needs: Rerun, 0.7 GB
 	@.venv/bin/python -c 'import numpy; raise SystemExit(numpy.__version__ < "2")' || { echo \
 		"monitor: Rerun needs numpy 2, this ROS 2 is built for numpy 1: use RViz" >&2; exit 2; }
 	@.venv/bin/python -m pip install --require-hashes --no-deps -r requirements-monitor.lock
+
+foxglove: setup  ## add what ptp foxglove needs: Foxglove's SDK, 54 MB
+	@.venv/bin/python -m pip install --require-hashes --no-deps -r requirements-foxglove.lock
 
 sweep: setup  ## add what ptp sweep --ray needs: Ray
 	@.venv/bin/python -m pip install --require-hashes --no-deps -r requirements-sweep.lock
@@ -66,6 +69,9 @@ lock: setup  ## resolve requirements.in into requirements.lock
 	@.venv/bin/uv pip compile --universal --python-version 3.11 --generate-hashes --upgrade \
 		--quiet --custom-compile-command "make lock" -c requirements.lock \
 		requirements-monitor.in -o requirements-monitor.lock
+	@.venv/bin/uv pip compile --universal --python-version 3.10 --generate-hashes --upgrade \
+		--quiet --custom-compile-command "make lock" -c requirements.lock \
+		requirements-foxglove.in -o requirements-foxglove.lock
 	@.venv/bin/uv pip compile --universal --python-version 3.10 --generate-hashes --upgrade \
 		--quiet --custom-compile-command "make lock" -c requirements.lock \
 		requirements-sweep.in -o requirements-sweep.lock

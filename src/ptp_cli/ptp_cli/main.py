@@ -28,6 +28,7 @@ from ptp_cli.commands import (
     sweep,
     training,
     trials,
+    viewers,
 )
 from ptp_cli.options import let_in
 from ptp_core.errors import InputError, PtpError
@@ -43,6 +44,7 @@ COMMANDS: dict[str, tuple[Add, Run]] = {
     "doctor": (diagnosis.add_doctor, diagnosis.run_doctor),
     "arm": (stack.add_arm, stack.run_arm),
     "monitor": (stack.add_monitor, stack.run_monitor),
+    "foxglove": (viewers.add_foxglove, viewers.run_foxglove),
     "camera": (camera.add_camera, camera.run_camera),
     "goal": (camera.add_goal, camera.run_goal),
     "episodes": (episodes.add_episodes, episodes.run_episodes),

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`ptp foxglove`: the graph over Foxglove's WebSocket protocol."""
