@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The arm's topics on a real graph, with the node that takes the velocities. No LeRobot."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ptp_interfaces.msg import CartesianDelta
+from rclpy.node import Node
+from sensor_msgs.msg import Image, JointState
+
+from ptp_nodes.nodes.teleop_node import TeleopNode
+from ptp_ros import topics
+from ptp_ros.graph_testing import Graph, parameters
+from ptp_ros.image_messages import array_to_image
+
+PACKAGE = Path(__file__).resolve().parents[1] / "lerobot_robot_ptp"
+
+
+def load():
+    """The module alone: the package imports LeRobot."""
+    name = "lerobot_robot_ptp_arm_link"
+    spec = importlib.util.spec_from_file_location(name, PACKAGE / "arm_link.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+MODULE = load()
+ACTION = [0.4, -0.2, 0.1, 0.5, 1.0]
+PIXELS = np.random.default_rng(0).integers(0, 256, (24, 32, 3), dtype=np.uint8)
+
+
+@pytest.fixture
+def graph():
+    with Graph() as graph:
+        yield graph
+
+
+@pytest.fixture
+def link(graph):
+    made = MODULE.ArmLink(
+        {"camera": "image_raw"},
+        ("a", "b"),
+        MODULE.ActionUnits(),
+        patience=60.0,
+        domain=graph.context.get_domain_id(),
+    )
+    yield made
+    made.close()
+
+
+def test_an_action_moves_the_arm_as_far_as_in_our_data_sets(graph, link):
+    """Through the teleop node, which the arm's driver obeys."""
+    commands = graph.collect(CartesianDelta, topics.TELEOP_COMMAND, topics.COMMANDS)
+    graph.add(
+        TeleopNode(
+            context=graph.context,
+            parameter_overrides=parameters({"source": "twist", "rate": 10.0}),
+        )
+    )
+
+    def sent():
+        try:
+            link.send(ACTION)
+        except ConnectionError:
+            return False  # the teleop node was not found yet
+        return any(command.dead_man and command.gripper == 1.0 for command in commands)
+
+    graph.wait(sent, "a command")
+    command = next(c for c in commands if c.dead_man and c.gripper == 1.0)
+    moved = [command.dx, command.dy, command.dz, command.dyaw]
+    assert moved == pytest.approx([0.02, -0.01, 0.005, np.radians(2.5)], abs=1e-6)
+    assert command.header.frame_id == topics.BASE_FRAME
+
+
+def test_images_and_joints_come_in(graph, link):
+    images = graph.publisher(Image, topics.IMAGE_RAW, topics.SENSOR)
+    joints = graph.publisher(JointState, topics.JOINT_STATES, topics.COMMANDS)
+    with pytest.raises(TimeoutError, match="no image of camera on /image_raw"):
+        link.images()
+    stamp = graph.client.get_clock().now().to_msg()
+    images.publish(array_to_image(PIXELS, stamp, "camera"))
+    joints.publish(JointState(name=["b", "a", "c"], position=[2.0, 1.0, 3.0]))
+    link.wait(60.0)
+    assert np.array_equal(link.images()["camera"], PIXELS)
+    assert link.positions() == {"a": 1.0, "b": 2.0}
+
+
+def test_an_image_of_the_other_order_becomes_rgb():
+    message = Image(height=24, width=32, step=96, encoding="bgr8")
+    message.data = np.ascontiguousarray(PIXELS[:, :, ::-1]).tobytes()
+    assert np.array_equal(MODULE.pixels(message), PIXELS)
+    message.encoding = "mono8"
+    with pytest.raises(ValueError, match="an image is mono8"):
+        MODULE.pixels(message)
+
+
+@pytest.mark.parametrize("action", [[0.0] * 4, [0.0, np.nan, 0.0, 0.0, 0.0]])
+def test_what_is_no_action_is_not_sent(graph, link, action):
+    other = graph.add(Node("other", context=graph.context))
+    with pytest.raises(ValueError, match="none is sent"):
+        link.send(action)
+    with pytest.raises(ConnectionError, match="nobody listens to /teleop/twist"):
+        link.send([0.0] * 5)
+    assert not other.count_subscribers("/teleop/twist")
+
+
+def test_an_action_that_is_too_large_is_cut():
+    units = MODULE.ActionUnits(rate=10.0)
+    cut = units.check([9.0, 0.0, 0.0, -9.0, 2.0])
+    assert cut.tolist() == [1.0, 0.0, 0.0, -1.0, 1.0]
+    assert units.velocity(cut) == pytest.approx([0.5, 0.0, 0.0, -0.872664626])
