@@ -50,7 +50,7 @@ lint: setup  ## check style, imports, formatting, shell scripts and what docker/
 
 clean:  ## remove .venv and what was built; out/ and data stay
 	rm -rf .venv build install log .pytest_cache .ruff_cache
-	find src test tools bench launch -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
+	find src test tools bench launch plugins -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
 
 # What torch imports beside CUDA stands in requirements.lock already.
 TORCH_NEEDS := filelock fsspec jinja2 markupsafe mpmath networkx setuptools sympy typing-extensions

@@ -82,16 +82,6 @@ def test_what_its_modules_import_of_their_own_is_defined(plugin):
                 assert {alias.name for alias in node.names} <= there, path
 
 
-@names
-def test_its_files_say_their_licence(plugin):
-    silent = [
-        path.name
-        for path in plugin.rglob("*.py")
-        if path.read_text().splitlines()[0] != "# SPDX-License-Identifier: Apache-2.0"
-    ]
-    assert silent == []
-
-
 @pytest.mark.process
 @names
 def test_its_wheel_holds_its_modules(plugin, tmp_path):

@@ -271,7 +271,7 @@ def test_packages_agree_on_version_and_licence():
 
 def test_python_files_say_their_licence():
     silent = []
-    for path in python_files("src", "test", "tools", "launch", "bench"):
+    for path in python_files("src", "test", "tools", "launch", "bench", "plugins"):
         lines = path.read_text().splitlines()
         head = lines[:2] if lines[:1] and lines[0].startswith("#!") else lines[:1]
         if "# SPDX-License-Identifier: Apache-2.0" not in head:
