@@ -9,7 +9,10 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = sorted(
     path
-    for pattern in ("*.md", "docs/*.md", "docs/results/*.md", "models/*.md", "src/*/README.md")
+    for pattern in (
+        *("*.md", "docs/*.md", "docs/results/*.md", "models/*.md"),
+        *("src/*/README.md", "plugins/**/README.md"),
+    )
     for path in ROOT.glob(pattern)
 )
 OLD_NAMES = "## Old names"  # of the glossary: what follows names modules that are gone
