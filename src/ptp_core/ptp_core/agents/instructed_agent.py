@@ -126,6 +126,12 @@ class InstructedAgent(CodedAgent):
         if self.planner is not None:
             self._make_plan(self._lookup(codes)[None], cancelled)
 
+    def check_goal(self, goal: Goal) -> None:
+        """Raise GoalError and ConfigError as ``pursue`` does, which then has the vector ready."""
+        self.spec.check_goal(goal)
+        if isinstance(goal, LanguageGoal):
+            self.sentences.embed(goal.text)
+
     def pursue(self, goal: Goal) -> None:
         """Pursue another goal from the next ``act`` on, which plans at once.
 

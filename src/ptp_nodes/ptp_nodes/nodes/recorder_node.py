@@ -30,6 +30,7 @@ from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.serialization import serialize_message
 from sensor_msgs.msg import Image
+from std_msgs.msg import String
 
 from ptp_core.episodes.bag_writer import BagTopic
 from ptp_core.episodes.episode import LABELS, EpisodeInfo, Step, step_message
@@ -65,6 +66,7 @@ RECORDED = (
     (Image, topics.GOAL_IMAGE, topics.LATCHED),
     (SubgoalPlan, topics.PLAN, topics.LATCHED),
     (EpisodeStatus, topics.EPISODE, topics.LATCHED),
+    (String, topics.INSTRUCTION, topics.LATCHED),
     (Observation, topics.OBSERVATION, topics.STREAM),
     (Latent, topics.LATENT, topics.STREAM),
     (ArmState, topics.ARM_STATE, topics.KEPT),
