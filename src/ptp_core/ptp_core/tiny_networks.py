@@ -81,6 +81,7 @@ __all__ = [
     "tiny_checkpoint",
     "tiny_config",
     "tiny_instructed",
+    "tiny_instructed_checkpoint",
     "tiny_instructed_config",
     "tiny_networks",
     "tiny_vqvae",
@@ -316,6 +317,16 @@ def tiny_instructed(
         Part("vqvae", vqvae.eval().requires_grad_(False), config.vqvae),
         parts,
         ENCODER,
+    )
+
+
+def tiny_instructed_checkpoint(folder: str | Path, name: str = "lbp", seed: int = 0) -> str:
+    """Write `tiny_instructed` to a folder; return its encoder id."""
+    made = tiny_instructed(name, seed)
+    for part in (made.encoder, *made.parts.values()):
+        part.precision = "float32"
+    return save_checkpoint(
+        folder, made.parts, made.config, metrics={}, spec=made.spec, encoder=made.encoder
     )
 
 
