@@ -276,16 +276,21 @@ def tiny_instructed_config(**changes: Any) -> InstructionTrainConfig:
 
 
 def tiny_instructed(
-    name: str, seed: int = 0, config: InstructionTrainConfig | None = None
+    name: str,
+    seed: int = 0,
+    config: InstructionTrainConfig | None = None,
+    sentences: Sequence[str] = SENTENCES,
 ) -> Checkpoint:
-    """A checkpoint in memory of LBP or a baseline of it, which knows SENTENCES."""
+    """A checkpoint in memory of LBP or a baseline of it, which knows these sentences."""
     config, method = config or tiny_instructed_config(), method_named(name)
     words = config.text.dimensions
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         vqvae = VQVAE(config.vqvae)
         _spread_codes(vqvae)
-        about: Any = SentenceTableConfig(kind="learned", dimensions=words, sentences=SENTENCES)
+        about: Any = SentenceTableConfig(
+            kind="learned", dimensions=words, sentences=tuple(sorted(sentences))
+        )
         parts = {"sentences": Part("sentences", SentenceTable(about), about)}
         levels = int(name == "glcbc")
         planner = next((part for part in method.parts if part.endswith("_planner")), None)
@@ -296,7 +301,7 @@ def tiny_instructed(
             parts[planner] = Part(kind, KINDS[kind](settings, LATENT, words), about)
             levels = parts[planner].module.levels
         if name == "glcbc":
-            about = SentenceGoalsConfig(sentences=len(SENTENCES), codes=LATENT.codes)
+            about = SentenceGoalsConfig(sentences=len(sentences), codes=LATENT.codes)
             goals = SentenceGoals(about)
             goals.codes.random_(len(vqvae.codebook))
             parts["sentence_goals"] = Part("sentence_goals", goals, about)
@@ -320,9 +325,11 @@ def tiny_instructed(
     )
 
 
-def tiny_instructed_checkpoint(folder: str | Path, name: str = "lbp", seed: int = 0) -> str:
+def tiny_instructed_checkpoint(
+    folder: str | Path, name: str = "lbp", seed: int = 0, sentences: Sequence[str] = SENTENCES
+) -> str:
     """Write `tiny_instructed` to a folder; return its encoder id."""
-    made = tiny_instructed(name, seed)
+    made = tiny_instructed(name, seed, sentences=sentences)
     for part in (made.encoder, *made.parts.values()):
         part.precision = "float32"
     return save_checkpoint(

@@ -180,7 +180,8 @@ class PolicyNode(ManagedNode):
         method = method_named(self.parameters.method)
         self._agent = self._make_agent(method, policies)
         self._look()
-        self._live.use(self._checkpoint, method.learned, policies)
+        practised = getattr(self._agent, "practised", None)
+        self._live.use(self._checkpoint, method.learned, policies, practised)
         warm_up(self._agent)
 
     def _make_agent(self, method: Method, policies: FineTunedPolicies | None) -> Agent:
