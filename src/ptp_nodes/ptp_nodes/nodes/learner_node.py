@@ -250,9 +250,9 @@ class LearnerNode(ManagedNode):
                 run.add(parts, learn)
 
     def _parts(self, episode: EpisodeRecord) -> list[PracticeEpisode]:
-        """The parts to learn from; with the instruction, and whether it was carried out."""
+        """The parts to learn from; for who takes words with those, and whether they were done."""
         parts = segments(episode, self._checkpoint)
-        if not episode.instruction:
+        if not episode.instruction or "language" not in self._method.goals:
             return parts
         # A part of an episode with a gap does not show all that the instruction says.
         whole = not any(episode.breaks)
