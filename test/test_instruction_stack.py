@@ -2,6 +2,7 @@
 """Whole stacks that are told what to do: `ptp up sim` and `ptp up practice` with LBP."""
 
 import json
+import re
 
 import pytest
 from ptp_interfaces.action import ReachGoal
@@ -41,7 +42,8 @@ def test_a_long_task_is_done_by_its_own_words_and_a_sentence_replaces_them(up, l
         assert summary.get("instruction") == (OTHER if words else None)
         warned = "the verdict is on the task of the scene, not on what the agent was told"
         assert (warned in run.text) == bool(words)
-        assert "Traceback" not in run.text and "planner" not in run.text
+        assert "Traceback" not in run.text
+        assert not re.search(r"^planner +\|", run.text, re.MULTILINE)
 
 
 def test_an_unknown_sentence_is_refused_with_the_known_ones_and_nothing_moves(up, lbp, tmp_path):
@@ -66,7 +68,7 @@ def test_a_sentence_sent_while_the_arm_moves_is_pursued_and_recorded_without_a_l
         run = up(
             *("practice", "task:=long_2", "protocol:=varied", "mode:=lock_step"),
             *("agent:=lbp", f"checkpoint:={lbp}", f"output:={tmp_path / 'out'}"),
-            *("max_steps:=2000", "episodes:=1", "record_images:=false", "learn:=false"),
+            *("max_steps:=400", "episodes:=1", "record_images:=false", "learn:=false"),
         )
         graph.wait(lambda: steps and plans and words, "the first steps")
         handle = graph.send_goal(
@@ -79,7 +81,7 @@ def test_a_sentence_sent_while_the_arm_moves_is_pursued_and_recorded_without_a_l
         run.expect("the agent was told another goal", 120.0)
         assert run.end() == 0, run.text
     (entry,) = Session(tmp_path / "out" / "recordings").entries()
-    assert (entry.label, entry.steps) == ("unlabelled", 2000)
+    assert entry.label == "unlabelled" and entry.steps > 0
 
 
 def test_practice_with_lbp_learns_and_publishes_weights_of_planner_and_policy(up, lbp, tmp_path):
