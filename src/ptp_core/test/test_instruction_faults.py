@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What an episode in process says of instructions, goals and cameras that do not fit the agent."""
 
+from typing import ClassVar
+
 import pytest
 import torch
 
@@ -36,7 +38,7 @@ class WordsAloneToyEnv(ToldToyEnv):
 class WristToyEnv(ToldToyEnv):
     """Looks with another camera than the agent's."""
 
-    cameras = {"wrist": (48, 48)}
+    cameras: ClassVar = {"wrist": (48, 48)}
 
     def reset(self, **options):
         """As the toy's."""

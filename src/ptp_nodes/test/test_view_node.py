@@ -296,6 +296,20 @@ def test_plans_made_at_every_step_are_decoded_twice_a_second_at_most(graph):
     assert len(decoder.asked) == 2
 
 
+def test_a_plan_that_was_searched_for_has_no_goal_of_its_own_though_it_ends_there(graph):
+    graph.add(Decoder(graph.context))
+    shown = []
+    pictures = PlanPictures(graph.client, shown.append)
+    graph.wait(pictures._decoder.service_is_ready, "the decoder")
+    searched, pictured = backward_plan(), backward_plan()
+    searched.cost_names, searched.cost_values = ["value"], [1.0]
+    pictured.images = [image(RED)] * 3
+    pictures.planned(pictured)
+    pictures.planned(searched)
+    graph.wait(lambda: len(shown) == 2, "both plans")
+    assert [(len(plan.subgoals), plan.backward) for plan in shown] == [(3, False)] * 2
+
+
 def test_a_plan_without_a_decoder_is_left_out(graph):
     shown = []
     pictures = PlanPictures(graph.client, shown.append)

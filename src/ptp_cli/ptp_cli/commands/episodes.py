@@ -35,7 +35,7 @@ def add_episodes(subparsers) -> None:
     label.add_argument(
         "words",
         nargs="+",
-        metavar="LABEL NUMBER",
+        metavar=("LABEL", "NUMBER"),
         help=f"{', '.join(LABELS)}, then the episodes; with --instruction the label may be left "
         "out",
     )

@@ -85,12 +85,17 @@ class PlanPictures:
         except InputError as error:
             self._log.error(f"plan not shown: {error}", throttle_duration_sec=1.0)
             return
-        goal = pictures.pop() if pictures and _ends_at_goal(message) else None
+        goal = pictures.pop() if pictures and _backward(message) else None
         self._shown(PicturedPlan(message.episode_id, pictures, goal))
 
 
-def _ends_at_goal(plan: SubgoalPlan) -> bool:
-    """Whether the last subgoal is the goal itself, as in a plan that was made backwards."""
+def _backward(plan: SubgoalPlan) -> bool:
+    """Whether an agent predicted it from its goal on, which is then its last latent.
+
+    A plan that was searched for ends at its goal, too; it has a cost, or comes with pictures.
+    """
+    if plan.images or plan.cost_names:
+        return False
     for name in ("indices", "values"):
         goal, all_ = getattr(plan.goal, name), getattr(plan.subgoals, name)
         if len(goal) and all_[len(all_) - len(goal) :] == goal:
