@@ -152,7 +152,7 @@ def test_words_are_given_afterwards_and_reach_learner_and_data_set(
 @pytest.mark.parametrize(
     ("words", "text"),
     [
-        (("0", "--instruction", "  "), "the instruction is empty"),
+        (("0", "--instruction", "  "), "what follows --instruction is empty"),
         (("0", "--instruction", "x" * 401), "401 characters; 400 are allowed"),
         (("0", "--instruction", "a\nb"), "several lines: say it in one"),
         (("0", "9", "--instruction", "open"), "has no episode 9"),

@@ -46,7 +46,7 @@ from ptp_core.config import (
 from ptp_core.config.network_config import PIXELS_PER_CODE
 from ptp_core.data.trajectory import CARTESIAN
 from ptp_core.encoders.sentence_goals import SentenceGoals
-from ptp_core.encoders.text import SentenceTable
+from ptp_core.encoders.text import SentenceTable, normalised
 from ptp_core.encoders.vqvae import VQVAE
 from ptp_core.learning.goal_classifier import GoalClassifier
 from ptp_core.learning.iql import IQL
@@ -288,9 +288,8 @@ def tiny_instructed(
         torch.manual_seed(seed)
         vqvae = VQVAE(config.vqvae)
         _spread_codes(vqvae)
-        about: Any = SentenceTableConfig(
-            kind="learned", dimensions=words, sentences=tuple(sorted(sentences))
-        )
+        known = tuple(sorted(map(normalised, sentences)))
+        about: Any = SentenceTableConfig(kind="learned", dimensions=words, sentences=known)
         parts = {"sentences": Part("sentences", SentenceTable(about), about)}
         levels = int(name == "glcbc")
         planner = next((part for part in method.parts if part.endswith("_planner")), None)

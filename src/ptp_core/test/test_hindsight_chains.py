@@ -2,6 +2,7 @@
 """Practice for LBP: what succeeded teaches its instruction, anything else its own chain."""
 
 import copy
+import dataclasses
 
 import numpy as np
 import pytest
@@ -111,8 +112,7 @@ def test_an_instruction_that_nobody_can_read_is_named(checkpoint):
 def test_batches_are_half_practice_and_half_demonstrations(checkpoint):
     shown = demonstrations_of([episode(seed=s) for s in (5, 6)], checkpoint.encoder_id)
     shown.columns = {"expert_actions": shown.actions}
-    for known in shown.metadata:
-        known.instruction = SAY
+    shown.metadata = [dataclasses.replace(known, instruction=SAY) for known in shown.metadata]
     learner = HindsightChains(checkpoint, shown)
     learner.add(episode(succeeded=False))
     drawn, draw = [], type(learner._offline).draw
@@ -164,7 +164,7 @@ def test_weights_that_are_not_finite_are_taken_back(checkpoint):
     learner.add(episode())
     before = state(checkpoint.part("lbp_policy"))
     with torch.no_grad():
-        next(learner._cloning.policy.parameters()).fill_(float("nan"))
+        learner._cloning.policy.first.weight.fill_(float("nan"))
     assert learner.update()["diverged"] == 1.0 and learner.diverged == 1
     assert not changed(checkpoint.part("lbp_policy"), before)
     assert learner.update()["diverged"] == 0.0
