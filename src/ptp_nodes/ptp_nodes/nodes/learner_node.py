@@ -255,11 +255,10 @@ class LearnerNode(ManagedNode):
         if not episode.instruction or "language" not in self._method.goals:
             return parts
         # A part of an episode with a gap does not show all that the instruction says.
-        whole = not any(episode.breaks)
-        said = {
-            "instruction": episode.instruction,
-            "succeeded": whole and self._succeeded(episode),
-        }
+        succeeded = not any(episode.breaks) and self._succeeded(episode)
+        if succeeded:
+            self._checkpoint.part("sentences").embed(episode.instruction)  # or raises GoalError
+        said = {"instruction": episode.instruction, "succeeded": succeeded}
         return [dataclasses.replace(part, **said) for part in parts]
 
     def _wanted(self, episode: EpisodeRecord) -> bool:
