@@ -63,6 +63,8 @@ class Argument:
         """Text that describes the valid values; empty: any text."""
         if self.choices:
             return self._choice().replace(" of ", " of: ", 1)
+        if self.same_as:
+            return f"one of those of {self.same_as}"
         return "" if (self.minimum, self.maximum) == (None, None) else self._range()
 
     @property
