@@ -8,6 +8,7 @@
 from ptp_bringup.arguments import (
     COMMON,
     EPISODES,
+    GOAL,
     LEARNING,
     PLANNING,
     PRESETS,
@@ -17,7 +18,11 @@ from ptp_bringup.arguments import (
     TASKS,
     TRUTH,
     EpisodeSteps,
+    GoalKindOfMethod,
+    Instruction,
     MethodCheckpoint,
+    PlannedBefore,
+    TableOfTasks,
     absolute,
     existing,
     inside,
@@ -27,6 +32,7 @@ from ptp_bringup.arguments import (
     with_defaults,
 )
 from ptp_bringup.declarations import (
+    LEFT_OUT,
     Argument,
     Equals,
     IfCondition,
@@ -40,12 +46,17 @@ from ptp_description import sawyer_urdf_path
 
 ARGUMENTS = (
     Argument(
-        "task", "A", "target task, A to F, or several in turn, as A,B,C", TASKS, several=True
+        "task",
+        "A",
+        "target task, A to F or long_1 to long_10, or several in turn, as A,B,C",
+        TASKS,
+        several=True,
     ),
     *with_defaults(TABLE, mode="lock_step"),
     Argument("rate", "10.0", "images per second in real time, Hz", minimum=0.1, maximum=60.0),
     *PLANNING,
     *with_defaults(EPISODES, episodes="200"),
+    GOAL,
     Argument(
         "output", "out/practice", "folder of recordings, learner and summary; a run resumes there"
     ),
@@ -73,6 +84,7 @@ NODES = (
             "mode": LaunchConfiguration("mode"),
             "rate": LaunchConfiguration("rate", float),
             "grasp": LaunchConfiguration("grasp"),
+            "table": TableOfTasks(),
         },
         respawn=True,
     ),
@@ -99,6 +111,7 @@ NODES = (
             "reuse_plans": LaunchConfiguration("reuse_plans", bool),
             "success_signal": LaunchConfiguration("success_signal"),
         },
+        condition=PlannedBefore(),
         respawn=True,
     ),
     Node(
@@ -109,7 +122,9 @@ NODES = (
             "checkpoint": MethodCheckpoint(),
             "use_sim_time": USE_SIM_TIME,
             "method": LaunchConfiguration("method"),
-            "follower.sample_actions": Equals("actions", "sample"),
+            "follower.sample_actions": IfElse(
+                PlannedBefore(), Equals("actions", "sample"), LEFT_OUT
+            ),
         },
         respawn=True,
     ),
@@ -122,6 +137,8 @@ NODES = (
             "tasks": LaunchConfiguration("task", list[str]),
             "protocol": LaunchConfiguration("protocol"),
             "method": LaunchConfiguration("method"),
+            "goal_kind": GoalKindOfMethod(),
+            "instruction": Instruction(),
             "episodes": LaunchConfiguration("episodes", int),
             "seed": LaunchConfiguration("seed", int),
             "max_steps": EpisodeSteps(),

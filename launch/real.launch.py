@@ -9,6 +9,7 @@ automatically: the operator must check the arm first. The practice node is not r
 from ptp_bringup.arguments import (
     COMMON,
     EPISODES,
+    GOAL,
     LEARNING,
     NONE,
     PLANNING,
@@ -18,7 +19,10 @@ from ptp_bringup.arguments import (
     SIM_CAMERA_POSE,
     TRUTH,
     EpisodeSteps,
+    GoalKindOfMethod,
+    Instruction,
     MethodCheckpoint,
+    PlannedBefore,
     absolute,
     existing,
     inside,
@@ -33,6 +37,7 @@ from ptp_bringup.arguments import (
     with_defaults,
 )
 from ptp_bringup.declarations import (
+    LEFT_OUT,
     And,
     Argument,
     Equals,
@@ -63,6 +68,7 @@ ARGUMENTS = (
     Argument("rate", "10.0", "images per second, Hz", minimum=1.0, maximum=60.0),
     Argument("task", "A", "goals to practise, several in turn as A,B: names in goals:="),
     Argument("goals", "goals", "folder of goals that ptp goal capture saved"),
+    GOAL,
     Argument("goal_image", "", "image or goal file to reach instead of the task's goal"),
     Argument(
         "protocol",
@@ -165,6 +171,7 @@ NODES = (
             "reuse_plans": LaunchConfiguration("reuse_plans", bool),
             "success_signal": LaunchConfiguration("success_signal"),
         },
+        condition=PlannedBefore(),
         respawn=True,
     ),
     Node(
@@ -174,7 +181,9 @@ NODES = (
         parameters={
             "checkpoint": MethodCheckpoint(),
             "method": LaunchConfiguration("method"),
-            "follower.sample_actions": Equals("actions", "sample"),
+            "follower.sample_actions": IfElse(
+                PlannedBefore(), Equals("actions", "sample"), LEFT_OUT
+            ),
         },
         respawn=True,
     ),
@@ -186,6 +195,8 @@ NODES = (
             "tasks": LaunchConfiguration("task", list[str]),
             "protocol": LaunchConfiguration("protocol"),
             "method": LaunchConfiguration("method"),
+            "goal_kind": GoalKindOfMethod(),
+            "instruction": Instruction(),
             "episodes": LaunchConfiguration("episodes", int),
             "seed": LaunchConfiguration("seed", int),
             "max_steps": EpisodeSteps(),

@@ -7,13 +7,18 @@
 from ptp_bringup.arguments import (
     COMMON,
     EPISODES,
+    GOAL,
     PLANNING,
     SIM_CAMERA_POSE,
     TABLE,
     TASKS,
     TRUTH,
     EpisodeSteps,
+    GoalKindOfMethod,
+    Instruction,
     MethodCheckpoint,
+    PlannedBefore,
+    TableOfTasks,
     absolute,
     existing,
     finetuned_folder,
@@ -34,12 +39,17 @@ from ptp_bringup.stacks import Stack
 
 ARGUMENTS = (
     Argument(
-        "task", "A", "target task, A to F, or several in turn, as A,B,C", TASKS, several=True
+        "task",
+        "A",
+        "target task, A to F or long_1 to long_10, or several in turn, as A,B,C",
+        TASKS,
+        several=True,
     ),
     *TABLE,
     Argument("rate", "10.0", "images per second in real time, Hz", minimum=0.1, maximum=60.0),
     *PLANNING,
     *EPISODES,
+    GOAL,
     Argument("goal_image", "", "goal file or image to reach instead of the task's own goal"),
     Argument("output", "", "folder for summary.json; empty: none is written"),
     Argument(
@@ -75,6 +85,7 @@ NODES = (
             "mode": LaunchConfiguration("mode"),
             "rate": LaunchConfiguration("rate", float),
             "grasp": LaunchConfiguration("grasp"),
+            "table": TableOfTasks(),
         },
         on_exit=Shutdown(),
     ),
@@ -99,6 +110,7 @@ NODES = (
             "method": LaunchConfiguration("method"),
             "preset": LaunchConfiguration("planner", planner_preset),
         },
+        condition=PlannedBefore(),
         on_exit=Shutdown(),
     ),
     Node(
@@ -122,6 +134,8 @@ NODES = (
             "tasks": LaunchConfiguration("task", list[str]),
             "protocol": LaunchConfiguration("protocol"),
             "method": LaunchConfiguration("method"),
+            "goal_kind": GoalKindOfMethod(),
+            "instruction": Instruction(),
             "episodes": LaunchConfiguration("episodes", int),
             "seed": LaunchConfiguration("seed", int),
             "max_steps": EpisodeSteps(),

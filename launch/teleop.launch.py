@@ -11,7 +11,9 @@ from ptp_bringup.arguments import (
     TABLE,
     TASKS,
     TRUTH,
+    TableOfTasks,
     checkpoint_folder,
+    instruction_of_person,
     recordings,
     rviz_config,
     sawyer_urdf,
@@ -34,7 +36,7 @@ ARGUMENTS = (
     Argument(
         "task",
         "A",
-        "task whose scenes are set up: A to F, or several in turn, as A,B,C",
+        "task whose scenes are set up: A to F, long_1 to long_10, or several in turn, as A,B,C",
         TASKS,
         several=True,
     ),
@@ -70,6 +72,12 @@ ARGUMENTS = (
     Argument(
         "record", "out/demonstrations", "folder of the session; a session resumes where it ended"
     ),
+    Argument(
+        "instruction",
+        "",
+        "what is shown, in words, recorded with each demonstration; ask: asked for here, before "
+        "the start; empty: the words of the task",
+    ),
     Argument("record_images", "true", "record the large images, too", TRUTH),
     Argument("view", "true", "start the view node: images, markers, path", TRUTH),
     *COMMON,
@@ -87,6 +95,7 @@ NODES = (
             "mode": LaunchConfiguration("mode"),
             "rate": LaunchConfiguration("rate", float),
             "grasp": LaunchConfiguration("grasp"),
+            "table": TableOfTasks(),
             "truth": Equals("source", "script"),
         },
         on_exit=Shutdown(),
@@ -126,6 +135,7 @@ NODES = (
             "protocol": LaunchConfiguration("protocol"),
             "seed": LaunchConfiguration("seed", int),
             "set_up": True,
+            "instruction": LaunchConfiguration("instruction", instruction_of_person),
             "tty": terminal,
         },
         on_exit=Shutdown(),

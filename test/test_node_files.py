@@ -24,7 +24,7 @@ from ptp_nodes.nodes.recorder_node import RecorderParameters
 from ptp_nodes.nodes.teleop_node import TeleopParameters
 from ptp_nodes.nodes.view_node import ViewParameters
 from ptp_nodes.policy.agent_networks import NetworkParameters
-from ptp_sim import tasks as table_tasks
+from ptp_sim.long_tasks import ALL_TASKS
 from ptp_sim.scripted_gamepad_node import ScriptedGamepadParameters
 from ptp_sim.sim_camera import CameraConfig
 from ptp_sim.table_node import JointBridgeParameters, SimBridgeParameters
@@ -95,7 +95,7 @@ def test_a_number_that_an_argument_takes_is_one_that_the_node_takes(stack):
 
 
 def test_the_tasks_that_launch_files_take_are_those_of_the_table():
-    assert set(TASKS) == set(table_tasks.TASKS)
+    assert set(TASKS) == set(ALL_TASKS)
 
 
 def test_the_planners_that_launch_files_take_are_those_that_there_are():

@@ -127,6 +127,7 @@ def test_the_camera_stack_shows_a_video_file(up, folder, tmp_path):
     ("words", "text"),
     [
         (["moon"], 'there is no stack "moon"; there are sim, teleop'),
+        (["sim", "goal:=open it"], "goal is one of kind language: leave goal out, or choose one"),
         (["sim", "tsk:=A"], 'sim has no argument "tsk"; did you mean "task"?'),
         (["sim", "mode:=slow"], 'mode is "slow"; it must be one of real_time, lock_step'),
         (["sim", "A"], '"A" is no argument; write name:=value'),

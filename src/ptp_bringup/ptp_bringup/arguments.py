@@ -10,9 +10,23 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ptp_bringup.declarations import AS_PRESET, Argument, LaunchConfiguration, Values, words
+from ptp_bringup.declarations import (
+    AS_PRESET,
+    Argument,
+    Condition,
+    LaunchConfiguration,
+    Values,
+    words,
+)
 from ptp_bringup.share_folder import released_checkpoint, released_finetuned, shared_root
-from ptp_core.agents.registry import DEFAULT_METHOD, agent_names, checkpoint_for, method_named
+from ptp_core.agents.registry import (
+    DEFAULT_METHOD,
+    agent_names,
+    checkpoint_for,
+    method_named,
+    methods,
+)
+from ptp_core.data.instruction import given_instruction
 from ptp_core.errors import ConfigError, quoted
 from ptp_core.practice.practice_settings import ABOUT, SettingAbout
 from ptp_core.practice.practice_settings import PRESETS as PRESET_NAMES
@@ -21,8 +35,10 @@ from ptp_description import sawyer_urdf_path
 
 TRUTH = ("true", "false")
 EPISODE_STEPS = {"A": 400, "B": 400, "C": 400, "D": 600, "E": 600, "F": 600}
-"""Control steps of an episode of each task of the simulated table."""
-TASKS = tuple(EPISODE_STEPS)
+"""Control steps of an episode of each target task of the simulated table."""
+LONG_EPISODE_STEPS = {f"long_{n}": 400 if n < 5 else 600 for n in range(1, 11)}
+"""The same of each long task, which words tell apart."""
+TASKS = (*EPISODE_STEPS, *LONG_EPISODE_STEPS)
 PROTOCOLS = (
     *("paper", "varied", "shifted"),
     *("shifted_poses", "shifted_colours", "shifted_bodies"),
@@ -93,10 +109,11 @@ PLANNING = (
         DEFAULT_METHOD,
         "how subgoals are planned. ptp_single_subgoal: one of the coarsest generator, then the "
         "goal; ptp: the paper's three levels and eight subgoals; model_free: none, the policy "
-        "pursues the goal image; gcbc, gcp, leap: what ptp is compared with. The graph keeps no "
-        "plan buffer",
+        "pursues the goal image; gcbc, gcp, leap: what ptp is compared with; lbp: it takes an "
+        "instruction and plans backwards at every step. The graph keeps no plan buffer",
         agent_names(),
     ),
+    Argument("agent", "", "another name for the argument method", same_as="method"),
     Argument(
         "planner",
         "checkpoint",
@@ -106,13 +123,22 @@ PLANNING = (
 )
 """Of stacks that plan."""
 
+GOAL = Argument(
+    "goal",
+    "",
+    "what to do, in words, in place of the task's own; the task still says which scene is set up. "
+    "Needs a method that takes instructions, as agent:=lbp",
+)
+"""Of stacks that act."""
+
 EPISODES = (
     Argument("episodes", "1", "episodes of each task", minimum=1),
     Argument("seed", "0", "of scenes, plans and actions", minimum=0),
     Argument(
         "max_steps",
         "0",
-        "control steps of an episode; 0: as many as its task has, 600 for D, E and F, else 400",
+        "control steps of an episode; 0: as many as its task has, 600 for D, E, F and long_5 to "
+        "long_10, else 400",
         minimum=0,
     ),
 )
@@ -237,11 +263,86 @@ class EpisodeSteps(LaunchConfiguration):
         given = super().resolve(values)
         if given:
             return (given,)
-        return tuple(EPISODE_STEPS.get(task, MAX_STEPS) for task in words(values["task"]))
+        steps = {**EPISODE_STEPS, **LONG_EPISODE_STEPS}
+        return tuple(steps.get(task, MAX_STEPS) for task in words(values["task"]))
 
     def names(self, values: Values | None = None) -> set[str]:
         """Both arguments; with ``values`` the number's, so that params_file goes before a task."""
         return {"max_steps"} if values is not None else {"max_steps", "task"}
+
+
+@dataclass(frozen=True)
+class Instruction(LaunchConfiguration):
+    """The instruction of the argument goal; empty: the scene's own."""
+
+    name: str = "goal"
+
+    def resolve(self, values: Values) -> str:
+        """The sentence. Raises GoalError for an unusable one, ConfigError for a second goal."""
+        text = given_instruction(super().resolve(values), "goal")
+        if text and values.get("goal_image"):
+            raise ConfigError("goal and goal_image are two goals: give one of them")
+        return text
+
+
+@dataclass(frozen=True)
+class GoalKindOfMethod(LaunchConfiguration):
+    """How the agent of the method is told its goal: latent, image or language."""
+
+    name: str = "method"
+
+    def resolve(self, values: Values) -> str:
+        """The kind. Raises ConfigError for a goal that the method cannot take."""
+        method = method_named(values["method"])
+        kind = "latent" if method.follows else method.goals[0]
+        if values.get("goal"):
+            kind = "language"
+        elif values.get("goal_image") and not method.follows:
+            kind = "image"
+        if kind not in (*method.goals, "latent"):
+            others = ", ".join(name for name, one in methods().items() if kind in one.goals)
+            argument = "goal" if kind == "language" else "goal_image"
+            raise ConfigError(
+                f"method {method.name} takes {' or '.join(method.goals)} goals, and {argument} is "
+                f"one of kind {kind}: leave {argument} out, or choose one of {others}"
+            )
+        return kind
+
+    def names(self, values: Values | None = None) -> set[str]:
+        """Every argument that names a goal, and the method; of a stack those that it has."""
+        found = {"method", "goal"}
+        return found | {"goal_image"} if values is not None and "goal_image" in values else found
+
+
+@dataclass(frozen=True)
+class PlannedBefore(Condition):
+    """Holds where a planner node can plan for the method: its agent follows subgoals."""
+
+    def resolve(self, values: Values) -> bool:
+        """Whether it holds."""
+        return method_named(values["method"]).follows
+
+    def names(self, values: Values | None = None) -> set[str]:
+        """The method."""
+        return {"method"}
+
+
+@dataclass(frozen=True)
+class TableOfTasks(LaunchConfiguration):
+    """The simulated table that has the tasks: "table", or "long_table" for the long ones."""
+
+    name: str = "task"
+
+    def resolve(self, values: Values) -> str:
+        """Its name. Raises ConfigError for tasks of both."""
+        tasks = words(values["task"])
+        long = [task for task in tasks if task in LONG_EPISODE_STEPS]
+        if long and len(long) < len(tasks):
+            raise ConfigError(
+                f"task is {quoted(values['task'])}; the long tasks have a table of their own: "
+                "name tasks of one kind"
+            )
+        return "long_table" if long else "table"
 
 
 def finetuned_folder(text: str) -> str:
@@ -327,6 +428,25 @@ def robot_urdf(text: str) -> str:
 def sawyer_urdf() -> str:
     """URDF text of the simulated arm."""
     return Path(sawyer_urdf_path()).read_text(encoding="utf-8")
+
+
+ASK = "ask"
+
+
+def instruction_of_person(text: str) -> str:
+    """The instruction as it is; "ask" asks the person at this terminal.
+
+    Raises GoalError for an unusable sentence, ConfigError where there is no terminal.
+    """
+    if text != ASK:
+        return given_instruction(text, "instruction")
+    if not terminal():
+        raise ConfigError(
+            "instruction is ask, and there is no terminal to ask at: instruction:='what is shown'"
+        )
+    while True:
+        if answer := input("What do you show, in words? ").strip():
+            return given_instruction(answer, "the instruction")
 
 
 def terminal() -> str:

@@ -20,6 +20,8 @@ Values = Mapping[str, str]
 """The text of every argument, by name."""
 
 AS_PRESET = "preset"
+LEFT_OUT = None
+"""As the value of a parameter: the node is given none, and has its own default."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class Argument:
 
     With the default `AS_PRESET` the value comes from the stack's ``presets``. ``several``: the
     value is a list like A,B, whose items are ``choices``. With ``minimum`` or ``maximum`` the
-    value is a number.
+    value is a number. ``same_as``: the argument whose value it is, where it is not empty.
     """
 
     name: str
@@ -38,6 +40,7 @@ class Argument:
     several: bool = False
     minimum: float | None = None
     maximum: float | None = None
+    same_as: str = ""
 
     def check(self, text: str) -> None:
         """Raise ConfigError for an invalid value."""
@@ -60,6 +63,8 @@ class Argument:
         """Text that describes the valid values; empty: any text."""
         if self.choices:
             return self._choice().replace(" of ", " of: ", 1)
+        if self.same_as:
+            return f"one of those of {self.same_as}"
         return "" if (self.minimum, self.maximum) == (None, None) else self._range()
 
     @property

@@ -15,7 +15,16 @@ from typing import Any
 
 import yaml
 
-from ptp_bringup.declarations import AS_PRESET, Argument, Node, Values, names, resolve, words
+from ptp_bringup.declarations import (
+    AS_PRESET,
+    LEFT_OUT,
+    Argument,
+    Node,
+    Values,
+    names,
+    resolve,
+    words,
+)
 from ptp_bringup.share_folder import shared_root
 from ptp_core.data.file_limits import load_yaml
 from ptp_core.errors import ConfigError, quoted
@@ -91,11 +100,27 @@ class Stack:
             name: _expanded(name, given.get(name, argument.default))
             for name, argument in known.items()
         }
+        self._join_names(values, known)
         preset = self.presets[values["preset"]] if self.presets else {}
         return {
             name: preset[name] if name in preset and value == AS_PRESET else value
             for name, value in values.items()
         }
+
+    @staticmethod
+    def _join_names(values: dict[str, str], known: Mapping[str, Argument]) -> None:
+        """Give what stands at another name of an argument to the argument."""
+        for name, argument in known.items():
+            if not argument.same_as or not (text := values[name]):
+                continue
+            other = argument.same_as
+            known[other].check(text)
+            if values[other] not in (text, known[other].default):
+                raise ConfigError(
+                    f"{name} is {quoted(text)} and {other} is {quoted(values[other])}; they are "
+                    "one argument: give one of them"
+                )
+            values[other] = text
 
     def check_name(self, name: str) -> None:
         """Raise ConfigError, with the nearest name, for an unknown argument."""
@@ -122,7 +147,8 @@ class Stack:
             weak, strong = {}, {}
             for name, value in node.parameters.items():
                 chosen = any(values[used] != defaults[used] for used in names(value, values))
-                (strong if chosen else weak)[name] = resolve(value, values)
+                if (given_value := resolve(value, values)) is not LEFT_OUT:
+                    (strong if chosen else weak)[name] = given_value
             arguments = tuple(str(resolve(word, values)) for word in node.arguments)
             log_level = values.get("log_level", "info")
             found.append(NodeProcess(node, weak, params_file, strong, arguments, log_level))

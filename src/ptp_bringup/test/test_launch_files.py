@@ -14,17 +14,21 @@ import pytest
 import yaml
 from ament_index_python.packages import PackageNotFoundError, get_package_prefix
 
+from ptp_bringup.arguments import TASKS
 from ptp_bringup.stacks import STACK_NAMES, launch_file, stack_named
 from ptp_core.processes import on_a_leash
+from ptp_core.tiny_networks import tiny_instructed_checkpoint
 
 PATIENCE = 60.0  # s; only a failing test waits this long
 GIVEN = {
     "sim": {"task": "A,B", "mode": "lock_step", "seed": "3", "teleop": "true"},
-    "teleop": {"source": "script", "speed": "0.7", "record_images": "false"},
+    "teleop": {"source": "script", "speed": "0.7", "instruction": "open the drawer"},
     "practice": {"preset": "paper", "actions": "mean", "utd_ratio": "2"},
     "camera": {"device": "3", "offset": "3,-4"},
     "real": {"robot": "fake", "teleop": "joy", "learn": "true", "record": "bags"},
 }
+
+TOLD = {"goal": "put the block on the tray, then close the drawer", "agent": "lbp"}
 
 # In place of each node: it leaves what it was told in a file, and stays.
 STAND_IN = """
@@ -142,12 +146,22 @@ def ours(process):
 
 
 @pytest.mark.process
-@pytest.mark.parametrize("name", STACK_NAMES)
-def test_real_launch_starts_the_nodes_of_ptp_up_with_their_parameters(name, real_launch, tmp_path):
-    expected = [p for p in stack_named(name).processes(GIVEN[name]) if is_installed(p)]
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [*((name, False) for name in STACK_NAMES), ("sim", True), ("practice", True)],
+)
+def test_real_launch_starts_the_nodes_of_ptp_up_with_their_parameters(
+    name, told, real_launch, tmp_path
+):
+    given = GIVEN[name]
+    if told:
+        tiny_instructed_checkpoint(tmp_path / "lbp")
+        given = {**TOLD, "checkpoint": str(tmp_path / "lbp"), "task": "long_2"}
+    expected = [p for p in stack_named(name).processes(given) if is_installed(p)]
+    assert told != ("planner" in {p.node.name for p in expected}) or name in ("teleop", "camera")
     stand_in = tmp_path / "stand_in.py"
     stand_in.write_text(STAND_IN)
-    words = [f"{key}:={value}" for key, value in GIVEN[name].items()]
+    words = [f"{key}:={value}" for key, value in given.items()]
     words.append(f"launch-prefix:={sys.executable} {stand_in}")
     run = ros2_launch(name, *words, FOLDER=str(tmp_path), ROS_LOG_DIR=str(tmp_path / "log"))
     deadline = time.monotonic() + PATIENCE
@@ -176,7 +190,8 @@ def test_real_launch_starts_the_nodes_of_ptp_up_with_their_parameters(name, real
 @pytest.mark.parametrize(
     ("word", "line"),
     [
-        ("task:=G", 'task is "G"; it must be a list of A, B, C, D, E, F'),
+        ("task:=G", f'task is "G"; it must be a list of {", ".join(TASKS)}'),
+        ("goal:=  ", "goal is empty: say what to do in words, or leave it out"),
         ("rate:=-3", "rate is -3; it must be from 0.1 to 60"),
         ("mode:=slow", "Valid options are: ['real_time', 'lock_step']"),
     ],

@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a stack starts for given arguments, and what it says of wrong ones."""
 
+import os
+import sys
+
 import pytest
 
-from ptp_bringup.arguments import EPISODE_STEPS, PROTOCOLS
+from ptp_bringup.arguments import EPISODE_STEPS, LONG_EPISODE_STEPS, PROTOCOLS
 from ptp_bringup.declarations import (
     And,
     Argument,
@@ -17,11 +20,13 @@ from ptp_bringup.declarations import (
 )
 from ptp_bringup.share_folder import shared_root
 from ptp_bringup.stacks import STACK_NAMES, Stack, all_stacks, parse, stack_named
-from ptp_core.agents.registry import methods
-from ptp_core.errors import CheckpointError, ConfigError
+from ptp_core.agents.registry import method_named, methods
+from ptp_core.errors import CheckpointError, ConfigError, PtpError
 from ptp_core.practice.practice_settings import preset
+from ptp_core.tiny_networks import tiny_instructed_checkpoint
 from ptp_core.training.manifest import read_contents
 from ptp_sim.env import TableEnv
+from ptp_sim.long_tasks import LONG_TASKS
 from ptp_sim.tasks import TASKS
 
 STACKS = all_stacks()
@@ -103,6 +108,7 @@ def test_a_node_can_be_asked_for_and_its_arguments_filled_in():
 
 def test_an_episode_has_the_steps_of_its_task_unless_a_number_is_given():
     assert {name: task.steps for name, task in TASKS.items()} == EPISODE_STEPS
+    assert {name: task.steps for name, task in LONG_TASKS.items()} == LONG_EPISODE_STEPS
     assert TableEnv.protocols == PROTOCOLS
 
     def steps(**given):
@@ -112,6 +118,7 @@ def test_an_episode_has_the_steps_of_its_task_unless_a_number_is_given():
     assert steps() == (400,)
     assert steps(task="A,D") == (400, 600)
     assert steps(task="A,D", max_steps="8") == (8,)
+    assert steps(task="long_4,long_5") == (400, 600)
 
 
 def test_nodes_can_be_shared_out_between_machines():
@@ -188,7 +195,8 @@ def test_every_node_takes_the_released_checkpoint_of_the_method(stack, tmp_path)
             values = {**process.defaults, **process.explicit}
             if "checkpoint" in values:
                 found[process.node.name] = values["checkpoint"]
-        assert found.keys() >= {"encoder", "planner", "policy"}
+        follows = method_named(given["method"]).follows
+        assert found.keys() >= {"encoder", "policy"} | ({"planner"} if follows else set())
         return set(found.values())
 
     models = shared_root() / "models"
@@ -385,3 +393,87 @@ def test_one_of_two_values_is_as_explicit_as_what_decided():
     assert stack.processes({})[0].defaults == {"folder": "O"}
     assert stack.processes({"out": "x"})[0].explicit == {"folder": "X"}
     assert stack.processes({"part": "y"})[0].explicit == {"folder": "Y"}
+
+
+@pytest.fixture(scope="module")
+def lbp(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("instructed") / "lbp"
+    tiny_instructed_checkpoint(folder)
+    return str(folder)
+
+
+def values_of(stack, **given):
+    """{node: all its parameters} for these arguments."""
+    processes = stack_named(stack).processes(given)
+    return {p.node.name: {**p.defaults, **p.explicit} for p in processes}
+
+
+@pytest.mark.parametrize("stack", ["sim", "practice", "real"])
+def test_a_sentence_is_the_goal_of_an_agent_that_plans_in_the_policy_node(stack, lbp):
+    words = "put the block on the tray, then close the drawer"
+    found = values_of(stack, agent="lbp", checkpoint=lbp, goal=f" {words} ")
+    assert "planner" not in found
+    practice = found["practice"]
+    assert (practice["goal_kind"], practice["instruction"]) == ("language", words)
+    assert practice["method"] == found["policy"]["method"] == "lbp"
+    assert not any(name.startswith("follower.") for name in found["policy"])
+    own = values_of(stack, agent="lbp", checkpoint=lbp)["practice"]
+    assert (own["goal_kind"], own["instruction"]) == ("language", "")
+    shown = values_of(stack, agent="lbp_goal_image", checkpoint=lbp)["practice"]
+    assert shown["goal_kind"] == "image"
+    others = values_of(stack, method="model_free")
+    assert others["practice"]["goal_kind"] == "latent" and "planner" in others
+
+
+@pytest.mark.parametrize("stack", ["sim", "real"])
+def test_a_goal_image_replaces_the_sentence_of_an_agent_that_takes_both(stack, lbp, tmp_path):
+    (tmp_path / "goal.png").touch()
+    image = str(tmp_path / "goal.png")
+    found = values_of(stack, agent="lbp", checkpoint=lbp, goal_image=image)["practice"]
+    assert (found["goal_kind"], found["goal_image"]) == ("image", image)
+    with pytest.raises(ConfigError, match="goal and goal_image are two goals: give one"):
+        values_of(stack, agent="lbp", checkpoint=lbp, goal_image=image, goal="open the drawer")
+    with pytest.raises(ConfigError, match="method lcbc takes language goals, and goal_image is"):
+        values_of(stack, agent="lcbc", checkpoint=lbp, goal_image=image)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (
+            {"goal": "open"},
+            "takes image or latent goals, and goal is one of kind language: .* lbp",
+        ),
+        ({"agent": "lbp", "goal": "  "}, "goal is empty: say what to do in words"),
+        ({"agent": "lbp", "goal": "x" * 401}, "401 characters; 400 are allowed"),
+        ({"agent": "lbp", "method": "gcp"}, 'agent is "lbp" and method is "gcp"; .* one argument'),
+        ({"agent": "moon"}, 'method is "moon"; it must be one of ptp'),
+        ({"task": "A,long_1"}, "the long tasks have a table of their own: name tasks of one kind"),
+    ],
+)
+def test_a_goal_that_cannot_be_is_refused_before_anything_starts(given, message, lbp):
+    with pytest.raises(PtpError, match=message):
+        values_of("sim", checkpoint=lbp, **given)
+
+
+@pytest.mark.parametrize("stack", ["sim", "practice", "teleop"])
+def test_long_tasks_are_set_up_on_their_own_table(stack):
+    assert values_of(stack)["sim_bridge"]["table"] == "table"
+    assert values_of(stack, task="long_1,long_2")["sim_bridge"]["table"] == "long_table"
+
+
+def test_what_is_shown_can_be_said_or_asked_for(monkeypatch):
+    said = values_of("teleop", instruction="open the drawer")["teleop"]["instruction"]
+    assert said == "open the drawer"
+    assert values_of("teleop")["teleop"]["instruction"] == ""
+    with pytest.raises(ConfigError, match="instruction is ask, and there is no terminal"):
+        values_of("teleop", instruction="ask")
+    master, slave = os.openpty()
+    with os.fdopen(slave, "r", closefd=False) as terminal:
+        monkeypatch.setattr(sys, "__stdin__", terminal)
+        monkeypatch.setattr(sys, "stdin", terminal)
+        os.write(master, b"\n  close the drawer \n")
+        asked = values_of("teleop", instruction="ask")["teleop"]["instruction"]
+    assert asked == "close the drawer"
+    os.close(master)
+    os.close(slave)

@@ -129,6 +129,46 @@ def test_labels_and_drops_change_while_the_recorder_runs(recorded, folder, capsy
     assert recorded.recorder.episode(0)[0].label == 2
 
 
+def test_words_are_given_afterwards_and_reach_learner_and_data_set(
+    recorded, folder, tmp_path, capsys
+):
+    assert ptp("episodes", "label", folder, "--instruction", " open the drawer ", 0, 2) == 0
+    assert 'episode 2: "open the drawer"' in capsys.readouterr().out
+    assert ptp("episodes", "label", folder, "success", 1, "--instruction", "close it") == 0
+    rows = [(entry.label, entry.instruction) for entry in recorded.session.entries()]
+    words = ["open the drawer", "close it", "open the drawer"]
+    assert rows == [("success", text) for text in words]
+    for number, text in enumerate(words):
+        assert recorded.recorder.episode(number)[0].info.instruction == text
+    (folder / "index.json").unlink()  # it is made again from the folders
+    assert ptp("import-bag", folder, "-o", tmp_path / "data.h5") == 0
+    assert [found.metadata.instruction for found in Dataset(tmp_path / "data.h5")] == words
+    assert (
+        ptp("import-bag", folder / "episodes" / "episode_000001", "-o", tmp_path / "one.h5") == 0
+    )
+    assert [found.metadata.instruction for found in Dataset(tmp_path / "one.h5")] == ["close it"]
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (("0", "--instruction", "  "), "what follows --instruction is empty"),
+        (("0", "--instruction", "x" * 401), "401 characters; 400 are allowed"),
+        (("0", "--instruction", "a\nb"), "several lines: say it in one"),
+        (("0", "9", "--instruction", "open"), "has no episode 9"),
+        (("good", "0"), 'label "good": it must be one of success, failure'),
+        (("success",), "name the episodes by their numbers"),
+        (("0",), 'label "0": it must be one of'),
+    ],
+)
+def test_a_label_that_is_wrong_changes_nothing_and_is_named(folder, recorded, words, text, capsys):
+    before = recorded.session.entries()
+    assert ptp("episodes", "label", folder, *words) == 2
+    error = capsys.readouterr().err
+    assert text in error and len(error.splitlines()) == 1
+    assert recorded.session.entries() == before
+
+
 def test_repair_waits_for_the_recorder_and_gets_the_rest_back(recorded, folder, capsys):
     recorded.recorder.start(EpisodeInfo(episode_id="cut short"))
     recorded.send(STEPS)

@@ -46,7 +46,7 @@ from ptp_core.config import (
 from ptp_core.config.network_config import PIXELS_PER_CODE
 from ptp_core.data.trajectory import CARTESIAN
 from ptp_core.encoders.sentence_goals import SentenceGoals
-from ptp_core.encoders.text import SentenceTable
+from ptp_core.encoders.text import SentenceTable, normalised
 from ptp_core.encoders.vqvae import VQVAE
 from ptp_core.learning.goal_classifier import GoalClassifier
 from ptp_core.learning.iql import IQL
@@ -81,6 +81,7 @@ __all__ = [
     "tiny_checkpoint",
     "tiny_config",
     "tiny_instructed",
+    "tiny_instructed_checkpoint",
     "tiny_instructed_config",
     "tiny_networks",
     "tiny_vqvae",
@@ -275,16 +276,20 @@ def tiny_instructed_config(**changes: Any) -> InstructionTrainConfig:
 
 
 def tiny_instructed(
-    name: str, seed: int = 0, config: InstructionTrainConfig | None = None
+    name: str,
+    seed: int = 0,
+    config: InstructionTrainConfig | None = None,
+    sentences: Sequence[str] = SENTENCES,
 ) -> Checkpoint:
-    """A checkpoint in memory of LBP or a baseline of it, which knows SENTENCES."""
+    """A checkpoint in memory of LBP or a baseline of it, which knows these sentences."""
     config, method = config or tiny_instructed_config(), method_named(name)
     words = config.text.dimensions
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         vqvae = VQVAE(config.vqvae)
         _spread_codes(vqvae)
-        about: Any = SentenceTableConfig(kind="learned", dimensions=words, sentences=SENTENCES)
+        known = tuple(sorted(map(normalised, sentences)))
+        about: Any = SentenceTableConfig(kind="learned", dimensions=words, sentences=known)
         parts = {"sentences": Part("sentences", SentenceTable(about), about)}
         levels = int(name == "glcbc")
         planner = next((part for part in method.parts if part.endswith("_planner")), None)
@@ -295,7 +300,7 @@ def tiny_instructed(
             parts[planner] = Part(kind, KINDS[kind](settings, LATENT, words), about)
             levels = parts[planner].module.levels
         if name == "glcbc":
-            about = SentenceGoalsConfig(sentences=len(SENTENCES), codes=LATENT.codes)
+            about = SentenceGoalsConfig(sentences=len(sentences), codes=LATENT.codes)
             goals = SentenceGoals(about)
             goals.codes.random_(len(vqvae.codebook))
             parts["sentence_goals"] = Part("sentence_goals", goals, about)
@@ -316,6 +321,18 @@ def tiny_instructed(
         Part("vqvae", vqvae.eval().requires_grad_(False), config.vqvae),
         parts,
         ENCODER,
+    )
+
+
+def tiny_instructed_checkpoint(
+    folder: str | Path, name: str = "lbp", seed: int = 0, sentences: Sequence[str] = SENTENCES
+) -> str:
+    """Write `tiny_instructed` to a folder; return its encoder id."""
+    made = tiny_instructed(name, seed, sentences=sentences)
+    for part in (made.encoder, *made.parts.values()):
+        part.precision = "float32"
+    return save_checkpoint(
+        folder, made.parts, made.config, metrics={}, spec=made.spec, encoder=made.encoder
     )
 
 

@@ -43,6 +43,11 @@ def make_arm(max_steps: int = 400) -> ToyArm:
     return ToyArm(max_steps)
 
 
+def make_told_env(**options: Any) -> ToldToyEnv:
+    """Factory for ``--env ptp_core.toy_env:make_told_env``; options as of `ToyEnv`."""
+    return ToldToyEnv(**options)
+
+
 class ToyEnv(gymnasium.Env):
     """Push-and-place in the plane: 48 x 48 uint8 images, five actions in [-1, 1].
 
@@ -172,6 +177,21 @@ class ToyEnv(gymnasium.Env):
             x, y = np.round(centre).astype(int)
             image[max(y - radius, 0) : y + radius, max(x - radius, 0) : x + radius] = colour
         return image
+
+
+class ToldToyEnv(ToyEnv):
+    """The toy whose target tasks have words, the first of its goals."""
+
+    instructions: ClassVar = {task: f"do what {task} asks for" for task in ToyEnv.tasks}
+    goals = ("language", "image")
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None):
+        """As the toy's."""
+        self._words = self.instructions.get((options or {}).get("task", self.tasks[0]), "")
+        return super().reset(seed=seed, options=options)
+
+    def _info(self) -> dict[str, Any]:
+        return {"instruction": self._words, **super()._info()}
 
 
 class ToyArm(gymnasium.Env):

@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from ptp_core.config import SentenceTableConfig
+from ptp_core.data.instruction import MOST_CHARACTERS
 from ptp_core.encoders import text as text_module
-from ptp_core.encoders.text import MOST_CHARACTERS, MiniLM, SentenceTable, minilm_installed
+from ptp_core.encoders.text import MiniLM, SentenceTable, minilm_installed
 from ptp_core.errors import ConfigError, GoalError
 from ptp_core.tiny_networks import SENTENCES
 

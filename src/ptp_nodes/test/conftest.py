@@ -92,7 +92,7 @@ class Robot:
 def start_policy(graph, folder):
     """Starts a policy node; it and a Robot."""
 
-    def start(**values):
+    def start(folder=folder, **values):
         # A test shows observations before or after a goal, on a machine that may be busy, and
         # most have no client that lives on.
         values = {"fresh_for": 60.0, "keep_alive": 0.0, **values}

@@ -11,6 +11,7 @@ from rcl_interfaces.msg import Log
 from rclpy.node import Node
 from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import Image, Joy
+from std_msgs.msg import String
 
 from ptp_nodes.nodes.teleop_node import TeleopNode
 from ptp_ros.action_server import SingleGoalServer
@@ -26,6 +27,7 @@ from ptp_ros.topics import (
     RECORDER_STATUS,
     RECORDS,
     RESET_SCENE,
+    TELEOP_INSTRUCTION,
 )
 
 A, B, X, Y, LB, RB, BACK, START = range(8)
@@ -212,3 +214,23 @@ def test_scenes_are_set_up_at_the_start_with_the_next_seed_and_again_for_the_sam
     graph.wait(lambda: len(person.goal_images) == 3, "the goal images")
     assert [scene.task for scene in person.other.scenes] == ["B", "C", "C"]
     assert [goal.task for goal in person.other.goals] == ["C", "C"]
+
+
+def test_what_is_shown_is_recorded_and_can_be_said_anew_between_episodes(graph):
+    person = Person(graph, tasks=["A"], instruction="  open the drawer ")
+    graph.wait(lambda: graph.client.count_subscribers(RECORDER_STATUS), "the status' reader")
+    words = graph.publisher(String, TELEOP_INSTRUCTION, LATCHED)
+    person.encode(1)
+    person.ask(Y, "recording: open the drawer")
+    words.publish(String(data="close the drawer"))
+    graph.wait(lambda: person.logs.count("demonstrations show: close the drawer"), "the words")
+    person.ask(A, "saved as success")
+    person.ask(Y, "recording: close the drawer")
+    person.ask(A, "saved as success", 2)
+    words.publish(String(data="x" * 401))
+    graph.wait(lambda: person.logs.count("401 characters; 400 are allowed"), "the refusal")
+    words.publish(String(data=""))
+    graph.wait(lambda: person.logs.count("demonstrations show: the task"), "no words")
+    person.ask(Y, "recording", 3)
+    said = [goal.instruction for goal in person.other.goals]
+    assert said == ["open the drawer", "close the drawer", ""]

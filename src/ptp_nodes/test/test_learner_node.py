@@ -19,11 +19,17 @@ from ptp_interfaces.srv import GetEpisode
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.node import Node
 
+from ptp_core.agents.registry import build_agent
 from ptp_core.data.trajectory import CARTESIAN
 from ptp_core.errors import InputError
 from ptp_core.policies.live_weights import LiveWeights, WeightsUpdate
 from ptp_core.processes import on_a_leash
-from ptp_core.tiny_networks import tiny_checkpoint, tiny_config
+from ptp_core.tiny_networks import (
+    SENTENCES,
+    tiny_checkpoint,
+    tiny_config,
+    tiny_instructed_checkpoint,
+)
 from ptp_core.training.checkpoint import load_checkpoint
 from ptp_nodes.nodes.learner_node import LearnerNode, segments
 from ptp_ros.agent_messages import latent_message
@@ -125,6 +131,31 @@ def test_it_learns_from_each_episode_and_hands_out_weights(graph, recorder, star
     recorder.give(record(checkpoint.encoder_id, 2))
     graph.wait(lambda: updates[-1].step == 3 * STEPS, "updates of the next episode")
     assert recorder.asked == [0, 1, 2]
+
+
+def test_lbp_learns_sentences_from_successes_and_chains_from_the_rest(
+    graph, recorder, start, tmp_path
+):
+    tiny_instructed_checkpoint(tmp_path / "lbp")
+    lbp = load_checkpoint(tmp_path / "lbp")
+    updates = graph.collect(PolicyUpdate, POLICY_UPDATE, LATCHED)
+    logs = graph.logs()
+    node = start(checkpoint=str(tmp_path / "lbp"), success_signal="simulator")
+    say = {"instruction": SENTENCES[0]}
+    recorder.give(
+        record(lbp.encoder_id, 0, **say, label=EpisodeRecord.SUCCESS),
+        record(lbp.encoder_id, 1, **say, label=EpisodeRecord.FAILURE),
+        record(lbp.encoder_id, 2, instruction="sing", label=EpisodeRecord.SUCCESS),
+        record(lbp.encoder_id, 3, instruction="sing", label=EpisodeRecord.UNLABELLED),
+    )
+    logs.expect('episode 2 is left out: the instruction "sing" is not among the 3')
+    graph.wait(lambda: updates and updates[-1].step == 3 * STEPS, "as many updates as steps")
+    known = [(one.instruction, one.succeeded) for one in node._run.learner.online]
+    assert known == [(SENTENCES[0], True), (SENTENCES[0], False), ("sing", False)]
+    agent = build_agent("lbp", lbp)
+    newest = updates[-1]
+    update = WeightsUpdate(newest.version, newest.encoder_id, newest.sha256, bytes(newest.weights))
+    assert LiveWeights(agent.practised, lbp.encoder_id).stage(update)
 
 
 def test_after_a_restart_it_pulls_all_again_and_goes_on(

@@ -126,6 +126,25 @@ def test_without_subgoals_the_goal_itself_is_pursued(board, sheet):
     assert sheet.shown("pursued") == BLUE
 
 
+def test_a_plan_made_backwards_is_shown_with_its_own_goal_attention_and_words(board, sheet):
+    board.observed(plain(RED))
+    board.planned("r/e", [plain(GREEN), plain(GREY)], plain(BLUE))
+    assert sheet.strip() == ([RED, GREEN, GREY, BLUE], [False] * 4)
+    assert (sheet.shown("pursued"), sheet.shown("goal")) == (GREEN, BLUE)
+    height, drawn = sheet.images["plan"][-1].shape[0], len(sheet.images["plan"])
+    board.stepped("r/e", 0, 0)
+    assert len(sheet.images["plan"]) == drawn  # the policy gets all of it
+    board.attended([0.5, 0.25, 0.125, 0.125])
+    assert sheet.images["plan"][-1].shape[0] > height  # the bar
+    board.episode(news("acting"))
+    board.instructed("open the drawer")
+    assert sheet.texts[-1].endswith("acting · told: open the drawer")
+    board.instructed("")
+    assert sheet.texts[-1].endswith("acting")
+    board.goal(plain(RED))  # the next episode has a goal image
+    assert sheet.strip() == ([RED, RED], [False, False])
+
+
 def test_images_come_no_faster_than_asked(board, sheet, clock):
     for tick in range(9):
         clock.now = 100.0 + 0.125 * tick

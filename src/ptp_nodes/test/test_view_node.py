@@ -7,13 +7,27 @@ import pytest
 from builtin_interfaces.msg import Time
 from nav_msgs.msg import Path
 from ptp_interfaces.msg import ArmState, EpisodeStatus, Observation, StepInfo, SubgoalPlan
+from ptp_interfaces.srv import DecodeLatent
+from rclpy.node import Node
 from sensor_msgs.msg import Image
+from std_msgs.msg import Float32MultiArray, String
 from visualization_msgs.msg import Marker, MarkerArray
 
 from ptp_nodes.nodes.view_node import ViewNode
-from ptp_nodes.operator.episode_video import GAP, MARK, EpisodeVideo, row, strip, tile
+from ptp_nodes.operator.episode_video import (
+    GAP,
+    LINE,
+    MARK,
+    SHADES,
+    EpisodeVideo,
+    row,
+    strip,
+    tile,
+)
+from ptp_nodes.operator.plan_pictures import PERIOD, PlanPictures
 from ptp_robot.action import Workspace
 from ptp_ros import topics
+from ptp_ros.agent_messages import latent_message
 from ptp_ros.graph_testing import parameters
 from ptp_ros.image_messages import array_to_image, image_to_array
 
@@ -208,3 +222,97 @@ def test_an_image_that_is_none_is_named_and_the_view_goes_on(graph, start):
     graph.wait(
         lambda: stage.images and colors(image_to_array(stage.images[-1]), 1, 100) == [RED], "now"
     )
+
+
+class Decoder(Node):
+    """Serves what the encoder node does: a plain picture for each latent, by its first index."""
+
+    COLORS = (RED, GREEN, BLUE)
+
+    def __init__(self, context):
+        super().__init__("decoder", context=context)
+        self.asked = []
+        self.create_service(DecodeLatent, topics.DECODE_LATENT, self._decode)
+
+    def _decode(self, request, response):
+        self.asked.append(request)
+        rows = np.array(request.latents.indices).reshape(request.latents.shape)
+        response.images = [image(self.COLORS[row[0]]) for row in rows]
+        return response
+
+
+def backward_plan(name="r/e", number=1):
+    """Near green, far red, and the goal blue, as the policy node publishes it: no pictures."""
+    latents = np.array([[1, 4], [0, 4], [2, 4]], np.uint32)
+    return SubgoalPlan(
+        episode_id=name,
+        plan_id=number,
+        count=3,
+        subgoals=latent_message(latents, "e"),
+        goal=latent_message(latents[-1], "e"),
+    )
+
+
+def test_a_plan_made_backwards_is_decoded_and_shown_with_goal_and_attention(graph, start):
+    decoder = graph.add(Decoder(graph.context))
+    stage = start()
+    attention = graph.publisher(Float32MultiArray, topics.PLAN_ATTENTION, topics.LATCHED)
+    words = graph.publisher(String, topics.INSTRUCTION, topics.LATCHED)
+    stage.observation.publish(Observation(seq=1, images=[image(RED)]))
+    graph.wait(lambda: graph.client.count_clients(topics.DECODE_LATENT), "the client")
+    view = next(node for node, *_ in graph._spinning if node.get_name() == "view")
+    graph.wait(view._pictures._decoder.service_is_ready, "the decoder")
+    stage.plan.publish(backward_plan())
+    attention.publish(Float32MultiArray(data=[0.5, 0.25, 0.125, 0.125]))
+    words.publish(String(data="open the drawer"))
+
+    def strip_():
+        return image_to_array(stage.strips[-1]) if stage.strips else np.zeros((1, 1, 3))
+
+    row_ = 96 + LINE + 2 * GAP
+    graph.wait(lambda: strip_().shape[0] > row_ and strip_().shape[1] > 4 * 96, "plan and bar")
+    assert colors(strip_(), 4, 96) == [RED, GREEN, RED, BLUE]
+    bar = strip_()[row_ + GAP + 1]
+    inner = bar[GAP:-GAP]
+    shares = [(inner == shade).all(axis=1).mean() for shade in SHADES]
+    assert shares == pytest.approx([0.5, 0.25, 0.125, 0.125], abs=0.01)
+    stage.step.publish(StepInfo(subgoal_index=0, subgoal_count=3))
+    graph.wait(lambda: image_to_array(stage.images[-1]).shape[0] > 100 + LINE + 2 * GAP, "words")
+    assert colors(image_to_array(stage.images[-1]), 3, 100) == [RED, GREEN, BLUE]
+    assert len(decoder.asked) == 1
+
+
+def test_plans_made_at_every_step_are_decoded_twice_a_second_at_most(graph):
+    decoder, shown = graph.add(Decoder(graph.context)), []
+    pictures = PlanPictures(graph.client, shown.append)
+    graph.wait(pictures._decoder.service_is_ready, "the decoder")
+    for number in (1, 2, 3):
+        pictures.planned(backward_plan(number=number))
+    graph.wait(lambda: shown, "the plan")
+    assert [(len(plan.subgoals), plan.backward) for plan in shown] == [(2, True)]
+    pictures._asked -= PERIOD  # half a second later
+    pictures.planned(backward_plan(number=4))
+    graph.wait(lambda: len(shown) == 2, "the next plan")
+    assert len(decoder.asked) == 2
+
+
+def test_a_plan_that_was_searched_for_has_no_goal_of_its_own_though_it_ends_there(graph):
+    graph.add(Decoder(graph.context))
+    shown = []
+    pictures = PlanPictures(graph.client, shown.append)
+    graph.wait(pictures._decoder.service_is_ready, "the decoder")
+    searched, pictured = backward_plan(), backward_plan()
+    searched.cost_names, searched.cost_values = ["value"], [1.0]
+    pictured.images = [image(RED)] * 3
+    pictures.planned(pictured)
+    pictures.planned(searched)
+    graph.wait(lambda: len(shown) == 2, "both plans")
+    assert [(len(plan.subgoals), plan.backward) for plan in shown] == [(3, False)] * 2
+
+
+def test_a_plan_without_a_decoder_is_left_out(graph):
+    shown = []
+    pictures = PlanPictures(graph.client, shown.append)
+    pictures.planned(backward_plan())
+    pictures.planned(SubgoalPlan(count=1, images=[image(RED)]))  # has pictures of its own
+    assert [(len(plan.subgoals), plan.backward) for plan in shown] == [(1, False)]

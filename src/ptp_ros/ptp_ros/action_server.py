@@ -53,6 +53,9 @@ class SingleGoalServer:
     runs, and work that raises, end as aborted with ``error_code`` and ``error_msg`` set. The
     work raises PtpError for what the client did wrong and looks at ``goal.canceled``.
     ``nothing`` makes the result of such an end, which gets the error; None: the type's defaults.
+    ``redirect(running, second) -> Result | None`` may let the running goal's work go on with what
+    the second goal asks for; its result is the second goal's. None: the second goal is refused.
+    It runs in another thread than the work.
     """
 
     def __init__(
@@ -62,11 +65,12 @@ class SingleGoalServer:
         name: str,
         work: Callable[[RunningGoal], Any],
         nothing: Callable[[], Any] | None = None,
+        redirect: Callable[[RunningGoal, RunningGoal], Any] | None = None,
     ) -> None:
         self._node = node
         self._nothing = nothing or action_type.Result
         self._name = name
-        self._work = work
+        self._work, self._redirect = work, redirect
         self._lock = threading.Lock()
         self._goal: RunningGoal | None = None
         self._stopped: RequestError | None = None
@@ -75,6 +79,7 @@ class SingleGoalServer:
         self._free = threading.Event()  # set while the next goal would be accepted
         self._free.set()
         self._pool = ThreadPoolExecutor(1, thread_name_prefix=name)
+        self._second = ThreadPoolExecutor(1, thread_name_prefix=f"{name}_second")
         self._server = ActionServer(
             node,
             action_type,
@@ -106,6 +111,7 @@ class SingleGoalServer:
         self._stopped = RequestError(ErrorCode.SHUTTING_DOWN, "the node stops")
         self.interrupt(self._stopped, timeout=2.0)
         self._pool.shutdown(wait=False, cancel_futures=True)
+        self._second.shutdown(wait=False, cancel_futures=True)
 
     def destroy(self) -> None:
         """Stop, and remove the action from the graph."""
@@ -115,11 +121,15 @@ class SingleGoalServer:
     async def _execute(self, handle: ServerGoalHandle) -> Any:
         goal = RunningGoal(handle)
         with self._lock:
-            busy = self._goal is not None
-            if not busy:
+            running = self._goal
+            if running is None:
                 self._goal = goal
                 self._free.clear()
-        if busy or self._stopped:
+        if running is not None and self._redirect is not None and not self._stopped:
+            work = self._second.submit(self._redirected, running, goal)
+            if (result := await in_executor(self._node, work)) is not None:
+                return self._end(handle, result)
+        if running is not None or self._stopped:
             error = self._stopped or RequestError(
                 ErrorCode.BUSY, f"{self._name}: another goal is running; cancel it or wait"
             )
@@ -132,6 +142,10 @@ class SingleGoalServer:
         finally:
             self._goal = None
             self._free.set()
+        return self._end(handle, result)
+
+    @staticmethod
+    def _end(handle: ServerGoalHandle, result: Any) -> Any:
         if result.error_code == ErrorCode.NONE:
             handle.succeed()
         elif handle.is_cancel_requested:
@@ -141,11 +155,21 @@ class SingleGoalServer:
         return result
 
     def _guarded(self, goal: RunningGoal) -> Any:
-        logger = self._node.get_logger()
         self._idle.clear()
         try:
+            return self._result(goal, lambda: self._work(goal))
+        finally:
+            self._idle.set()
+
+    def _redirected(self, running: RunningGoal, goal: RunningGoal) -> Any:
+        return self._result(goal, lambda: self._redirect(running, goal))
+
+    def _result(self, goal: RunningGoal, work: Callable[[], Any]) -> Any:
+        """What ``work`` returns; where it raises, a result that says why."""
+        logger = self._node.get_logger()
+        try:
             goal.raise_if_canceled()
-            return self._work(goal)
+            return work()
         except PtpError as problem:
             error = goal.interruption or problem  # why it was cancelled says more
             result = fill_error(self._nothing(), error)
@@ -156,6 +180,4 @@ class SingleGoalServer:
         except Exception as error:
             logger.error(f"{self._name}: unexpected\n{traceback.format_exc()}")
             result = fill_error(self._nothing(), error)
-        finally:
-            self._idle.set()
         return result

@@ -18,6 +18,10 @@ LATENT = "latent"  # Latent
 GOAL_IMAGE = "goal_image"  # sensor_msgs/Image, for display
 GOAL = "goal"  # Goal: the goal of the episode; in recordings alone
 PLAN = "plan"  # SubgoalPlan
+# std_msgs/Float32MultiArray: how much of its attention the policy gives to each subgoal of the
+# newest plan, from near to far, then to the instruction where it attends to that; they sum to 1.
+PLAN_ATTENTION = "plan/attention"
+INSTRUCTION = "instruction"  # std_msgs/String: what the agent is told to do; empty: not in words
 # CartesianDelta. One topic for each source: SROS2 decides who may publish it, so that the source
 # does not depend on a field of the message.
 POLICY_COMMAND = "arm/command/policy"
@@ -40,6 +44,7 @@ JOY = "joy"  # sensor_msgs/Joy
 SPACENAV_TWIST = "spacenav/twist"  # geometry_msgs/Twist
 SPACENAV_JOY = "spacenav/joy"  # sensor_msgs/Joy
 TELEOP_TWIST = "teleop/twist"  # geometry_msgs/TwistStamped
+TELEOP_INSTRUCTION = "teleop/instruction"  # std_msgs/String: what the next demonstrations show
 TELEOP_GRIPPER = "teleop/gripper"  # std_msgs/Float64, -1 open to +1 closed
 TABLE_STATE = "sim/table_state"  # TableState
 POLICY_UPDATE = "policy_update"  # PolicyUpdate

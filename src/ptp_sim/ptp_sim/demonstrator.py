@@ -15,6 +15,7 @@ import numpy as np
 from ptp_core.errors import PtpError
 from ptp_robot.teleoperation import GamepadMapping
 from ptp_sim.experts import Expert
+from ptp_sim.long_tasks import ALL_TASKS
 from ptp_sim.tasks import task_named
 from ptp_sim.world import TableState
 
@@ -178,14 +179,14 @@ class Demonstrator:
         self.phase, self._progress, self._pressed_at = phase, now, None
 
     def _begin(self, now: float) -> None:
-        stage = task_named(self._task).stages[self._stage]
+        stage = task_named(self._task, ALL_TASKS).stages[self._stage]
         self._expert = stage.expert(self._state, self._physical, self._rng)
         self.steps = self._after = 0
         self._go(DemonstratorPhase.ACT, now)
         self._act(self._state, now)
 
     def _act(self, state: TableState, now: float) -> None:
-        self._reached = task_named(self._task).stages[self._stage].done(state)
+        self._reached = task_named(self._task, ALL_TASKS).stages[self._stage].done(state)
         if self._after >= RETREAT_STEPS or self.steps >= self._max_steps:
             self._saved_before = self._saved
             self._go(DemonstratorPhase.SAVE, now)
@@ -197,7 +198,7 @@ class Demonstrator:
         self.steps += 1
 
     def _count(self, now: float) -> None:
-        stages: Sequence = task_named(self._task).stages
+        stages: Sequence = task_named(self._task, ALL_TASKS).stages
         if self._reached:
             self.successes += 1
             self._stage += 1

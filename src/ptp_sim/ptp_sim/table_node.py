@@ -39,10 +39,13 @@ from ptp_ros.topics import (
     STREAM,
     TABLE_STATE,
 )
-from ptp_sim.env import PROTOCOLS, make_env
+from ptp_sim.env import PROTOCOLS, TableEnv
 from ptp_sim.goal_images import PlanFailed
+from ptp_sim.long_env import LongTableEnv
 from ptp_sim.long_tasks import ALL_TASKS
 from ptp_sim.stepping import MODES, CommandGate, first_number
+
+TABLES = {"table": TableEnv, "long_table": LongTableEnv}
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,11 @@ class TableParameters:
     rate: float = parameter(10.0, "images a second in real time, Hz", minimum=0.1, maximum=60.0)
     grasp: str = parameter(
         "assisted", "how the gripper takes the block", choices=("assisted", "physical")
+    )
+    table: str = parameter(
+        "table",
+        "table, or long_table: the one of the long tasks, which words tell apart",
+        choices=tuple(TABLES),
     )
     image_size: int = parameter(
         240, "pixels a side of image_raw, the image for people", minimum=48, maximum=1024
@@ -127,7 +135,7 @@ class TableNode(Node):
             before=first_number(),
             age=getattr(settings, "age_limit", 0.3),
         )
-        self._env = make_env(grasp=settings.grasp)
+        self._env = TABLES[settings.table](grasp=settings.grasp)
         channels = self._env.dataset_attributes().get("proprioception_channels", ())
         self._felt = [channel["name"] for channel in channels]  # names of its dimensions
         self._lock = threading.Lock()  # on the table

@@ -28,6 +28,7 @@ from ptp_ros.topics import (
 )
 from ptp_sim.env import make_env
 from ptp_sim.goal_images import PlanFailed
+from ptp_sim.long_env import LongTableEnv
 from ptp_sim.sim_bridge_node import SimBridgeNode
 
 SEED = 11
@@ -64,6 +65,18 @@ def command(action, seq, **changes):
 @pytest.fixture
 def actions():
     return np.random.default_rng(5).uniform(-1, 1, (6, 5)).astype(np.float32)
+
+
+def test_the_table_of_the_long_tasks_sets_them_up_with_their_words(graph):
+    start(graph, "lock_step", table="long_table")
+    seen = graph.collect(Observation, OBSERVATION, LATCHED)
+    response = reset(graph, "long_2")
+    assert (response.error_msg, response.error_code) == ("", ErrorCode.NONE)
+    env = LongTableEnv()
+    image, info = env.reset(seed=SEED, options={"task": "long_2", "protocol": "paper"})
+    assert response.instruction == info["instruction"] == env.instructions["long_2"]
+    graph.wait(lambda: seen, "the first picture")
+    assert np.array_equal(image_to_array(seen[0].images[0]), image)
 
 
 def test_lock_step_shows_the_same_pictures_as_the_environment(graph, actions):

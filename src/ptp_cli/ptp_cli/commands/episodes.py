@@ -31,9 +31,19 @@ def add_episodes(subparsers) -> None:
 
     listing = action("list", "list the episodes with label, steps and end")
     listing.add_argument("--json", action="store_true", help="as JSON, one object per episode")
-    label = action("label", "change the label of episodes")
-    label.add_argument("label", choices=LABELS, metavar="LABEL", help=", ".join(LABELS))
-    label.add_argument("numbers", type=int, nargs="+", metavar="NUMBER")
+    label = action("label", "change the label of episodes, or say in words what they show")
+    label.add_argument(
+        "words",
+        nargs="+",
+        metavar=("LABEL", "NUMBER"),
+        help=f"{', '.join(LABELS)}, then the episodes; with --instruction the label may be left "
+        "out",
+    )
+    label.add_argument(
+        "--instruction",
+        metavar="TEXT",
+        help="what the episodes show, in words, in place of what was recorded",
+    )
     drop = action("drop", "exclude episodes; nothing is deleted")
     drop.add_argument("numbers", type=int, nargs="+", metavar="NUMBER")
     drop.add_argument("--undo", action="store_true", help="include them again")
@@ -84,6 +94,7 @@ def _list(session, args: argparse.Namespace) -> int:
                 ("salvaged", entry.salvaged),
                 (f"{entry.interventions} steps by a person", entry.interventions),
                 (f"{entry.breaks} broken", entry.breaks),
+                (f'"{entry.instruction}"', entry.instruction),
             )
             if there
         ]
@@ -98,9 +109,24 @@ def _list(session, args: argparse.Namespace) -> int:
 
 
 def _label(session, args: argparse.Namespace) -> int:
-    for number in args.numbers:
-        session.label(number, args.label)
-        print(f"episode {number}: {args.label}")
+    from ptp_core.errors import InputError, quoted
+
+    words = list(args.words)
+    label = None if args.instruction is not None and words[0].isdigit() else words.pop(0)
+    if label is not None and label not in LABELS:
+        raise InputError(f"label {quoted(label)}: it must be one of {', '.join(LABELS)}")
+    if not words or not all(word.isdigit() for word in words):
+        raise InputError("name the episodes by their numbers, as `ptp episodes list` has them")
+    numbers = [int(word) for word in words]
+    for number in numbers:
+        session.entry(number)  # of several, none is changed where one is wrong
+    for number in numbers:
+        said = []
+        if args.instruction is not None:
+            said.append(quoted(session.instruct(number, args.instruction).instruction))
+        if label is not None:
+            said.append(session.label(number, label).label)
+        print(f"episode {number}: {', '.join(said)}")
     return 0
 
 

@@ -215,8 +215,12 @@ class DemoWatcher:
         self._progress.stage(f"task {self._task}: plan", total, "iteration")
         self._progress.reached(done, f"cost {cost:.2f}")
 
-    def planned(self, episode_id: str, subgoals: list[np.ndarray]) -> None:
-        """Keep the plan's strip."""
+    def planned(
+        self, episode_id: str, subgoals: list[np.ndarray], goal: np.ndarray | None = None
+    ) -> None:
+        """Keep the plan's strip, and the goal of a plan that was made backwards from one."""
+        if goal is not None:
+            self._film.goal(goal)
         if self._of_now(episode_id):
             self._subgoals = subgoals
             self._film.planned(subgoals)

@@ -139,7 +139,8 @@ MEMORY_GIB = 1.5  # of a run; 150 epochs keep 300,000 steps
 
 
 def _practising() -> tuple[str, ...]:
-    return tuple(name for name, method in methods().items() if method.practises)
+    """Methods that practise and are told their goals by pictures, as most environments give."""
+    return tuple(name for name, one in methods().items() if one.practises and one.follows)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ import contextlib
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -283,6 +283,23 @@ class LatentAgent(Agent, Protocol):
     @property
     def goal_latent(self) -> np.ndarray:
         """The latent of the goal of this episode."""
+        ...
+
+
+@runtime_checkable
+class RedirectableAgent(Protocol):
+    """An agent whose goal may change in the middle of an episode."""
+
+    def check_goal(self, goal: Goal) -> None:
+        """Raise GoalError or ConfigError, as ``reset`` would, for a goal that it cannot use.
+
+        Changes nothing, so that another thread may call it while the agent acts. It may load a
+        language model.
+        """
+        ...
+
+    def pursue(self, goal: Goal) -> None:
+        """Pursue another goal from the next ``act`` on; raises as `check_goal`."""
         ...
 
 

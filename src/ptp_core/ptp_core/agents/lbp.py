@@ -10,7 +10,7 @@ where an environment gives both.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ptp_core.agents.registry import AgentOptions, Method
 from ptp_core.config import InstructionTrainConfig
@@ -18,7 +18,16 @@ from ptp_core.config import InstructionTrainConfig
 if TYPE_CHECKING:
     from ptp_core.agents.agent import GoalKind
     from ptp_core.agents.instructed_agent import InstructedAgent
+    from ptp_core.learning.online_learner import OnlineLearner
     from ptp_core.training.checkpoint import Checkpoint
+
+
+def chain_learner(checkpoint: Checkpoint, *args: Any, **options: Any) -> OnlineLearner:
+    """Learn chains of practised episodes; see `HindsightChains`."""
+    from ptp_core.learning.hindsight_chains import HindsightChains
+
+    options.pop("precision", None)
+    return HindsightChains(checkpoint, *args, **options)
 
 
 def _method(name: str, summary: str, goals: tuple[GoalKind, ...]) -> Method:
@@ -35,6 +44,7 @@ def _method(name: str, summary: str, goals: tuple[GoalKind, ...]) -> Method:
         config=InstructionTrainConfig,
         goals=goals,
         learned="lbp_policy",
+        learner=chain_learner,
         subgoal_steps=None,
     )
     return method

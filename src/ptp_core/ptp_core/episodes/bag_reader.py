@@ -37,6 +37,7 @@ from ptp_core.episodes.episode import (
     Episode,
     EpisodeInfo,
     Row,
+    instructed,
     make_row,
 )
 from ptp_core.episodes.message_definitions import (
@@ -377,9 +378,10 @@ def read_episode(folder: Path, definitions: Definitions) -> Episode:
 
 
 def read_confirmed(session: Session, entry: Entry, definitions: Definitions) -> Episode:
-    """Read a confirmed episode of a session, with its number and current label."""
+    """Read a confirmed episode of a session, with its number, current label and instruction."""
     episode = read_episode(session.path(entry), definitions)
     episode.number, episode.label = entry.number, LABELS.index(entry.label)
+    episode.info = instructed(episode.info, entry.instruction)
     return episode
 
 

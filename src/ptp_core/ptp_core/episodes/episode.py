@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -58,6 +58,11 @@ class EpisodeInfo:
                 f"{FORMAT}: use the program that wrote it"
             )
         return info
+
+
+def instructed(info: EpisodeInfo, instruction: str | None) -> EpisodeInfo:
+    """The settings with what a person said afterwards that the episode shows; None: nothing."""
+    return info if instruction is None else replace(info, instruction=instruction)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ptp_core.episodes.bag_reader import read_confirmed
 from ptp_core.episodes.bag_writer import BagTopic, Item, WriteQueue, create_file
-from ptp_core.episodes.episode import LABELS, Episode, EpisodeInfo, Step
+from ptp_core.episodes.episode import LABELS, Episode, EpisodeInfo, Step, instructed
 from ptp_core.episodes.message_definitions import Definitions
 from ptp_core.episodes.recording import EpisodeRecording, Finished, Newest
 from ptp_core.episodes.session_store import NO_STEPS, Entry, Session
@@ -320,14 +320,15 @@ class EpisodeRecorder:
             )
 
     def episode(self, number: int) -> tuple[Episode | None, Entry]:
-        """A confirmed episode with its newest label; None when it was dropped."""
+        """A confirmed episode as it is labelled now; None when it was dropped."""
         entry = self.session.entry(number)
         if entry.dropped:
             return None, entry
         episode = self._kept.get(number)
         if episode is None:
             episode = read_confirmed(self.session, entry, self._definitions)
-        return replace(episode, label=LABELS.index(entry.label)), entry
+        info = instructed(episode.info, entry.instruction)
+        return replace(episode, label=LABELS.index(entry.label), info=info), entry
 
     def leave(self, reason: str) -> None:
         """Abandon the recording without a decision; `repair` can recover it."""

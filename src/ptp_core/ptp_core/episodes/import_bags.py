@@ -33,7 +33,7 @@ from ptp_core.episodes.bag_reader import (
     unreadable,
 )
 from ptp_core.episodes.bag_writer import METADATA_FILE
-from ptp_core.episodes.episode import EpisodeInfo
+from ptp_core.episodes.episode import EpisodeInfo, instructed
 from ptp_core.episodes.import_filter import Candidate, Selection, select
 from ptp_core.episodes.import_plain import Picture, read_plain
 from ptp_core.episodes.message_definitions import Definitions
@@ -61,14 +61,18 @@ def is_own(folder: Path) -> bool:
     return bool(custom_data(folder))
 
 
-def read_own(folder: Path, definitions: Definitions, label: str) -> Candidate:
+def read_own(
+    folder: Path, definitions: Definitions, label: str, instruction: str | None = None
+) -> Candidate:
     """Read the candidate of one of our bags, with the label ``label``.
+
+    ``instruction``: what a person said afterwards that it shows; None: as recorded.
 
     The steps are those that the learner received live, built by the same code from the same
     messages.
     """
     text = custom_data(folder)
-    info = EpisodeInfo.from_text(text, str(folder))
+    info = instructed(EpisodeInfo.from_text(text, str(folder)), instruction)
     seen: dict[int, dict[str, np.ndarray]] = {}  # by observation number and camera
     with open_bag(folder) as reader:
         rows = read_rows(reader, definitions)
@@ -128,6 +132,7 @@ class BagSource:
     own: bool = False
     dropped: bool = False
     refusal: str = ""
+    instruction: str | None = None  # given after the recording; None: as recorded
 
 
 def find_sources(paths: Iterable[Path]) -> list[BagSource]:
@@ -284,7 +289,13 @@ def _file(path: Path) -> BagSource:
 def _session(path: Path) -> Iterator[BagSource]:
     session = Session(path)
     for entry in session.entries():
-        yield BagSource(session.path(entry), entry.label, own=True, dropped=entry.dropped)
+        yield BagSource(
+            session.path(entry),
+            entry.label,
+            own=True,
+            dropped=entry.dropped,
+            instruction=entry.instruction,
+        )
     for folder in session.unfinished():
         reason = f"it was never finished: `ptp episodes repair {path}` gets it back"
         yield BagSource(folder, "unlabelled", own=True, refusal=reason)
@@ -296,7 +307,9 @@ def _source(path: Path) -> BagSource:
     audit = path / AUDIT_FILE
     content = read_json(audit, "no audit") if audit.is_file() else {}
     label, dropped = content.get("label", "unlabelled"), content.get("dropped", False)
-    return BagSource(path, label, own=True, dropped=dropped)
+    return BagSource(
+        path, label, own=True, dropped=dropped, instruction=content.get("instruction")
+    )
 
 
 def _once(sources: Iterable[BagSource]) -> list[BagSource]:
@@ -389,7 +402,7 @@ class _Taken:
             return [], _refusal(source, f"{reason}: not asked for")
         if source.own:
             self._definitions = self._definitions or Definitions()
-            candidate = read_own(source.path, self._definitions, source.label)
+            candidate = read_own(source.path, self._definitions, source.label, source.instruction)
         else:
             candidate = _read_plain(source, self._mapping, self._picture)
         if self._first is not None:

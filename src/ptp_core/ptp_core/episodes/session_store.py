@@ -33,10 +33,11 @@ import numpy as np
 
 from ptp_core.data.file_limits import load_json
 from ptp_core.data.files import flush_folder, write_atomically
+from ptp_core.data.instruction import given_instruction
 from ptp_core.episodes import message_definitions as kinds
 from ptp_core.episodes.bag_writer import BAG_FILE
 from ptp_core.episodes.episode import LABELS
-from ptp_core.errors import EpisodeError, InputError, quoted
+from ptp_core.errors import EpisodeError, GoalError, InputError, quoted
 
 AUDIT_FILE = "audit.json"
 PLAUSIBLE_AGE = 3600.0  # s; beyond it the stamp is of another clock, for example simulated time
@@ -62,6 +63,7 @@ class Entry:
     dropped: bool = False  # not used for learning; nothing is deleted
     salvaged: bool = False
     sha256: str = ""
+    instruction: str | None = None  # given after the recording; None: as recorded
 
     @property
     def folder(self) -> str:
@@ -220,6 +222,16 @@ class Session:
         if label == "success" and not self.entry(number).steps:
             raise InputError(f"episode {number}: {NO_STEPS}")
         return self._change(number, label=label)
+
+    def instruct(self, number: int, instruction: str) -> Entry:
+        """Say in words what an episode shows, in place of what was recorded.
+
+        Raises GoalError for blanks alone, several lines and too long a sentence.
+        """
+        text = given_instruction(instruction, "the instruction")
+        if not text:
+            raise GoalError("the instruction is empty: say what the episode shows")
+        return self._change(number, instruction=text)
 
     def drop(self, number: int, dropped: bool = True) -> Entry:
         """Mark an episode as not used for learning, or undo that."""

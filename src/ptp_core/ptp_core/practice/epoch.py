@@ -16,6 +16,7 @@ signal are ours, not in the paper.
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
@@ -28,6 +29,7 @@ import torch
 from torch import nn
 
 from ptp_core.agents.agent import Cancelled
+from ptp_core.agents.registry import method_named
 from ptp_core.agents.subgoal_agent import SubgoalAgent
 from ptp_core.data.env_spec import reset_options
 from ptp_core.data.trajectory import PracticeEpisode
@@ -61,7 +63,8 @@ class PracticeState:
     ) -> PracticeState:
         """The state of agents that share their networks and begin with the same plans."""
         buffers = [agent.buffers for agent in agents if agent.buffers]
-        return cls(agents[0].learned, buffers, library, remember)
+        learned = getattr(agents[0], "practised", agents[0].learned)
+        return cls(learned, buffers, library, remember)
 
 
 @dataclass(frozen=True)
@@ -180,13 +183,17 @@ def rollout(
     planner = agent.planner
     episode = trace.episode()
     ends = episode.codes[-1], trace.goal
+    counted = counts_as_success(config.success_signal, end.success, *ends, checkpoint)
+    if episode.instruction is not None:
+        episode = dataclasses.replace(episode, succeeded=counted)
     return RolloutResult(
         request,
         end.success,
-        counts_as_success(config.success_signal, end.success, *ends, checkpoint),
+        counted,
         episode,
         trace.goal,
-        trace.plan,
+        # Only what was planned beforehand can be done again.
+        trace.plan if method_named(config.method).plans else None,
         planner.again if isinstance(planner, PlanLibraryPlanner) else None,
     )
 

@@ -162,8 +162,10 @@ class InProcessPractice:
         """Learn what is still due, evaluate the end, write the result."""
         losses = update(self._learner, self._sharing, cancelled)
         # What is evaluated is what the checkpoint will hold: rounding alone changes episodes.
-        part = self._checkpoint.parts[self._method.learned]
-        round_to(part.module, part.precision)
+        changed = set(getattr(self._agent, "practised", self._agent.learned).modules())
+        for part in self._checkpoint.parts.values():
+            if part.module in changed:
+                round_to(part.module, part.precision)
         state = self._folder / FINAL
         state.mkdir(exist_ok=True)
         save_state(self._state, state)
@@ -187,6 +189,15 @@ class InProcessPractice:
         }
         agent = self.config.method
         save_again(self._folder / CHECKPOINT, self._checkpoint, figures, agent)
+        if self._method.follows:  # others are told their goals in other ways than by latents
+            self._save_finetuned(figures)
+        text = json.dumps(result, indent=2) + "\n"
+        write_atomically(self._folder / RESULT, lambda path: path.write_text(text, "utf-8"))
+        shutil.rmtree(state)
+        return result
+
+    def _save_finetuned(self, figures: dict[str, Any]) -> None:
+        """Write the policy with the goals that it practised."""
         finetuned = self._folder / FINETUNED / f"{self.config.task or 'task'}.safetensors"
         finetuned.parent.mkdir(exist_ok=True)
         library, goals = self._state.library, self._goals()
@@ -194,10 +205,6 @@ class InProcessPractice:
             library = PlanLibrary(self._checkpoint.encoder_id)  # the policy alone was practised
         learned = self._method.learned
         save_finetuned(finetuned, self._checkpoint, learned, goals, library, figures)
-        text = json.dumps(result, indent=2) + "\n"
-        write_atomically(self._folder / RESULT, lambda path: path.write_text(text, "utf-8"))
-        shutil.rmtree(state)
-        return result
 
     def _goals(self) -> np.ndarray:
         """Latents (n, D) of the goals that were practised."""

@@ -89,10 +89,13 @@ class RolloutWorker:
         """The method's; ``sample``: it draws its actions, else they are the mean ones."""
         config = self._config
         method = method_named(config.method)
-        follower = config.follower or method.follower(self._checkpoint.config)
+        follower = config.follower
+        if method.follows:
+            follower = follower or method.follower(self._checkpoint.config)
+            follower = dataclasses.replace(follower, sample_actions=sample)
         options = AgentOptions(
             planner=config.planner,
-            follower=dataclasses.replace(follower, sample_actions=sample),
+            follower=follower,
             library=library if config.reuse_plans else None,
             explore=explore,
         )

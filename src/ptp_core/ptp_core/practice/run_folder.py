@@ -198,12 +198,14 @@ class Epochs:
                     for index in sorted({name.split("/")[0] for name in arrays.files}):
                         names = [entry.name for entry in dataclasses.fields(PracticeEpisode)]
                         stored = {name: f"{index}/{name}" for name in names}
-                        yield PracticeEpisode(
-                            **{
-                                name: arrays[place] if place in arrays.files else None
-                                for name, place in stored.items()
-                            }
-                        )
+                        found = {
+                            name: arrays[place] if place in arrays.files else None
+                            for name, place in stored.items()
+                        }
+                        for name in ("instruction", "succeeded"):  # one value each
+                            if found[name] is not None:
+                                found[name] = found[name].item()
+                        yield PracticeEpisode(**found)
             except DAMAGED as error:
                 raise CheckpointError(f"{path}: damaged ({error}); practise anew") from error
 

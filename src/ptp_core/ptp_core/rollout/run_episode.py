@@ -49,10 +49,12 @@ class Trace:
         self._feels = False
         self.plan: Plan | None = None  # the first plan
         self.goal: np.ndarray | None = None  # latent
+        self.instruction: str | None = None
 
-    def begin(self, agent: LatentAgent) -> None:
+    def begin(self, agent: LatentAgent, goal: Goal) -> None:
         """Note the goal, and whether the agent uses proprioception."""
         self.goal = agent.goal_latent
+        self.instruction = goal.text if isinstance(goal, LanguageGoal) else None
         self._feels = bool(agent.spec.proprioception)
 
     def step(self, observation: Observation, decision: Decision) -> None:
@@ -77,7 +79,7 @@ class Trace:
         """The whole episode."""
         parts = self._latents, self._actions, self._targets
         own = np.stack(self._proprioception) if self._feels else None
-        return PracticeEpisode(*(np.stack(part) for part in parts), own)
+        return PracticeEpisode(*(np.stack(part) for part in parts), own, self.instruction)
 
 
 def run_episode(
@@ -129,7 +131,7 @@ def run_episode(
         cancelled=cancelled,
     )
     if trace is not None:
-        trace.begin(agent)
+        trace.begin(agent, goal)
 
     moving = [name != "gripper" for name in agent.spec.actions]
     plans: list[Plan] = []

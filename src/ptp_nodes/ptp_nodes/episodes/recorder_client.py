@@ -138,17 +138,19 @@ class RecorderClient:
             f"kept as number {answer.number}, without a label"
         )
 
-    def save(self, success: bool | None, last_seq: int) -> int:
+    def save(self, success: bool | None, last_seq: int, *, label: bool = True) -> int:
         """Save what was recorded up to observation ``last_seq``; the episode's number.
 
         ``success`` None: the episode was broken off, and what there is of it is saved unlabelled.
+        Without ``label`` a whole one is, too: ``success`` is of another task.
         """
         request = FinishEpisode.Request(episode_id=self._episode_id)
         if success is None:
             request.verdict = FinishEpisode.Request.SAVE_UNLABELLED
             request.end_reason = "fault"
         else:
-            request.verdict = VERDICTS[success]
+            unlabelled = FinishEpisode.Request.SAVE_UNLABELLED
+            request.verdict = VERDICTS[success] if label else unlabelled
             request.end_reason = "judged"
             request.last_observation_seq = last_seq
         answer = self._caller.service(self._finish, request, self._patience, repeat=False)

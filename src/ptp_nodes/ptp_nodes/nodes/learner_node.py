@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import array
 import contextlib
+import dataclasses
 import threading
 import time
 import traceback
@@ -241,17 +242,33 @@ class LearnerNode(ManagedNode):
                 self._leave_out(run, number, error)
                 continue
             try:
-                parts = [] if answer.dropped else segments(answer.episode, self._checkpoint)
+                parts = [] if answer.dropped else self._parts(answer.episode)
                 learn = not answer.dropped and self._wanted(answer.episode)
             except PtpError as error:
                 self._leave_out(run, number, error)
             else:
                 run.add(parts, learn)
 
+    def _parts(self, episode: EpisodeRecord) -> list[PracticeEpisode]:
+        """The parts to learn from; for who takes words with those, and whether they were done."""
+        parts = segments(episode, self._checkpoint)
+        if not episode.instruction or "language" not in self._method.goals:
+            return parts
+        # A part of an episode with a gap does not show all that the instruction says.
+        succeeded = not any(episode.breaks) and self._succeeded(episode)
+        if succeeded:
+            self._checkpoint.part("sentences").embed(episode.instruction)  # or raises GoalError
+        said = {"instruction": episode.instruction, "succeeded": succeeded}
+        return [dataclasses.replace(part, **said) for part in parts]
+
     def _wanted(self, episode: EpisodeRecord) -> bool:
         """Whether to learn from an episode whose parts were checked."""
         if self.parameters.learn_from == "all" or CartesianDelta.TELEOP in episode.sources:
             return True
+        return self._succeeded(episode)
+
+    def _succeeded(self, episode: EpisodeRecord) -> bool:
+        """Whether it counts as a success, by the success signal."""
         if self.parameters.success_signal == "simulator":
             return episode.label == EpisodeRecord.SUCCESS
         if not episode.goal.shape:

@@ -11,14 +11,7 @@ from typing import Any
 
 import numpy as np
 from ptp_interfaces.action import ReachGoal
-from ptp_interfaces.msg import (
-    ArmState,
-    CartesianDelta,
-    ErrorCode,
-    Latent,
-    StepInfo,
-    SubgoalPlan,
-)
+from ptp_interfaces.msg import ArmState, CartesianDelta, ErrorCode, Latent, StepInfo
 from ptp_interfaces.msg import Observation as ObservationMessage
 
 from ptp_core.agents.agent import (
@@ -28,6 +21,7 @@ from ptp_core.agents.agent import (
     Goal,
     LatentGoal,
     Observation,
+    RedirectableAgent,
     warm_up,
 )
 from ptp_core.agents.registry import AgentOptions, Method, build_agent, method_named
@@ -37,12 +31,14 @@ from ptp_core.errors import ConfigError, PtpError
 from ptp_core.practice.policy_library import FineTunedPolicies
 from ptp_core.rollout.episode_results import MAX_STEPS
 from ptp_core.training.checkpoint import Checkpoint
+from ptp_nodes.policy.agent_display import AgentDisplay
 from ptp_nodes.policy.agent_networks import (
     LiveNetworks,
     PolicyNetworkParameters,
     finetuned_policies,
     load_networks,
 )
+from ptp_nodes.policy.goal_change import GoalChange
 from ptp_nodes.policy.observation_gate import NEWS, Arrival, GoalProgress, Message, ObservationGate
 from ptp_nodes.policy.readiness import ArmAvailable, Heartbeat, wait_for_reader
 from ptp_robot.action import ActionScale
@@ -50,7 +46,6 @@ from ptp_ros.action_server import RunningGoal as ActionGoal
 from ptp_ros.action_server import SingleGoalServer
 from ptp_ros.agent_messages import (
     number,
-    plan_message,
     read_encoded,
     read_goal,
     read_latent,
@@ -71,7 +66,6 @@ from ptp_ros.topics import (
     LATCHED,
     LATENT,
     OBSERVATION,
-    PLAN,
     POLICY_COMMAND,
     REACH_GOAL,
     RECORDS,
@@ -80,7 +74,6 @@ from ptp_ros.topics import (
 
 DEFAULT_SCALE = ActionScale()
 SIGN_OF_LIFE = 1.0  # the same while nothing happens
-PLAN_PERIOD = 0.5  # s between plans of an agent that plans for itself
 SCALARS = ("latency_ms", "inference_ms", "distance", "subgoal", "weights_version")
 
 
@@ -153,8 +146,8 @@ class PolicyNode(ManagedNode):
         # Life-cycle publishers: nothing leaves before activation.
         self._commands = self.create_lifecycle_publisher(CartesianDelta, POLICY_COMMAND, COMMANDS)
         self._steps = HistoryPublisher(self, StepInfo, STEP, KEPT, managed=True)
-        self._plans = self.create_lifecycle_publisher(SubgoalPlan, PLAN, LATCHED)
-        self._plans_sent, self._plan_sent = 0, -math.inf  # and when the newest was
+        self._display = AgentDisplay(self)
+        self._change = GoalChange()
         self._sees: str | None = None  # topic that the agent looks at, once it is known
         self._taken_over = self._refused = False
         self._lock_step = bool(self.get_parameter("use_sim_time").value)
@@ -166,7 +159,9 @@ class PolicyNode(ManagedNode):
         self._arm = ArmAvailable(self.streams)
         self._client = Heartbeat(self.streams, settings.keep_alive)
         self._scalars = Scalars(self, *SCALARS)
-        self._server = SingleGoalServer(self, ReachGoal, REACH_GOAL, self._reach, _nothing_yet)
+        self._server = SingleGoalServer(
+            self, ReachGoal, REACH_GOAL, self._reach, _nothing_yet, self._redirect
+        )
         Diagnostics(self, self._status)
 
     def declare_more(self) -> None:
@@ -185,7 +180,8 @@ class PolicyNode(ManagedNode):
         method = method_named(self.parameters.method)
         self._agent = self._make_agent(method, policies)
         self._look()
-        self._live.use(self._checkpoint, method.learned, policies)
+        practised = getattr(self._agent, "practised", None)
+        self._live.use(self._checkpoint, method.learned, policies, practised)
         warm_up(self._agent)
 
     def _make_agent(self, method: Method, policies: FineTunedPolicies | None) -> Agent:
@@ -237,6 +233,7 @@ class PolicyNode(ManagedNode):
         self._gate.restart(request.first_observation_seq)
         episode = GoalProgress(request.episode_id, self._goals)
         result = _nothing_yet()
+        self._change.open()
         try:
             readers = self._commands if self.parameters.command_arm else self._steps.newest
             wait_for_reader(readers, self.parameters.give_up_after, goal.raise_if_canceled)
@@ -252,6 +249,8 @@ class PolicyNode(ManagedNode):
         except Exception:  # the agent's own fault; the server says so
             self._hold(episode)
             raise
+        finally:
+            self._change.close()
         if episode.latencies:
             p50, p99 = np.percentile(episode.latencies, [50, 99])
             result.latency_p50, result.latency_p99 = float(p50), float(p99)
@@ -263,6 +262,8 @@ class PolicyNode(ManagedNode):
         """The goal, and the subgoals that lead to it; None: the agent plans for itself."""
         spec, plan = self._agent.spec, request.plan
         target = read_goal(request.goal, spec)
+        if isinstance(self._agent, RedirectableAgent):
+            self._agent.check_goal(target)
         problem = ""
         if request.planning > ReachGoal.Goal.PURSUE_GOAL:
             problem = f"planning {request.planning}: see ReachGoal"
@@ -289,6 +290,25 @@ class PolicyNode(ManagedNode):
             )
         return target, [LatentGoal(latent) for latent in latents]
 
+    def _redirect(self, running: ActionGoal, goal: ActionGoal) -> ReachGoal.Result | None:
+        """Let the running episode pursue a second goal from its next step on.
+
+        None: it cannot. Raises PtpError for a goal that is wrong, and the episode goes on as
+        before.
+        """
+        asked, request = running.request, goal.request
+        mine = request.episode_id in ("", asked.episode_id)
+        alone = asked.planning == request.planning == ReachGoal.Goal.PLAN_ITSELF
+        if not (mine and alone and isinstance(self._agent, RedirectableAgent)):
+            return None
+        self.require_active()
+        target, _ = self._check(request)
+        if not self._change.offer(target, goal.raise_if_canceled):
+            raise RequestError(
+                ErrorCode.BUSY, "the episode ended before it pursued this goal: send it again"
+            )
+        return _nothing_yet()
+
     def _begin(
         self, goal: ActionGoal, episode: GoalProgress, target: Goal, subgoals: list[Goal] | None
     ) -> Arrival:
@@ -303,6 +323,7 @@ class PolicyNode(ManagedNode):
             subgoals=subgoals,
             cancelled=lambda: goal.canceled,
         )
+        self._display.told(target)
         return arrival
 
     def _wait(self, goal: ActionGoal, episode: GoalProgress) -> Arrival:
@@ -347,7 +368,13 @@ class PolicyNode(ManagedNode):
         began = time.monotonic()
         refused, self._refused = self._refused and result.steps > 0, False
         result.steps -= refused  # it moved nothing: it was no step
-        if refused and episode.same(arrival.observation):  # it is the answer still
+        other = self._change.take()
+        if other is not None:
+            self._agent.pursue(other)
+            self._display.told(other)
+        if (
+            refused and other is None and episode.same(arrival.observation)
+        ):  # it is the answer still
             decision = episode.decision
         else:
             decision = self._agent.act(arrival.observation, lambda: goal.canceled)
@@ -366,7 +393,9 @@ class PolicyNode(ManagedNode):
         info.dropped, episode.dropped = self._gate.dropped - episode.dropped, self._gate.dropped
         self._steps.publish(info)
         if goal.request.planning == ReachGoal.Goal.PLAN_ITSELF:
-            self._show_plan(goal.request, decision, command)
+            self._display.show(
+                self._agent, decision, goal.request, command.header, self._live.version
+            )
         result.steps += 1
         result.last_observation_seq = arrival.message.seq
         episode.feedback = ReachGoal.Feedback(
@@ -379,23 +408,6 @@ class PolicyNode(ManagedNode):
                 *(info.distance, decision.subgoal_index, self._live.number),
             )
             self._scalars.publish(dict(zip(SCALARS, figures)))
-
-    def _show_plan(
-        self, request: ReachGoal.Goal, decision: Decision, command: CartesianDelta
-    ) -> None:
-        """Publish a plan that the agent made for itself; of many in a row only some."""
-        plan, latent = decision.plan, self._agent.spec.latent
-        if plan is None or latent is None or time.monotonic() - self._plan_sent < PLAN_PERIOD:
-            return
-        self._plan_sent = time.monotonic()
-        self._plans_sent += 1
-        message = plan_message(
-            plan, latent, start=decision.latent, goal=self._agent.goal_latent, seed=request.seed
-        )
-        message.header, message.plan_id = command.header, self._plans_sent
-        message.episode_id = request.episode_id
-        message.weights_version = self._live.version
-        self._plans.publish(message)
 
     def _state_arrived(self, state: ArmState) -> None:
         with self._arm_news:

@@ -22,9 +22,10 @@ from rclpy.action import ActionClient
 from rclpy.client import Client
 from rclpy.node import Node
 from sensor_msgs.msg import Image
+from std_msgs.msg import String
 
 from ptp_core.agents.registry import DEFAULT_METHOD, METHOD_HELP, agent_names
-from ptp_core.errors import ConfigError, InputError
+from ptp_core.errors import ConfigError, InputError, quoted
 from ptp_core.rollout.episode_results import MAX_STEPS
 from ptp_nodes.episodes.recorder_client import RecorderClient
 from ptp_nodes.operator.goal_files import read_goal_image
@@ -56,6 +57,7 @@ from ptp_ros.topics import (
     ENCODE_IMAGE,
     EPISODE,
     GOAL_IMAGE,
+    INSTRUCTION,
     JUDGE_EPISODE,
     KEPT,
     LATCHED,
@@ -106,6 +108,11 @@ class PracticeParameters:
         "how the agent is told the goal; latent: encoded, and planned by the planner node; image, "
         "language: as it is, and the agent plans for itself",
         choices=(LATENT_KIND, IMAGE_KIND, LANGUAGE_KIND),
+    )
+    instruction: str = parameter(
+        "",
+        "what the agent is told to do, with goal_kind language; empty: the scene's own words. "
+        "Success is judged by the scene's own task, so what is recorded gets no label",
     )
     output: str = parameter("", "folder for summary.json; empty: none is written")
     resume: bool = parameter(False, "go on with what an earlier run left over in output")
@@ -172,6 +179,7 @@ class PracticeNode(Node):
         self._statuses = self.create_publisher(EpisodeStatus, EPISODE, LATCHED)
         self._streams.subscribe(Latent, LATENT, self._latent_arrived, LATCHED)
         self._streams.subscribe(ArmState, ARM_STATE, self._state_arrived, KEPT)
+        self._streams.subscribe(String, INSTRUCTION, self._instruction_arrived, LATCHED)
         self._scalars = Scalars(self, *NAMES)
         self._tally = PracticeMetrics()
         self._recording = (
@@ -185,6 +193,8 @@ class PracticeNode(Node):
         self._lock = threading.Lock()
         self._latent, self._goal_latent = Latent(), Latent()
         self._arm_seq = 0
+        self._acting = False
+        self._others = False  # whether the agent pursues another goal than that of the scene
         self._awaited: float = 0  # the observation whose news somebody waits for
         self._latencies: list[float] = []
         self._last_line = 0.0
@@ -239,6 +249,10 @@ class PracticeNode(Node):
         response = self._ask_scene(self._reset_client, request)
         self._first_seq = self._last_seq = self._awaited = response.observation_seq
         self._wanted, self._instruction = response.goal, response.instruction
+        self._others = False
+        if own := self._settings.instruction:
+            self._others = own.strip() != self._instruction.strip()
+            self._instruction = own
         if self._settings.goal_image:
             try:
                 pixels = read_goal_image(self._settings.goal_image)
@@ -246,7 +260,8 @@ class PracticeNode(Node):
                 raise RequestError(ErrorCode.BAD_IMAGE, str(error)) from error
             now = self.get_clock().now().to_msg()
             self._wanted = Goal(images=[array_to_image(pixels, now, CAMERA_FRAME)])
-        if self._wanted.images:
+        # Who is told in words does not see the goal image: a viewer shows what it predicts.
+        if self._wanted.images and self._settings.goal_kind != LANGUAGE_KIND:
             self._goals.publish(self._wanted.images[0])
 
     def encode(self) -> None:
@@ -254,8 +269,20 @@ class PracticeNode(Node):
         kind = self._settings.goal_kind
         if kind == LANGUAGE_KIND:
             self._goal = Goal(instruction=self._instruction)
+            if not self._instruction.strip():
+                raise RequestError(
+                    ErrorCode.BAD_REQUEST,
+                    f"this scene has no instruction, which {self._settings.method} needs: say "
+                    "what to do (goal:=), or choose another agent",
+                )
         elif kind == IMAGE_KIND:
             self._goal = self._wanted
+            if not self._wanted.images:
+                raise RequestError(
+                    ErrorCode.BAD_REQUEST,
+                    f"this scene has no goal image, which {self._settings.method} needs: give "
+                    "one (goal_image:=), or choose another agent",
+                )
         if kind != LATENT_KIND:
             self._awaited = math.inf
             return
@@ -309,8 +336,12 @@ class PracticeNode(Node):
 
     def save(self, success: bool | None) -> None:
         """Save what was recorded."""
+        if self._others and success is not None:
+            self.get_logger().warning(
+                "the verdict is on the task of the scene, not on what the agent was told"
+            )
         if self._recording is not None:
-            number = self._recording.save(success, self._last_seq)
+            number = self._recording.save(success, self._last_seq, label=not self._others)
             self.get_logger().info(f"recorded as number {number}")
 
     def tell(self, judged: bool) -> None:
@@ -347,9 +378,13 @@ class PracticeNode(Node):
 
         # A step may take as long as the policy waits for an observation.
         patience = self._settings.patience + max_steps * 1.0
-        result = self._caller.action(
-            self._reach_client, REACH_GOAL, goal, patience, progress, self._settings.silence
-        )
+        self._acting = True
+        try:
+            result = self._caller.action(
+                self._reach_client, REACH_GOAL, goal, patience, progress, self._settings.silence
+            )
+        finally:
+            self._acting = False
         # The last command may still be on its way to the arm.
         self._last_seq = self._awaited = result.last_observation_seq + 1
         self._caller.until(
@@ -394,6 +429,12 @@ class PracticeNode(Node):
             self._latent = latent
         if latent.seq >= self._awaited:
             self._caller.notify()
+
+    def _instruction_arrived(self, words: String) -> None:
+        # Latched: what an earlier episode was told may come first.
+        if self._acting and words.data != self._goal.instruction:
+            self._others = True
+            self.get_logger().info(f"the agent was told another goal: {quoted(words.data)}")
 
     def _newest(self) -> Latent:
         with self._lock:

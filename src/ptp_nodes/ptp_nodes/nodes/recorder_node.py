@@ -76,6 +76,7 @@ RECORDED = (
     (Image, topics.GOAL_IMAGE, topics.LATCHED),
     (SubgoalPlan, topics.PLAN, topics.LATCHED),
     (EpisodeStatus, topics.EPISODE, topics.LATCHED),
+    (String, topics.INSTRUCTION, topics.LATCHED),
     (Observation, topics.OBSERVATION, topics.STREAM),
     (Latent, topics.LATENT, topics.STREAM),
     (ArmState, topics.ARM_STATE, topics.KEPT),

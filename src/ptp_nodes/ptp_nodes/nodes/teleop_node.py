@@ -65,6 +65,11 @@ class TeleopParameters:
     tasks: tuple[str, ...] = parameter(
         ("",), "what is demonstrated, scene by scene in turn; copied into each episode"
     )
+    instruction: str = parameter(
+        "",
+        "what is demonstrated, in words; copied into each episode; empty: the words of the scene. "
+        "A message on teleop/instruction changes it for the episodes that begin afterwards",
+    )
     protocol: str = parameter("", "paper or varied, as the scene's; copied into each episode")
     seed: int = parameter(0, "of the first scene; the next scene has the next", minimum=0)
     set_up: bool = parameter(
@@ -139,7 +144,13 @@ class TeleopNode(Node):
         self._rearm = self.create_client(Rearm, REARM)
         self._episodes = EpisodeButtons(
             self,
-            SceneSettings(settings.tasks, settings.protocol, settings.seed, settings.set_up),
+            SceneSettings(
+                settings.tasks,
+                settings.protocol,
+                settings.seed,
+                settings.set_up,
+                settings.instruction,
+            ),
         )
         self._input = make_input(self, settings, self._changed)
         self.create_timer(

@@ -15,11 +15,18 @@ from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
 from rclpy.node import Node
 from sensor_msgs.msg import Image
-from std_msgs.msg import ColorRGBA
+from std_msgs.msg import ColorRGBA, Float32MultiArray, String
 from visualization_msgs.msg import Marker, MarkerArray
 
 from ptp_core.errors import InputError
-from ptp_nodes.operator.episode_video import EpisodeVideo, side_by_side, strip
+from ptp_nodes.operator.episode_video import (
+    EpisodeVideo,
+    backward_strip,
+    side_by_side,
+    strip,
+    text_below,
+)
+from ptp_nodes.operator.plan_pictures import PicturedPlan, PlanPictures
 from ptp_robot.action import Workspace
 from ptp_ros.image_messages import array_to_image, image_to_array
 from ptp_ros.node_main import run
@@ -32,9 +39,11 @@ from ptp_ros.topics import (
     EPISODE,
     GOAL_IMAGE,
     IMAGE_RAW,
+    INSTRUCTION,
     LATCHED,
     OBSERVATION,
     PLAN,
+    PLAN_ATTENTION,
     RECORDS,
     SENSOR,
     STEP,
@@ -73,7 +82,9 @@ class ViewNode(Node):
         self._now: np.ndarray | None = None
         self._start: np.ndarray | None = None
         self._goal: np.ndarray | None = None
-        self._subgoals: list[np.ndarray] = []
+        self._plan = PicturedPlan("")
+        self._attention: list[float] = []  # to a plan made backwards
+        self._words = ""  # what the agent is told to do
         self._pursued: int | None = None
         self._news = False
         self._path = PathMessage()
@@ -87,7 +98,10 @@ class ViewNode(Node):
         self.create_subscription(Image, IMAGE_RAW, self._image_arrived, SENSOR)
         self.create_subscription(Observation, OBSERVATION, self._observed, LATCHED)
         self.create_subscription(Image, GOAL_IMAGE, self._goal_arrived, LATCHED)
-        self.create_subscription(SubgoalPlan, PLAN, self._planned, LATCHED)
+        self._pictures = PlanPictures(self, self._planned)
+        self.create_subscription(SubgoalPlan, PLAN, self._pictures.planned, LATCHED)
+        self.create_subscription(Float32MultiArray, PLAN_ATTENTION, self._attended, LATCHED)
+        self.create_subscription(String, INSTRUCTION, self._told, LATCHED)
         self.create_subscription(StepInfo, STEP, self._stepped, RECORDS)
         self.create_subscription(ArmState, ARM_STATE, self._moved, RECORDS)
         self.create_subscription(EpisodeStatus, EPISODE, self._episode_changed, LATCHED)
@@ -119,14 +133,24 @@ class ViewNode(Node):
         self._goal = self._read(message)
         self._news = True
 
-    def _planned(self, message: SubgoalPlan) -> None:
-        self._start = self._now
-        self._subgoals = [self._read(image) for image in message.images]
-        self._pursued = None
-        self._planned_for = _name(message.episode_id)
+    def _planned(self, plan: PicturedPlan) -> None:
+        name = _name(plan.episode_id)
+        first = name != self._planned_for or not plan.backward
+        self._start, self._plan = self._now, plan
+        if not plan.backward:
+            self._pursued, self._attention = None, []
+        self._planned_for = name
         self._news = True
-        if self._video is not None:
-            self._video.save_strip(self._planned_for, self._draw_strip())
+        if self._video is not None and first:
+            self._video.save_strip(name, self._draw_strip())
+
+    def _attended(self, message: Float32MultiArray) -> None:
+        self._attention = list(message.data)
+        self._news = True
+
+    def _told(self, message: String) -> None:
+        self._words = message.data
+        self._news = True
 
     def _stepped(self, message: StepInfo) -> None:
         self._pursued = message.subgoal_index
@@ -166,7 +190,8 @@ class ViewNode(Node):
         if message.state == EpisodeStatus.RESETTING:
             self._path.poses = []
             if self._planned_for != name:
-                self._start, self._subgoals, self._pursued = None, [], None
+                self._start, self._plan, self._pursued = None, PicturedPlan(""), None
+                self._attention = []
         if message.state == EpisodeStatus.JUDGED and self._video is not None:
             self._to_film[name] = message.steps
             if (self._filmed, self._filmed_steps) == (name, message.steps):
@@ -189,28 +214,39 @@ class ViewNode(Node):
             return
         self._news = False
         stamp = self.get_clock().now().to_msg()
-        self._image.publish(array_to_image(self._draw_now(), stamp, CAMERA_FRAME))
+        # Not in videos, whose images have one size.
+        shown = self._draw_now()
+        shown = text_below(shown, self._words) if self._words else shown
+        self._image.publish(array_to_image(shown, stamp, CAMERA_FRAME))
         self._strip.publish(array_to_image(self._draw_strip(), stamp, CAMERA_FRAME))
         self._markers.publish(self._draw_markers(stamp))
         self._paths.publish(self._path)
 
     def _draw_now(self) -> np.ndarray:
-        index, count = self._pursued, len(self._subgoals)
-        target, caption = self._goal, "goal itself"
-        if index is not None and index < count:
-            target, caption = self._subgoals[index], f"subgoal {index + 1} of {count}"
+        index, subgoals = self._pursued, self._plan.subgoals
+        target, goal, caption = self._goal, self._goal, "goal itself"
+        if self._plan.backward:
+            goal = self._plan.goal
+            target, caption = (subgoals[0], "near") if subgoals else (goal, "goal")
+        elif index is not None and index < len(subgoals):
+            target, caption = subgoals[index], f"subgoal {index + 1} of {len(subgoals)}"
         now = self._now if self._camera is None else self._camera
-        return side_by_side(now, target, self._goal, caption, self._settings.tile)
+        return side_by_side(now, target, goal, caption, self._settings.tile)
 
     def _draw_strip(self) -> np.ndarray:
-        return strip(self._start, self._subgoals, self._goal, self._pursued)
+        plan = self._plan
+        if plan.backward:
+            return backward_strip(self._start, plan.subgoals, plan.goal, self._attention)
+        return strip(self._start, plan.subgoals, self._goal, self._pursued)
 
     def _draw_markers(self, stamp) -> MarkerArray:
         markers = [self._box(stamp)]
-        count = len(self._subgoals)
+        count = len(self._plan.subgoals)
         for number in range(count + 1):
             name = "goal" if number == count else str(number + 1)
-            markers.append(self._number(stamp, number, name, number == self._pursued))
+            # Of a plan made backwards the policy gets all latents, and none is pursued alone.
+            pursued = number == self._pursued and not self._plan.backward
+            markers.append(self._number(stamp, number, name, pursued))
         # What an earlier, longer plan left.
         for number in range(count + 1, 64):
             markers.append(Marker(ns="subgoals", id=number, action=Marker.DELETE))

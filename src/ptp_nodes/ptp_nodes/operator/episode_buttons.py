@@ -17,7 +17,10 @@ from rclpy.clock_type import ClockType
 from rclpy.node import Node
 from rclpy.task import Future
 from sensor_msgs.msg import Image
+from std_msgs.msg import String
 
+from ptp_core.data.instruction import given_instruction
+from ptp_core.errors import GoalError
 from ptp_robot.teleoperation import Button
 from ptp_ros.topics import (
     ARM_STATE,
@@ -29,6 +32,7 @@ from ptp_ros.topics import (
     RECORDER_STATUS,
     RECORDS,
     RESET_SCENE,
+    TELEOP_INSTRUCTION,
 )
 
 PATIENCE = 15.0  # s for an answer, until buttons count again
@@ -57,6 +61,7 @@ class SceneSettings:
     protocol: str
     seed: int  # of the first scene; the next has the next
     set_up: bool  # ask for the scene: at the start, and with the button
+    instruction: str = ""  # what is shown, in words; empty: the scene's own
 
 
 class EpisodeButtons:
@@ -71,7 +76,9 @@ class EpisodeButtons:
         self._settings = settings
         self._log = node.get_logger()
         self._scene = 0  # number of the scene that is set up, from 0
-        self._goal, self._instruction = Goal(), ""
+        self._goal, self._scene_words = Goal(), ""
+        self._words = given_instruction(settings.instruction, "the parameter instruction")
+        node.create_subscription(String, TELEOP_INSTRUCTION, self._told, LATCHED)
         self._starting = ""  # episode that was asked for
         self._episode = ""  # one of ours that is recorded, or waits to be saved or discarded
         self._heard_of = ""  # whatever is recorded
@@ -122,7 +129,7 @@ class EpisodeButtons:
         name = f"{PREFIX}{time.strftime('%Y%m%dT%H%M%S')}"
         goal = RecordEpisode.Goal(episode_id=name, task=self._task(self._scene))
         goal.protocol = self._settings.protocol
-        goal.goal, goal.instruction = self._goal, self._instruction
+        goal.goal, goal.instruction = self._goal, self._words or self._scene_words
         self._starting = name
         self._wait_for("the start of an episode")
 
@@ -130,7 +137,9 @@ class EpisodeButtons:
             if self._starting == name:
                 self._answered()
                 self._starting, self._episode = "", name
-                self._log.info("recording")
+                self._log.info(
+                    f"recording: {goal.instruction}" if goal.instruction else "recording"
+                )
 
         def accepted(future: Future) -> None:
             handle = future.result()
@@ -212,7 +221,7 @@ class EpisodeButtons:
                 self._log.error(f"the scene is not set up: {answer.error_msg}")
                 return
             self._scene = scene
-            self._goal, self._instruction = answer.goal, answer.instruction
+            self._goal, self._scene_words = answer.goal, answer.instruction
             self._newest = answer.observation_seq
             if self._goal.images:
                 self._goals.publish(self._goal.images[0])
@@ -221,6 +230,17 @@ class EpisodeButtons:
                 then()
 
         self._ask(self._reset, request, Button.RESET.value, answered)
+
+    def _told(self, words: String) -> None:
+        """Another instruction, for the episodes that begin from now on; empty: the scene's."""
+        try:
+            self._words = given_instruction(words.data, "the instruction")
+        except GoalError as error:
+            shown = self._words or self._scene_words or "the task"
+            self._log.error(f"{error}; the next demonstrations still show: {shown}")
+            return
+        shown = self._words or self._scene_words
+        self._log.info(f"the next demonstrations show: {shown or 'the task'}")
 
     # Questions and answers.
 

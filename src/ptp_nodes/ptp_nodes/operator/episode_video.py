@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
@@ -14,6 +15,7 @@ LINE = 18  # pixels of a caption
 BACKGROUND = (32, 32, 32)
 INK = (230, 230, 230)
 MARK = (255, 170, 0)  # frame of the subgoal that is pursued
+SHADES = ((46, 106, 70), (44, 84, 128), (128, 84, 36), (92, 62, 110))  # parts of a bar
 
 
 def tile(pixels: np.ndarray | None, size: int) -> np.ndarray:
@@ -62,6 +64,46 @@ def strip(
     return row([start, *subgoals, goal], captions, size, place)
 
 
+def backward_strip(
+    start: np.ndarray | None,
+    subgoals: list[np.ndarray],
+    goal: np.ndarray | None,
+    attention: Sequence[float] = (),
+    size: int = 96,
+) -> np.ndarray:
+    """A plan made backwards, from near to far; below it the `attention_bar` of its latents."""
+    names = level_names(len(subgoals))
+    picture = row([start, *subgoals, goal], ["now", *names], size)
+    if not len(attention):
+        return picture
+    names = [*names, "words"][: len(attention)]
+    return np.concatenate([picture, attention_bar(attention, names, picture.shape[1])])
+
+
+def level_names(subgoals: int) -> list[str]:
+    """Names of so many subgoals from near to far, and of the goal."""
+    if subgoals == 2:
+        return ["near", "far", "goal"]
+    return [*(f"subgoal {k + 1}" for k in range(subgoals)), "goal"]
+
+
+def attention_bar(shares: Sequence[float], names: Sequence[str], width: int) -> np.ndarray:
+    """A bar, uint8 (H, width, 3), that is shared out among ``names`` by ``shares`` of 1."""
+    height = 2 * GAP + LINE
+    canvas = np.full((height, width, 3), BACKGROUND, np.uint8)
+    ends = GAP + np.round(np.cumsum(shares) * (width - 2 * GAP)).astype(int)
+    begin = GAP
+    for number, (share, end, name) in enumerate(zip(shares, ends.tolist(), names, strict=True)):
+        canvas[GAP : height - GAP, begin:end] = SHADES[number % len(SHADES)]
+        text = f"{name} {share:.0%}"
+        (long, _), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 0.36, 1)
+        if long <= end - begin - 4:
+            where = (begin + 3, height - GAP - 5)
+            cv2.putText(canvas, text, where, cv2.FONT_HERSHEY_SIMPLEX, 0.36, INK, 1, cv2.LINE_AA)
+        begin = end
+    return canvas
+
+
 def side_by_side(
     now: np.ndarray | None,
     target: np.ndarray | None,
@@ -71,6 +113,14 @@ def side_by_side(
 ) -> np.ndarray:
     """Now | pursued subgoal | goal."""
     return row([now, target, goal], ["now", caption, "goal"], size)
+
+
+def text_below(image: np.ndarray, text: str) -> np.ndarray:
+    """The image with a line of text below it, cut where it is longer than the image is wide."""
+    line = np.full((LINE + GAP, image.shape[1], 3), BACKGROUND, np.uint8)
+    where = (GAP + 2, LINE - 4)
+    cv2.putText(line, text, where, cv2.FONT_HERSHEY_SIMPLEX, 0.42, INK, 1, cv2.LINE_AA)
+    return np.concatenate([image, line])
 
 
 CODECS = (("VP80", "webm"), ("mp4v", "mp4"))  # the first that this OpenCV can write

@@ -18,6 +18,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 
 from ptp_core.errors import InputError
+from ptp_nodes.operator.plan_pictures import PicturedPlan, PlanPictures
 from ptp_ros.image_messages import image_to_array
 from ptp_ros.node_main import background_node
 from ptp_ros.topics import (
@@ -78,8 +79,14 @@ class Watcher(Protocol):
     def planning(self, done: int, total: int, cost: float) -> None:
         """So many iterations of the planner are done; the best cost so far."""
 
-    def planned(self, episode_id: str, subgoals: list[np.ndarray]) -> None:
-        """The plan is finished; its subgoals as images."""
+    def planned(
+        self, episode_id: str, subgoals: list[np.ndarray], goal: np.ndarray | None = None
+    ) -> None:
+        """The plan is finished; its subgoals as images.
+
+        ``goal``: of a plan that was made backwards from a goal of its own; the next one replaces
+        it within the episode.
+        """
 
     def stepped(self, episode_id: str, step: int, subgoal: int) -> None:
         """The policy took control step ``step``, from 0, towards ``subgoal``, from 0."""
@@ -101,7 +108,8 @@ class WatchNode(Node):
         self.create_subscription(Image, IMAGE_RAW, self._camera, loose)
         self.create_subscription(Observation, OBSERVATION, self._observed, kept)
         self.create_subscription(Image, GOAL_IMAGE, self._goal, kept)
-        self.create_subscription(SubgoalPlan, PLAN, self._planned, kept)
+        self._pictures = PlanPictures(self, self._planned)
+        self.create_subscription(SubgoalPlan, PLAN, self._pictures.planned, kept)
         self.create_subscription(StepInfo, STEP, self._stepped, RECORDS)
         self.create_subscription(EpisodeStatus, EPISODE, self._episode, kept)
         feedback = PlanSubgoals.Impl.FeedbackMessage
@@ -127,13 +135,11 @@ class WatchNode(Node):
         done = feedback.level * feedback.iterations + feedback.iteration + 1
         self._watcher.planning(done, feedback.levels * feedback.iterations, feedback.best_cost)
 
-    def _planned(self, message: SubgoalPlan) -> None:
-        try:
-            images = [image_to_array(image) for image in message.images]
-        except InputError as error:
-            self.get_logger().error(f"plan not shown: {error}", throttle_duration_sec=1.0)
-            return
-        self._watcher.planned(message.episode_id, images)
+    def _planned(self, plan: PicturedPlan) -> None:
+        if plan.backward:
+            self._watcher.planned(plan.episode_id, plan.subgoals, plan.goal)
+        else:
+            self._watcher.planned(plan.episode_id, plan.subgoals)
 
     def _stepped(self, message: StepInfo) -> None:
         self._watcher.stepped(message.episode_id, message.step, message.subgoal_index)

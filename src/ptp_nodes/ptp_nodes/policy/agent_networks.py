@@ -122,14 +122,16 @@ class LiveNetworks:
         checkpoint: Checkpoint,
         learned: str | None,
         policies: FineTunedPolicies | None = None,
+        practised: nn.Module | None = None,
     ) -> None:
         """Update the part ``learned`` from now on, with an update that came earlier too.
 
         None: an agent without weights to update, for which every update is refused. ``policies``:
-        who may have changed the part to a fine-tuned one.
+        who may have changed the part to a fine-tuned one. ``practised``: what an update brings,
+        where that is more than the part.
         """
         self._checkpoint, self._part, self._policies = checkpoint, learned, policies
-        module = nn.Module() if learned is None else checkpoint.part(learned)
+        module = nn.Module() if learned is None else practised or checkpoint.part(learned)
         self._weights = LiveWeights(module, checkpoint.encoder_id)
         if self._newest is not None:
             self._updates.put(self._newest)

@@ -49,6 +49,7 @@ class RunSettings:
     max_failures: int  # in a row, before the run is given up
     success_signal: str = "none"  # what the plan library is told, one of SIGNALS
     goal_kind: str = "latent"  # or image, language: the agent plans for itself
+    instruction: str = ""  # in place of the scene's own words
     resume: bool = False  # go on with the episodes that an earlier run in this folder left over
 
     def steps_of(self, task: str) -> int:
@@ -217,6 +218,7 @@ class PracticeLoop:
             "method": settings.method,
             "protocol": settings.protocol,
             "seed": settings.seed,
+            **({"instruction": settings.instruction} if settings.instruction else {}),
             "max_steps": max(settings.max_steps),
             # What plans and learning depend on; the success rates are the scene's verdicts.
             "success_signal": settings.success_signal,
@@ -288,6 +290,8 @@ class PracticeLoop:
             settings["max_steps"] = settings["max_steps"][0]  # as runs of earlier releases have it
         if settings["goal_kind"] == "latent":
             del settings["goal_kind"]  # as runs have it that began before there were others
+        if not settings["instruction"]:
+            del settings["instruction"]  # likewise
         self._kept = PartialResults(output / KEPT, settings)
         for (task, index), result in self._kept.results.items():
             self._count(task, index, result)

@@ -15,12 +15,20 @@ import numpy as np
 from ptp_interfaces.msg import ArmState
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import JointState
-from std_msgs.msg import Float64
+from std_msgs.msg import Float32MultiArray, Float64, String
 
-from ptp_nodes.operator.episode_video import strip
+from ptp_nodes.operator.episode_video import backward_strip, strip
 from ptp_nodes.operator.episode_watcher import EpisodeNews, WatchNode
 from ptp_robot.urdf import ArmShapes
-from ptp_ros.topics import ARM_STATE, COMMANDS, JOINT_STATES, LATCHED, RECORDS
+from ptp_ros.topics import (
+    ARM_STATE,
+    COMMANDS,
+    INSTRUCTION,
+    JOINT_STATES,
+    LATCHED,
+    PLAN_ATTENTION,
+    RECORDS,
+)
 
 CAMERA, OBSERVATION, PURSUED, GOAL, PLAN = "camera", "observation", "pursued", "goal", "plan"
 TRACE = 500  # points of the tool's way that are kept
@@ -72,6 +80,9 @@ class Board:
         self._seen_since = False  # since seldom changes were repeated
         self._goal: np.ndarray | None = None
         self._subgoals: list[np.ndarray] = []
+        self._backward: np.ndarray | None = None  # goal of a plan that was made backwards
+        self._attention: list[float] = []  # to its subgoals and goal
+        self._told = ""  # instruction of the agent
         self._marked: int | None = None
         self._way: deque[tuple[float, float, float]] = deque(maxlen=TRACE)
         self._episode = ""
@@ -85,7 +96,7 @@ class Board:
         # A page that opens late gets the newest first: let what it needs be among that.
         elif self._seen_since and self._is_due("repeat", REPEAT):
             self._seen_since = False
-            self._canvas.text(self._line)
+            self._show_line()
             if self._goal is not None:
                 self._canvas.image(GOAL, self._goal)
                 self._draw_plan()
@@ -105,6 +116,7 @@ class Board:
         """The goal image: a new scene, without a plan yet."""
         self._goal = image
         self._start, self._subgoals, self._marked = self._seen, [], None
+        self._backward = None
         self._canvas.image(GOAL, image)
         self._draw_plan()
 
@@ -113,16 +125,34 @@ class Board:
         self._canvas.number("planner", "cost", cost)
         self._say(f"Planning: iteration {done} of {total}, cost {cost:.3f}")
 
-    def planned(self, episode_id: str, subgoals: list[np.ndarray]) -> None:
-        """The plan is finished."""
+    def planned(
+        self, episode_id: str, subgoals: list[np.ndarray], goal: np.ndarray | None = None
+    ) -> None:
+        """The plan is finished; with ``goal`` it was made backwards from that."""
         self._start, self._subgoals, self._marked = self._seen, subgoals, None
+        self._backward = goal
+        if goal is not None:
+            self._canvas.image(GOAL, goal)
         self._draw_plan()
+
+    def attended(self, shares: list[float]) -> None:
+        """How much the policy attends to each latent of the newest plan, and to the words."""
+        self._attention = shares
+        if self._backward is not None:
+            self._draw_plan()
+
+    def instructed(self, words: str) -> None:
+        """What the agent is told to do; empty: nothing in words."""
+        self._told = words
+        if self._line:
+            self._show_line()
 
     def stepped(self, episode_id: str, step: int, subgoal: int) -> None:
         """The policy took a step."""
         if subgoal != self._marked:
             self._marked = subgoal
-            self._draw_plan()
+            if self._backward is None:  # else the policy gets all of it
+                self._draw_plan()
 
     def episode(self, news: EpisodeNews) -> None:
         """An episode's state changed."""
@@ -167,7 +197,11 @@ class Board:
     def _say(self, line: str) -> None:
         if line != self._line:
             self._line = line
-            self._canvas.text(line)
+            self._show_line()
+
+    def _show_line(self) -> None:
+        told = f" · told: {self._told}" if self._told else ""
+        self._canvas.text(self._line + told)
 
     def _is_due(self, name: str, period: float | None = None) -> bool:
         now = self._now()
@@ -177,6 +211,11 @@ class Board:
         return True
 
     def _draw_plan(self) -> None:
+        if self._backward is not None:
+            self._canvas.image(PURSUED, [*self._subgoals, self._backward][0])
+            plan = self._start, self._subgoals, self._backward, self._attention
+            self._canvas.image(PLAN, backward_strip(*plan))
+            return
         pursued = BLANK
         if self._marked is not None:
             targets = [*self._subgoals, self._goal if self._goal is not None else BLANK]
@@ -203,6 +242,8 @@ class MonitorNode(WatchNode):
         self._curves: set[str] = set()
         self.create_subscription(JointState, JOINT_STATES, self._joints_moved, COMMANDS)
         self.create_subscription(ArmState, ARM_STATE, self._arm_moved, RECORDS)
+        self.create_subscription(Float32MultiArray, PLAN_ATTENTION, self._attended, LATCHED)
+        self.create_subscription(String, INSTRUCTION, self._instructed, LATCHED)
 
     def _beat(self) -> None:
         super()._beat()
@@ -219,6 +260,12 @@ class MonitorNode(WatchNode):
 
     def _counted(self, node: str, name: str, message: Float64) -> None:
         self._board.number(node, name, message.data)
+
+    def _attended(self, message: Float32MultiArray) -> None:
+        self._board.attended(list(message.data))
+
+    def _instructed(self, message: String) -> None:
+        self._board.instructed(message.data)
 
     def _joints_moved(self, message: JointState) -> None:
         self._board.joints(dict(zip(message.name, message.position)))
