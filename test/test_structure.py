@@ -63,7 +63,7 @@ THIRD_PARTY = {
 }
 # Used where a ROS 2 installation or the user has them, or where the benchmark installs them in an
 # environment of their own, so never required.
-OPTIONAL = {"cv_bridge", "d3rlpy", "ray", "rerun", "tf2_ros", "transformers"}
+OPTIONAL = {"av", "cv_bridge", "d3rlpy", "pyarrow", "ray", "rerun", "tf2_ros", "transformers"}
 
 
 def python_files(*tops):
