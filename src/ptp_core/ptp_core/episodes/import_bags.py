@@ -386,9 +386,7 @@ class _Taken:
         except PtpError as error:
             return [], refusal(source, str(error))
         except MemoryError:
-            return [], _refusal(
-                source, "it does not fit into the memory: cut it into shorter bags"
-            )
+            return [], refusal(source, "it does not fit into the memory: cut it into shorter bags")
         except Exception as error:  # a bag may hold anything
             return [], refusal(source, str(unreadable(source.path, error)))
 

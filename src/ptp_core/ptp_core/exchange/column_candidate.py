@@ -124,9 +124,9 @@ def _dimension(episode: ColumnEpisode, name: str, dimension: int | str) -> np.nd
         return values[:, names.index(dimension)]
     if dimension == ONE and values.shape[1] == 1:
         return values[:, 0]
-    if isinstance(dimension, int) or str(dimension).isdecimal():
-        if 0 <= int(dimension) < values.shape[1]:
-            return values[:, int(dimension)]
+    numbered = isinstance(dimension, int) or str(dimension).isdecimal()
+    if numbered and 0 <= int(dimension) < values.shape[1]:
+        return values[:, int(dimension)]
     said = f"they are called {', '.join(names)}" if names else "they have no names, only numbers"
     raise ConfigError(
         f"column {quoted(name)} has no dimension {quoted(dimension)}; it has {values.shape[1]}, "

@@ -56,7 +56,7 @@ def card(
         f"* Robot: {info['robot_type'] or 'not named'}.",
         "* Failed episodes are kept. `next.success` is true at the last frame of a success, and "
         "`label` in `meta/episodes` says success, failure or unlabelled.",
-        "* Actions are in [-1, 1], as executed. `meta/ptp.json` says what a value of 1 stands for.",
+        "* Actions are in [-1, 1], as executed. `meta/ptp.json` says what a value of 1 is.",
         "",
         "```python",
         "from lerobot.datasets.lerobot_dataset import LeRobotDataset",

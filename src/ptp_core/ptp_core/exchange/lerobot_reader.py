@@ -167,7 +167,7 @@ class LerobotFolder:
                 file = _open_parquet(path)
                 if missing := [name for name in wanted if name not in file.schema_arrow.names]:
                     raise ValueError(f"no column {missing[0]}")
-                for batch in file.iter_batches(BATCH, columns=wanted):
+                for batch in file.iter_batches(BATCH, columns=wanted, use_threads=False):
                     rows += batch.to_pylist()
         rows.sort(key=lambda row: row["episode_index"])
         return rows
@@ -224,7 +224,7 @@ class _Tables:
             if missing := [n for n in self._columns if n not in file.schema_arrow.names]:
                 raise ValueError(f"{path}: no column {missing[0]}")
             self._path, self._rest = path, None
-            self._batches = file.iter_batches(BATCH, columns=self._columns)
+            self._batches = file.iter_batches(BATCH, columns=self._columns, use_threads=False)
         parts, need, stored = [], int(row["length"]), 0
         while need:
             if self._rest is None or not self._rest.num_rows:
@@ -264,7 +264,7 @@ def _open_parquet(path: Path) -> Any:
     """Open a parquet file whose declared sizes fit its own."""
     import pyarrow.parquet as pq
 
-    file = pq.ParquetFile(path)
+    file = pq.ParquetFile(path, pre_buffer=False)
     about = file.metadata
     groups = [about.row_group(number) for number in range(about.num_row_groups)]
     if not 0 <= about.num_rows < MOST_ROWS or any(group.num_rows < 0 for group in groups):

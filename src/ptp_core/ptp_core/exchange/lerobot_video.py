@@ -7,6 +7,7 @@ frame, so that single frames are found fast.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,7 @@ class VideoWriter:
         self.frames = 0
         path.parent.mkdir(parents=True, exist_ok=True)
         name, options = CODECS[codec]
+        os.environ.setdefault("SVT_LOG", "1")  # of the encoder of av1: errors alone
         self._container = av.open(str(path), "w")
         self._stream = self._container.add_stream(name, rate=fps, options=dict(options))
         self._stream.width, self._stream.height = width, height

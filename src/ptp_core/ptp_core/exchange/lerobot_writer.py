@@ -285,9 +285,9 @@ class _Parquets:
         """
         import pyarrow.parquet as pq
 
-        if self._writer is not None and megabytes is not None:
-            if self._path.stat().st_size > megabytes * 2**20:
-                self.close()
+        most = float("inf") if megabytes is None else megabytes * 2**20
+        if self._writer is not None and self._path.stat().st_size > most:
+            self.close()
         if self._writer is None:
             self._number += 1
             chunk, file = divmod(self._number, layout.CHUNK_FILES)
@@ -317,9 +317,9 @@ class _Videos:
 
     def write(self, images: np.ndarray) -> dict[str, Any]:
         """Append an episode; returns where it is: chunk, file, first and last time [s]."""
-        if self._writer is not None:
-            if self._writer.path.stat().st_size > layout.VIDEO_MB * 2**20:
-                self.close()
+        most = layout.VIDEO_MB * 2**20
+        if self._writer is not None and self._writer.path.stat().st_size > most:
+            self.close()
         if self._writer is None:
             self._number += 1
             path, options = self._path(self._number), self._options

@@ -31,8 +31,8 @@ DEMO = "demo_"
 class RobomimicFile:
     """Read-only view of a robomimic data set.
 
-    Every method raises DatasetError where it is no such file or is damaged, InputError for one of ours, which
-    needs no import.
+    Every method raises DatasetError where it is no such file or is damaged, InputError for one of
+    ours, which needs no import.
     """
 
     def __init__(self, path: Path, mask: str = "") -> None:
