@@ -11,6 +11,7 @@ import io
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +105,7 @@ class LerobotFolder:
             raise DatasetError(
                 f"{path}: cannot be read ({error}): remove it, and import with --mapping"
             ) from error
-        if lengths != [int(row["length"]) for row in self._rows()]:
+        if lengths != [int(row["length"]) for row in self._rows]:
             raise DatasetError(
                 f"{path}: it is not of these episodes; the data set was changed after its export: "
                 "remove the file, and import with --mapping"
@@ -114,7 +115,7 @@ class LerobotFolder:
     def episodes(self) -> Iterator[ColumnEpisode]:
         """Yield the episodes in their order."""
         tables = _Tables(self.folder, self._stored())
-        for row in self._rows():
+        for row in self._rows:
             name = f"episode_{int(row['episode_index']):06d}"
             with _guarded(self.folder, name):
                 episode = self._episode(name, row, tables.take(row))
@@ -122,7 +123,7 @@ class LerobotFolder:
 
     def __len__(self) -> int:
         """Number of episodes."""
-        return len(self._rows())
+        return len(self._rows)
 
     def _read_info(self) -> dict[str, Any]:
         path = self.folder / layout.INFO_FILE
@@ -151,6 +152,7 @@ class LerobotFolder:
         """Features that are columns of the tables; videos are files of their own."""
         return [name for name, feature in self.features.items() if feature["dtype"] != "video"]
 
+    @cached_property
     def _rows(self) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = []
         videos = [n for n, f in self.features.items() if f["dtype"] == "video"]

@@ -27,6 +27,7 @@ from ptp_core.exchange.lerobot_card import card
 from ptp_core.exchange.lerobot_statistics import RunningStatistics
 from ptp_core.exchange.lerobot_video import CODECS, VideoWriter, video_info
 
+ROWS_TOGETHER = 100  # episodes of one row group in meta/episodes
 LOSSLESS = 96  # pixels a side up to which "auto" keeps images as PNG
 
 
@@ -96,6 +97,7 @@ class LerobotWriter:
         self._data = _Parquets(folder, layout.DATA_PATH)
         self._episodes = _Parquets(folder, layout.EPISODES_PATH)
         self._videos: dict[str, _Videos] = {}
+        self._rows: list[dict[str, Any]] = []  # of episodes that are not in meta/episodes yet
 
     @property
     def episodes(self) -> int:
@@ -147,8 +149,9 @@ class LerobotWriter:
         for name, found in statistics.items():
             row |= {f"stats/{name}/{key}": values.tolist() for key, values in found.items()}
         row |= {"meta/episodes/chunk_index": 0, "meta/episodes/file_index": 0, "label": label}
-        # Rows of one episode are small: they all go into the first file.
-        self._episodes.write(pa.Table.from_pylist([row]), None)
+        self._rows.append(row)
+        if len(self._rows) == ROWS_TOGETHER:
+            self._write_rows()
         self.labels.append(label)
         self._own.append(
             {
@@ -163,6 +166,7 @@ class LerobotWriter:
         """Close the files and write the metadata. Raises DatasetError without an episode."""
         if self._first is None:
             raise DatasetError("nothing to export: there is no episode")
+        self._write_rows()
         self.close()
         for name, videos in self._videos.items():
             self.features[name]["info"] = video_info(videos.first)
@@ -241,6 +245,14 @@ class LerobotWriter:
         if name not in self._videos:
             self._videos[name] = _Videos(self.folder, name, images.shape[1:], self.options)
         return {f"videos/{name}/{k}": v for k, v in self._videos[name].write(images).items()}
+
+    def _write_rows(self) -> None:
+        """Add rows to meta/episodes, as one row group: each has some hundred small columns."""
+        import pyarrow as pa
+
+        if self._rows:
+            self._episodes.write(pa.Table.from_pylist(self._rows), None)
+        self._rows = []
 
     def _write_tasks(self) -> None:
         import pyarrow as pa
