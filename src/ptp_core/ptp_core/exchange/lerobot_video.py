@@ -20,7 +20,11 @@ from ptp_core.errors import DatasetError, InputError
 CODECS = {
     # no B-frames: the first frame then has time 0
     "h264": ("libx264", {"g": "2", "crf": "18", "bf": "0"}),
-    "av1": ("libsvtav1", {"g": "2", "crf": "30", "preset": "12"}),
+    # no filter over time: it would mix the last images of an episode into the next one's first
+    "av1": (
+        "libsvtav1",
+        {"g": "2", "crf": "30", "preset": "12", "svtav1-params": "enable-tf=0:lookahead=0"},
+    ),
 }
 PIXELS = "yuv420p"
 
@@ -38,8 +42,8 @@ class VideoWriter:
                 f"images of {width} x {height} pixels: video needs even sides: store them as "
                 "--images png"
             )
-        self.path = path
         self.frames = 0
+        self.size = 0  # bytes so far; the encoder may hold some back
         path.parent.mkdir(parents=True, exist_ok=True)
         name, options = CODECS[codec]
         os.environ.setdefault("SVT_LOG", "1")  # of the encoder of av1: errors alone
@@ -49,20 +53,27 @@ class VideoWriter:
         self._stream.pix_fmt = PIXELS
 
     def add(self, images: Iterable[np.ndarray]) -> None:
-        """Append images uint8 (H, W, 3) RGB."""
+        """Append the images uint8 (H, W, 3) RGB of one episode, which begins with a keyframe."""
         import av
+        from av.video.frame import PictureType
 
-        for image in images:
+        for number, image in enumerate(images):
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
             frame.pts = self.frames
             frame.time_base = 1 / self._stream.average_rate
-            self._container.mux(self._stream.encode(frame))
+            frame.pict_type = PictureType.NONE if number else PictureType.I
+            self._write(frame)
             self.frames += 1
 
     def close(self) -> None:
         """Write what the encoder holds back, and the index."""
-        self._container.mux(self._stream.encode(None))
+        self._write(None)
         self._container.close()
+
+    def _write(self, frame: Any) -> None:
+        for packet in self._stream.encode(frame):
+            self.size += packet.size
+            self._container.mux(packet)
 
 
 def video_info(path: Path) -> dict[str, Any]:

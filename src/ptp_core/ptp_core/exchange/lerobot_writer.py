@@ -329,8 +329,7 @@ class _Videos:
 
     def write(self, images: np.ndarray) -> dict[str, Any]:
         """Append an episode; returns where it is: chunk, file, first and last time [s]."""
-        most = layout.VIDEO_MB * 2**20
-        if self._writer is not None and self._writer.path.stat().st_size > most:
+        if self._writer is not None and self._writer.size > layout.VIDEO_MB * 2**20:
             self.close()
         if self._writer is None:
             self._number += 1
