@@ -127,10 +127,10 @@ def _dimension(episode: ColumnEpisode, name: str, dimension: int | str) -> np.nd
     numbered = isinstance(dimension, int) or str(dimension).isdecimal()
     if numbered and 0 <= int(dimension) < values.shape[1]:
         return values[:, int(dimension)]
-    said = f"they are called {', '.join(names)}" if names else "they have no names, only numbers"
+    said = f": {', '.join(names)}" if names else ", without names"
     raise ConfigError(
-        f"column {quoted(name)} has no dimension {quoted(dimension)}; it has {values.shape[1]}, "
-        f"{said}"
+        f"column {quoted(name)} has no dimension {quoted(dimension)}; it has "
+        f"{values.shape[1]}{said}"
     )
 
 
