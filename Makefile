@@ -26,7 +26,7 @@ sweep: setup  ## add what ptp sweep --ray needs: Ray
 	@.venv/bin/python -m pip install --require-hashes --no-deps -r requirements-sweep.lock
 
 lerobot: setup  ## add what ptp export and import lerobot need: pyarrow and PyAV, 0.26 GB
-	@.venv/bin/python -m pip install --require-hashes --no-deps -r requirements-lerobot.lock
+	@.venv/bin/python -m pip install --quiet --require-hashes --no-deps -r requirements-lerobot.lock
 
 # Graphs of nodes need the cores for themselves; tests of the packages without one share them.
 # Processes run in real time, so a test marked `process` has a second try, as with colcon's
