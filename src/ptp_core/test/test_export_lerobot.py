@@ -259,7 +259,12 @@ def test_data_of_an_unknown_rate_need_fps(tmp_path):
     assert export_lerobot(sources, tmp_path / "out", fps=5).fps == 5
 
 
-def test_stamps_of_another_rate_than_fps_are_refused(dataset, tmp_path):
-    with pytest.raises(DatasetError, match="10 images a second, not 30"):
-        export_lerobot(ExportSources([dataset]), tmp_path / "out", fps=30)
+def test_stamps_of_another_rate_are_refused_unless_fps_is_given(dataset, tmp_path):
+    slow = demonstration(7)
+    slow.observations["stamp_ns"] = slow.observations["stamp_ns"] * 2
+    write_file(tmp_path / "slow.h5", DESCRIPTION, [slow])
+    paths = [dataset, tmp_path / "slow.h5"]
+    with pytest.raises(DatasetError, match="5 images a second, not 10"):
+        export(paths, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+    assert export_lerobot(ExportSources(paths), tmp_path / "out", fps=10).episodes == 4

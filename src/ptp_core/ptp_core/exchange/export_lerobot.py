@@ -33,7 +33,7 @@ def export_lerobot(
     """Write the trajectories of ``sources`` into the new folder ``folder``.
 
     ``fps`` 0: the control rate of the data sets, or the rate of the first recorded episode; it
-    takes the place of ``options.fps``. Raises DatasetError where the sources do not fit together
+    takes the place of ``options.fps``, and stamps are compared with it. Raises DatasetError where the sources do not fit together
     or nothing is usable, InputError where the rate is unknown or the folder cannot be made.
     """
     known = sources.rate()
@@ -43,13 +43,15 @@ def export_lerobot(
         reasons = Counter(entry["reason"] for entry in sources.reports if not entry["accepted"])
         said = f" ({next(iter(reasons))})" if reasons else ""
         raise DatasetError(f"nothing to export: no episode is usable{said}")
+    asked = fps > 0
     fps = fps or _whole(known or _rate_of(first))
     options = replace(options, fps=fps) if options else LerobotOptions(fps=fps)
     if options.robot_type is None:
         options = replace(options, robot_type=sources.description.get("robot"))
     with lerobot_folder(folder, options, sources.description) as writer:
         for trajectory in itertools.chain([first], trajectories):
-            check_rate(trajectory, fps)
+            if not asked:
+                check_rate(trajectory, fps)
             writer.add(trajectory)
     return Exported(writer.episodes, writer.frames, fps, dict(Counter(writer.labels)))
 
