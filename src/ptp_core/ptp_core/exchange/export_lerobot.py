@@ -33,8 +33,9 @@ def export_lerobot(
     """Write the trajectories of ``sources`` into the new folder ``folder``.
 
     ``fps`` 0: the control rate of the data sets, or the rate of the first recorded episode; it
-    takes the place of ``options.fps``, and stamps are compared with it. Raises DatasetError where the sources do not fit together
-    or nothing is usable, InputError where the rate is unknown or the folder cannot be made.
+    takes the place of ``options.fps``, and stamps are compared with it. Raises DatasetError where
+    the sources do not fit together or nothing is usable, InputError where the rate is unknown or
+    the folder cannot be made.
     """
     known = sources.rate()
     trajectories = iter(sources)

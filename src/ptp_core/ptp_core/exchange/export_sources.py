@@ -121,8 +121,8 @@ def check_rate(trajectory: Trajectory, fps: int) -> None:
     if abs(rate - fps) > RATE_TOLERANCE * fps:
         name = trajectory.metadata.extra.get("recording", trajectory.index)
         raise DatasetError(
-            f"{name} has {rate:.3g} images a second, not {fps}: export episodes of different rates "
-            "apart, or give --fps where that is their nominal rate"
+            f"{name} has {rate:.3g} images a second, not {fps}: export episodes of different "
+            "rates apart, or give their nominal rate with --fps"
         )
 
 
