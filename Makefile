@@ -6,7 +6,7 @@ SHELL := /bin/bash
 RUN := . .venv/ptp_env.sh &&
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo monitor foxglove sweep test bench lint clean lock
+.PHONY: help setup demo monitor foxglove sweep lerobot test bench lint clean lock
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,12 +28,15 @@ foxglove: setup  ## add what ptp foxglove needs: Foxglove's SDK, 54 MB
 sweep: setup  ## add what ptp sweep --ray needs: Ray
 	@.venv/bin/python -m pip install --require-hashes --no-deps -r requirements-sweep.lock
 
+lerobot: setup  ## add what ptp export and import lerobot need: pyarrow and PyAV, 0.26 GB
+	@.venv/bin/python -m pip install --quiet --require-hashes --no-deps -r requirements-lerobot.lock
+
 # Graphs of nodes need the cores for themselves; tests of the packages without one share them.
 # Processes run in real time, so a test marked `process` has a second try, as with colcon's
 # --retest-until-pass. All of these are in the second call, which fails when it needs more than 3
 # (conftest.py). Status 5: ARGS picked none of these.
 ALONE := src/ptp_core src/ptp_robot src/ptp_cli
-test: setup  ## run every test; ARGS="-k planner" picks some
+test: lerobot  ## run every test; ARGS="-k planner" picks some
 	@$(RUN) export OMP_NUM_THREADS=1; status=0; \
 		python -m pytest -n 2 --dist loadfile $(ALONE) $(ARGS) || [ $$? = 5 ] || status=1; \
 		python -m pytest $(addprefix --ignore=,$(ALONE)) $(ARGS) || [ $$? = 5 ] || status=1; \
@@ -66,8 +69,12 @@ lock: setup  ## resolve requirements.in into requirements.lock
 		| .venv/bin/uv pip compile --universal --python-version 3.10 --generate-hashes --quiet \
 		--custom-compile-command "make lock" --no-deps --default-index "$$PTP_TORCH_INDEX" \
 		- -o requirements-torch-cpu.lock; fi
+	@.venv/bin/uv pip compile --universal --python-version 3.10 --generate-hashes --upgrade \
+		--quiet --custom-compile-command "make lock" -c requirements.lock \
+		requirements-lerobot.in -o requirements-lerobot.lock
 	@.venv/bin/uv pip compile --universal --python-version 3.11 --generate-hashes --upgrade \
 		--quiet --custom-compile-command "make lock" -c requirements.lock \
+		-c requirements-lerobot.lock \
 		requirements-monitor.in -o requirements-monitor.lock
 	@.venv/bin/uv pip compile --universal --python-version 3.10 --generate-hashes --upgrade \
 		--quiet --custom-compile-command "make lock" -c requirements.lock \

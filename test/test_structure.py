@@ -63,7 +63,9 @@ THIRD_PARTY = {
 }
 # Used where a ROS 2 installation or the user has them, or where the benchmark installs them in an
 # environment of their own, so never required.
-OPTIONAL = {"cv_bridge", "d3rlpy", "foxglove", "ray", "rerun", "tf2_ros", "transformers"}
+OPTIONAL = {
+    "av", "cv_bridge", "d3rlpy", "foxglove", "pyarrow", "ray", "rerun", "tf2_ros", "transformers",
+}  # fmt: skip
 
 
 def python_files(*tops):

@@ -240,6 +240,8 @@ def run_import_bag(args: argparse.Namespace) -> int:
     from ptp_core.progress import Bar
 
     mapping = load_mapping(args.mapping) if args.mapping else None
+    if mapping is not None:
+        mapping.check_for_bags()
     summary = import_bags(
         find_sources([Path(bag).expanduser() for bag in args.bags]),
         args.output,

@@ -118,6 +118,8 @@ def _convert(hint: Any, value: Any, source: str, key: str, formerly: bool) -> An
     origin, options = typing.get_origin(hint), typing.get_args(hint)
     if origin in (types.UnionType, typing.Union):
         for option in options:
+            if dataclasses.is_dataclass(option) and isinstance(value, dict):
+                return _convert(option, value, source, key, formerly)  # its errors name the key
             try:
                 return _convert(option, value, source, key, formerly)
             except ConfigError:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from ptp_core.errors import DatasetError
 
 FORMAT = "ptp-demonstrations"
 FORMAT_VERSION = 2
+GYM_TYPE = 2  # robomimic's EnvType of environments with gym's interface
 READABLE = (1, 2)  # version 1: one camera, no proprioception, no targets, no segments
 
 # HDF5 attributes hold no lists and dicts: these are stored as JSON.
@@ -30,8 +31,16 @@ OWN = {"num_samples", "content_sha256", *CHANNELS}  # attributes that are not me
 DAMAGED = (OSError, KeyError, RuntimeError, ValueError, TypeError, AttributeError)
 
 
-def write_file(path: Path, description: dict[str, Any], demos: Iterable[Trajectory]) -> None:
-    """Write a whole data set into one file, atomically. Raises DatasetError for a bad demo."""
+def write_file(
+    path: Path,
+    description: dict[str, Any],
+    demos: Iterable[Trajectory],
+    then: Callable[[h5py.File], None] | None = None,
+) -> None:
+    """Write a whole data set into one file, atomically. Raises DatasetError for a bad demo.
+
+    ``then`` may add to the file after the last demo.
+    """
 
     def write(partial: Path) -> None:
         with h5py.File(partial, "w") as file:
@@ -40,6 +49,8 @@ def write_file(path: Path, description: dict[str, Any], demos: Iterable[Trajecto
                 demo.check()
                 store_demo(data, demo)
                 data.attrs["total"] += len(demo.actions)
+            if then is not None:
+                then(file)
 
     write_atomically(path, write)
 
@@ -52,8 +63,8 @@ def describe_file(file: h5py.File, description: dict[str, Any], total: int) -> h
     data = file.create_group("data")
     data.attrs["total"] = total
     environment = {
-        "env_name": description.get("env", ""),
-        "type": "gymnasium",
+        "env_name": description.get("env_id") or description.get("env", ""),
+        "type": GYM_TYPE,
         "env_kwargs": description.get("env_kwargs", {}),
     }
     data.attrs["env_args"] = json.dumps(environment)

@@ -84,8 +84,37 @@ class StateMapping:
 
 
 @dataclass(frozen=True)
+class ColumnMapping:
+    """Motion in a data set of columns, LeRobot's or robomimic's, where bags have a twist.
+
+    A dimension of a column is a name that the data set gives it, or its number; "" for motion that
+    the data do not have.
+    """
+
+    action: str = "action"  # column; robomimic's is "actions"
+    motion: tuple[int | str, ...] = ("dx", "dy", "dz", "dyaw")  # its dimensions, in this order
+    # delta: motion of the tool until the next row; velocity: a second; pose: where it shall be
+    means: Literal["delta", "velocity", "pose"] = "delta"
+    scale: float = 1.0  # m (m/s) at a reading of 1, along x, y and z
+    turn_scale: float = 1.0  # rad (rad/s) at a reading of 1, about z
+    measured: str = ""  # pose: column of the measured pose; empty: the row before
+    measured_motion: tuple[int | str, ...] = ()  # its dimensions; (): those of ``motion``
+    proprioception: str = ""  # column that becomes the proprioception; empty: none
+
+    def __post_init__(self) -> None:
+        for name in ("motion", "measured_motion"):
+            if len(getattr(self, name)) not in ((4,) if name == "motion" else (0, 4)):
+                raise ConfigError(f"columns.{name} needs four dimensions: of dx, dy, dz and dyaw")
+        if self.measured and self.means != "pose":
+            raise ConfigError("columns.measured is for columns.means: pose")
+
+
+@dataclass(frozen=True)
 class BagMapping:
-    """How to read plain bags. Each bag is one episode."""
+    """How to read plain bags, each of which is one episode, or data sets of other programs.
+
+    In a data set, a ``topic`` is a column, and ``columns`` takes the place of ``twist``.
+    """
 
     image: ImageMapping = field(default_factory=ImageMapping)
     twist: TwistMapping = field(default_factory=TwistMapping)
@@ -95,6 +124,7 @@ class BagMapping:
     clock: Literal["header", "receive"] = "header"  # time stamps that are used
     translation: float = 0.05  # m, motion of an action of 1
     rotation: float = math.radians(5.0)  # rad, rotation of an action of 1
+    columns: ColumnMapping | None = None  # of data sets alone
 
     def __post_init__(self) -> None:
         require(self, "rate", 0.0, 1000.0)
@@ -103,6 +133,21 @@ class BagMapping:
         names = [state.name for state in self.states]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ConfigError(f"states: two have the name {', '.join(twice)}")
+
+    def check_for_bags(self) -> None:
+        """Raise ConfigError for what bags do not have."""
+        if self.columns is not None:
+            raise ConfigError("columns is for data sets; in bags twist says how the tool moves")
+
+    def check_for_columns(self, known: str) -> ColumnMapping:
+        """The columns; ConfigError, which names the ``known`` ones, without, or for a twist."""
+        if self.columns is None:
+            raise ConfigError(
+                f"columns is missing: it says which are the actions; there are {known}"
+            )
+        if self.twist != TwistMapping():
+            raise ConfigError("twist is for bags; in data sets columns says how the tool moves")
+        return self.columns
 
     @property
     def topics(self) -> set[str]:

@@ -33,7 +33,7 @@ from ptp_core.episodes.bag_reader import (
     unreadable,
 )
 from ptp_core.episodes.bag_writer import METADATA_FILE
-from ptp_core.episodes.episode import EpisodeInfo, instructed
+from ptp_core.episodes.episode import EpisodeInfo, Step, instructed
 from ptp_core.episodes.import_filter import Candidate, Selection, select
 from ptp_core.episodes.import_plain import Picture, read_plain
 from ptp_core.episodes.message_definitions import Definitions
@@ -62,21 +62,27 @@ def is_own(folder: Path) -> bool:
 
 
 def read_own(
-    folder: Path, definitions: Definitions, label: str, instruction: str | None = None
+    folder: Path,
+    definitions: Definitions,
+    label: str,
+    instruction: str | None = None,
+    *,
+    by_step: bool = False,
 ) -> Candidate:
     """Read the candidate of one of our bags, with the label ``label``.
 
     ``instruction``: what a person said afterwards that it shows; None: as recorded.
 
     The steps are those that the learner received live, built by the same code from the same
-    messages.
+    messages. ``by_step``: add the observations "intervention", bool (T,), and "stamp_ns", int64
+    (T,), the stamp of each image.
     """
     text = custom_data(folder)
     info = instructed(EpisodeInfo.from_text(text, str(folder)), instruction)
     seen: dict[int, dict[str, np.ndarray]] = {}  # by observation number and camera
     with open_bag(folder) as reader:
         rows = read_rows(reader, definitions)
-        episode, _ = assemble(info, rows, text.get("end_reason", ""))
+        episode, steps = assemble(info, rows, text.get("end_reason", ""))
         wanted = set(episode.observation_seqs[:-1].tolist())
         for _, message in messages(reader, [kinds.OBSERVATION], definitions):
             if message.seq in wanted:
@@ -114,6 +120,7 @@ def read_own(
             "session_id": info.session_id,
             "interventions": episode.interventions,
         },
+        observations=_by_step(steps) if by_step else {},
         figures=_figures(folder, label),
         translation=info.translation,
         rotation=info.rotation,
@@ -229,6 +236,13 @@ def report_lines(summary: Summary) -> list[str]:
         lines.append(f"{entry['name']}: {', '.join(parts)}")
         lines.append(f"  {_camera(entry)}")
     return lines
+
+
+def _by_step(steps: Sequence[Step]) -> dict[str, np.ndarray]:
+    return {
+        "intervention": np.array([step.intervention for step in steps], bool),
+        "stamp_ns": np.array([step.observation_stamp for step in steps], np.int64),
+    }
 
 
 def _pixels(image) -> np.ndarray | None:
@@ -386,20 +400,18 @@ class _Taken:
         try:
             return self._take(source, number)
         except PtpError as error:
-            return [], _refusal(source, str(error))
+            return [], refusal(source, str(error))
         except MemoryError:
-            return [], _refusal(
-                source, "it does not fit into the memory: cut it into shorter bags"
-            )
+            return [], refusal(source, "it does not fit into the memory: cut it into shorter bags")
         except Exception as error:  # a bag may hold anything
-            return [], _refusal(source, str(unreadable(source.path, error)))
+            return [], refusal(source, str(unreadable(source.path, error)))
 
     def _take(self, source: BagSource, number: int) -> tuple[list[Trajectory], dict[str, Any]]:
         if source.refusal:
-            return [], _refusal(source, source.refusal)
+            return [], refusal(source, source.refusal)
         if source.own and (source.dropped or source.label not in self._labels):
             reason = "it was dropped" if source.dropped else f"it is labelled {source.label}"
-            return [], _refusal(source, f"{reason}: not asked for")
+            return [], refusal(source, f"{reason}: not asked for")
         if source.own:
             self._definitions = self._definitions or Definitions()
             candidate = read_own(source.path, self._definitions, source.label, source.instruction)
@@ -474,7 +486,8 @@ def _cameras(candidate: Candidate) -> str:
     return ", ".join(f"{camera} ({width} x {height})" for camera, (height, width) in sizes.items())
 
 
-def _refusal(source: BagSource, reason: str) -> dict[str, Any]:
+def refusal(source: BagSource, reason: str) -> dict[str, Any]:
+    """The report's entry of a source that is left out."""
     return {
         "name": source.path.name,
         "accepted": False,

@@ -110,8 +110,11 @@ def busy_range(actions: np.ndarray, idle: float, margin: int) -> tuple[int, int]
     """Range [start, stop) of ``actions`` (T, A), gripper last, without idle ends.
 
     ``margin`` idle steps are kept at each end. Idle: the norm of the motion is below ``idle``, and
-    the gripper's command does not change. The range is empty if all steps are idle.
+    the gripper's command does not change. The range is empty if all steps are idle. With ``idle``
+    of 0 no step is idle.
     """
+    if idle == 0.0:
+        return 0, len(actions)
     moving = np.linalg.norm(actions[:, :4], axis=1) >= idle
     gripper = np.abs(np.diff(actions[:, 4], prepend=actions[:1, 4])) > 1e-3
     busy = np.flatnonzero(moving | gripper)
