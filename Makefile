@@ -39,11 +39,14 @@ test: setup  ## run every test; ARGS="-k planner" picks some
 bench: setup  ## measure simulator, planner and control; figures in out/bench.json
 	@.venv/bin/ptp bench
 
-lint: setup  ## check style, imports, formatting, shell scripts and what docker/ holds
+lint: setup  ## check style, imports, formatting, shell scripts, docker/ and .github/
 	@$(RUN) ruff check . && ruff format --check .
 	@$(RUN) shellcheck .ci/run tools/setup.sh docker/entrypoint.sh
 	@$(RUN) hadolint --config docker/hadolint.yaml docker/Dockerfile
 	@$(RUN) check-jsonschema --builtin-schema vendor.compose-spec docker/compose.yaml
+	@$(RUN) check-jsonschema --builtin-schema vendor.citation-file-format CITATION.cff
+	@$(RUN) check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	@$(RUN) check-jsonschema --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/*_re*.yml
 
 clean:  ## remove .venv and what was built; out/ and data stay
 	rm -rf .venv build install log .pytest_cache .ruff_cache
