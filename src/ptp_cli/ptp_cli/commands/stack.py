@@ -10,6 +10,7 @@ examples:
   ptp up sim task:=B                      one episode of task B, in real time
   ptp up sim task:=A,B,C episodes:=10 mode:=lock_step output:=out/practice
   ptp up sim --show-args                  list the arguments
+  ptp up real robot:=sawyer --dry-run     show what would start, with which parameters
   ptp up teleop source:=keyboard          record demonstrations
   ptp up camera device:=/dev/video0       show a camera and the encoding of its images
   ptp up real robot:=sim_joint            the stack of a real arm, on the simulated table
@@ -31,6 +32,11 @@ def add_up(subparsers) -> None:
     parser.add_argument("stack", metavar="STACK", help="sim, teleop, practice, camera or real")
     parser.add_argument("arguments", nargs="*", metavar="NAME:=VALUE", help="see --show-args")
     parser.add_argument("--show-args", action="store_true", help="list the stack's arguments")
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="print the nodes and their parameters, and start nothing",
+    )
 
 
 def run_up(args: argparse.Namespace) -> int:
@@ -41,8 +47,11 @@ def run_up(args: argparse.Namespace) -> int:
     if args.show_args:
         print(stack.show_arguments())
         return 0
-    from ptp_bringup.bring_up import bring_up
+    from ptp_bringup.bring_up import bring_up, dry_run
 
+    if args.dry_run:
+        dry_run(stack, args.arguments)
+        return 0
     return bring_up(stack, args.arguments)
 
 
