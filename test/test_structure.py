@@ -37,6 +37,7 @@ SIMULATOR = {"ptp_sim"}
 
 # Import name -> name on the Python index and in package.xml (None: rosdep has no such key).
 THIRD_PARTY = {
+    "argcomplete": ("argcomplete", "python3-argcomplete"),
     "autobahn": ("autobahn", "python3-autobahn"),
     "catkin_pkg": ("catkin-pkg", None),
     "cv2": ("opencv-python-headless", "python3-opencv"),

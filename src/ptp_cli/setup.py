@@ -34,6 +34,7 @@ setup(
         "ptp_robot==0.2.0",
         "ptp_ros==0.2.0",
         "ptp_sim==0.2.0",
+        "argcomplete",
         "gymnasium",
         "jinja2",
         "matplotlib",

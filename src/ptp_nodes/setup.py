@@ -9,7 +9,7 @@ HERE = Path(__file__).resolve().parent  # colcon runs this file through a link
 setup(
     name=PACKAGE,
     version="0.2.0",
-    description="ROS 2 nodes of PTP: camera, encoder, planner, policy, practice, operator and view.",
+    description="ROS 2 nodes of PTP: camera, encoder, planner, policy, practice, operator, view.",
     long_description=(HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     url="https://arxiv.org/abs/2205.08129",

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import argparse
 
+from ptp_cli.shell_completion import stack_arguments, stack_names
+
 UP_EPILOG = """\
 examples:
   ptp up sim task:=B                      one episode of task B, in real time
@@ -29,8 +31,14 @@ def add_up(subparsers) -> None:
         epilog=UP_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("stack", metavar="STACK", help="sim, teleop, practice, camera or real")
-    parser.add_argument("arguments", nargs="*", metavar="NAME:=VALUE", help="see --show-args")
+    stack = parser.add_argument(
+        "stack", metavar="STACK", help="sim, teleop, practice, camera or real"
+    )
+    stack.completer = stack_names
+    words = parser.add_argument(
+        "arguments", nargs="*", metavar="NAME:=VALUE", help="see --show-args"
+    )
+    words.completer = stack_arguments
     parser.add_argument("--show-args", action="store_true", help="list the stack's arguments")
     parser.add_argument(
         "--dry-run",
