@@ -1,46 +1,60 @@
 # SPDX-License-Identifier: Apache-2.0
 """Settings of the site that `make docs` builds from the repository's own pages.
 
-The source folder is the root of the repository, so links from docs/ to README.md, models/ and config/ stay as
-GitHub shows them. docs/build_docs.md says what is generated.
+The source folder is the root of the repository, so that links from docs/ to README.md, models/ and
+config/ are those that GitHub shows. docs/build_docs.md describes what is generated.
 """
 
+import importlib.util
 import sys
+import xml.etree.ElementTree as ET
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(Path(__file__).resolve().parent))
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent
+sys.path.insert(0, str(HERE))
 
 project = "Planning to Practice"
-author = "PTP maintainers"
-copyright = "2026, PTP maintainers"
-release = version = "0.2.0"
+author = copyright = "PTP maintainers"
+release = version = ET.parse(ROOT / "src/ptp_core/package.xml").getroot().findtext("version")
 
-extensions = [
-    "myst_nb",
-    "autoapi.extension",
-    "sphinx.ext.napoleon",
-    "sphinx.ext.viewcode",
-]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "reference_pages"]
 root_doc = "docs/index"
 include_patterns = [
-    "README.md",
-    "SECURITY.md",
-    "CONTRIBUTING.md",
-    "docs/**",
-    "models/README.md",
-    "src/*/README.md",
+    *("README.md", "SECURITY.md", "CONTRIBUTING.md"),
+    *("docs/**", "models/README.md", "src/*/README.md"),
 ]
-exclude_patterns = [".*", "build", "install", "log", "out", "data", "runs", "config", "test", "src/*/*/**"]
+exclude_patterns = [
+    *(".*", "build", "config", "data", "docker", "install", "launch", "log", "out", "plugins"),
+    *("runs", "test", "tools", "src/*/*/**", "docs/site"),
+]
+default_role = "py:obj"  # docstrings put names into single backticks
+napoleon_numpy_docstring = False
+
+# Pages.
+myst_enable_extensions = ["colon_fence"]
+myst_heading_anchors = 4
+nb_execution_mode = "force"
+nb_execution_raise_on_error = True
+nb_execution_timeout = 110  # s, a cell
+nb_merge_streams = True
+
+# The API reference, one page a folder of modules (docs/reference_pages.py).
+autodoc_member_order = "bysource"
+autodoc_preserve_defaults = True
+autodoc_inherit_docstrings = False  # those of torch and rclpy
+autodoc_mock_imports = [
+    name
+    for name in ("rerun", "ray", "transformers", "launch", "launch_ros", "cv_bridge", "tf2_ros")
+    if importlib.util.find_spec(name) is None
+]
+python_use_unqualified_type_names = True
 
 html_theme = "furo"
 html_title = f"Planning to Practice {release}"
+html_extra_path = ["site"]  # the page that leads from the top to docs/index.html
+html_copy_source = False
 
-myst_enable_extensions = ["colon_fence"]
-myst_heading_anchors = 4
-nb_execution_mode = "off"
-
-autoapi_dirs = sorted(str(path.parent) for path in ROOT.glob("src/*/*/__init__.py"))
-autoapi_root = "docs/generated/api"
-autoapi_options = ["members", "undoc-members", "show-inheritance", "show-module-summary"]
-autoapi_add_toctree_entry = False
+# Addresses of one machine, and of no machine.
+linkcheck_ignore = [r"http://(localhost|127\.0\.0\.1)", r"https?://[\w.-]+\.example"]
+linkcheck_anchors = False
