@@ -4,7 +4,10 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
+from pathlib import Path
 
+from ptp_cli.closing_lines import print_results
 from ptp_cli.shell_completion import stack_arguments, stack_names
 
 UP_EPILOG = """\
@@ -49,7 +52,7 @@ def add_up(subparsers) -> None:
 
 def run_up(args: argparse.Namespace) -> int:
     """Start the stack; return its exit status."""
-    from ptp_bringup.stacks import stack_named
+    from ptp_bringup.stacks import parse, stack_named
 
     stack = stack_named(args.stack)
     if args.show_args:
@@ -60,7 +63,19 @@ def run_up(args: argparse.Namespace) -> int:
     if args.dry_run:
         dry_run(stack, args.arguments)
         return 0
-    return bring_up(stack, args.arguments)
+    status = bring_up(stack, args.arguments)
+    _print_records(stack.name, stack.values(parse(args.arguments)))
+    return status
+
+
+def _print_records(name: str, values: Mapping[str, str]) -> None:
+    """Tell where a stack that has ended left recordings, if it records."""
+    if name == "teleop":
+        record = values["record"]
+        print_results(record, "ptp", "import-bag", record, "-o", f"{record}.hdf5")
+    elif name == "practice":
+        output = values["output"]
+        print_results(output, "ptp", "episodes", "list", Path(output, "recordings"))
 
 
 STATE, WATCH = "state", "watch"
