@@ -18,7 +18,7 @@ project = "Planning to Practice"
 author = copyright = "PTP maintainers"
 release = version = ET.parse(ROOT / "src/ptp_core/package.xml").getroot().findtext("version")
 
-extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "reference_pages"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "plain_docstrings", "reference_pages"]
 root_doc = "docs/index"
 include_patterns = [
     *("README.md", "SECURITY.md", "CONTRIBUTING.md"),
@@ -29,7 +29,6 @@ exclude_patterns = [
     *("runs", "test", "tools", "src/*/*/**", "docs/site"),
 ]
 default_role = "py:obj"  # docstrings put names into single backticks
-napoleon_numpy_docstring = False
 
 # Pages.
 myst_enable_extensions = ["colon_fence"]
@@ -46,7 +45,8 @@ autodoc_inherit_docstrings = False  # those of torch and rclpy
 autodoc_mock_imports = [
     name
     for name in ("rerun", "ray", "transformers", "launch", "launch_ros", "cv_bridge", "tf2_ros")
-    if importlib.util.find_spec(name) is None
+    # The repository's own folder launch/ looks like an empty package.
+    if getattr(importlib.util.find_spec(name), "origin", None) is None
 ]
 python_use_unqualified_type_names = True
 

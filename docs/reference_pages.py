@@ -18,6 +18,7 @@ INTERFACES = ROOT / "src" / "ptp_interfaces"
 SOURCES = ROOT / "src"
 # Commands have a page of their own, and helpers of our tests none.
 LEFT_OUT = re.compile(r"ptp_cli|.*(_testing|\.fuzzing|\.tiny_networks|\.running_stack)$")
+OPTIONS = "   :members:\n   :ignore-module-all:\n"  # without what a package only passes on
 KINDS = {"msg": "Messages", "srv": "Services", "action": "Actions"}
 
 
@@ -87,7 +88,7 @@ def api_pages(sources: Path) -> dict[str, str]:
             name = module.removesuffix(".__init__")
             if name == module:
                 parts.append(f"## {module.rpartition('.')[2]}")
-            parts.append(f"```{{eval-rst}}\n.. automodule:: {name}\n   :members:\n```")
+            parts.append(f"```{{eval-rst}}\n.. automodule:: {name}\n{OPTIONS}```")
         pages[folder] = "\n\n".join(parts) + "\n"
     names = "\n".join(pages)
     pages["index"] = (

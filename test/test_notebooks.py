@@ -2,6 +2,7 @@
 """Notebooks are stored without what running them leaves; `make docs` runs them."""
 
 import json
+import runpy
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,19 @@ def test_a_notebook_holds_no_output(path):
     assert [cell["id"] for cell in notebook["cells"] if cell["metadata"]] == []
     assert set(notebook["metadata"]) == {"kernelspec", "language_info"}
     assert notebook["metadata"]["language_info"] == {"name": "python"}  # no version of one machine
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_stripped_notebook_stays_as_it_is(path):
+    strip = runpy.run_path(str(path.parent / "strip.py"))["stripped"]
+    text = path.read_text(encoding="utf-8")
+    assert strip(text) == text
+    run = json.loads(text)
+    for cell in run["cells"]:
+        cell["metadata"] = {"execution": {"time": 1}}
+        if cell["cell_type"] == "code":
+            cell |= {"execution_count": 3, "outputs": [{"output_type": "stream", "text": "x"}]}
+    assert strip(json.dumps(run)) == text
 
 
 def test_there_are_notebooks():
