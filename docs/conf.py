@@ -52,6 +52,8 @@ python_use_unqualified_type_names = True
 
 html_theme = "furo"
 html_title = f"Planning to Practice {release}"
+html_static_path = ["static"]
+html_css_files = ["site.css"]
 html_extra_path = ["site"]  # the page that leads from the top to docs/index.html
 html_copy_source = False
 
