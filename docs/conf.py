@@ -35,7 +35,7 @@ myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 4
 nb_execution_mode = "force"
 nb_execution_raise_on_error = True
-nb_execution_timeout = 110  # s, a cell
+nb_execution_timeout = 600  # s, a cell; on a busy machine
 nb_merge_streams = True
 
 # The API reference, one page a folder of modules (docs/reference_pages.py).
