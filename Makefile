@@ -6,7 +6,7 @@ SHELL := /bin/bash
 RUN := . .venv/ptp_env.sh &&
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo monitor foxglove sweep lerobot test bench lint clean lock
+.PHONY: help setup demo monitor foxglove sweep lerobot test bench lint docs links clean lock
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,11 +45,35 @@ test: lerobot  ## run every test; ARGS="-k planner" picks some
 bench: setup  ## measure simulator, planner and control; figures in out/bench.json
 	@.venv/bin/ptp bench
 
-lint: setup  ## check style, imports, formatting, shell scripts and what docker/ holds
+lint: setup  ## check style, imports, formatting, shell scripts, docker/ and .github/
 	@$(RUN) ruff check . && ruff format --check .
 	@$(RUN) shellcheck .ci/run tools/setup.sh docker/entrypoint.sh
 	@$(RUN) hadolint --config docker/hadolint.yaml docker/Dockerfile
 	@$(RUN) check-jsonschema --builtin-schema vendor.compose-spec docker/compose.yaml
+	@$(RUN) check-jsonschema --builtin-schema vendor.citation-file-format CITATION.cff
+	@$(RUN) check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	@$(RUN) check-jsonschema --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/*_re*.yml
+
+# Sphinx has an environment of its own, which sees .venv behind it: it wants an older docutils.
+DOCS := .venv/docs
+SPHINX := $(DOCS)/bin/python -m sphinx -j auto -q -W --keep-going -c docs -d out/docs/doctrees
+$(DOCS)/stamp: requirements-docs.lock | setup
+	@.venv/bin/python -c 'import sys; raise SystemExit(sys.version_info < (3, 11))' || { echo \
+		"docs: Sphinx needs Python 3.11 or newer" >&2; exit 2; }
+	@rm -rf $(DOCS)
+	@.venv/bin/python -m venv --without-pip $(DOCS)
+	@.venv/bin/python -m pip --python $(DOCS)/bin/python install --quiet --require-hashes --no-deps \
+		-r requirements-docs.lock
+	@.venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > \
+		"$$($(DOCS)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/ptp.pth"
+	@touch $@
+
+docs: setup $(DOCS)/stamp  ## build the site and run its notebooks; out/docs/html
+	@$(RUN) $(SPHINX) -b html . out/docs/html
+	@echo "site: out/docs/html/index.html"
+
+links: setup $(DOCS)/stamp  ## check the addresses that the pages name; needs a network
+	@$(RUN) $(SPHINX) -D nb_execution_mode=off -b linkcheck . out/docs/links
 
 clean:  ## remove .venv and what was built; out/ and data stay
 	rm -rf .venv build install log .pytest_cache .ruff_cache
@@ -82,3 +106,7 @@ lock: setup  ## resolve requirements.in into requirements.lock
 	@.venv/bin/uv pip compile --universal --python-version 3.10 --generate-hashes --upgrade \
 		--quiet --custom-compile-command "make lock" -c requirements.lock \
 		requirements-sweep.in -o requirements-sweep.lock
+	@sed '/^docutils==/d; /--hash/d; s/ \\$$//' requirements.lock \
+		| .venv/bin/uv pip compile --universal --python-version 3.11 --generate-hashes --upgrade \
+		--quiet --custom-compile-command "make lock" -c - \
+		requirements-docs.in -o requirements-docs.lock

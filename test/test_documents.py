@@ -10,11 +10,12 @@ ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = sorted(
     path
     for pattern in (
-        *("*.md", "docs/*.md", "docs/results/*.md", "models/*.md"),
+        *("*.md", "docs/*.md", "docs/tutorials/*.md", "docs/results/*.md", "models/*.md"),
         *("src/*/README.md", "plugins/**/README.md"),
     )
     for path in ROOT.glob(pattern)
 )
+PAGES = ("*.md", "tutorials/*.md", "notebooks/*.ipynb")  # of docs/, for people who read
 OLD_NAMES = "## Old names"  # of the glossary: what follows names modules that are gone
 
 
@@ -80,9 +81,29 @@ def test_every_package_says_what_it_holds():
 
 def test_every_page_is_found_from_the_readme():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    pages = sorted(path.name for path in (ROOT / "docs").glob("*.md"))
+    pages = [path for pattern in PAGES for path in sorted((ROOT / "docs").glob(pattern))]
     assert len(pages) > 10
-    assert [page for page in pages if f"(docs/{page})" not in readme] == []
+    links = [f"({path.relative_to(ROOT)})" for path in pages]
+    assert [link for link in links if link not in readme] == []
+
+
+def test_every_page_has_a_place_in_the_site():
+    """Sphinx refuses a page without one; this says so without Sphinx."""
+    index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+    places = re.findall(r"^[\w./]+$", index, re.MULTILINE)
+    pages = {
+        path.relative_to(ROOT / "docs").with_suffix("").as_posix()
+        for pattern in PAGES
+        for path in (ROOT / "docs").glob(pattern)
+    } - {"index"}
+    assert pages <= set(places)
+    assert len(places) == len(set(places))
+    there = [place for place in places if not place.startswith("generated/")]
+    assert [
+        place
+        for place in there
+        if not any((ROOT / "docs" / f"{place}{end}").is_file() for end in (".md", ".ipynb"))
+    ] == []
 
 
 def test_the_checks_see_what_is_broken(tmp_path):

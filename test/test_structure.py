@@ -37,13 +37,15 @@ SIMULATOR = {"ptp_sim"}
 
 # Import name -> name on the Python index and in package.xml (None: rosdep has no such key).
 THIRD_PARTY = {
+    "argcomplete": ("argcomplete", "python3-argcomplete"),
     "autobahn": ("autobahn", "python3-autobahn"),
+    "catkin_pkg": ("catkin-pkg", None),
     "cv2": ("opencv-python-headless", "python3-opencv"),
     "gymnasium": ("gymnasium", "python3-gymnasium-pip"),
     "hypothesis": ("hypothesis", "python3-hypothesis"),
     "h5py": ("h5py", "python3-h5py"),
     "jinja2": ("jinja2", "python3-jinja2"),
-    "lz4": ("lz4", "python3-lz4"),
+    "lz4": ("lz4", "python3-rosbags-pip"),
     "matplotlib": ("matplotlib", "python3-matplotlib"),
     "mcap": ("mcap", "mcap-ros2-support"),
     "numpy": ("numpy", "python3-numpy"),
@@ -59,7 +61,7 @@ THIRD_PARTY = {
     "torch": (None, "python3-torch"),  # installed by tools/workspace.py itself
     "tqdm": ("tqdm", "python3-tqdm"),
     "yaml": ("pyyaml", "python3-yaml"),
-    "zstandard": ("zstandard", "python3-zstandard"),
+    "zstandard": ("zstandard", "python3-rosbags-pip"),
 }
 # Used where a ROS 2 installation or the user has them, or where the benchmark installs them in an
 # environment of their own, so never required.

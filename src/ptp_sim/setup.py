@@ -1,22 +1,39 @@
 # SPDX-License-Identifier: Apache-2.0
+from pathlib import Path
+
 from setuptools import find_packages, setup
 
 PACKAGE = "ptp_sim"
+HERE = Path(__file__).resolve().parent  # colcon runs this file through a link
 
 setup(
     name=PACKAGE,
-    version="0.1.0",
+    version="0.2.0",
     description="PyBullet table of PTP: scene, arm, camera, tasks, environment and ROS node.",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    url="https://arxiv.org/abs/2205.08129",
     maintainer="PTP maintainers",
     maintainer_email="maintainers@users.noreply.r-seed-b55774bc.example",
     license="Apache-2.0",
+    python_requires=">=3.10",
     packages=find_packages(exclude=["test", "test.*"]),
     package_data={PACKAGE: ["assets/*", "data/*"]},
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{PACKAGE}"]),
         (f"share/{PACKAGE}", ["package.xml"]),
     ],
-    install_requires=["setuptools"],
+    # rclpy, messages and launch come from ROS 2, and ptp_interfaces from colcon.
+    install_requires=[
+        "ptp_core==0.2.0",
+        "ptp_description==0.2.0",
+        "ptp_robot==0.2.0",
+        "ptp_ros==0.2.0",
+        "gymnasium",
+        "numpy",
+        "opencv-python-headless",
+        "pybullet",
+    ],
     extras_require={"test": ["pytest"]},  # where `colcon test` looks for what to run
     zip_safe=False,
     entry_points={

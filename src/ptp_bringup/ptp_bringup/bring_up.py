@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import tempfile
@@ -61,6 +62,32 @@ def bring_up(stack: Stack, words: Sequence[str], out: TextIO = sys.stdout) -> in
     if line := log_folder(os.environ).line:
         print(line, file=out, flush=True)
     return Supervisor(programs(processes, out), node_environment(), out).run()
+
+
+def dry_run(stack: Stack, words: Sequence[str], out: TextIO = sys.stdout) -> None:
+    """Print each process that `bring_up` would start with its parameters; starts nothing.
+
+    "given" marks a parameter that depends on the user's arguments and overrides the params_file.
+    Raises ConfigError and CheckpointError as `bring_up` does.
+    """
+    processes = stack.processes(parse(words))
+    installed = {program.name for program in programs(processes, out)}
+    started = [process for process in processes if process.node.name in installed]
+    for process in started:
+        node = process.node
+        restarted = ", restarted when it fails" if node.respawn else ""
+        print(f"{node.name}: {node.package}/{node.executable}{restarted}", file=out)
+        if process.arguments:
+            print(f"    arguments: {' '.join(process.arguments)}", file=out)
+        for old, new in node.remappings:
+            print(f"    {old} is remapped to {new}", file=out)
+        for name, value in process.defaults.items():
+            print(f"    {name}: {json.dumps(value)}", file=out)
+        if process.params_file:
+            print(f"    then the parameters of {process.params_file}", file=out)
+        for name, value in process.explicit.items():
+            print(f"    {name}: {json.dumps(value)} (given)", file=out)
+    print(f"{stack.name} would start {len(started)} processes; nothing was started", file=out)
 
 
 class LogFolder(NamedTuple):

@@ -7,9 +7,9 @@ import tempfile
 
 import pytest
 
-from ptp_bringup.bring_up import bring_up, log_folder, node_environment
+from ptp_bringup.bring_up import bring_up, dry_run, log_folder, node_environment
 from ptp_bringup.declarations import Node
-from ptp_bringup.stacks import Stack
+from ptp_bringup.stacks import Stack, parse, stack_named
 from ptp_core.errors import ConfigError
 
 
@@ -66,3 +66,30 @@ def test_a_stack_that_starts_says_it(tmp_path, monkeypatch):
     with pytest.raises(ConfigError, match="no_package is not installed"):
         bring_up(stack, [], out)
     assert out.getvalue().startswith("HOME is not set: logs go to ")
+
+
+def test_a_dry_run_names_nodes_and_parameters_and_starts_nothing(tmp_path):
+    (tmp_path / "more.yaml").write_text("camera:\n  ros__parameters:\n    rate: 5.0\n")
+    out = io.StringIO()
+    given = ["task:=B", "mode:=lock_step", f"params_file:={tmp_path / 'more.yaml'}"]
+    stack = stack_named("sim")
+    dry_run(stack, given, out)
+    lines = out.getvalue().splitlines()
+    absent = {line.split()[0] for line in lines if " is left out: " in line}
+    lines = [line for line in lines if " is left out: " not in line]
+    started = [line.partition(":")[0] for line in lines if not line.startswith(" ")]
+    every = stack.processes(parse(given))
+    assert absent <= {process.node.name for process in every if process.node.optional}
+    processes = [process for process in every if process.node.name not in absent]
+    assert started[:-1] == [process.node.name for process in processes]
+    assert lines[-1] == f"sim would start {len(processes)} processes; nothing was started"
+    assert '    tasks: ["B"] (given)' in lines
+    assert lines.count(f"    then the parameters of {tmp_path / 'more.yaml'}") == len(processes)
+    shown = {line.strip().partition(":")[0] for line in lines if line.startswith("    ")}
+    for process in processes:
+        assert {*process.defaults, *process.explicit} <= shown
+
+
+def test_a_dry_run_refuses_what_a_run_refuses():
+    with pytest.raises(ConfigError, match='sim has no argument "tsk"; did you mean "task"'):
+        dry_run(stack_named("sim"), ["tsk:=B"], io.StringIO())

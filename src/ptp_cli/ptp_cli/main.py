@@ -16,6 +16,7 @@ from ptp_cli import __version__
 from ptp_cli.commands import (
     bench,
     camera,
+    completion,
     demo,
     diagnose,
     diagnosis,
@@ -32,6 +33,7 @@ from ptp_cli.commands import (
     viewers,
 )
 from ptp_cli.options import let_in
+from ptp_cli.shell_completion import complete_words
 from ptp_core.errors import InputError, PtpError
 
 Add = Callable[["argparse._SubParsersAction[argparse.ArgumentParser]"], None]
@@ -69,6 +71,7 @@ COMMANDS: dict[str, tuple[Add, Run]] = {
     "soak": (trials.add_soak, trials.run_soak),
     "two-machines": (trials.add_two_machines, trials.run_two_machines),
     "security": (diagnosis.add_security, diagnosis.run_security),
+    "completion": (completion.add_completion, completion.run_completion),
     "version": (diagnosis.add_version, diagnosis.run_version),
 }
 
@@ -120,7 +123,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command = "ptp"
     try:
         _check_words(sys.argv[1:] if arguments is None else arguments)
-        args = make_parser().parse_args(arguments)
+        parser = make_parser()
+        complete_words(parser)
+        args = parser.parse_args(arguments)
         command = f"ptp {args.command}"
         env = getattr(args, "env", None) or ()
         let_in([env] if isinstance(env, str) else env)

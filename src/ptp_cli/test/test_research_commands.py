@@ -65,6 +65,12 @@ def trained(tmp_path_factory):
     return folder
 
 
+def last_lines(capsys):
+    """Where the command says that its results are, and what comes next."""
+    *_, results, following = capsys.readouterr().out.splitlines()
+    return results, following
+
+
 @pytest.fixture
 def toy(trained):
     return (
@@ -80,7 +86,10 @@ def test_collect_shows_several_primitives_in_one_scene_where_asked_to(tmp_path, 
     assert ptp(*words) == 0
     shown = [len(known.segments) for known in Dataset(data).load().metadata]
     assert set(shown) <= {1, 2, 3} and max(shown) > 1
-    assert f"{len(shown)} trajectories" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert f"{len(shown)} trajectories" in printed
+    told = f"ptp pretrain --config {tmp_path / 'tiny.yaml'} --data {data} --out runs/data"
+    assert printed.splitlines()[-2:] == [f"results: {data}", f"next: {told}"]
     assert ptp(*words[:-2], 3, 2) == 2
     assert "chain" in capsys.readouterr().err
 
@@ -99,6 +108,7 @@ def test_from_nothing_to_figures(trained, toy, tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "95 % interval" in printed
     assert "mean" in printed
+    assert printed.splitlines()[-2:] == [f"results: {output}", f"next: ptp report {output}"]
 
 
 def test_options_reach_the_episodes(toy, tmp_path):
@@ -143,6 +153,8 @@ def test_a_run_is_not_overwritten_but_resumed(trained, capsys):
     manifest = out / "checkpoint" / "manifest.json"
     before = json.loads(manifest.read_text())["parts"]
     assert ptp("pretrain", *arguments, "--resume") == 0
+    told = f"ptp evaluate --checkpoint {out / 'checkpoint'} --env ptp_core.toy_env:make_env"
+    assert last_lines(capsys) == (f"results: {out}", f"next: {told}")
     assert json.loads(manifest.read_text())["parts"] == before
 
 

@@ -179,6 +179,29 @@ def test_terminal_and_file_show_how_runs_stand(write, tmp_path):
     assert "8 runs: 6 waiting, 1 running, 1 failed" in shown[LiveTable]
 
 
+class Terminal(io.StringIO):
+    """A text file that says it is a terminal."""
+
+    def isatty(self):
+        return True
+
+
+def test_the_table_has_colours_unless_NO_COLOR_is_set(write, tmp_path, monkeypatch):  # noqa: N802
+    green = "\x1b[32m"
+    monkeypatch.setenv("TERM", "xterm-256color")
+    rows = rows_of(runs_of(load_sweep(write()), tmp_path / "out"))
+    rows[0].state = "finished"
+    for variables, colourful in (({}, True), ({"NO_COLOR": "1"}, False)):
+        monkeypatch.delenv("NO_COLOR", raising=False)
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        text = Terminal()
+        with LiveTable(text, 2) as display:
+            display.show(rows, 0.0)
+        assert "finished" in text.getvalue()
+        assert (green in text.getvalue()) is colourful
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -198,7 +198,9 @@ def test_finished_variants_are_not_run_again(write, tmp_path, capsys):
     printed = capsys.readouterr().out.splitlines()
     assert printed == [
         "model_free: plans is the same as none, both is the same as learning: not run twice",
-        f"12 runs are finished; figures: ptp report {out}",
+        "12 runs are finished",
+        f"results: {out}",
+        f"next: ptp report {out}",
     ]
 
 

@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ptp_cli.closing_lines import print_results
+
 if TYPE_CHECKING:
     from ptp_cli.bench.measuring import BenchSettings, Figures
 
@@ -88,7 +90,7 @@ def run_bench(args: argparse.Namespace) -> int:
     if failed:
         print(f"ptp bench: not measured: {', '.join(failed)}", file=sys.stderr)
     if done:
-        print(f"figures: {out}")
+        print_results(out)
     return 1 if failed else 0
 
 

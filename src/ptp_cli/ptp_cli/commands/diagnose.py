@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ptp_cli.closing_lines import print_results
 from ptp_cli.options import add_options, run_settings
 from ptp_core.diagnosis import PARTS
 
@@ -71,6 +72,8 @@ def run_diagnose(args: argparse.Namespace) -> int:
         config, data=args.data, parts=tuple(dict.fromkeys(args.only)), save=save
     )
     print("\n".join(report_lines(result)))
+    if args.out is not None:
+        print_results(args.out)
     if not result["finished"]:
         print(f"stopped in the part {result['interrupted']}", file=sys.stderr)
         return 130

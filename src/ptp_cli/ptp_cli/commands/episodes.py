@@ -8,6 +8,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ptp_cli.closing_lines import print_results
+
 if TYPE_CHECKING:
     from ptp_core.episodes.bag_mapping import ImageMapping
 
@@ -258,6 +260,7 @@ def run_import_bag(args: argparse.Namespace) -> int:
         f"{args.output}: {summary.trajectories} trajectories, {summary.steps} steps, of "
         f"{summary.episodes} of {len(summary.reports)} bags"
     )
+    print_results(args.output, "ptp", "up", "practice", f"demonstrations:={args.output}")
     return 0
 
 

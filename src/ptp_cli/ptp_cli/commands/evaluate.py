@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ptp_cli.closing_lines import print_results
 from ptp_cli.options import BASELINES, ENV, add_options, add_renamed, run_settings
 
 if TYPE_CHECKING:
@@ -108,6 +109,10 @@ def run_evaluate(args: argparse.Namespace) -> int:
         print("stopped" + ("; repeat the command to go on" if args.json else ""), file=sys.stderr)
         return 130
     _print(result)
+    if args.json:
+        print_results(args.json, "ptp", "report", args.json)
+    else:
+        print("results: not kept; --json FILE keeps them")
     return 0
 
 

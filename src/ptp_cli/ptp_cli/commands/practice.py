@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ptp_cli.closing_lines import print_results
 from ptp_cli.options import (
     BASELINES,
     add_options,
@@ -166,4 +167,5 @@ def _practise(config: PracticeConfig, args: argparse.Namespace) -> int:
     print(f"{'epoch':>6}{'success':>9}")
     for found in result["evaluations"]:
         print(f"{found['epoch']:>6}{found['successes'] / found['episodes']:>9.1%}")
+    print_results(args.out, "ptp", "report", args.out)
     return 0

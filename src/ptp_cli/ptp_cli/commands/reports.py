@@ -8,6 +8,7 @@ import os
 import sys
 from pathlib import Path
 
+from ptp_cli.closing_lines import print_results
 from ptp_cli.options import add_renamed
 
 
@@ -80,7 +81,7 @@ def run_report(args: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         print("stopped; repeat the command to go on", file=sys.stderr)
         return 130
-    print(f"report: {page}")
+    print_results(page)
     return 0
 
 
@@ -157,5 +158,5 @@ def run_results(args: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         print("stopped; repeat the command to go on", file=sys.stderr)
         return 130
-    print(f"page: {page}")
+    print_results(page)
     return 1 if failed else 0

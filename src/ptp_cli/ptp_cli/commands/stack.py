@@ -4,12 +4,18 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
+from pathlib import Path
+
+from ptp_cli.closing_lines import print_results
+from ptp_cli.shell_completion import stack_arguments, stack_names
 
 UP_EPILOG = """\
 examples:
   ptp up sim task:=B                      one episode of task B, in real time
   ptp up sim task:=A,B,C episodes:=10 mode:=lock_step output:=out/practice
   ptp up sim --show-args                  list the arguments
+  ptp up real robot:=sawyer --dry-run     show what would start, with which parameters
   ptp up teleop source:=keyboard          record demonstrations
   ptp up camera device:=/dev/video0       show a camera and the encoding of its images
   ptp up real robot:=sim_joint            the stack of a real arm, on the simulated table
@@ -28,22 +34,48 @@ def add_up(subparsers) -> None:
         epilog=UP_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("stack", metavar="STACK", help="sim, teleop, practice, camera or real")
-    parser.add_argument("arguments", nargs="*", metavar="NAME:=VALUE", help="see --show-args")
+    stack = parser.add_argument(
+        "stack", metavar="STACK", help="sim, teleop, practice, camera or real"
+    )
+    stack.completer = stack_names
+    words = parser.add_argument(
+        "arguments", nargs="*", metavar="NAME:=VALUE", help="see --show-args"
+    )
+    words.completer = stack_arguments
     parser.add_argument("--show-args", action="store_true", help="list the stack's arguments")
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="print the nodes and their parameters, and start nothing",
+    )
 
 
 def run_up(args: argparse.Namespace) -> int:
     """Start the stack; return its exit status."""
-    from ptp_bringup.stacks import stack_named
+    from ptp_bringup.stacks import parse, stack_named
 
     stack = stack_named(args.stack)
     if args.show_args:
         print(stack.show_arguments())
         return 0
-    from ptp_bringup.bring_up import bring_up
+    from ptp_bringup.bring_up import bring_up, dry_run
 
-    return bring_up(stack, args.arguments)
+    if args.dry_run:
+        dry_run(stack, args.arguments)
+        return 0
+    status = bring_up(stack, args.arguments)
+    _print_records(stack.name, stack.values(parse(args.arguments)))
+    return status
+
+
+def _print_records(name: str, values: Mapping[str, str]) -> None:
+    """Tell where a stack that has ended left recordings, if it records."""
+    if name == "teleop":
+        record = values["record"]
+        print_results(record, "ptp", "import-bag", record, "-o", f"{record}.hdf5")
+    elif name == "practice":
+        output = values["output"]
+        print_results(output, "ptp", "episodes", "list", Path(output, "recordings"))
 
 
 STATE, WATCH = "state", "watch"

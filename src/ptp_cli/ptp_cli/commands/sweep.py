@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ptp_cli.closing_lines import print_results
+
 if TYPE_CHECKING:
     from ptp_cli.sweep.executors import Executor
     from ptp_cli.sweep.sweep_config import SweepConfig
@@ -86,7 +88,8 @@ def run_sweep(args: argparse.Namespace) -> int:
         remember(config, out, str(args.config), runs[0].epochs)
         rows = rows_of(runs)
         if all(row.state == "finished" for row in rows):
-            print(f"{len(rows)} runs are finished; figures: ptp report {out}")
+            print(f"{len(rows)} runs are finished")
+            print_results(out, "ptp", "report", out)
             return 0
         executor = _executor(args, config)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # after Ray, which sets them
@@ -101,7 +104,8 @@ def run_sweep(args: argparse.Namespace) -> int:
     for row in failed:
         reason = row.why[-1] if row.why else ""
         print(f"failed: {row.run.name} ({reason}); its log: {row.run.folder}", file=sys.stderr)
-    print(f"{len(rows) - len(failed)} of {len(rows)} runs are finished; figures: ptp report {out}")
+    print(f"{len(rows) - len(failed)} of {len(rows)} runs are finished")
+    print_results(out, "ptp", "report", out)
     return 1 if failed else 0
 
 

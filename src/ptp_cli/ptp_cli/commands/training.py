@@ -8,6 +8,7 @@ import dataclasses
 import sys
 from pathlib import Path
 
+from ptp_cli.closing_lines import print_results
 from ptp_cli.options import ENV, add_renamed, add_training_options, training_overrides
 
 
@@ -94,10 +95,15 @@ def run_collect(args: argparse.Namespace) -> int:
         print(f"  task {name}: {figures['shown']} attempts, success {figures['success_rate']:.0%}")
     if counts["coverage"] is None:
         print("coverage unknown: the environment declares no scene_groups, or the data no scenes")
-        return 0
-    print(f"coverage, by {counts['coverage']['least']} demonstrations or more near a scene:")
-    for line in coverage_lines(counts["coverage"]["drawn"]):
-        print(f"  {line}")
+    else:
+        print(f"coverage, by {counts['coverage']['least']} demonstrations or more near a scene:")
+        for line in coverage_lines(counts["coverage"]["drawn"]):
+            print(f"  {line}")
+    if data.tasks:  # whole tasks have instructions
+        words = ("pretrain-lbp", "--data", args.out)
+    else:
+        words = ("pretrain", "--config", args.config, "--data", args.out)
+    print_results(args.out, "ptp", *words, "--out", Path("runs", args.out.name))
     return 0
 
 
@@ -133,7 +139,17 @@ def run_pretrain(args: argparse.Namespace) -> int:
         print("stopped; go on with --resume", file=sys.stderr)
         return 130
     print(f"{checkpoint}: finished; metrics in {args.out / 'metrics.json'}")
+    _print_evaluation(args.out, checkpoint, args.data)
     return 0
+
+
+def _print_evaluation(out: Path, checkpoint: Path, data: Path) -> None:
+    """Tell where a training's results are, and how to evaluate them where the data come from."""
+    from ptp_core.data.dataset import Dataset
+
+    env = Dataset(data).description.get("env") or ENV
+    where = () if env == ENV else ("--env", env)
+    print_results(out, "ptp", "evaluate", "--checkpoint", checkpoint, *where)
 
 
 BASELINE_METHODS = ("leap", "gcp", "gcbc")
@@ -203,6 +219,7 @@ def run_pretrain_baselines(args: argparse.Namespace) -> int:
         return 130
     for folder in made.values():
         print(f"{folder}: finished; metrics in {args.out / 'metrics.json'}")
+    print_results(args.out, "ptp", "evaluate", "--checkpoint", next(iter(made.values())))
     return 0
 
 
@@ -274,6 +291,7 @@ def run_pretrain_lbp(args: argparse.Namespace) -> int:
         return 130
     for folder in made.values():
         print(f"{folder}: finished; metrics in {args.out / 'metrics.json'}")
+    _print_evaluation(args.out, next(iter(made.values())), args.data)
     return 0
 
 

@@ -14,6 +14,7 @@ from ptp_bringup.bring_up import node_environment, programs
 from ptp_bringup.stacks import NodeProcess, stack_named
 from ptp_bringup.supervisor import Supervisor
 from ptp_cli import __version__
+from ptp_cli.closing_lines import print_results
 from ptp_cli.demo import demo_results
 from ptp_cli.demo.demo_film import Film
 from ptp_cli.demo.demo_progress import DemoWatcher, NodeLog, Progress
@@ -207,4 +208,4 @@ def _print(summary: dict[str, Any], written: Path) -> None:
         print(text)
     if summary["stopped"]:
         print(f"{summary['stopped']} What the nodes said: {_short(written.parent / LOG)}")
-    print(f"films, strips and figures: {_short(written)}")
+    print_results(_short(written), "ptp", "up", "practice", "task:=B")

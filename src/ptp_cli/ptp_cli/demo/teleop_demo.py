@@ -16,6 +16,7 @@ from ptp_bringup.bring_up import node_environment, programs
 from ptp_bringup.stacks import stack_named
 from ptp_bringup.supervisor import Supervisor
 from ptp_cli import __version__
+from ptp_cli.closing_lines import print_results
 from ptp_cli.demo.demo_progress import NodeLog
 from ptp_cli.machine import git_commit, machine
 from ptp_cli.process_setup import own_domain
@@ -202,4 +203,4 @@ def _print(result: dict[str, Any], out: Path) -> None:
             for data in SETS
         ]
         print(f"{word:22}" + "".join(f"{cell:>22}" for cell in cells))
-    print(f"{out / RESULT}; the changed networks: {out / TUNED}")
+    print_results(out / RESULT, "ptp", "evaluate", "--checkpoint", out / TUNED)

@@ -102,7 +102,9 @@ class ExportSources:
             if source.dropped or source.label not in self._labels:
                 reason = "it was dropped" if source.dropped else f"it is labelled {source.label}"
                 raise EpisodeError(f"{reason}: not asked for")
-            candidate = read_own(source.path, Definitions(), source.label, by_step=True)
+            candidate = read_own(
+                source.path, Definitions(), source.label, source.instruction, by_step=True
+            )
             pieces, figures = select(candidate, ALL, number)
             for piece in pieces:
                 piece.check()
