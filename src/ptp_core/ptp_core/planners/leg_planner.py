@@ -1,15 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """A planner whose legs are what single demonstrations do. Ours.
 
-PTP searches the latent actions of all subgoals and asks how near the last state is to the goal.
-Here the last leg is not searched: the generator's own encoder infers its latent action,
+PTP searches the latent actions of all subgoals, and asks how near the last state is to the goal.
+Here every leg, the last one too, is a latent action that a demonstration showed, or one near by:
 
-    z_n = mean of q(z | s_{n-1}, g),    cost = distance(decode(z_n, s_{n-1}), g)
+    z_1 .. z_n near latent actions of demonstrations (`ShownLegs`)
+    cost = work that the end of the last leg, decode(z_n, s_{n-1}), leaves to the goal
 
-so that the cost says whether one demonstration's work leads from the last subgoal to the goal. A
-generator that has learned from single primitives cannot express two of them in one z. The other
-legs are searched, from latent actions of demonstrations (`ShownLegs`). Each must change something,
-as the goal classifier sees it, or a plan could begin with legs of the arm alone.
+A latent action of one primitive cannot express two of them, so the cost tells how many legs a goal
+takes. The legs before the last must change something, as the goal classifier sees it, or a plan
+could begin with legs of the arm alone. The last leg is tried with several latent actions after
+each candidate: shown ones, and some around the one that the generator's encoder infers from state
+and goal, the mean of q(z | s_{n-1}, g). The encoder alone often errs: it was not trained on pairs
+of a planned state and a goal image.
 
 Plans of one leg, two legs, and so on are searched, and each leg has a price. So the number of
 subgoals follows from start and goal. The search keeps its best candidates apart: a weighted mean
@@ -40,7 +43,7 @@ AT_ONCE = 256  # candidates in one call of a network, which bounds the memory
 class LegCandidates:
     """Candidates (N, ...) for one number of legs, best first once `best` has chosen."""
 
-    z: torch.Tensor  # (N, K, z_dim), of the K subgoals that are searched
+    z: torch.Tensor  # (N, K + 1, z_dim), of K subgoals and of the last leg, to the goal
     codes: torch.Tensor  # (N, K, C)
     latents: torch.Tensor  # (N, K, D)
     distance: torch.Tensor  # (N,), work that the last leg leaves
@@ -115,7 +118,7 @@ class LegPlanner:
         for subgoals in range(0 if fits else config.most_legs):
             if chosen is not None and self._cost(chosen) <= config.leg_price * subgoals:
                 break  # a further leg costs more than it can save
-            known = [rest.z for rest in rests if rest.z.shape[1] == subgoals]
+            known = [rest.z for rest in rests if rest.latents.shape[1] == subgoals]
             found = self._search(start, goal, subgoals, generator, known, on_iteration, cancelled)
             if chosen is None or self._cost(found) < self._cost(chosen):
                 chosen = found
@@ -126,7 +129,7 @@ class LegPlanner:
             cost=cost,
             costs={
                 "distance": float(chosen.distance[0]),
-                "value": float(chosen.idle[0]) + config.leg_price * chosen.z.shape[1],
+                "value": float(chosen.idle[0]) + config.leg_price * chosen.latents.shape[1],
                 "prior": float(chosen.prior[0]),
                 "level_0": cost,
             },
@@ -136,70 +139,92 @@ class LegPlanner:
 
     def _cost(self, found: LegCandidates) -> float:
         """Cost of the best candidate, with the price of its legs after the first."""
-        return float(found.total[0]) + self.config.leg_price * found.z.shape[1]
+        return float(found.total[0]) + self.config.leg_price * found.latents.shape[1]
 
     def _rests(self, earlier: Plan | None, start, goal) -> list[LegCandidates]:
         """An earlier plan from ``start``: whole, without its first leg, and so on."""
         if earlier is None or not earlier.z:
             return []
-        (z,) = earlier.z
-        return [self._evaluate(start, goal, z[:, n:].to(start)) for n in range(z.shape[1] + 1)]
+        z = earlier.z[0].to(start)
+        return [self._evaluate(start, goal, z[:, n:]) for n in range(z.shape[1])]
 
     def _search(self, start, goal, subgoals, rng, known, on_iteration, cancelled) -> LegCandidates:
         """Candidates with this many subgoals before the goal, best first.
 
-        ``known``: latent actions (1, subgoals, z_dim) that the search begins with, beside shown
-        ones.
+        ``known``: latent actions (1, subgoals + 1, z_dim) that the search begins with, beside
+        shown ones.
         """
         config = self.config
-        rounds = len(config.sigmas) if subgoals else 0
-        z = self.shown.draw((config.samples if subgoals else 1, subgoals), rng)
-        z = torch.cat([*(rest.cpu() for rest in known), z])
         best = None
-        for number in range(rounds + 1):
+        for number in range(len(config.sigmas) + 1):
             stop_if(cancelled)
-            found = self._evaluate(start, goal, z.to(start))
-            best = (found if best is None else best.joined(found)).best(config.elites)
-            if on_iteration is not None:
-                least = float(best.total[0]) + config.leg_price * subgoals
-                feedback = PlanFeedback(subgoals, config.most_legs, number, rounds + 1, least)
-                on_iteration(feedback)
-            if number < rounds:
+            if best is None:
+                found = self._first_round(start, goal, subgoals, rng)
+                for z in known:
+                    found = found.joined(self._evaluate(start, goal, z.to(start)))
+                best = found.best(config.elites)
+            else:
                 around = max(1, config.samples // len(best.z))
-                noise = torch.randn((len(best.z), around, *z.shape[1:]), generator=rng)
-                z = (best.z.cpu()[:, None] + config.sigmas[number] * noise).flatten(0, 1)
+                noise = torch.randn((len(best.z), around, *best.z.shape[1:]), generator=rng)
+                z = best.z.cpu()[:, None] + config.sigmas[number - 1] * noise
+                found = self._evaluate(start, goal, z.flatten(0, 1).to(start))
+                best = best.joined(found).best(config.elites)
+            if on_iteration is not None:
+                rounds, least = len(config.sigmas) + 1, self._cost(best)
+                on_iteration(PlanFeedback(subgoals, config.most_legs, number, rounds, least))
         return best
 
+    def _first_round(self, start, goal, subgoals, rng) -> LegCandidates:
+        """Shown legs, each candidate with the best of several last legs."""
+        config = self.config
+        count, tries = (config.samples, config.last_legs) if subgoals else (1, config.samples)
+        z = self.shown.draw((count, subgoals), rng).to(start)
+        codes, latents = self._unroll(start, z)
+        ends = latents[:, -1] if subgoals else start[None]
+        mean = self.generator.encode(ends, goal.expand_as(ends))[0][:, None]
+        near = (tries - 1) // 2
+        noise = torch.randn((count, near, z.shape[2]), generator=rng).to(start)
+        drawn = self.shown.draw((count, tries - 1 - near), rng).to(start)
+        lasts = torch.cat([mean, mean + config.last_sigma * noise, drawn], dim=1)
+        pairs = ends.repeat_interleave(tries, 0), lasts.flatten(0, 1)
+        left = self.work_left(*pairs, goal).view(count, tries)
+        best = (left + config.prior_weight * lasts.square().sum(2)).argmin(1)
+        row = torch.arange(count)
+        z = torch.cat([z, lasts[row, best][:, None]], dim=1)
+        return self._judge(start, z, codes, latents, left[row, best])
+
     def _evaluate(self, start: torch.Tensor, goal: torch.Tensor, z: torch.Tensor) -> LegCandidates:
-        """Unroll latent actions (N, K, z_dim) and judge the legs."""
+        """Unroll latent actions (N, K + 1, z_dim) and judge the legs."""
+        codes, latents = self._unroll(start, z[:, :-1])
+        ends = torch.cat([start.expand(len(z), 1, -1), latents], dim=1)[:, -1]
+        return self._judge(start, z, codes, latents, self.work_left(ends, z[:, -1], goal))
+
+    def _unroll(self, start: torch.Tensor, z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Codes (N, K, C) and latents (N, K, D) that latent actions (N, K, z_dim) lead to."""
         count, subgoals = z.shape[:2]
-        config, size = self.config, start.numel()
         if subgoals:
             codes, latents = unroll(self.generator, self.vqvae, start[None], z[None])
-            codes, latents = codes[0], latents[0]
-        else:
-            latents = start.new_zeros((count, 0, size))
-            codes = torch.zeros((count, 0, self.vqvae.latent.codes), dtype=torch.long)
-        ends = torch.cat([start.expand(count, 1, size), latents], dim=1)[:, -1]
-        distance = torch.cat([self.last_leg(part, goal) for part in ends.split(AT_ONCE)])
-        prior = config.prior_weight * z.square().sum((1, 2))
-        idle = torch.zeros_like(distance)
-        found = LegCandidates(z, codes.to(start.device), latents, distance, idle, prior)
-        return self._with_idle(start, found) if subgoals else found
+            return codes[0].to(start.device), latents[0]
+        codes = torch.zeros((count, 0, self.vqvae.latent.codes), dtype=torch.long)
+        return codes.to(start.device), start.new_zeros((count, 0, start.numel()))
 
-    def _with_idle(self, start: torch.Tensor, found: LegCandidates) -> LegCandidates:
-        """Add -log P(the leg changes something) of each leg; keep the best ``elites`` and others.
+    def _judge(self, start, z, codes, latents, distance) -> LegCandidates:
+        """Candidates with all terms of their cost, the cheapest ``elites`` at least.
 
-        The term only adds to the cost. So the cheapest candidates are asked first, and those that
-        cost more without it than enough others do with it are left out.
+        A leg that changes nothing costs -log P(something changed), which only adds. So the
+        cheapest candidates are asked first, and those that cost more without it than enough others
+        do with it are left out.
         """
         config = self.config
-        found = found.best(len(found.z))
-        known = found.idle.new_zeros(0)
-        for first in range(0, len(found.z), AT_ONCE // 4):
-            if first and float(known.sort()[0][min(config.elites, first) - 1]) <= float(
-                found.total[first]
-            ):
+        prior = config.prior_weight * z.square().sum((1, 2))
+        idle = torch.zeros_like(distance)
+        found = LegCandidates(z, codes, latents, distance, idle, prior)
+        if not latents.shape[1]:
+            return found
+        found = found.best(len(z))
+        known = idle.new_zeros(0)
+        for first in range(0, len(z), AT_ONCE // 4):
+            if (known <= found.total[first]).sum() >= config.elites:
                 return found.first(first)
             part = slice(first, first + AT_ONCE // 4)
             after = found.latents[part]
@@ -210,9 +235,10 @@ class LegPlanner:
             known = torch.cat([known, found.total[part]])
         return found
 
-    def last_leg(self, states: torch.Tensor, goal: torch.Tensor) -> torch.Tensor:
-        """Work (B,) that the generator's best leg from states (B, D) leaves to the goal (D,)."""
-        goals = goal.expand_as(states)
-        z = self.generator.encode(states, goals)[0]
-        ends = self.vqvae.quantise(self.generator(z, states))[1]
-        return self.classifier.work_left(ends, goals)
+    def work_left(self, states: torch.Tensor, z: torch.Tensor, goal: torch.Tensor) -> torch.Tensor:
+        """Work (B,) left to the goal (D,) after a leg z (B, z_dim) from states (B, D)."""
+        left = []
+        for part, states_part in zip(z.split(AT_ONCE), states.split(AT_ONCE)):
+            ends = self.vqvae.quantise(self.generator(part, states_part))[1]
+            left.append(self.classifier.work_left(ends, goal.expand_as(ends)))
+        return torch.cat(left)
