@@ -36,7 +36,7 @@ lerobot: setup  ## add what ptp export and import lerobot need: pyarrow and PyAV
 # --retest-until-pass. All of these are in the second call, which fails when it needs more than 3
 # (conftest.py). Status 5: ARGS picked none of these.
 ALONE := src/ptp_core src/ptp_robot src/ptp_cli
-test: lerobot  ## run every test; ARGS="-k planner" picks some
+test: lerobot foxglove  ## run every test; ARGS="-k planner" picks some
 	@$(RUN) export OMP_NUM_THREADS=1; status=0; \
 		python -m pytest -n 2 --dist loadfile $(ALONE) $(ARGS) || [ $$? = 5 ] || status=1; \
 		python -m pytest $(addprefix --ignore=,$(ALONE)) $(ARGS) || [ $$? = 5 ] || status=1; \

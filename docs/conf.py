@@ -22,10 +22,10 @@ extensions = ["myst_nb", "sphinx.ext.autodoc", "plain_docstrings", "reference_pa
 root_doc = "docs/index"
 include_patterns = [
     *("README.md", "SECURITY.md", "CONTRIBUTING.md"),
-    *("docs/**", "models/README.md", "src/*/README.md"),
+    *("docs/**", "models/README.md", "src/*/README.md", "plugins/**/README.md"),
 ]
 exclude_patterns = [
-    *(".*", "build", "config", "data", "docker", "install", "launch", "log", "out", "plugins"),
+    *(".*", "build", "config", "data", "docker", "install", "launch", "log", "out"),
     *("runs", "test", "tools", "src/*/*/**", "docs/site"),
 ]
 default_role = "py:obj"  # docstrings put names into single backticks
@@ -44,7 +44,10 @@ autodoc_preserve_defaults = True
 autodoc_inherit_docstrings = False  # those of torch and rclpy
 autodoc_mock_imports = [
     name
-    for name in ("rerun", "ray", "transformers", "launch", "launch_ros", "cv_bridge", "tf2_ros")
+    for name in (
+        *("av", "foxglove", "pyarrow", "ray", "rerun", "transformers"),
+        *("cv_bridge", "launch", "launch_ros", "tf2_ros"),
+    )
     # The repository's own folder launch/ looks like an empty package.
     if getattr(importlib.util.find_spec(name), "origin", None) is None
 ]

@@ -29,6 +29,7 @@ setup(
         "matplotlib",
         "mcap",
         "numpy",
+        "pillow",
         "pyyaml",
         "rosbags",
         "safetensors",

@@ -83,9 +83,17 @@ def test_images_and_joints_come_in(graph, link):
     with pytest.raises(TimeoutError, match="no image of camera on /image_raw"):
         link.images()
     stamp = graph.client.get_clock().now().to_msg()
-    images.publish(array_to_image(PIXELS, stamp, "camera"))
-    joints.publish(JointState(name=["b", "a", "c"], position=[2.0, 1.0, 3.0]))
-    link.wait(60.0)
+
+    def arrived():  # a camera's messages may be lost until both sides know each other
+        images.publish(array_to_image(PIXELS, stamp, "camera"))
+        joints.publish(JointState(name=["b", "a", "c"], position=[2.0, 1.0, 3.0]))
+        try:
+            link.wait(0.1)
+        except TimeoutError:
+            return False
+        return True
+
+    graph.wait(arrived, "an image and joints")
     assert np.array_equal(link.images()["camera"], PIXELS)
     assert link.positions() == {"a": 1.0, "b": 2.0}
 
