@@ -31,7 +31,8 @@ def test_without_the_sdk_one_line_says_how_to_get_it(capsys):
 def test_a_robot_that_is_none_is_one_line(capsys):
     assert main(["foxglove", "--robot", "nobody"]) == 2
     error = capsys.readouterr().err
-    assert error.startswith("ptp foxglove: robot is nobody") and error.count("\n") == 1
+    assert error.startswith('ptp foxglove: robot is "nobody"; give one of')
+    assert error.count("\n") == 1
 
 
 def test_the_version_that_is_named_is_the_one_that_is_locked():
