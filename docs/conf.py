@@ -22,7 +22,8 @@ extensions = ["myst_nb", "sphinx.ext.autodoc", "plain_docstrings", "reference_pa
 root_doc = "docs/index"
 include_patterns = [
     *("README.md", "SECURITY.md", "CONTRIBUTING.md"),
-    *("docs/**", "models/README.md", "src/*/README.md", "plugins/**/README.md"),
+    *("docs/**", "models/README.md", "src/*/README.md"),
+    *("plugins/README.md", "plugins/*/README.md"),
 ]
 exclude_patterns = [
     *(".*", "build", "config", "data", "docker", "install", "launch", "log", "out"),
@@ -35,7 +36,7 @@ myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 4
 nb_execution_mode = "force"
 nb_execution_raise_on_error = True
-nb_execution_timeout = 600  # s, a cell; on a busy machine
+nb_execution_timeout = 1800  # s, a cell; on a busy machine
 nb_merge_streams = True
 
 # The API reference, one page a folder of modules (docs/reference_pages.py).
