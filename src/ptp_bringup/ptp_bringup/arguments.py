@@ -292,10 +292,10 @@ class GoalKindOfMethod(LaunchConfiguration):
     name: str = "method"
 
     def resolve(self, values: Values) -> str:
-        """The kind. Raises ConfigError for a goal that the method cannot take."""
+        """The kind. Raises as `Instruction`, and ConfigError for what the method cannot take."""
         method = method_named(values["method"])
         kind = "latent" if method.follows else method.goals[0]
-        if values.get("goal"):
+        if given_instruction(values.get("goal", ""), "goal"):
             kind = "language"
         elif values.get("goal_image") and not method.follows:
             kind = "image"
