@@ -105,6 +105,8 @@ def read_frames(path: Path, start: float, count: int, fps: float) -> Iterator[np
     try:
         with av.open(str(path)) as container:
             stream = container.streams.video[0]
+            if getattr(stream, "codec_context", None) is None:  # a codec that FFmpeg does not know
+                raise ValueError("there is no decoder for its codec")
             if max(stream.width, stream.height) > LARGEST:
                 raise OverBudget(
                     f"it declares {stream.width} x {stream.height} pixels, at most {LARGEST} a "
