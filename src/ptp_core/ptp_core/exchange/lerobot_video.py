@@ -107,6 +107,8 @@ def read_frames(path: Path, start: float, count: int, fps: float) -> Iterator[np
             stream = container.streams.video[0]
             if getattr(stream, "codec_context", None) is None:  # a codec that FFmpeg does not know
                 raise ValueError("there is no decoder for its codec")
+            if not stream.time_base:
+                raise ValueError("its stream says no unit of time")
             if max(stream.width, stream.height) > LARGEST:
                 raise OverBudget(
                     f"it declares {stream.width} x {stream.height} pixels, at most {LARGEST} a "
@@ -114,8 +116,8 @@ def read_frames(path: Path, start: float, count: int, fps: float) -> Iterator[np
                 )
             container.seek(max(int((start - 1 / fps) / stream.time_base), 0), stream=stream)
             yield from _nearest_frames(container.decode(stream), start, count, fps)
-    # PyAV: FFmpegError is an OSError or ValueError; no stream is an IndexError.
-    except (OSError, ValueError, IndexError, RuntimeError) as error:
+    # No stream is an IndexError.
+    except (av.FFmpegError, OSError, ValueError, IndexError, RuntimeError) as error:
         raise DatasetError(f"{path}: cannot be read as a video ({_words(error)})") from error
 
 
