@@ -32,7 +32,7 @@ from ptp_core.encoders.text import SentenceTable
 from ptp_core.errors import InputError
 from ptp_core.learning.diffusion_bc import ChunkSampler, DiffusionBC
 from ptp_core.learning.hindsight_cloning import FEWEST, PAST_THE_START, demonstrations_of
-from ptp_core.learning.online_learner import without_idling
+from ptp_core.learning.online_learner import check_learner_inputs, without_idling
 from ptp_core.planners.backward_planner import BackwardPlanner, Loss
 from ptp_core.policies.instructed_policy import practised_modules
 from ptp_core.policies.live_weights import WeightsUpdate
@@ -144,13 +144,7 @@ class HindsightChains:
         learning_rate: float = LEARNING_RATE,
         seed: int = 0,
     ) -> None:
-        if utd_ratio < 0 or not math.isfinite(utd_ratio):
-            raise InputError(f"utd_ratio is {utd_ratio}; it must be 0 or more")
-        if demonstrations is not None and demonstrations.encoder_id != checkpoint.encoder_id:
-            raise InputError(
-                f"the demonstrations are codes of encoder {demonstrations.encoder_id[:12]}, the "
-                f"checkpoint has {checkpoint.encoder_id[:12]}: encode them with this checkpoint"
-            )
+        check_learner_inputs(checkpoint, demonstrations, utd_ratio)
         self.checkpoint = checkpoint
         self.successes_only, self.utd_ratio = successes_only, utd_ratio
         self.diverged = self._steps = 0

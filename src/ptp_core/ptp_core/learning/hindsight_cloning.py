@@ -26,7 +26,7 @@ from ptp_core.data.trajectory import Metadata, PracticeEpisode, Segment
 from ptp_core.errors import InputError
 from ptp_core.learning.diffusion_bc import ChunkBatch, ChunkSampler, DiffusionBC
 from ptp_core.learning.goal_classifier import GoalClassifier
-from ptp_core.learning.online_learner import without_idling
+from ptp_core.learning.online_learner import check_learner_inputs, without_idling
 from ptp_core.policies.live_weights import WeightsUpdate
 from ptp_core.training.checkpoint import Checkpoint
 from ptp_core.training.chunked_stage import seeded_dropout
@@ -103,13 +103,7 @@ class HindsightCloner:
         learning_rate: float = LEARNING_RATE,
         seed: int = 0,
     ) -> None:
-        if utd_ratio < 0 or not math.isfinite(utd_ratio):
-            raise InputError(f"utd_ratio is {utd_ratio}; it must be 0 or more")
-        if demonstrations is not None and demonstrations.encoder_id != checkpoint.encoder_id:
-            raise InputError(
-                f"the demonstrations are codes of encoder {demonstrations.encoder_id[:12]}, the "
-                f"checkpoint has {checkpoint.encoder_id[:12]}: encode them with this checkpoint"
-            )
+        check_learner_inputs(checkpoint, demonstrations, utd_ratio)
         self.checkpoint = checkpoint
         self.successes_only = successes_only
         self.utd_ratio = utd_ratio

@@ -62,6 +62,19 @@ def without_idling(episode: PracticeEpisode, names: Sequence[str]) -> PracticeEp
     )
 
 
+def check_learner_inputs(
+    checkpoint: Checkpoint, demonstrations: EncodedDataset | None, utd_ratio: float
+) -> None:
+    """Raise InputError for a ratio that is none, and demonstrations of another encoder."""
+    if utd_ratio < 0 or not math.isfinite(utd_ratio):
+        raise InputError(f"utd_ratio is {utd_ratio}; it must be 0 or more")
+    if demonstrations is not None and demonstrations.encoder_id != checkpoint.encoder_id:
+        raise InputError(
+            f"the demonstrations are codes of encoder {demonstrations.encoder_id[:12]}, the "
+            f"checkpoint has {checkpoint.encoder_id[:12]}: encode them with this checkpoint"
+        )
+
+
 class OnlineLearner:
     """IQL on batches of which ``iql.online_fraction`` are practice, the rest demonstrations.
 
@@ -86,13 +99,7 @@ class OnlineLearner:
         capacity: int = CAPACITY,
         seed: int = 0,
     ) -> None:
-        if utd_ratio < 0 or not math.isfinite(utd_ratio):
-            raise InputError(f"utd_ratio is {utd_ratio}; it must be 0 or more")
-        if demonstrations is not None and demonstrations.encoder_id != checkpoint.encoder_id:
-            raise InputError(
-                f"the demonstrations are codes of encoder {demonstrations.encoder_id[:12]}, the "
-                f"checkpoint has {checkpoint.encoder_id[:12]}: encode them with this checkpoint"
-            )
+        check_learner_inputs(checkpoint, demonstrations, utd_ratio)
         self.checkpoint = checkpoint
         self.successes_only = successes_only
         self.utd_ratio = utd_ratio
