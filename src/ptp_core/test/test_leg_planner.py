@@ -8,7 +8,7 @@ import torch
 
 from ptp_core.config import LegPlannerConfig
 from ptp_core.errors import ConfigError, InputError, PlanCancelled
-from ptp_core.planners.leg_planner import LegPlanner
+from ptp_core.planners.leg_planner import LegPlanner, LegPrefixes, truncated_distance
 from ptp_core.planners.planner import Plan
 from ptp_core.tiny_networks import LATENT, rng, tiny_networks
 
@@ -44,14 +44,29 @@ def test_a_goal_that_one_leg_reaches_is_pursued_itself(checkpoint, pair):
     assert plan.cost == pytest.approx(plan.costs["prior"], abs=1e-6)
 
 
+def prefixes(made, start, goal, subgoals, generator):
+    """Prefixes of so many legs, as a plan grows them."""
+    found = made._no_legs(start)
+    for _ in range(subgoals):
+        found = made._extend(start, goal, found, generator)
+    return found
+
+
+def search(made, start, goal, subgoals, generator, known=()):
+    with torch.no_grad():
+        grown = prefixes(made, start, goal, subgoals, generator)
+        return made._search(start, goal, grown, generator, known, None, None)
+
+
 class Priced(LegPlanner):
     """A planner whose searches with 0, 1, 2 subgoals end at the given distances."""
 
     distances = ()
 
-    def _search(self, start, goal, subgoals, *others):
-        found = super()._search(start, goal, subgoals, *others)
-        return dataclasses.replace(found, distance=torch.full((1,), self.distances[subgoals]))
+    def _search(self, start, goal, prefixes, *others):
+        found = super()._search(start, goal, prefixes, *others)
+        distance = self.distances[prefixes.z.shape[1]]
+        return dataclasses.replace(found, distance=torch.full((1,), distance))
 
 
 @pytest.mark.parametrize(
@@ -70,7 +85,7 @@ def test_legs_are_added_while_they_save_more_than_they_cost(checkpoint, pair, di
 
 
 def test_a_plan_ends_with_the_goal_and_subgoals_are_their_codes(checkpoint, pair):
-    found = planner(checkpoint)._search(*pair, 2, rng(), [], None, None)
+    found = search(planner(checkpoint), *pair, 2, rng())
     assert found.latents.shape == (3, 2, LATENT.size)
     assert torch.equal(checkpoint.vqvae.lookup(found.codes), found.latents)
     plan = planner(checkpoint).plan(*pair, rng())
@@ -100,18 +115,19 @@ def test_work_left_is_judged_at_the_end_of_the_last_leg(checkpoint, pair):
 def test_last_legs_are_inferred_near_that_and_shown(checkpoint, pair):
     """A single try is what the encoder infers; of several the best is kept."""
     made, generator = planner(checkpoint, last_legs=1, sigmas=()), checkpoint.generators["dt60"]
-    one = made._search(*pair, 1, rng(), [], None, None)
+    one = search(made, *pair, 1, rng())
     with torch.no_grad():
         mean = generator.encode(one.latents[:, -1], pair[1:].expand(len(one.z), -1))[0]
     torch.testing.assert_close(one.z[:, -1], mean)
-    several = planner(checkpoint, last_legs=9, sigmas=())._search(*pair, 1, rng(), [], None, None)
+    several = search(planner(checkpoint, last_legs=9, sigmas=()), *pair, 1, rng())
     assert float(several.total[0]) <= float(one.total[0])
     shown = checkpoint.part("shown_legs").z
-    direct = planner(checkpoint, samples=40, sigmas=())._search(*pair, 0, rng(), [], None, None)
-    found = planner(checkpoint, samples=40)._first_round(*pair, 0, rng())
-    assert torch.equal(direct.z, found.z)
+    direct = search(planner(checkpoint, samples=40, sigmas=()), *pair, 0, rng())
+    with torch.no_grad():
+        found = made._first_round(*pair, made._no_legs(pair[0]), rng())
+    assert len(direct.z) == len(found.z) == 1
     tried = planner(checkpoint, samples=400, sigmas=(), prior_weight=0.0)
-    best = float(tried._search(*pair, 0, rng(), [], None, None).distance[0])
+    best = float(search(tried, *pair, 0, rng()).distance[0])
     left = tried.work_left(pair[:1].expand(len(shown), -1), shown, pair[1])
     assert best <= float(left.min()) + 1e-6  # 200 draws from 20 shown ones miss none here
 
@@ -140,7 +156,7 @@ def test_leaving_out_dear_candidates_changes_no_search(checkpoint, pair):
 def test_an_earlier_plan_that_still_leads_to_the_goal_is_gone_on_with(checkpoint, pair):
     """The rest of it is as good as its first leg; nothing is searched."""
     start, goal = pair
-    found = planner(checkpoint)._search(start, goal, 2, rng(), [], None, None).best(1)
+    found = search(planner(checkpoint), start, goal, 2, rng()).best(1)
     earlier = Plan(found.codes[0], found.latents[0], 0.0, {}, 0.0, (found.z,))
     told = []
     made = planner(checkpoint, bias=30.0)
@@ -152,20 +168,62 @@ def test_an_earlier_plan_that_still_leads_to_the_goal_is_gone_on_with(checkpoint
     assert told  # nothing leads to the goal
     rest = made._evaluate(found.latents[0, 0], goal, found.z[:, 1:])
     known = [found.z[:, 1:]]
-    searched = made._search(found.latents[0, 0], goal, 1, rng(), known, None, None)
+    searched = search(made, found.latents[0, 0], goal, 1, rng(), known)
     assert float(searched.total[0]) <= float(rest.total[0]) + 1e-5
 
 
 def test_a_search_starts_from_latent_actions_that_were_shown(checkpoint, pair):
     shown = checkpoint.part("shown_legs").z
-    found = planner(checkpoint, sigmas=())._search(*pair, 2, rng(), [], None, None)
+    found = search(planner(checkpoint, sigmas=()), *pair, 2, rng())
     apart = (found.z[:, :2, None] - shown).abs().amax(-1)
     assert (apart.amin(-1) == 0).all() and len(shown) == 20
 
 
+def test_prefixes_grow_from_the_most_promising_ones(checkpoint, pair):
+    """Every longer prefix begins with one that was there; ``samples`` of them, of ``beam``."""
+    start, goal = pair
+    made = planner(checkpoint, bias=-30.0, samples=60, beam=9)  # every leg changes something
+    with torch.no_grad():
+        one = prefixes(made, start, goal, 1, rng())
+        two = made._extend(start, goal, one, rng(1))
+        rows = made._promising(start, goal, one, rng(1))
+    assert len(one.z) == 60 and len(two.z) >= 60 and len(rows) <= 9
+    parents = {tuple(z.tolist()) for z in one.z[rows, 0]}
+    assert {tuple(z.tolist()) for z in two.z[:, 0]} == parents
+    near = truncated_distance(one.ends(start) - goal, LATENT.channels, made.config.cell_cap)
+    left = made.classifier.work_left(one.ends(start), goal.expand(60, -1))
+    for measure in (near, left):
+        best = set(measure.argsort(stable=True)[:3].tolist())
+        assert best <= set(rows.tolist())
+
+
+def test_prefixes_whose_last_leg_changes_nothing_are_not_continued(checkpoint, pair):
+    start, goal = pair
+    made = planner(checkpoint, beam=9)
+    codes = torch.randint(32, (60, 1, LATENT.codes), generator=rng(5))
+    ends = checkpoint.vqvae.lookup(codes[:, 0])
+    made_up = LegPrefixes(torch.zeros(60, 1, 8), codes, ends[:, None])
+    with torch.no_grad():
+        same = made.classifier(start.expand(60, -1), ends)
+        made.classifier.body[-1].bias -= same.median()  # half of them change something
+        rows = made._promising(start, goal, made_up, rng())
+        assert 0 < len(rows) <= 9 and (same[rows] < same.median()).all()
+        made.classifier.body[-1].bias += 30.0  # none does: they are all that there is
+        assert len(made._promising(start, goal, made_up, rng())) > 0
+
+
+def test_a_cell_adds_its_cap_at_most():
+    apart = torch.zeros(2, LATENT.size)
+    cells = LATENT.size // LATENT.channels
+    apart[0, :2] = 3.0  # of channel 0, cells 0 and 1
+    apart[1, [0, cells]] = 0.1  # of cell 0, channels 0 and 1
+    found = truncated_distance(apart, LATENT.channels, 0.3)
+    torch.testing.assert_close(found, torch.tensor([0.6, 0.02]))
+
+
 def test_a_seed_gives_one_search(checkpoint, pair):
     made = planner(checkpoint)
-    found = [made._search(*pair, 2, rng(seed), [], None, None) for seed in (1, 1, 2)]
+    found = [search(made, *pair, 2, rng(seed)) for seed in (1, 1, 2)]
     assert torch.equal(found[0].z, found[1].z) and torch.equal(found[0].codes, found[1].codes)
     assert not torch.equal(found[0].z, found[2].z)
 
@@ -174,7 +232,7 @@ def test_more_rounds_never_end_with_a_dearer_candidate(checkpoint, pair):
     costs = []
     for sigmas in ((), (0.5,), (0.5, 0.2)):
         made = planner(checkpoint, sigmas=sigmas, samples=60, prior_weight=1.0)
-        costs.append(float(made._search(*pair, 1, rng(), [], None, None).total[0]))
+        costs.append(float(search(made, *pair, 1, rng()).total[0]))
     assert costs == sorted(costs, reverse=True) and costs[0] > costs[-1]
 
 

@@ -36,7 +36,7 @@ def build_legs(checkpoint: Checkpoint, options: AgentOptions) -> SubgoalAgent:
         return subgoal_agent(PTP_LEGS, checkpoint, options)
     config = checkpoint.config.legs
     if options.subgoals == "random":
-        config = dataclasses.replace(config, samples=1, last_legs=1, elites=1, sigmas=())
+        config = dataclasses.replace(config, samples=1, beam=1, last_legs=1, elites=1, sigmas=())
     planner = LegPlanner(
         checkpoint.vqvae,
         checkpoint.generators["dt60"],

@@ -20,18 +20,20 @@ class LegPlannerConfig:
     most_legs: int = 4  # primitives in the longest plan that is tried
     shown: int = 4000  # latent actions of demonstrations that searches start from
     samples: int = 512  # candidates of a round
+    beam: int = 48  # plans without the last leg that are continued with one leg more
+    cell_cap: float = 0.3  # most that a cell adds to the squared latent distance of the beam
     last_legs: int = 4  # latent actions of the last leg that are tried after each of the first
     last_sigma: float = 0.1  # of those around the one that the generator's encoder infers
     elites: int = 16  # that are kept apart from round to round
     sigmas: tuple[float, ...] = (0.1, 0.05)  # noise of the rounds after the first
-    leg_price: float = 0.3  # in nats, of each leg after the first
+    leg_price: float = 0.1  # in nats, of each leg after the first
     change_weight: float = 0.3  # of -log P(the leg changes something)
     prior_weight: float = 0.02  # of ||z||^2
 
     def __post_init__(self) -> None:
-        for name in ("most_legs", "shown", "samples", "last_legs", "elites"):
+        for name in ("most_legs", "shown", "samples", "beam", "last_legs", "elites"):
             require(self, name, 1)
-        for name in ("last_sigma", "leg_price", "change_weight", "prior_weight"):
+        for name in ("cell_cap", "last_sigma", "leg_price", "change_weight", "prior_weight"):
             require(self, name, 0.0)
 
 

@@ -15,8 +15,12 @@ and goal, the mean of q(z | s_{n-1}, g). The encoder alone often errs: it was no
 of a planned state and a goal image.
 
 Plans of one leg, two legs, and so on are searched, and each leg has a price. So the number of
-subgoals follows from start and goal. The search keeps its best candidates apart: a weighted mean
-(MPPI) of two primitives is neither.
+subgoals follows from start and goal. The legs before the last come from a beam search: the plans
+of one leg that promise most are continued with a second, and so on. What promises most is judged
+in three ways, as no one of them finds the first leg of every task: the latent distance to the
+goal, the work left to it, and chance, for a leg that leads away from the goal at first. A round of
+noise around the best candidates follows, which keeps them apart: a weighted mean (MPPI) of two
+primitives is neither.
 """
 
 from __future__ import annotations
@@ -70,6 +74,27 @@ class LegCandidates:
         return LegCandidates(*(torch.cat(pair) for pair in pairs))
 
 
+@dataclass(frozen=True)
+class LegPrefixes:
+    """Legs (N, K, ...) before the last one, from a common start."""
+
+    z: torch.Tensor  # (N, K, z_dim)
+    codes: torch.Tensor  # (N, K, C)
+    latents: torch.Tensor  # (N, K, D)
+
+    def ends(self, start: torch.Tensor) -> torch.Tensor:
+        """States (N, D) after these legs."""
+        return self.states(start)[:, -1]
+
+    def states(self, start: torch.Tensor) -> torch.Tensor:
+        """States (N, K + 1, D) before, between and after these legs."""
+        return torch.cat([start.expand(len(self.z), 1, -1), self.latents], dim=1)
+
+    def chosen(self, rows: torch.Tensor) -> LegPrefixes:
+        """Those in ``rows`` int64 (M,)."""
+        return LegPrefixes(self.z[rows], self.codes[rows], self.latents[rows])
+
+
 class LegPlanner:
     """Plans with the generator dt60 and the goal classifier; see the module.
 
@@ -115,11 +140,15 @@ class LegPlanner:
         rests = self._rests(earlier, start, goal)
         chosen = min(rests, key=self._cost, default=None)
         fits = chosen is not None and float(chosen.distance[0]) <= config.leg_price
+        prefixes = self._no_legs(start)
         for subgoals in range(0 if fits else config.most_legs):
             if chosen is not None and self._cost(chosen) <= config.leg_price * subgoals:
                 break  # a further leg costs more than it can save
+            stop_if(cancelled)
+            if subgoals:
+                prefixes = self._extend(start, goal, prefixes, generator)
             known = [rest.z for rest in rests if rest.latents.shape[1] == subgoals]
-            found = self._search(start, goal, subgoals, generator, known, on_iteration, cancelled)
+            found = self._search(start, goal, prefixes, generator, known, on_iteration, cancelled)
             if chosen is None or self._cost(found) < self._cost(chosen):
                 chosen = found
         cost = self._cost(chosen)
@@ -148,18 +177,59 @@ class LegPlanner:
         z = earlier.z[0].to(start)
         return [self._evaluate(start, goal, z[:, n:]) for n in range(z.shape[1])]
 
-    def _search(self, start, goal, subgoals, rng, known, on_iteration, cancelled) -> LegCandidates:
-        """Candidates with this many subgoals before the goal, best first.
+    def _no_legs(self, start: torch.Tensor) -> LegPrefixes:
+        """The one prefix of a plan of one leg."""
+        codes = torch.zeros((1, 0, self.vqvae.latent.codes), dtype=torch.long)
+        z = start.new_zeros((1, 0, self.generator.z_dim))
+        return LegPrefixes(z, codes.to(start.device), start.new_zeros((1, 0, start.numel())))
+
+    def _extend(self, start, goal, prefixes: LegPrefixes, rng) -> LegPrefixes:
+        """The most promising prefixes, each with further shown legs: ``samples`` in all."""
+        parents = prefixes.chosen(self._promising(start, goal, prefixes, rng))
+        each = -(-self.config.samples // len(parents.z))
+        z = self.shown.draw((len(parents.z), each), rng)[:, :, None].to(start)
+        codes, latents = unroll(self.generator, self.vqvae, parents.ends(start), z)
+        own = parents.chosen(torch.arange(len(parents.z)).repeat_interleave(each))
+        longer = (
+            torch.cat([before, after.flatten(0, 1).to(before.device)], dim=1)
+            for before, after in ((own.z, z), (own.codes, codes), (own.latents, latents))
+        )
+        return LegPrefixes(*longer)
+
+    def _promising(self, start, goal, prefixes: LegPrefixes, rng) -> torch.Tensor:
+        """Rows of up to ``beam`` prefixes whose last leg changes something, where any does."""
+        config, count = self.config, len(prefixes.z)
+        if not prefixes.z.shape[1]:
+            return torch.arange(count)
+        before, ends = prefixes.states(start)[:, -2:].unbind(1)
+        pairs = zip(before.split(AT_ONCE), ends.split(AT_ONCE))
+        same = torch.cat([self.classifier(*pair) for pair in pairs])
+        rows = (same < 0).nonzero()[:, 0]
+        if not len(rows):
+            rows = torch.arange(count, device=start.device)
+        ends = ends[rows]
+        parts = ends.split(AT_ONCE)
+        left = torch.cat([self.classifier.work_left(p, goal.expand_as(p)) for p in parts])
+        near = truncated_distance(ends - goal, self.vqvae.latent.channels, config.cell_cap)
+        share = -(-config.beam // 3)
+        by_chance = torch.randperm(len(rows), generator=rng).to(rows.device)
+        kinds = (near.argsort(stable=True), left.argsort(stable=True), by_chance)
+        best = torch.cat([order[:share] for order in kinds]).unique()
+        return rows[best]
+
+    def _search(self, start, goal, prefixes, rng, known, on_iteration, cancelled) -> LegCandidates:
+        """Candidates that begin with these prefixes, or with what is near the best, best first.
 
         ``known``: latent actions (1, subgoals + 1, z_dim) that the search begins with, beside
         shown ones.
         """
         config = self.config
+        subgoals = prefixes.z.shape[1]
         best = None
         for number in range(len(config.sigmas) + 1):
             stop_if(cancelled)
             if best is None:
-                found = self._first_round(start, goal, subgoals, rng)
+                found = self._first_round(start, goal, prefixes, rng)
                 for z in known:
                     found = found.joined(self._evaluate(start, goal, z.to(start)))
                 best = found.best(config.elites)
@@ -174,24 +244,24 @@ class LegPlanner:
                 on_iteration(PlanFeedback(subgoals, config.most_legs, number, rounds, least))
         return best
 
-    def _first_round(self, start, goal, subgoals, rng) -> LegCandidates:
-        """Shown legs, each candidate with the best of several last legs."""
+    def _first_round(self, start, goal, prefixes: LegPrefixes, rng) -> LegCandidates:
+        """Each prefix with the best of several last legs."""
         config = self.config
-        count, tries = (config.samples, config.last_legs) if subgoals else (1, config.samples)
-        z = self.shown.draw((count, subgoals), rng).to(start)
-        codes, latents = self._unroll(start, z)
-        ends = latents[:, -1] if subgoals else start[None]
+        count, tries = len(prefixes.z), config.last_legs
+        if not prefixes.z.shape[1]:
+            tries = config.samples
+        ends = prefixes.ends(start)
         mean = self.generator.encode(ends, goal.expand_as(ends))[0][:, None]
         near = (tries - 1) // 2
-        noise = torch.randn((count, near, z.shape[2]), generator=rng).to(start)
+        noise = torch.randn((count, near, mean.shape[2]), generator=rng).to(start)
         drawn = self.shown.draw((count, tries - 1 - near), rng).to(start)
         lasts = torch.cat([mean, mean + config.last_sigma * noise, drawn], dim=1)
         pairs = ends.repeat_interleave(tries, 0), lasts.flatten(0, 1)
         left = self.work_left(*pairs, goal).view(count, tries)
         best = (left + config.prior_weight * lasts.square().sum(2)).argmin(1)
         row = torch.arange(count)
-        z = torch.cat([z, lasts[row, best][:, None]], dim=1)
-        return self._judge(start, z, codes, latents, left[row, best])
+        z = torch.cat([prefixes.z, lasts[row, best][:, None]], dim=1)
+        return self._judge(start, z, prefixes.codes, prefixes.latents, left[row, best])
 
     def _evaluate(self, start: torch.Tensor, goal: torch.Tensor, z: torch.Tensor) -> LegCandidates:
         """Unroll latent actions (N, K + 1, z_dim) and judge the legs."""
@@ -242,3 +312,13 @@ class LegPlanner:
             ends = self.vqvae.quantise(self.generator(part, states_part))[1]
             left.append(self.classifier.work_left(ends, goal.expand_as(ends)))
         return torch.cat(left)
+
+
+def truncated_distance(apart: torch.Tensor, channels: int, cap: float) -> torch.Tensor:
+    """Squared L2 norm (B,) of differences (B, D), to which a cell adds ``cap`` at most.
+
+    So the arm, which is not where the goal image has it, counts for the cells that it covers, and
+    not for how much it differs there.
+    """
+    cells = apart.view(len(apart), channels, -1).square().sum(1)
+    return cells.clamp(max=cap).sum(1)
