@@ -207,7 +207,8 @@ def test_prefixes_whose_last_leg_changes_nothing_are_not_continued(checkpoint, p
         same = made.classifier(start.expand(60, -1), ends)
         made.classifier.body[-1].bias -= same.median()  # half of them change something
         rows = made._promising(start, goal, made_up, rng())
-        assert 0 < len(rows) <= 9 and (same[rows] < same.median()).all()
+        assert 0 < len(rows) <= 9 and (same[rows] < same.median() + 1e-5).all()
+        assert (same > same.median() + 1e-4).any()
         made.classifier.body[-1].bias += 30.0  # none does: they are all that there is
         assert len(made._promising(start, goal, made_up, rng())) > 0
 
