@@ -172,6 +172,17 @@ def test_an_earlier_plan_that_still_leads_to_the_goal_is_gone_on_with(checkpoint
     assert float(searched.total[0]) <= float(rest.total[0]) + 1e-5
 
 
+def test_a_goal_that_was_missed_takes_more_than_one_leg(checkpoint, pair):
+    """However good one leg looks: it was tried."""
+    made = planner(checkpoint, bias=30.0)
+    first = made.plan(*pair, rng())
+    assert len(first.latents) == 1
+    again = made.plan(*pair, rng(), earlier=dataclasses.replace(first, missed=True))
+    assert len(again.latents) == 2
+    only = planner(checkpoint, bias=30.0, most_legs=1)
+    assert len(only.plan(*pair, rng(), earlier=dataclasses.replace(first, missed=True)).z[0]) == 1
+
+
 def test_a_search_starts_from_latent_actions_that_were_shown(checkpoint, pair):
     shown = checkpoint.part("shown_legs").z
     found = search(planner(checkpoint, sigmas=()), *pair, 2, rng())

@@ -102,6 +102,34 @@ def test_plans_are_made_when_the_agent_is_told_to(checkpoint, replan, steps_with
     assert all(not torch.equal(*pair) for pair in itertools.pairwise(draws))
 
 
+class Told:
+    """A planner of one subgoal, with ``direct`` of the goal alone, that keeps what it is told."""
+
+    def __init__(self, checkpoint, direct):
+        self.planner, self.direct = make_planner(checkpoint), direct
+        self.codes = torch.from_numpy(codes(1).astype(np.int64))[None]
+        self.missed = []  # whether each earlier plan's goal was missed
+
+    def plan(self, start, goal, generator, *, earlier, **options):
+        self.missed.append(None if earlier is None else earlier.missed)
+        plan = self.planner.plan(start, goal, generator, **options)
+        kept = self.codes if self.direct else plan.codes[:1]
+        latents = goal[None] if self.direct else plan.latents[:1]
+        return dataclasses.replace(plan, codes=kept, latents=latents)
+
+
+@pytest.mark.parametrize("direct", [False, True])
+def test_a_planner_is_told_when_the_goal_was_missed_and_not_of_a_missed_subgoal(
+    checkpoint, direct
+):
+    told = Told(checkpoint, direct)
+    agent = SubgoalAgent(checkpoint, told, MEAN, replan="on_reach")  # nothing is ever near
+    agent.reset(seen(2), LatentGoal(codes(1)), SEEDS)
+    for _ in range(8):
+        agent.act(seen(2))
+    assert told.missed == [None, direct, direct]
+
+
 def test_the_arm_rests_at_the_goal_and_the_gripper_stays_as_the_policy_says(checkpoint):
     near = dataclasses.replace(MEAN, distance_threshold=0.1, hold=2)
     actions = {}

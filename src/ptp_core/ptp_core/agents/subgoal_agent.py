@@ -226,6 +226,8 @@ class SubgoalAgent(CodedAgent):
         )
         self._since += 1
         if state.outdated and self._replan == "on_reach" and self.planner is not None:
+            if state.missed and self._pursued is not None:
+                self._pursued = dataclasses.replace(self._pursued, missed=True)
             self._make_plan(codes, cancelled)
         return decision
 

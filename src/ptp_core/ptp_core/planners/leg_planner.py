@@ -131,13 +131,16 @@ class LegPlanner:
         """See ``Planner.plan``; there is no plan buffer. ``generator`` is a CPU generator.
 
         What is left of an ``earlier`` plan is judged from ``start`` first. Where it leaves less
-        work than a leg costs, nothing is searched; else searches begin with it too.
+        work than a leg costs, nothing is searched; else searches begin with it too. Where the
+        policy missed the goal, one leg was not enough, whatever it seems to leave: the new plan
+        has two at least.
         """
         began = time.perf_counter()
         config, device, size = self.config, self.vqvae.codebook.device, self.vqvae.latent.size
         start = check_latent(start, "start", size).to(device)
         goal = check_latent(goal, "goal", size).to(device)
-        rests = self._rests(earlier, start, goal)
+        fewest = min(2, config.most_legs) if earlier is not None and earlier.missed else 1
+        rests = [] if fewest > 1 else self._rests(earlier, start, goal)
         chosen = min(rests, key=self._cost, default=None)
         fits = chosen is not None and float(chosen.distance[0]) <= config.leg_price
         prefixes = self._no_legs(start)
@@ -147,6 +150,8 @@ class LegPlanner:
             stop_if(cancelled)
             if subgoals:
                 prefixes = self._extend(start, goal, prefixes, generator)
+            if subgoals + 1 < fewest:
+                continue
             known = [rest.z for rest in rests if rest.latents.shape[1] == subgoals]
             found = self._search(start, goal, prefixes, generator, known, on_iteration, cancelled)
             if chosen is None or self._cost(found) < self._cost(chosen):

@@ -43,6 +43,7 @@ class Plan:
     cost: sum of the MPPI costs of all segments of all levels; ``costs`` splits it by term
     ("distance", "value", "prior") and by level ("level_0", ...). seconds: wall clock.
     z: for each level the chosen latent actions (segments, steps, z_dim).
+    missed: the goal was pursued until the timeout and not reached; known when it is followed.
     """
 
     codes: torch.Tensor
@@ -51,6 +52,7 @@ class Plan:
     costs: dict[str, float]
     seconds: float
     z: tuple[torch.Tensor, ...] = field(default=(), repr=False)
+    missed: bool = False
 
 
 def stop_if(cancelled: Callable[[], bool] | None) -> None:

@@ -47,6 +47,7 @@ class FollowerState:
     distance: float  # from the current latent to the subgoal that the rule checks
     arrived: bool  # the goal itself is pursued and near
     outdated: bool  # a subgoal was reached or given up, or the goal is far after the timeout
+    missed: bool = False  # what was given up is the goal, as itself or as the last subgoal
 
 
 class SubgoalFollower:
@@ -110,7 +111,9 @@ class SubgoalFollower:
                 self._timer = 0
                 outdated = True
         switched = self._index != before
+        given_up = timed_out or (outdated and not switched)
+        missed = given_up and torch.equal(current, self._targets[last])
         shown = before if config.switch_delay else self._index
         return FollowerState(
-            self._targets[shown], shown, switched, timed_out, distance, arrived, outdated
+            self._targets[shown], shown, switched, timed_out, distance, arrived, outdated, missed
         )
