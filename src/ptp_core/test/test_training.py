@@ -26,6 +26,7 @@ from ptp_core.config import (
     GoalClassifierConfig,
     IQLConfig,
     SubgoalGeneratorConfig,
+    ToleranceConfig,
     TrainConfig,
     VQVAEConfig,
 )
@@ -260,6 +261,34 @@ def test_stages_that_the_planner_of_legs_does_not_need_may_follow_later(whole, d
     pretrain(WITH_CLONING, data, tmp_path, progress=False)
     expected, found = weights(whole / "checkpoint"), weights(tmp_path / "checkpoint")
     assert all(torch.equal(value, expected[key]) for key, value in found.items())
+
+
+def test_the_classifier_goes_on_with_ends_that_the_generator_shows(whole, data, tmp_path):
+    """Another classifier joins the checkpoint, and what was trained before stays as it is."""
+    for stage in ("vqvae", "generators", "iql"):
+        shutil.copytree(whole / stage, tmp_path / stage)
+    pretrain(WITH_CLONING, data, tmp_path, progress=False)
+    before = load_checkpoint(tmp_path / "checkpoint").part("classifier").state_dict()
+    stored = (tmp_path / "classifier" / "state.safetensors").read_bytes()
+    found = []
+    for steps in ((2, 4), (4,)):
+        shutil.rmtree(tmp_path / "tolerance", ignore_errors=True)
+        for number in steps:
+            further = ToleranceConfig(batch_size=8, steps=number, learning_rate_decay="none")
+            config = dataclasses.replace(WITH_CLONING, tolerance=further)
+            pretrain(config, data, tmp_path, progress=False)
+        checkpoint = load_checkpoint(tmp_path / "checkpoint")
+        found.append(checkpoint.part("classifier").state_dict())
+    assert all(torch.equal(value, found[1][key]) for key, value in found[0].items())
+    assert not all(torch.equal(value, before[key]) for key, value in found[0].items())
+    assert 0 <= checkpoint.metrics["tolerance"]["validation/accuracy"] <= 1
+    assert (tmp_path / "classifier" / "state.safetensors").read_bytes() == stored
+
+
+def test_tolerance_needs_a_classifier():
+    without = GoalClassifierConfig(steps=0)
+    with pytest.raises(ConfigError, match=r"tolerance\.steps needs the goal classifier"):
+        dataclasses.replace(CONFIG, classifier=without, tolerance=ToleranceConfig(steps=1))
 
 
 @pytest.mark.parametrize(

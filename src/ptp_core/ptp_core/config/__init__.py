@@ -47,6 +47,7 @@ from ptp_core.config.train_config import (
     GoalRolesConfig,
     IQLConfig,
     RelabellingConfig,
+    ToleranceConfig,
     TrainConfig,
 )
 
@@ -85,6 +86,7 @@ __all__ = [
     "ShownLegsConfig",
     "SubgoalGeneratorConfig",
     "TextConfig",
+    "ToleranceConfig",
     "TrainConfig",
     "VQVAEConfig",
     "from_dict",

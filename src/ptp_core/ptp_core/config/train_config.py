@@ -181,6 +181,28 @@ class GoalClassifierConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ToleranceConfig:
+    """Further training of the goal classifier, on ends that the generator dt60 shows. Ours."""
+
+    sigma: float = 0.2  # most noise of latent actions whose ends count as the same work
+    apart: float = 2.0  # L2 norm beyond which two latent actions do other work
+    other_weight: float = 0.5  # of the latter, some of which do the same work
+    learning_rate: float = 5e-4  # AdamW
+    learning_rate_decay: Literal["none", "cosine"] = "cosine"  # over the budget
+    weight_decay: float = 1e-3
+    batch_size: int = 64  # pairs of frames; half as many of each kind with generated ends
+    steps: int = 1000  # gradient steps
+    max_minutes: float = 0.0  # wall clock; 0 = no limit
+
+    def __post_init__(self) -> None:
+        for name in ("sigma", "apart", "other_weight", "learning_rate", "weight_decay"):
+            require(self, name, 0.0)
+        require(self, "batch_size", 2)
+        require(self, "steps", 0)
+        require(self, "max_minutes", 0.0)
+
+
+@dataclass(frozen=True, kw_only=True)
 class DataConfig:
     """Demonstrations to collect; the authors' collector keeps failures."""
 
@@ -313,9 +335,10 @@ class TrainConfig:
     generators: SubgoalGeneratorConfig = field(default_factory=SubgoalGeneratorConfig)
     iql: IQLConfig = field(default_factory=IQLConfig)
     imagined: GeneratedGoalsConfig = field(default_factory=GeneratedGoalsConfig)
-    # Both ours, and left out unless they have steps.
+    # These three are ours, and left out unless they have steps.
     chunked: ChunkedPolicyConfig = field(default_factory=lambda: ChunkedPolicyConfig(steps=0))
     classifier: GoalClassifierConfig = field(default_factory=lambda: GoalClassifierConfig(steps=0))
+    tolerance: ToleranceConfig = field(default_factory=lambda: ToleranceConfig(steps=0))
     planner: PlannerConfig = field(default_factory=PlannerConfig)
     legs: LegPlannerConfig = field(default_factory=LegPlannerConfig)  # of ptp_legs; ours
     follower: FollowerConfig = field(default_factory=FollowerConfig)
@@ -325,6 +348,10 @@ class TrainConfig:
         require(self, "threads", 1)
         require(self, "save_minutes", 0.0)
         require(self, "log_every", 1)
+        if self.tolerance.steps and not self.classifier.steps:
+            raise ConfigError(
+                "tolerance.steps needs the goal classifier, which classifier.steps: 0 leaves out"
+            )
         if not self.iql.steps:
             if self.imagined.steps:
                 raise ConfigError("imagined.steps needs IQL: iql.steps is 0, which leaves it out")

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from ptp_core.data.encoded_dataset import EncodedDataset
 
 Loss = tuple[torch.Tensor, dict[str, torch.Tensor]]
+EARLY, LATE, UNDER_WAY = range(3)  # parts of a demonstration; see `PairSampler.frames`
 
 
 class GoalClassifier(nn.Module):
@@ -72,10 +73,18 @@ class GoalClassifier(nn.Module):
         """-log of that probability (B,), with gradients: a planner's distance to the goal."""
         return functional.softplus(-self(latents, goals))
 
-    def loss(self, latents: torch.Tensor, goals: torch.Tensor, same: torch.Tensor) -> Loss:
-        """Binary cross-entropy for labels ``same`` float32 (B,), 0 or 1."""
+    def loss(
+        self,
+        latents: torch.Tensor,
+        goals: torch.Tensor,
+        same: torch.Tensor,
+        weights: torch.Tensor | None = None,
+    ) -> Loss:
+        """Binary cross-entropy for labels ``same`` float32 (B,), 0 or 1; a weighted mean."""
         logits = self(latents, goals)
-        loss = functional.binary_cross_entropy_with_logits(logits, same)
+        loss = functional.binary_cross_entropy_with_logits(logits, same, weights)
+        if weights is not None:
+            loss = loss / weights.mean()
         right = ((logits > 0) == (same > 0.5)).float().mean()
         return loss, {"loss": loss.detach(), "accuracy": right.detach()}
 
@@ -123,6 +132,22 @@ class PairSampler:
             spread = data.proprioception.std(axis=0).clip(min=1e-3)
             self._arm = data.proprioception / spread
             self._candidates = config.candidates
+
+    def __len__(self) -> int:
+        """Demonstrations that say when their work is done."""
+        return self._parts.shape[1]
+
+    def frames(
+        self, part: int, chosen: np.ndarray, rng: np.random.Generator, most: int | None = None
+    ) -> np.ndarray:
+        """Draw a frame of each demonstration in ``chosen`` (N,): int64 (N,).
+
+        ``part``: EARLY, before anything is moved, of which ``most`` says how many frames; LATE,
+        after the work is done; UNDER_WAY, between them.
+        """
+        start, length = self._parts[part, chosen].T
+        length = length if most is None else np.minimum(length, most)
+        return start + (rng.random(len(chosen)) * length).astype(np.int64)
 
     def draw(self, count: int, rng: np.random.Generator) -> FramePairs:
         """Draw ``count`` pairs, half of them the same."""

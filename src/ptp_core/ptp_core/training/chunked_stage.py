@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Training of the chunked diffusion policy, and of the goal classifier, on encoded data."""
+"""Training of the chunked diffusion policy on encoded data."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from ptp_core.config import ChunkedPolicyConfig, TrainConfig
 from ptp_core.data.encoded_dataset import EncodedDataset
 from ptp_core.encoders.vqvae import VQVAE
 from ptp_core.learning.diffusion_bc import ChunkBatch, ChunkSampler, DiffusionBC
-from ptp_core.learning.goal_classifier import GoalClassifier, PairSampler
 from ptp_core.policies.chunked_policy import ChunkedPolicy
 from ptp_core.training.stage import Metrics, StageState, encoded_fingerprint, run_as_configured
 
@@ -108,66 +107,3 @@ def train_chunked_policy(
         progress=progress,
     )
     return average.eval(), scalars
-
-
-def train_goal_classifier(
-    config: TrainConfig,
-    vqvae: VQVAE,
-    data: EncodedDataset,
-    folder: Path,
-    *,
-    validation: EncodedDataset,
-    device: torch.device,
-    progress: bool = True,
-) -> tuple[GoalClassifier, dict[str, float]]:
-    """Train with ``config.classifier``; return the network and its last scalars."""
-    settings = config.classifier
-    torch.manual_seed(config.seed)
-    network = GoalClassifier(settings, vqvae.latent).to(device)
-    optimiser = torch.optim.AdamW(
-        network.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
-    )
-    state = StageState(
-        modules={"classifier": network},
-        optimisers={"adam": optimiser},
-        generator=torch.Generator().manual_seed(config.seed),
-        rng=np.random.default_rng(config.seed),
-        fingerprint=encoded_fingerprint(settings, config.seed, data),
-    )
-    pairs, held_out = PairSampler(data, settings), PairSampler(validation, settings)
-    fixed = held_out.draw(VALIDATION_FRAMES, np.random.default_rng(config.seed))
-
-    def loss_of(source: EncodedDataset, drawn) -> tuple[torch.Tensor, Metrics]:
-        latents, goals = (
-            vqvae.lookup(torch.from_numpy(source.codes[frames].astype(np.int64)).to(device))
-            for frames in (drawn.first, drawn.second)
-        )
-        return network.loss(latents, goals, torch.from_numpy(drawn.same).to(device))
-
-    def train_step() -> Metrics:
-        with seeded_dropout(state.generator):
-            loss, metrics = loss_of(data, pairs.draw(settings.batch_size, state.rng))
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        optimiser.step()
-        return metrics
-
-    @torch.no_grad()
-    def validate() -> dict[str, float]:
-        network.eval()
-        metrics = loss_of(validation, fixed)[1]
-        network.train()
-        return {key: float(value) for key, value in metrics.items()}
-
-    network.train()
-    scalars = run_as_configured(
-        "goal classifier",
-        folder,
-        state,
-        train_step,
-        settings,
-        config,
-        validate=validate,
-        progress=progress,
-    )
-    return network.eval(), scalars

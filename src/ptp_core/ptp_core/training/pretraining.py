@@ -38,7 +38,8 @@ from ptp_core.encoders.vqvae import VQVAE
 from ptp_core.errors import DatasetError
 from ptp_core.progress import Bar
 from ptp_core.training.checkpoint import Part, save_checkpoint
-from ptp_core.training.chunked_stage import train_chunked_policy, train_goal_classifier
+from ptp_core.training.chunked_stage import train_chunked_policy
+from ptp_core.training.classifier_stage import train_goal_classifier, train_tolerance
 from ptp_core.training.iql_stage import train_iql, train_on_generated_goals
 from ptp_core.training.stage import choose_device, read_scalars, without_budget
 from ptp_core.training.subgoal_stage import (
@@ -284,6 +285,17 @@ def _train(
         if config.iql.steps:
             iql, scalars["iql"] = train_iql(config, vqvae, training, out / "iql", **common)
     generators, generator_metrics = train_generators(*for_generators, **common)
+    if config.tolerance.steps:
+        classifier, scalars["tolerance"] = train_tolerance(
+            config,
+            vqvae,
+            generators,
+            parts["classifier"].module,
+            training,
+            out / "tolerance",
+            **common,
+        )
+        parts["classifier"] = dataclasses.replace(parts["classifier"], module=classifier)
     if "classifier" in parts:
         rng = np.random.default_rng(config.seed)
         legs = generators["dt60"], vqvae, training, config.generators.dt60, config.legs.shown

@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pairs with generated ends: what counts as the same work, and that the classifier learns it."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from ptp_core.config import GoalClassifierConfig, ToleranceConfig
+from ptp_core.data.encoded_dataset import EncodedDataset
+from ptp_core.data.trajectory import Metadata, Segment
+from ptp_core.errors import ConfigError
+from ptp_core.learning.goal_classifier import EARLY, LATE, UNDER_WAY, PairSampler
+from ptp_core.learning.leg_ends import LegEndSampler
+from ptp_core.tiny_networks import LATENT, rng, tiny_networks
+
+PAIRS = GoalClassifierConfig(channels=4, hidden_units=16, dropout=0.0)
+CONFIG = ToleranceConfig(batch_size=8, sigma=0.5, apart=0.0)
+COUNT = 4  # pairs of each kind with generated ends
+
+
+@pytest.fixture
+def checkpoint():
+    return tiny_networks(diffusion=True)
+
+
+@pytest.fixture
+def data():
+    """Two demonstrations of 30 frames, each frame other codes; their work is done after 10, 20."""
+    codes = np.random.default_rng(0).integers(0, 32, (60, LATENT.codes)).astype(np.uint16)
+    metadata = [
+        Metadata(success=True, segments=(Segment(0, 30, "push", done=done, success=True),))
+        for done in (10, 20)
+    ]
+    actions = np.zeros((60, 5), np.float32)
+    return EncodedDataset(codes, actions, np.array([30, 30]), "id", metadata=metadata)
+
+
+def sampler(checkpoint, data, **changes):
+    config = dataclasses.replace(CONFIG, **changes)
+    pairs = PairSampler(data, PAIRS)
+    return LegEndSampler(data, pairs, checkpoint.vqvae, checkpoint.generators["dt60"], config, 2)
+
+
+def draw(made, seed=0):
+    return made.draw(np.random.default_rng(seed), rng(seed))
+
+
+def frames_of(checkpoint, data, latents):
+    """The frame of the data that each latent is; -1: none."""
+    known = checkpoint.vqvae.lookup(torch.from_numpy(data.codes.astype(np.int64)))
+    equal = (latents[:, None] == known).all(-1)
+    return [int(row.nonzero()[0, 0]) if row.any() else -1 for row in equal]
+
+
+BEFORE = {*range(4), *range(30, 38)}
+DURING = {*range(4, 8), *range(38, 48)}
+AFTER = {*range(12, 30), *range(52, 60)}
+
+
+def test_parts_of_a_demonstration_are_drawn_from_it(data):
+    pairs = PairSampler(data, PAIRS)
+    assert len(pairs) == 2
+    chosen = np.repeat([0, 1], 200)
+    for part, expected in ((EARLY, BEFORE), (LATE, AFTER), (UNDER_WAY, DURING)):
+        drawn = pairs.frames(part, chosen, np.random.default_rng(0))
+        assert {*drawn} == expected and (drawn // 30 == chosen).all()
+    assert {*pairs.frames(EARLY, chosen, np.random.default_rng(0), most=2)} == {0, 1, 30, 31}
+
+
+def test_ends_are_compared_with_frames_after_the_work_and_with_earlier_ones(checkpoint, data):
+    kinds = {"done": set(), "undone": set(), "others": set()}
+    for seed in range(30):
+        drawn = draw(sampler(checkpoint, data), seed)
+        assert len(drawn.first) == 8 + 3 * COUNT
+        frames = frames_of(checkpoint, data, drawn.second[8:])
+        for number, kind in enumerate(kinds):
+            kinds[kind] |= {*frames[number * COUNT : (number + 1) * COUNT]}
+        labels = drawn.same[8:].view(3, COUNT)
+        assert labels[0].all() and not labels[1:].any()
+    assert kinds["done"] - {-1} <= AFTER and -1 in kinds["done"]  # some are another end
+    assert kinds["undone"] <= BEFORE | DURING and kinds["undone"] & DURING
+    assert kinds["others"] <= AFTER
+
+
+def test_without_noise_an_end_is_that_of_the_demonstrations_own_latent_action(checkpoint, data):
+    made = sampler(checkpoint, data, sigma=0.0)
+    drawn = draw(made)
+    one, again = drawn.first[8 : 8 + COUNT], drawn.first[8 + COUNT : 8 + 2 * COUNT]
+    assert torch.equal(one, again)
+    assert torch.equal(checkpoint.vqvae.quantise(one)[1], one)
+
+
+def test_only_latent_actions_far_apart_count_as_other_work(checkpoint, data):
+    near = draw(sampler(checkpoint, data, apart=100.0, other_weight=0.5))
+    assert not near.weights[-COUNT:].any() and near.weights[:-COUNT].all()
+    far = draw(sampler(checkpoint, data, apart=0.0, other_weight=0.25))
+    assert set(far.weights[-COUNT:].tolist()) <= {0.0, 0.25}  # 0: paired with itself
+    assert 0.25 in far.weights[-COUNT:].tolist()
+
+
+def test_pairs_without_weight_do_not_change_the_loss(checkpoint, data):
+    drawn = draw(sampler(checkpoint, data, apart=100.0))
+    classifier = checkpoint.part("classifier")
+    whole = classifier.loss(drawn.first, drawn.second, drawn.same, drawn.weights)[0]
+    kept = drawn.weights > 0
+    alone = classifier.loss(drawn.first[kept], drawn.second[kept], drawn.same[kept])[0]
+    torch.testing.assert_close(whole, alone)
+
+
+def test_a_seed_gives_one_draw(checkpoint, data):
+    made = sampler(checkpoint, data)
+    one, again, other = (draw(made, seed) for seed in (1, 1, 2))
+    assert torch.equal(one.first, again.first) and torch.equal(one.second, again.second)
+    assert not torch.equal(one.second, other.second)
+
+
+def test_bad_settings_are_refused():
+    with pytest.raises(ConfigError, match="batch_size is 1"):
+        ToleranceConfig(batch_size=1)
+    with pytest.raises(ConfigError, match=r"sigma is -0\.1"):
+        ToleranceConfig(sigma=-0.1)
