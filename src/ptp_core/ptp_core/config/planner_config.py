@@ -19,13 +19,13 @@ class LegPlannerConfig:
 
     most_legs: int = 4  # primitives in the longest plan that is tried
     shown: int = 4000  # latent actions of demonstrations that searches start from
-    samples: int = 512  # candidates of a round
+    samples: int = 256  # candidates of a round
     beam: int = 48  # plans without the last leg that are continued with one leg more
     cell_cap: float = 0.3  # most that a cell adds to the squared latent distance of the beam
     last_legs: int = 4  # latent actions of the last leg that are tried after each of the first
     last_sigma: float = 0.1  # of those around the one that the generator's encoder infers
     elites: int = 16  # that are kept apart from round to round
-    sigmas: tuple[float, ...] = (0.1, 0.05)  # noise of the rounds after the first
+    sigmas: tuple[float, ...] = (0.1,)  # noise of the rounds after the first
     leg_price: float = 0.1  # in nats, of each leg after the first
     change_weight: float = 0.3  # of -log P(the leg changes something)
     prior_weight: float = 0.02  # of ||z||^2
