@@ -55,16 +55,16 @@ def frame(camera: Pixels | None, target: Pixels | None, goal: Pixels | None, mom
     head, caption, foot = 40, 26, 42
     canvas = Image.new("RGB", (width, head + caption + TILE + foot), PAPER)
     draw = ImageDraw.Draw(canvas)
-    draw.text((GAP, head // 2), moment.title, INK, _font(17), anchor="lm")
+    draw.text((GAP, head // 2), moment.title, INK, font(17), anchor="lm")
     words, color = _standing(moment)
-    draw.text((width - GAP, head // 2), words, color, _font(17), anchor="rm")
+    draw.text((width - GAP, head // 2), words, color, font(17), anchor="rm")
     top = head + caption
     captions = ("camera now", _pursued(moment), "goal image")
     for number, (pixels, text) in enumerate(zip((camera, target, goal), captions)):
         left = GAP + number * (TILE + GAP)
         canvas.paste(Image.fromarray(tile(pixels, TILE)), (left, top))
         place = (left + TILE // 2, head + caption // 2 - 3)
-        draw.text(place, text, MARK if number == 1 else FAINT, _font(15), anchor="mm")
+        draw.text(place, text, MARK if number == 1 else FAINT, font(15), anchor="mm")
     _milestones(draw, moment, (GAP, top + TILE + GAP, width - GAP, canvas.height - GAP))
     return np.asarray(canvas)
 
@@ -81,7 +81,7 @@ def strip(now: Pixels | None, subgoals: list[Pixels], goal: Pixels | None) -> Pi
         canvas.paste(Image.fromarray(tile(pixels, STRIP_TILE)), (left, GAP))
         planned = 0 < number < len(names) - 1
         place = (left + STRIP_TILE // 2, GAP + STRIP_TILE + caption // 2)
-        draw.text(place, name, MARK if planned else INK, _font(14), anchor="mm")
+        draw.text(place, name, MARK if planned else INK, font(14), anchor="mm")
     return np.asarray(canvas)
 
 
@@ -127,11 +127,12 @@ def _milestones(draw: ImageDraw.ImageDraw, moment: Moment, box: tuple[int, int, 
         passed = moment.subgoal is not None and number < moment.subgoal
         draw.rectangle((x0, top, x1, bottom - 10), MARK if pursued else EMPTY)
         ink = PAPER if pursued else INK if passed else FAINT
-        draw.text(((x0 + x1) / 2, (top + bottom - 10) / 2), name, ink, _font(13), anchor="mm")
+        draw.text(((x0 + x1) / 2, (top + bottom - 10) / 2), name, ink, font(13), anchor="mm")
 
 
 @cache
-def _font(size: int) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
+def font(size: int) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
+    """The font of films, ``size`` pixels."""
     return ImageFont.load_default(size)
 
 

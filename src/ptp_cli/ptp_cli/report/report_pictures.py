@@ -96,7 +96,9 @@ def _make(
     task, seed = past.settings["task"], past.settings["seed"]
     title = f"{method_label(method)}, seed {seed}, {past.epochs} epochs"
     film = Film(folder, {task: title}, past.settings["max_steps"], SCALE)
-    env = FilmedEnv(_environment(past.settings), film)
+    env = FilmedEnv(
+        environment_for_people(past.settings["env"], past.settings["env_kwargs"]), film
+    )
     # Where every episode succeeds there is no failure to look for.
     most = 1 if past.successes == past.episodes else min(tries, past.episodes)
     outcomes = []
@@ -183,10 +185,12 @@ class FilmedEnv(gymnasium.Wrapper):
         self._film.camera(image if large is None else large)
 
 
-def _environment(settings: Mapping[str, Any]) -> gymnasium.Env:
-    """The evaluation's environment, rendering images for people if it can."""
-    factory = environment_factory(settings["env"])
-    arguments = settings["env_kwargs"]
+def environment_for_people(name: str, arguments: Mapping[str, Any]) -> gymnasium.Env:
+    """Make the environment ``module:factory``, rendering images for people if it can.
+
+    Raises InputError where it takes no such ``arguments``.
+    """
+    factory = environment_factory(name)
     try:
         try:
             inspect.signature(factory).bind(render_mode="rgb_array", **arguments)
@@ -194,7 +198,7 @@ def _environment(settings: Mapping[str, Any]) -> gymnasium.Env:
             return factory(**arguments)
         return factory(render_mode="rgb_array", **arguments)
     except (TypeError, ValueError) as error:  # arguments of a file
-        raise InputError(f"{settings['env']} cannot be made: {error}") from error
+        raise InputError(f"{name} cannot be made: {error}") from error
 
 
 def _key(past: PastEvaluation, tries: int) -> str:
