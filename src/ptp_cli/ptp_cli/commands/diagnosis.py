@@ -25,6 +25,10 @@ cure. Exit status: 0 healthy, 1 findings, 2 wrong arguments.
 limits, and sends the result to the arm driver. The driver refuses to be enabled until a recent
 preflight with the same limits has passed.
   ptp doctor --real robot:=sawyer learn:=true       the arguments of ptp up real
+
+--parts listens to nothing: it says which libraries for export, viewers and sweeps are installed,
+and the command that installs the others. An absent one is no finding.
+  ptp doctor --parts --lerobot ~/lerobot/bin/python     LeRobot and our plug-ins as well
 """
 
 
@@ -54,6 +58,8 @@ def add_doctor(subparsers) -> None:
     )
     add("--disk", default="", metavar="DIR", help="folder of recordings (default: the recorder's)")
     add("--json", type=Path, metavar="FILE", help="write all facts as JSON")
+    add("--parts", action="store_true", help="look at libraries beside the stack, and end")
+    add("--lerobot", type=Path, metavar="PYTHON", help="with --parts: an environment of LeRobot")
 
 
 def run_doctor(args: argparse.Namespace) -> int:
@@ -67,6 +73,8 @@ def run_doctor(args: argparse.Namespace) -> int:
     from ptp_nodes.tools.doctor.doctor_facts import Expected
     from ptp_nodes.tools.doctor.examination import examine
 
+    if args.parts or args.lerobot is not None:
+        return _parts(args)
     if not (math.isfinite(args.seconds) and args.seconds > 0.0):
         raise InputError(f"--seconds is {args.seconds:g}; it must be above 0")
     if args.real and args.stack not in (None, REAL):
@@ -95,6 +103,32 @@ def run_doctor(args: argparse.Namespace) -> int:
         print(f"- {finding.line()}")
     print(f"{len(report.findings)} findings" if report.findings else "healthy")
     return 1 if report.findings else 0
+
+
+def _parts(args: argparse.Namespace) -> int:
+    """Look at the libraries beside the stack; return the exit status."""
+    import dataclasses
+    import json
+
+    from ptp_cli.optional_parts import lerobot_states, part_states
+    from ptp_core.errors import InputError
+
+    if not args.parts:
+        raise InputError("--lerobot belongs to --parts: add it")
+    if args.real or args.stack or args.arguments:
+        raise InputError("--parts looks at installed libraries alone: leave the stack out")
+    states = part_states()
+    for state in states:
+        print(state.line())
+    if args.lerobot is not None:
+        there = lerobot_states(args.lerobot)
+        print(f"with {args.lerobot}:", *(state.line() for state in there), sep="\n")
+        states += there
+    if args.json is not None:
+        _write(args.json, json.dumps([dataclasses.asdict(state) for state in states], indent=2))
+    faults = sum(state.fault for state in states)
+    print(f"{faults} findings" if faults else "healthy")
+    return 1 if faults else 0
 
 
 def _preflight(args: argparse.Namespace, expected: Expected, pins: tuple[Path, ...]) -> int:
