@@ -68,12 +68,17 @@ $(DOCS)/stamp: requirements-docs.lock | setup
 		"$$($(DOCS)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/ptp.pth"
 	@touch $@
 
+SPHINX_LINKS := $(SPHINX) -D nb_execution_mode=off -d out/docs/links/doctrees
+CHECK_LINKS := .venv/bin/python -I docs/check_links.py
 docs: setup $(DOCS)/stamp  ## build the site and run its notebooks; out/docs/html
 	@$(RUN) $(SPHINX) -b html . out/docs/html
+	@$(CHECK_LINKS) out/docs/html
 	@echo "site: out/docs/html/index.html"
 
-links: setup $(DOCS)/stamp  ## check the addresses that the pages name; needs a network
-	@$(RUN) $(SPHINX) -D nb_execution_mode=off -b linkcheck . out/docs/links
+links: setup $(DOCS)/stamp  ## check the links of the site; WEB=1 also those to other sites
+	@$(RUN) $(SPHINX_LINKS) -b html . out/docs/links/html
+	@$(CHECK_LINKS) out/docs/links/html
+	@if [ -n "$(WEB)" ]; then $(RUN) $(SPHINX_LINKS) -b linkcheck . out/docs/links/web; fi
 
 clean:  ## remove .venv and what was built; out/ and data stay
 	rm -rf .venv build install log .pytest_cache .ruff_cache

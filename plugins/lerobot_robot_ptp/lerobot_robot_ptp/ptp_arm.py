@@ -91,8 +91,19 @@ class PtpArm(Robot):
         return {**state, **link.images()}
 
     def send_action(self, action: dict[str, float]) -> dict[str, float]:
-        """Send an action; returns it as it was sent."""
-        sent = self._connected().send([action[name] for name in ACTION])
+        """Send an action; returns it as it was sent.
+
+        Raises ValueError for joint positions, which LeRobot sends to bring an arm back to where it
+        began: then the arm stays where it is.
+        """
+        link = self._connected()
+        if missing := [name for name in ACTION if name not in action]:
+            raise ValueError(
+                f"an action of this arm is {', '.join(ACTION)}; {missing[0]} is missing: nothing "
+                "is sent. The way back to the start is switched off by "
+                "--return_to_initial_position=false"
+            )
+        sent = link.send([action[name] for name in ACTION])
         return dict(zip(ACTION, sent.tolist()))
 
     def disconnect(self) -> None:

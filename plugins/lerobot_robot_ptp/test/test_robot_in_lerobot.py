@@ -82,6 +82,8 @@ def test_lerobot_makes_the_robot_and_what_it_gives_fits_its_features(stack, tmp_
             continue
     assert sent == dict.fromkeys(robot.action_features, 0.5)
     assert np.isclose(stack.twists[0].twist.linear.x, 0.25)
+    with pytest.raises(ValueError, match="--return_to_initial_position=false"):
+        robot.send_action({"a.pos": 0.5, "b.pos": 1.0})
     robot.disconnect()
     assert not robot.is_connected
 

@@ -195,7 +195,7 @@ def _table(found: Mapping[str, Any]) -> PartState:
         return PartState(name, text)
     if not found["numpy_in_pybullet"]:
         text = (
-            "PyBullet was compiled without numpy, so that images take seconds: pip install "
+            "PyBullet was compiled without numpy, so that images are slow: pip install "
             "--force-reinstall --no-cache-dir --no-build-isolation --no-deps pybullet==3.2.7"
         )
         return PartState(name, text, fault=True)
