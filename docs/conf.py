@@ -6,6 +6,7 @@ config/ are those that GitHub shows. docs/build_docs.md describes what is genera
 """
 
 import importlib.util
+import shutil
 import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
@@ -64,3 +65,14 @@ html_copy_source = False
 # Addresses of one machine, and of no machine.
 linkcheck_ignore = [r"http://(localhost|127\.0\.0\.1)", r"https?://[\w.-]+\.example"]
 linkcheck_anchors = False
+
+
+def setup(app):
+    """Copy the numbers beside the page of results, which links them and which Sphinx copies."""
+
+    def copy(app, error):
+        for page in Path(app.outdir, "_downloads").glob("*/index.html"):
+            for numbers in (ROOT / "docs" / "results").glob("*.csv"):
+                shutil.copy(numbers, page.parent)
+
+    app.connect("build-finished", copy)

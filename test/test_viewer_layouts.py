@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The layouts of Foxglove and PlotJuggler name topics and fields that the recorder writes."""
+"""The layouts of Foxglove, PlotJuggler and Rerun name topics that the recorder writes."""
 
+import ast
 import json
 import re
 import xml.etree.ElementTree as ET
@@ -19,6 +20,7 @@ from ptp_ros import topics
 
 FOXGLOVE = shared_root() / "config" / "foxglove" / "ptp.json"
 PLOTJUGGLER = shared_root() / "config" / "plotjuggler" / "ptp.xml"
+RERUN = shared_root() / "config" / "rerun" / "episode_layout.py"
 JOINT_STATE = "sensor_msgs/msg/JointState"
 PANELS = {"3D", "Image", "Plot"}  # of those that Foxglove and Lichtblick have
 
@@ -127,6 +129,15 @@ def test_plotjuggler_plots_numbers_that_exist(fields):
             assert joint in ARM_JOINTS
         assert number_at(TOPICS[topic], words, fields) in ("float64", "uint32"), curve
     assert len(curves) > 12
+
+
+def test_rerun_shows_topics_that_exist():
+    """Read from the program that writes the layout, as Rerun is not installed everywhere."""
+    words = [
+        n.value for n in ast.walk(ast.parse(RERUN.read_text())) if isinstance(n, ast.Constant)
+    ]
+    named = [word for word in words if isinstance(word, str) and re.fullmatch(r"(/\w+)+", word)]
+    assert [topic for topic in named if topic not in TOPICS] == [] and len(named) > 5
 
 
 @pytest.mark.parametrize("path", ["/no/such.data", "/arm/state/gripper.value"])

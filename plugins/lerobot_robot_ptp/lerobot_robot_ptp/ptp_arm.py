@@ -27,7 +27,7 @@ class PtpArm(Robot):
     def __init__(self, config: PtpArmConfig) -> None:
         super().__init__(config)
         self.config = config
-        self.cameras = dict.fromkeys(config.image_topics)  # lerobot-record counts them
+        self.cameras = dict.fromkeys(config.image_topics)  # LeRobot counts them
         self._link: ArmLink | None = None
 
     @property

@@ -54,7 +54,6 @@ def film_frame(camera: np.ndarray, plan: PlanImages, text: FilmText) -> np.ndarr
     draw.text((WIDTH - GAP, HEAD // 2), standing, color, font(15), anchor="rm")
     top, left = HEAD + CAPTION, SIDE + 2 * GAP
     draw.text((GAP, top - 4), "camera now", FAINT, font(14), anchor="ls")
-    draw.text((left, top - 4), _caption(plan), FAINT, font(14), anchor="ls")
     canvas.paste(Image.fromarray(tile(camera, SIDE)), (GAP, top))
     _plan(canvas, draw, plan, text.pursued, (left, top))
     bar = WIDTH - 2 * GAP
@@ -78,9 +77,14 @@ def _plan(
         named.append(("goal", plan.goal))
     side = next((s for s in TILES if _columns(s) * _rows(s) >= len(named)), TILES[-1])
     columns = _columns(side)
+    rows = -(-len(named) // columns)
+    first = (
+        corner[1] + max(0, SIDE - rows * (side + GAP) + GAP) // 2
+    )  # in the middle of the height
+    draw.text((corner[0], first - 4), _caption(plan), FAINT, font(14), anchor="ls")
     for number, (name, image) in enumerate(named[: columns * _rows(side)]):
         left = corner[0] + number % columns * (side + GAP)
-        top = corner[1] + number // columns * (side + GAP)
+        top = first + number // columns * (side + GAP)
         canvas.paste(Image.fromarray(tile(image, side)), (left, top))
         marked = number == pursued
         if marked:
