@@ -149,7 +149,7 @@ def lerobot_lines(found: Mapping[str, Any]) -> list[PartState]:
     if ENV_PLUGIN in found["names"]:
         states.append(_table(found))
     if ROBOT_PLUGIN in found["names"] and (reason := found["broken"]["rclpy"]):
-        cure = f"pip install ./plugins/{ROBOT_PLUGIN}, in a shell without a sourced /opt/ros"
+        cure = f"pip install ./plugins/{ROBOT_PLUGIN}; a sourced /opt/ros or ptp_env.sh hinders it"
         states.append(PartState("rclpy", f"cannot be used ({reason}): {cure}", fault=True))
     return states
 
@@ -195,7 +195,7 @@ def _table(found: Mapping[str, Any]) -> PartState:
         return PartState(name, text)
     if not found["numpy_in_pybullet"]:
         text = (
-            "PyBullet was compiled without numpy, so that images are slow: pip install "
+            "PyBullet was compiled without numpy, so that images pass as tuples: pip install "
             "--force-reinstall --no-cache-dir --no-build-isolation --no-deps pybullet==3.2.7"
         )
         return PartState(name, text, fault=True)

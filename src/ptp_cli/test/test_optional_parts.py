@@ -87,7 +87,11 @@ def test_a_whole_environment_has_no_findings():
         ({"names": ["lerobot-env-ptp"]}, "lerobot_env_ptp", "LeRobot does not find it"),
         ({"numpy_in_pybullet": False}, "simulated table", "--no-build-isolation"),
         ({"broken": {**WHOLE["broken"], "ptp_core": "no"}}, "simulated table", "./src/ptp_core"),
-        ({"broken": {**WHOLE["broken"], "rclpy": "no"}}, "rclpy", "without a sourced /opt/ros"),
+        (
+            {"broken": {**WHOLE["broken"], "rclpy": "no"}},
+            "rclpy",
+            "a sourced /opt/ros or ptp_env.sh hinders it",
+        ),
         ({"broken": {**WHOLE["broken"], "lerobot": "no"}}, "lerobot", "cannot be used (no)"),
     ],
 )
