@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from typing import Any
 from ptp_core.errors import InputError
 
 PATIENCE = 120.0  # s for the answer of another Python
+OF_ROS = ("AMENT_PREFIX_PATH", "LD_LIBRARY_PATH", "PYTHONPATH", "_ROS_WHEELS_BOOTSTRAP_COMPLETE")
+"""Variables of our environment that would lead another Python's rclpy astray."""
 LEROBOT = "lerobot"
 ROBOT_PLUGIN, ENV_PLUGIN = "lerobot_robot_ptp", "lerobot_env_ptp"
 
@@ -129,7 +132,11 @@ def lerobot_states(python: Path) -> list[PartState]:
     """
     try:
         done = subprocess.run(
-            [str(python), "-I", "-c", _LOOK], capture_output=True, text=True, timeout=PATIENCE
+            [str(python), "-I", "-c", _LOOK],
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            env={key: value for key, value in os.environ.items() if key not in OF_ROS},
         )
         found = json.loads(done.stdout.splitlines()[-1])
     except (OSError, subprocess.TimeoutExpired, ValueError, IndexError) as error:
@@ -149,7 +156,7 @@ def lerobot_lines(found: Mapping[str, Any]) -> list[PartState]:
     if ENV_PLUGIN in found["names"]:
         states.append(_table(found))
     if ROBOT_PLUGIN in found["names"] and (reason := found["broken"]["rclpy"]):
-        cure = f"pip install ./plugins/{ROBOT_PLUGIN}; a sourced /opt/ros or ptp_env.sh hinders it"
+        cure = f"pip install ./plugins/{ROBOT_PLUGIN}"
         states.append(PartState("rclpy", f"cannot be used ({reason}): {cure}", fault=True))
     return states
 

@@ -90,7 +90,7 @@ def test_a_whole_environment_has_no_findings():
         (
             {"broken": {**WHOLE["broken"], "rclpy": "no"}},
             "rclpy",
-            "a sourced /opt/ros or ptp_env.sh hinders it",
+            "plugins/lerobot_robot_ptp",
         ),
         ({"broken": {**WHOLE["broken"], "lerobot": "no"}}, "lerobot", "cannot be used (no)"),
     ],
