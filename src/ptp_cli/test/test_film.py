@@ -7,10 +7,12 @@ from PIL import Image
 
 from ptp_cli.demo.demo_film import GOOD, MARK
 from ptp_cli.film.animation import write_animation
-from ptp_cli.film.film_frame import HEIGHT, WIDTH, FilmText, PlanImages, film_frame
+from ptp_cli.film.film_episode import film_episode
+from ptp_cli.film.film_frame import HEAD, HEIGHT, WIDTH, FilmText, PlanImages, film_frame
 from ptp_cli.main import main
 from ptp_core.errors import InputError
-from ptp_core.tiny_networks import tiny_checkpoint
+from ptp_core.rollout.evaluation import EvaluationConfig
+from ptp_core.tiny_networks import SENTENCES, tiny_checkpoint, tiny_instructed_checkpoint
 
 TOY = "ptp_core.toy_env:make_env"
 NOISE = np.random.default_rng(0).integers(0, 256, (6, 90, 120, 3), dtype=np.uint8)
@@ -61,6 +63,19 @@ def test_what_the_agent_is_told_must_be_something_it_takes(checkpoint, tmp_path,
     assert film(checkpoint, out, "--instruction", "carry the block") == 2
     error = capsys.readouterr().err
     assert "takes image" in error and error.count("\n") == 1 and not out.exists()
+
+
+def test_an_agent_that_takes_words_is_filmed_with_what_it_predicts(tmp_path):
+    """Its two subgoals and the goal are renewed at every step, and none of them is pursued."""
+    tiny_instructed_checkpoint(tmp_path / "told", "lbp")
+    config = EvaluationConfig(
+        checkpoint=tmp_path / "told", env=TOY, tasks=("A",), episodes=1, max_steps=3
+    )
+    filmed = film_episode(config, instruction=SENTENCES[0], every=1)
+    assert filmed.result.instruction == SENTENCES[0] and len(filmed.frames) == 4
+    assert not has(filmed.frames[0], MARK)
+    told = film_episode(config, instruction=SENTENCES[1], every=1)
+    assert (told.frames[0][:HEAD] != filmed.frames[0][:HEAD]).any()  # the words
 
 
 @pytest.mark.parametrize(
