@@ -8,17 +8,19 @@ from typing import Any
 from lerobot.robots.robot import Robot
 from lerobot.utils.errors import DeviceAlreadyConnectedError, DeviceNotConnectedError
 
-from lerobot_robot_ptp.arm_link import ACTION, ActionUnits, ArmLink
+from lerobot_robot_ptp.arm_link import ActionUnits, ArmLink
 from lerobot_robot_ptp.config_ptp_arm import PtpArmConfig
 
+# In the order of `arm_link.ACTION`. lerobot-rollout 0.6.1 gives an arm only .vel and .pos.
+COMMANDED = ("dx.vel", "dy.vel", "dz.vel", "dyaw.vel", "gripper.pos")
 FIRST = 30.0  # s for the first image and joint state
 
 
 class PtpArm(Robot):
     """An arm of a running stack: images and joint positions in, actions out.
 
-    Actions are dx, dy, dz, dyaw and gripper in [-1, 1]. The arm moves behind the safety filter of
-    its driver, so that what it does may be less than what was asked for.
+    Actions are COMMANDED, each in [-1, 1]. The arm moves behind the safety filter of its driver,
+    so that what it does may be less than what was asked for.
     """
 
     config_class = PtpArmConfig
@@ -42,7 +44,7 @@ class PtpArm(Robot):
     @property
     def action_features(self) -> dict[str, type]:
         """Type of each part of an action."""
-        return dict.fromkeys(ACTION, float)
+        return dict.fromkeys(COMMANDED, float)
 
     @property
     def is_connected(self) -> bool:
@@ -97,14 +99,14 @@ class PtpArm(Robot):
         began: then the arm stays where it is.
         """
         link = self._connected()
-        if missing := [name for name in ACTION if name not in action]:
+        if missing := [name for name in COMMANDED if name not in action]:
             raise ValueError(
-                f"an action of this arm is {', '.join(ACTION)}; {missing[0]} is missing: nothing "
-                "is sent. The way back to the start is switched off by "
-                "--return_to_initial_position=false"
+                f"an action of this arm is {', '.join(COMMANDED)}; {missing[0]} is missing: "
+                "nothing is sent. --return_to_initial_position=false switches the way back to "
+                "the start off"
             )
-        sent = link.send([action[name] for name in ACTION])
-        return dict(zip(ACTION, sent.tolist()))
+        sent = link.send([action[name] for name in COMMANDED])
+        return dict(zip(COMMANDED, sent.tolist()))
 
     def disconnect(self) -> None:
         """Let go of the arm."""

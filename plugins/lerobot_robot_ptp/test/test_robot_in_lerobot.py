@@ -69,6 +69,8 @@ def test_lerobot_makes_the_robot_and_what_it_gives_fits_its_features(stack, tmp_
     robot = make_robot_from_config(config)
     with pytest.raises(DeviceNotConnectedError):
         robot.get_observation()
+    # lerobot-rollout drops every other action.
+    assert all(name.endswith((".vel", ".pos")) for name in robot.action_features)
     robot.connect()
     seen = robot.get_observation()
     assert set(seen) == set(robot.observation_features)
