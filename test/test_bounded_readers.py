@@ -18,17 +18,20 @@ from ptp_core.rollout.episode_results import PartialResults
 from ptp_nodes.camera.camera_device import Frame
 
 ROOT = Path(__file__).resolve().parents[1]
-# Readers without bounds; ptp_core.data has file_limits and array_limits.
+# Readers without bounds; ptp_core.data has file_limits, array_limits and hdf5_guard.
 UNBOUNDED = re.compile(
     r"json\.load\(|json\.loads\([^()]*(\([^()]*\))?[^()]*\.read"
     r"|yaml\.(safe_|full_|unsafe_)?load\(|(ElementTree|ET)\.parse\(|cv2\.imread\(|np\.load\("
     r"|np\.fromfile\(|pickle|torch\.load\("
     r"|(load_file|safe_open)\((?!at_most\()|csv\.(Dict)?[rR]eader\((?!io\.StringIO\()"
+    r"|h5py\.File\((?!.*, .w.\))"
 )
 # What reads files of this program's own making alone, or has its bounds around the call.
 KNOWN = {
     "src/ptp_core/ptp_core/data/array_limits.py": "np.load(",
     "src/ptp_core/ptp_core/data/file_limits.py": "yaml.load(",
+    "src/ptp_core/ptp_core/data/hdf5_check.py": "h5py.File(",
+    "src/ptp_core/ptp_core/data/hdf5_guard.py": "h5py.File(",
 }
 
 
@@ -59,6 +62,7 @@ def test_no_other_file_is_read_without_bounds():
         "load_file(path)",
         "with safe_open(path, framework='numpy') as file:",
         "rows = list(csv.DictReader(file))",
+        "with h5py.File(path) as file:",
     ],
 )
 def test_the_rule_sees_what_it_forbids(line):

@@ -4,16 +4,22 @@
 For tests. `PTP_FUZZ_SECONDS` sets the time for each parser; without it there are few trials. The
 trials of a parser are the same on every machine. Content that made it fail joins a corpus, which
 is committed: it also holds what earlier versions failed on.
+
+The trials run in a fork of the process. A parser that crashes, or loops in C where nothing in its
+own process can stop it, ends that fork, and its content is kept like any other find.
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
+import multiprocessing
 import os
 import resource
+import signal
+import sys
 import time
-from collections.abc import Callable, Iterator
+import traceback
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +29,7 @@ from ptp_core.errors import PtpError
 SECONDS = "PTP_FUZZ_SECONDS"  # environment variable: s for each parser
 TRIALS = 15  # for each parser without SECONDS
 MEMORY = 2**30  # bytes that a parser may take beyond what the process has
+TRIAL_SECONDS = 30  # of CPU time for one trial; those that end take less than 2
 ODD = (0, 1, 0x7F, 0x80, 0xFF, 0xFFFF, 2**31 - 1, 2**31, 2**32 - 1, 2**40, 2**63 - 1, 2**64 - 1)
 
 
@@ -67,51 +74,100 @@ def fuzz(
     """Give ``read`` the finds NAME_* of a corpus, then mutations of them and of ``contents``.
 
     Returns the number of mutations. Raises AssertionError at the first content for which ``read``
-    raises anything but ``refusals``, for example MemoryError. That content joins the corpus, the
-    folder ``finds``, and every later run tries it again.
+    raises anything but ``refusals``, for example MemoryError, does not end, or ends its process.
+    That content joins the corpus, the folder ``finds``, and every later run tries it again.
+    ``read`` runs in a fork: it shares what it changes with nobody, except for files.
     """
-    with _little_memory():
-        known = {path.name: path.read_bytes() for path in sorted(finds.glob(f"{name}_*"))}
-        for found, content in known.items():
-            _try(read, content, refusals, found)
+    known = {path.name: path.read_bytes() for path in sorted(finds.glob(f"{name}_*"))}
+    seeds = [*contents, *known.values()]
+
+    def content(trial: int) -> bytes:
+        rng = np.random.default_rng([trial, len(name)])
+        return mutated(seeds[trial % len(seeds)], rng)
+
+    def cases() -> Iterator[bytes]:
         deadline = time.monotonic() + float(os.environ.get(SECONDS, 0.0))
-        seeds = [*contents, *known.values()]
+        yield from known.values()
         trials = 0
         while trials < TRIALS or time.monotonic() < deadline:
-            rng = np.random.default_rng([trials, len(name)])
-            content = mutated(seeds[trials % len(seeds)], rng)
-            try:
-                _try(read, content, refusals, f"{name}, trial {trials}")
-            except AssertionError as error:
-                kept = finds / f"{name}_{hashlib.sha256(content).hexdigest()[:8]}"
-                finds.mkdir(exist_ok=True)
-                kept.write_bytes(content)
-                raise AssertionError(f"{error}; kept as {kept}") from error
+            yield content(trials)
             trials += 1
-    return trials
+
+    began, failure = _in_a_fork(read, cases(), refusals)
+    trials = began - len(known)  # mutations among the contents that were tried
+    if not failure:
+        return trials
+    if trials <= 0:
+        raise AssertionError(f"{list(known)[began - 1]}: {failure}")
+    found = content(trials - 1)
+    kept = finds / f"{name}_{hashlib.sha256(found).hexdigest()[:8]}"
+    finds.mkdir(exist_ok=True)
+    kept.write_bytes(found)
+    raise AssertionError(f"{name}, trial {trials - 1}: {failure}; kept as {kept}")
 
 
-def _try(
+def _in_a_fork(
     read: Callable[[bytes], object],
-    content: bytes,
+    cases: Iterable[bytes],
     refusals: tuple[type[Exception], ...],
-    what: str,
-) -> None:
+) -> tuple[int, str]:
+    """Number of cases that were begun, and why the last one failed; "" where none did."""
+    context = multiprocessing.get_context("fork")
+    begun = context.RawValue("q", 0)
+    answers, answer = context.Pipe(duplex=False)
+
+    def run() -> None:
+        _limit_memory()
+        if "torch" in sys.modules:  # a fork has none of its parent's threads
+            sys.modules["torch"].set_num_threads(1)
+        for content in cases:
+            begun.value += 1
+            _limit_time()
+            failure = _failure(read, content, refusals)
+            if failure:
+                return answer.send(failure)
+        answer.send("")
+
+    process = context.Process(target=run, daemon=True)
+    process.start()
+    answer.close()
+    try:
+        failure = answers.recv()
+    except EOFError:
+        process.join()
+        failure = _ended(process.exitcode)
+    process.join()
+    return begun.value, failure
+
+
+def _failure(
+    read: Callable[[bytes], object], content: bytes, refusals: tuple[type[Exception], ...]
+) -> str:
     try:
         read(content)
     except refusals:
-        pass
+        return ""
     except Exception as error:
-        raise AssertionError(f"{what}: {type(error).__name__}: {error}") from error
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        return f"{type(error).__name__}: {error} ({where.filename}:{where.lineno})"
+    return ""
 
 
-@contextlib.contextmanager
-def _little_memory() -> Iterator[None]:
+def _ended(status: int) -> str:
+    if status == -signal.SIGXCPU:
+        return f"it did not end within {TRIAL_SECONDS} s of CPU time"
+    name = signal.Signals(-status).name if status < 0 else f"status {status}"
+    return f"it ended its process ({name})"
+
+
+def _limit_memory() -> None:
     """Limit this process to `MEMORY` more bytes, so that larger allocations fail."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
+def _limit_time() -> None:
+    """Limit this process to `TRIAL_SECONDS` more of CPU time."""
+    hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
+    resource.setrlimit(resource.RLIMIT_CPU, (int(time.process_time()) + TRIAL_SECONDS, hard))

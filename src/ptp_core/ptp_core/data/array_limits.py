@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bounds on npz and HDF5 files from others, checked before memory is set aside for them."""
+"""Bounds on npz files from others, checked before memory is set aside for them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import h5py
 import numpy as np
 from numpy.lib import format as npy
 
@@ -63,39 +62,3 @@ def _check_array(array, name: str, size: int) -> None:
         raise ValueError(f"{name} holds Python objects")
     if math.prod(shape) * dtype.itemsize > size or any(length < 0 for length in shape):
         raise OverBudget(f"{name} declares {shape} of {dtype}, the file has {size} bytes of it")
-
-
-OBJECTS = 1_000_000  # groups and data sets of one file
-
-
-def check_hdf5(file: h5py.File) -> None:
-    """Raise ValueError for what leads out of the file, OverBudget for declared sizes."""
-    declared = stored = count = 0
-    seen: set[int] = set()
-    groups = [file["/"]]
-    while groups:
-        group = groups.pop()
-        for name in group:
-            where = f"{group.name.rstrip('/')}/{name}"
-            if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-                raise ValueError(f"{where} leads to another file or place")
-            item = group[name]
-            address = h5py.h5o.get_info(item.id).addr
-            if address in seen:  # two names of one object; a group may hold itself
-                continue
-            seen.add(address)
-            count += 1
-            if count > OBJECTS:
-                raise OverBudget(f"it has more than {OBJECTS} groups and data sets")
-            if isinstance(item, h5py.Group):
-                groups.append(item)
-            elif isinstance(item, h5py.Dataset):
-                if item.external or item.is_virtual:
-                    raise ValueError(f"{where} keeps its data in another file")
-                try:
-                    check_declared(item.nbytes, item.id.get_storage_size())
-                except OverBudget as error:
-                    raise OverBudget(f"{where}: {error}") from None
-                declared += item.nbytes
-                stored += item.id.get_storage_size()
-    check_declared(declared, stored)

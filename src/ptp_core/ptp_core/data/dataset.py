@@ -14,6 +14,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from ptp_core.data.demo_file import (
     open_file,
     read_attributes,
     read_demo,
+    read_described,
     store_demo,
 )
 from ptp_core.data.file_limits import load_json
@@ -231,6 +233,9 @@ class Dataset:
 
     def __iter__(self) -> Iterator[Trajectory]:
         """Yield every trajectory, by ascending index, opening each file once where possible."""
+        return (trajectory for trajectory, _ in self._described())
+
+    def _described(self) -> Iterator[tuple[Trajectory, dict[str, Any]]]:
         file, opened = None, None
         try:
             for index in self.indices:
@@ -239,7 +244,7 @@ class Dataset:
                     if file is not None:
                         file.close()
                     file, opened = open_file(path), path
-                yield read_demo(file, path, index)
+                yield read_described(file, path, index)
         finally:
             if file is not None:
                 file.close()
@@ -270,7 +275,8 @@ class Dataset:
         metadata: list[Metadata] = []
         first: Trajectory | None = None
         frame = 0
-        for trajectory, length in zip(self, lengths, strict=True):
+        rows = []
+        for (trajectory, attributes), length in zip(self._described(), lengths, strict=True):
             if len(trajectory.actions) != length:
                 raise DatasetError(
                     f"{self._paths[trajectory.index]}: trajectory {trajectory.index} has "
@@ -287,6 +293,7 @@ class Dataset:
             for name, values in found.items():
                 columns[name][frame : frame + length] = values
             metadata.append(trajectory.metadata)
+            rows.append(_row(trajectory.index, attributes, lambda read=trajectory: read))
             frame += length
             if progress is not None:
                 progress(1)
@@ -299,7 +306,7 @@ class Dataset:
             actions=columns["actions"],
             lengths=lengths,
             metadata=metadata,
-            fingerprint=self.fingerprint(),
+            fingerprint=_hash(rows),
             proprioception=columns.get("proprioception"),
             expert_actions=columns.get("expert_actions"),
             action_channels=first.action_channels,
@@ -351,20 +358,29 @@ class Dataset:
         for path in sorted(set(self._paths.values())):
             with open_file(path) as file:
                 for index in (i for i, where in self._paths.items() if where == path):
-                    demo = file[f"data/demo_{index}"]
-                    attributes = read_attributes(demo)
-                    content = attributes.pop("content_sha256", None)
-                    if content is None:
-                        content = read_demo(file, path, index).content_hash()
-                    rows[index] = [index, content, sorted(attributes.items())]
-        text = json.dumps([rows[index] for index in self.indices])
-        return hashlib.sha256(text.encode()).hexdigest()
+                    attributes = read_attributes(file[f"data/demo_{index}"])
+                    demo = partial(read_demo, file, path, index)
+                    rows[index] = _row(index, attributes, demo)
+        return _hash([rows[index] for index in self.indices])
 
     def _lengths(self) -> list[int]:
         lengths = {}
         for path in set(self._paths.values()):
             lengths.update(demo_lengths(path))
         return [lengths[index] for index in self.indices]
+
+
+def _row(index: int, attributes: dict[str, Any], demo: Callable[[], Trajectory]) -> list[Any]:
+    """What the fingerprint of a data set has of one trajectory."""
+    others = dict(attributes)
+    content = others.pop("content_sha256", None)
+    if content is None:
+        content = demo().content_hash()
+    return [index, content, sorted(others.items())]
+
+
+def _hash(rows: list[list[Any]]) -> str:
+    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
 
 def _pending(folder: Path) -> dict[int, Path]:

@@ -12,9 +12,10 @@ from typing import Any
 import h5py
 import numpy as np
 
-from ptp_core.data.array_limits import check_hdf5
 from ptp_core.data.file_limits import parse_json
 from ptp_core.data.files import cannot_open, write_atomically
+from ptp_core.data.hdf5_check import DAMAGED
+from ptp_core.data.hdf5_guard import open_hdf5
 from ptp_core.data.trajectory import CAMERA, Channel, Metadata, Trajectory, cartesian_channels
 from ptp_core.errors import DatasetError
 
@@ -27,8 +28,6 @@ READABLE = (1, 2)  # version 1: one camera, no proprioception, no targets, no se
 CHANNELS = ("cameras", "action_channels", "proprioception_channels")
 AS_JSON = ("target", "segments", "scene", *CHANNELS)
 OWN = {"num_samples", "content_sha256", *CHANNELS}  # attributes that are not metadata
-# What h5py may raise for a damaged file; attributes and names may have any type.
-DAMAGED = (OSError, KeyError, RuntimeError, ValueError, TypeError, AttributeError)
 
 
 def write_file(
@@ -121,6 +120,11 @@ def store_demo(data: h5py.Group, trajectory: Trajectory) -> None:
 
 def read_demo(file: h5py.File, path: Path, index: int) -> Trajectory:
     """One trajectory of an open file; DatasetError when it is missing, damaged or wrong."""
+    return read_described(file, path, index)[0]
+
+
+def read_described(file: h5py.File, path: Path, index: int) -> tuple[Trajectory, dict[str, Any]]:
+    """As `read_demo`, with what `read_attributes` gives for the trajectory."""
     try:
         demo = file[f"data/demo_{index}"]
         attributes = read_attributes(demo)
@@ -163,7 +167,7 @@ def read_demo(file: h5py.File, path: Path, index: int) -> Trajectory:
             f"{path}: trajectory {index} is not what was stored: the file is damaged, or was "
             "changed by hand without removing the attribute content_sha256; collect it again"
         )
-    return trajectory
+    return trajectory, attributes
 
 
 def read_attributes(demo: h5py.Group) -> dict[str, Any]:
@@ -191,11 +195,12 @@ def metadata_of(attributes: dict[str, Any], version: int) -> Metadata:
 def open_file(path: Path) -> h5py.File:
     """Open for reading; DatasetError for a truncated file or an unknown version."""
     try:
-        file = h5py.File(path, "r")
+        file = open_hdf5(path)
     except OSError as error:
         raise cannot_open(path, error) from error
+    except ValueError as error:
+        raise DatasetError(f"{path}: refused as a data set ({error})") from error
     try:
-        _check_once(path, file)
         check_version(path, file.attrs.get("format"), file.attrs.get("format_version"))
     except DatasetError:
         file.close()
@@ -204,18 +209,6 @@ def open_file(path: Path) -> h5py.File:
         file.close()
         raise DatasetError(f"{path}: refused as a data set ({error})") from error
     return file
-
-
-_CHECKED: set[tuple[int, ...]] = set()  # identities of files that passed `check_hdf5`
-
-
-def _check_once(path: Path, file: h5py.File) -> None:
-    """Check a file's sizes the first time; a data set opens each of its files several times."""
-    status = path.stat()
-    identity = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
-    if identity not in _CHECKED:
-        check_hdf5(file)
-        _CHECKED.add(identity)
 
 
 def check_version(path: Path, name: Any, version: Any) -> None:

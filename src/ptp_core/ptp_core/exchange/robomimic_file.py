@@ -16,10 +16,11 @@ from typing import Any
 import h5py
 import numpy as np
 
-from ptp_core.data.array_limits import check_hdf5
-from ptp_core.data.demo_file import DAMAGED, FORMAT, write_file
+from ptp_core.data.demo_file import FORMAT, write_file
 from ptp_core.data.file_limits import parse_json
 from ptp_core.data.files import reserved_file
+from ptp_core.data.hdf5_check import DAMAGED
+from ptp_core.data.hdf5_guard import open_hdf5
 from ptp_core.data.trajectory import Trajectory
 from ptp_core.errors import DatasetError, InputError, quoted
 from ptp_core.exchange.column_episode import ColumnEpisode, Frames
@@ -66,15 +67,16 @@ class RobomimicFile:
     @contextmanager
     def _open(self) -> Iterator[h5py.File]:
         try:
-            file = h5py.File(self.path, "r")
+            file = open_hdf5(self.path)
         except FileNotFoundError:
             raise InputError(f"{self.path}: no such file") from None
         except OSError as error:
             reason = os.strerror(error.errno) if error.errno else "truncated or not HDF5"
             raise DatasetError(f"{self.path}: cannot be opened ({reason})") from error
+        except ValueError as error:
+            raise self._damaged(error) from error
         with file:
             try:
-                check_hdf5(file)
                 own = file.attrs.get("format") == FORMAT
                 known = isinstance(file.get("data"), h5py.Group)
             except DAMAGED as error:
