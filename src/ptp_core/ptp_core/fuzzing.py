@@ -29,6 +29,7 @@ from ptp_core.errors import PtpError
 SECONDS = "PTP_FUZZ_SECONDS"  # environment variable: s for each parser
 TRIALS = 15  # for each parser without SECONDS
 MEMORY = 2**30  # bytes that a parser may take beyond what the process has
+ENDLESS = "endless"  # in the names of finds that no reader ended with: they are not mutated
 TRIAL_SECONDS = 30  # of CPU time for one trial; those that end take less than 2
 ODD = (0, 1, 0x7F, 0x80, 0xFF, 0xFFFF, 2**31 - 1, 2**31, 2**32 - 1, 2**40, 2**63 - 1, 2**64 - 1)
 
@@ -73,13 +74,17 @@ def fuzz(
 ) -> int:
     """Give ``read`` the finds NAME_* of a corpus, then mutations of them and of ``contents``.
 
+    Finds NAME_endless* are not mutated.
+
     Returns the number of mutations. Raises AssertionError at the first content for which ``read``
     raises anything but ``refusals``, for example MemoryError, does not end, or ends its process.
     That content joins the corpus, the folder ``finds``, and every later run tries it again.
     ``read`` runs in a fork: it shares what it changes with nobody, except for files.
     """
     known = {path.name: path.read_bytes() for path in sorted(finds.glob(f"{name}_*"))}
-    seeds = [*contents, *known.values()]
+    # Mutations of what never ends seldom end, and each takes as long as its reader allows.
+    slow = f"{name}_{ENDLESS}"
+    seeds = [*contents, *(find for found, find in known.items() if not found.startswith(slow))]
 
     def content(trial: int) -> bytes:
         rng = np.random.default_rng([trial, len(name)])
@@ -100,7 +105,8 @@ def fuzz(
     if trials <= 0:
         raise AssertionError(f"{list(known)[began - 1]}: {failure}")
     found = content(trials - 1)
-    kept = finds / f"{name}_{hashlib.sha256(found).hexdigest()[:8]}"
+    kind = ENDLESS if failure == _ended(-signal.SIGXCPU) else ""
+    kept = finds / f"{name}_{kind}{hashlib.sha256(found).hexdigest()[:8]}"
     finds.mkdir(exist_ok=True)
     kept.write_bytes(found)
     raise AssertionError(f"{name}, trial {trials - 1}: {failure}; kept as {kept}")

@@ -5,10 +5,12 @@
 each reader. A content that one fails on is written to fuzz_finds/, as READER_HASH: commit it.
 """
 
+import itertools
 import json
 import os
 import re
 import shutil
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,7 @@ import pytest
 import torch
 import yaml
 
+from ptp_core import fuzzing
 from ptp_core.config import BaselinesConfig, TrainConfig, to_dict
 from ptp_core.config.loading import load_config
 from ptp_core.data.array_limits import DAMAGED, open_npz
@@ -99,7 +102,8 @@ def test_what_is_left_of_a_bag(bag, senders, tmp_path):
     fuzz(read, [(bag / BAG_FILE).read_bytes()], FINDS, "salvage")
 
 
-def test_demonstrations(tmp_path):
+def test_demonstrations(tmp_path, monkeypatch):
+    monkeypatch.setenv("PTP_HDF5_SECONDS", "1")  # one of the finds never ends
     images = np.random.default_rng(0).integers(0, 256, (3, 48, 48, 3), np.uint8)
     demo = Trajectory(0, {CAMERA: images}, np.zeros((3, 5), np.float32), np.zeros(3, np.float32))
     write_file(tmp_path / "real", {"env": "toy"}, [demo])
@@ -242,6 +246,24 @@ def test_a_reader_that_fails_is_found_out(tmp_path):
 
     with pytest.raises(AssertionError, match="MemoryError"):
         fuzz(greedy, [b"a"], tmp_path, "greedy")
+
+
+def test_a_reader_that_never_ends_or_crashes_is_found_out(tmp_path, monkeypatch):
+    monkeypatch.setattr(fuzzing, "TRIAL_SECONDS", 1)
+
+    def endless(content):
+        return sum(itertools.repeat(1))  # in C, with the interpreter's lock
+
+    with pytest.raises(AssertionError, match=r"loop, trial 0: it did not end within 1 s"):
+        fuzz(endless, [b"a" * 20], tmp_path, "loop")
+
+    def crash(content):
+        os.kill(os.getpid(), signal.SIGKILL)  # as a crash, but no traceback is printed
+
+    with pytest.raises(AssertionError, match=r"crash, trial 0: it ended its process \(SIGKILL\)"):
+        fuzz(crash, [b"a" * 20], tmp_path, "crash")
+    found, lost = sorted(path.name for path in tmp_path.iterdir())
+    assert found.startswith("crash_") and lost.startswith("loop_endless")
 
 
 def test_a_find_is_tried_again(tmp_path):

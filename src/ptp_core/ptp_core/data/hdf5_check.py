@@ -30,13 +30,12 @@ OBJECTS = 1_000_000  # names in all groups of one file
 PIECE = 64 * MIB  # of a data set that is read at once, if its chunks are not larger
 ROOM = 2 * GIB  # address space beyond that of the idle process and of what a piece takes
 SLOWEST = 20 * MIB  # bytes a second of CPU time that any machine unpacks
-IDLE = 10.0  # s without a request after which the process leaves, with status 0
 # What h5py may raise for a damaged file; attributes and names may have any type.
 DAMAGED = (OSError, KeyError, RuntimeError, ValueError, TypeError, AttributeError)
 
 
-def serve() -> None:
-    """Answer requests from standard input until it ends.
+def serve(idle: float) -> None:
+    """Answer requests from standard input until it ends, or for ``idle`` s nothing is asked.
 
     A request is a line of JSON: [absolute path, s of CPU time for one piece]. The answer is a line
     of JSON, {"error": name of the type or null, "errno": number or null, "text": text}. Where a
@@ -44,7 +43,7 @@ def serve() -> None:
     """
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     limits = _Limits()
-    while select.select([sys.stdin], [], [], IDLE)[0]:
+    while select.select([sys.stdin], [], [], idle)[0]:
         line = sys.stdin.readline()
         if not line:
             return

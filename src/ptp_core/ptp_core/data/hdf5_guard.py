@@ -25,6 +25,7 @@ from ptp_core.errors import InputError, PtpError
 
 SECONDS = "PTP_HDF5_SECONDS"  # environment variable: s of CPU time for one piece of a file
 DEFAULT_SECONDS = 10  # a piece of a sound file takes less than 0.1 s
+IDLE = 10.0  # s after which the process leaves; a start takes 0.3 s
 
 _CHECKED: set[tuple[int, ...]] = set()  # identities of files that passed `check_hdf5`
 
@@ -54,7 +55,9 @@ def check_hdf5(path: Path) -> None:
 class Hdf5Checker:
     """The other process: started when it is needed, it leaves when nothing is asked of it."""
 
-    def __init__(self) -> None:
+    def __init__(self, idle: float = IDLE) -> None:
+        """``idle``: s without a file after which the process leaves."""
+        self._idle = idle
         self._lock = threading.Lock()
         self._process: subprocess.Popen[str] | None = None
         atexit.register(self.close)
@@ -93,7 +96,7 @@ class Hdf5Checker:
     def _ask(self, request: str) -> str:
         """The answer; "" where the process has ended."""
         if self._process is None:
-            self._process = _start()
+            self._process = _start(self._idle)
         try:
             print(request, file=self._process.stdin, flush=True)
             return self._process.stdout.readline()
@@ -110,11 +113,11 @@ def _checker(process: int) -> Hdf5Checker:
     return Hdf5Checker()
 
 
-def _start() -> subprocess.Popen[str]:
+def _start(idle: float) -> subprocess.Popen[str]:
     paths = [path for path in sys.path if isinstance(path, str)]
     code = f"import sys; sys.path[:] = {paths!r}\nfrom ptp_core.data import hdf5_check as check\n"
     return subprocess.Popen(
-        [sys.executable, "-c", f"{code}check.serve()"],
+        [sys.executable, "-c", f"{code}check.serve({idle})"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,  # libhdf5 writes there, too
