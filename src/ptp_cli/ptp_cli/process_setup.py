@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Process set-up of commands: a ROS domain of its own, and output of libraries to a file."""
+"""Process set-up of commands: signals, a ROS domain of its own, output of libraries to a file."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import random
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,15 @@ from typing import TextIO
 from domain_coordinator import domain_id
 
 from ptp_ros.middleware import PEERS, PROFILES, RANGE, limit
+
+
+def end_by_interrupt(*others: signal.Signals) -> None:
+    """Let SIGINT, SIGTERM and ``others`` raise KeyboardInterrupt.
+
+    Needed for SIGINT, too: a shell starts its background jobs with SIGINT ignored.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM, *others):
+        signal.signal(number, signal.default_int_handler)
 
 
 @contextlib.contextmanager

@@ -91,8 +91,8 @@ def fuzz(
         return mutated(seeds[trial % len(seeds)], rng)
 
     def cases() -> Iterator[bytes]:
-        deadline = time.monotonic() + float(os.environ.get(SECONDS, 0.0))
         yield from known.values()
+        deadline = time.monotonic() + float(os.environ.get(SECONDS, 0.0))
         trials = 0
         while trials < TRIALS or time.monotonic() < deadline:
             yield content(trials)

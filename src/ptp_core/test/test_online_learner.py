@@ -8,11 +8,8 @@ import torch
 from ptp_core.data.encoded_dataset import EncodedDataset
 from ptp_core.data.trajectory import CARTESIAN, PracticeEpisode
 from ptp_core.errors import CheckpointError, InputError
-from ptp_core.learning.online_learner import (
-    PLENTY,
-    OnlineLearner,
-    without_idling,
-)
+from ptp_core.learning.online_learner import PLENTY, OnlineLearner
+from ptp_core.learning.practice_learner import without_idling
 from ptp_core.policies.live_weights import LiveWeights
 from ptp_core.tiny_networks import ENCODER, tiny_config, tiny_networks
 

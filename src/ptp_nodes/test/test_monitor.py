@@ -328,7 +328,7 @@ def test_a_port_that_is_taken_is_named():
         other.bind((HOST, 0))
         other.listen()
         port = other.getsockname()[1]
-        taken = pytest.raises(InputError, match=f"port {port} of 127.0.0.1 is taken")
+        taken = pytest.raises(InputError, match=f"port {port} of 127.0.0.1 cannot be used")
         with taken, serving(port, free_port(), "100MB"):
             pass
 

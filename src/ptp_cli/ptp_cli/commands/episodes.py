@@ -199,6 +199,20 @@ _EPISODE_ACTIONS = {
 }
 
 
+def add_report_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of commands that leave out refused steps and report why."""
+    parser.add_argument(
+        "--report", type=Path, metavar="FILE", help="write the validation report as JSON"
+    )
+    parser.add_argument(
+        "--min-steps",
+        type=int,
+        default=10,
+        metavar="N",
+        help="shortest sequence of steps without a refused one (default: %(default)s)",
+    )
+
+
 def add_import_bag(subparsers) -> None:
     """Add the subcommand to the ``ptp`` parser."""
     parser = subparsers.add_parser(
@@ -222,16 +236,7 @@ def add_import_bag(subparsers) -> None:
     parser.add_argument(
         "--mapping", type=Path, metavar="FILE", help="YAML: topics of bags of another program"
     )
-    parser.add_argument(
-        "--report", type=Path, metavar="FILE", help="write the validation report as JSON"
-    )
-    parser.add_argument(
-        "--min-steps",
-        type=int,
-        default=10,
-        metavar="N",
-        help="shortest sequence of steps without a refused one (default: %(default)s)",
-    )
+    add_report_options(parser)
 
 
 def run_import_bag(args: argparse.Namespace) -> int:

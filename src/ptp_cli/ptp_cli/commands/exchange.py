@@ -7,7 +7,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ptp_cli.commands.episodes import LABELS
+from ptp_cli.commands.episodes import LABELS, add_report_options
 
 if TYPE_CHECKING:
     from ptp_core.episodes.bag_mapping import ImageMapping
@@ -172,14 +172,7 @@ def add_import(subparsers) -> None:
         one.add_argument(
             "--mapping", type=Path, metavar="FILE", help="YAML: which columns are what"
         )
-        one.add_argument("--report", type=Path, metavar="FILE", help="write a report as JSON")
-        one.add_argument(
-            "--min-steps",
-            type=int,
-            default=10,
-            metavar="N",
-            help="shortest sequence of steps without a refused one (default: %(default)s)",
-        )
+        add_report_options(one)
 
 
 def run_import(args: argparse.Namespace) -> int:

@@ -39,17 +39,16 @@ def add_fake_sawyer(subparsers) -> None:
 
 def run_fake_sawyer(args: argparse.Namespace) -> int:
     """Serve until `quit` or Ctrl-C; return the exit status."""
-    import signal
     import sys
 
+    from ptp_cli.process_setup import end_by_interrupt
     from ptp_core.errors import InputError
     from ptp_robot.fakes.fake_sawyer_console import serve
     from ptp_robot.fakes.fake_sawyer_robot import FakeIntera
 
     if args.port and not 1024 <= args.port <= 65535:
         raise InputError(f"--port is {args.port}; ports are 1024 to 65535")
-    for number in (signal.SIGINT, signal.SIGTERM):  # ignored in a background job of a shell
-        signal.signal(number, signal.default_int_handler)
+    end_by_interrupt()
     robot = FakeIntera(args.host, args.port, gripper=args.gripper)
     try:
         serve(robot, sys.stdin, lambda text: print(text, flush=True))
@@ -94,13 +93,12 @@ def add_fake_controllers(subparsers) -> None:
 
 def run_fake_controllers(args: argparse.Namespace) -> int:
     """Serve until `quit` or Ctrl-C; return the exit status."""
-    import signal
     import sys
 
+    from ptp_cli.process_setup import end_by_interrupt
     from ptp_nodes.nodes.fake_controllers_node import serve
 
-    for number in (signal.SIGINT, signal.SIGTERM):  # ignored in a background job of a shell
-        signal.signal(number, signal.default_int_handler)
+    end_by_interrupt()
     values = {"controller": args.controller, "motors": args.motors}
     try:
         serve(sys.stdin, lambda text: print(text, flush=True), **values)

@@ -176,9 +176,9 @@ def add_monitor(subparsers) -> None:
 
 def run_monitor(args: argparse.Namespace) -> int:
     """Show the graph until Ctrl-C; return the exit status."""
-    import signal
     import webbrowser
 
+    from ptp_cli.process_setup import end_by_interrupt
     from ptp_core.errors import InputError
     from ptp_nodes.tools.monitor.rerun_server import require_rerun, serving
 
@@ -191,8 +191,7 @@ def run_monitor(args: argparse.Namespace) -> int:
     require_rerun()
     from ptp_nodes.tools.monitor.rerun_page import recording_to, showing
 
-    for number in (signal.SIGINT, signal.SIGTERM):  # in a background job of a shell, too
-        signal.signal(number, signal.default_int_handler)
+    end_by_interrupt()
     with serving(args.port, args.data_port, args.memory) as server:
         try:
             with showing(recording_to(server.data), args.rate):

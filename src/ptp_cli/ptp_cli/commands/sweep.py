@@ -58,6 +58,7 @@ def run_sweep(args: argparse.Namespace) -> int:
     import signal
 
     from ptp_cli.options import config_file
+    from ptp_cli.process_setup import end_by_interrupt
     from ptp_cli.sweep.sweep_config import (
         as_declared,
         load_sweep,
@@ -92,8 +93,7 @@ def run_sweep(args: argparse.Namespace) -> int:
             print_results(out, "ptp", "report", out)
             return 0
         executor = _executor(args, config)
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # after Ray, which sets them
-            signal.signal(number, signal.default_int_handler)
+        end_by_interrupt(signal.SIGHUP)  # after Ray, which sets them
         display = LiveTable if sys.stdout.isatty() else PlainLines
         try:
             with display(sys.stdout, executor.places) as shown:

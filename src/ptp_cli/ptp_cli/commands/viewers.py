@@ -44,10 +44,10 @@ def add_foxglove(subparsers) -> None:
 
 def run_foxglove(args: argparse.Namespace) -> int:
     """Serve the graph until Ctrl-C; return the exit status."""
-    import signal
     import threading
 
     from ptp_bringup.arguments import robot_urdf
+    from ptp_cli.process_setup import end_by_interrupt
     from ptp_core.errors import InputError
     from ptp_nodes.tools.foxglove.foxglove_server import require_foxglove, serving_graph
 
@@ -55,8 +55,7 @@ def run_foxglove(args: argparse.Namespace) -> int:
         raise InputError(f"--port is {args.port}; ports are 1024 to 65535")
     require_foxglove()
     description = robot_urdf(args.robot)
-    for number in (signal.SIGINT, signal.SIGTERM):  # in a background job of a shell, too
-        signal.signal(number, signal.default_int_handler)
+    end_by_interrupt()
     try:
         with serving_graph(args.port, args.host, description) as port:
             print(f"ws://{args.host}:{port}\nCtrl-C ends it", flush=True)

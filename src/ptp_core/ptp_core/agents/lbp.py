@@ -18,11 +18,11 @@ from ptp_core.config import InstructionTrainConfig
 if TYPE_CHECKING:
     from ptp_core.agents.agent import GoalKind
     from ptp_core.agents.instructed_agent import InstructedAgent
-    from ptp_core.learning.online_learner import OnlineLearner
+    from ptp_core.learning.practice_learner import PracticeLearner
     from ptp_core.training.checkpoint import Checkpoint
 
 
-def chain_learner(checkpoint: Checkpoint, *args: Any, **options: Any) -> OnlineLearner:
+def chain_learner(checkpoint: Checkpoint, *args: Any, **options: Any) -> PracticeLearner:
     """Learn chains of practised episodes; see `HindsightChains`."""
     from ptp_core.learning.hindsight_chains import HindsightChains
 

@@ -12,7 +12,7 @@ from ptp_core.agents.registry import AgentOptions, Method
 
 if TYPE_CHECKING:
     from ptp_core.agents.subgoal_agent import SubgoalAgent
-    from ptp_core.learning.online_learner import OnlineLearner
+    from ptp_core.learning.practice_learner import PracticeLearner
     from ptp_core.training.checkpoint import Checkpoint
 
 
@@ -23,7 +23,7 @@ def build(checkpoint: Checkpoint, options: AgentOptions) -> SubgoalAgent:
     return subgoal_agent(MODEL_FREE, checkpoint, options)
 
 
-def iql_learner(checkpoint: Checkpoint, *args: Any, **options: Any) -> OnlineLearner:
+def iql_learner(checkpoint: Checkpoint, *args: Any, **options: Any) -> PracticeLearner:
     """Fine-tune policy and value functions by IQL (paper Alg. 1); see `OnlineLearner`."""
     from ptp_core.learning.online_learner import OnlineLearner
 

@@ -15,11 +15,11 @@ from ptp_core.agents.registry import AgentOptions, Method
 
 if TYPE_CHECKING:
     from ptp_core.agents.subgoal_agent import SubgoalAgent
-    from ptp_core.learning.online_learner import OnlineLearner
+    from ptp_core.learning.practice_learner import PracticeLearner
     from ptp_core.training.checkpoint import Checkpoint
 
 
-def hindsight_cloner(checkpoint: Checkpoint, *args: Any, **options: Any) -> OnlineLearner:
+def hindsight_cloner(checkpoint: Checkpoint, *args: Any, **options: Any) -> PracticeLearner:
     """Clone what episodes changed; see `HindsightCloner`."""
     from ptp_core.learning.hindsight_cloning import HindsightCloner
 

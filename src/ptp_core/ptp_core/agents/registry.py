@@ -25,7 +25,7 @@ from ptp_core.training.manifest import read_contents
 
 if TYPE_CHECKING:
     from ptp_core.agents.agent import Agent, GoalKind
-    from ptp_core.learning.online_learner import OnlineLearner
+    from ptp_core.learning.practice_learner import PracticeLearner
     from ptp_core.planners.plan_library import PlanLibrary
     from ptp_core.practice.policy_library import FineTunedPolicies
     from ptp_core.training.checkpoint import Checkpoint
@@ -96,7 +96,7 @@ class Method:
     config: type = TrainConfig  # dataclass: the settings of a checkpoint of this agent
     goals: tuple[GoalKind, ...] = ("image", "latent")
     learned: str | None = None  # part whose weights an update replaces; None: none
-    learner: Callable[..., OnlineLearner] | None = None  # None: practice does not improve it
+    learner: Callable[..., PracticeLearner] | None = None  # None: practice does not improve it
     plans: bool = False  # whether a `Planner` plans for its agent before it acts
     buffer: bool = False  # searches start from earlier plans while practising
     takes_planner: bool = False  # whether it accepts `AgentOptions.planner`, of PTP's planner

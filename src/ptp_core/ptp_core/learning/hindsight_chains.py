@@ -14,10 +14,8 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import math
 from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -31,14 +29,18 @@ from ptp_core.data.trajectory import PracticeEpisode
 from ptp_core.encoders.text import SentenceTable
 from ptp_core.errors import InputError
 from ptp_core.learning.diffusion_bc import ChunkSampler, DiffusionBC
-from ptp_core.learning.hindsight_cloning import FEWEST, PAST_THE_START, demonstrations_of
-from ptp_core.learning.online_learner import check_learner_inputs, without_idling
+from ptp_core.learning.hindsight_cloning import (
+    FEWEST,
+    PAST_THE_START,
+    check_proprioception,
+    demonstrations_of,
+)
+from ptp_core.learning.practice_learner import PracticeLearner, without_idling
 from ptp_core.planners.backward_planner import BackwardPlanner, Loss
 from ptp_core.policies.instructed_policy import practised_modules
-from ptp_core.policies.live_weights import WeightsUpdate
 from ptp_core.training.checkpoint import Checkpoint
 from ptp_core.training.chunked_stage import seeded_dropout
-from ptp_core.training.stage import StageState
+from ptp_core.training.stage import Metrics
 
 LEARNING_RATE = 1e-4  # a third of offline training's
 
@@ -127,11 +129,12 @@ class Chains:
         )
 
 
-class HindsightChains:
+class HindsightChains(PracticeLearner):
     """Fine-tunes planner and policy of LBP on practised episodes and on demonstrations.
 
-    Counts as `OnlineLearner` does: ``utd_ratio`` gradient steps are due for each practised step.
-    Acting weights are the planner's own and the moving average of the policy's.
+    An episode's instruction counts where it succeeded; `add` raises GoalError for one that the
+    text encoder cannot read. Acting weights are the planner's own and the moving average of the
+    policy's.
     """
 
     def __init__(
@@ -144,10 +147,14 @@ class HindsightChains:
         learning_rate: float = LEARNING_RATE,
         seed: int = 0,
     ) -> None:
-        check_learner_inputs(checkpoint, demonstrations, utd_ratio)
-        self.checkpoint = checkpoint
-        self.successes_only, self.utd_ratio = successes_only, utd_ratio
-        self.diverged = self._steps = 0
+        super().__init__(
+            checkpoint,
+            demonstrations,
+            successes_only=successes_only,
+            utd_ratio=utd_ratio,
+            learning_rate=learning_rate,
+            seed=seed,
+        )
         self._planner = planner = checkpoint.part("lbp_planner").requires_grad_(True)
         average = checkpoint.part("lbp_policy")
         config = dataclasses.replace(average.config, learning_rate=learning_rate)
@@ -157,7 +164,7 @@ class HindsightChains:
         self._planning = torch.optim.AdamW(
             planner.parameters(), learning_rate, weight_decay=planner.config.weight_decay
         )
-        self._acting = practised_modules(planner, average)
+        self._practised_modules = practised_modules(planner, average)
         self._executed = dataclasses.replace(config, labels="executed", working_weight=1.0)
         self._offline = None
         if demonstrations is not None:
@@ -165,62 +172,33 @@ class HindsightChains:
             self._offline = Chains(demonstrations, told, checkpoint, config)
         self._online: Chains | None = None
         self.online: list[PracticeEpisode] = []  # what was learned from so far
-        self.inputs = {
-            "encoder_id": checkpoint.encoder_id,
-            "seed": seed,
-            "learn_from": "successes" if successes_only else "all",
-            "utd_ratio": utd_ratio,
-            "learning_rate": learning_rate,
-            "demonstrations": None if demonstrations is None else demonstrations.content_hash(),
-        }
-        self._state = StageState(
-            modules={"planner": planner, "policy": policy, "average": average},
-            optimisers={"adam": self._cloning.optimiser, "planner_adam": self._planning},
-            generator=torch.Generator().manual_seed(seed),
-            rng=np.random.default_rng(seed),
-            fingerprint={"encoder_id": checkpoint.encoder_id, "seed": seed},
+        self._begin(
+            {"planner": planner, "policy": policy, "average": average},
+            {"adam": self._cloning.optimiser, "planner_adam": self._planning},
         )
-        self._remember()
 
     @property
-    def updates(self) -> int:
-        """Gradient steps since the checkpoint."""
-        return self._state.step
+    def _acting(self) -> nn.Module:
+        return self._practised_modules
 
     @property
-    def steps(self) -> int:
-        """Practised steps that were added."""
-        return self._steps
+    def _has_data(self) -> bool:
+        return bool(self.online) or self._offline is not None
 
-    @property
-    def due(self) -> int:
-        """Gradient steps that the practised steps still call for; 0 while nothing was learned."""
-        if not self.online and self._offline is None:
-            return 0
-        return math.floor(self._steps * self.utd_ratio + 1e-9) - self.updates
+    def _check(self, episode: PracticeEpisode) -> None:
+        super()._check(episode)
+        check_proprioception(episode, self._executed)
 
-    def add(self, episode: PracticeEpisode, learn: bool = True) -> None:
-        """Take an episode; without ``learn`` its steps count for ``due`` alone.
+    def _learn(self, episode: PracticeEpisode) -> None:
+        if episode.succeeded and episode.instruction:
+            self.checkpoint.part("sentences").embed(episode.instruction)  # or raise
+        moving = without_idling(episode, self.checkpoint.actions)
+        if moving.steps >= FEWEST:
+            said = {"instruction": episode.instruction, "succeeded": episode.succeeded}
+            self.online.append(dataclasses.replace(moving, **said))
+            self._online = None
 
-        ``episode.instruction`` counts where it succeeded. Raises InputError where proprioception
-        is missing, GoalError for an instruction that the text encoder cannot read.
-        """
-        if not np.isfinite(episode.actions).all():
-            raise InputError("the episode has actions that are not finite: it is left out")
-        if self._executed.proprioception and episode.proprioception is None:
-            raise InputError("the episode has no proprioception, which the policy needs")
-        if learn:
-            if episode.succeeded and episode.instruction:
-                self.checkpoint.part("sentences").embed(episode.instruction)  # or raise
-            moving = without_idling(episode, self.checkpoint.actions)
-            if moving.steps >= FEWEST:
-                said = {"instruction": episode.instruction, "succeeded": episode.succeeded}
-                self.online.append(dataclasses.replace(moving, **said))
-                self._online = None
-        self._steps += episode.steps
-
-    def update(self, run: Callable[..., Iterable] = map) -> dict[str, float]:
-        """Make one gradient step; return its scalars. Raises InputError without data."""
+    def _step(self, run: Callable[..., Iterable]) -> Metrics:
         config, rng, generator = self._executed, self._state.rng, self._state.generator
         sources = [source for source in (self._practised(), self._offline) if source is not None]
         if not sources:
@@ -233,30 +211,7 @@ class HindsightChains:
         metrics = self._plan_step(batch, generator)
         self._cloning.updates = PAST_THE_START
         with seeded_dropout(generator):
-            metrics |= self._policy_step(batch, generator)
-        self._state.step += 1
-        scalars = {name: float(value) for name, value in metrics.items()}
-        bad = not all(math.isfinite(value) for value in scalars.values())
-        if bad:
-            self.diverged += 1
-            self._take_back()
-        return {**scalars, "diverged": float(bad)}
-
-    def weights(self, version: int) -> WeightsUpdate:
-        """Return the weights to use from now on; they become the last good ones."""
-        self._remember()
-        return WeightsUpdate.of(self._acting, version, self.checkpoint.encoder_id)
-
-    def save(self, path: Path) -> None:
-        """Write weights, optimisers, counts and random state atomically; episodes not."""
-        self._state.save(path)
-
-    def resume(self, path: Path) -> bool:
-        """Go on from ``save``; see `OnlineLearner.resume`."""
-        if not self._state.resume(path):
-            return False
-        self._remember()
-        return True
+            return metrics | self._policy_step(batch, generator)
 
     def _practised(self) -> Chains | None:
         if self._online is None and self.online:
@@ -296,21 +251,3 @@ class HindsightChains:
         language = torch.where(shown[:, None], policy.no_language, batch.language)
         conditions, _ = policy.conditions(batch.latents, subgoals, language, batch.proprioception)
         return self._cloning.step(conditions, batch.chunks, batch.weights, generator)
-
-    def _remember(self) -> None:
-        self._good = copy.deepcopy(
-            [part.state_dict() for part in (*self._modules, *self._optimisers)]
-        )
-
-    def _take_back(self) -> None:
-        parts = (*self._modules, *self._optimisers)
-        for part, values in zip(parts, copy.deepcopy(self._good), strict=True):
-            part.load_state_dict(values)
-
-    @property
-    def _modules(self) -> tuple[nn.Module, ...]:
-        return self._planner, self._cloning.policy, self._cloning.average
-
-    @property
-    def _optimisers(self) -> tuple[torch.optim.Optimizer, ...]:
-        return self._cloning.optimiser, self._planning

@@ -14,23 +14,22 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import math
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 
+from ptp_core.config import ChunkedPolicyConfig
 from ptp_core.data.encoded_dataset import EncodedDataset
 from ptp_core.data.trajectory import Metadata, PracticeEpisode, Segment
 from ptp_core.errors import InputError
 from ptp_core.learning.diffusion_bc import ChunkBatch, ChunkSampler, DiffusionBC
 from ptp_core.learning.goal_classifier import GoalClassifier
-from ptp_core.learning.online_learner import check_learner_inputs, without_idling
-from ptp_core.policies.live_weights import WeightsUpdate
+from ptp_core.learning.practice_learner import PracticeLearner, without_idling
 from ptp_core.training.checkpoint import Checkpoint
 from ptp_core.training.chunked_stage import seeded_dropout
-from ptp_core.training.stage import StageState
+from ptp_core.training.stage import Metrics
 
 CHANGED = 0.5  # probability of the same work below which something was changed
 SETTLED = 5  # control steps that a change must stand
@@ -86,10 +85,15 @@ def demonstrations_of(pieces: Sequence[PracticeEpisode], encoder_id: str) -> Enc
     )
 
 
-class HindsightCloner:
+def check_proprioception(episode: PracticeEpisode, config: ChunkedPolicyConfig) -> None:
+    """Raise InputError where the policy needs proprioception and the episode has none."""
+    if config.proprioception and episode.proprioception is None:
+        raise InputError("the episode has no proprioception, which the policy needs")
+
+
+class HindsightCloner(PracticeLearner):
     """Fine-tunes the part ``chunked`` on pieces of practice and on demonstrations.
 
-    Counts as `OnlineLearner` does: ``utd_ratio`` gradient steps are due for each practised step.
     The part holds the moving average of the weights, which acts.
     """
 
@@ -103,11 +107,14 @@ class HindsightCloner:
         learning_rate: float = LEARNING_RATE,
         seed: int = 0,
     ) -> None:
-        check_learner_inputs(checkpoint, demonstrations, utd_ratio)
-        self.checkpoint = checkpoint
-        self.successes_only = successes_only
-        self.utd_ratio = utd_ratio
-        self.diverged = 0
+        super().__init__(
+            checkpoint,
+            demonstrations,
+            successes_only=successes_only,
+            utd_ratio=utd_ratio,
+            learning_rate=learning_rate,
+            seed=seed,
+        )
         average = checkpoint.part("chunked")
         config = dataclasses.replace(average.config, learning_rate=learning_rate)
         policy = copy.deepcopy(average).train().requires_grad_(True)
@@ -117,34 +124,7 @@ class HindsightCloner:
         self._offline = None if demonstrations is None else ChunkSampler(demonstrations, config)
         self._online: ChunkSampler | None = None
         self.pieces: list[PracticeEpisode] = []
-        self._steps = 0
-        self.inputs = {
-            "encoder_id": checkpoint.encoder_id,
-            "seed": seed,
-            "learn_from": "successes" if successes_only else "all",
-            "utd_ratio": utd_ratio,
-            "learning_rate": learning_rate,
-            "demonstrations": None if demonstrations is None else demonstrations.content_hash(),
-        }
-        self._state = StageState(
-            modules={"policy": policy, "average": average},
-            optimisers={"adam": self._cloning.optimiser},
-            generator=torch.Generator().manual_seed(seed),
-            rng=np.random.default_rng(seed),
-            fingerprint={"encoder_id": checkpoint.encoder_id, "seed": seed},
-        )
-
-        self._remember()
-
-    @property
-    def updates(self) -> int:
-        """Gradient steps since the checkpoint."""
-        return self._state.step
-
-    @property
-    def steps(self) -> int:
-        """Practised steps that were added."""
-        return self._steps
+        self._begin({"policy": policy, "average": average}, {"adam": self._cloning.optimiser})
 
     @property
     def online(self) -> list[PracticeEpisode]:
@@ -152,35 +132,30 @@ class HindsightCloner:
         return self.pieces
 
     @property
-    def due(self) -> int:
-        """Gradient steps that the practised steps still call for; 0 while nothing was learned."""
-        if not self.pieces and self._offline is None:
-            return 0
-        return math.floor(self._steps * self.utd_ratio + 1e-9) - self.updates
+    def _acting(self) -> nn.Module:
+        return self._cloning.average
 
-    def add(self, episode: PracticeEpisode, learn: bool = True) -> None:
-        """Cut the episode into pieces; without ``learn`` its steps count for ``due`` alone.
+    @property
+    def _has_data(self) -> bool:
+        return bool(self.pieces) or self._offline is not None
 
-        Raises InputError where its parts do not fit together, or proprioception is missing.
-        """
-        if not np.isfinite(episode.actions).all():
-            raise InputError("the episode has actions that are not finite: it is left out")
-        if self._executed.proprioception and episode.proprioception is None:
-            raise InputError("the episode has no proprioception, which the policy needs")
-        if learn:
-            vqvae = self.checkpoint.vqvae
-            codes = torch.from_numpy(episode.codes.astype(np.int64))
-            latents = vqvae.lookup(codes.to(vqvae.codebook.device))
-            names = self.checkpoint.actions
-            for first, last in changed_pieces(latents, self.checkpoint.part("classifier")):
-                piece = without_idling(episode.part(first, last), names)
-                if piece.steps >= FEWEST:
-                    self.pieces.append(piece)
-                    self._online = None
-        self._steps += episode.steps
+    def _check(self, episode: PracticeEpisode) -> None:
+        super()._check(episode)
+        check_proprioception(episode, self._executed)
 
-    def update(self, run: Callable[..., Iterable] = map) -> dict[str, float]:
-        """Make one gradient step; return its scalars. Raises InputError without data."""
+    def _learn(self, episode: PracticeEpisode) -> None:
+        """Cut the episode into pieces."""
+        vqvae = self.checkpoint.vqvae
+        codes = torch.from_numpy(episode.codes.astype(np.int64))
+        latents = vqvae.lookup(codes.to(vqvae.codebook.device))
+        names = self.checkpoint.actions
+        for first, last in changed_pieces(latents, self.checkpoint.part("classifier")):
+            piece = without_idling(episode.part(first, last), names)
+            if piece.steps >= FEWEST:
+                self.pieces.append(piece)
+                self._online = None
+
+    def _step(self, run: Callable[..., Iterable]) -> Metrics:
         config, rng = self._executed, self._state.rng
         half = config.batch_size // 2
         samplers = [s for s in (self._pieces_sampler(), self._offline) if s is not None]
@@ -190,48 +165,7 @@ class HindsightCloner:
         self._cloning.updates = PAST_THE_START
         with seeded_dropout(self._state.generator):
             batch = self._tensors([sampler.draw(size, rng) for sampler in samplers])
-            metrics = self._cloning.update(*batch, self._state.generator)
-        self._state.step += 1
-        scalars = {name: float(value) for name, value in metrics.items()}
-        bad = not all(math.isfinite(value) for value in scalars.values())
-        if bad:
-            self.diverged += 1
-            self._take_back()
-        return {**scalars, "diverged": float(bad)}
-
-    def weights(self, version: int) -> WeightsUpdate:
-        """Return the weights to use from now on; they become the last good ones."""
-        self._remember()
-        return WeightsUpdate.of(self._cloning.average, version, self.checkpoint.encoder_id)
-
-    def save(self, path: Path) -> None:
-        """Write weights, optimiser, counts and random state atomically; episodes not."""
-        self._state.save(path)
-
-    def resume(self, path: Path) -> bool:
-        """Go on from ``save``; see `OnlineLearner.resume`."""
-        if not self._state.resume(path):
-            return False
-        self._remember()
-        return True
-
-    def _remember(self) -> None:
-        self._good = copy.deepcopy(
-            (
-                *(module.state_dict() for module in self._modules),
-                self._cloning.optimiser.state_dict(),
-            )
-        )
-
-    def _take_back(self) -> None:
-        *weights, optimiser = copy.deepcopy(self._good)
-        for module, values in zip(self._modules, weights, strict=True):
-            module.load_state_dict(values)
-        self._cloning.optimiser.load_state_dict(optimiser)
-
-    @property
-    def _modules(self) -> tuple[torch.nn.Module, torch.nn.Module]:
-        return self._cloning.policy, self._cloning.average
+            return self._cloning.update(*batch, self._state.generator)
 
     def _pieces_sampler(self) -> ChunkSampler | None:
         if self._online is None and self.pieces:

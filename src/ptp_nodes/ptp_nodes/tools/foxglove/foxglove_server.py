@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-import socket
 from collections.abc import Iterator
 from typing import Any
 
 from ptp_core.errors import InputError
 from ptp_nodes.tools.foxglove.foxglove_feed import FoxgloveFeed
+from ptp_nodes.tools.tcp_port import require_free
 from ptp_ros.node_main import background_node
 
 HOST = "127.0.0.1"
@@ -79,7 +79,7 @@ def serving_graph(
     require_foxglove()
     import foxglove
 
-    _require_free(host, port)
+    require_free(host, port, "another with --port")
     channels = SocketChannels()
     with background_node(
         lambda context: FoxgloveFeed(channels, description, context=context), domain
@@ -93,15 +93,3 @@ def serving_graph(
         finally:
             channels.feed = None
             server.stop()
-
-
-def _require_free(host: str, port: int) -> None:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise InputError(
-                f"port {port} of {host} cannot be used ({error.strerror}): end what uses it, or "
-                "name another with --port"
-            ) from error

@@ -22,6 +22,7 @@ from urllib.parse import quote
 
 from ptp_core.errors import InputError
 from ptp_core.processes import die_with_parent
+from ptp_nodes.tools.tcp_port import require_free
 
 # Names of this machine. Another one in the Host header is of a page from elsewhere whose name was
 # made to lead here (DNS rebinding): the browser would let that page read the answers.
@@ -133,7 +134,7 @@ def serving(web_port: int, data_port: int, memory: str) -> Iterator[Served]:
     port is taken or the server does not start.
     """
     for port in (web_port, data_port):
-        _require_free(port)
+        require_free(HOST, port, "others with --port and --data-port")
     viewer_port = _free_port()
     command = [
         *(str(require_rerun()), "--serve-web", "--bind", HOST, "--newest-first"),
@@ -163,18 +164,6 @@ def serving(web_port: int, data_port: int, memory: str) -> Iterator[Served]:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-
-
-def _require_free(port: int) -> None:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except OSError as error:
-            raise InputError(
-                f"port {port} of {HOST} is taken ({error.strerror}): end what uses it, or name "
-                "others with --port and --data-port"
-            ) from error
 
 
 def _free_port() -> int:
