@@ -25,6 +25,7 @@ from pathlib import Path
 import numpy as np
 
 from ptp_core.errors import PtpError
+from ptp_core.processes import die_with_parent
 
 SECONDS = "PTP_FUZZ_SECONDS"  # environment variable: s for each parser
 TRIALS = 15  # for each parser without SECONDS
@@ -123,6 +124,7 @@ def _in_a_fork(
     answers, answer = context.Pipe(duplex=False)
 
     def run() -> None:
+        die_with_parent()
         _limit_memory()
         if "torch" in sys.modules:  # a fork has none of its parent's threads
             sys.modules["torch"].set_num_threads(1)

@@ -148,12 +148,7 @@ class HindsightChains(PracticeLearner):
         seed: int = 0,
     ) -> None:
         super().__init__(
-            checkpoint,
-            demonstrations,
-            successes_only=successes_only,
-            utd_ratio=utd_ratio,
-            learning_rate=learning_rate,
-            seed=seed,
+            checkpoint, demonstrations, successes_only, utd_ratio, learning_rate, seed
         )
         self._planner = planner = checkpoint.part("lbp_planner").requires_grad_(True)
         average = checkpoint.part("lbp_policy")

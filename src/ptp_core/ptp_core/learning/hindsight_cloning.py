@@ -108,12 +108,7 @@ class HindsightCloner(PracticeLearner):
         seed: int = 0,
     ) -> None:
         super().__init__(
-            checkpoint,
-            demonstrations,
-            successes_only=successes_only,
-            utd_ratio=utd_ratio,
-            learning_rate=learning_rate,
-            seed=seed,
+            checkpoint, demonstrations, successes_only, utd_ratio, learning_rate, seed
         )
         average = checkpoint.part("chunked")
         config = dataclasses.replace(average.config, learning_rate=learning_rate)

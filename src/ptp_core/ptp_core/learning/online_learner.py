@@ -55,12 +55,7 @@ class OnlineLearner(PracticeLearner):
         seed: int = 0,
     ) -> None:
         super().__init__(
-            checkpoint,
-            demonstrations,
-            successes_only=successes_only,
-            utd_ratio=utd_ratio,
-            learning_rate=learning_rate,
-            seed=seed,
+            checkpoint, demonstrations, successes_only, utd_ratio, learning_rate, seed
         )
         codes, actions = checkpoint.vqvae.latent.codes, len(checkpoint.actions)
         self.online = ReplayBuffer(capacity, codes, actions, checkpoint.config.iql.relabelling)

@@ -63,7 +63,6 @@ class PracticeLearner(ABC):
         self,
         checkpoint: Checkpoint,
         demonstrations: EncodedDataset | None,
-        *,
         successes_only: bool,
         utd_ratio: float,
         learning_rate: float,
