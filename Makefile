@@ -6,7 +6,7 @@ SHELL := /bin/bash
 RUN := . .venv/ptp_env.sh &&
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo monitor foxglove sweep lerobot test bench lint docs links clean lock
+.PHONY: help setup demo monitor foxglove sweep lerobot ogbench test bench lint docs links clean lock
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +30,16 @@ sweep: setup  ## add what ptp sweep --ray needs: Ray
 
 lerobot: setup  ## add what ptp export and import lerobot need: pyarrow and PyAV, 0.26 GB
 	@.venv/bin/python -m pip install --quiet --require-hashes --no-deps -r requirements-lerobot.lock
+
+# An environment of its own: the simulator's numpy and MuJoCo need not be ours. -I: nothing of a
+# sourced ROS 2 counts as installed there.
+OGBENCH := .venv-ogbench
+ogbench: setup  ## add OGBench, for --env ogbench:..., in .venv-ogbench: 0.55 GB
+	@.venv/bin/python -c 'import sys; raise SystemExit(sys.version_info < (3, 11))' || { echo \
+		"ogbench: MuJoCo 4 needs Python 3.11 or newer" >&2; exit 2; }
+	@test -x $(OGBENCH)/bin/python || .venv/bin/python -m venv --without-pip $(OGBENCH)
+	@.venv/bin/python -I -m pip --python $(OGBENCH)/bin/python install --quiet --require-hashes \
+		--no-deps -r requirements-ogbench.lock
 
 # Graphs of nodes need the cores for themselves; tests of the packages without one share them.
 # Processes run in real time, so a test marked `process` has a second try, as with colcon's
@@ -80,8 +90,8 @@ links: setup $(DOCS)/stamp  ## check the links of the site; WEB=1 also those to 
 	@$(CHECK_LINKS) out/docs/links/html
 	@if [ -n "$(WEB)" ]; then $(RUN) $(SPHINX_LINKS) -b linkcheck . out/docs/links/web; fi
 
-clean:  ## remove .venv and what was built; out/ and data stay
-	rm -rf .venv build install log .pytest_cache .ruff_cache
+clean:  ## remove .venv, .venv-ogbench and what was built; out/ and data stay
+	rm -rf .venv $(OGBENCH) build install log .pytest_cache .ruff_cache
 	find src test tools bench launch plugins -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
 
 # What torch imports beside CUDA stands in requirements.lock already.
@@ -111,6 +121,9 @@ lock: setup  ## resolve requirements.in into requirements.lock
 	@.venv/bin/uv pip compile --universal --python-version 3.10 --generate-hashes --upgrade \
 		--quiet --custom-compile-command "make lock" -c requirements.lock \
 		requirements-sweep.in -o requirements-sweep.lock
+	@.venv/bin/uv pip compile --universal --python-version 3.11 --generate-hashes --upgrade \
+		--quiet --custom-compile-command "make lock" \
+		requirements-ogbench.in -o requirements-ogbench.lock
 	@sed '/^docutils==/d; /--hash/d; s/ \\$$//' requirements.lock \
 		| .venv/bin/uv pip compile --universal --python-version 3.11 --generate-hashes --upgrade \
 		--quiet --custom-compile-command "make lock" -c - \

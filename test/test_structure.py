@@ -66,7 +66,8 @@ THIRD_PARTY = {
 # Used where a ROS 2 installation or the user has them, or where the benchmark installs them in an
 # environment of their own, so never required.
 OPTIONAL = {
-    "av", "cv_bridge", "d3rlpy", "foxglove", "pyarrow", "ray", "rerun", "tf2_ros", "transformers",
+    "av", "cv_bridge", "d3rlpy", "foxglove", "mujoco", "ogbench", "pyarrow", "ray", "rerun",
+    "tf2_ros", "transformers",
 }  # fmt: skip
 
 

@@ -65,6 +65,10 @@ class ObservationError(InputError):
     """An observation lacks a camera or proprioception that the agent needs."""
 
 
+class GuestError(PtpError):
+    """A guest environment is not installed, fails, died, hangs or breaks the protocol."""
+
+
 class DecisionError(PtpError):
     """An agent gave an action that is not what its spec says."""
 

@@ -34,7 +34,8 @@ from ptp_core.data.expert_rollout import (
 )
 from ptp_core.data.files import check_new_folder
 from ptp_core.data.trajectory import Metadata
-from ptp_core.errors import ConfigError, DatasetError, InputError, quoted
+from ptp_core.errors import ConfigError, DatasetError, InputError, PtpError, quoted
+from ptp_core.guests.known_guests import guest_factory
 from ptp_core.progress import Bar
 
 
@@ -161,7 +162,9 @@ def describe(config: DataConfig, env: gymnasium.Env) -> dict[str, Any]:
 
 
 def environment_factory(name: str) -> Callable[..., gymnasium.Env]:
-    """Import ``module:factory``; InputError says what is missing."""
+    """Import ``module:factory`` or find ``guest:environment``; InputError says what is missing."""
+    if (found := guest_factory(name)) is not None:
+        return found
     module_name, _, factory_name = name.partition(":")
     try:
         return getattr(importlib.import_module(module_name), factory_name)
@@ -229,7 +232,7 @@ def _work(
 
 
 def _worker(config, out, description, indices, results, stop) -> None:
-    """Run in a spawned process: report what each trajectory shows, then None, or an error text."""
+    """Run in a spawned process: report what each trajectory shows, then None, or an error."""
     try:
         _work(
             config,
@@ -242,6 +245,8 @@ def _worker(config, out, description, indices, results, stop) -> None:
         results.put(None)
     except KeyboardInterrupt:
         results.put(None)
+    except PtpError as error:
+        results.put(error)
     except Exception:
         results.put(traceback.format_exc())
 
@@ -283,6 +288,8 @@ def _run_workers(
                 running -= 1
             elif isinstance(result, str):
                 raise DatasetError(f"a collecting process failed:\n{result}")
+            elif isinstance(result, PtpError):
+                raise result
             else:
                 finished(result)
     finally:
