@@ -24,6 +24,7 @@ from ptp_core.agents.agent import (
     LatentGoal,
     LatentSpec,
     Observation,
+    StateGoal,
 )
 from ptp_core.episodes.latent_fields import latent_array, latent_lists
 from ptp_core.errors import GoalError, InputError, ObservationError
@@ -145,6 +146,8 @@ def read_goal(message: GoalMessage, spec: AgentSpec) -> Goal:
 
 def goal_message(goal: Goal, encoder_id: str = "", header: Header | None = None) -> GoalMessage:
     """Goal.msg of a goal. ``encoder_id``: of a latent; ``header``: of the images."""
+    if isinstance(goal, StateGoal):
+        raise GoalError("there is no message of a goal state: run such an agent with ptp evaluate")
     if isinstance(goal, LanguageGoal):
         return GoalMessage(instruction=goal.text)
     if isinstance(goal, LatentGoal):

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from ptp_core.planners.planner import Plan
 
-GoalKind = Literal["image", "language", "latent"]
+GoalKind = Literal["image", "language", "latent", "state"]
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,18 @@ class LatentGoal:
     kind: GoalKind = field(default="latent", init=False)
 
 
-Goal = ImageGoal | LanguageGoal | LatentGoal
+@dataclass(frozen=True)
+class StateGoal:
+    """The proprioception that the goal has, float32 (P,), where it is the whole state.
+
+    Benchmarks without images have such goals; nodes do not.
+    """
+
+    state: np.ndarray
+    kind: GoalKind = field(default="state", init=False)
+
+
+Goal = ImageGoal | LanguageGoal | LatentGoal | StateGoal
 
 
 @dataclass(frozen=True)
@@ -135,6 +146,8 @@ class AgentSpec:
         elif isinstance(goal, LanguageGoal):
             if not goal.text.strip():
                 raise GoalError(f"the instruction for {self.agent} is empty: say what to do")
+        elif isinstance(goal, StateGoal):
+            self._check_state(goal.state)
         else:
             self._check_latent(goal.latent, "goal", GoalError)
 
@@ -186,6 +199,13 @@ class AgentSpec:
                     f'the {what} image of camera "{camera.name}" is {image.dtype} {image.shape}; '
                     f"{self.agent} needs uint8 {wanted}"
                 )
+
+    def _check_state(self, state: np.ndarray) -> None:
+        if state.shape != (len(self.proprioception),) or not np.isfinite(state).all():
+            raise GoalError(
+                f"the goal state must be {len(self.proprioception)} finite numbers "
+                f"({', '.join(self.proprioception)}), not {state.dtype} {state.shape}"
+            )
 
     def _check_latent(self, latent: np.ndarray, what: str, error: type[Exception]) -> None:
         spec = self.latent
@@ -329,6 +349,8 @@ def _nothing(spec: AgentSpec) -> Observation:
 def _goal(spec: AgentSpec) -> Goal:
     if "latent" in spec.goals and spec.latent is not None:
         return LatentGoal(_latent(spec))
+    if "state" in spec.goals:
+        return StateGoal(np.zeros(len(spec.proprioception), np.float32))
     return LanguageGoal("stay") if "language" in spec.goals else ImageGoal(_images(spec))
 
 

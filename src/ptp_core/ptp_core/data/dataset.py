@@ -66,7 +66,11 @@ class DatasetArrays:
 
     @property
     def main_camera(self) -> str:
-        """The camera of methods that use one: "camera", or the first one."""
+        """The camera of methods that use one: "camera", or the first one. DatasetError if none."""
+        if not self.images:
+            raise DatasetError(
+                "the data have no images, only proprioception: name data with a camera"
+            )
         return CAMERA if CAMERA in self.images else min(self.images)
 
     def split(self, fraction: float) -> tuple[DatasetArrays, DatasetArrays]:

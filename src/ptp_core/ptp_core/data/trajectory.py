@@ -198,7 +198,7 @@ class Trajectory:
     """One demonstration of T steps; images[camera][t] was taken before actions[t]."""
 
     index: int
-    images: Mapping[str, np.ndarray]  # by camera: uint8 (T, H, W, 3) RGB
+    images: Mapping[str, np.ndarray]  # by camera: uint8 (T, H, W, 3) RGB; {}: states alone
     actions: np.ndarray  # float32 (T, A) in [-1, 1], as executed
     rewards: np.ndarray  # float32 (T,)
     metadata: Metadata = field(default_factory=Metadata)
@@ -225,8 +225,8 @@ class Trajectory:
                 f"{self.rewards.shape}"
             )
         length = len(self.actions)
-        if not self.images:
-            raise DatasetError("it has no image of any camera")
+        if not self.images and self.proprioception is None:
+            raise DatasetError("it has neither an image of any camera nor proprioception")
         for camera, images in self.images.items():
             if not camera or "/" in camera:
                 raise DatasetError(f'"{camera}" is no name of a camera')

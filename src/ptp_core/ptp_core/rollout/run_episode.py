@@ -20,6 +20,7 @@ from ptp_core.agents.agent import (
     LanguageGoal,
     LatentAgent,
     Observation,
+    StateGoal,
 )
 from ptp_core.data.env_check import check_not_black
 from ptp_core.data.env_spec import spec_of
@@ -200,7 +201,9 @@ def _goal(env: gymnasium.Env, spec: AgentSpec, info: dict[str, Any]) -> Goal:
             return ImageGoal(images)
         if kind == "language" and info.get("instruction"):
             return LanguageGoal(info["instruction"])
-    asked = {"image": "goal_image", "language": "instruction"}
+        if kind == "state" and (state := info.get("goal_state")) is not None:
+            return StateGoal(np.asarray(state, np.float32))
+    asked = {"image": "goal_image", "language": "instruction", "state": "goal_state"}
     names = " or ".join(f'"{asked[kind]}"' for kind in spec.goals if kind in asked)
     raise GoalError(
         f"{type(env.unwrapped).__name__}: info has no {names}, which {spec.agent} needs for its "
