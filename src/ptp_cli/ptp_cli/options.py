@@ -67,11 +67,18 @@ SHIPPED = (
 
 def check_factory(name: object, named: Collection[str], source: str) -> None:
     """Raise InputError unless ``name`` of the file ``source`` is shipped or in ``named``."""
-    if name not in (*SHIPPED, *named):
+    if not is_shipped(name) and name not in named:
         raise InputError(
             f"{source} names the environment {str(name)[:100]!r}, which would be run as a "
             "program: if you trust it, name it with --env, too"
         )
+
+
+def is_shipped(name: object) -> bool:
+    """Whether ``name`` is an environment of this project, or of a guest that it knows."""
+    from ptp_core.guests.known_guests import is_guest
+
+    return name in SHIPPED or (isinstance(name, str) and is_guest(name))
 
 
 def let_in(named: Collection[str]) -> None:
@@ -79,7 +86,7 @@ def let_in(named: Collection[str]) -> None:
 
     It comes last, so that it hides no other module.
     """
-    if any(name not in SHIPPED for name in named):
+    if not all(is_shipped(name) for name in named):
         sys.path.append(os.getcwd())
 
 

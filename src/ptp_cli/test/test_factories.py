@@ -13,12 +13,12 @@ from ptp_cli.sweep.sweep_config import load_sweep
 from ptp_core.errors import InputError
 
 
-@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize("name", [*SHIPPED, "ogbench:cube-single-play-v0"])
 def test_what_is_shipped_may_be_run(name):
     check_factory(name, (), "result.json")
 
 
-@pytest.mark.parametrize("name", ["os:system", "", None, 3, {}])
+@pytest.mark.parametrize("name", ["os:system", "ogbenchs:x", "", None, 3, {}])
 def test_anything_else_must_be_named(name):
     with pytest.raises(InputError, match=r"result\.json names the environment"):
         check_factory(name, ("mine:make_env",), "result.json")

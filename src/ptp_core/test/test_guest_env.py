@@ -21,7 +21,8 @@ from ptp_core.data.dataset import Dataset
 from ptp_core.data.env_spec import declared_spec, spec_of
 from ptp_core.errors import GuestError, InputError
 from ptp_core.guests import known_guests
-from ptp_core.guests.guest_env import Guest, GuestEnv
+from ptp_core.guests.guest import Guest
+from ptp_core.guests.guest_env import GuestEnv
 from ptp_core.toy_env import ToyArm, ToyEnv
 
 PYTHON = Path(sys.executable)
@@ -278,7 +279,8 @@ def test_a_guest_ends_when_its_host_is_killed_in_the_middle_of_a_call(tmp_path):
     host = subprocess.Popen(
         [sys.executable, "-c",
          "from pathlib import Path; import sys\n"
-         "from ptp_core.guests.guest_env import Guest, GuestEnv\n"
+         "from ptp_core.guests.guest import Guest\n"
+         "from ptp_core.guests.guest_env import GuestEnv\n"
          f"folder = Path({str(tmp_path)!r})\n"
          "GuestEnv(Guest(name='g', python=Path(sys.executable), module='a_guest',"
          " folder=folder)).reset()"]

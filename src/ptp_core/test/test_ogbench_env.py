@@ -6,6 +6,7 @@ Most of it needs ``make ogbench`` and is skipped without it.
 
 import json
 import subprocess
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,7 +21,9 @@ from ptp_core.data.env_spec import spec_of
 from ptp_core.errors import DatasetError, GuestError, InputError
 from ptp_core.guests.known_guests import guest_python
 from ptp_core.guests.ogbench_env import ARM, CUBES, _names, make_env
+from ptp_core.rollout.episode_results import EpisodeSeeds
 from ptp_core.rollout.evaluation import EvaluationConfig, evaluate
+from ptp_core.rollout.run_episode import run_episode
 from ptp_core.toy_agent import ToyConfig
 from ptp_core.training.checkpoint import save_checkpoint
 
@@ -151,34 +154,47 @@ class StillAgent:
         return None
 
 
-@installed
-@pytest.mark.parametrize("env", [STATE, VISUAL])
-def test_an_agent_is_evaluated_on_official_tasks(env, tmp_path, monkeypatch):
-    monkeypatch.setattr(registry, "_registered", dict(registry._registered))
-    arguments = {"shadowsize": 1024} if env == VISUAL else {}
-    try:
-        made = make_environment(env, arguments)
-    except GuestError as error:
-        pytest.skip(f"nothing draws here: {error}")
-    spec, first = spec_of(made, env), made.reset(seed=1)
-    made.close()
-    if env == VISUAL:
-        assert first[0].shape == first[1]["goal_image"].shape == (64, 64, 3)
-        assert first[0].std() > 5 and (first[0] != first[1]["goal_image"]).any()
-    goals = spec.goals
-    register(Method(name="still", summary="-", build=StillAgent, parts=(), config=ToyConfig,
-                    goals=goals))  # fmt: skip
+def still_spec(spec):
     cameras = tuple(CameraSpec(one.name, one.height, one.width) for one in spec.cameras)
-    agent = AgentSpec("still", cameras, spec.actions, goals, spec.proprioception)
-    save_checkpoint(tmp_path / "still", {}, ToyConfig(), {}, spec=agent)
+    return AgentSpec("still", cameras, spec.actions, spec.goals, spec.proprioception)
+
+
+@installed
+def test_an_agent_is_evaluated_on_an_official_task(cube, tmp_path, monkeypatch):
+    monkeypatch.setattr(registry, "_registered", dict(registry._registered))
+    spec = spec_of(cube, STATE)
+    settings = {"parts": (), "config": ToyConfig, "goals": spec.goals}
+    register(Method(name="still", summary="an example", build=StillAgent, **settings))
+    save_checkpoint(tmp_path / "still", {}, ToyConfig(), {}, spec=still_spec(spec))
     config = EvaluationConfig(
-        checkpoint=tmp_path / "still",
-        env=env,
-        env_kwargs=arguments,
-        tasks=spec.tasks[:1],
-        episodes=1,
-        max_steps=3,
+        checkpoint=tmp_path / "still", env=STATE, tasks=spec.tasks[:1], episodes=1, max_steps=3
     )
     result = evaluate(config, num_envs=0, progress=False)
     (figures,) = result["tasks"].values()
     assert (figures["success_rate"], figures["runs"][0]["steps"]) == (0.0, 3)
+
+
+@installed
+def test_an_agent_sees_images_of_scene_and_goal():
+    try:
+        env = make_environment(VISUAL, {"shadowsize": 1024})
+    except GuestError as error:
+        pytest.skip(f"nothing draws here: {error}")
+    seen = []
+
+    class Looking(StillAgent):
+        def reset(self, observation, goal, seeds, **others):
+            super().reset(observation, goal, seeds, **others)
+            seen.extend([observation.images["camera"], goal.images["camera"]])
+
+    try:
+        spec = still_spec(spec_of(env, VISUAL))
+        agent = Looking(SimpleNamespace(spec=spec), None)
+        options = {"task": env.tasks[0]}
+        result = run_episode(env, agent, options=options, seeds=EpisodeSeeds(1, 2, 3), max_steps=1)
+    finally:
+        env.close()
+    assert result.steps == 1 and len(spec.proprioception) == len(ARM)
+    scene, goal = seen
+    assert scene.shape == goal.shape == (64, 64, 3) and scene.std() > 5
+    assert (scene != goal).any()

@@ -35,7 +35,7 @@ from ptp_core.data.expert_rollout import (
 from ptp_core.data.files import check_new_folder
 from ptp_core.data.trajectory import Metadata
 from ptp_core.errors import ConfigError, DatasetError, InputError, PtpError, quoted
-from ptp_core.guests.known_guests import guest_factory
+from ptp_core.guests.known_guests import guest_factory, is_guest
 from ptp_core.progress import Bar
 
 
@@ -163,8 +163,8 @@ def describe(config: DataConfig, env: gymnasium.Env) -> dict[str, Any]:
 
 def environment_factory(name: str) -> Callable[..., gymnasium.Env]:
     """Import ``module:factory`` or find ``guest:environment``; InputError says what is missing."""
-    if (found := guest_factory(name)) is not None:
-        return found
+    if is_guest(name):
+        return guest_factory(name)
     module_name, _, factory_name = name.partition(":")
     try:
         return getattr(importlib.import_module(module_name), factory_name)

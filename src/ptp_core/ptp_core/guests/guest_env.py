@@ -10,8 +10,6 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +18,7 @@ import numpy as np
 
 import ptp_core
 from ptp_core.errors import GuestError, InputError
+from ptp_core.guests.guest import Guest
 from ptp_core.guests.pipe import (
     VERSION,
     MessagePipe,
@@ -32,21 +31,6 @@ from ptp_core.guests.worker import DECLARED, START
 LAST_LINES = 20  # of a guest's standard error that are kept
 END_SECONDS = 5.0  # that a guest has to end, before it is killed
 HOST_ONLY = ("PYTHONPATH", "PYTHONHOME", "PYTHONSAFEPATH", "VIRTUAL_ENV")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Guest:
-    """An environment in a Python of its own: where it is, and how it is made."""
-
-    name: str  # for error lines
-    python: Path  # the interpreter of its environment
-    module: str  # of the maker
-    maker: str = "make_env"  # what it is called with are the arguments of `GuestEnv`
-    folder: Path | None = None  # put first on the guest's module path
-    cure: str = "install it, or name another Python"  # where the Python or a module is missing
-    variables: Mapping[str, str] = field(default_factory=dict)  # where ours has no such variable
-    start_seconds: float = 300.0  # to start, import and make it
-    call_seconds: float = 120.0  # for one reset or step
 
 
 class GuestEnv(gymnasium.Env):

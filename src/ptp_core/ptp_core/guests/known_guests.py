@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The guests that ``--env`` knows by name: ``ogbench:visual-scene-play-v0``.
 
-Loads no torch.
+Loads no torch and no gymnasium.
 """
 
 from __future__ import annotations
@@ -11,8 +11,12 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ptp_core.guests.guest_env import Guest, GuestEnv
+from ptp_core.guests.guest import Guest
+
+if TYPE_CHECKING:
+    import gymnasium
 
 
 def ogbench() -> Guest:
@@ -28,6 +32,7 @@ def ogbench() -> Guest:
             "OMP_NUM_THREADS": "1",
             "LP_NUM_THREADS": "1",
         },
+        call_seconds=300.0,  # the first demonstration builds a second simulation and its renderer
     )
 
 
@@ -40,13 +45,18 @@ def guest_python(name: str) -> Path:
     return Path(named) if named else Path(sys.prefix).parent / f".venv-{name}" / "bin" / "python"
 
 
-def guest_factory(name: str) -> Callable[..., GuestEnv] | None:
-    """The factory of ``guest:environment``; None where no guest has that name."""
+def is_guest(name: str) -> bool:
+    """Whether a guest has the first half of ``guest:environment``."""
+    return name.partition(":")[0] in GUESTS
+
+
+def guest_factory(name: str) -> Callable[..., gymnasium.Env]:
+    """The factory of ``guest:environment``, for a name that `is_guest`."""
     guest, _, environment = name.partition(":")
-    if guest not in GUESTS:
-        return None
     return functools.partial(_make, guest, environment)
 
 
-def _make(guest: str, environment: str, **arguments) -> GuestEnv:
+def _make(guest: str, environment: str, **arguments) -> gymnasium.Env:
+    from ptp_core.guests.guest_env import GuestEnv  # gymnasium is slow to load
+
     return GuestEnv(GUESTS[guest](), name=environment, **arguments)
