@@ -15,6 +15,7 @@ import gymnasium
 import numpy as np
 import pytest
 
+from ptp_core.agents import registry
 from ptp_core.config import DataConfig
 from ptp_core.data.collect_demonstrations import collect, environment_factory, make_environment
 from ptp_core.data.dataset import Dataset
@@ -23,6 +24,8 @@ from ptp_core.errors import GuestError, InputError
 from ptp_core.guests import known_guests
 from ptp_core.guests.guest import Guest
 from ptp_core.guests.guest_env import GuestEnv
+from ptp_core.rollout.evaluation import EvaluationConfig, evaluate
+from ptp_core.toy_agent import register_toy, save_toy
 from ptp_core.toy_env import ToyArm, ToyEnv
 
 PYTHON = Path(sys.executable)
@@ -139,6 +142,32 @@ def test_demonstrations_of_a_guest_are_those_of_this_process(tmp_path, monkeypat
     there, here = (list(Dataset(tmp_path / name)) for name in ("toys", "ptp_core.toy_env"))
     assert len(there) == 2
     assert [one.content_hash() for one in there] == [one.content_hash() for one in here]
+
+
+def test_an_agent_is_evaluated_in_a_guest_as_in_this_process(tmp_path, monkeypatch):
+    monkeypatch.setattr(registry, "_registered", dict(registry._registered))
+    monkeypatch.setitem(
+        known_guests.GUESTS, "toys", lambda: toy(module="arm_guest", folder=tmp_path)
+    )
+    (tmp_path / "arm_guest.py").write_text(
+        "from ptp_core.toy_env import ToyArm\n"
+        "def make_env(name, **others):\n"
+        "    return ToyArm(**others)\n"
+    )
+    register_toy()
+    save_toy(tmp_path / "toy")
+    results = []
+    for env in ("toys:arm", "ptp_core.toy_env:make_arm"):
+        config = EvaluationConfig(
+            checkpoint=tmp_path / "toy", env=env, env_kwargs={"max_steps": 5}, episodes=1
+        )
+        results.append(evaluate(config, num_envs=0, progress=False))
+    assert results[0]["mean_success_rate"] == 1.0
+    there, here = (
+        {task: one["runs"][0]["first_success"] for task, one in result["tasks"].items()}
+        for result in results
+    )
+    assert there == here == {"up": 3, "down": 3}
 
 
 def test_a_guest_is_named_like_any_environment(monkeypatch):

@@ -11,9 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from ptp_core.agents import registry
 from ptp_core.agents.agent import AgentSpec, CameraSpec, Decision
-from ptp_core.agents.registry import Method, register
 from ptp_core.config import DataConfig
 from ptp_core.data.collect_demonstrations import collect, make_environment
 from ptp_core.data.dataset import Dataset
@@ -22,10 +20,7 @@ from ptp_core.errors import DatasetError, GuestError, InputError
 from ptp_core.guests.known_guests import guest_python
 from ptp_core.guests.ogbench_env import ARM, CUBES, _names, make_env
 from ptp_core.rollout.episode_results import EpisodeSeeds
-from ptp_core.rollout.evaluation import EvaluationConfig, evaluate
 from ptp_core.rollout.run_episode import run_episode
-from ptp_core.toy_agent import ToyConfig
-from ptp_core.training.checkpoint import save_checkpoint
 
 PYTHON = guest_python("ogbench")
 installed = pytest.mark.skipif(not PYTHON.is_file(), reason="OGBench is missing: make ogbench")
@@ -138,7 +133,7 @@ def test_play_of_the_oracle_is_collected_and_moves_the_cube(tmp_path):
 
 
 class StillAgent:
-    """Does nothing; an official evaluation of it is quick."""
+    """Does nothing."""
 
     def __init__(self, checkpoint, options):
         self.spec, self.learned, self.settings = checkpoint.spec, None, {}
@@ -160,18 +155,20 @@ def still_spec(spec):
 
 
 @installed
-def test_an_agent_is_evaluated_on_an_official_task(cube, tmp_path, monkeypatch):
-    monkeypatch.setattr(registry, "_registered", dict(registry._registered))
-    spec = spec_of(cube, STATE)
-    settings = {"parts": (), "config": ToyConfig, "goals": spec.goals}
-    register(Method(name="still", summary="an example", build=StillAgent, **settings))
-    save_checkpoint(tmp_path / "still", {}, ToyConfig(), {}, spec=still_spec(spec))
-    config = EvaluationConfig(
-        checkpoint=tmp_path / "still", env=STATE, tasks=spec.tasks[:1], episodes=1, max_steps=3
-    )
-    result = evaluate(config, num_envs=0, progress=False)
-    (figures,) = result["tasks"].values()
-    assert (figures["success_rate"], figures["runs"][0]["steps"]) == (0.0, 3)
+def test_an_agent_is_told_the_goal_state(cube):
+    spec, goals = still_spec(spec_of(cube, STATE)), []
+
+    class Told(StillAgent):
+        def reset(self, observation, goal, seeds, **others):
+            super().reset(observation, goal, seeds, **others)
+            goals.append(goal)
+
+    agent = Told(SimpleNamespace(spec=spec), None)
+    options = {"task": cube.tasks[3]}
+    result = run_episode(cube, agent, options=options, seeds=EpisodeSeeds(1, 2, 3), max_steps=3)
+    assert (result.steps, result.success) == (3, False)
+    _, info = cube.reset(seed=1, options=options)
+    np.testing.assert_array_equal(goals[0].state, info["goal_state"])
 
 
 @installed

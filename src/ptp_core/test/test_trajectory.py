@@ -3,9 +3,10 @@
 
 import json
 
+import numpy as np
 import pytest
 
-from ptp_core.data.trajectory import Metadata, Segment, Target, in_sequence
+from ptp_core.data.trajectory import Metadata, Segment, Target, Trajectory, in_sequence
 from ptp_core.errors import DatasetError
 
 OPEN = Segment(
@@ -72,6 +73,13 @@ def test_segments_follow_each_other_within_the_trajectory(segments, length):
     Metadata(segments=(OPEN, SLIDE)).check(50)
     with pytest.raises(DatasetError, match="segment"):
         Metadata(segments=segments).check(length)
+
+
+def test_a_trajectory_holds_images_or_states():
+    parts = {"actions": np.zeros((3, 2), np.float32), "rewards": np.zeros(3, np.float32)}
+    Trajectory(0, {}, **parts, proprioception=np.zeros((3, 4), np.float32)).check()
+    with pytest.raises(DatasetError, match="neither an image of any camera nor proprioception"):
+        Trajectory(0, {}, **parts).check()
 
 
 def test_a_segment_alone_is_a_single_primitive():

@@ -12,10 +12,11 @@ from ptp_core.agents.agent import (
     LatentGoal,
     LatentSpec,
     Observation,
+    StateGoal,
     warm_up,
 )
 from ptp_core.agents.registry import build_agent
-from ptp_core.errors import ObservationError
+from ptp_core.errors import GoalError, ObservationError
 from ptp_core.tiny_networks import tiny_networks
 
 EYES = (CameraSpec("front", 8, 12), CameraSpec("wrist", 4, 4))
@@ -47,6 +48,7 @@ class CheckingAgent:
         ({"cameras": EYES, "goals": ("image", "language"), "proprioception": ("a",)}, "language"),
         ({"cameras": EYES, "goals": ("image", "latent"), "latent": FLOATS}, "latent"),
         ({"cameras": (), "goals": ("language",), "proprioception": ("a", "b")}, "language"),
+        ({"cameras": (), "goals": ("state",), "proprioception": ("a", "b")}, "state"),
     ],
 )
 def test_every_agent_acts_once_on_what_its_spec_names(spec, goal):
@@ -54,6 +56,13 @@ def test_every_agent_acts_once_on_what_its_spec_names(spec, goal):
     warm_up(agent)
     assert (len(agent.seen), agent.goals) == (1, [goal])
     assert agent.subgoals == [None if agent.spec.latent is None else ()]
+
+
+@pytest.mark.parametrize("state", [np.zeros(1), np.array([0, np.nan]), np.zeros((1, 2))])
+def test_a_goal_state_that_is_not_one_of_the_agents_is_named(state):
+    spec = AgentSpec("felt", (), ("x",), goals=("state",), proprioception=("a", "b"))
+    with pytest.raises(GoalError, match=r"must be 2 finite numbers \(a, b\), not float64"):
+        spec.check_goal(StateGoal(state))
 
 
 def test_an_agent_that_takes_no_black_scene_stays_as_it_is():

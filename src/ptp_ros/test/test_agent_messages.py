@@ -21,6 +21,7 @@ from ptp_core.agents.agent import (
     LanguageGoal,
     LatentGoal,
     LatentSpec,
+    StateGoal,
 )
 from ptp_core.errors import GoalError, InputError
 from ptp_ros.agent_messages import (
@@ -167,6 +168,11 @@ def test_goals_of_each_kind_survive():
     codes = np.arange(6, dtype=np.uint32).reshape(2, 3)
     coded = read_goal(goal_message(LatentGoal(codes), INDICES.encoder_id), CODED)
     assert np.array_equal(coded.latent, codes)
+
+
+def test_a_goal_state_has_no_message():
+    with pytest.raises(GoalError, match="run such an agent with ptp evaluate"):
+        goal_message(StateGoal(np.zeros(2, np.float32)))
 
 
 def test_one_image_without_a_name_is_that_of_the_only_camera():

@@ -318,9 +318,11 @@ def as_declared(config: EvaluationConfig) -> EvaluationConfig:
 def _coverage(config: EvaluationConfig) -> dict[str, Any] | None:
     """Shares of the episodes' scenes that the checkpoint's demonstrations cover; None: unknown."""
     cells = load_checkpoint(config.checkpoint).metrics.get("coverage")
+    if cells is None:
+        return None
     env = make_environment(config.env, config.env_kwargs)
     try:
-        if cells is None or not scene_groups(env, config.env):
+        if not scene_groups(env, config.env):
             return None
         shown = SceneCoverage.from_dict(cells)
         # Groups that were declared after the training: its demonstrations show none of them.
