@@ -228,7 +228,8 @@ class _Process:
     def _kill(self) -> None:
         with contextlib.suppress(OSError):
             self._child.kill()
-        self._child.wait()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._child.wait(END_SECONDS)  # a starved machine takes its time to end it
 
 
 def _space(found: dict[str, Any]) -> gymnasium.Space:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The guest's side: makes an environment in its own Python and answers the host's calls.
 
-The host starts it with ``START``. Messages arrive on standard input and leave on what was
+The host starts it with ``START``. Messages arrive on what was standard input and leave on what was
 standard output; what the guest's packages print goes to standard error. The process ends when the
 host does.
 
@@ -60,10 +60,7 @@ DECLARED = (
 
 def main() -> None:
     """Serve the host until it closes the pipe."""
-    _end_with(0)
-    sink = os.dup(1)
-    os.dup2(2, 1)
-    pipe = MessagePipe(0, sink)
+    pipe = MessagePipe(*_take_pipes())
     pipe.send({"hello": VERSION, "python": platform.python_version(), "numpy": np.__version__})
     env = None
     while True:
@@ -83,6 +80,17 @@ def main() -> None:
         except Exception as error:  # any: the host is told, and decides
             traceback.print_exc()
             pipe.send(_failure(error))
+
+
+def _take_pipes() -> tuple[int, int]:
+    """Move the pipes away from standard input and output, where others would read and write."""
+    source, sink = os.dup(0), os.dup(1)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    os.dup2(2, 1)
+    _end_with(source)
+    return source, sink
 
 
 def _end_with(source: int) -> None:
