@@ -26,7 +26,7 @@ from ptp_core.guests.pipe import (
     PipeError,
     PipeTimeout,
 )
-from ptp_core.guests.worker import DECLARED, START
+from ptp_core.guests.guest_worker import DECLARED, START
 
 LAST_LINES = 20  # of a guest's standard error that are kept
 END_SECONDS = 5.0  # that a guest has to end, before it is killed

@@ -39,7 +39,7 @@ from ptp_core.guests.pipe import VERSION, MessagePipe, PipeClosed
 # the installed one, so that nothing else of the host's Python is on the guest's path.
 START = (
     "import sys, types; package = types.ModuleType('ptp_core'); package.__path__ = [sys.argv[1]]; "
-    "sys.modules['ptp_core'] = package; from ptp_core.guests.worker import main; main()"
+    "sys.modules['ptp_core'] = package; from ptp_core.guests.guest_worker import main; main()"
 )
 # Attributes of an environment that the host's copy has, too (docs/environments.md).
 DECLARED = (
