@@ -19,6 +19,7 @@ import numpy as np
 import ptp_core
 from ptp_core.errors import GuestError, InputError
 from ptp_core.guests.guest import Guest
+from ptp_core.guests.guest_worker import DECLARED, START
 from ptp_core.guests.pipe import (
     VERSION,
     MessagePipe,
@@ -26,7 +27,6 @@ from ptp_core.guests.pipe import (
     PipeError,
     PipeTimeout,
 )
-from ptp_core.guests.guest_worker import DECLARED, START
 
 LAST_LINES = 20  # of a guest's standard error that are kept
 END_SECONDS = 5.0  # that a guest has to end, before it is killed
