@@ -34,7 +34,7 @@ from ptp_core.agents.subgoal_agent import SubgoalAgent
 from ptp_core.data.env_spec import reset_options
 from ptp_core.data.trajectory import PracticeEpisode
 from ptp_core.errors import PlanCancelled
-from ptp_core.learning.online_learner import OnlineLearner
+from ptp_core.learning.practice_learner import PracticeLearner
 from ptp_core.planners.plan_buffer import PlanBuffer, add_plan
 from ptp_core.planners.plan_library import PlanLibrary, PlanLibraryPlanner
 from ptp_core.planners.planner import Plan
@@ -45,7 +45,7 @@ from ptp_core.rollout.run_episode import Trace, run_episode
 from ptp_core.training.checkpoint import Checkpoint
 
 Sharing = Callable[[], AbstractContextManager[Callable[..., Iterable]]]
-"""Gives the ``run`` of `OnlineLearner.update`, for as long as updates are made."""
+"""Gives the ``run`` of `PracticeLearner.update`, for as long as updates are made."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def practise_epoch(
     config: PracticeConfig,
     number: int,
     state: PracticeState,
-    learner: OnlineLearner,
+    learner: PracticeLearner,
     rollouts: Rollouts,
     *,
     sharing: Sharing,
@@ -198,7 +198,7 @@ def rollout(
     )
 
 
-def update(learner: OnlineLearner, sharing: Sharing, cancelled: Cancelled) -> dict[str, float]:
+def update(learner: PracticeLearner, sharing: Sharing, cancelled: Cancelled) -> dict[str, float]:
     """Make the updates that are due, UTD ratio times practised steps; the metrics of the last."""
     metrics: dict[str, float] = {}
     with sharing() as run:
@@ -209,7 +209,7 @@ def update(learner: OnlineLearner, sharing: Sharing, cancelled: Cancelled) -> di
     return metrics
 
 
-def store(result: RolloutResult, state: PracticeState, learner: OnlineLearner) -> bool:
+def store(result: RolloutResult, state: PracticeState, learner: PracticeLearner) -> bool:
     """Keep a practised episode, its plan and how that ended; whether it is learned from.
 
     A new plan goes into plan buffer and plan library. Where the learner takes successes only, the
@@ -239,7 +239,7 @@ def latents_of(codes: np.ndarray, checkpoint: Checkpoint) -> torch.Tensor:
 def epoch_metrics(
     number: int,
     results: Sequence[RolloutResult],
-    learner: OnlineLearner,
+    learner: PracticeLearner,
     seconds: dict[str, float],
     losses: dict[str, float],
     learned_from: list[bool],

@@ -14,7 +14,7 @@ from ptp_core.data.file_limits import load_json
 from ptp_core.data.files import check_folder, keep_inputs, write_atomically
 from ptp_core.data.trajectory import PracticeEpisode
 from ptp_core.errors import CheckpointError
-from ptp_core.learning.online_learner import OnlineLearner
+from ptp_core.learning.practice_learner import PracticeLearner
 from ptp_core.policies.live_weights import WeightsUpdate
 from ptp_core.practice.run_folder import OF_SETTINGS
 from ptp_core.training.checkpoint import save_again
@@ -43,14 +43,14 @@ class LearningScalars:
 
 
 class LearningRun:
-    """An `OnlineLearner` with its folder.
+    """A `PracticeLearner` with its folder.
 
     Episodes come by number, each once, in order; after a restart they come again from 0, and
     learning goes on where ``save`` left it. ``publish_every`` updates make a new version; no
     version is ever used for two sets of weights, however the process ends.
     """
 
-    def __init__(self, learner: OnlineLearner, folder: Path, publish_every: int) -> None:
+    def __init__(self, learner: PracticeLearner, folder: Path, publish_every: int) -> None:
         self.learner = learner
         self.scalars = LearningScalars()
         self.version = 0  # newest that was handed out
