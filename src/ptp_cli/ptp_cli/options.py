@@ -261,3 +261,17 @@ def env_arguments(pairs: list[str]) -> dict[str, Any]:
             text = " ".join(str(error).split())
             raise InputError(f"--env-arg {name}: not valid YAML: {text}") from error
     return arguments
+
+
+def add_report_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of commands that leave out refused steps and report why."""
+    parser.add_argument(
+        "--report", type=Path, metavar="FILE", help="write the validation report as JSON"
+    )
+    parser.add_argument(
+        "--min-steps",
+        type=int,
+        default=10,
+        metavar="N",
+        help="shortest sequence of steps without a refused one (default: %(default)s)",
+    )

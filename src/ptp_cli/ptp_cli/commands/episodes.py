@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ptp_cli.closing_lines import print_results
+from ptp_cli.options import add_report_options
 
 if TYPE_CHECKING:
     from ptp_core.episodes.bag_mapping import ImageMapping
@@ -197,20 +198,6 @@ _EPISODE_ACTIONS = {
     "repair": _repair,
     "stats": _stats,
 }
-
-
-def add_report_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of commands that leave out refused steps and report why."""
-    parser.add_argument(
-        "--report", type=Path, metavar="FILE", help="write the validation report as JSON"
-    )
-    parser.add_argument(
-        "--min-steps",
-        type=int,
-        default=10,
-        metavar="N",
-        help="shortest sequence of steps without a refused one (default: %(default)s)",
-    )
 
 
 def add_import_bag(subparsers) -> None:

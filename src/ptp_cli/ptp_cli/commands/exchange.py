@@ -7,7 +7,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ptp_cli.commands.episodes import LABELS, add_report_options
+from ptp_cli.commands.episodes import LABELS
+from ptp_cli.options import add_report_options
 
 if TYPE_CHECKING:
     from ptp_core.episodes.bag_mapping import ImageMapping
