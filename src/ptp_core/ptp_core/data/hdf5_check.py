@@ -52,7 +52,7 @@ def serve(idle: float) -> None:
 
 
 def check_contents(path: str, begin: Callable[[int], None]) -> None:
-    """Read all of a file. ``begin``(bytes) is called before each piece, with what it unpacks to.
+    """Read all of a file. ``begin(bytes)`` is called before each piece, with what it unpacks to.
 
     Raises OSError where it cannot be opened, ValueError for what leads out of the file, OverBudget
     for declared sizes. Parts that cannot be read are left to those who need them.

@@ -9,8 +9,7 @@ A frame is a head of 16 bytes, a JSON text and the arrays' bytes one after the o
 
 The JSON text is {"message": ..., "arrays": [{"dtype": "|u1", "shape": [64, 64, 3]}, ...]}; where
 the message has an array, it has {"#": number of the array}. Arrays are C-contiguous. Both sides
-run this module, each in its own Python, so it needs the standard library and numpy alone. Nothing
-is pickled.
+run this module, each in its own Python, so it needs the standard library and numpy alone.
 """
 
 from __future__ import annotations
