@@ -5,15 +5,17 @@ from __future__ import annotations
 
 import copy
 import hashlib
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
-from ptp_core.config import TrainConfig
+from ptp_core.config import GoalClassifierConfig, ToleranceConfig, TrainConfig
 from ptp_core.data.encoded_dataset import EncodedDataset
 from ptp_core.encoders.vqvae import VQVAE
-from ptp_core.learning.goal_classifier import GoalClassifier, PairSampler
+from ptp_core.learning.goal_classifier import FramePairs, GoalClassifier, PairSampler
 from ptp_core.learning.leg_ends import LegEndSampler
 from ptp_core.planners.subgoal_generator import GeneratorHierarchy
 from ptp_core.training.chunked_stage import seeded_dropout
@@ -21,6 +23,7 @@ from ptp_core.training.stage import Metrics, StageState, encoded_fingerprint, ru
 from ptp_core.training.weights import serialise
 
 VALIDATION_PAIRS = 1024
+Inputs = tuple[torch.Tensor, ...]  # of `GoalClassifier.loss`
 
 
 def train_goal_classifier(
@@ -37,51 +40,30 @@ def train_goal_classifier(
     settings = config.classifier
     torch.manual_seed(config.seed)
     network = GoalClassifier(settings, vqvae.latent).to(device)
-    optimiser = torch.optim.AdamW(
-        network.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
-    )
-    state = StageState(
-        modules={"classifier": network},
-        optimisers={"adam": optimiser},
-        generator=torch.Generator().manual_seed(config.seed),
-        rng=np.random.default_rng(config.seed),
-        fingerprint=encoded_fingerprint(settings, config.seed, data),
-    )
     pairs, held_out = PairSampler(data, settings), PairSampler(validation, settings)
-    fixed = held_out.draw(VALIDATION_PAIRS, np.random.default_rng(config.seed))
 
-    def loss_of(source: EncodedDataset, drawn) -> tuple[torch.Tensor, Metrics]:
+    def tensors(source: EncodedDataset, drawn: FramePairs) -> Inputs:
         latents, goals = (
             vqvae.lookup(torch.from_numpy(source.codes[frames].astype(np.int64)).to(device))
             for frames in (drawn.first, drawn.second)
         )
-        return network.loss(latents, goals, torch.from_numpy(drawn.same).to(device))
+        return latents, goals, torch.from_numpy(drawn.same).to(device)
 
-    def train_step() -> Metrics:
-        with seeded_dropout(state.generator):
-            loss, metrics = loss_of(data, pairs.draw(settings.batch_size, state.rng))
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        optimiser.step()
-        return metrics
+    def draw(rng: np.random.Generator, _: torch.Generator) -> Inputs:
+        return tensors(data, pairs.draw(settings.batch_size, rng))
 
-    @torch.no_grad()
-    def validate() -> dict[str, float]:
-        network.eval()
-        metrics = loss_of(validation, fixed)[1]
-        network.train()
-        return {key: float(value) for key, value in metrics.items()}
-
-    network.train()
-    scalars = run_as_configured(
+    fixed = held_out.draw(VALIDATION_PAIRS, np.random.default_rng(config.seed))
+    fingerprint = encoded_fingerprint(settings, config.seed, data)
+    scalars = _fit(
         "goal classifier",
-        folder,
-        state,
-        train_step,
+        network,
         settings,
         config,
-        validate=validate,
-        progress=progress,
+        folder,
+        fingerprint,
+        draw,
+        [tensors(validation, fixed)],
+        progress,
     )
     return network.eval(), scalars
 
@@ -104,35 +86,61 @@ def train_tolerance(
     """
     settings, gaps = config.tolerance, config.generators.dt60
     network = copy.deepcopy(classifier).requires_grad_(True)
-    optimiser = torch.optim.AdamW(
-        network.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
-    )
     generator = generators["dt60"]
     weights = (serialise(module) for module in (classifier, generator))
-    earlier = hashlib.sha256(b"".join(weights)).hexdigest()
-    state = StageState(
-        modules={"classifier": network},
-        optimisers={"adam": optimiser},
-        generator=torch.Generator().manual_seed(config.seed),
-        rng=np.random.default_rng(config.seed),
-        fingerprint={
-            **encoded_fingerprint(settings, config.seed, data),
-            "networks": earlier,
-        },
-    )
+    fingerprint = {
+        **encoded_fingerprint(settings, config.seed, data),
+        "networks": hashlib.sha256(b"".join(weights)).hexdigest(),
+    }
     sampler, held_out = (
         LegEndSampler(
             each, PairSampler(each, config.classifier), vqvae, generator, settings, gaps.minimum
         )
         for each in (data, validation)
     )
+
+    def draw(
+        rng: np.random.Generator, noise: torch.Generator, of: LegEndSampler = sampler
+    ) -> Inputs:
+        drawn = of.draw(rng, noise)
+        return drawn.first, drawn.second, drawn.same, drawn.weights
+
     rng, noise = np.random.default_rng(config.seed), torch.Generator().manual_seed(config.seed)
-    fixed = [held_out.draw(rng, noise) for _ in range(VALIDATION_PAIRS // settings.batch_size)]
+    count = VALIDATION_PAIRS // settings.batch_size
+    fixed = [draw(rng, noise, held_out) for _ in range(count)]
+    scalars = _fit(
+        "tolerance", network, settings, config, folder, fingerprint, draw, fixed, progress
+    )
+    return network.eval().requires_grad_(False), scalars
+
+
+def _fit(
+    name: str,
+    network: GoalClassifier,
+    settings: GoalClassifierConfig | ToleranceConfig,
+    config: TrainConfig,
+    folder: Path,
+    fingerprint: dict[str, Any],
+    draw: Callable[[np.random.Generator, torch.Generator], Inputs],
+    fixed: Sequence[Inputs],
+    progress: bool,
+) -> dict[str, float]:
+    """Train on what ``draw`` gives, validate on ``fixed``; return the last scalars."""
+    optimiser = torch.optim.AdamW(
+        network.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
+    )
+    state = StageState(
+        modules={"classifier": network},
+        optimisers={"adam": optimiser},
+        generator=torch.Generator().manual_seed(config.seed),
+        rng=np.random.default_rng(config.seed),
+        fingerprint=fingerprint,
+    )
 
     def train_step() -> Metrics:
-        drawn = sampler.draw(state.rng, state.generator)
+        drawn = draw(state.rng, state.generator)
         with seeded_dropout(state.generator):
-            loss, metrics = network.loss(drawn.first, drawn.second, drawn.same, drawn.weights)
+            loss, metrics = network.loss(*drawn)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()
@@ -141,19 +149,11 @@ def train_tolerance(
     @torch.no_grad()
     def validate() -> dict[str, float]:
         network.eval()
-        parts = [network.loss(p.first, p.second, p.same, p.weights)[1] for p in fixed]
+        parts = [network.loss(*each)[1] for each in fixed]
         network.train()
         return {key: float(np.mean([float(part[key]) for part in parts])) for key in parts[0]}
 
     network.train()
-    scalars = run_as_configured(
-        "tolerance",
-        folder,
-        state,
-        train_step,
-        settings,
-        config,
-        validate=validate,
-        progress=progress,
+    return run_as_configured(
+        name, folder, state, train_step, settings, config, validate=validate, progress=progress
     )
-    return network.eval().requires_grad_(False), scalars
