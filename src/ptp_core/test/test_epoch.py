@@ -48,7 +48,7 @@ class Practice:
         )
         library = PlanLibrary(checkpoint.encoder_id)
         agent = build_agent(config.method, checkpoint)
-        self.state = PracticeState.of([agent], library, method.buffer)
+        self.state = PracticeState.of(checkpoint, method, [agent], library)
         self.updates_seen = []  # by each rollout that began or ended
         self._checkpoint = load_checkpoint(config.checkpoint)
         self._library = PlanLibrary(checkpoint.encoder_id)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from ptp_core.agents.registry import method_named
 from ptp_core.config import BackwardConfig
 from ptp_core.data.trajectory import PracticeEpisode
 from ptp_core.errors import GoalError, InputError
@@ -131,15 +132,12 @@ def test_batches_are_half_practice_and_half_demonstrations(checkpoint):
 
 
 def test_planner_and_policy_travel_together_and_are_taken_by_an_agent(checkpoint):
-    from ptp_core.agents.registry import build_agent
-
     other = copy.deepcopy(checkpoint)
-    agent = build_agent("lbp", other)
     learner = HindsightChains(checkpoint, learning_rate=3e-3)
     learner.add(episode())
     for _ in range(3):
         learner.update()
-    live = LiveWeights(agent.practised, other.encoder_id)
+    live = LiveWeights(other.together(method_named("lbp").practised_parts), other.encoder_id)
     assert live.stage(learner.weights(1)) and live.swap()
     for name in ("lbp_planner", "lbp_policy"):
         for key, value in checkpoint.part(name).state_dict().items():

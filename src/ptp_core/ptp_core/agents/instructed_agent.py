@@ -31,7 +31,6 @@ from ptp_core.config import to_dict
 from ptp_core.data.trajectory import CAMERA
 from ptp_core.errors import GoalError, InputError
 from ptp_core.planners.planner import Plan, stop_if
-from ptp_core.policies.instructed_policy import practised_modules
 from ptp_core.policies.temporal_ensemble import TemporalEnsemble
 
 if TYPE_CHECKING:
@@ -64,9 +63,9 @@ class InstructedPlanner(Protocol):
 class InstructedAgent(CodedAgent):
     """Acts as an instruction, an image or a latent says. Weights are read at every call.
 
-    ``learned`` is the policy; ``practised``: all that practice changes, planner and policy.
-    ``planner`` plans every ``replan`` control steps; without one, the policy gets the goal's
-    latent where it takes one, else nothing. ``fixed_goals`` has a goal for each known sentence.
+    ``learned`` is the policy. ``planner`` plans every ``replan`` control steps; without one, the
+    policy gets the goal's latent where it takes one, else nothing. ``fixed_goals`` has a goal for
+    each known sentence.
     """
 
     buffers: tuple[()] = ()  # of plans; it keeps none
@@ -83,7 +82,6 @@ class InstructedAgent(CodedAgent):
         self.vqvae, self.sentences = checkpoint.vqvae, checkpoint.part("sentences")
         self.learned: nn.Module = checkpoint.part(method.learned)
         self.planner, self._replan, self._fixed = planner, replan, fixed_goals
-        self.practised = practised_modules(planner, self.learned)
         self._feels = bool(len(self.learned.proprioception_mean))
         self.spec = dataclasses.replace(
             checkpoint.spec,

@@ -44,6 +44,7 @@ def _method(name: str, summary: str, goals: tuple[GoalKind, ...]) -> Method:
         config=InstructionTrainConfig,
         goals=goals,
         learned="lbp_policy",
+        also_learned=("lbp_planner",),
         learner=chain_learner,
         subgoal_steps=None,
     )

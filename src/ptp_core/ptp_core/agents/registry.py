@@ -95,7 +95,8 @@ class Method:
     parts: tuple[str, ...]  # parts of a checkpoint that it needs beside the encoder
     config: type = TrainConfig  # dataclass: the settings of a checkpoint of this agent
     goals: tuple[GoalKind, ...] = ("image", "latent")
-    learned: str | None = None  # part whose weights an update replaces; None: none
+    learned: str | None = None  # part that practice fine-tunes, the policy; None: none
+    also_learned: tuple[str, ...] = ()  # further parts that practice changes
     learner: Callable[..., PracticeLearner] | None = None  # None: practice does not improve it
     plans: bool = False  # whether a `Planner` plans for its agent before it acts
     buffer: bool = False  # searches start from earlier plans while practising
@@ -106,6 +107,11 @@ class Method:
     def practises(self) -> bool:
         """Whether online practice improves it."""
         return self.learner is not None
+
+    @property
+    def practised_parts(self) -> tuple[str, ...]:
+        """All parts whose weights an update replaces."""
+        return () if self.learned is None else (self.learned, *self.also_learned)
 
     @property
     def follows(self) -> bool:

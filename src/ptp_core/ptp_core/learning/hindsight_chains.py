@@ -37,7 +37,6 @@ from ptp_core.learning.hindsight_cloning import (
 )
 from ptp_core.learning.practice_learner import PracticeLearner, without_idling
 from ptp_core.planners.backward_planner import BackwardPlanner, Loss
-from ptp_core.policies.instructed_policy import practised_modules
 from ptp_core.training.checkpoint import Checkpoint
 from ptp_core.training.chunked_stage import seeded_dropout
 from ptp_core.training.stage import Metrics
@@ -159,7 +158,7 @@ class HindsightChains(PracticeLearner):
         self._planning = torch.optim.AdamW(
             planner.parameters(), learning_rate, weight_decay=planner.config.weight_decay
         )
-        self._practised_modules = practised_modules(planner, average)
+        self._acts = checkpoint.together(("lbp_policy", "lbp_planner"))
         self._executed = dataclasses.replace(config, labels="executed", working_weight=1.0)
         self._offline = None
         if demonstrations is not None:
@@ -174,7 +173,7 @@ class HindsightChains(PracticeLearner):
 
     @property
     def _acting(self) -> nn.Module:
-        return self._practised_modules
+        return self._acts
 
     @property
     def _has_data(self) -> bool:

@@ -20,14 +20,6 @@ from ptp_core.policies.diffusion_head import DiffusionHead, Loss
 from ptp_core.policies.goal_fusion import GoalFusion
 
 
-def practised_modules(planner: nn.Module | None, policy: nn.Module) -> nn.ModuleDict:
-    """What practice changes of a method, under names that its weights have on the way."""
-    modules = nn.ModuleDict({"policy": policy})
-    if planner is not None:
-        modules["planner"] = planner
-    return modules
-
-
 class InstructedPolicy(nn.Module):
     """p(a_t, ..., a_{t+H-1} | latent, subgoals, instruction, proprioception).
 

@@ -29,7 +29,7 @@ import torch
 from torch import nn
 
 from ptp_core.agents.agent import Cancelled
-from ptp_core.agents.registry import method_named
+from ptp_core.agents.registry import Method, method_named
 from ptp_core.agents.subgoal_agent import SubgoalAgent
 from ptp_core.data.env_spec import reset_options
 from ptp_core.data.trajectory import PracticeEpisode
@@ -52,19 +52,23 @@ Sharing = Callable[[], AbstractContextManager[Callable[..., Iterable]]]
 class PracticeState:
     """What practice changes."""
 
-    learned: nn.Module  # the IQL networks, or what else the method learns
+    learned: nn.Module  # the parts that practice changes, see `Method.practised_parts`
     buffers: list[list[PlanBuffer]]  # by level, of each planner that starts from the same plans
     library: PlanLibrary
     remember: bool = True  # whether new plans enter the buffers
 
     @classmethod
     def of(
-        cls, agents: Sequence[SubgoalAgent], library: PlanLibrary, remember: bool = True
+        cls,
+        checkpoint: Checkpoint,
+        method: Method,
+        agents: Sequence[SubgoalAgent],
+        library: PlanLibrary,
     ) -> PracticeState:
-        """The state of agents that share their networks and begin with the same plans."""
+        """The state of a method's agents of one checkpoint, which begin with the same plans."""
         buffers = [agent.buffers for agent in agents if agent.buffers]
-        learned = getattr(agents[0], "practised", agents[0].learned)
-        return cls(learned, buffers, library, remember)
+        learned = checkpoint.together(method.practised_parts)
+        return cls(learned, buffers, library, method.buffer)
 
 
 @dataclass(frozen=True)

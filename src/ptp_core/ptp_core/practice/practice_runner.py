@@ -92,7 +92,7 @@ class InProcessPractice:
             seed=config.seed,
         )
         library = PlanLibrary(checkpoint.encoder_id, signal=config.success_signal)
-        self._state = PracticeState.of([self._agent], library, self._method.buffer)
+        self._state = PracticeState.of(checkpoint, self._method, [self._agent], library)
         self._resume()
         self._envs = Workers(num_envs, functools.partial(RolloutWorker, config))
 
@@ -162,7 +162,7 @@ class InProcessPractice:
         """Learn what is still due, evaluate the end, write the result."""
         losses = update(self._learner, self._sharing, cancelled)
         # What is evaluated is what the checkpoint will hold: rounding alone changes episodes.
-        changed = set(getattr(self._agent, "practised", self._agent.learned).modules())
+        changed = set(self._state.learned.modules())
         for part in self._checkpoint.parts.values():
             if part.module in changed:
                 round_to(part.module, part.precision)

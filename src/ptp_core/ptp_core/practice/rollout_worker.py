@@ -69,7 +69,8 @@ class RolloutWorker:
         library = PlanLibrary(checkpoint.encoder_id, signal=config.success_signal)
         self._practiser = self._agent(config.actions == "sample", library, explore=True)
         self._evaluator = self._agent(False, library, explore=False)
-        self._state = PracticeState.of([self._practiser, self._evaluator], library)
+        method, agents = method_named(config.method), [self._practiser, self._evaluator]
+        self._state = PracticeState.of(checkpoint, method, agents, library)
         self._loaded: Path | None = None
         self._env = make_environment(config.env, config.env_kwargs)
 

@@ -102,8 +102,8 @@ class PlannerNode(ManagedNode):
         self._checkpoint = load_networks(self.parameters)
         self._spec = agent_spec(self._checkpoint)
         self._policies = finetuned_policies(self.parameters, self._checkpoint)
-        learned = method_named(self.parameters.method).learned
-        self._live.use(self._checkpoint, learned, self._policies)
+        practised = method_named(self.parameters.method).practised_parts
+        self._live.use(self._checkpoint, practised, self._policies)
         self._planners, self._tried = {}, None
         path = self.parameters.plan_library
         self._library = None

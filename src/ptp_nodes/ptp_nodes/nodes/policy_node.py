@@ -180,8 +180,7 @@ class PolicyNode(ManagedNode):
         method = method_named(self.parameters.method)
         self._agent = self._make_agent(method, policies)
         self._look()
-        practised = getattr(self._agent, "practised", None)
-        self._live.use(self._checkpoint, method.learned, policies, practised)
+        self._live.use(self._checkpoint, method.practised_parts, policies)
         warm_up(self._agent)
 
     def _make_agent(self, method: Method, policies: FineTunedPolicies | None) -> Agent:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,9 +100,9 @@ def agent_spec(checkpoint: Checkpoint) -> AgentSpec:
 class LiveNetworks:
     """Keeps the weights up to date that a node's agent learns.
 
-    ``use`` names the checkpoint and the part that is meant; ``swap`` is called by the thread that
-    runs them, before it does. A refused update is counted, and logged at most once a second for
-    each kind of reason.
+    ``use`` names the checkpoint and the parts that are meant; ``swap`` is called by the thread
+    that runs them, before it does. A refused update is counted, and logged at most once a second
+    for each kind of reason.
     """
 
     def __init__(self, node: Node) -> None:
@@ -120,18 +121,17 @@ class LiveNetworks:
     def use(
         self,
         checkpoint: Checkpoint,
-        learned: str | None,
+        parts: Sequence[str],
         policies: FineTunedPolicies | None = None,
-        practised: nn.Module | None = None,
     ) -> None:
-        """Update the part ``learned`` from now on, with an update that came earlier too.
+        """Update these parts from now on, with an update that came earlier too.
 
-        None: an agent without weights to update, for which every update is refused. ``policies``:
-        who may have changed the part to a fine-tuned one. ``practised``: what an update brings,
-        where that is more than the part.
+        The first one names the version. None: an agent without weights to update, for which every
+        update is refused. ``policies``: who may have changed the first to a fine-tuned one.
         """
-        self._checkpoint, self._part, self._policies = checkpoint, learned, policies
-        module = nn.Module() if learned is None else practised or checkpoint.part(learned)
+        self._checkpoint, self._policies = checkpoint, policies
+        self._part = parts[0] if parts else None
+        module = checkpoint.together(parts) if parts else nn.Module()
         self._weights = LiveWeights(module, checkpoint.encoder_id)
         if self._newest is not None:
             self._updates.put(self._newest)
