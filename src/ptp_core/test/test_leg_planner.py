@@ -2,17 +2,31 @@
 """The planner of legs: how many it takes, what it charges, and that a seed gives one plan."""
 
 import dataclasses
+import math
 
 import pytest
 import torch
 
 from ptp_core.config import LegPlannerConfig
 from ptp_core.errors import ConfigError, InputError, PlanCancelled
-from ptp_core.planners.leg_planner import LegPlanner, LegPrefixes, truncated_distance
+from ptp_core.planners.leg_planner import (
+    LegPlanner,
+    LegPrefixes,
+    LegProblem,
+    truncated_distance,
+)
 from ptp_core.planners.planner import Plan
 from ptp_core.tiny_networks import LATENT, rng, tiny_networks
 
-CONFIG = LegPlannerConfig(samples=12, elites=3, sigmas=(0.5, 0.2), most_legs=3, leg_price=0.1)
+CONFIG = LegPlannerConfig(
+    samples=12,
+    elites=3,
+    sigmas=(0.5, 0.2),
+    most_legs=3,
+    leg_price=0.1,
+    value_weight=0.0,
+    imagined_within=0.0,
+)
 
 
 @pytest.fixture
@@ -33,7 +47,12 @@ def planner(checkpoint, bias=None, **changes):
         classifier.body[-1].bias.fill_(bias)
     config = dataclasses.replace(CONFIG, **changes)
     parts = checkpoint.generators["dt60"], checkpoint.part("shown_legs"), classifier
-    return LegPlanner(checkpoint.vqvae, *parts, config)
+    return LegPlanner(checkpoint.vqvae, *parts, checkpoint.part("leg_value"), config)
+
+
+def problem(start, goal, *given_up):
+    failures = torch.stack(given_up) if given_up else start[None][:0]
+    return LegProblem(start, goal, failures)
 
 
 def test_a_goal_that_one_leg_reaches_is_pursued_itself(checkpoint, pair):
@@ -48,14 +67,14 @@ def prefixes(made, start, goal, subgoals, generator):
     """Prefixes of so many legs, as a plan grows them."""
     found = made._no_legs(start)
     for _ in range(subgoals):
-        found = made._extend(start, goal, found, generator)
+        found = made._extend(problem(start, goal), found, generator)
     return found
 
 
 def search(made, start, goal, subgoals, generator, known=()):
     with torch.no_grad():
         grown = prefixes(made, start, goal, subgoals, generator)
-        return made._search(start, goal, grown, generator, known, None, None)
+        return made._search(problem(start, goal), grown, generator, known, None, None)
 
 
 class Priced(LegPlanner):
@@ -63,8 +82,8 @@ class Priced(LegPlanner):
 
     distances = ()
 
-    def _search(self, start, goal, prefixes, *others):
-        found = super()._search(start, goal, prefixes, *others)
+    def _search(self, problem, prefixes, *others):
+        found = super()._search(problem, prefixes, *others)
         distance = self.distances[prefixes.z.shape[1]]
         return dataclasses.replace(found, distance=torch.full((1,), distance))
 
@@ -75,7 +94,7 @@ class Priced(LegPlanner):
 )
 def test_legs_are_added_while_they_save_more_than_they_cost(checkpoint, pair, distances, legs):
     parts = [checkpoint.generators["dt60"]]
-    parts += [checkpoint.part(name) for name in ("shown_legs", "classifier")]
+    parts += [checkpoint.part(name) for name in ("shown_legs", "classifier", "leg_value")]
     config = dataclasses.replace(CONFIG, change_weight=0.0, prior_weight=0.0, elites=1)
     made = Priced(checkpoint.vqvae, *parts, config)
     made.distances = distances
@@ -90,6 +109,60 @@ def test_a_plan_ends_with_the_goal_and_subgoals_are_their_codes(checkpoint, pair
     assert torch.equal(checkpoint.vqvae.lookup(found.codes), found.latents)
     plan = planner(checkpoint).plan(*pair, rng())
     assert torch.equal(plan.latents[-1], pair[1]) and len(plan.codes) == len(plan.latents)
+
+
+def test_the_last_subgoal_is_the_imagined_end_where_that_leaves_little_work(checkpoint, pair):
+    made = planner(checkpoint, bias=30.0, imagined_within=0.35)
+    plan = made.plan(*pair, rng())
+    assert len(plan.latents) == 1 and not torch.equal(plan.latents[0], pair[1])
+    with torch.no_grad():
+        end = checkpoint.generators["dt60"](plan.z[0][:, -1], pair[:1])
+    codes, latents = checkpoint.vqvae.quantise(end)
+    assert torch.equal(plan.codes, codes) and torch.equal(plan.latents, latents)
+
+    far = planner(checkpoint, bias=-30.0, imagined_within=0.35).plan(*pair, rng())
+    assert torch.equal(far.latents[-1], pair[1])  # no leg does the work
+
+
+def test_a_first_leg_costs_more_for_each_time_that_it_was_given_up(checkpoint, pair):
+    made = planner(checkpoint, failure_price=0.5)
+    z = torch.randn(3, 2, checkpoint.generators["dt60"].z_dim, generator=rng())
+    for legs in (z, z[:, 1:]):  # with one subgoal, and straight to the goal
+        fresh = made._evaluate(problem(*pair), legs)
+        with torch.no_grad():
+            ends = made.vqvae.quantise(made.generator(fresh.z[:, 0], pair[:1].expand(3, -1)))[1]
+            same = made.classifier.probability(ends, ends[:1].expand(3, -1))
+        once = made._evaluate(problem(*pair, ends[0]), fresh.z)
+        twice = made._evaluate(problem(*pair, ends[0], ends[0]), fresh.z)
+        order = [fresh.z.tolist().index(one) for one in once.z.tolist()]
+        torch.testing.assert_close(once.unlikely, 0.5 * same[order])
+        torch.testing.assert_close(twice.unlikely.sort()[0], (1.0 * same).sort()[0])
+        assert (fresh.unlikely == 0).all()
+
+
+def test_a_first_leg_costs_what_its_value_says(checkpoint, pair):
+    value = checkpoint.part("leg_value")
+    made = planner(checkpoint, value_weight=2.0)
+    z = torch.randn(3, 2, checkpoint.generators["dt60"].z_dim, generator=rng())
+    likely = made._evaluate(problem(*pair), z)
+    with torch.no_grad():
+        value.body[-1].bias.fill_(-3.0)
+    unlikely = made._evaluate(problem(*pair), z)
+    expected = [2.0 * math.log1p(math.exp(-logit)) for logit in (4.0, -3.0)]
+    for found, cost in zip((likely, unlikely), expected):
+        torch.testing.assert_close(found.unlikely, torch.full((3,), cost))
+
+
+def test_an_earlier_plan_whose_first_leg_was_given_up_is_searched_again(checkpoint, pair):
+    """However little work it seems to leave."""
+    told = []
+    made = planner(checkpoint, bias=30.0, failure_price=0.5)
+    first = made.plan(*pair, rng())
+    failed = dataclasses.replace(first, given_up=(first.latents[0],))
+    made.plan(*pair, rng(), on_iteration=told.append, earlier=first)
+    assert not told
+    made.plan(*pair, rng(), on_iteration=told.append, earlier=failed)
+    assert told
 
 
 def test_the_cost_is_the_sum_of_its_terms(checkpoint, pair):
@@ -124,7 +197,7 @@ def test_last_legs_are_inferred_near_that_and_shown(checkpoint, pair):
     shown = checkpoint.part("shown_legs").z
     direct = search(planner(checkpoint, samples=40, sigmas=()), *pair, 0, rng())
     with torch.no_grad():
-        found = made._first_round(*pair, made._no_legs(pair[0]), rng())
+        found = made._first_round(problem(*pair), made._no_legs(pair[0]), rng())
     assert len(direct.z) == len(found.z) == 1
     tried = planner(checkpoint, samples=400, sigmas=(), prior_weight=0.0)
     best = float(search(tried, *pair, 0, rng()).distance[0])
@@ -137,8 +210,8 @@ def test_a_leg_that_changes_nothing_costs_more(checkpoint, pair):
     start, goal = pair
     z = torch.randn(5, 3, checkpoint.generators["dt60"].z_dim, generator=rng())
     made = planner(checkpoint, bias=-3.0)
-    changed = made._evaluate(start, goal, z).idle
-    idle = planner(checkpoint, bias=3.0)._evaluate(start, goal, z).idle
+    changed = made._evaluate(problem(start, goal), z).idle
+    idle = planner(checkpoint, bias=3.0)._evaluate(problem(start, goal), z).idle
     assert (idle > changed).all() and (changed >= 0).all()
 
 
@@ -146,9 +219,9 @@ def test_leaving_out_dear_candidates_changes_no_search(checkpoint, pair):
     start, goal = pair
     made = planner(checkpoint, bias=0.0, elites=5, change_weight=0.05)
     z = torch.randn(400, 3, checkpoint.generators["dt60"].z_dim, generator=rng())
-    found = made._evaluate(start, goal, z)
+    found = made._evaluate(problem(start, goal), z)
     assert 5 <= len(found.z) < 400
-    parts = [made._evaluate(start, goal, part) for part in z.split(5)]  # asks all of them
+    parts = [made._evaluate(problem(start, goal), part) for part in z.split(5)]  # asks all of them
     every = torch.cat([part.total for part in parts])
     torch.testing.assert_close(found.best(5).total, every.sort()[0][:5])
 
@@ -166,7 +239,7 @@ def test_an_earlier_plan_that_still_leads_to_the_goal_is_gone_on_with(checkpoint
     made = planner(checkpoint, bias=-30.0)
     plan = made.plan(start, goal, rng(), on_iteration=told.append, earlier=earlier)
     assert told  # nothing leads to the goal
-    rest = made._evaluate(found.latents[0, 0], goal, found.z[:, 1:])
+    rest = made._evaluate(problem(found.latents[0, 0], goal), found.z[:, 1:])
     known = [found.z[:, 1:]]
     searched = search(made, found.latents[0, 0], goal, 1, rng(), known)
     assert float(searched.total[0]) <= float(rest.total[0]) + 1e-5
@@ -196,8 +269,8 @@ def test_prefixes_grow_from_the_most_promising_ones(checkpoint, pair):
     made = planner(checkpoint, bias=-30.0, samples=60, beam=9)  # every leg changes something
     with torch.no_grad():
         one = prefixes(made, start, goal, 1, rng())
-        two = made._extend(start, goal, one, rng(1))
-        rows = made._promising(start, goal, one, rng(1))
+        two = made._extend(problem(start, goal), one, rng(1))
+        rows = made._promising(problem(start, goal), one, rng(1))
     assert len(one.z) == 60 and len(two.z) >= 60 and len(rows) <= 9
     parents = {tuple(z.tolist()) for z in one.z[rows, 0]}
     assert {tuple(z.tolist()) for z in two.z[:, 0]} == parents
@@ -217,11 +290,11 @@ def test_prefixes_whose_last_leg_changes_nothing_are_not_continued(checkpoint, p
     with torch.no_grad():
         same = made.classifier(start.expand(60, -1), ends)
         made.classifier.body[-1].bias -= same.median()  # half of them change something
-        rows = made._promising(start, goal, made_up, rng())
+        rows = made._promising(problem(start, goal), made_up, rng())
         assert 0 < len(rows) <= 9 and (same[rows] < same.median() + 1e-5).all()
         assert (same > same.median() + 1e-4).any()
         made.classifier.body[-1].bias += 30.0  # none does: they are all that there is
-        assert len(made._promising(start, goal, made_up, rng())) > 0
+        assert len(made._promising(problem(start, goal), made_up, rng())) > 0
 
 
 def test_a_cell_adds_its_cap_at_most():

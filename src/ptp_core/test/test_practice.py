@@ -64,6 +64,25 @@ def test_a_plan_is_outdated_by_a_subgoal_that_is_over_and_by_a_goal_that_stays_f
     assert [index for index, state in enumerate(far) if state.outdated] == [3, 6]
 
 
+def test_a_last_subgoal_that_stands_for_the_goal_is_pursued_and_the_goal_is_measured():
+    """So that both may differ: the policy gets the one, the other says when it is there."""
+    states = follow([0.0, 9.0, 19.0, 29.0, 29.0, 29.0], stand_in=True)
+    assert [state.index for state in states] == [0, 1, 1, 2, 2, 2]
+    assert [float(state.goal) for state in states] == [10, 20, 20, 20, 20, 20]
+    assert [state.distance for state in states] == [10, 1, 11, 1, 1, 1]
+    assert [state.arrived for state in states] == [False, False, False, False, True, True]
+    direct = follow([0.0, 29.0, 29.0], plan=None, stand_in=True)
+    assert [float(state.goal) for state in direct] == [30, 30, 30] and direct[-1].arrived
+
+
+def test_a_goal_is_missed_when_the_subgoal_that_stands_for_it_is_given_up():
+    states = follow([0.0, 9.0, 19.0, 19.0, 19.0], stand_in=True, timeout=3)
+    assert [state.missed for state in states] == [False, False, False, False, True]
+    assert states[4].timed_out and states[4].outdated
+    own = follow([0.0, 9.0, 9.0, 9.0, 9.0], timeout=3)
+    assert own[4].timed_out and not any(state.missed for state in own)
+
+
 def test_the_policy_sees_a_switch_one_step_late_with_switch_delay():
     states = follow([0.0, 9.0, 9.0, 19.0, 19.0], switch_delay=True)
     assert [state.index for state in states] == [0, 0, 1, 1, 2]

@@ -109,9 +109,11 @@ class Told:
         self.planner, self.direct = make_planner(checkpoint), direct
         self.codes = torch.from_numpy(codes(1).astype(np.int64))[None]
         self.missed = []  # whether each earlier plan's goal was missed
+        self.given_up = []  # of each earlier plan
 
     def plan(self, start, goal, generator, *, earlier, **options):
         self.missed.append(None if earlier is None else earlier.missed)
+        self.given_up.append(() if earlier is None else earlier.given_up)
         plan = self.planner.plan(start, goal, generator, **options)
         kept = self.codes if self.direct else plan.codes[:1]
         latents = goal[None] if self.direct else plan.latents[:1]
@@ -128,6 +130,26 @@ def test_a_planner_is_told_when_the_goal_was_missed_and_not_of_a_missed_subgoal(
     for _ in range(8):
         agent.act(seen(2))
     assert told.missed == [None, direct, direct]
+
+
+def test_a_planner_is_told_every_first_subgoal_that_was_given_up_in_this_episode(checkpoint):
+    told = Told(checkpoint, direct=False)
+    agent = SubgoalAgent(checkpoint, told, MEAN, replan="on_reach")  # nothing is ever near
+    agent.reset(seen(2), LatentGoal(codes(1)), SEEDS)
+    pursued = [agent.act(seen(2)).plan for _ in range(8)]
+    first, second, _ = (plan.latents[0] for plan in pursued if plan is not None)
+    assert [len(given_up) for given_up in told.given_up] == [0, 1, 2]
+    assert torch.equal(told.given_up[2][0], first) and torch.equal(told.given_up[2][1], second)
+    agent.reset(seen(2), LatentGoal(codes(1)), SEEDS)
+    assert told.given_up[3] == ()
+
+    near = dataclasses.replace(MEAN, distance_threshold=1e6)
+    told = Told(checkpoint, direct=False)
+    agent = SubgoalAgent(checkpoint, told, near, replan="on_reach")  # everything is near
+    agent.reset(seen(2), LatentGoal(codes(1)), SEEDS)
+    for _ in range(8):
+        agent.act(seen(2))
+    assert told.given_up == [()]
 
 
 def test_the_arm_rests_at_the_goal_and_the_gripper_stays_as_the_policy_says(checkpoint):

@@ -3,7 +3,7 @@
 
 The planner is in `ptp_core.planners.leg_planner`. The policy predicts chunks of actions and may
 see proprioception. A classifier says when the work of a subgoal is done, wherever the arm is.
-There is no critic: practice clones what episodes changed.
+Practice clones what episodes changed, and teaches the planner which legs the policy carries out.
 """
 
 from __future__ import annotations
@@ -19,12 +19,17 @@ if TYPE_CHECKING:
     from ptp_core.training.checkpoint import Checkpoint
 
 
-def hindsight_cloner(checkpoint: Checkpoint, *args: Any, **options: Any) -> PracticeLearner:
+def policy_learner(checkpoint: Checkpoint, *args: Any, **options: Any) -> PracticeLearner:
     """Clone what episodes changed; see `HindsightCloner`."""
     from ptp_core.learning.hindsight_cloning import HindsightCloner
 
     options.pop("precision", None)
     return HindsightCloner(checkpoint, *args, **options)
+
+
+def legs_learner(checkpoint: Checkpoint, *args: Any, **options: Any) -> PracticeLearner:
+    """Learn the value of legs, too."""
+    return policy_learner(checkpoint, *args, values=True, **options)
 
 
 def build_legs(checkpoint: Checkpoint, options: AgentOptions) -> SubgoalAgent:
@@ -42,6 +47,7 @@ def build_legs(checkpoint: Checkpoint, options: AgentOptions) -> SubgoalAgent:
         checkpoint.generators["dt60"],
         checkpoint.part("shown_legs"),
         checkpoint.part("classifier"),
+        checkpoint.part("leg_value"),
         config,
     )
     return subgoal_agent(PTP_LEGS, checkpoint, options, planner, config)
@@ -58,9 +64,10 @@ PTP_LEGS = Method(
     name="ptp_legs",
     summary="as many subgoals as primitives are needed, and a cloned diffusion policy",
     build=build_legs,
-    parts=("generators", "shown_legs", "chunked", "classifier"),
+    parts=("generators", "shown_legs", "chunked", "classifier", "leg_value"),
     learned="chunked",
-    learner=hindsight_cloner,
+    also_learned=("leg_value",),
+    learner=legs_learner,
     plans=True,
     subgoal_steps=None,
 )
@@ -70,6 +77,6 @@ DIFFUSION_BC = Method(
     build=build_cloned,
     parts=("chunked", "classifier"),
     learned="chunked",
-    learner=hindsight_cloner,
+    learner=policy_learner,
 )
 METHODS = (PTP_LEGS, DIFFUSION_BC)

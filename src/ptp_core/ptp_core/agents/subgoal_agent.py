@@ -35,7 +35,12 @@ from ptp_core.planners.plan_buffer import PlanBuffer
 from ptp_core.planners.plan_library import PlanLibraryPlanner
 from ptp_core.planners.planner import Plan, Planner
 from ptp_core.policies.actors import actor_of
-from ptp_core.policies.subgoal_follower import SubgoalFollower, latent_distance, work_left
+from ptp_core.policies.subgoal_follower import (
+    FollowerState,
+    SubgoalFollower,
+    latent_distance,
+    work_left,
+)
 
 if TYPE_CHECKING:
     from ptp_core.agents.registry import AgentOptions, Method
@@ -168,6 +173,7 @@ class SubgoalAgent(CodedAgent):
         self._targets = np.zeros((0,), np.uint16)  # codes (K + 1, N): the plan, then the goal
         self._plan: Plan | None = None  # new plan that no decision has reported yet
         self._pursued: Plan | None = None  # newest plan of this episode
+        self._given_up: tuple[torch.Tensor, ...] = ()  # see `Plan`
         self._since = 0  # steps since the newest plan
 
     def reset(
@@ -190,6 +196,7 @@ class SubgoalAgent(CodedAgent):
         self._actor.reset(seeds.policy)
         self._draws = torch.Generator().manual_seed(seeds.plan)
         self._plan = self._pursued = None
+        self._given_up = ()
         if subgoals:
             codes = torch.stack([self._goal_codes(subgoal) for subgoal in subgoals])
             latents = self._lookup(codes).cpu()
@@ -226,8 +233,8 @@ class SubgoalAgent(CodedAgent):
         )
         self._since += 1
         if state.outdated and self._replan == "on_reach" and self.planner is not None:
-            if state.missed and self._pursued is not None:
-                self._pursued = dataclasses.replace(self._pursued, missed=True)
+            if self._pursued is not None:
+                self._note_failure(state)
             self._make_plan(codes, cancelled)
         return decision
 
@@ -260,6 +267,14 @@ class SubgoalAgent(CodedAgent):
             earlier=self._pursued,
         )
         self._pursue(self._plan.codes, goal)
+
+    def _note_failure(self, state: FollowerState) -> None:
+        """Tell the plan whether its first subgoal or the goal was given up."""
+        plan, given_up = self._pursued, self._given_up
+        if state.timed_out or state.missed:
+            given_up = (*given_up, plan.latents[0])
+        self._given_up = given_up
+        self._pursued = dataclasses.replace(plan, missed=state.missed, given_up=given_up)
 
     def _pursue(self, plan: torch.Tensor | None, goal: torch.Tensor) -> None:
         """Follow the plan, codes (K, N), then ``goal``, a latent (D,)."""

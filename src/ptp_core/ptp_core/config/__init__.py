@@ -35,6 +35,7 @@ from ptp_core.config.network_config import (
 from ptp_core.config.planner_config import (
     FollowerConfig,
     LegPlannerConfig,
+    LegValueConfig,
     PlannerConfig,
     ShownLegsConfig,
 )
@@ -74,6 +75,7 @@ __all__ = [
     "LatentVAEConfig",
     "LeapConfig",
     "LegPlannerConfig",
+    "LegValueConfig",
     "Legs",
     "MidpointConfig",
     "ParallelConfig",

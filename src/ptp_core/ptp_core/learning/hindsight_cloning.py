@@ -6,6 +6,10 @@ finds the pieces of an episode that end with something newly changed. Each is a 
 goal is its own end. Steps that ask the arm for nothing are dropped. Batches are half pieces, half
 demonstrations.
 
+Where a planner asks for the value of legs (`LegValue`), that is learned beside it: from the legs
+that were pursued, and from legs of demonstrations, which all reached their end. Their ends are
+drawn by the generator, as those of plans are.
+
 Goals in hindsight alone, without rewards, are what Act2Goal (arXiv 2512.23541) practises with;
 symmetric batches are those of RLPD (arXiv 2302.02948). Ours otherwise.
 """
@@ -26,6 +30,7 @@ from ptp_core.data.trajectory import Metadata, PracticeEpisode, Segment
 from ptp_core.errors import InputError
 from ptp_core.learning.diffusion_bc import ChunkBatch, ChunkSampler, DiffusionBC
 from ptp_core.learning.goal_classifier import GoalClassifier
+from ptp_core.learning.leg_value import LegLearner
 from ptp_core.learning.practice_learner import PracticeLearner, without_idling
 from ptp_core.training.checkpoint import Checkpoint
 from ptp_core.training.chunked_stage import seeded_dropout
@@ -94,7 +99,8 @@ def check_proprioception(episode: PracticeEpisode, config: ChunkedPolicyConfig) 
 class HindsightCloner(PracticeLearner):
     """Fine-tunes the part ``chunked`` on pieces of practice and on demonstrations.
 
-    The part holds the moving average of the weights, which acts.
+    The part holds the moving average of the weights, which acts. With ``values`` the part
+    ``leg_value`` learns, too.
     """
 
     def __init__(
@@ -106,6 +112,7 @@ class HindsightCloner(PracticeLearner):
         utd_ratio: float = 0.25,
         learning_rate: float = LEARNING_RATE,
         seed: int = 0,
+        values: bool = False,
     ) -> None:
         super().__init__(
             checkpoint, demonstrations, successes_only, utd_ratio, learning_rate, seed
@@ -119,7 +126,14 @@ class HindsightCloner(PracticeLearner):
         self._offline = None if demonstrations is None else ChunkSampler(demonstrations, config)
         self._online: ChunkSampler | None = None
         self.pieces: list[PracticeEpisode] = []
-        self._begin({"policy": policy, "average": average}, {"adam": self._cloning.optimiser})
+        self._acts, self._legs = average, None
+        modules, optimisers = {"policy": policy, "average": average}, {}
+        if values:
+            self._acts = checkpoint.together(("chunked", "leg_value"))
+            self._legs = LegLearner(checkpoint, demonstrations, seed)
+            modules["leg_value"] = self._legs.value
+            optimisers["leg_adam"] = self._legs.optimiser
+        self._begin(modules, {"adam": self._cloning.optimiser, **optimisers})
 
     @property
     def online(self) -> list[PracticeEpisode]:
@@ -128,7 +142,7 @@ class HindsightCloner(PracticeLearner):
 
     @property
     def _acting(self) -> nn.Module:
-        return self._cloning.average
+        return self._acts
 
     @property
     def _has_data(self) -> bool:
@@ -143,6 +157,8 @@ class HindsightCloner(PracticeLearner):
         vqvae = self.checkpoint.vqvae
         codes = torch.from_numpy(episode.codes.astype(np.int64))
         latents = vqvae.lookup(codes.to(vqvae.codebook.device))
+        if self._legs is not None:
+            self._legs.add(episode, latents)
         names = self.checkpoint.actions
         for first, last in changed_pieces(latents, self.checkpoint.part("classifier")):
             piece = without_idling(episode.part(first, last), names)
@@ -160,7 +176,8 @@ class HindsightCloner(PracticeLearner):
         self._cloning.updates = PAST_THE_START
         with seeded_dropout(self._state.generator):
             batch = self._tensors([sampler.draw(size, rng) for sampler in samplers])
-            return self._cloning.update(*batch, self._state.generator)
+            metrics = self._cloning.update(*batch, self._state.generator)
+            return metrics if self._legs is None else metrics | self._legs.step(rng)
 
     def _pieces_sampler(self) -> ChunkSampler | None:
         if self._online is None and self.pieces:

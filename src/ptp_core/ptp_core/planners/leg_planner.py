@@ -14,6 +14,11 @@ each candidate: shown ones, and some around the one that the generator's encoder
 and goal, the mean of q(z | s_{n-1}, g). The encoder alone often errs: it was not trained on pairs
 of a planned state and a goal image.
 
+The generator draws impossible ends too, such as a block in a closed drawer, and both orders of two
+legs end with the same picture. So a first leg costs -log P(the policy reaches its end), which
+practice teaches (`LegValue`), and more for each time that the policy has given its work up in this
+episode.
+
 Plans of one leg, two legs, and so on are searched, and each leg has a price. So the number of
 subgoals follows from start and goal. The legs before the last come from a beam search: the plans
 of one leg that promise most are continued with a second, and so on. What promises most is judged
@@ -21,6 +26,9 @@ in three ways, as no one of them finds the first leg of every task: the latent d
 goal, the work left to it, and chance, for a leg that leads away from the goal at first. A round of
 noise around the best candidates follows, which keeps them apart: a weighted mean (MPPI) of two
 primitives is neither.
+
+The last subgoal is the end of the last leg, where it leaves little work to the goal, else the
+goal. The policy pursues the former better (`SubgoalFollower`, `stand_in`).
 """
 
 from __future__ import annotations
@@ -35,12 +43,22 @@ from torch.nn import functional
 from ptp_core.config import LegPlannerConfig
 from ptp_core.encoders.vqvae import VQVAE
 from ptp_core.learning.goal_classifier import GoalClassifier
+from ptp_core.learning.leg_value import LegValue
 from ptp_core.planners.costs import unroll
 from ptp_core.planners.planner import Plan, PlanFeedback, check_latent, stop_if
 from ptp_core.planners.shown_legs import ShownLegs
 from ptp_core.planners.subgoal_generator import SubgoalGenerator, use_fastest_layout
 
 AT_ONCE = 256  # candidates in one call of a network, which bounds the memory
+
+
+@dataclass(frozen=True)
+class LegProblem:
+    """What a plan is asked for."""
+
+    start: torch.Tensor  # latent (D,)
+    goal: torch.Tensor  # latent (D,)
+    given_up: torch.Tensor  # (F, D), first subgoals that the policy gave up in this episode
 
 
 @dataclass(frozen=True)
@@ -52,12 +70,18 @@ class LegCandidates:
     latents: torch.Tensor  # (N, K, D)
     distance: torch.Tensor  # (N,), work that the last leg leaves
     idle: torch.Tensor  # (N,), of legs that change nothing
+    unlikely: torch.Tensor  # (N,), of a first leg that the policy may not carry out
     prior: torch.Tensor  # (N,)
+
+    @property
+    def to_go(self) -> torch.Tensor:
+        """What speaks against going on with these (N,): work left, and a doubtful first leg."""
+        return self.distance + self.unlikely
 
     @property
     def total(self) -> torch.Tensor:
         """Cost (N,), without the price of legs."""
-        return self.distance + self.idle + self.prior
+        return self.distance + self.idle + self.unlikely + self.prior
 
     def best(self, count: int) -> LegCandidates:
         """The ``count`` candidates of least cost, in that order."""
@@ -98,7 +122,7 @@ class LegPrefixes:
 class LegPlanner:
     """Plans with the generator dt60 and the goal classifier; see the module.
 
-    Weights are read at every call. A plan's last subgoal is the goal itself.
+    Weights are read at every call. A plan's last subgoal stands for the goal.
     """
 
     def __init__(
@@ -107,6 +131,7 @@ class LegPlanner:
         generator: SubgoalGenerator,
         shown: ShownLegs,
         classifier: GoalClassifier,
+        value: LegValue,
         config: LegPlannerConfig | None = None,
     ) -> None:
         use_fastest_layout(generator)
@@ -114,6 +139,7 @@ class LegPlanner:
         self.generator = generator
         self.shown = shown
         self.classifier = classifier
+        self.value = value
         self.config = config or LegPlannerConfig()
 
     @torch.no_grad()
@@ -140,30 +166,35 @@ class LegPlanner:
         start = check_latent(start, "start", size).to(device)
         goal = check_latent(goal, "goal", size).to(device)
         fewest = min(2, config.most_legs) if earlier is not None and earlier.missed else 1
-        rests = [] if fewest > 1 else self._rests(earlier, start, goal)
+        given_up = () if earlier is None else earlier.given_up
+        failures = [check_latent(latent, "subgoal", size).to(device) for latent in given_up]
+        problem = LegProblem(start, goal, torch.stack(failures) if failures else start[None][:0])
+        rests = [] if fewest > 1 else self._rests(earlier, problem)
         chosen = min(rests, key=self._cost, default=None)
-        fits = chosen is not None and float(chosen.distance[0]) <= config.leg_price
+        fits = chosen is not None and float(chosen.to_go[0]) <= config.leg_price
         prefixes = self._no_legs(start)
         for subgoals in range(0 if fits else config.most_legs):
             if chosen is not None and self._cost(chosen) <= config.leg_price * subgoals:
                 break  # a further leg costs more than it can save
             stop_if(cancelled)
             if subgoals:
-                prefixes = self._extend(start, goal, prefixes, generator)
+                prefixes = self._extend(problem, prefixes, generator)
             if subgoals + 1 < fewest:
                 continue
             known = [rest.z for rest in rests if rest.latents.shape[1] == subgoals]
-            found = self._search(start, goal, prefixes, generator, known, on_iteration, cancelled)
+            found = self._search(problem, prefixes, generator, known, on_iteration, cancelled)
             if chosen is None or self._cost(found) < self._cost(chosen):
                 chosen = found
         cost = self._cost(chosen)
+        codes, latents = self._last_subgoal(problem, chosen)
         return Plan(
-            codes=torch.cat([chosen.codes[0], self.vqvae.quantise(goal[None])[0]]).cpu(),
-            latents=torch.cat([chosen.latents[0], goal[None]]).cpu(),
+            codes=torch.cat([chosen.codes[0], codes]).cpu(),
+            latents=torch.cat([chosen.latents[0], latents]).cpu(),
             cost=cost,
             costs={
                 "distance": float(chosen.distance[0]),
-                "value": float(chosen.idle[0]) + config.leg_price * chosen.latents.shape[1],
+                "value": float(chosen.idle[0] + chosen.unlikely[0])
+                + config.leg_price * chosen.latents.shape[1],
                 "prior": float(chosen.prior[0]),
                 "level_0": cost,
             },
@@ -171,16 +202,26 @@ class LegPlanner:
             z=(chosen.z[:1].cpu(),),
         )
 
+    def _last_subgoal(
+        self, problem: LegProblem, chosen: LegCandidates
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Code (1, C) and latent (1, D): the end of the last leg, or the goal; see the module."""
+        within = self.config.imagined_within
+        if not within or float(chosen.distance[0]) > within:
+            return self.vqvae.quantise(problem.goal[None])
+        before = torch.cat([problem.start[None], chosen.latents[0]])[-1:]
+        return self.vqvae.quantise(self.generator(chosen.z[:1, -1], before))
+
     def _cost(self, found: LegCandidates) -> float:
         """Cost of the best candidate, with the price of its legs after the first."""
         return float(found.total[0]) + self.config.leg_price * found.latents.shape[1]
 
-    def _rests(self, earlier: Plan | None, start, goal) -> list[LegCandidates]:
+    def _rests(self, earlier: Plan | None, problem: LegProblem) -> list[LegCandidates]:
         """An earlier plan from ``start``: whole, without its first leg, and so on."""
         if earlier is None or not earlier.z:
             return []
-        z = earlier.z[0].to(start)
-        return [self._evaluate(start, goal, z[:, n:]) for n in range(z.shape[1])]
+        z = earlier.z[0].to(problem.start)
+        return [self._evaluate(problem, z[:, n:]) for n in range(z.shape[1])]
 
     def _no_legs(self, start: torch.Tensor) -> LegPrefixes:
         """The one prefix of a plan of one leg."""
@@ -188,9 +229,10 @@ class LegPlanner:
         z = start.new_zeros((1, 0, self.generator.z_dim))
         return LegPrefixes(z, codes.to(start.device), start.new_zeros((1, 0, start.numel())))
 
-    def _extend(self, start, goal, prefixes: LegPrefixes, rng) -> LegPrefixes:
+    def _extend(self, problem: LegProblem, prefixes: LegPrefixes, rng) -> LegPrefixes:
         """The most promising prefixes, each with further shown legs: ``samples`` in all."""
-        parents = prefixes.chosen(self._promising(start, goal, prefixes, rng))
+        start = problem.start
+        parents = prefixes.chosen(self._promising(problem, prefixes, rng))
         each = -(-self.config.samples // len(parents.z))
         z = self.shown.draw((len(parents.z), each), rng)[:, :, None].to(start)
         codes, latents = unroll(self.generator, self.vqvae, parents.ends(start), z)
@@ -201,8 +243,9 @@ class LegPlanner:
         )
         return LegPrefixes(*longer)
 
-    def _promising(self, start, goal, prefixes: LegPrefixes, rng) -> torch.Tensor:
+    def _promising(self, problem: LegProblem, prefixes: LegPrefixes, rng) -> torch.Tensor:
         """Rows of up to ``beam`` prefixes whose last leg changes something, where any does."""
+        start, goal = problem.start, problem.goal
         config, count = self.config, len(prefixes.z)
         if not prefixes.z.shape[1]:
             return torch.arange(count)
@@ -222,7 +265,9 @@ class LegPlanner:
         best = torch.cat([order[:share] for order in kinds]).unique()
         return rows[best]
 
-    def _search(self, start, goal, prefixes, rng, known, on_iteration, cancelled) -> LegCandidates:
+    def _search(
+        self, problem: LegProblem, prefixes, rng, known, on_iteration, cancelled
+    ) -> LegCandidates:
         """Candidates that begin with these prefixes, or with what is near the best, best first.
 
         ``known``: latent actions (1, subgoals + 1, z_dim) that the search begins with, beside
@@ -234,24 +279,24 @@ class LegPlanner:
         for number in range(len(config.sigmas) + 1):
             stop_if(cancelled)
             if best is None:
-                found = self._first_round(start, goal, prefixes, rng)
+                found = self._first_round(problem, prefixes, rng)
                 for z in known:
-                    found = found.joined(self._evaluate(start, goal, z.to(start)))
+                    found = found.joined(self._evaluate(problem, z.to(problem.start)))
                 best = found.best(config.elites)
             else:
                 around = max(1, config.samples // len(best.z))
                 noise = torch.randn((len(best.z), around, *best.z.shape[1:]), generator=rng)
                 z = best.z.cpu()[:, None] + config.sigmas[number - 1] * noise
-                found = self._evaluate(start, goal, z.flatten(0, 1).to(start))
+                found = self._evaluate(problem, z.flatten(0, 1).to(problem.start))
                 best = best.joined(found).best(config.elites)
             if on_iteration is not None:
                 rounds, least = len(config.sigmas) + 1, self._cost(best)
                 on_iteration(PlanFeedback(subgoals, config.most_legs, number, rounds, least))
         return best
 
-    def _first_round(self, start, goal, prefixes: LegPrefixes, rng) -> LegCandidates:
+    def _first_round(self, problem: LegProblem, prefixes: LegPrefixes, rng) -> LegCandidates:
         """Each prefix with the best of several last legs."""
-        config = self.config
+        config, start, goal = self.config, problem.start, problem.goal
         count, tries = len(prefixes.z), config.last_legs
         if not prefixes.z.shape[1]:
             tries = config.samples
@@ -266,13 +311,14 @@ class LegPlanner:
         best = (left + config.prior_weight * lasts.square().sum(2)).argmin(1)
         row = torch.arange(count)
         z = torch.cat([prefixes.z, lasts[row, best][:, None]], dim=1)
-        return self._judge(start, z, prefixes.codes, prefixes.latents, left[row, best])
+        return self._judge(problem, z, prefixes.codes, prefixes.latents, left[row, best])
 
-    def _evaluate(self, start: torch.Tensor, goal: torch.Tensor, z: torch.Tensor) -> LegCandidates:
+    def _evaluate(self, problem: LegProblem, z: torch.Tensor) -> LegCandidates:
         """Unroll latent actions (N, K + 1, z_dim) and judge the legs."""
+        start, goal = problem.start, problem.goal
         codes, latents = self._unroll(start, z[:, :-1])
         ends = torch.cat([start.expand(len(z), 1, -1), latents], dim=1)[:, -1]
-        return self._judge(start, z, codes, latents, self.work_left(ends, z[:, -1], goal))
+        return self._judge(problem, z, codes, latents, self.work_left(ends, z[:, -1], goal))
 
     def _unroll(self, start: torch.Tensor, z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Codes (N, K, C) and latents (N, K, D) that latent actions (N, K, z_dim) lead to."""
@@ -283,32 +329,53 @@ class LegPlanner:
         codes = torch.zeros((count, 0, self.vqvae.latent.codes), dtype=torch.long)
         return codes.to(start.device), start.new_zeros((count, 0, start.numel()))
 
-    def _judge(self, start, z, codes, latents, distance) -> LegCandidates:
+    def _judge(self, problem: LegProblem, z, codes, latents, distance) -> LegCandidates:
         """Candidates with all terms of their cost, the cheapest ``elites`` at least.
 
-        A leg that changes nothing costs -log P(something changed), which only adds. So the
-        cheapest candidates are asked first, and those that cost more without it than enough others
-        do with it are left out.
+        Legs that change nothing, and an unlikely first leg, only add to the cost. So the cheapest
+        candidates are asked first, and those that cost more without these terms than enough others
+        do with them are left out.
         """
         config = self.config
         prior = config.prior_weight * z.square().sum((1, 2))
-        idle = torch.zeros_like(distance)
-        found = LegCandidates(z, codes, latents, distance, idle, prior)
-        if not latents.shape[1]:
-            return found
-        found = found.best(len(z))
-        known = idle.new_zeros(0)
+        none = torch.zeros_like(distance)
+        found = LegCandidates(z, codes, latents, distance, none, none.clone(), prior).best(len(z))
+        known = none[:0]
         for first in range(0, len(z), AT_ONCE // 4):
             if (known <= found.total[first]).sum() >= config.elites:
                 return found.first(first)
             part = slice(first, first + AT_ONCE // 4)
-            after = found.latents[part]
-            before = torch.cat([start.expand(len(after), 1, -1), after[:, :-1]], dim=1)
-            same = self.classifier(before.flatten(0, 1), after.flatten(0, 1))
-            idle = functional.softplus(same).view(after.shape[:2]).sum(1)
-            found.idle[part] = config.change_weight * idle
+            some = found.z[part], found.latents[part]
+            found.idle[part] = config.change_weight * self._idle(problem, some[1])
+            found.unlikely[part] = self._unlikely(problem, *some)
             known = torch.cat([known, found.total[part]])
         return found
+
+    def _idle(self, problem: LegProblem, latents: torch.Tensor) -> torch.Tensor:
+        """Sum (N,) of -log P(the leg changes something) over the subgoals (N, K, D)."""
+        if not latents.shape[1]:
+            return latents.new_zeros(len(latents))
+        start = problem.start.expand(len(latents), 1, -1)
+        before = torch.cat([start, latents], dim=1)[:, :-1]
+        same = self.classifier(before.flatten(0, 1), latents.flatten(0, 1))
+        return functional.softplus(same).view(latents.shape[:2]).sum(1)
+
+    def _unlikely(self, problem: LegProblem, z, latents: torch.Tensor) -> torch.Tensor:
+        """What the first leg costs (N,): -log of its value, and each time that it was given up.
+
+        Later legs begin at states that the generator draws, which practice never saw.
+        """
+        config, start = self.config, problem.start.expand(len(z), -1)
+        if latents.shape[1]:
+            ends = latents[:, 0]
+        else:
+            ends = self.vqvae.quantise(self.generator(z[:, 0], start))[1]
+        cost = config.value_weight * self.value.cost(start, ends)
+        for target in problem.given_up:
+            cost += config.failure_price * self.classifier.probability(
+                ends, target.expand_as(ends)
+            )
+        return cost
 
     def work_left(self, states: torch.Tensor, z: torch.Tensor, goal: torch.Tensor) -> torch.Tensor:
         """Work (B,) left to the goal (D,) after a leg z (B, z_dim) from states (B, D)."""

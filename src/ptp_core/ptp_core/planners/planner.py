@@ -44,6 +44,8 @@ class Plan:
     ("distance", "value", "prior") and by level ("level_0", ...). seconds: wall clock.
     z: for each level the chosen latent actions (segments, steps, z_dim).
     missed: the goal was pursued until the timeout and not reached; known when it is followed.
+    given_up: latents (D,) of first subgoals that were pursued until the timeout in this episode,
+    of this plan and of those before it; known when it is followed.
     """
 
     codes: torch.Tensor
@@ -53,6 +55,7 @@ class Plan:
     seconds: float
     z: tuple[torch.Tensor, ...] = field(default=(), repr=False)
     missed: bool = False
+    given_up: tuple[torch.Tensor, ...] = field(default=(), repr=False)
 
 
 def stop_if(cancelled: Callable[[], bool] | None) -> None:

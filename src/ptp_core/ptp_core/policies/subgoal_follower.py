@@ -54,8 +54,12 @@ class SubgoalFollower:
     """Walks through a plan: next subgoal when the current one is near, or after a timeout.
 
     Near means for ``config.hold`` successive steps. After the last subgoal it stays on the goal.
-    It never replans. ``measure`` gives the distance
-    that ``config.distance_threshold`` is for.
+    It never replans. ``measure`` gives the distance that ``config.distance_threshold`` is for.
+
+    With ``config.stand_in`` the last subgoal is what the policy pursues in the goal's place. A
+    goal image shows every object; those that earlier subgoals moved never lie exactly so, and a
+    policy takes the difference for work. An end that was planned from the present state differs
+    from it by the last piece of work alone.
     """
 
     def __init__(
@@ -88,11 +92,12 @@ class SubgoalFollower:
         """
         config = self.config
         before = self._index
-        current = self._targets[before]
-        last_subgoal = self._targets[max(len(self._targets) - 2, 0)]
-        compared = current if config.compare_with == "current_subgoal" else last_subgoal
-        distance = self._measure(latent, compared)
         last = len(self._targets) - 1
+        last_subgoal = max(last - 1, 0)
+        stands_in = config.stand_in and before >= last_subgoal
+        compared = before if config.compare_with == "current_subgoal" else last_subgoal
+        current = self._targets[last if stands_in else before]
+        distance = self._measure(latent, current if stands_in else self._targets[compared])
         timed_out = arrived = outdated = False
         if self._timer is None:
             self._timer = 0
@@ -114,6 +119,7 @@ class SubgoalFollower:
         given_up = timed_out or (outdated and not switched)
         missed = given_up and torch.equal(current, self._targets[last])
         shown = before if config.switch_delay else self._index
+        pursued = min(shown, last_subgoal) if config.stand_in else shown
         return FollowerState(
-            self._targets[shown], shown, switched, timed_out, distance, arrived, outdated, missed
+            self._targets[pursued], shown, switched, timed_out, distance, arrived, outdated, missed
         )

@@ -12,7 +12,7 @@ import functools
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -29,6 +29,7 @@ from ptp_core.config import (
     InstructedPartConfig,
     IQLConfig,
     LatentVAEConfig,
+    LegValueConfig,
     MidpointConfig,
     PlannerPartConfig,
     SentenceGoalsConfig,
@@ -45,6 +46,7 @@ from ptp_core.encoders.vqvae import VQVAE
 from ptp_core.errors import CheckpointError, ConfigError
 from ptp_core.learning.goal_classifier import GoalClassifier
 from ptp_core.learning.iql import IQL
+from ptp_core.learning.leg_value import LegValue
 from ptp_core.planners.backward_planner import BackwardPlanner
 from ptp_core.planners.forward_planner import ForwardPlanner
 from ptp_core.planners.gcp_planner import MidpointGenerator
@@ -127,6 +129,12 @@ class Checkpoint:
                 f"{listed(self.parts)}"
             )
         return self.parts[name].module
+
+    def together(self, names: Sequence[str]) -> nn.Module:
+        """One part as it is, or several parts under their names."""
+        if len(names) == 1:
+            return self.part(names[0])
+        return nn.ModuleDict({name: self.part(name) for name in names})
 
     @property
     def vqvae(self) -> VQVAE:
@@ -438,6 +446,10 @@ def _shown_legs(config: ShownLegsConfig, spec: AgentSpec, encoder: nn.Module | N
     return ShownLegs(config)
 
 
+def _leg_value(config: LegValueConfig, spec: AgentSpec, encoder: nn.Module | None) -> nn.Module:
+    return LegValue(config, encoder.latent)
+
+
 def _sentences(
     config: SentenceTableConfig, spec: AgentSpec, encoder: nn.Module | None
 ) -> nn.Module:
@@ -485,6 +497,7 @@ _BUILT_IN = (
     PartType("chunked", _chunked, ChunkedPolicyConfig, learns=True),
     PartType("classifier", _classifier, GoalClassifierConfig),
     PartType("shown_legs", _shown_legs, ShownLegsConfig),
+    PartType("leg_value", _leg_value, LegValueConfig, learns=True),
     PartType("sentences", _sentences, SentenceTableConfig),
     PartType("sentence_goals", _sentence_goals, SentenceGoalsConfig),
     PartType("backward", _backward, PlannerPartConfig),
