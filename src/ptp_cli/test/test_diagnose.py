@@ -55,7 +55,10 @@ def test_all_parts_give_tables_and_one_file(folder, tmp_path, capsys):
     more = ("--data", folder / "data", "--tasks", "A", "B", "--protocol", "varied", "--out", out)
     assert main(words(folder, *more, "--seed", 3)) == 0
     result = json.loads(out.read_text())
-    assert (result["finished"], result["without"]) == (True, {})
+    assert result["finished"]
+    assert result["without"] == {
+        "plans": "ptp_single_subgoal plans no latents from an instruction"
+    }
     assert (result["seed"], result["episodes"], result["protocol"]) == (3, 1, "varied")
     assert set(result["checkpoint_sha256"]) >= {"iql.safetensors", "vqvae.safetensors"}
     assert result["version"] and result["git_commit"] and result["machine"]["machine_torch"]
@@ -100,7 +103,7 @@ def test_a_part_that_lacks_something_says_so_and_the_others_run(folder, tmp_path
     out = tmp_path / "figures.json"
     assert main(words(folder, "--tasks", "A", "--out", out, env=PLAIN)) == 0
     result = json.loads(out.read_text())
-    assert set(result["without"]) == {"oracle", "probes", "critic"}
+    assert set(result["without"]) == {"oracle", "probes", "critic", "plans"}
     assert "primitives" in result and "oracle" not in result
     printed = capsys.readouterr().out.splitlines()
     assert "oracle: ToyEnv gives no images of its stages" in "\n".join(printed)

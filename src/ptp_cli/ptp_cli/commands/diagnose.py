@@ -20,11 +20,12 @@ def add_diagnose(subparsers) -> None:
     parser = subparsers.add_parser(
         "diagnose",
         help="show where a checkpoint loses success: planner, skills, encoder or critic",
-        description="Ask four questions, each apart. oracle: success with the environment's stage "
+        description="Ask five questions, each apart. oracle: success with the environment's stage "
         "images as subgoals (privileged), beside the agent's own plans. primitives: success of "
         "each single skill. probes: how well latents tell positions. critic: how Q and V rank "
-        "held-out demonstrations. A part that lacks what it needs says so, and the others run. "
-        "Ctrl-C ends it and keeps what is done. Uses one thread.",
+        "held-out demonstrations. plans: how far the latents that an instruction's plan holds are "
+        "from those of held-out demonstrations. A part that lacks what it needs says so, and the "
+        "others run. Ctrl-C ends it and keeps what is done. Uses one thread.",
     )
     add = parser.add_argument
     add("--tasks", nargs="+", metavar="T", help="default: the environment's default tasks")
@@ -35,7 +36,7 @@ def add_diagnose(subparsers) -> None:
         metavar="N",
         help="of each task and primitive; default: 16",
     )
-    add("--data", type=Path, metavar="DIR", help="demonstrations, for probes and critic")
+    add("--data", type=Path, metavar="DIR", help="demonstrations, for probes, critic, plans")
     add("--only", nargs="+", choices=PARTS, default=list(PARTS), help="parts; default: all")
     add("--out", type=Path, metavar="FILE", help="write the figures to this JSON file")
     add_options(parser)
@@ -82,7 +83,13 @@ def run_diagnose(args: argparse.Namespace) -> int:
 
 def report_lines(result: Mapping[str, Any]) -> list[str]:
     """The result of `run_diagnosis` as lines of plain text, a table for each part."""
-    tables = {"oracle": _oracle, "primitives": _primitives, "probes": _probes, "critic": _critic}
+    tables = {
+        "oracle": _oracle,
+        "primitives": _primitives,
+        "probes": _probes,
+        "critic": _critic,
+        "plans": _plans,
+    }
     lines: list[str] = []
     for part in result["parts"]:
         if part in result:
@@ -172,6 +179,24 @@ def _critic(figures: Mapping[str, Any]) -> list[str]:
         f"critic: on {figures['trajectories']} held-out trajectories, while the work lasts",
         *_table(("", "share", "steps"), cells),
         f"AWR weights, 10 / 50 / 90 %: {weights}",
+    ]
+
+
+def _plans(figures: Mapping[str, Any]) -> list[str]:
+    edges = [f"to {edge:.0%}" for edge in figures["progress"]]
+    rows = [
+        (
+            f"{level['steps']:.0f}",
+            f"{level['error']:.2f}",
+            f"{level['copied']:.2f}",
+            *("" if error is None else f"{error:.2f}" for error in level["errors"]),
+        )
+        for level in figures["levels"]
+    ]
+    return [
+        f"plans: mean squared errors of standardised latents on {figures['states']} states of "
+        f"{figures['trajectories']} held-out trajectories, by the part of the task that is done",
+        *_table(("steps ahead", "all", "if copied", *edges), rows),
     ]
 
 

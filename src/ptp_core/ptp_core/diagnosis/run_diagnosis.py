@@ -14,11 +14,12 @@ from ptp_core.agents.registry import build_agent
 from ptp_core.config import DataConfig
 from ptp_core.data.collect_demonstrations import make_environment
 from ptp_core.data.dataset import Dataset
-from ptp_core.data.encoded_dataset import encode_for
+from ptp_core.data.encoded_dataset import EncodedDataset, encode_for
 from ptp_core.data.env_spec import spec_of
 from ptp_core.diagnosis import PARTS
 from ptp_core.diagnosis.critic_ranking import critic_ranking, held_out
 from ptp_core.diagnosis.oracle import oracle_success
+from ptp_core.diagnosis.plan_errors import plan_errors, told_planner
 from ptp_core.diagnosis.probes import MOST_FRAMES, first_frames, position_probes
 from ptp_core.diagnosis.single_primitives import primitive_success
 from ptp_core.errors import DatasetError, PtpError
@@ -42,8 +43,8 @@ def run_diagnosis(
 ) -> Result:
     """Run ``parts`` with one torch thread; ``save`` is called with the result after each of them.
 
-    ``data``: folder of demonstrations, for "probes" and "critic". The result holds the settings
-    of ``config`` and for each part its figures, as the part's function documents them.
+    ``data``: folder of demonstrations, for "probes", "critic" and "plans". The result holds the
+    settings of ``config`` and for each part its figures, as the part's function documents them.
     "without": {part: why it did not run, or not to its end}; the others run nevertheless.
     "finished" is False after Ctrl-C, and "interrupted" names the part whose figures are
     incomplete.
@@ -110,6 +111,7 @@ class _Questions:
             "primitives": len(self.named) * config.episodes,
             "probes": PROBED,
             "critic": 1,
+            "plans": 1,
         }
 
     def oracle(self, bar: Bar) -> Iterable[Mapping[str, Any]]:
@@ -125,15 +127,23 @@ class _Questions:
         return position_probes(vqvae, *first_frames(data, progress=bar.update))
 
     def critic(self, bar: Bar) -> Iterable[Mapping[str, Any]]:
-        iql, data = self.checkpoint.iql, _needed(self.data)
+        iql, encoded = self.checkpoint.iql, self._encoded(bar)
+        return [critic_ranking(iql, self.checkpoint.vqvae, encoded, self.config.seed)]
+
+    def plans(self, bar: Bar) -> Iterable[Mapping[str, Any]]:
+        told_planner(self.agent)  # or raise before images are encoded
+        return [plan_errors(self.agent, self._encoded(bar), self.config.seed)]
+
+    def _encoded(self, bar: Bar) -> EncodedDataset:
+        """Codes of held-out demonstrations; one step of ``bar`` is left."""
+        data = _needed(self.data)
 
         def encoding(done: int, images: int) -> None:
-            bar.total = images + 1  # the ranking itself is the last step
+            bar.total = images + 1  # the question itself is the last step
             bar.update(done - bar.n)
 
         settings = getattr(self.checkpoint.config, "data", DataConfig())
-        encoded = encode_for(self.checkpoint, held_out(data, settings.training_fraction), encoding)
-        return [critic_ranking(iql, self.checkpoint.vqvae, encoded, self.config.seed)]
+        return encode_for(self.checkpoint, held_out(data, settings.training_fraction), encoding)
 
 
 def _needed(data: Dataset | None) -> Dataset:
