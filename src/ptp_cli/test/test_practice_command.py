@@ -12,6 +12,8 @@ import pytest
 
 from ptp_cli.commands.practice import practice_settings
 from ptp_cli.main import main, make_parser
+from ptp_core.config import DataConfig
+from ptp_core.data.collect_demonstrations import collect
 from ptp_core.practice.practice_settings import LEARNING_USE, preset
 from ptp_core.processes import on_a_leash
 from ptp_core.tiny_networks import tiny_checkpoint, tiny_config
@@ -79,6 +81,19 @@ def test_a_run_says_which_signal_it_had(tmp_path, capsys):
         assert (found["success_signal"], found["privileged"]) == ("simulator", [LEARNING_USE])
     assert main(["practice", *words, "--out", str(tmp_path / "no"), "--reuse-plans"]) == 2
     assert "model_free does not plan, so there are no plans to reuse" in capsys.readouterr().err
+
+
+def test_encoding_the_demonstrations_shows_its_progress(tmp_path, capsys):
+    """It takes minutes for ten thousand of them."""
+    tiny_checkpoint(tmp_path / "tiny", config=tiny_config(batch_size=8))
+    env = "ptp_core.toy_env:make_env"
+    collect(DataConfig(env=env, trajectories=2, steps=4, num_envs=1), tmp_path / "data")
+    capsys.readouterr()
+    words = ("--env", env, "--env-arg", "max_steps=4", "--max-steps", "4", "--epochs", "1")
+    words += ("--episodes", "1", "--evaluation-episodes", "1", "--num-envs", "0")
+    words += ("--checkpoint", str(tmp_path / "tiny"), "--demonstrations", str(tmp_path / "data"))
+    assert main(["practice", *words, "--out", str(tmp_path / "run")]) == 0
+    assert "encode demonstrations: 8/8 image" in capsys.readouterr().err
 
 
 def test_a_second_practice_in_a_folder_is_refused_and_the_first_ends_well(tmp_path, capsys):

@@ -30,11 +30,10 @@ class Bar(tqdm):
         self._said = -float("inf")
         self._last = ""
         if self._plain:
-            total = options.get("total", getattr(iterable, "__len__", lambda: None)())
             options.setdefault("mininterval", PAUSE)
             options["unit"] = options.get("unit", "it").strip()
             options |= {
-                "bar_format": _OPEN if total is None else _LINE,
+                "bar_format": _OPEN,  # until a total is known, perhaps later
                 "miniters": 0,
                 "dynamic_ncols": False,
             }
@@ -63,6 +62,7 @@ class Bar(tqdm):
 
     def _write(self) -> None:
         self._said = time.monotonic()
+        self.bar_format = _OPEN if self.total is None else _LINE
         line = str(self)
         if line != self._last:
             self._last = line

@@ -139,16 +139,24 @@ def _practise(config: PracticeConfig, args: argparse.Namespace) -> int:
     """Practise in --out, which this process has locked; returns the exit status."""
     from ptp_core.data.encoded_dataset import encoded_demonstrations
     from ptp_core.practice.practice_runner import InProcessPractice
+    from ptp_core.progress import Bar
     from ptp_core.training.checkpoint import load_checkpoint
 
     demonstrations = None
-    if args.demonstrations is not None:
-        demonstrations = encoded_demonstrations(
-            args.demonstrations,
-            load_checkpoint(config.checkpoint),
-            args.out / "demonstrations.safetensors",
-        )
     try:
+        if args.demonstrations is not None:
+            with Bar(unit="image", desc="encode demonstrations") as bar:
+
+                def encoding(done: int, images: int) -> None:
+                    bar.total = images
+                    bar.update(done - bar.n)
+
+                demonstrations = encoded_demonstrations(
+                    args.demonstrations,
+                    load_checkpoint(config.checkpoint),
+                    args.out / "demonstrations.safetensors",
+                    encoding,
+                )
         practice = InProcessPractice(
             config,
             args.out,
