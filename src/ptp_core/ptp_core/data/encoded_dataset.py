@@ -356,7 +356,6 @@ def latent_distances(
     position at the end of a trajectory would bias the distances to 0. DatasetError when there is
     no such pair.
     """
-    device = next(vqvae.parameters()).device
     starts = data.starts
     speeds = np.concatenate([[0.0], np.cumsum(speed_of(data.actions, data.action_channels))])
     result = {}
@@ -371,10 +370,7 @@ def latent_distances(
         if not len(first):
             raise DatasetError(f"no trajectory has two frames {gap} steps apart with motion")
         first = rng.choice(first, min(samples, len(first)), replace=False)
-        a, b = (
-            vqvae.lookup(torch.from_numpy(data.codes[frames].astype(np.int64)).to(device))
-            for frames in (first, first + gap)
-        )
+        a, b = (vqvae.latents_of(data.codes[frames]) for frames in (first, first + gap))
         result[gap] = (a - b).norm(dim=1).cpu().numpy()
     return result
 

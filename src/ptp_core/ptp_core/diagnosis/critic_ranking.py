@@ -69,7 +69,7 @@ def critic_ranking(iql: IQL, vqvae: VQVAE, data: EncodedDataset, seed: int = 0) 
     for first in range(0, len(frames), BATCH):
         rows = slice(first, first + BATCH)
         latents, later, goals = (
-            vqvae.lookup(torch.from_numpy(data.codes[at].astype(np.int64)))
+            vqvae.latents_of(data.codes[at])
             for at in (frames[rows], ahead[rows], last[frames[rows]])
         )
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
@@ -58,6 +59,10 @@ class VQVAE(nn.Module):
         """Turn codes (B, N) into latents (B, D)."""
         values = functional.embedding(codes, self.codebook)
         return values.transpose(-1, -2).flatten(-2)
+
+    def latents_of(self, codes: np.ndarray) -> torch.Tensor:
+        """Turn stored codes (..., N) into latents (..., D), on the codebook's device."""
+        return self.lookup(torch.from_numpy(codes.astype(np.int64)).to(self.codebook.device))
 
     def quantise(self, raw: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Replace each of the N vectors by its nearest code: (codes (B, N), latents (B, D)).

@@ -9,6 +9,7 @@ demonstration is done are drawn more often than those after it, which only show 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,7 @@ import torch
 
 from ptp_core.config import ChunkedPolicyConfig
 from ptp_core.data.encoded_dataset import EXPERT_ACTIONS, DatasetView, EncodedDataset
+from ptp_core.encoders.vqvae import VQVAE
 from ptp_core.errors import DatasetError
 from ptp_core.policies.chunked_policy import ChunkedPolicy
 
@@ -33,6 +35,27 @@ class ChunkBatch:
     proprioception: np.ndarray | None  # float32 (B, P)
     chunks: np.ndarray  # float32 (B, H, A)
     weights: np.ndarray  # float32 (B, H)
+
+    @classmethod
+    def joined(cls, batches: Sequence[ChunkBatch]) -> ChunkBatch:
+        """The rows of all ``batches``, which have the same columns."""
+        columns = {name: [getattr(b, name) for b in batches] for name in cls.__dataclass_fields__}
+        return cls(
+            **{
+                name: None if values[0] is None else np.concatenate(values)
+                for name, values in columns.items()
+            }
+        )
+
+    def tensors(self, vqvae: VQVAE) -> tuple[torch.Tensor | None, ...]:
+        """Latents, goals, proprioception, chunks and weights, on the device of ``vqvae``."""
+        device = vqvae.codebook.device
+        others = (self.proprioception, self.chunks, self.weights)
+        return (
+            vqvae.latents_of(self.codes),
+            vqvae.latents_of(self.goals),
+            *(None if part is None else torch.from_numpy(part).to(device) for part in others),
+        )
 
 
 def check_columns(

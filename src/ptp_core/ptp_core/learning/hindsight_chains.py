@@ -104,27 +104,20 @@ class Chains:
     def draw(self, count: int, planner: BackwardPlanner, rng: np.random.Generator) -> ChainBatch:
         """Draw ``count`` rows."""
         vqvae = self._checkpoint.vqvae
-        device = vqvae.codebook.device
         frames, goals = self._sampler.draw_frames(count, rng)
         rows = self._trajectory[frames]
         shown = ~self._told[rows] | (rng.random(count) < self._share)
         goals = np.where(shown, goals, self._sampler.last(frames))
         batch = self._sampler.batch(frames, goals)
         chain = planner.frames(frames, goals, rng)
-
-        def latents(codes: np.ndarray) -> torch.Tensor:
-            return vqvae.lookup(torch.from_numpy(codes.astype(np.int64)).to(device))
-
-        own = batch.proprioception
+        latents, ends, *others = batch.tensors(vqvae)
         return ChainBatch(
-            latents(batch.codes),
-            latents(batch.goals),
-            latents(self._data.codes[chain]),
-            self._language[torch.from_numpy(rows)].to(device),
-            torch.from_numpy(shown).to(device),
-            None if own is None else torch.from_numpy(own).to(device),
-            torch.from_numpy(batch.chunks).to(device),
-            torch.from_numpy(batch.weights).to(device),
+            latents,
+            ends,
+            vqvae.latents_of(self._data.codes[chain]),
+            self._language[torch.from_numpy(rows)].to(latents.device),
+            torch.from_numpy(shown).to(latents.device),
+            *others,
         )
 
 

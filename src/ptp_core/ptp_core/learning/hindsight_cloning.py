@@ -154,9 +154,7 @@ class HindsightCloner(PracticeLearner):
 
     def _learn(self, episode: PracticeEpisode) -> None:
         """Cut the episode into pieces."""
-        vqvae = self.checkpoint.vqvae
-        codes = torch.from_numpy(episode.codes.astype(np.int64))
-        latents = vqvae.lookup(codes.to(vqvae.codebook.device))
+        latents = self.checkpoint.vqvae.latents_of(episode.codes)
         if self._legs is not None:
             self._legs.add(episode, latents)
         names = self.checkpoint.actions
@@ -175,8 +173,9 @@ class HindsightCloner(PracticeLearner):
         size = half if len(samplers) == 2 else config.batch_size
         self._cloning.updates = PAST_THE_START
         with seeded_dropout(self._state.generator):
-            batch = self._tensors([sampler.draw(size, rng) for sampler in samplers])
-            metrics = self._cloning.update(*batch, self._state.generator)
+            batch = ChunkBatch.joined([sampler.draw(size, rng) for sampler in samplers])
+            tensors = batch.tensors(self.checkpoint.vqvae)
+            metrics = self._cloning.update(*tensors, self._state.generator)
             return metrics if self._legs is None else metrics | self._legs.step(rng)
 
     def _pieces_sampler(self) -> ChunkSampler | None:
@@ -184,17 +183,3 @@ class HindsightCloner(PracticeLearner):
             found = demonstrations_of(self.pieces, self.checkpoint.encoder_id)
             self._online = ChunkSampler(found, self._executed)
         return self._online
-
-    def _tensors(self, batches: Sequence[ChunkBatch]) -> tuple[torch.Tensor | None, ...]:
-        vqvae = self.checkpoint.vqvae
-        device = vqvae.codebook.device
-
-        def joined(name: str) -> torch.Tensor:
-            return torch.from_numpy(np.concatenate([getattr(b, name) for b in batches])).to(device)
-
-        latents, goals = (
-            vqvae.lookup(torch.from_numpy(np.concatenate(codes).astype(np.int64)).to(device))
-            for codes in ([b.codes for b in batches], [b.goals for b in batches])
-        )
-        own = joined("proprioception") if self._executed.proprioception else None
-        return latents, goals, own, joined("chunks"), joined("weights")

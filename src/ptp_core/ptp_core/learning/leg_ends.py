@@ -102,5 +102,4 @@ class LegEndSampler:
         return self._vqvae.quantise(self._generator(z, start))[1]
 
     def _latents(self, frames: np.ndarray) -> torch.Tensor:
-        codes = torch.from_numpy(self._data.codes[frames].astype(np.int64))
-        return self._vqvae.lookup(codes.to(self._vqvae.codebook.device))
+        return self._vqvae.latents_of(self._data.codes[frames])

@@ -140,8 +140,7 @@ def agreement(checkpoint: Checkpoint, data: EncodedDataset) -> Agreement:
     policy_loss, _ = iql.policy_loss(batch, torch.zeros_like(target_q))
     distances = []
     for start, length in zip(data.starts, data.lengths, strict=True):
-        frames = torch.from_numpy(data.codes[start : start + length].astype(np.int64)).to(device)
-        latents = checkpoint.vqvae.lookup(frames)
+        latents = checkpoint.vqvae.latents_of(data.codes[start : start + length])
         goals = latents[-1:].expand(length - 1, -1)
         shown = torch.from_numpy(data.actions[start : start + length - 1]).to(device)
         distances.append((iql.act(latents[:-1], goals) - shown).norm(dim=1).cpu().numpy())

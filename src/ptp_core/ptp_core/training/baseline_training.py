@@ -62,8 +62,6 @@ SCALE_LATENTS = 8192  # random latents from which the VAE's shift and scale are 
 VALIDATION_LATENTS = 1024
 VALIDATION_TRIPLES = 256
 
-Lookup = Callable[[EncodedDataset, np.ndarray], torch.Tensor]
-"""Latents (..., D) of frames (...)."""
 Loss = Callable[[EncodedDataset, int, np.random.Generator, torch.Generator], tuple]
 """Loss and metrics of so many examples that the first generator picks; the second draws z."""
 
@@ -84,13 +82,13 @@ def train_latent_vae(
 ) -> tuple[LatentVAE, dict[str, float]]:
     """Train on single frames, drawn uniformly; return the network and its last scalars."""
     torch.manual_seed(config.seed)
-    latents = _lookup(vqvae)
     vae = LatentVAE(config.vae, vqvae.latent).to(vqvae.codebook.device)
     picks = np.random.default_rng(config.seed).integers(len(data.codes), size=SCALE_LATENTS)
-    vae.fit_scale(latents(data, picks))
+    vae.fit_scale(vqvae.latents_of(data.codes[picks]))
 
     def loss(data, count, rng, generator):
-        return vae.loss(latents(data, rng.integers(len(data.codes), size=count)), generator)
+        frames = rng.integers(len(data.codes), size=count)
+        return vae.loss(vqvae.latents_of(data.codes[frames]), generator)
 
     scalars = _train_network(
         "vae", config, vae, loss, data, folder, validation, VALIDATION_LATENTS, progress
@@ -109,12 +107,11 @@ def train_midpoints(
 ) -> tuple[MidpointGenerator, dict[str, float]]:
     """Train on nodes of balanced trees; return the network and its last scalars."""
     torch.manual_seed(config.seed)
-    latents = _lookup(vqvae)
     midpoints = MidpointGenerator(config.midpoints, vqvae.latent).to(vqvae.codebook.device)
 
     def loss(data, count, rng, generator):
         triples = sample_triples(data.lengths, config.midpoints.depth, count, rng)
-        left, middle, right = latents(data, triples).unbind(1)
+        left, middle, right = vqvae.latents_of(data.codes[triples]).unbind(1)
         return midpoints.loss(left, right, middle, generator)
 
     scalars = _train_network(
@@ -290,14 +287,6 @@ def _train_network(
         validate=validate,
         progress=progress,
     )
-
-
-def _lookup(vqvae: VQVAE) -> Lookup:
-    def latents(data: EncodedDataset, frames: np.ndarray) -> torch.Tensor:
-        codes = torch.from_numpy(data.codes[frames].astype(np.int64))
-        return vqvae.lookup(codes.to(vqvae.codebook.device))
-
-    return latents
 
 
 class _Cloning:

@@ -13,7 +13,7 @@ import torch
 from ptp_core.config import ChunkedPolicyConfig, TrainConfig
 from ptp_core.data.encoded_dataset import EncodedDataset
 from ptp_core.encoders.vqvae import VQVAE
-from ptp_core.learning.diffusion_bc import ChunkBatch, ChunkSampler, DiffusionBC
+from ptp_core.learning.diffusion_bc import ChunkSampler, DiffusionBC
 from ptp_core.policies.chunked_policy import ChunkedPolicy
 from ptp_core.training.stage import Metrics, StageState, encoded_fingerprint, run_as_configured
 
@@ -70,25 +70,15 @@ def train_chunked_policy(
         VALIDATION_FRAMES, np.random.default_rng(config.seed)
     )
 
-    def tensors(batch: ChunkBatch) -> tuple[torch.Tensor | None, ...]:
-        own = batch.proprioception
-        return (
-            vqvae.lookup(torch.from_numpy(batch.codes.astype(np.int64)).to(device)),
-            vqvae.lookup(torch.from_numpy(batch.goals.astype(np.int64)).to(device)),
-            None if own is None else torch.from_numpy(own).to(device),
-            torch.from_numpy(batch.chunks).to(device),
-            torch.from_numpy(batch.weights).to(device),
-        )
-
     def train_step() -> Metrics:
-        batch = tensors(sampler.draw(settings.batch_size, state.rng))
+        batch = sampler.draw(settings.batch_size, state.rng).tensors(vqvae)
         cloning.updates = state.step
         with seeded_dropout(state.generator):
             return cloning.update(*batch, state.generator)
 
     @torch.no_grad()
     def validate() -> dict[str, float]:
-        latents, goals, own, chunks, weights = tensors(held_out)
+        latents, goals, own, chunks, weights = held_out.tensors(vqvae)
         draws = torch.Generator().manual_seed(config.seed)
         loss = average.loss(average.conditions(latents, goals, own), chunks, weights, draws)[0]
         errors = (average.sample(latents, goals, own, draws) - chunks).square().mean(-1)

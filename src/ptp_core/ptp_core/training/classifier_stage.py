@@ -44,8 +44,7 @@ def train_goal_classifier(
 
     def tensors(source: EncodedDataset, drawn: FramePairs) -> Inputs:
         latents, goals = (
-            vqvae.lookup(torch.from_numpy(source.codes[frames].astype(np.int64)).to(device))
-            for frames in (drawn.first, drawn.second)
+            vqvae.latents_of(source.codes[frames]) for frames in (drawn.first, drawn.second)
         )
         return latents, goals, torch.from_numpy(drawn.same).to(device)
 

@@ -44,8 +44,7 @@ class InstructedFrames:
 
     def latents(self, frames: np.ndarray) -> torch.Tensor:
         """Latents (..., D) of frames (...)."""
-        codes = torch.from_numpy(self.data.codes[frames].astype(np.int64))
-        return self.vqvae.lookup(codes.to(self.vqvae.codebook.device))
+        return self.vqvae.latents_of(self.data.codes[frames])
 
     def language(self, frames: np.ndarray) -> torch.Tensor:
         """Instructions (B, E) of frames (B,)."""
@@ -216,22 +215,16 @@ def train_instructed_policy(
 
     def draw(source: PolicyContexts, sampler: ChunkSampler, network, count, rng):
         """Conditions, chunks and weights of ``count`` frames."""
+        frames = source.frames
         drawn, goals = sampler.draw_frames(count, rng)
         shown = rng.random(count) < share
-        goals = np.where(shown, goals, source.frames.last(drawn))
-        batch = sampler.batch(drawn, goals)
-        frames = source.frames
-        latents = frames.latents(drawn)
+        goals = np.where(shown, goals, frames.last(drawn))
+        latents, _, own, *cloned = sampler.batch(drawn, goals).tensors(frames.vqvae)
         rows = torch.from_numpy(shown)[:, None].to(latents.device)
         language = torch.where(rows, network.no_language, frames.language(drawn))
-        own = batch.proprioception
-        own = None if own is None else torch.from_numpy(own).to(latents.device)
         subgoals = source.of(drawn, goals, shown, rng)
         conditions, attention = network.conditions(latents, subgoals, language, own)
-        chunks, weights = (
-            torch.from_numpy(values).to(latents.device) for values in (batch.chunks, batch.weights)
-        )
-        return conditions, chunks, weights, attention
+        return conditions, *cloned, attention
 
     def train_step() -> Metrics:
         cloning.updates = state.step

@@ -106,14 +106,12 @@ def generated_goals(
     The generator is drawn from those whose gap does not reach beyond the start of the trajectory.
     A frame before the smallest gap keeps its own codes. ``generator`` (CPU) draws gaps and z.
     """
-    device = vqvae.codebook.device
     contexts, levels = _contexts(data, generators.level(0).config, generator)
     codes = data.codes.copy()
     for level in range(len(generators)):
         network = generators.level(level)
         for rows in np.array_split(frames := np.flatnonzero(levels == level), _parts(frames)):
-            pair = np.stack([data.codes[contexts[rows]], data.codes[rows]]).astype(np.int64)
-            context, target = vqvae.lookup(torch.from_numpy(pair).to(device))
+            context, target = vqvae.latents_of(data.codes[np.stack([contexts[rows], rows])])
             mean, logvar = network.encode(context, target)
             noise = torch.randn(mean.shape, generator=generator).to(mean)
             shown = network(mean + noise * torch.exp(0.5 * logvar), context)

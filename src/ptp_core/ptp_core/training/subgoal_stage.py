@@ -168,8 +168,7 @@ def shown_legs(
     """Infer ``count`` latent actions from pairs that the generator was trained on."""
     legs = ShownLegs(ShownLegsConfig(count=count, z_dim=generator.z_dim))
     windows = sample_windows(data, gaps, count, rng)[:, [0, -1]]
-    codes = torch.from_numpy(data.codes[windows].astype(np.int64)).to(vqvae.codebook.device)
-    start, end = vqvae.lookup(codes).unbind(1)
+    start, end = vqvae.latents_of(data.codes[windows]).unbind(1)
     legs.z.copy_(generator.encode(start, end)[0])
     return legs
 
@@ -190,16 +189,12 @@ def _train_one(
         rng=np.random.default_rng(seed),
         fingerprint=encoded_fingerprint(settings, config.seed, data, "levels"),
     )
-    held_out = _latents(
-        vqvae,
-        validation,
-        sample_windows(validation, gaps, VALIDATION_WINDOWS, np.random.default_rng(0)),
-        device,
-    )
+    fixed = sample_windows(validation, gaps, VALIDATION_WINDOWS, np.random.default_rng(0))
+    held_out = vqvae.latents_of(validation.codes[fixed])
 
     def train_step() -> Metrics:
         windows = sample_windows(data, gaps, settings.batch_size, state.rng)
-        latents = _latents(vqvae, data, windows, device)
+        latents = vqvae.latents_of(data.codes[windows])
         loss, metrics = network.loss(
             latents[:, 0], latents[:, 1:], vqvae=vqvae, generator=state.generator
         )
@@ -234,13 +229,6 @@ def _train_one(
 def _share(settings: SubgoalGeneratorConfig, gaps: GapConfig) -> float:
     """Return a net's share of the minutes, by its unrolled steps: all make as many batches."""
     return gaps.unroll / sum(getattr(settings, name).unroll for name in settings.horizons)
-
-
-def _latents(
-    vqvae: VQVAE, data: EncodedDataset, windows: np.ndarray, device: torch.device
-) -> torch.Tensor:
-    codes = torch.from_numpy(data.codes[windows].astype(np.int64)).to(device)
-    return vqvae.lookup(codes)
 
 
 def _train_in_background(config, weights, data, folder, validation, device, progress) -> None:
