@@ -82,10 +82,9 @@ def states(tmp_path_factory):
         iql=dataclasses.replace(base.iql, reward_epsilon=0.1),
     )
     made = tiny_networks(config, diffusion=True)
-    vqvae, quiet = made.vqvae, {"validation": data, "progress": False}
-    common = {**quiet, "device": torch.device("cpu")}
+    vqvae, common = made.vqvae, {"validation": data, "progress": False}
     options = {**common, "validation": images, "content": "a hash"}
-    train_vqvae(config, images, out / "vqvae", **options)
+    train_vqvae(config, images, out / "vqvae", device=torch.device("cpu"), **options)
     train_goal_classifier(config, vqvae, data, out / "classifier", **common)
     train_chunked_policy(config, vqvae, data, out / "chunked", **common)
     train_generators(config, vqvae, data, out / "generators", **common)
@@ -96,9 +95,9 @@ def states(tmp_path_factory):
     train_on_generated_goals(config, *parts, out / "imagined", **common)
 
     baselines = with_one_step(tiny_baselines_config(), "vae", "midpoints")
-    train_latent_vae(baselines, vqvae, data, out / "latent_vae", **quiet)
-    train_midpoints(baselines, vqvae, data, out / "midpoints", **quiet)
-    train_gcbc(baselines, made, data, out / "policy", **quiet)
+    train_latent_vae(baselines, vqvae, data, out / "latent_vae", **common)
+    train_midpoints(baselines, vqvae, data, out / "midpoints", **common)
+    train_gcbc(baselines, made, data, out / "policy", **common)
 
     told = with_one_step(tiny_instructed_config(), "backward", "policy")
     table = SentenceTable.of("learned", SENTENCES, 4)

@@ -373,8 +373,7 @@ def counter(steps_before_signal=None):
     state = StageState(
         modules={"m": module},
         optimisers={"adam": torch.optim.Adam(module.parameters(), lr=0.1)},
-        generator=torch.Generator(),
-        rng=np.random.default_rng(0),
+        seed=0,
         fingerprint={"a": 1},
     )
 

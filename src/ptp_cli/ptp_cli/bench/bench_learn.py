@@ -109,9 +109,7 @@ def _updates(
     config = dataclasses.replace(config, iql=iql)
     validation, _ = data.split(0.1)
     with _folder() as folder:
-        _, result = train_iql(
-            config, vqvae, data, folder, validation=validation, device=CPU, progress=False
-        )
+        _, result = train_iql(config, vqvae, data, folder, validation=validation, progress=False)
     return result["steps"] / result["seconds"]
 
 

@@ -19,6 +19,7 @@ from ptp_core.config import ChunkedPolicyConfig
 from ptp_core.data.encoded_dataset import EXPERT_ACTIONS, DatasetView, EncodedDataset
 from ptp_core.encoders.vqvae import VQVAE
 from ptp_core.errors import DatasetError
+from ptp_core.learning.gradient_step import gradient_step
 from ptp_core.policies.chunked_policy import ChunkedPolicy
 
 BURST = 0.6
@@ -165,13 +166,8 @@ class DiffusionBC:
         generator: torch.Generator | None = None,
     ) -> Metrics:
         """Make one gradient step for conditions (B, C) that the policy computed."""
-        policy, config = self.policy, self.policy.config
-        loss, metrics = policy.loss(conditions, chunks, weights, generator)
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        if config.gradient_clip:
-            torch.nn.utils.clip_grad_norm_(policy.parameters(), config.gradient_clip)
-        self.optimiser.step()
+        loss, metrics = self.policy.loss(conditions, chunks, weights, generator)
+        gradient_step(loss, self.optimiser, self.policy.config.gradient_clip)
         self._average()
         return metrics
 

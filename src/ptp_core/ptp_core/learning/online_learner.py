@@ -88,8 +88,7 @@ class OnlineLearner(PracticeLearner):
     def _step(self, run: Callable[..., Iterable]) -> Metrics:
         config = self.checkpoint.config.iql
         codes = self._sample(config.batch_size, config.online_fraction)
-        device = self.checkpoint.vqvae.codebook.device
-        batch = make_batch(codes, self.checkpoint.vqvae, config.reward_epsilon, device)
+        batch = make_batch(codes, self.checkpoint.vqvae, config.reward_epsilon)
         return accelerated_update(self._iql, batch, run)
 
     def _sample(self, size: int, online_fraction: float) -> CodeBatch:
@@ -135,7 +134,7 @@ def agreement(checkpoint: Checkpoint, data: EncodedDataset) -> Agreement:
     config, iql = checkpoint.config.iql, checkpoint.iql
     device = checkpoint.vqvae.codebook.device
     codes = fill_buffer(data, config).sample(SAMPLES, np.random.default_rng(0))
-    batch: Batch = make_batch(codes, checkpoint.vqvae, config.reward_epsilon, device)
+    batch: Batch = make_batch(codes, checkpoint.vqvae, config.reward_epsilon)
     target_q = iql.q_target(batch.latents, batch.actions, batch.goals).amin(0)
     policy_loss, _ = iql.policy_loss(batch, torch.zeros_like(target_q))
     distances = []

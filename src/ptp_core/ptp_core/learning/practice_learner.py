@@ -97,8 +97,7 @@ class PracticeLearner(ABC):
         self._state = StageState(
             modules=modules,
             optimisers=dict(optimisers),
-            generator=torch.Generator().manual_seed(shared["seed"]),
-            rng=np.random.default_rng(shared["seed"]),
+            seed=shared["seed"],
             fingerprint=shared,
         )
         self._remember()

@@ -36,6 +36,7 @@ from ptp_core.data.files import check_new_folder, keep_inputs, reserved_folder, 
 from ptp_core.data.replay_buffer import CodeBatch
 from ptp_core.encoders.vqvae import VQVAE
 from ptp_core.errors import CheckpointError, ConfigError, DatasetError
+from ptp_core.learning.gradient_step import gradient_step
 from ptp_core.learning.iql import IQL, GoalNetwork
 from ptp_core.planners.gcp_planner import MidpointGenerator, sample_triples
 from ptp_core.planners.leap_planner import LatentVAE
@@ -252,30 +253,24 @@ def _train_network(
     progress: bool,
 ) -> dict[str, float]:
     settings: LatentVAEConfig | MidpointConfig = getattr(config, name)
-    parameters = list(network.parameters())
-    optimiser = torch.optim.Adam(parameters, lr=settings.learning_rate, fused=True)
+    optimiser = torch.optim.Adam(network.parameters(), lr=settings.learning_rate, fused=True)
     state = StageState(
         modules={name: network},
         optimisers={"adam": optimiser},
-        generator=torch.Generator().manual_seed(config.seed),
-        rng=np.random.default_rng(config.seed),
+        seed=config.seed,
         fingerprint=encoded_fingerprint(settings, config.seed, data),
     )
 
     def train_step() -> Metrics:
         total, metrics = loss(data, settings.batch_size, state.rng, state.generator)
-        optimiser.zero_grad(set_to_none=True)
-        total.backward()
-        nn.utils.clip_grad_norm_(parameters, settings.gradient_clip)
-        optimiser.step()
+        gradient_step(total, optimiser, settings.gradient_clip)
         return metrics
 
     @torch.inference_mode()
-    def validate() -> dict[str, float]:
+    def validate() -> Metrics:
         # The same examples and the same z each time.
         rng, generator = np.random.default_rng(0), torch.Generator().manual_seed(0)
-        metrics = loss(validation, held_out, rng, generator)[1]
-        return {key: float(value) for key, value in metrics.items()}
+        return loss(validation, held_out, rng, generator)[1]
 
     return run_as_configured(
         name,
@@ -325,25 +320,19 @@ class _Cloning:
         state = StageState(
             modules={"policy": policy},
             optimisers={"policy": optimiser},
-            generator=torch.Generator().manual_seed(self._config.seed),
-            rng=np.random.default_rng(self._config.seed),
+            seed=self._config.seed,
             fingerprint=inputs,
         )
 
         def train_step() -> Metrics:
             codes = self._buffer.sample(size, state.rng, generated, share)
             loss, metrics = self._loss(iql, codes)
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            if self._settings.gradient_clip:
-                nn.utils.clip_grad_norm_(policy.parameters(), self._settings.gradient_clip)
-            optimiser.step()
+            gradient_step(loss, optimiser, self._settings.gradient_clip)
             return metrics
 
         @torch.inference_mode()
-        def validate() -> dict[str, float]:
-            metrics = self._loss(iql, self._held_out)[1]
-            return {key: float(value) for key, value in metrics.items()}
+        def validate() -> Metrics:
+            return self._loss(iql, self._held_out)[1]
 
         return run_as_configured(
             name,
@@ -359,8 +348,7 @@ class _Cloning:
     def _loss(self, iql: IQL, codes: CodeBatch) -> tuple[torch.Tensor, Metrics]:
         """IQL's policy loss with all advantages 0, so that all weights are 1."""
         checkpoint, epsilon = self._checkpoint, self._settings.reward_epsilon
-        device = checkpoint.vqvae.codebook.device
-        batch = make_batch(codes, checkpoint.vqvae, epsilon, device)
+        batch = make_batch(codes, checkpoint.vqvae, epsilon)
         loss, metrics = iql.policy_loss(batch, torch.zeros_like(batch.rewards))
         return loss, {"loss": metrics["policy/loss"], "action_mse": metrics["policy/action_mse"]}
 

@@ -43,7 +43,6 @@ def train_chunked_policy(
     folder: Path,
     *,
     validation: EncodedDataset,
-    device: torch.device,
     progress: bool = True,
 ) -> tuple[ChunkedPolicy, dict[str, float]]:
     """Clone the demonstrations with ``config.chunked``; return the averaged policy and scalars."""
@@ -51,7 +50,7 @@ def train_chunked_policy(
     torch.manual_seed(config.seed)
     own = 0 if data.proprioception is None else data.proprioception.shape[1]
     policy, average = (
-        make_chunked_policy(settings, vqvae, data.actions.shape[1], own).to(device)
+        make_chunked_policy(settings, vqvae, data.actions.shape[1], own).to(vqvae.codebook.device)
         for _ in range(2)
     )
     if settings.proprioception and own:
@@ -61,8 +60,7 @@ def train_chunked_policy(
     state = StageState(
         modules={"policy": policy, "average": average},
         optimisers={"adam": cloning.optimiser},
-        generator=torch.Generator().manual_seed(config.seed),
-        rng=np.random.default_rng(config.seed),
+        seed=config.seed,
         fingerprint=encoded_fingerprint(settings, config.seed, data),
     )
     sampler = ChunkSampler(data, settings)
@@ -77,13 +75,12 @@ def train_chunked_policy(
             return cloning.update(*batch, state.generator)
 
     @torch.no_grad()
-    def validate() -> dict[str, float]:
+    def validate() -> Metrics:
         latents, goals, own, chunks, weights = held_out.tensors(vqvae)
         draws = torch.Generator().manual_seed(config.seed)
         loss = average.loss(average.conditions(latents, goals, own), chunks, weights, draws)[0]
         errors = (average.sample(latents, goals, own, draws) - chunks).square().mean(-1)
-        mse = (errors * weights).sum() / weights.sum()
-        return {"loss": float(loss), "action_mse": float(mse)}
+        return {"loss": loss, "action_mse": (errors * weights).sum() / weights.sum()}
 
     policy.train()
     scalars = run_as_configured(

@@ -16,6 +16,7 @@ from ptp_core.config import GoalClassifierConfig, ToleranceConfig, TrainConfig
 from ptp_core.data.encoded_dataset import EncodedDataset
 from ptp_core.encoders.vqvae import VQVAE
 from ptp_core.learning.goal_classifier import FramePairs, GoalClassifier, PairSampler
+from ptp_core.learning.gradient_step import gradient_step
 from ptp_core.learning.leg_ends import LegEndSampler
 from ptp_core.planners.subgoal_generator import GeneratorHierarchy
 from ptp_core.training.chunked_stage import seeded_dropout
@@ -33,20 +34,19 @@ def train_goal_classifier(
     folder: Path,
     *,
     validation: EncodedDataset,
-    device: torch.device,
     progress: bool = True,
 ) -> tuple[GoalClassifier, dict[str, float]]:
     """Train with ``config.classifier``; return the network and its last scalars."""
     settings = config.classifier
     torch.manual_seed(config.seed)
-    network = GoalClassifier(settings, vqvae.latent).to(device)
+    network = GoalClassifier(settings, vqvae.latent).to(vqvae.codebook.device)
     pairs, held_out = PairSampler(data, settings), PairSampler(validation, settings)
 
     def tensors(source: EncodedDataset, drawn: FramePairs) -> Inputs:
         latents, goals = (
             vqvae.latents_of(source.codes[frames]) for frames in (drawn.first, drawn.second)
         )
-        return latents, goals, torch.from_numpy(drawn.same).to(device)
+        return latents, goals, torch.from_numpy(drawn.same).to(latents.device)
 
     def draw(rng: np.random.Generator, _: torch.Generator) -> Inputs:
         return tensors(data, pairs.draw(settings.batch_size, rng))
@@ -76,7 +76,6 @@ def train_tolerance(
     folder: Path,
     *,
     validation: EncodedDataset,
-    device: torch.device,
     progress: bool = True,
 ) -> tuple[GoalClassifier, dict[str, float]]:
     """Continue training the classifier with ``config.tolerance``; see `LegEndSampler`.
@@ -131,8 +130,7 @@ def _fit(
     state = StageState(
         modules={"classifier": network},
         optimisers={"adam": optimiser},
-        generator=torch.Generator().manual_seed(config.seed),
-        rng=np.random.default_rng(config.seed),
+        seed=config.seed,
         fingerprint=fingerprint,
     )
 
@@ -140,9 +138,7 @@ def _fit(
         drawn = draw(state.rng, state.generator)
         with seeded_dropout(state.generator):
             loss, metrics = network.loss(*drawn)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        optimiser.step()
+        gradient_step(loss, optimiser)
         return metrics
 
     @torch.no_grad()

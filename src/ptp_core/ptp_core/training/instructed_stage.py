@@ -17,6 +17,7 @@ from ptp_core.encoders.text import SentenceTable
 from ptp_core.encoders.vqvae import VQVAE
 from ptp_core.errors import DatasetError
 from ptp_core.learning.diffusion_bc import ChunkSampler, DiffusionBC
+from ptp_core.learning.gradient_step import gradient_step
 from ptp_core.policies.instructed_policy import InstructedPolicy
 from ptp_core.training.chunked_stage import seeded_dropout
 from ptp_core.training.stage import Metrics, StageState, encoded_fingerprint, run_as_configured
@@ -88,8 +89,7 @@ def train_instructed_planner(
     state = StageState(
         modules=modules,
         optimisers={"adam": optimiser},
-        generator=torch.Generator().manual_seed(seed),
-        rng=np.random.default_rng(seed),
+        seed=seed,
         fingerprint=_fingerprint(settings, seed, frames),
     )
     view, held_out = frames.view(), validation.view()
@@ -102,18 +102,13 @@ def train_instructed_planner(
 
     def train_step() -> Metrics:
         loss, metrics = loss_of(frames, view, settings.batch_size, state.rng, state.generator)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        if settings.gradient_clip:
-            nn.utils.clip_grad_norm_(parameters, settings.gradient_clip)
-        optimiser.step()
+        gradient_step(loss, optimiser, settings.gradient_clip)
         return metrics
 
     @torch.no_grad()
-    def validate() -> dict[str, float]:
+    def validate() -> Metrics:
         rng, generator = np.random.default_rng(0), torch.Generator().manual_seed(0)
-        metrics = loss_of(validation, held_out, VALIDATION_FRAMES, rng, generator)[1]
-        return {key: float(value) for key, value in metrics.items()}
+        return loss_of(validation, held_out, VALIDATION_FRAMES, rng, generator)[1]
 
     scalars = run_as_configured(
         name, folder, state, train_step, settings, config, validate=validate, progress=progress
@@ -205,8 +200,7 @@ def train_instructed_policy(
     state = StageState(
         modules={"policy": policy, "average": average},
         optimisers={"adam": cloning.optimiser},
-        generator=torch.Generator().manual_seed(seed),
-        rng=np.random.default_rng(seed),
+        seed=seed,
         fingerprint=fingerprint,
     )
     sampler = ChunkSampler(data, settings)
@@ -233,7 +227,7 @@ def train_instructed_policy(
             return cloning.step(*batch, state.generator)
 
     @torch.no_grad()
-    def validate() -> dict[str, float]:
+    def validate() -> Metrics:
         draws, rng = torch.Generator().manual_seed(seed), np.random.default_rng(seed)
         conditions, chunks, weights, attention = draw(
             validation, held_out, average, VALIDATION_FRAMES, rng
@@ -243,7 +237,7 @@ def train_instructed_policy(
         found = {"loss": loss, "action_mse": (errors * weights).sum() / weights.sum()}
         if attention is not None:
             found |= {f"attention_{i}": value for i, value in enumerate(attention.mean(0))}
-        return {key: float(value) for key, value in found.items()}
+        return found
 
     policy.train()
     scalars = run_as_configured(

@@ -53,15 +53,14 @@ def train_iql(
     folder: Path,
     *,
     validation: EncodedDataset,
-    device: torch.device,
     progress: bool = True,
 ) -> tuple[IQL, dict[str, float]]:
     """Train on the trajectories of ``data``; ``config.iql.reward_epsilon`` must be a number."""
     if config.iql.reward_epsilon == "auto":
         raise ConfigError("iql.reward_epsilon is still auto; pretrain settles it first")
     torch.manual_seed(config.seed)
-    iql = IQL(config.iql, vqvae.latent, data.actions.shape[1]).to(device)
-    trainer = IqlTrainer(config, vqvae, iql, data, validation, device)
+    iql = IQL(config.iql, vqvae.latent, data.actions.shape[1]).to(vqvae.codebook.device)
+    trainer = IqlTrainer(config, vqvae, iql, data, validation)
     return iql.eval(), trainer.train("iql", folder, config.iql, progress=progress)
 
 
@@ -74,7 +73,6 @@ def train_on_generated_goals(
     folder: Path,
     *,
     validation: EncodedDataset,
-    device: torch.device,
     progress: bool = True,
 ) -> tuple[IQL, dict[str, float]]:
     """Continue training ``iql`` with the share ``config.imagined.share`` of generated goals.
@@ -83,13 +81,13 @@ def train_on_generated_goals(
     """
     settings = config.imagined
     further = dataclasses.replace(config.iql, learning_rate=settings.learning_rate)
-    tuned = IQL(further, vqvae.latent, data.actions.shape[1]).to(device)
+    tuned = IQL(further, vqvae.latent, data.actions.shape[1]).to(vqvae.codebook.device)
     tuned.load_state_dict(iql.state_dict())
     draws = torch.Generator().manual_seed(config.seed)
     frames = len(data.codes)
     with Bar(total=frames, unit="frame", desc="imagine goals", disable=not progress) as bar:
         shown = generated_goals(vqvae, generators, data, draws, bar.update)
-    trainer = IqlTrainer(config, vqvae, tuned, data, validation, device, shown, settings.share)
+    trainer = IqlTrainer(config, vqvae, tuned, data, validation, shown, settings.share)
     return tuned.eval(), trainer.train("imagined", folder, settings, progress=progress)
 
 
@@ -130,11 +128,10 @@ class IqlTrainer:
         iql: IQL,
         data: EncodedDataset,
         validation: EncodedDataset,
-        device: torch.device,
         generated: np.ndarray | None = None,
         share: float = 0.0,
     ) -> None:
-        self._config, self._vqvae, self._device = config, vqvae, device
+        self._config, self._vqvae = config, vqvae
         self._iql = iql.train()
         self._buffer = fill_buffer(data, config.iql)
         self._generated, self._share = generated, share
@@ -160,8 +157,7 @@ class IqlTrainer:
         state = StageState(
             modules={"iql": iql},
             optimisers=iql.optimisers,
-            generator=torch.Generator().manual_seed(config.seed),
-            rng=np.random.default_rng(config.seed),
+            seed=config.seed,
             fingerprint={**self._inputs, "stage": without_budget(settings)},
         )
 
@@ -169,7 +165,7 @@ class IqlTrainer:
             codes = self._buffer.sample(size, state.rng, self._generated, self._share)
             return accelerated_update(iql, self._batch(codes), run)
 
-        with shared_networks(self._device) as run:
+        with shared_networks(self._vqvae.codebook.device) as run:
             return run_as_configured(
                 name,
                 folder,
@@ -182,17 +178,17 @@ class IqlTrainer:
             )
 
     def _batch(self, codes: CodeBatch) -> Batch:
-        return make_batch(codes, self._vqvae, self._config.iql.reward_epsilon, self._device)
+        return make_batch(codes, self._vqvae, self._config.iql.reward_epsilon)
 
     @torch.inference_mode()
-    def _validate(self) -> dict[str, float]:
+    def _validate(self) -> Metrics:
         iql, held_out = self._iql, self._held_out
         target_q = iql.q_target(held_out.latents, held_out.actions, held_out.goals).amin(0)
         advantage = target_q - iql.value(held_out.latents, held_out.goals)
         _, value = iql.value_loss(held_out, target_q)
         _, q = iql.q_loss(held_out)
         _, policy = iql.policy_loss(held_out, advantage)
-        return {key: float(entry) for key, entry in {**value, **q, **policy}.items()}
+        return {**value, **q, **policy}
 
 
 def fill_buffer(data: EncodedDataset, settings: IQLConfig) -> ReplayBuffer:
@@ -206,8 +202,9 @@ def fill_buffer(data: EncodedDataset, settings: IQLConfig) -> ReplayBuffer:
     return buffer
 
 
-def make_batch(codes: CodeBatch, vqvae: VQVAE, epsilon: float, device: torch.device) -> Batch:
+def make_batch(codes: CodeBatch, vqvae: VQVAE, epsilon: float) -> Batch:
     """Look up latents and compute rewards: 0 where s' lies within ``epsilon`` of the goal."""
+    device = vqvae.codebook.device
     stacked = np.concatenate([codes.codes, codes.next_codes, codes.goal_codes])
     latents = vqvae.lookup(torch.from_numpy(stacked).int().to(device))
     current, following, goals = latents.chunk(3)

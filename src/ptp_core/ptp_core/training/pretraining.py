@@ -267,7 +267,7 @@ def _train(
     config = settle(config, distances)
     _save_config(out, config)
 
-    common = {"validation": validation, "device": device, "progress": progress}
+    common = {"validation": validation, "progress": progress}
     for_generators = (config, vqvae, training, out / "generators")
     beside = nullcontext()
     if config.side_by_side:

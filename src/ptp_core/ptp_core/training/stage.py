@@ -10,11 +10,11 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, SupportsFloat
 
 import numpy as np
 import torch
@@ -158,12 +158,18 @@ class StageState:
 
     modules: dict[str, nn.Module]
     optimisers: dict[str, torch.optim.Optimizer]
-    generator: torch.Generator  # draws z, revived codes, …
-    rng: np.random.Generator  # draws batches
+    seed: InitVar[int]  # of both random generators
     fingerprint: dict[str, Any]  # settings and inputs that a resumed training must share
     extra: dict[str, torch.Tensor] = field(default_factory=dict)  # filled in place on resuming
     step: int = 0
     seconds: float = 0.0  # wall clock spent training
+    generator: torch.Generator = field(init=False)  # draws z, revived codes, …
+    rng: np.random.Generator = field(init=False)  # draws batches
+
+    def __post_init__(self, seed: int) -> None:
+        """Begin both generators."""
+        self.generator = torch.Generator().manual_seed(seed)
+        self.rng = np.random.default_rng(seed)
 
     def save(self, path: Path) -> None:
         """Write the state atomically."""
@@ -290,7 +296,7 @@ def run_stage(
     *,
     budget: Budget,
     decay: Literal["none", "cosine"] = "none",
-    validate: Callable[[], dict[str, float]] | None = None,
+    validate: Callable[[], Mapping[str, SupportsFloat]] | None = None,
     save_minutes: float = 2.0,
     log_every: int = 100,
     progress: bool = True,
@@ -315,7 +321,8 @@ def run_stage(
 
     def save() -> None:
         if validate is not None:
-            last.update({f"validation/{key}": value for key, value in validate().items()})
+            found = {f"validation/{key}": float(value) for key, value in validate().items()}
+            last.update(found)
             log.write(state.step, state.seconds, last_scalars())
         state.save(path)
 
@@ -359,7 +366,7 @@ def run_as_configured(
     settings: Any,
     config: Any,
     *,
-    validate: Callable[[], dict[str, float]],
+    validate: Callable[[], Mapping[str, SupportsFloat]],
     progress: bool,
     row: int = 0,
     share: float = 1.0,

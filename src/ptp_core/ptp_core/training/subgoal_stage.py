@@ -16,12 +16,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
 
 from ptp_core.config import GapConfig, ShownLegsConfig, SubgoalGeneratorConfig, TrainConfig
 from ptp_core.data.encoded_dataset import EncodedDataset
 from ptp_core.encoders.vqvae import VQVAE
 from ptp_core.errors import DatasetError
+from ptp_core.learning.gradient_step import gradient_step
 from ptp_core.planners.shown_legs import ShownLegs
 from ptp_core.planners.subgoal_generator import GeneratorHierarchy, SubgoalGenerator
 from ptp_core.processes import follow_parent
@@ -37,7 +37,6 @@ def train_generators(
     folder: Path,
     *,
     validation: EncodedDataset,
-    device: torch.device,
     progress: bool = True,
     row: int = 0,
 ) -> tuple[GeneratorHierarchy, dict[str, float]]:
@@ -46,21 +45,19 @@ def train_generators(
     ``config.generators.levels`` says how many of them; more can be added to a finished stage.
     """
     torch.manual_seed(config.seed)
-    hierarchy = GeneratorHierarchy(config.generators, vqvae.latent).to(device)
+    hierarchy = GeneratorHierarchy(config.generators, vqvae.latent).to(vqvae.codebook.device)
     scalars: dict[str, float] = {}
     for number, name in enumerate(config.generators.horizons):
         result = _train_one(
             config,
-            name,
             number,
-            hierarchy,
+            hierarchy[name],
             vqvae,
             data,
             folder / name,
             validation,
-            device,
-            progress,
-            row,
+            progress=progress,
+            row=row,
         )
         scalars |= {f"{name}/{key}": value for key, value in result.items()}
     return hierarchy.eval(), scalars
@@ -74,7 +71,6 @@ def generators_in_background(
     folder: Path,
     *,
     validation: EncodedDataset,
-    device: torch.device,
     progress: bool = True,
 ) -> Iterator[None]:
     """Run ``train_generators`` with these arguments in another process during the block.
@@ -87,7 +83,7 @@ def generators_in_background(
     weights = {name: value.cpu() for name, value in vqvae.state_dict().items()}
     process = context.Process(
         target=_train_in_background,
-        args=(config, weights, data, folder, validation, device, progress),
+        args=(config, weights, vqvae.codebook.device, data, folder, validation, progress),
         name="generators",
         daemon=True,
     )
@@ -174,19 +170,26 @@ def shown_legs(
 
 
 def _train_one(
-    config, name, number, hierarchy, vqvae, data, folder, validation, device, progress, row
+    config: TrainConfig,
+    number: int,
+    network: SubgoalGenerator,
+    vqvae: VQVAE,
+    data: EncodedDataset,
+    folder: Path,
+    validation: EncodedDataset,
+    *,
+    progress: bool,
+    row: int,
 ) -> dict[str, float]:
+    """Train the generator of one horizon, by its ``number``; return its last scalars."""
     settings = config.generators
+    name = settings.horizons[number]
     gaps: GapConfig = getattr(settings, name)
-    network = hierarchy[name]
-    parameters = list(network.parameters())
-    optimiser = torch.optim.Adam(parameters, lr=settings.learning_rate, fused=True)
-    seed = config.seed + number
+    optimiser = torch.optim.Adam(network.parameters(), lr=settings.learning_rate, fused=True)
     state = StageState(
         modules={name: network},
         optimisers={"adam": optimiser},
-        generator=torch.Generator().manual_seed(seed),
-        rng=np.random.default_rng(seed),
+        seed=config.seed + number,
         fingerprint=encoded_fingerprint(settings, config.seed, data, "levels"),
     )
     fixed = sample_windows(validation, gaps, VALIDATION_WINDOWS, np.random.default_rng(0))
@@ -198,19 +201,13 @@ def _train_one(
         loss, metrics = network.loss(
             latents[:, 0], latents[:, 1:], vqvae=vqvae, generator=state.generator
         )
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(parameters, settings.gradient_clip)
-        optimiser.step()
+        gradient_step(loss, optimiser, settings.gradient_clip)
         return metrics
 
     @torch.inference_mode()
-    def validate() -> dict[str, float]:
+    def validate() -> Metrics:
         generator = torch.Generator().manual_seed(0)
-        metrics = network.loss(held_out[:, 0], held_out[:, 1:], vqvae=vqvae, generator=generator)[
-            1
-        ]
-        return {key: float(value) for key, value in metrics.items()}
+        return network.loss(held_out[:, 0], held_out[:, 1:], vqvae=vqvae, generator=generator)[1]
 
     return run_as_configured(
         name,
@@ -231,7 +228,7 @@ def _share(settings: SubgoalGeneratorConfig, gaps: GapConfig) -> float:
     return gaps.unroll / sum(getattr(settings, name).unroll for name in settings.horizons)
 
 
-def _train_in_background(config, weights, data, folder, validation, device, progress) -> None:
+def _train_in_background(config, weights, device, data, folder, validation, progress) -> None:
     follow_parent(signal.SIGTERM)
     torch.set_num_threads(1)
     vqvae = VQVAE(config.vqvae)
@@ -244,7 +241,6 @@ def _train_in_background(config, weights, data, folder, validation, device, prog
             data,
             folder,
             validation=validation,
-            device=device,
             progress=progress,
             row=1,
         )

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
 
 from ptp_core.config import TrainConfig, VQVAEConfig
 from ptp_core.encoders.vqvae import VQVAE, to_float
+from ptp_core.learning.gradient_step import gradient_step
 from ptp_core.training.stage import Metrics, StageState, run_as_configured, without_budget
 
 VALIDATION_IMAGES = 512
@@ -39,8 +39,7 @@ def train_vqvae(
     state = StageState(
         modules={"vqvae": vqvae},
         optimisers={"adam": optimiser},
-        generator=torch.Generator().manual_seed(config.seed),
-        rng=np.random.default_rng(config.seed),
+        seed=config.seed,
         fingerprint={
             "config": without_budget(settings),
             "seed": config.seed,
@@ -62,19 +61,16 @@ def train_vqvae(
             quantised=state.step >= settings.quantise_after,
             generator=state.generator,
         )
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(parameters, settings.gradient_clip)
-        optimiser.step()
+        gradient_step(loss, optimiser, settings.gradient_clip)
         return metrics
 
     @torch.inference_mode()
-    def validate() -> dict[str, float]:
+    def validate() -> Metrics:
         vqvae.eval()
         parts = [vqvae.loss(part, pixel_weights=weighting(part))[1] for part in held_out.split(64)]
         vqvae.train()
         keys = ("reconstruction_mse", "weighted_mse", "perplexity")
-        return {key: float(torch.stack([part[key] for part in parts]).mean()) for key in keys}
+        return {key: torch.stack([part[key] for part in parts]).mean() for key in keys}
 
     vqvae.train()
     scalars = run_as_configured(
