@@ -25,12 +25,8 @@ from ptp_core.tiny_networks import (
     tiny_config,
     tiny_networks,
 )
-from ptp_core.training.baseline_training import (
-    OWN_PART,
-    pretrain_baselines,
-    train_gcbc,
-    train_latent_vae,
-)
+from ptp_core.training.baseline_stage import train_gcbc, train_latent_vae
+from ptp_core.training.baseline_training import OWN_PART, pretrain_baselines
 from ptp_core.training.checkpoint import load_checkpoint
 
 CONFIG = tiny_baselines_config()

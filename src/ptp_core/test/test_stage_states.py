@@ -27,7 +27,7 @@ from ptp_core.tiny_networks import (
     tiny_instructed_config,
     tiny_networks,
 )
-from ptp_core.training.baseline_training import train_gcbc, train_latent_vae, train_midpoints
+from ptp_core.training.baseline_stage import train_gcbc, train_latent_vae, train_midpoints
 from ptp_core.training.chunked_stage import train_chunked_policy
 from ptp_core.training.classifier_stage import train_goal_classifier, train_tolerance
 from ptp_core.training.instructed_stage import (

@@ -7,7 +7,6 @@ All methods share data, encoder and text encoder. Every stage can resume.
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -15,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import yaml
 from torch import nn
 
 from ptp_core.agents.registry import method_named
@@ -30,8 +28,7 @@ from ptp_core.config import (
 from ptp_core.data.coverage import read_cells
 from ptp_core.data.dataset import Dataset, DatasetArrays
 from ptp_core.data.encoded_dataset import EncodedDataset, check_images, encoded_demonstrations
-from ptp_core.data.file_limits import load_json
-from ptp_core.data.files import check_new_folder, keep_inputs, reserved_folder, write_atomically
+from ptp_core.data.files import check_new_folder, reserved_folder
 from ptp_core.data.trajectory import Metadata, action_names
 from ptp_core.encoders.sentence_goals import SentenceGoals
 from ptp_core.encoders.text import SentenceTable, minilm_installed
@@ -60,6 +57,7 @@ from ptp_core.training.instructed_stage import (
 from ptp_core.training.manifest import ENCODER
 from ptp_core.training.pretraining import CurvePanel, plot_curves
 from ptp_core.training.stage import choose_device, without_budget
+from ptp_core.training.training_folder import CODES, add_metrics, begin_run
 from ptp_core.training.vqvae_stage import train_vqvae
 from ptp_core.training.weights import Precision, round_to, serialise, write_folder
 
@@ -76,7 +74,6 @@ KINDS = {
     "parallel": ParallelPlanner,
     "proposer": SubgoalProposer,
 }
-INPUTS, CODES = "inputs.json", "codes.safetensors"
 
 
 def pretrain_instructed(
@@ -124,10 +121,7 @@ def pretrain_instructed(
     check_columns(config.policy, arrays.proprioception, arrays.expert_actions)
     check_heads(config.policy.fusion, config.vqvae.latent.size)
     with reserved_folder(out):
-        inputs = _inputs(config, arrays, base)
-        keep_inputs(out / INPUTS, inputs, "name another --out, or the inputs of this one")
-        text = yaml.safe_dump(to_dict(config), sort_keys=False)
-        write_atomically(out / "config.yaml", lambda path: path.write_text(text))
+        begin_run(out, _inputs(config, arrays, base), config)
         training = _Training(config, dataset, arrays, out, device, precision, progress)
         return training.run(list(dict.fromkeys(methods)), base)
 
@@ -235,7 +229,7 @@ class _Training:
         )
         for module in (planner, self.table):
             round_to(module, self.precision)  # the policy learns from what it will be given
-        self._note()
+        add_metrics(self.out, self.metrics)
         return planner
 
     def _method(self, name: str, planner: nn.Module | None) -> Path:
@@ -265,7 +259,7 @@ class _Training:
             validation=held_out,
             progress=self.progress,
         )
-        self._note()
+        add_metrics(self.out, self.metrics)
         plot_curves(self.out, self.out / "curves.png", _panels())
         table, language = self.table, self.table.dimensions
         parts = {"sentences": Part("sentences", table, table.config, self.precision)}
@@ -312,12 +306,6 @@ class _Training:
                     row = self.table.row(known.instruction)
                     goals.codes[row] = torch.from_numpy(data.codes[end].astype(np.int64))
         return goals
-
-    def _note(self) -> None:
-        path = self.out / "metrics.json"
-        earlier = load_json(path) if path.exists() else {}
-        text = json.dumps({**earlier, **self.metrics}, indent=2) + "\n"
-        write_atomically(path, lambda partial: partial.write_text(text, encoding="utf-8"))
 
 
 def _with_text(config: InstructionTrainConfig) -> InstructionTrainConfig:

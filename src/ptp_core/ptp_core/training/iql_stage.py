@@ -10,12 +10,13 @@ its posterior, from a frame that lies one of the generator's gaps earlier.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from ptp_core.config import (
     GapConfig,
@@ -60,8 +61,8 @@ def train_iql(
         raise ConfigError("iql.reward_epsilon is still auto; pretrain settles it first")
     torch.manual_seed(config.seed)
     iql = IQL(config.iql, vqvae.latent, data.actions.shape[1]).to(vqvae.codebook.device)
-    trainer = IqlTrainer(config, vqvae, iql, data, validation)
-    return iql.eval(), trainer.train("iql", folder, config.iql, progress=progress)
+    scalars = _train("iql", iql, config.iql, config, vqvae, data, folder, validation, progress)
+    return iql.eval(), scalars
 
 
 def train_on_generated_goals(
@@ -84,11 +85,12 @@ def train_on_generated_goals(
     tuned = IQL(further, vqvae.latent, data.actions.shape[1]).to(vqvae.codebook.device)
     tuned.load_state_dict(iql.state_dict())
     draws = torch.Generator().manual_seed(config.seed)
-    frames = len(data.codes)
-    with Bar(total=frames, unit="frame", desc="imagine goals", disable=not progress) as bar:
-        shown = generated_goals(vqvae, generators, data, draws, bar.update)
-    trainer = IqlTrainer(config, vqvae, tuned, data, validation, shown, settings.share)
-    return tuned.eval(), trainer.train("imagined", folder, settings, progress=progress)
+    shown = generated_goals(vqvae, generators, data, draws, progress=progress)
+    goals = shown, settings.share
+    scalars = _train(
+        "imagined", tuned, settings, config, vqvae, data, folder, validation, progress, *goals
+    )
+    return tuned.eval(), scalars
 
 
 @torch.no_grad()
@@ -97,7 +99,8 @@ def generated_goals(
     generators: GeneratorHierarchy,
     data: EncodedDataset,
     generator: torch.Generator,
-    progress: Callable[[int], None] = lambda count: None,
+    *,
+    progress: bool = False,
 ) -> np.ndarray:
     """Generated codes of every frame of ``data``: uint16 (frames, N).
 
@@ -106,89 +109,33 @@ def generated_goals(
     """
     contexts, levels = _contexts(data, generators.level(0).config, generator)
     codes = data.codes.copy()
-    for level in range(len(generators)):
-        network = generators.level(level)
-        for rows in np.array_split(frames := np.flatnonzero(levels == level), _parts(frames)):
-            context, target = vqvae.latents_of(data.codes[np.stack([contexts[rows], rows])])
-            mean, logvar = network.encode(context, target)
-            noise = torch.randn(mean.shape, generator=generator).to(mean)
-            shown = network(mean + noise * torch.exp(0.5 * logvar), context)
-            codes[rows] = vqvae.quantise(shown)[0].cpu().numpy()
-            progress(len(rows))
+    with Bar(total=len(codes), unit="frame", desc="imagine goals", disable=not progress) as bar:
+        for level in range(len(generators)):
+            network = generators.level(level)
+            for rows in np.array_split(frames := np.flatnonzero(levels == level), _parts(frames)):
+                context, target = vqvae.latents_of(data.codes[np.stack([contexts[rows], rows])])
+                mean, logvar = network.encode(context, target)
+                noise = torch.randn(mean.shape, generator=generator).to(mean)
+                shown = network(mean + noise * torch.exp(0.5 * logvar), context)
+                codes[rows] = vqvae.quantise(shown)[0].cpu().numpy()
+                bar.update(len(rows))
     return codes
 
 
-class IqlTrainer:
-    """Networks, their training data and their validation data."""
-
-    def __init__(
-        self,
-        config: TrainConfig,
-        vqvae: VQVAE,
-        iql: IQL,
-        data: EncodedDataset,
-        validation: EncodedDataset,
-        generated: np.ndarray | None = None,
-        share: float = 0.0,
-    ) -> None:
-        self._config, self._vqvae = config, vqvae
-        self._iql = iql.train()
-        self._buffer = fill_buffer(data, config.iql)
-        self._generated, self._share = generated, share
-        self._inputs = encoded_fingerprint(config.iql, config.seed, data)
-        if generated is not None:
-            # The result depends on the weights of the previous stage, too.
-            self._inputs["imagined"] = sha256(generated.tobytes() + serialise(iql)).hexdigest()
-        held_out = fill_buffer(validation, config.iql)
-        self._held_out = self._batch(
-            held_out.sample(VALIDATION_TRANSITIONS, np.random.default_rng(0))
-        )
-
-    def train(
-        self,
-        name: str,
-        folder: Path,
-        settings: IQLConfig | GeneratedGoalsConfig,
-        *,
-        progress: bool,
-    ) -> dict[str, float]:
-        """Train until the budget of ``settings`` is spent; return the last scalars."""
-        config, iql, size = self._config, self._iql, self._config.iql.batch_size
-        state = StageState(
-            modules={"iql": iql},
-            optimisers=iql.optimisers,
-            seed=config.seed,
-            fingerprint={**self._inputs, "stage": without_budget(settings)},
-        )
-
-        def train_step() -> Metrics:
-            codes = self._buffer.sample(size, state.rng, self._generated, self._share)
-            return accelerated_update(iql, self._batch(codes), run)
-
-        with shared_networks(self._vqvae.codebook.device) as run:
-            return run_as_configured(
-                name,
-                folder,
-                state,
-                train_step,
-                settings,
-                config,
-                validate=self._validate,
-                progress=progress,
-            )
-
-    def _batch(self, codes: CodeBatch) -> Batch:
-        return make_batch(codes, self._vqvae, self._config.iql.reward_epsilon)
-
-    @torch.inference_mode()
-    def _validate(self) -> Metrics:
-        iql, held_out = self._iql, self._held_out
-        target_q = iql.q_target(held_out.latents, held_out.actions, held_out.goals).amin(0)
-        advantage = target_q - iql.value(held_out.latents, held_out.goals)
-        _, value = iql.value_loss(held_out, target_q)
-        _, q = iql.q_loss(held_out)
-        _, policy = iql.policy_loss(held_out, advantage)
-        return {**value, **q, **policy}
+def starting_inputs(
+    config: IQLConfig,
+    seed: int,
+    data: EncodedDataset,
+    stage: IQLConfig | GeneratedGoalsConfig,
+    network: nn.Module,
+    generated: np.ndarray | None,
+) -> dict[str, Any]:
+    """Inputs of a stage with the settings ``stage``, which goes on from ``network``."""
+    inputs = {**encoded_fingerprint(config, seed, data), "stage": without_budget(stage)}
+    if generated is not None:
+        # The result depends on the weights of the previous stage, too.
+        inputs["imagined"] = sha256(generated.tobytes() + serialise(network)).hexdigest()
+    return inputs
 
 
 def fill_buffer(data: EncodedDataset, settings: IQLConfig) -> ReplayBuffer:
@@ -215,6 +162,50 @@ def make_batch(codes: CodeBatch, vqvae: VQVAE, epsilon: float) -> Batch:
         goals=goals,
         rewards=reached(following, goals, epsilon).float() - 1.0,
     )
+
+
+def _train(
+    name: str,
+    iql: IQL,
+    settings: IQLConfig | GeneratedGoalsConfig,
+    config: TrainConfig,
+    vqvae: VQVAE,
+    data: EncodedDataset,
+    folder: Path,
+    validation: EncodedDataset,
+    progress: bool,
+    generated: np.ndarray | None = None,
+    share: float = 0.0,
+) -> dict[str, float]:
+    """Train ``iql`` until the budget of ``settings`` is spent; return its last scalars."""
+    buffer, others = (fill_buffer(each, config.iql) for each in (data, validation))
+    epsilon = config.iql.reward_epsilon
+    fixed = others.sample(VALIDATION_TRANSITIONS, np.random.default_rng(0))
+    held_out = make_batch(fixed, vqvae, epsilon)
+    state = StageState(
+        modules={"iql": iql.train()},
+        optimisers=iql.optimisers,
+        seed=config.seed,
+        fingerprint=starting_inputs(config.iql, config.seed, data, settings, iql, generated),
+    )
+
+    def train_step() -> Metrics:
+        codes = buffer.sample(config.iql.batch_size, state.rng, generated, share)
+        return accelerated_update(iql, make_batch(codes, vqvae, epsilon), run)
+
+    @torch.inference_mode()
+    def validate() -> Metrics:
+        target_q = iql.q_target(held_out.latents, held_out.actions, held_out.goals).amin(0)
+        advantage = target_q - iql.value(held_out.latents, held_out.goals)
+        _, value = iql.value_loss(held_out, target_q)
+        _, q = iql.q_loss(held_out)
+        _, policy = iql.policy_loss(held_out, advantage)
+        return {**value, **q, **policy}
+
+    with shared_networks(vqvae.codebook.device) as run:
+        return run_as_configured(
+            name, folder, state, train_step, settings, config, validate=validate, progress=progress
+        )
 
 
 def _contexts(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -17,11 +16,10 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-import yaml
 
 from ptp_core.agents.ptp import fitting_method
 from ptp_core.agents.subgoal_agent import subgoal_spec
-from ptp_core.config import TrainConfig, to_dict
+from ptp_core.config import TrainConfig
 from ptp_core.data.coverage import read_cells
 from ptp_core.data.dataset import Dataset, DatasetArrays, split_count
 from ptp_core.data.encoded_dataset import (
@@ -32,7 +30,7 @@ from ptp_core.data.encoded_dataset import (
     encode_dataset,
     latent_distances,
 )
-from ptp_core.data.files import check_new_folder, keep_inputs, reserved_folder, write_atomically
+from ptp_core.data.files import check_new_folder, reserved_folder, write_atomically
 from ptp_core.data.trajectory import action_names, speed_of
 from ptp_core.encoders.vqvae import VQVAE
 from ptp_core.errors import DatasetError
@@ -49,12 +47,12 @@ from ptp_core.training.subgoal_stage import (
     shown_legs,
     train_generators,
 )
+from ptp_core.training.training_folder import CODES, begin_run, save_config, save_metrics
 from ptp_core.training.vqvae_stage import train_vqvae
 from ptp_core.training.weights import serialise
 
 AIM = 0.8  # norm that the fastest motion should have with a suggested action scale
 
-INPUTS = "inputs.json"  # file with the inputs that the run in a folder was made from
 DISTANCE_GAPS = (1, 2, 3, 4, 8, 15)  # control steps; recorded in the metrics
 
 POLICY_STAGES = {"IQL": "iql", "imagined goals": "imagined"}  # label to folder
@@ -126,9 +124,7 @@ def pretrain(
     speeds = speed_of(arrays.actions, arrays.action_channels)
     check_trainable(config, arrays.lengths, speeds, gaps, where, dataset.description)
     with reserved_folder(out):
-        keep_inputs(
-            out / INPUTS, _inputs(config, arrays), "name another --out, or the inputs of this one"
-        )
+        begin_run(out, _inputs(config, arrays), config)
         return _train(config, dataset, arrays, out, device, precision, progress)
 
 
@@ -246,7 +242,6 @@ def _train(
     progress: bool,
 ) -> Path:
     """Run the stages in order; return the checkpoint's folder."""
-    _save_config(out, config)
     first, rest = arrays.split(config.data.training_fraction)
 
     vqvae, encoder_metrics = train_vqvae(
@@ -265,7 +260,7 @@ def _train(
         vqvae, training, _gaps(config), np.random.default_rng(config.seed)
     )
     config = settle(config, distances)
-    _save_config(out, config)
+    save_config(out, config)
 
     common = {"validation": validation, "progress": progress}
     for_generators = (config, vqvae, training, out / "generators")
@@ -329,8 +324,7 @@ def _train(
     }
     if (cells := read_cells(dataset.folder)) is not None:
         metrics["coverage"] = cells  # by which an evaluation tells scenes that no data show
-    text = json.dumps(metrics, indent=2) + "\n"
-    write_atomically(out / "metrics.json", lambda path: path.write_text(text))
+    save_metrics(out, metrics)
     plot_curves(out, out / "curves.png")
     actions = action_names(arrays.action_channels, arrays.actions.shape[1])
     save_checkpoint(
@@ -376,7 +370,7 @@ def _encode(
     Applies ``vqvae.distance_scale`` to the network: the codes stay the same.
     """
     raw_id = hashlib.sha256(serialise(vqvae)).hexdigest()
-    path = out / "codes.safetensors"
+    path = out / CODES
     encoded = None
     if path.exists():
         stored = EncodedDataset.load(path)
@@ -412,11 +406,6 @@ def _inputs(config: TrainConfig, arrays: DatasetArrays) -> dict[str, Any]:
         "generators": without_budget(config.generators, "levels"),
         "data": arrays.fingerprint,
     }
-
-
-def _save_config(out: Path, config: TrainConfig) -> None:
-    text = yaml.safe_dump(to_dict(config), sort_keys=False)
-    write_atomically(out / "config.yaml", lambda path: path.write_text(text))
 
 
 def _series(rows: list[dict[str, str]], scalar: str) -> tuple[list[float], list[float]]:
