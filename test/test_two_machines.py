@@ -71,4 +71,4 @@ def test_any_fault_fails_the_trial(fault):
 @pytest.mark.parametrize("words", [["--cut", "0"], ["--patience", "-1"], ["--max-steps", "0"]])
 def test_wrong_numbers_are_refused(words, capsys):
     assert main(["two-machines", *words]) == 2
-    assert f"{words[0]} must be more than 0" in capsys.readouterr().err
+    assert f"{words[0]} is {words[1]}; it must be above 0" in capsys.readouterr().err

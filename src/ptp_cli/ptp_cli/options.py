@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import math
 import os
 import sys
 from collections.abc import Collection, Mapping
@@ -92,6 +93,11 @@ def let_in(named: Collection[str]) -> None:
 
 ENV = "ptp_sim.env:make_env"  # the simulated table
 CHECKPOINT = "checkpoint"  # planner preset: the settings in the checkpoint
+PLANNERS = (
+    "checkpoint (its own settings), fast, descent, best, paper, or a YAML file with a planner "
+    "section"
+)
+RELEASED = "released"  # fine-tuned policies and plans: those in models/
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -139,8 +145,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add(
         "--planner",
         metavar="NAME",
-        help="planner preset of the ptp methods: checkpoint (its own settings), fast, descent, "
-        "best, paper, or a YAML file with a planner section, whose levels and subgoals must be "
+        help=f"planner preset of the ptp methods: {PLANNERS}, whose levels and subgoals must be "
         "the method's (default: checkpoint); gcp and leap have theirs in their checkpoints",
     )
     add(
@@ -156,6 +161,63 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=VALUE",
         help="argument of the environment's factory, for example grasp=physical; repeatable",
     )
+
+
+def add_checkpoint(parser: argparse.ArgumentParser) -> None:
+    """Add --checkpoint, of commands that take the released one where it is not given."""
+    parser.add_argument(
+        "--checkpoint", type=Path, metavar="DIR", help="default: the released one, in models/"
+    )
+
+
+def add_finetuned(parser: argparse.ArgumentParser) -> None:
+    """Add --finetuned; see `finetuned_folder`."""
+    parser.add_argument(
+        "--finetuned",
+        nargs="?",
+        const=RELEASED,
+        metavar="DIR",
+        help="use the fine-tuned policies and plans in DIR, written by ptp practice, for the "
+        "goals that they practised; without DIR: the released ones, in models/",
+    )
+
+
+def finetuned_folder(args: argparse.Namespace) -> Path | None:
+    """The folder that --finetuned names; None where it is not given."""
+    if args.finetuned is None:
+        return None
+    return released_finetuned() if args.finetuned == RELEASED else Path(args.finetuned)
+
+
+def add_num_envs(parser: argparse.ArgumentParser, what: str = "env workers") -> None:
+    """Add --num-envs, by default one per core; ``what`` they are, for the help."""
+    parser.add_argument(
+        "--num-envs",
+        type=int,
+        default=os.cpu_count() or 1,
+        metavar="N",
+        help=f"{what} (default: one per core)",
+    )
+
+
+def require_at_least(args: argparse.Namespace, **least: int) -> None:
+    """Raise InputError for an option that is given and below its ``least`` value."""
+    for name, lowest in least.items():
+        value = getattr(args, name)
+        if value is not None and value < lowest:
+            raise InputError(f"{_option(name)} is {value}; it must be at least {lowest}")
+
+
+def require_above_zero(args: argparse.Namespace, *names: str) -> None:
+    """Raise InputError for one of these options that is not finite, 0 or less."""
+    for name in names:
+        value = getattr(args, name)
+        if not (math.isfinite(value) and value > 0):
+            raise InputError(f"{_option(name)} is {value:g}; it must be above 0")
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def run_settings(args: argparse.Namespace) -> dict[str, Any]:

@@ -107,7 +107,7 @@ def test_a_closed_pipe_is_no_error():
 @pytest.mark.parametrize("words", [("--minutes", "0"), ("--every", "-1"), ("--max-steps", "0")])
 def test_a_soak_of_no_length_is_refused(words, capsys):
     assert main.main(["soak", *words]) == 2
-    assert "must be more than 0" in capsys.readouterr().err
+    assert f"{words[0]} is {words[1]}; it must be above 0" in capsys.readouterr().err
 
 
 def test_a_fake_sawyer_is_told_what_to_do_on_its_input():

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ptp_cli.closing_lines import print_results
+from ptp_cli.options import add_checkpoint
 
 if TYPE_CHECKING:
     from ptp_cli.bench.measuring import BenchSettings, Figures
@@ -37,9 +38,7 @@ def add_bench(subparsers) -> None:
         action="store_true",
         help="a run of one minute as a test; its figures mean little",
     )
-    parser.add_argument(
-        "--checkpoint", type=Path, metavar="DIR", help="default: the released one, in models/"
-    )
+    add_checkpoint(parser)
     parser.add_argument(
         "--out",
         type=Path,

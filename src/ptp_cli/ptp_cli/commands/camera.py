@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 import argparse
-import math
 import sys
 from pathlib import Path
+
+from ptp_cli.options import require_above_zero
 
 CAMERA_EPILOG = """\
 examples:
@@ -64,7 +65,6 @@ def run_camera(args: argparse.Namespace) -> int:
 
 
 def _align(args: argparse.Namespace) -> int:
-    from ptp_core.errors import InputError
     from ptp_nodes.camera.camera_alignment import (
         CameraShift,
         align,
@@ -74,9 +74,7 @@ def _align(args: argparse.Namespace) -> int:
         save_reference,
     )
 
-    for name in ("period", "tolerance"):
-        if not (math.isfinite(value := getattr(args, name)) and value > 0.0):
-            raise InputError(f"--{name} is {value:g}; it must be above 0")
+    require_above_zero(args, "period", "tolerance")
 
     def tell(shift: CameraShift) -> None:
         state = "in place" if shift.within(args.tolerance) else shift.advice()

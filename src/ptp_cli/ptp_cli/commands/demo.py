@@ -4,7 +4,19 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
+
+from ptp_cli.options import (
+    CHECKPOINT,
+    PLANNERS,
+    RELEASED,
+    add_checkpoint,
+    config_file,
+    released_checkpoint,
+    released_finetuned,
+    require_at_least,
+)
 
 
 def add_demo(subparsers) -> None:
@@ -28,17 +40,16 @@ def add_demo(subparsers) -> None:
         metavar="DIR",
         help="default: %(default)s",
     )
-    add("--checkpoint", type=Path, metavar="DIR", help="default: the released one, in models/")
+    add_checkpoint(parser)
     add(
         "--planner",
-        default="checkpoint",
+        default=CHECKPOINT,
         metavar="NAME",
-        help="checkpoint (its own settings), fast, descent, best, paper, or a YAML file with a "
-        "planner section (default: checkpoint)",
+        help=f"{PLANNERS} (default: checkpoint)",
     )
     add(
         "--finetuned",
-        default="released",
+        default=RELEASED,
         metavar="DIR",
         help="folder of fine-tuned policies of these tasks; none: the policy as trained offline "
         "(default: those in models/, if the checkpoint is the released one)",
@@ -55,38 +66,25 @@ def run_demo(args: argparse.Namespace) -> int:
     """Run the demo; return the exit status."""
     import os
 
-    from ptp_core.errors import InputError, quoted
-
-    for name, least in (("episodes", 1), ("seed", 0), ("max_steps", 1)):
-        value = getattr(args, name)
-        if value is not None and value < least:
-            word = name.replace("_", "-")
-            raise InputError(f"--{word} is {value}; it must be at least {least}")
+    require_at_least(args, episodes=1, seed=0, max_steps=1)
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # the nodes need the cores
 
     from ptp_cli.demo.demo_run import DemoSettings, show
-    from ptp_cli.options import config_file, released_checkpoint, released_finetuned
     from ptp_core.agents.ptp import planner_of
     from ptp_core.agents.registry import DEFAULT_METHOD, method_named
     from ptp_core.config.train_config import PLANNER_PRESETS, planner_settings
     from ptp_core.training.checkpoint import load_checkpoint
-    from ptp_sim.tasks import PAPER_TASKS, TASKS
 
-    tasks = tuple(dict.fromkeys(args.tasks or PAPER_TASKS))
-    unknown = [task for task in tasks if task not in TASKS]
-    if unknown:
-        raise InputError(
-            f"--tasks: there is no task {quoted(unknown[0])}; there are {', '.join(TASKS)}"
-        )
+    tasks = _tasks(args.tasks)
     planner = args.planner
-    if planner not in (*PLANNER_PRESETS, "checkpoint"):
+    if planner not in (*PLANNER_PRESETS, CHECKPOINT):
         planner = str(config_file(planner))
     checkpoint = load_checkpoint(args.checkpoint or released_checkpoint())
-    if planner != "checkpoint":  # report an invalid preset now, before the nodes start
+    if planner != CHECKPOINT:  # report an invalid preset now, before the nodes start
         method = method_named(DEFAULT_METHOD)
         planner_of(method, checkpoint.config.planner, planner_settings(planner))
     finetuned = None if args.finetuned == "none" else Path(args.finetuned)
-    if args.finetuned == "released":
+    if args.finetuned == RELEASED:
         released = released_finetuned()
         finetuned = released if released.is_dir() and not args.checkpoint else None
     settings = DemoSettings(
@@ -143,18 +141,16 @@ def add_demo_teleop(subparsers) -> None:
         metavar="DIR",
         help="default: %(default)s",
     )
-    add("--checkpoint", type=Path, metavar="DIR", help="default: the released one, in models/")
+    add_checkpoint(parser)
 
 
 def run_demo_teleop(args: argparse.Namespace) -> int:
     """Run the demo; return the exit status."""
     import os
 
-    from ptp_core.errors import InputError, quoted
+    from ptp_core.errors import InputError
 
-    for name, least in (("episodes", 2), ("seed", 0), ("steps", 1)):
-        if getattr(args, name) < least:
-            raise InputError(f"--{name} is {getattr(args, name)}; it must be at least {least}")
+    require_at_least(args, episodes=2, seed=0, steps=1)
     for name, most in (("held_out", 1.0), ("rate", 60.1), ("learning_rate", 1.0)):
         value = getattr(args, name)
         if value is not None and not 0.0 < value < most:
@@ -163,20 +159,12 @@ def run_demo_teleop(args: argparse.Namespace) -> int:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # the nodes need the cores
 
     from ptp_cli.demo.teleop_demo import Settings, demonstrate
-    from ptp_cli.options import released_checkpoint
     from ptp_core.learning.online_learner import LEARNING_RATE
     from ptp_core.training.checkpoint import load_checkpoint
-    from ptp_sim.tasks import PAPER_TASKS, TASKS
 
-    tasks = tuple(dict.fromkeys(args.tasks or PAPER_TASKS))
-    unknown = [task for task in tasks if task not in TASKS]
-    if unknown:
-        raise InputError(
-            f"--tasks: there is no task {quoted(unknown[0])}; there are {', '.join(TASKS)}"
-        )
     settings = Settings(
         episodes=args.episodes,
-        tasks=tasks,
+        tasks=_tasks(args.tasks),
         seed=args.seed,
         steps=args.steps,
         held_out=args.held_out,
@@ -185,3 +173,16 @@ def run_demo_teleop(args: argparse.Namespace) -> int:
         out=args.out,
     )
     return demonstrate(settings, load_checkpoint(args.checkpoint or released_checkpoint()))
+
+
+def _tasks(names: Sequence[str] | None) -> tuple[str, ...]:
+    """The named tasks of the table, by default those of two stages. Raises InputError."""
+    from ptp_core.errors import InputError, quoted
+    from ptp_sim.tasks import PAPER_TASKS, TASKS
+
+    tasks = tuple(dict.fromkeys(names or PAPER_TASKS))
+    if unknown := [task for task in tasks if task not in TASKS]:
+        raise InputError(
+            f"--tasks: there is no task {quoted(unknown[0])}; there are {', '.join(TASKS)}"
+        )
+    return tasks

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ptp_cli import __version__
+from ptp_cli.options import require_above_zero
 
 if TYPE_CHECKING:
     from ptp_nodes.tools.doctor.doctor_facts import Expected
@@ -65,7 +66,6 @@ def add_doctor(subparsers) -> None:
 def run_doctor(args: argparse.Namespace) -> int:
     """Examine; return the exit status."""
     import json
-    import math
 
     from ptp_bringup.share_folder import shared_root
     from ptp_bringup.stacks import all_stacks, parse, stack_named
@@ -75,8 +75,7 @@ def run_doctor(args: argparse.Namespace) -> int:
 
     if args.parts or args.lerobot is not None:
         return _parts(args)
-    if not (math.isfinite(args.seconds) and args.seconds > 0.0):
-        raise InputError(f"--seconds is {args.seconds:g}; it must be above 0")
+    require_above_zero(args, "seconds")
     if args.real and args.stack not in (None, REAL):
         raise InputError(f"--real is for the stack {REAL}, not {args.stack}")
     name = args.stack or (REAL if args.real else None)

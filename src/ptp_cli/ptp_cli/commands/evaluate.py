@@ -4,13 +4,22 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ptp_cli.closing_lines import print_results
-from ptp_cli.options import BASELINES, ENV, add_options, add_renamed, run_settings
+from ptp_cli.options import (
+    BASELINES,
+    ENV,
+    add_finetuned,
+    add_num_envs,
+    add_options,
+    add_renamed,
+    finetuned_folder,
+    require_at_least,
+    run_settings,
+)
 
 if TYPE_CHECKING:
     from ptp_core.rollout.evaluation import EvaluationConfig
@@ -65,14 +74,7 @@ def add_evaluate(subparsers) -> None:
         "search; oracle subgoals are images of the stage ends of the scripted expert's plan in "
         "the same scene, for any planner (default: %(default)s)",
     )
-    add(
-        "--finetuned",
-        nargs="?",
-        const="released",
-        metavar="DIR",
-        help="use the fine-tuned policies and plans in DIR, written by ptp practice, for the "
-        "goals that they practised; without DIR: the released ones, in models/",
-    )
+    add_finetuned(parser)
     add(
         "--paraphrases",
         action="store_true",
@@ -87,13 +89,7 @@ def add_evaluate(subparsers) -> None:
         "safety filter and joint commands, as in ptp up real robot:=sim_joint (default: "
         "%(default)s)",
     )
-    add(
-        "--num-envs",
-        type=int,
-        default=os.cpu_count() or 1,
-        metavar="N",
-        help="env workers (default: one per core)",
-    )
+    add_num_envs(parser)
     add_options(parser)
     add_renamed(parser, {"--proven": "--reuse-plans", "--workers": "--num-envs", **BASELINES})
 
@@ -120,20 +116,14 @@ def evaluation_config(args: argparse.Namespace) -> EvaluationConfig:
     """Configuration of these options. Raises InputError, ConfigError and CheckpointError."""
     import dataclasses
 
-    from ptp_cli.options import released_finetuned
     from ptp_core.agents.registry import method_named
-    from ptp_core.errors import InputError
     from ptp_core.rollout.evaluation import EvaluationConfig
     from ptp_core.training.checkpoint import load_checkpoint
 
-    if args.num_envs < 1:
-        raise InputError(f"--num-envs is {args.num_envs}; it must be at least 1")
+    require_at_least(args, num_envs=1)
     settings = run_settings(args)
     if args.through == DRIVER:
         settings |= _through_the_driver(settings)
-    finetuned = args.finetuned
-    if finetuned is not None:
-        finetuned = released_finetuned() if finetuned == "released" else Path(finetuned)
     if args.actions is not None:
         stored = load_checkpoint(settings["checkpoint"]).config
         follower = settings["follower"] or method_named(settings["method"]).follower(stored)
@@ -146,7 +136,7 @@ def evaluation_config(args: argparse.Namespace) -> EvaluationConfig:
         plan_buffer=args.plan_buffer,
         reuse_plans=args.reuse_plans,
         subgoals=args.subgoals,
-        finetuned=finetuned,
+        finetuned=finetuned_folder(args),
         paraphrases=args.paraphrases,
     )
 

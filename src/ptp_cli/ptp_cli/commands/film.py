@@ -7,7 +7,13 @@ import argparse
 from pathlib import Path
 
 from ptp_cli.closing_lines import print_results
-from ptp_cli.options import add_options, released_finetuned, run_settings
+from ptp_cli.options import (
+    add_finetuned,
+    add_options,
+    finetuned_folder,
+    require_at_least,
+    run_settings,
+)
 
 
 def add_film(subparsers) -> None:
@@ -24,13 +30,7 @@ def add_film(subparsers) -> None:
     add("--task", metavar="T", help="default: the environment's first")
     add("--episode", type=int, default=0, metavar="N", help="of the evaluation (default: 0)")
     add("--instruction", metavar="TEXT", help="tell the agent this instead of the task's goal")
-    add(
-        "--finetuned",
-        nargs="?",
-        const="released",
-        metavar="DIR",
-        help="use the fine-tuned policies and plans in DIR; without DIR: the released ones",
-    )
+    add_finetuned(parser)
     add("--title", metavar="TEXT", help="above the film (default: the task, or the instruction)")
     add(
         *("-o", "--out"),
@@ -71,9 +71,7 @@ def run_film(args: argparse.Namespace) -> int:
     from ptp_core.data.files import check_file
     from ptp_core.errors import InputError
 
-    for name, least in (("episode", 0), ("every", 1)):
-        if getattr(args, name) < least:
-            raise InputError(f"--{name} is {getattr(args, name)}; it must be at least {least}")
+    require_at_least(args, episode=0, every=1)
     for name, most in (("rate", 50.0), ("most", 100.0)):
         value = getattr(args, name)
         if not (math.isfinite(value) and 0.0 < value <= most):
@@ -85,9 +83,7 @@ def run_film(args: argparse.Namespace) -> int:
     from ptp_core.data.env_spec import declared_spec
     from ptp_core.rollout.evaluation import EvaluationConfig
 
-    finetuned = args.finetuned
-    if finetuned is not None:
-        finetuned = released_finetuned() if finetuned == "released" else Path(finetuned)
+    finetuned = finetuned_folder(args)
     settings = run_settings(args)
     spec = declared_spec(args.env, settings["env_kwargs"])
     task = spec.choose_task(args.task)

@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 from ptp_cli.closing_lines import print_results
 from ptp_cli.options import (
     BASELINES,
+    add_num_envs,
     add_options,
     add_renamed,
     checkpoint_and_method,
+    require_at_least,
     run_settings,
 )
 
@@ -69,14 +71,7 @@ def add_practice(subparsers) -> None:
             add(name, type=about.kind, metavar="X", help=about.help)
     add("--evaluate-every", type=int, default=10, metavar="N", help="epochs (default: 10)")
     add("--evaluation-episodes", type=int, default=50, metavar="N", help="default: 50")
-    add(
-        "--num-envs",
-        type=int,
-        default=os.cpu_count() or 1,
-        metavar="N",
-        help="env workers beside the learner; 0: one process acts and learns in turns (default: "
-        "one per core)",
-    )
+    add_num_envs(parser, "env workers beside the learner; 0: one process acts and learns in turns")
     add(
         "--threads",
         type=int,
@@ -113,13 +108,9 @@ def run_practice(args: argparse.Namespace) -> int:
     import torch
 
     from ptp_core.data.files import check_new_folder, reserved_folder
-    from ptp_core.errors import InputError
     from ptp_core.practice.practice_settings import PracticeConfig
 
-    if args.num_envs < 0:
-        raise InputError(f"--num-envs is {args.num_envs}; it must be at least 0")
-    if args.threads < 1:
-        raise InputError(f"--threads is {args.threads}; it must be at least 1")
+    require_at_least(args, num_envs=0, threads=1)
     check_new_folder(args.out)
     torch.set_num_threads(1)  # of the agent; the learner's networks have a thread each
     config = PracticeConfig(

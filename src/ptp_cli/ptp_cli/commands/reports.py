@@ -4,12 +4,17 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
 from ptp_cli.closing_lines import print_results
-from ptp_cli.options import add_renamed
+from ptp_cli.options import (
+    add_num_envs,
+    add_renamed,
+    config_file,
+    released_checkpoint,
+    require_at_least,
+)
 
 
 def add_report(subparsers) -> None:
@@ -57,7 +62,6 @@ def add_report(subparsers) -> None:
 
 def run_report(args: argparse.Namespace) -> int:
     """Make the report; return the exit status."""
-    from ptp_cli.options import released_checkpoint
     from ptp_cli.report.gather_runs import gather
     from ptp_cli.report.make_report import make
     from ptp_core.errors import InputError
@@ -114,19 +118,12 @@ def add_results(subparsers) -> None:
     add("--page-only", action="store_true", help="run nothing; list the missing evaluations")
     add("--redo", action="store_true", help="rerun evaluations with other settings than FILE")
     add("--no-pictures", action="store_true", help="no plans and films on the page")
-    add(
-        "--num-envs",
-        type=int,
-        default=os.cpu_count() or 1,
-        metavar="N",
-        help="env workers (default: one per core)",
-    )
+    add_num_envs(parser)
     add_renamed(parser, {"--workers": "--num-envs"})
 
 
 def run_results(args: argparse.Namespace) -> int:
     """Measure and make the page; return the exit status: 1 where an evaluation failed."""
-    from ptp_cli.options import config_file
     from ptp_cli.results.make_results import make_results
     from ptp_cli.results.results_evaluations import (
         ResultsConfig,
@@ -138,8 +135,7 @@ def run_results(args: argparse.Namespace) -> int:
     from ptp_core.config import load_config
     from ptp_core.errors import InputError
 
-    if args.num_envs < 1:
-        raise InputError(f"--num-envs is {args.num_envs}; it must be at least 1")
+    require_at_least(args, num_envs=1)
     config = with_tasks(load_config(config_file(str(args.config)), cls=ResultsConfig))
     wanted = wanted_evaluations(config, args.out)
     try:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ptp_cli.closing_lines import print_results
+from ptp_cli.options import require_above_zero
 from ptp_cli.shell_completion import stack_arguments, stack_names
 
 UP_EPILOG = """\
@@ -118,14 +119,10 @@ def add_arm(subparsers) -> None:
 
 def run_arm(args: argparse.Namespace) -> int:
     """Send the request or print the state; return the exit status."""
-    import math
-
-    from ptp_core.errors import InputError
     from ptp_nodes.robot.arm_client import arm_client, line, reached
 
     patience = args.patience
-    if not (math.isfinite(patience) and patience > 0.0):
-        raise InputError(f"--patience is {patience:g}; it must be above 0")
+    require_above_zero(args, "patience")
     with arm_client() as arm:
         if args.action in (STATE, WATCH):
             state = arm.meet(patience)

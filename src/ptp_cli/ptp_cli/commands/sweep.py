@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ptp_cli.closing_lines import print_results
+from ptp_cli.options import config_file, require_at_least
 
 if TYPE_CHECKING:
     from ptp_cli.sweep.executors import Executor
@@ -57,7 +58,6 @@ def run_sweep(args: argparse.Namespace) -> int:
     """Run the sweep; return the exit status: 1 where a run failed."""
     import signal
 
-    from ptp_cli.options import config_file
     from ptp_cli.process_setup import end_by_interrupt
     from ptp_cli.sweep.sweep_config import (
         as_declared,
@@ -67,10 +67,8 @@ def run_sweep(args: argparse.Namespace) -> int:
         same_variants,
     )
     from ptp_cli.sweep.sweep_schedule import alone_in, carry_out, rows_of
-    from ptp_core.errors import InputError
 
-    if args.jobs is not None and args.jobs < 1:
-        raise InputError(f"--jobs is {args.jobs}; it must be at least 1")
+    require_at_least(args, jobs=1)
     if args.ray is not None:
         from ptp_cli.sweep.executors import require_ray
 

@@ -9,7 +9,13 @@ import sys
 from pathlib import Path
 
 from ptp_cli.closing_lines import print_results
-from ptp_cli.options import ENV, add_renamed, add_training_options, training_overrides
+from ptp_cli.options import (
+    ENV,
+    add_checkpoint,
+    add_renamed,
+    add_training_options,
+    training_overrides,
+)
 
 
 def add_collect(subparsers) -> None:
@@ -173,7 +179,7 @@ def add_pretrain_baselines(subparsers) -> None:
         metavar="FILE",
         help="YAML (default: config/train/baselines.yaml)",
     )
-    add("--checkpoint", type=Path, metavar="DIR", help="default: the released one, in models/")
+    add_checkpoint(parser)
     add(
         "--data",
         type=Path,

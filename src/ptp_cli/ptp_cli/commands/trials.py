@@ -6,6 +6,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from ptp_cli.options import add_checkpoint, released_checkpoint, require_above_zero
+
 SOAK_DESCRIPTION = """\
 Practise in lock-step while one fault is injected every few seconds: nodes are killed and stalled,
 invalid and stale commands are sent, an operator takes over, damaged weights arrive. Then count
@@ -27,7 +29,7 @@ def add_soak(subparsers) -> None:
     add("--every", type=float, default=20.0, metavar="S", help="s between faults (default: 20)")
     add("--seed", type=int, default=0, metavar="N", help="of the faults (default: 0)")
     add("--max-steps", type=int, default=100, metavar="N", help="of an episode (default: 100)")
-    add("--checkpoint", type=Path, metavar="DIR", help="default: the released one, in models/")
+    add_checkpoint(parser)
     add("--out", type=Path, default=Path("out/soak"), metavar="DIR", help="default: out/soak")
     add("--json", type=Path, metavar="FILE", help="default: soak.json in --out")
 
@@ -37,16 +39,12 @@ def run_soak(args: argparse.Namespace) -> int:
     import json
     import sys
 
-    from ptp_cli.options import released_checkpoint
     from ptp_cli.process_setup import own_domain
     from ptp_core.data.files import claim, write_atomically
-    from ptp_core.errors import InputError
     from ptp_core.progress import Bar
     from ptp_nodes.tools.soak.soak_run import SoakSettings, soak
 
-    for name in ("minutes", "every", "max_steps"):
-        if getattr(args, name) <= 0:
-            raise InputError(f"--{name.replace('_', '-')} must be more than 0")
+    require_above_zero(args, "minutes", "every", "max_steps")
     out = args.out.resolve()
     claim(out, "ptp soak", ["practice", "nodes.log"])
     settings = SoakSettings(
@@ -125,7 +123,7 @@ def add_two_machines(subparsers) -> None:
         help="time for a single step of the trial, s (default: 300)",
     )
     add("--max-steps", type=int, default=100, metavar="N", help="of an episode (default: 100)")
-    add("--checkpoint", type=Path, metavar="DIR", help="default: the released one, in models/")
+    add_checkpoint(parser)
     add("--params-file", type=Path, metavar="YAML", help="parameters of single nodes")
     add("--out", type=Path, default=Path("out/two_machines"), metavar="DIR")
     add("--json", type=Path, metavar="FILE", help="default: two_machines.json in --out")
@@ -136,16 +134,12 @@ def run_two_machines(args: argparse.Namespace) -> int:
     import json
     import sys
 
-    from ptp_cli.options import released_checkpoint
     from ptp_cli.process_setup import own_domain
     from ptp_cli.two_machines_trial import Trial, TrialSettings
     from ptp_core.data.files import claim, write_atomically
-    from ptp_core.errors import InputError
     from ptp_core.progress import Bar
 
-    for name in ("cut", "patience", "max_steps"):
-        if not getattr(args, name) > 0:
-            raise InputError(f"--{name.replace('_', '-')} must be more than 0")
+    require_above_zero(args, "cut", "patience", "max_steps")
     out = args.out.resolve()
     claim(out, "ptp two-machines", ["robot", "far"])
     settings = TrialSettings(
