@@ -29,9 +29,10 @@ def test_the_policy_comes_nearer_to_what_was_shown_and_to_more_of_it():
     training, held_out = shown(4).split(0.75)
     before = [agreement(made, data) for data in (training, held_out)]
     seen = []
-    learner = fine_tune(made, training, 400, learning_rate=3e-3, progress=seen.append)
+    # At the paper's learning rate. At ten times that the order of sums decides where it ends.
+    learner = fine_tune(made, training, 200, progress=seen.append)
     after = [agreement(made, data) for data in (training, held_out)]
-    assert (learner.updates, len(seen)) == (400, 400)
+    assert (learner.updates, len(seen)) == (200, 200)
     for old, new in zip(before, after, strict=True):
         assert new.action_distance < 0.5 * old.action_distance
         assert new.policy_loss < 0.5 * old.policy_loss
