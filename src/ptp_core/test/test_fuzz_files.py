@@ -41,7 +41,8 @@ from ptp_core.practice.policy_library import load_finetuned
 from ptp_core.practice.run_folder import read_run
 from ptp_core.tiny_networks import tiny_checkpoint, tiny_finetuned
 from ptp_core.training.checkpoint import load_checkpoint
-from ptp_core.training.stage import StageState, read_scalars
+from ptp_core.training.scalar_log import read_scalars
+from ptp_core.training.stage import StageState
 
 FINDS = Path(__file__).parent / "fuzz_finds"
 ROOT = Path(__file__).resolve().parents[3]

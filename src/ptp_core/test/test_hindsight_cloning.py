@@ -111,11 +111,7 @@ def test_batches_are_half_pieces_and_half_demonstrations(checkpoint):
     demonstrations.columns = {"expert_actions": demonstrations.actions}
     learner = HindsightCloner(checkpoint, demonstrations)
     learner.add(episode([3] * 20 + [7] * 30))
-    drawn = []
-    tensors = learner._tensors
-    learner._tensors = lambda batches: drawn.extend(batches) or tensors(batches)
-    learner.update()
-    pieces, offline = drawn
+    pieces, offline = learner._draw()
     assert len(pieces.codes) == len(offline.codes)
     assert set(pieces.codes[:, 0]) <= {3, 7} and set(offline.codes[:, 0]) == {1}
 

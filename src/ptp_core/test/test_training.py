@@ -38,11 +38,11 @@ from ptp_core.data.trajectory import Metadata, Segment
 from ptp_core.errors import CheckpointError, ConfigError, DatasetError, InputError
 from ptp_core.training.checkpoint import load_checkpoint
 from ptp_core.training.pretraining import pretrain, settle
+from ptp_core.training.scalar_log import read_scalars
 from ptp_core.training.stage import (
     Budget,
     StageState,
     encoded_fingerprint,
-    read_scalars,
     run_stage,
 )
 from ptp_core.training.subgoal_stage import sample_windows

@@ -165,18 +165,19 @@ class HindsightCloner(PracticeLearner):
                 self._online = None
 
     def _step(self, run: Callable[..., Iterable]) -> Metrics:
-        config, rng = self._executed, self._state.rng
-        half = config.batch_size // 2
+        batch = ChunkBatch.joined(self._draw()).tensors(self.checkpoint.vqvae)
+        self._cloning.updates = PAST_THE_START
+        with seeded_dropout(self._state.generator):
+            metrics = self._cloning.update(*batch, self._state.generator)
+            return metrics if self._legs is None else metrics | self._legs.step(self._state.rng)
+
+    def _draw(self) -> list[ChunkBatch]:
+        """Equal parts of a batch: pieces and demonstrations, or what there is of them."""
         samplers = [s for s in (self._pieces_sampler(), self._offline) if s is not None]
         if not samplers:
             raise InputError("there is nothing to learn from yet")
-        size = half if len(samplers) == 2 else config.batch_size
-        self._cloning.updates = PAST_THE_START
-        with seeded_dropout(self._state.generator):
-            batch = ChunkBatch.joined([sampler.draw(size, rng) for sampler in samplers])
-            tensors = batch.tensors(self.checkpoint.vqvae)
-            metrics = self._cloning.update(*tensors, self._state.generator)
-            return metrics if self._legs is None else metrics | self._legs.step(rng)
+        size = self._executed.batch_size // len(samplers)
+        return [sampler.draw(size, self._state.rng) for sampler in samplers]
 
     def _pieces_sampler(self) -> ChunkSampler | None:
         if self._online is None and self.pieces:

@@ -55,8 +55,8 @@ from ptp_core.training.instructed_stage import (
     train_instructed_policy,
 )
 from ptp_core.training.manifest import ENCODER
-from ptp_core.training.pretraining import CurvePanel, plot_curves
 from ptp_core.training.stage import choose_device, without_budget
+from ptp_core.training.training_curves import CurvePanel, plot_curves
 from ptp_core.training.training_folder import CODES, add_metrics, begin_run
 from ptp_core.training.vqvae_stage import train_vqvae
 from ptp_core.training.weights import Precision, round_to, serialise, write_folder

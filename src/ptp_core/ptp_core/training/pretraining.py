@@ -1,16 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Offline training: check the data, run all stages, write a checkpoint.
 
-Every stage can resume. `plot_curves` draws the scalars of all stages.
+Every stage can resume.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,7 +29,7 @@ from ptp_core.data.encoded_dataset import (
     encode_dataset,
     latent_distances,
 )
-from ptp_core.data.files import check_new_folder, reserved_folder, write_atomically
+from ptp_core.data.files import check_new_folder, reserved_folder
 from ptp_core.data.trajectory import action_names, speed_of
 from ptp_core.encoders.vqvae import VQVAE
 from ptp_core.errors import DatasetError
@@ -40,13 +39,14 @@ from ptp_core.training.checkpoint import Part, save_checkpoint
 from ptp_core.training.chunked_stage import train_chunked_policy
 from ptp_core.training.classifier_stage import train_goal_classifier, train_tolerance
 from ptp_core.training.iql_stage import train_iql, train_on_generated_goals
-from ptp_core.training.stage import choose_device, read_scalars, without_budget
+from ptp_core.training.stage import choose_device, without_budget
 from ptp_core.training.subgoal_stage import (
     frames_needed,
     generators_in_background,
     shown_legs,
     train_generators,
 )
+from ptp_core.training.training_curves import CurvePanel, plot_curves
 from ptp_core.training.training_folder import CODES, begin_run, save_config, save_metrics
 from ptp_core.training.vqvae_stage import train_vqvae
 from ptp_core.training.weights import serialise
@@ -56,6 +56,16 @@ AIM = 0.8  # norm that the fastest motion should have with a suggested action sc
 DISTANCE_GAPS = (1, 2, 3, 4, 8, 15)  # control steps; recorded in the metrics
 
 POLICY_STAGES = {"IQL": "iql", "imagined goals": "imagined"}  # label to folder
+PANELS = (
+    CurvePanel("VQ-VAE: weighted reconstruction error", "weighted_mse", {"VQ-VAE": "vqvae"}),
+    CurvePanel(
+        "Subgoal generators: SmoothL1",
+        "smooth_l1",
+        {name: f"generators/{name}" for name in ("dt60", "dt30", "dt15")},
+    ),
+    CurvePanel("Policy: error of the action", "policy/action_mse", POLICY_STAGES),
+    CurvePanel("V: mean over the batch", "value/mean", POLICY_STAGES, log=False),
+)
 
 
 def check_trainable(
@@ -137,56 +147,6 @@ def settle(config: TrainConfig, distances: dict[int, np.ndarray]) -> TrainConfig
     if follower.distance_threshold == "auto":
         follower = dataclasses.replace(follower, distance_threshold=iql.reward_epsilon)
     return dataclasses.replace(config, iql=iql, follower=follower)
-
-
-def plot_curves(run: Path, path: Path, panels: Sequence[CurvePanel] | None = None) -> None:
-    """Draw the scalars.csv below ``run`` into the PNG ``path``; missing stages stay empty.
-
-    ``panels``: four of them; None: those of `pretrain`.
-
-    Thin lines are training batches, dots are validation data.
-    """
-    # Imported here: matplotlib takes a second to load. No pyplot: it keeps global state.
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(11, 6.5), layout="constrained")
-    for axes, panel in zip(figure.subplots(2, 2).flat, panels or PANELS, strict=True):
-        for number, (label, folder) in enumerate(panel.stages.items()):
-            rows = read_scalars(run / folder / "scalars.csv")
-            colour = f"C{number}"
-            axes.plot(*_series(rows, panel.scalar), color=colour, linewidth=0.8, label=label)
-            held_out = f"validation/{panel.scalar}"
-            axes.plot(*_series(rows, held_out), "o", color=colour, markersize=4)
-        axes.set_title(panel.title, fontsize=11)
-        axes.set_xlabel("minutes of training")
-        if panel.log:
-            axes.set_yscale("log")
-        axes.grid(alpha=0.3, which="both")
-        axes.legend()
-    figure.suptitle("Lines: training batches. Dots: validation trajectories.", fontsize=9)
-    write_atomically(path, lambda partial: figure.savefig(partial, format="png", dpi=100))
-
-
-@dataclass(frozen=True)
-class CurvePanel:
-    """A panel: one scalar of several stages, over their training minutes."""
-
-    title: str
-    scalar: str
-    stages: dict[str, str]  # label to folder
-    log: bool = True
-
-
-PANELS = (
-    CurvePanel("VQ-VAE: weighted reconstruction error", "weighted_mse", {"VQ-VAE": "vqvae"}),
-    CurvePanel(
-        "Subgoal generators: SmoothL1",
-        "smooth_l1",
-        {name: f"generators/{name}" for name in ("dt60", "dt30", "dt15")},
-    ),
-    CurvePanel("Policy: error of the action", "policy/action_mse", POLICY_STAGES),
-    CurvePanel("V: mean over the batch", "value/mean", POLICY_STAGES, log=False),
-)
 
 
 def _check_motion(
@@ -306,26 +266,14 @@ def _train(
     parts["generators"] = Part("generators", generators, config.generators, precision)
     if config.iql.steps:
         parts["iql"] = Part("iql", iql, config.iql, precision)
-    metrics: dict[str, Any] = {
+    metrics = {
         "vqvae": encoder_metrics,
         "generators": generator_metrics,
         **scalars,
-        "latent_distance": {
-            str(gap): {
-                name: round(float(np.percentile(values, percentile)), 4)
-                for name, percentile in (("p10", 10), ("median", 50), ("p90", 90))
-            }
-            for gap, values in distances.items()
-        },
-        "reward_epsilon": config.iql.reward_epsilon,
-        "trajectories": len(arrays.lengths),
-        "frames": len(arrays.actions),
-        "data": dataset.description,
+        **_about(config, dataset, arrays, distances),
     }
-    if (cells := read_cells(dataset.folder)) is not None:
-        metrics["coverage"] = cells  # by which an evaluation tells scenes that no data show
     save_metrics(out, metrics)
-    plot_curves(out, out / "curves.png")
+    plot_curves(out, out / "curves.png", PANELS)
     actions = action_names(arrays.action_channels, arrays.actions.shape[1])
     save_checkpoint(
         out / "checkpoint",
@@ -341,6 +289,31 @@ def _train(
         encoder=Part("vqvae", vqvae, config.vqvae, precision),
     )
     return out / "checkpoint"
+
+
+def _about(
+    config: TrainConfig,
+    dataset: Dataset,
+    arrays: DatasetArrays,
+    distances: dict[int, np.ndarray],
+) -> dict[str, Any]:
+    """What the metrics say of the data and of their latents."""
+    found: dict[str, Any] = {
+        "latent_distance": {
+            str(gap): {
+                name: round(float(np.percentile(values, percentile)), 4)
+                for name, percentile in (("p10", 10), ("median", 50), ("p90", 90))
+            }
+            for gap, values in distances.items()
+        },
+        "reward_epsilon": config.iql.reward_epsilon,
+        "trajectories": len(arrays.lengths),
+        "frames": len(arrays.actions),
+        "data": dataset.description,
+    }
+    if (cells := read_cells(dataset.folder)) is not None:
+        found["coverage"] = cells  # by which an evaluation tells scenes that no data show
+    return found
 
 
 @contextmanager
@@ -406,15 +379,3 @@ def _inputs(config: TrainConfig, arrays: DatasetArrays) -> dict[str, Any]:
         "generators": without_budget(config.generators, "levels"),
         "data": arrays.fingerprint,
     }
-
-
-def _series(rows: list[dict[str, str]], scalar: str) -> tuple[list[float], list[float]]:
-    """Minutes and values where the scalar changed; rows in between repeat validation values."""
-    minutes, values, last = [], [], None
-    for row in rows:
-        text = row.get(scalar)
-        if text and text != last:
-            minutes.append(float(row["seconds"]) / 60)
-            values.append(float(text))
-            last = text
-    return minutes, values

@@ -1,10 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The training loop of all stages: budget, progress, scalars, interruption, resumable state."""
+"""The training loop of all stages: budget, progress, interruption, resumable state."""
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 import signal
@@ -24,17 +22,17 @@ from torch import nn
 
 from ptp_core.config import to_dict
 from ptp_core.data.encoded_dataset import EncodedDataset
-from ptp_core.data.file_limits import MIB, MOST_STATE, OverBudget, parse_json, read_bytes
+from ptp_core.data.file_limits import MOST_STATE, OverBudget, parse_json, read_bytes
 from ptp_core.data.files import differences, said, write_atomically
 from ptp_core.errors import CheckpointError, ConfigError
 from ptp_core.progress import Bar
+from ptp_core.training.scalar_log import ScalarLog
 
 # What json, safetensors, torch and numpy raise for a state that is damaged or does not fit.
 MISFITS = (
     *(ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError, RuntimeError),
     SafetensorError,
 )
-SCALARS_MOST = 256 * MIB  # bytes; a day of training writes 2
 SETTINGS = ("config", "seed", "stage")  # of a fingerprint; other keys: earlier stages
 
 Metrics = dict[str, torch.Tensor]
@@ -78,78 +76,6 @@ def encoded_fingerprint(
         "encoder_id": data.encoder_id,
         "content": data.content_hash(),
     }
-
-
-def read_scalars(path: Path) -> list[dict[str, str]]:
-    """Rows of a ``scalars.csv``; none where there is no file.
-
-    Raises CheckpointError where the file is damaged. A last row that is cut off was being written
-    when a run was killed: it is left out.
-    """
-    if not path.exists():
-        return []
-    try:
-        text = read_bytes(path, SCALARS_MOST).decode("utf-8")
-        rows = list(csv.DictReader(io.StringIO(text, newline="")))
-        if rows and None in rows[-1].values():
-            rows.pop()
-        for row in rows:
-            int(row["step"])
-            for value in row.values():
-                float(value or 0.0)
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from error
-    # TypeError: more values than names
-    except (ValueError, KeyError, TypeError, csv.Error) as error:
-        raise CheckpointError(
-            f"{path}: damaged ({error!r}); delete it to begin the curves anew"
-        ) from error
-    return rows
-
-
-class ScalarLog:
-    """Writes one row of ``scalars.csv`` a call, and the same values for TensorBoard.
-
-    On resuming at ``step``, later rows (of a run that was killed) are dropped.
-    """
-
-    def __init__(self, folder: Path, step: int = 0) -> None:
-        # Imported here: TensorBoard takes seconds to load and only training needs it.
-        from torch.utils.tensorboard import SummaryWriter
-
-        folder.mkdir(parents=True, exist_ok=True)
-        self.path = folder / "scalars.csv"
-        self.rows: list[dict[str, str]] = []
-        if self.path.exists() and step:
-            self.rows = [row for row in read_scalars(self.path) if int(row["step"]) <= step]
-        self.fields = list(self.rows[0]) if self.rows else []
-        self._rewrite()
-        self._events = SummaryWriter(folder, purge_step=step + 1 if step else None)
-
-    def write(self, step: int, seconds: float, values: dict[str, float]) -> None:
-        """Append one row; new names become new columns."""
-        row = {"step": str(step), "seconds": f"{seconds:.1f}"}
-        row |= {name: f"{value:.6g}" for name, value in values.items()}
-        self.rows.append(row)
-        if set(row) <= set(self.fields):
-            with self.path.open("a", newline="") as file:
-                csv.DictWriter(file, self.fields).writerow(row)
-        else:
-            self.fields += [name for name in row if name not in self.fields]
-            self._rewrite()
-        for name, value in values.items():
-            self._events.add_scalar(name, value, step)
-
-    def close(self) -> None:
-        """Flush to the disk."""
-        self._events.close()
-
-    def _rewrite(self) -> None:
-        with self.path.open("w", newline="") as file:
-            writer = csv.DictWriter(file, self.fields)
-            if self.fields:
-                writer.writeheader()
-            writer.writerows(self.rows)
 
 
 @dataclass
