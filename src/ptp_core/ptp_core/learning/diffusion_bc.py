@@ -9,6 +9,8 @@ demonstration is done are drawn more often than those after it, which only show 
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -144,6 +146,13 @@ class DiffusionBC:
         average.load_state_dict(policy.state_dict())
         average.requires_grad_(False).eval()
         self.updates = 0
+
+    @classmethod
+    def going_on(cls, average: ChunkedPolicy, learning_rate: float) -> DiffusionBC:
+        """Train on from ``average``, with a learning rate of its own."""
+        policy = copy.deepcopy(average).train().requires_grad_(True)
+        policy.config = dataclasses.replace(average.config, learning_rate=learning_rate)
+        return cls(policy, average)
 
     def update(
         self,

@@ -12,7 +12,6 @@ kept. Practice is ours, the paper has none.
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
@@ -143,11 +142,9 @@ class HindsightChains(PracticeLearner):
             checkpoint, demonstrations, successes_only, utd_ratio, learning_rate, seed
         )
         self._planner = planner = checkpoint.part("lbp_planner").requires_grad_(True)
-        average = checkpoint.part("lbp_policy")
-        config = dataclasses.replace(average.config, learning_rate=learning_rate)
-        policy = copy.deepcopy(average).train().requires_grad_(True)
-        policy.config = config
-        self._cloning = DiffusionBC(policy, average)
+        self._cloning = DiffusionBC.going_on(checkpoint.part("lbp_policy"), learning_rate)
+        policy, average = self._cloning.policy, self._cloning.average
+        config = policy.config
         self._planning = torch.optim.AdamW(
             planner.parameters(), learning_rate, weight_decay=planner.config.weight_decay
         )

@@ -16,7 +16,6 @@ symmetric batches are those of RLPD (arXiv 2302.02948). Ours otherwise.
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 
@@ -117,11 +116,9 @@ class HindsightCloner(PracticeLearner):
         super().__init__(
             checkpoint, demonstrations, successes_only, utd_ratio, learning_rate, seed
         )
-        average = checkpoint.part("chunked")
-        config = dataclasses.replace(average.config, learning_rate=learning_rate)
-        policy = copy.deepcopy(average).train().requires_grad_(True)
-        policy.config = config
-        self._cloning = DiffusionBC(policy, average)
+        self._cloning = DiffusionBC.going_on(checkpoint.part("chunked"), learning_rate)
+        policy, average = self._cloning.policy, self._cloning.average
+        config = policy.config
         self._executed = dataclasses.replace(config, labels="executed", working_weight=1.0)
         self._offline = None if demonstrations is None else ChunkSampler(demonstrations, config)
         self._online: ChunkSampler | None = None

@@ -108,29 +108,7 @@ def run_episode(
     Raises SpecError where environment and agent do not fit, InputError for an environment that
     breaks its contract.
     """
-    if oracle:
-        options = {**options, STAGE_IMAGES: True}
-    spec_of(env, type(env.unwrapped).__name__).check_agent(agent.spec)
-    try:
-        raw, info = env.reset(seed=seeds.env, options=options)
-    except ValueError as error:
-        raise InputError(f"the environment cannot be reset with {options}: {error}") from error
-    name = type(env.unwrapped).__name__
-    if not isinstance(raw, dict):
-        check_not_black(raw, "the first observation", name)
-    goal = _goal(env, agent.spec, info) if instruction is None else LanguageGoal(instruction)
-    subgoals = None
-    if oracle:
-        images = _entry(info, STAGE_IMAGES, env)
-        subgoals = [*(ImageGoal({CAMERA: image}) for image in images), goal]
-    observation = _observation(env, raw, info, 0)
-    agent.reset(
-        observation,
-        goal,
-        AgentSeeds(seeds.plan, seeds.policy),
-        subgoals=subgoals,
-        cancelled=cancelled,
-    )
+    observation, goal, info = _begin(env, agent, options, seeds, oracle, instruction, cancelled)
     if trace is not None:
         trace.begin(agent, goal)
 
@@ -184,6 +162,42 @@ def run_episode(
         stages_reached=info.get("stages_reached"),
         stages=info.get("stages"),
     )
+
+
+def _begin(
+    env: gymnasium.Env,
+    agent: Agent,
+    options: dict[str, Any],
+    seeds: EpisodeSeeds,
+    oracle: bool,
+    instruction: str | None,
+    cancelled: Callable[[], bool] | None,
+) -> tuple[Observation, Goal, dict[str, Any]]:
+    """Reset environment and agent; return the first observation, the goal and ``info``."""
+    if oracle:
+        options = {**options, STAGE_IMAGES: True}
+    spec_of(env, type(env.unwrapped).__name__).check_agent(agent.spec)
+    try:
+        raw, info = env.reset(seed=seeds.env, options=options)
+    except ValueError as error:
+        raise InputError(f"the environment cannot be reset with {options}: {error}") from error
+    name = type(env.unwrapped).__name__
+    if not isinstance(raw, dict):
+        check_not_black(raw, "the first observation", name)
+    goal = _goal(env, agent.spec, info) if instruction is None else LanguageGoal(instruction)
+    subgoals = None
+    if oracle:
+        images = _entry(info, STAGE_IMAGES, env)
+        subgoals = [*(ImageGoal({CAMERA: image}) for image in images), goal]
+    observation = _observation(env, raw, info, 0)
+    agent.reset(
+        observation,
+        goal,
+        AgentSeeds(seeds.plan, seeds.policy),
+        subgoals=subgoals,
+        cancelled=cancelled,
+    )
+    return observation, goal, info
 
 
 def _observation(env: gymnasium.Env, raw: Any, info: dict[str, Any], step: int) -> Observation:
