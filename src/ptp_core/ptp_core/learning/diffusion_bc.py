@@ -21,12 +21,11 @@ from ptp_core.config import ChunkedPolicyConfig
 from ptp_core.data.encoded_dataset import EXPERT_ACTIONS, DatasetView, EncodedDataset
 from ptp_core.encoders.vqvae import VQVAE
 from ptp_core.errors import DatasetError
-from ptp_core.learning.gradient_step import gradient_step
+from ptp_core.learning.gradient_step import Metrics, gradient_step
 from ptp_core.policies.chunked_policy import ChunkedPolicy
 
 BURST = 0.6
 """Difference of an executed from an asked-for action above which it was a burst of noise."""
-Metrics = dict[str, torch.Tensor]
 
 
 @dataclass

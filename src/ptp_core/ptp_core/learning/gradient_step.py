@@ -6,6 +6,9 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+Metrics = dict[str, torch.Tensor]
+"""Scalars of a step, by name."""
+
 
 def gradient_step(loss: torch.Tensor, optimiser: torch.optim.Optimizer, clip: float = 0.0) -> None:
     """Make a step; ``clip``: largest L2 norm of the gradient of all parameters, 0 = off."""

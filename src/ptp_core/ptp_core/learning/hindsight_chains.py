@@ -28,6 +28,7 @@ from ptp_core.data.trajectory import PracticeEpisode
 from ptp_core.encoders.text import SentenceTable
 from ptp_core.errors import InputError
 from ptp_core.learning.diffusion_bc import ChunkSampler, DiffusionBC
+from ptp_core.learning.gradient_step import Metrics
 from ptp_core.learning.hindsight_cloning import (
     FEWEST,
     PAST_THE_START,
@@ -38,7 +39,6 @@ from ptp_core.learning.practice_learner import PracticeLearner, without_idling
 from ptp_core.planners.backward_planner import BackwardPlanner, Loss
 from ptp_core.training.checkpoint import Checkpoint
 from ptp_core.training.chunked_stage import seeded_dropout
-from ptp_core.training.stage import Metrics
 
 LEARNING_RATE = 1e-4  # a third of offline training's
 

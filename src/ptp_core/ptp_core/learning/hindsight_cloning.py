@@ -29,11 +29,11 @@ from ptp_core.data.trajectory import Metadata, PracticeEpisode, Segment
 from ptp_core.errors import InputError
 from ptp_core.learning.diffusion_bc import ChunkBatch, ChunkSampler, DiffusionBC
 from ptp_core.learning.goal_classifier import GoalClassifier
+from ptp_core.learning.gradient_step import Metrics
 from ptp_core.learning.leg_value import LegLearner
 from ptp_core.learning.practice_learner import PracticeLearner, without_idling
 from ptp_core.training.checkpoint import Checkpoint
 from ptp_core.training.chunked_stage import seeded_dropout
-from ptp_core.training.stage import Metrics
 
 CHANGED = 0.5  # probability of the same work below which something was changed
 SETTLED = 5  # control steps that a change must stand

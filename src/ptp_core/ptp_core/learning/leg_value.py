@@ -28,6 +28,7 @@ from torch.nn import functional
 from ptp_core.config import LatentShape, LegValueConfig
 from ptp_core.data.trajectory import PracticeEpisode
 from ptp_core.learning.goal_classifier import GoalClassifier, Loss
+from ptp_core.learning.gradient_step import gradient_step
 from ptp_core.networks import pair_layers, pair_maps
 
 if TYPE_CHECKING:
@@ -154,15 +155,12 @@ class LegLearner:
             reached = torch.cat([reached, torch.ones(BATCH)])
         self.value.train()
         loss, metrics = self.value.loss(states, ends, reached.to(states.device))
-        self.optimiser.zero_grad()
-        loss.backward()
-        self.optimiser.step()
+        gradient_step(loss, self.optimiser)
         self.value.eval()
         return metrics
 
     def _latents(self, codes: np.ndarray) -> torch.Tensor:
-        vqvae = self._checkpoint.vqvae
-        return vqvae.lookup(torch.from_numpy(codes.astype(np.int64)).to(vqvae.codebook.device))
+        return self._checkpoint.vqvae.latents_of(codes)
 
 
 @torch.no_grad()

@@ -21,12 +21,12 @@ from ptp_core.data.replay_buffer import CodeBatch, ReplayBuffer
 from ptp_core.data.trajectory import PracticeEpisode
 from ptp_core.errors import InputError
 from ptp_core.learning.accelerated_iql import accelerated_update
+from ptp_core.learning.gradient_step import Metrics
 from ptp_core.learning.iql import Batch
 from ptp_core.learning.practice_learner import PracticeLearner, without_idling
 from ptp_core.practice.practice_settings import preset
 from ptp_core.training.checkpoint import Checkpoint
 from ptp_core.training.iql_stage import fill_buffer, make_batch
-from ptp_core.training.stage import Metrics
 
 LEARNING_RATE = preset("paper").learning_rate  # pre-training may have ended on a decayed rate
 CAPACITY = 1_000_000  # online transitions (authors' code); 316 bytes each with 144 codes

@@ -16,9 +16,10 @@ from torch import nn
 from ptp_core.data.encoded_dataset import EncodedDataset
 from ptp_core.data.trajectory import GRIPPER, PracticeEpisode
 from ptp_core.errors import InputError
+from ptp_core.learning.gradient_step import Metrics
 from ptp_core.policies.live_weights import WeightsUpdate
 from ptp_core.training.checkpoint import Checkpoint
-from ptp_core.training.stage import Metrics, StageState
+from ptp_core.training.stage import StageState
 
 IDLE = 0.2  # of the scale; an action that asks the arm for less is waiting
 

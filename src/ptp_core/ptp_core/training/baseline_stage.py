@@ -22,7 +22,7 @@ from ptp_core.config import (
 from ptp_core.data.encoded_dataset import EncodedDataset
 from ptp_core.data.replay_buffer import CodeBatch
 from ptp_core.encoders.vqvae import VQVAE
-from ptp_core.learning.gradient_step import gradient_step
+from ptp_core.learning.gradient_step import Metrics, gradient_step
 from ptp_core.learning.iql import IQL, GoalNetwork
 from ptp_core.planners.gcp_planner import MidpointGenerator, sample_triples
 from ptp_core.planners.leap_planner import LatentVAE
@@ -34,7 +34,7 @@ from ptp_core.training.iql_stage import (
     make_batch,
     starting_inputs,
 )
-from ptp_core.training.stage import Metrics, StageState, encoded_fingerprint, run_as_configured
+from ptp_core.training.stage import StageState, encoded_fingerprint, run_as_configured
 
 SCALE_LATENTS = 8192  # random latents from which the VAE's shift and scale are computed
 VALIDATION_LATENTS = 1024

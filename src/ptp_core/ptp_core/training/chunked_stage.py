@@ -14,8 +14,9 @@ from ptp_core.config import ChunkedPolicyConfig, TrainConfig
 from ptp_core.data.encoded_dataset import EncodedDataset
 from ptp_core.encoders.vqvae import VQVAE
 from ptp_core.learning.diffusion_bc import ChunkSampler, DiffusionBC
+from ptp_core.learning.gradient_step import Metrics
 from ptp_core.policies.chunked_policy import ChunkedPolicy
-from ptp_core.training.stage import Metrics, StageState, encoded_fingerprint, run_as_configured
+from ptp_core.training.stage import StageState, encoded_fingerprint, run_as_configured
 
 VALIDATION_FRAMES = 1024
 

@@ -16,11 +16,11 @@ from ptp_core.config import GoalClassifierConfig, ToleranceConfig, TrainConfig
 from ptp_core.data.encoded_dataset import EncodedDataset
 from ptp_core.encoders.vqvae import VQVAE
 from ptp_core.learning.goal_classifier import FramePairs, GoalClassifier, PairSampler
-from ptp_core.learning.gradient_step import gradient_step
+from ptp_core.learning.gradient_step import Metrics, gradient_step
 from ptp_core.learning.leg_ends import LegEndSampler
 from ptp_core.planners.subgoal_generator import GeneratorHierarchy
 from ptp_core.training.chunked_stage import seeded_dropout
-from ptp_core.training.stage import Metrics, StageState, encoded_fingerprint, run_as_configured
+from ptp_core.training.stage import StageState, encoded_fingerprint, run_as_configured
 from ptp_core.training.weights import serialise
 
 VALIDATION_PAIRS = 1024

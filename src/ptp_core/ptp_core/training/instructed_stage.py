@@ -17,10 +17,10 @@ from ptp_core.encoders.text import SentenceTable
 from ptp_core.encoders.vqvae import VQVAE
 from ptp_core.errors import DatasetError
 from ptp_core.learning.diffusion_bc import ChunkSampler, DiffusionBC
-from ptp_core.learning.gradient_step import gradient_step
+from ptp_core.learning.gradient_step import Metrics, gradient_step
 from ptp_core.policies.instructed_policy import InstructedPolicy
 from ptp_core.training.chunked_stage import seeded_dropout
-from ptp_core.training.stage import Metrics, StageState, encoded_fingerprint, run_as_configured
+from ptp_core.training.stage import StageState, encoded_fingerprint, run_as_configured
 from ptp_core.training.weights import serialise
 
 SCALE_FRAMES = 8192  # random frames from which latents are standardised

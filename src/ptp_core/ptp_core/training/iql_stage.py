@@ -30,11 +30,11 @@ from ptp_core.data.replay_buffer import CodeBatch, ReplayBuffer
 from ptp_core.encoders.vqvae import VQVAE
 from ptp_core.errors import ConfigError
 from ptp_core.learning.accelerated_iql import accelerated_update, shared_networks
+from ptp_core.learning.gradient_step import Metrics
 from ptp_core.learning.iql import IQL, Batch, reached
 from ptp_core.planners.subgoal_generator import GeneratorHierarchy
 from ptp_core.progress import Bar
 from ptp_core.training.stage import (
-    Metrics,
     StageState,
     encoded_fingerprint,
     run_as_configured,

@@ -25,6 +25,7 @@ from ptp_core.data.encoded_dataset import EncodedDataset
 from ptp_core.data.file_limits import MOST_STATE, OverBudget, parse_json, read_bytes
 from ptp_core.data.files import differences, said, write_atomically
 from ptp_core.errors import CheckpointError, ConfigError
+from ptp_core.learning.gradient_step import Metrics
 from ptp_core.progress import Bar
 from ptp_core.training.scalar_log import ScalarLog
 
@@ -35,7 +36,6 @@ MISFITS = (
 )
 SETTINGS = ("config", "seed", "stage")  # of a fingerprint; other keys: earlier stages
 
-Metrics = dict[str, torch.Tensor]
 FINAL_RATE = 0.02  # of the learning rate, at the end of a cosine decay
 
 

@@ -21,11 +21,11 @@ from ptp_core.config import GapConfig, ShownLegsConfig, SubgoalGeneratorConfig, 
 from ptp_core.data.encoded_dataset import EncodedDataset
 from ptp_core.encoders.vqvae import VQVAE
 from ptp_core.errors import DatasetError
-from ptp_core.learning.gradient_step import gradient_step
+from ptp_core.learning.gradient_step import Metrics, gradient_step
 from ptp_core.planners.shown_legs import ShownLegs
 from ptp_core.planners.subgoal_generator import GeneratorHierarchy, SubgoalGenerator
 from ptp_core.processes import follow_parent
-from ptp_core.training.stage import Metrics, StageState, encoded_fingerprint, run_as_configured
+from ptp_core.training.stage import StageState, encoded_fingerprint, run_as_configured
 
 VALIDATION_WINDOWS = 256
 

@@ -10,8 +10,8 @@ import torch
 
 from ptp_core.config import TrainConfig, VQVAEConfig
 from ptp_core.encoders.vqvae import VQVAE, to_float
-from ptp_core.learning.gradient_step import gradient_step
-from ptp_core.training.stage import Metrics, StageState, run_as_configured, without_budget
+from ptp_core.learning.gradient_step import Metrics, gradient_step
+from ptp_core.training.stage import StageState, run_as_configured, without_budget
 
 VALIDATION_IMAGES = 512
 FOREGROUND_THRESHOLD = 0.1  # of the full range, largest colour difference to the median image
@@ -74,14 +74,7 @@ def train_vqvae(
 
     vqvae.train()
     scalars = run_as_configured(
-        "vqvae",
-        folder,
-        state,
-        train_step,
-        settings,
-        config,
-        validate=validate,
-        progress=progress,
+        "vqvae", folder, state, train_step, settings, config, validate=validate, progress=progress
     )
     return vqvae.eval(), scalars
 
