@@ -98,6 +98,16 @@ def test_images_pose_and_command_are_topics_as_in_bags(graph, feed, viewer):
     graph.wait(lambda: len(viewer.sent["/arm/state/pose"]) == 2, "the poses")
 
 
+def test_an_image_that_the_graph_has_as_well_is_one_topic(graph, feed, viewer):
+    seen = graph.client.create_publisher(Observation, topics.OBSERVATION, topics.LATCHED)
+    graph.client.create_publisher(Image, f"{topics.OBSERVATION}/front", topics.SENSOR)
+    seen.publish(observation_message(0, Header(), {"front": PIXELS}))
+    ask(graph, feed, viewer, "/observation/front")
+    graph.wait(lambda: viewer.sent.get("/observation/front"), "the image of the observation")
+    feed.look()  # a second offer would fail
+    assert "/observation/front" not in viewer.gone
+
+
 def test_a_schema_has_all_that_a_viewer_needs_to_decode(graph, feed, viewer):
     """Decoded with the text alone, by a store that knows no types of ours."""
     seen = graph.client.create_publisher(Observation, topics.OBSERVATION, topics.LATCHED)

@@ -14,6 +14,7 @@ from rclpy.qos import (
 IMAGE_RAW = "image_raw"  # sensor_msgs/Image, any size, for display
 IMAGE_COMPRESSED = "image_raw/compressed"  # sensor_msgs/CompressedImage, as the camera sends it
 OBSERVATION = "observation"  # Observation
+PROPRIOCEPTION = "observation/proprioception"  # sensor_msgs/JointState: names and numbers
 LATENT = "latent"  # Latent
 GOAL_IMAGE = "goal_image"  # sensor_msgs/Image, for display
 GOAL = "goal"  # Goal: the goal of the episode; in recordings alone
@@ -26,6 +27,8 @@ INSTRUCTION = "instruction"  # std_msgs/String: what the agent is told to do; em
 # does not depend on a field of the message.
 POLICY_COMMAND = "arm/command/policy"
 TELEOP_COMMAND = "arm/command/teleop"
+TELEOP_COMMAND_TWIST = "arm/command/teleop/twist"  # geometry_msgs/TwistStamped, m/s and rad/s
+TELEOP_COMMAND_GRIPPER = "arm/command/teleop/gripper"  # std_msgs/Float64
 SCRIPT_COMMAND = "arm/command/script"
 COMMANDS_FROM = (POLICY_COMMAND, TELEOP_COMMAND, SCRIPT_COMMAND)  # by the number of the source
 ARM_STATE = "arm/state"  # ArmState

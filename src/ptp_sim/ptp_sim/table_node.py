@@ -26,6 +26,7 @@ from ptp_ros.agent_messages import goal_message, observation_message
 from ptp_ros.image_messages import array_to_image
 from ptp_ros.parameters import declare, parameter
 from ptp_ros.request_errors import RequestError, fill_error
+from ptp_ros.standard_publishers import ObservationParts
 from ptp_ros.streams import HistoryPublisher, Streams
 from ptp_ros.topics import (
     BASE_FRAME,
@@ -145,6 +146,7 @@ class TableNode(Node):
         self._scene.header.frame_id = BASE_FRAME
         self._image_due = False
         self._observations = HistoryPublisher(self, Observation, OBSERVATION, STREAM)
+        self._parts = ObservationParts(self, (CAMERA,), proprioception=bool(self._felt))
         self._images = self.create_publisher(Image, IMAGE_RAW, SENSOR)
         self._truth = self.create_publisher(TableState, TABLE_STATE, LATCHED)
         self._streams = Streams(self)
@@ -269,6 +271,7 @@ class TableNode(Node):
             proprioception=None if felt is None else (self._felt, felt),
         )
         self._observations.publish(observation)
+        self._parts.publish(observation)
         if self._settings.truth:
             self._publish_truth(observation)
         every = self._settings.image_every

@@ -29,6 +29,7 @@ from ptp_ros.image_messages import array_to_image, crop_and_resize
 from ptp_ros.lifecycle import ManagedNode, ManagedParameters
 from ptp_ros.node_main import run
 from ptp_ros.parameters import parameter
+from ptp_ros.standard_publishers import ObservationParts
 from ptp_ros.streams import HistoryPublisher
 from ptp_ros.topics import CAMERA_FRAME, IMAGE_COMPRESSED, IMAGE_RAW, OBSERVATION, SENSOR, STREAM
 
@@ -140,6 +141,7 @@ class CameraNode(ManagedNode):
         self._brightness = math.nan
         self._activated = time.monotonic()
         self._observations = HistoryPublisher(self, Observation, OBSERVATION, STREAM, managed=True)
+        self._parts = ObservationParts(self, (CAMERA,), managed=True)
         self._images = self.create_lifecycle_publisher(Image, IMAGE_RAW, SENSOR)
         self._jpegs = self.create_lifecycle_publisher(CompressedImage, IMAGE_COMPRESSED, SENSOR)
         steady = Clock(clock_type=ClockType.STEADY_TIME)
@@ -238,6 +240,7 @@ class CameraNode(ManagedNode):
         header = Header(stamp=stamp, frame_id=CAMERA_FRAME)
         observation = observation_message(self._seq, header, {CAMERA: small})
         self._observations.publish(observation)
+        self._parts.publish(observation)
         if self._images.get_subscription_count():
             self._images.publish(array_to_image(frame.pixels, stamp, CAMERA_FRAME))
         if self._jpegs.get_subscription_count():

@@ -27,6 +27,7 @@ from ptp_robot.teleoperation import Button, GamepadMapping, SpaceMouseMapping
 from ptp_ros.diagnostics import ERROR, OK, WARN, Diagnostics
 from ptp_ros.node_main import run
 from ptp_ros.parameters import declare, parameter
+from ptp_ros.standard_publishers import CommandParts
 from ptp_ros.topics import BASE_FRAME, COMMANDS, REARM, TELEOP_COMMAND
 
 PAD = GamepadMapping()
@@ -141,6 +142,9 @@ class TeleopNode(Node):
         self._seq = 0
         self._holding = False
         self._commands = self.create_publisher(CartesianDelta, TELEOP_COMMAND, COMMANDS)
+        # Not of another program's velocities: whoever sends and reads would hear itself.
+        from_device = settings.source != "twist"
+        self._parts = CommandParts(self, settings.rate) if from_device else None
         self._rearm = self.create_client(Rearm, REARM)
         self._episodes = EpisodeButtons(
             self,
@@ -194,6 +198,8 @@ class TeleopNode(Node):
             setattr(command, name, value)
         command.dead_man = move.dead_man
         self._commands.publish(command)
+        if self._parts is not None:
+            self._parts.publish(command)
 
     def _give_back(self) -> None:
         if not self._rearm.service_is_ready():

@@ -16,7 +16,7 @@ from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 
 from ptp_core.episodes.bag_writer import BagTopic
-from ptp_core.episodes.message_definitions import ARM_STATE, OBSERVATION, Definitions
+from ptp_core.episodes.message_definitions import ARM_STATE, IMAGE, OBSERVATION, Definitions
 from ptp_core.episodes.standard_messages import ARM_PARTS, SOURCES, StandardMessages
 from ptp_core.errors import EpisodeError
 from ptp_ros.topics import ROBOT_DESCRIPTION
@@ -92,6 +92,14 @@ class FoxgloveFeed(Node):
             for name, types in self.get_topic_names_and_types()
             if self.count_publishers(name) and self._is_readable(name, types)
         }
+        # The graph may have an observation's images as well: here they are made of it.
+        parts = [
+            name
+            for name, kind in there.items()
+            if kind == IMAGE and there.get(name.rpartition("/")[0]) == OBSERVATION
+        ]
+        for name in parts:
+            del there[name]
         for name in self._graph.keys() - there.keys():
             self._withdraw(name)
         for name in there.keys() - self._graph.keys():
