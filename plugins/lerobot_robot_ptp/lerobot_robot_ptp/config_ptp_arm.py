@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The settings of ``--robot.type=ptp_arm``."""
+"""The settings of ``--robot.type=ptp_arm``.
+
+The defaults are the image and the proprioception that `ptp export lerobot` writes of the simulated
+table.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ from dataclasses import dataclass, field
 
 from lerobot.robots.config import RobotConfig
 
-SAWYER = (*(f"right_j{number}" for number in range(7)), "gripper_l_finger_joint")
+PROPRIOCEPTION = ("tcp_x", "tcp_y", "tcp_z", "tcp_yaw", "gripper_opening")
 
 
 @RobotConfig.register_subclass("ptp_arm")
@@ -15,12 +19,14 @@ SAWYER = (*(f"right_j{number}" for number in range(7)), "gripper_l_finger_joint"
 class PtpArmConfig(RobotConfig):
     """An arm of a running stack; see the README."""
 
-    image_topics: dict[str, str] = field(default_factory=lambda: {"camera": "image_raw"})
-    height: int = 240  # pixels of each image
-    width: int = 240
-    joints: list[str] = field(default_factory=lambda: list(SAWYER))  # in joint_states
+    image_topics: dict[str, str] = field(default_factory=lambda: {"camera": "observation/camera"})
+    height: int = 48  # pixels of each image
+    width: int = 48
+    state: list[str] = field(default_factory=lambda: list(PROPRIOCEPTION))  # empty: none
+    state_topic: str = "observation/proprioception"  # sensor_msgs/JointState
+    listen_only: bool = False  # send nothing: a device of the stack moves the arm
     rate: float = 10.0  # actions a second, Hz
     translation: float = 0.05  # m that an action of 1 asks for
     rotation: float = 0.0872664626  # rad, 5 degrees
-    patience: float = 1.0  # s that an image or joint state may be old
+    patience: float = 1.0  # s that an image or a number may be old
     domain: int | None = None  # of ROS; None: that of ROS_DOMAIN_ID

@@ -8,18 +8,17 @@ from typing import Any
 from lerobot.robots.robot import Robot
 from lerobot.utils.errors import DeviceAlreadyConnectedError, DeviceNotConnectedError
 
-from lerobot_robot_ptp.arm_link import ActionUnits, ArmLink
+from lerobot_robot_ptp.action_units import FEATURES, ActionUnits
+from lerobot_robot_ptp.arm_link import ArmLink
 from lerobot_robot_ptp.config_ptp_arm import PtpArmConfig
 
-# In the order of `arm_link.ACTION`. lerobot-rollout 0.6.1 gives an arm only .vel and .pos.
-COMMANDED = ("dx.vel", "dy.vel", "dz.vel", "dyaw.vel", "gripper.pos")
-FIRST = 30.0  # s for the first image and joint state
+FIRST = 30.0  # s for the first image and state
 
 
 class PtpArm(Robot):
-    """An arm of a running stack: images and joint positions in, actions out.
+    """An arm of a running stack: images and state in, actions out.
 
-    Actions are COMMANDED, each in [-1, 1]. The arm moves behind the safety filter of its driver,
+    Actions are FEATURES, each in [-1, 1]. The arm moves behind the safety filter of its driver,
     so that what it does may be less than what was asked for.
     """
 
@@ -37,14 +36,14 @@ class PtpArm(Robot):
         """Type or shape of each part of an observation."""
         shape = (self.config.height, self.config.width, 3)
         return {
-            **{f"{joint}.pos": float for joint in self.config.joints},
+            **{f"{name}.pos": float for name in self.config.state},
             **dict.fromkeys(self.config.image_topics, shape),
         }
 
     @property
     def action_features(self) -> dict[str, type]:
         """Type of each part of an action."""
-        return dict.fromkeys(COMMANDED, float)
+        return dict.fromkeys(FEATURES, float)
 
     @property
     def is_connected(self) -> bool:
@@ -57,15 +56,28 @@ class PtpArm(Robot):
         return True
 
     def connect(self, calibrate: bool = True) -> None:
-        """Wait for images and joints. TimeoutError names what does not come."""
+        """Wait for images, state and listeners.
+
+        Raises TimeoutError that names what does not come, ConnectionError where nobody takes
+        actions, and ValueError for images of another size.
+        """
         if self._link is not None:
             raise DeviceAlreadyConnectedError(f"{self} is connected")
         config = self.config
         units = ActionUnits(config.translation, config.rotation, config.rate)
-        link = ArmLink(config.image_topics, config.joints, units, config.patience, config.domain)
+        link = ArmLink(
+            config.image_topics,
+            config.state,
+            config.state_topic,
+            units,
+            config.patience,
+            config.domain,
+        )
         try:
             link.wait(FIRST)
             self._check(link)
+            if not config.listen_only:
+                link.wait_for_listener(FIRST)
         except Exception:
             link.close()
             raise
@@ -87,26 +99,27 @@ class PtpArm(Robot):
         """Nothing to do."""
 
     def get_observation(self) -> dict[str, Any]:
-        """The newest images and joint positions. TimeoutError for what is too old."""
+        """The newest images and state. TimeoutError for what is too old."""
         link = self._connected()
-        state = {f"{joint}.pos": value for joint, value in link.positions().items()}
+        state = {f"{name}.pos": value for name, value in link.state().items()}
         return {**state, **link.images()}
 
     def send_action(self, action: dict[str, float]) -> dict[str, float]:
-        """Send an action; returns it as it was sent.
+        """Send an action, unless ``listen_only``; returns it cut to [-1, 1].
 
         Raises ValueError for joint positions, which LeRobot sends to bring an arm back to where it
         began: then the arm stays where it is.
         """
         link = self._connected()
-        if missing := [name for name in COMMANDED if name not in action]:
+        if missing := [name for name in FEATURES if name not in action]:
             raise ValueError(
-                f"an action of this arm is {', '.join(COMMANDED)}; {missing[0]} is missing: "
+                f"an action of this arm is {', '.join(FEATURES)}; {missing[0]} is missing: "
                 "nothing is sent. --return_to_initial_position=false switches the way back to "
                 "the start off"
             )
-        sent = link.send([action[name] for name in COMMANDED])
-        return dict(zip(COMMANDED, sent.tolist()))
+        values = [action[name] for name in FEATURES]
+        sent = link.units.check(values) if self.config.listen_only else link.send(values)
+        return dict(zip(FEATURES, sent.tolist()))
 
     def disconnect(self) -> None:
         """Let go of the arm."""

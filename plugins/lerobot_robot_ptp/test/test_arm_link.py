@@ -1,35 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """The arm's topics on a real graph, with the node that takes the velocities. No LeRobot."""
 
-import importlib.util
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 from ptp_interfaces.msg import CartesianDelta
 from rclpy.node import Node
 from sensor_msgs.msg import Image, JointState
 
+from lerobot_robot_ptp.action_units import ActionUnits
+from lerobot_robot_ptp.arm_link import ArmLink, pixels
 from ptp_nodes.nodes.teleop_node import TeleopNode
 from ptp_ros import topics
 from ptp_ros.graph_testing import Graph, parameters
 from ptp_ros.image_messages import array_to_image
 
-PACKAGE = Path(__file__).resolve().parents[1] / "lerobot_robot_ptp"
-
-
-def load():
-    """The module alone: the package imports LeRobot."""
-    name = "lerobot_robot_ptp_arm_link"
-    spec = importlib.util.spec_from_file_location(name, PACKAGE / "arm_link.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-MODULE = load()
 ACTION = [0.4, -0.2, 0.1, 0.5, 1.0]
 PIXELS = np.random.default_rng(0).integers(0, 256, (24, 32, 3), dtype=np.uint8)
 
@@ -42,10 +26,11 @@ def graph():
 
 @pytest.fixture
 def link(graph):
-    made = MODULE.ArmLink(
-        {"camera": "image_raw"},
+    made = ArmLink(
+        {"camera": "observation/camera"},
         ("a", "b"),
-        MODULE.ActionUnits(),
+        topics.PROPRIOCEPTION,
+        ActionUnits(),
         patience=60.0,
         domain=graph.context.get_domain_id(),
     )
@@ -77,34 +62,34 @@ def test_an_action_moves_the_arm_as_far_as_in_our_data_sets(graph, link):
     assert command.header.frame_id == topics.BASE_FRAME
 
 
-def test_images_and_joints_come_in(graph, link):
-    images = graph.publisher(Image, topics.IMAGE_RAW, topics.SENSOR)
-    joints = graph.publisher(JointState, topics.JOINT_STATES, topics.COMMANDS)
-    with pytest.raises(TimeoutError, match="no image of camera on /image_raw"):
+def test_images_and_state_come_in(graph, link):
+    images = graph.publisher(Image, "observation/camera", topics.SENSOR)
+    state = graph.publisher(JointState, topics.PROPRIOCEPTION, topics.SENSOR)
+    with pytest.raises(TimeoutError, match="no image of camera on /observation/camera"):
         link.images()
     stamp = graph.client.get_clock().now().to_msg()
 
     def arrived():  # a camera's messages may be lost until both sides know each other
         images.publish(array_to_image(PIXELS, stamp, "camera"))
-        joints.publish(JointState(name=["b", "a", "c"], position=[2.0, 1.0, 3.0]))
+        state.publish(JointState(name=["b", "a", "c"], position=[2.0, 1.0, 3.0]))
         try:
             link.wait(0.1)
         except TimeoutError:
             return False
         return True
 
-    graph.wait(arrived, "an image and joints")
+    graph.wait(arrived, "an image and state")
     assert np.array_equal(link.images()["camera"], PIXELS)
-    assert link.positions() == {"a": 1.0, "b": 2.0}
+    assert link.state() == {"a": 1.0, "b": 2.0}
 
 
 def test_an_image_of_the_other_order_becomes_rgb():
     message = Image(height=24, width=32, step=96, encoding="bgr8")
     message.data = np.ascontiguousarray(PIXELS[:, :, ::-1]).tobytes()
-    assert np.array_equal(MODULE.pixels(message), PIXELS)
+    assert np.array_equal(pixels(message), PIXELS)
     message.encoding = "mono8"
     with pytest.raises(ValueError, match="an image is mono8"):
-        MODULE.pixels(message)
+        pixels(message)
 
 
 @pytest.mark.parametrize("action", [[0.0] * 4, [0.0, np.nan, 0.0, 0.0, 0.0]])
@@ -114,11 +99,13 @@ def test_what_is_no_action_is_not_sent(graph, link, action):
         link.send(action)
     with pytest.raises(ConnectionError, match="nobody listens to /teleop/twist"):
         link.send([0.0] * 5)
+    with pytest.raises(ConnectionError, match=r"--robot\.listen_only=true"):
+        link.wait_for_listener(0.0)
     assert not other.count_subscribers("/teleop/twist")
 
 
 def test_an_action_that_is_too_large_is_cut():
-    units = MODULE.ActionUnits(rate=10.0)
+    units = ActionUnits(rate=10.0)
     cut = units.check([9.0, 0.0, 0.0, -9.0, 2.0])
     assert cut.tolist() == [1.0, 0.0, 0.0, -1.0, 1.0]
     assert units.velocity(cut) == pytest.approx([0.5, 0.0, 0.0, -0.872664626])

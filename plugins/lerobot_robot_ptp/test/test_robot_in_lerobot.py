@@ -1,17 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The robot as LeRobot makes and drives it; only where LeRobot and rclpy are installed."""
 
-import sys
 import threading
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 pytest.importorskip("lerobot", reason="lerobot is not installed")
 pytest.importorskip("rclpy", reason="rclpy is not installed")
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 import rclpy
 from geometry_msgs.msg import TwistStamped
 from lerobot.robots import make_robot_from_config

@@ -4,7 +4,7 @@
 | topic | type | what |
 |---|---|---|
 | ``observation/<camera>`` | sensor_msgs/Image | the image of a camera, as the policy sees it |
-| ``observation/proprioception`` | sensor_msgs/JointState | its numbers as positions, with their names |
+| ``observation/proprioception`` | sensor_msgs/JointState | its numbers, as positions |
 | ``arm/command/teleop/twist`` | geometry_msgs/TwistStamped | a person's command, m/s and rad/s |
 | ``arm/command/teleop/gripper`` | std_msgs/Float64 | of that command, -1 open to +1 closed |
 
