@@ -74,30 +74,23 @@ class ArmLink(RosLink):
         self._grippers = node.create_publisher(Float64, GRIPPER, COMMANDS)
         self.start()
 
-    def wait(self, seconds: float) -> None:
-        """Wait until everything is there. TimeoutError names what is missing after ``seconds``."""
+    def observation(self, seconds: float = 0.0) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+        """The newest numbers of the state, in SI units, and images, uint8 (H, W, 3), by name.
+
+        Waits where some are missing or too old; TimeoutError names them after ``seconds``.
+        """
         with self.news:
-            if self.news.wait_for(lambda: not self._missing(), seconds):
-                return
-        raise TimeoutError(f"{self._missing()[0]}: is the stack running in this ROS domain?")
+            if not self.news.wait_for(lambda: not self._missing(), seconds):
+                missing = self._missing()[0]
+                raise TimeoutError(f"{missing}: is the stack running in this ROS domain?")
+            state = {name: self._felt[name][1] for name in self._state}
+            newest = {camera: self._seen[camera][1] for camera in self._cameras}
+        return state, {camera: pixels(message) for camera, message in newest.items()}
 
     def wait_for_listener(self, seconds: float) -> None:
         """Wait until the stack listens. ConnectionError where nobody does after ``seconds``."""
         if not self.found(self._twists.get_subscription_count, seconds):
             raise self._nobody()
-
-    def images(self) -> dict[str, np.ndarray]:
-        """The newest image of each camera, uint8 (H, W, 3). TimeoutError for one too old."""
-        with self.news:
-            self._require()
-            newest = {camera: self._seen[camera][1] for camera in self._cameras}
-        return {camera: pixels(message) for camera, message in newest.items()}
-
-    def state(self) -> dict[str, float]:
-        """The newest numbers of the state, in SI units. TimeoutError for one too old."""
-        with self.news:
-            self._require()
-            return {name: self._felt[name][1] for name in self._state}
 
     def send(self, action: Sequence[float]) -> np.ndarray:
         """Publish an action (5,) as a velocity and a gripper; returns it cut to [-1, 1].
@@ -150,7 +143,3 @@ class ArmLink(RosLink):
                 elif (age := now - there[name][0]) > self._patience:
                     lines.append(f"the newest {where} is {age:.1f} s old")
         return lines
-
-    def _require(self) -> None:
-        if missing := self._missing():
-            raise TimeoutError(f"{missing[0]}: is the stack running?")

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from lerobot.robots.robot import Robot
 from lerobot.utils.errors import DeviceAlreadyConnectedError, DeviceNotConnectedError
 
@@ -12,7 +13,7 @@ from lerobot_robot_ptp.action_units import FEATURES, ActionUnits
 from lerobot_robot_ptp.arm_link import ArmLink
 from lerobot_robot_ptp.config_ptp_arm import PtpArmConfig
 
-FIRST = 30.0  # s for the first image and state
+WAIT = 30.0  # s for images, state and listeners
 
 
 class PtpArm(Robot):
@@ -74,17 +75,16 @@ class PtpArm(Robot):
             config.domain,
         )
         try:
-            link.wait(FIRST)
-            self._check(link)
+            self._check(link.observation(WAIT)[1])
             if not config.listen_only:
-                link.wait_for_listener(FIRST)
+                link.wait_for_listener(WAIT)
         except Exception:
             link.close()
             raise
         self._link = link
 
-    def _check(self, link: ArmLink) -> None:
-        for camera, image in link.images().items():
+    def _check(self, images: dict[str, np.ndarray]) -> None:
+        for camera, image in images.items():
             height, width = image.shape[:2]
             if (height, width) != (self.config.height, self.config.width):
                 raise ValueError(
@@ -99,10 +99,13 @@ class PtpArm(Robot):
         """Nothing to do."""
 
     def get_observation(self) -> dict[str, Any]:
-        """The newest images and state. TimeoutError for what is too old."""
-        link = self._connected()
-        state = {f"{name}.pos": value for name, value in link.state().items()}
-        return {**state, **link.images()}
+        """The newest images and state.
+
+        Waits while there are none, as when the stack sets up a scene: nothing is sent then, and
+        the arm holds. TimeoutError names what does not come.
+        """
+        state, images = self._connected().observation(WAIT)
+        return {**{f"{name}.pos": value for name, value in state.items()}, **images}
 
     def send_action(self, action: dict[str, float]) -> dict[str, float]:
         """Send an action, unless ``listen_only``; returns it cut to [-1, 1].

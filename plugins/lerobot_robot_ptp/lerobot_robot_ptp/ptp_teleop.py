@@ -12,7 +12,7 @@ from lerobot_robot_ptp.action_units import FEATURES, ActionUnits
 from lerobot_robot_ptp.config_ptp_teleop import PtpTeleopConfig
 from lerobot_robot_ptp.person_link import PersonLink
 
-FIRST = 30.0  # s for the stack's device
+WAIT = 30.0  # s for the stack's device
 
 
 class PtpTeleop(Teleoperator):
@@ -57,7 +57,7 @@ class PtpTeleop(Teleoperator):
         units = ActionUnits(config.translation, config.rotation, config.rate)
         link = PersonLink(units, config.patience, config.domain)
         try:
-            link.wait(FIRST)
+            link.wait(WAIT)
         except Exception:
             link.close()
             raise

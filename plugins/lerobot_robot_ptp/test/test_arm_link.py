@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The arm's topics on a real graph, with the node that takes the velocities. No LeRobot."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from ptp_interfaces.msg import CartesianDelta
@@ -66,21 +68,55 @@ def test_images_and_state_come_in(graph, link):
     images = graph.publisher(Image, "observation/camera", topics.SENSOR)
     state = graph.publisher(JointState, topics.PROPRIOCEPTION, topics.SENSOR)
     with pytest.raises(TimeoutError, match="no image of camera on /observation/camera"):
-        link.images()
+        link.observation()
     stamp = graph.client.get_clock().now().to_msg()
 
     def arrived():  # a camera's messages may be lost until both sides know each other
         images.publish(array_to_image(PIXELS, stamp, "camera"))
         state.publish(JointState(name=["b", "a", "c"], position=[2.0, 1.0, 3.0]))
         try:
-            link.wait(0.1)
+            return link.observation(0.1)
         except TimeoutError:
-            return False
-        return True
+            return None
 
     graph.wait(arrived, "an image and state")
-    assert np.array_equal(link.images()["camera"], PIXELS)
-    assert link.state() == {"a": 1.0, "b": 2.0}
+    felt, seen = link.observation()
+    assert np.array_equal(seen["camera"], PIXELS)
+    assert felt == {"a": 1.0, "b": 2.0}
+
+
+def test_an_old_image_is_none_and_a_new_one_is_waited_for(graph):
+    link = ArmLink(
+        {"camera": "observation/camera"},
+        (),
+        "unused",
+        ActionUnits(),
+        patience=0.2,
+        domain=graph.context.get_domain_id(),
+    )
+    images = graph.publisher(Image, "observation/camera", topics.SENSOR)
+
+    def arrived():
+        images.publish(array_to_image(PIXELS, graph.client.get_clock().now().to_msg(), "camera"))
+        try:
+            return link.observation(0.1)
+        except TimeoutError:
+            return None
+
+    def aged():
+        try:
+            return not link.observation()
+        except TimeoutError as error:
+            return "the newest image of camera on /observation/camera is 0." in str(error)
+
+    try:
+        graph.wait(arrived, "an image")
+        graph.wait(aged, "the image to be too old")
+        waiting = ThreadPoolExecutor(1).submit(link.observation, 30.0)
+        graph.wait(lambda: arrived() and waiting.done(), "the next image")
+        assert np.array_equal(waiting.result()[1]["camera"], PIXELS)
+    finally:
+        link.close()
 
 
 def test_an_image_of_the_other_order_becomes_rgb():
