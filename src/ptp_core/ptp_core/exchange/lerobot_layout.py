@@ -8,6 +8,7 @@ place for; lerobot does not read it.
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 import numpy as np
@@ -45,19 +46,26 @@ FRAME_COLUMNS = {
 }
 DTYPES = ("float32", "float64", "int64", "int32", "uint8", "bool")
 
+LIBRARIES = {"pyarrow": "pyarrow.parquet", "PyAV": "av"}
 INSTALL = (
-    "pyarrow and PyAV are not installed, and LeRobot's data sets need them (0.26 GB): run "
-    "`make lerobot`, or, without a checkout, `pip install 'pyarrow>=21,<26' 'av>=15,<19'`"
+    "run `make lerobot`, or, without a checkout, `pip install 'pyarrow>=21,<26' 'av>=15,<19'`"
 )
 
 
 def need_libraries() -> None:
-    """Raise InputError, which names the command, where pyarrow or PyAV is not installed."""
-    try:
-        import av  # noqa: F401
-        import pyarrow.parquet  # noqa: F401
-    except ImportError as error:
-        raise InputError(INSTALL) from error
+    """Raise InputError, with cause and cure in one line, unless pyarrow and PyAV can be used."""
+    for name, module in LIBRARIES.items():
+        try:
+            importlib.import_module(module)
+        except ImportError as error:
+            # pyarrow of another numpy is installed, and refuses to be imported.
+            missing = isinstance(error, ModuleNotFoundError)
+            fault = (str(error).splitlines() or [""])[0]
+            reason = "is not installed" if missing else f"cannot be used ({fault})"
+            raise InputError(
+                f"LeRobot's data sets need pyarrow and PyAV (0.26 GB), and {name} {reason}: "
+                f"{INSTALL}"
+            ) from error
 
 
 def columns_of(trajectory: Trajectory, success: bool) -> dict[str, np.ndarray]:
