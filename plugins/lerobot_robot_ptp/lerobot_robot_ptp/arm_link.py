@@ -18,6 +18,11 @@ from std_msgs.msg import Float64
 from lerobot_robot_ptp.action_units import FRAME, ActionUnits
 from lerobot_robot_ptp.ros_link import COMMANDS, NEWEST, RosLink
 
+# What `ptp export lerobot` has of the simulated table: camera -> topic, and numbers of the state.
+IMAGES = {"camera": "observation/camera"}
+SIZE = 48  # pixels a side
+STATE = ("tcp_x", "tcp_y", "tcp_z", "tcp_yaw", "gripper_opening")
+STATE_TOPIC = "observation/proprioception"
 TWIST, GRIPPER = "teleop/twist", "teleop/gripper"
 ENCODINGS = {"rgb8": (0, 1, 2), "bgr8": (2, 1, 0)}  # order of the channels
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from lerobot.robots.config import RobotConfig
 
-PROPRIOCEPTION = ("tcp_x", "tcp_y", "tcp_z", "tcp_yaw", "gripper_opening")
+from lerobot_robot_ptp.arm_link import IMAGES, SIZE, STATE, STATE_TOPIC
 
 
 @RobotConfig.register_subclass("ptp_arm")
@@ -19,11 +19,11 @@ PROPRIOCEPTION = ("tcp_x", "tcp_y", "tcp_z", "tcp_yaw", "gripper_opening")
 class PtpArmConfig(RobotConfig):
     """An arm of a running stack; see the README."""
 
-    image_topics: dict[str, str] = field(default_factory=lambda: {"camera": "observation/camera"})
-    height: int = 48  # pixels of each image
-    width: int = 48
-    state: list[str] = field(default_factory=lambda: list(PROPRIOCEPTION))  # empty: none
-    state_topic: str = "observation/proprioception"  # sensor_msgs/JointState
+    image_topics: dict[str, str] = field(default_factory=lambda: dict(IMAGES))
+    height: int = SIZE  # pixels of each image
+    width: int = SIZE
+    state: list[str] = field(default_factory=lambda: list(STATE))  # empty: none
+    state_topic: str = STATE_TOPIC  # sensor_msgs/JointState
     listen_only: bool = False  # send nothing: a device of the stack moves the arm
     rate: float = 10.0  # actions a second, Hz
     translation: float = 0.05  # m that an action of 1 asks for

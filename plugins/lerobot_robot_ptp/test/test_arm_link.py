@@ -5,16 +5,18 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from ptp_interfaces.msg import CartesianDelta
+from ptp_interfaces.msg import CartesianDelta, Observation
+from ptp_interfaces.srv import ResetScene
 from rclpy.node import Node
 from sensor_msgs.msg import Image, JointState
 
 from lerobot_robot_ptp.action_units import ActionUnits
-from lerobot_robot_ptp.arm_link import ArmLink, pixels
+from lerobot_robot_ptp.arm_link import IMAGES, SIZE, STATE, STATE_TOPIC, ArmLink, pixels
 from ptp_nodes.nodes.teleop_node import TeleopNode
 from ptp_ros import topics
 from ptp_ros.graph_testing import Graph, parameters
-from ptp_ros.image_messages import array_to_image
+from ptp_ros.image_messages import array_to_image, image_to_array
+from ptp_sim.sim_bridge_node import SimBridgeNode
 
 ACTION = [0.4, -0.2, 0.1, 0.5, 1.0]
 PIXELS = np.random.default_rng(0).integers(0, 256, (24, 32, 3), dtype=np.uint8)
@@ -29,9 +31,9 @@ def graph():
 @pytest.fixture
 def link(graph):
     made = ArmLink(
-        {"camera": "observation/camera"},
+        IMAGES,
         ("a", "b"),
-        topics.PROPRIOCEPTION,
+        STATE_TOPIC,
         ActionUnits(),
         patience=60.0,
         domain=graph.context.get_domain_id(),
@@ -64,6 +66,26 @@ def test_an_action_moves_the_arm_as_far_as_in_our_data_sets(graph, link):
     assert command.header.frame_id == topics.BASE_FRAME
 
 
+def test_the_simulated_table_gives_what_is_exported_of_it(graph):
+    """The same image and numbers as the Observation, from which recordings are exported."""
+    options = parameters({"mode": "real_time", "rate": 10.0})
+    graph.add(SimBridgeNode(context=graph.context, parameter_overrides=options))
+    seen = graph.collect(Observation, topics.OBSERVATION, topics.LATCHED)
+    link = ArmLink(IMAGES, STATE, STATE_TOPIC, ActionUnits(), domain=graph.context.get_domain_id())
+    try:
+        request = ResetScene.Request(task="A", protocol="paper", seed=11)
+        assert not graph.call(ResetScene, topics.RESET_SCENE, request).error_code
+        waiting = ThreadPoolExecutor(1).submit(link.observation, 60.0)
+        graph.wait(lambda: waiting.done() and seen, "image and state")
+        state, images = waiting.result()
+    finally:
+        link.close()
+    assert images["camera"].shape == (SIZE, SIZE, 3)
+    assert tuple(seen[-1].proprioception_names) == STATE  # a still table looks as before
+    assert np.array_equal(images["camera"], image_to_array(seen[-1].images[0]))
+    assert [state[name] for name in STATE] == pytest.approx(list(seen[-1].proprioception))
+
+
 def test_images_and_state_come_in(graph, link):
     images = graph.publisher(Image, "observation/camera", topics.SENSOR)
     state = graph.publisher(JointState, topics.PROPRIOCEPTION, topics.SENSOR)
@@ -87,9 +109,9 @@ def test_images_and_state_come_in(graph, link):
 
 def test_an_old_image_is_none_and_a_new_one_is_waited_for(graph):
     link = ArmLink(
-        {"camera": "observation/camera"},
+        IMAGES,
         (),
-        "unused",
+        STATE_TOPIC,
         ActionUnits(),
         patience=0.2,
         domain=graph.context.get_domain_id(),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The robot as LeRobot makes and drives it; only where LeRobot and rclpy are installed."""
+"""Robot and teleoperator as LeRobot makes and drives them; only where LeRobot is installed."""
 
 import threading
 
@@ -12,33 +12,44 @@ import rclpy
 from geometry_msgs.msg import TwistStamped
 from lerobot.robots import make_robot_from_config
 from lerobot.robots.config import RobotConfig
+from lerobot.teleoperators import make_teleoperator_from_config
+from lerobot.teleoperators.config import TeleoperatorConfig
 from lerobot.utils.errors import DeviceNotConnectedError
+from lerobot.utils.feature_utils import hw_to_dataset_features
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from sensor_msgs.msg import Image, JointState
+from std_msgs.msg import Float64
 
-import lerobot_robot_ptp  # noqa: F401  (registers the robot)
+import lerobot_robot_ptp  # noqa: F401  (registers both)
 
 DOMAIN = 97
-JOINTS = ("a", "b")
+STATE = ("a", "b")
 
 
 class Stack(Node):
-    """Sends images and joints, and takes velocities."""
+    """Sends images, state and a person's command, and takes velocities."""
 
     def __init__(self, context):
         super().__init__("stack", context=context)
         self.twists = []
-        images = self.create_publisher(Image, "image_raw", 1)
-        joints = self.create_publisher(JointState, "joint_states", 1)
+        images = self.create_publisher(Image, "observation/camera", 1)
+        states = self.create_publisher(JointState, "observation/proprioception", 1)
+        twists = self.create_publisher(TwistStamped, "arm/command/teleop/twist", 1)
+        grippers = self.create_publisher(Float64, "arm/command/teleop/gripper", 1)
         self.create_subscription(TwistStamped, "teleop/twist", self.twists.append, 10)
         image = Image(height=24, width=32, step=96, encoding="rgb8", data=bytes(24 * 96))
-        state = JointState(name=list(JOINTS), position=[0.5, 1.0])
+        state = JointState(name=list(STATE), position=[0.5, 1.0])
+
+        twist = TwistStamped()
+        twist.header.frame_id, twist.twist.linear.y = "base", -0.25
 
         def tick():
             images.publish(image)
-            joints.publish(state)
+            states.publish(state)
+            grippers.publish(Float64(data=1.0))
+            twists.publish(twist)
 
         self.create_timer(0.05, tick)
 
@@ -60,7 +71,7 @@ def stack():
 
 def test_lerobot_makes_the_robot_and_what_it_gives_fits_its_features(stack, tmp_path):
     config = RobotConfig.get_choice_class("ptp_arm")(
-        id="one", calibration_dir=tmp_path, joints=list(JOINTS), height=24, width=32, domain=DOMAIN
+        id="one", calibration_dir=tmp_path, state=list(STATE), height=24, width=32, domain=DOMAIN
     )
     robot = make_robot_from_config(config)
     with pytest.raises(DeviceNotConnectedError):
@@ -88,7 +99,51 @@ def test_lerobot_makes_the_robot_and_what_it_gives_fits_its_features(stack, tmp_
 
 def test_images_of_another_size_are_refused_with_the_option(stack, tmp_path):
     config = RobotConfig.get_choice_class("ptp_arm")(
-        id="one", calibration_dir=tmp_path, joints=list(JOINTS), domain=DOMAIN
+        id="one", calibration_dir=tmp_path, state=list(STATE), domain=DOMAIN
     )
     with pytest.raises(ValueError, match=r"--robot\.height=24 --robot\.width=32"):
         make_robot_from_config(config).connect()
+
+
+def test_a_person_moves_the_arm_and_lerobot_sends_nothing(stack, tmp_path):
+    teleop = make_teleoperator_from_config(
+        TeleoperatorConfig.get_choice_class("ptp_teleop")(calibration_dir=tmp_path, domain=DOMAIN)
+    )
+    config = RobotConfig.get_choice_class("ptp_arm")(
+        id="one",
+        calibration_dir=tmp_path,
+        state=list(STATE),
+        height=24,
+        width=32,
+        domain=DOMAIN,
+        listen_only=True,
+    )
+    robot = make_robot_from_config(config)
+    assert teleop.action_features == robot.action_features
+    with pytest.raises(DeviceNotConnectedError):
+        teleop.get_action()
+    teleop.connect()
+    robot.connect()
+    action = teleop.get_action()
+    while not any(action[name] for name in action if name.endswith(".vel")):
+        action = teleop.get_action()
+    assert robot.send_action(action) == action
+    assert action == {**dict.fromkeys(action, 0.0), "dy.vel": -0.5, "gripper.pos": 1.0}
+    robot.disconnect()
+    teleop.disconnect()
+    assert not stack.twists and not teleop.is_connected
+
+
+def test_the_defaults_are_the_features_of_an_export_of_the_table(tmp_path):
+    robot = make_robot_from_config(
+        RobotConfig.get_choice_class("ptp_arm")(id="one", calibration_dir=tmp_path)
+    )
+    features = hw_to_dataset_features(robot.observation_features, "observation")
+    assert features["observation.images.camera"]["shape"] == (48, 48, 3)
+    assert features["observation.state"]["shape"] == (5,)
+    assert hw_to_dataset_features(robot.action_features, "action")["action"]["shape"] == (5,)
+
+
+def test_without_state_there_are_images_alone(tmp_path):
+    config = RobotConfig.get_choice_class("ptp_arm")(id="one", calibration_dir=tmp_path, state=[])
+    assert list(make_robot_from_config(config).observation_features) == ["camera"]
