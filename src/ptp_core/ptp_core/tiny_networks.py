@@ -50,7 +50,6 @@ from ptp_core.encoders.text import SentenceTable, normalised
 from ptp_core.encoders.vqvae import VQVAE
 from ptp_core.learning.goal_classifier import GoalClassifier
 from ptp_core.learning.iql import IQL
-from ptp_core.learning.leg_value import LegValue
 from ptp_core.planners.gcp_planner import MidpointGenerator
 from ptp_core.planners.leap_planner import LatentVAE
 from ptp_core.planners.plan_library import PlanLibrary
@@ -165,8 +164,6 @@ def tiny_networks(
             shown = ShownLegs(ShownLegsConfig(count=20, z_dim=config.generators.z_dim))
             shown.z.copy_(torch.randn(shown.z.shape, generator=rng(seed)))
             more["shown_legs"] = Part("shown_legs", shown, shown.config)
-            value = LegValue.of(classifier).eval()
-            more["leg_value"] = Part("leg_value", value, value.config)
     with torch.no_grad():  # large enough to move the arm visibly
         for parameter in iql.parameters():
             parameter.mul_(3.0)

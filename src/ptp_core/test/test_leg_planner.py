@@ -2,7 +2,6 @@
 """The planner of legs: how many it takes, what it charges, and that a seed gives one plan."""
 
 import dataclasses
-import math
 
 import pytest
 import torch
@@ -24,7 +23,6 @@ CONFIG = LegPlannerConfig(
     sigmas=(0.5, 0.2),
     most_legs=3,
     leg_price=0.1,
-    value_weight=0.0,
     imagined_within=0.0,
 )
 
@@ -47,7 +45,7 @@ def planner(checkpoint, bias=None, **changes):
         classifier.body[-1].bias.fill_(bias)
     config = dataclasses.replace(CONFIG, **changes)
     parts = checkpoint.generators["dt60"], checkpoint.part("shown_legs"), classifier
-    return LegPlanner(checkpoint.vqvae, *parts, checkpoint.part("leg_value"), config)
+    return LegPlanner(checkpoint.vqvae, *parts, config)
 
 
 def problem(start, goal, *given_up):
@@ -94,7 +92,7 @@ class Priced(LegPlanner):
 )
 def test_legs_are_added_while_they_save_more_than_they_cost(checkpoint, pair, distances, legs):
     parts = [checkpoint.generators["dt60"]]
-    parts += [checkpoint.part(name) for name in ("shown_legs", "classifier", "leg_value")]
+    parts += [checkpoint.part(name) for name in ("shown_legs", "classifier")]
     config = dataclasses.replace(CONFIG, change_weight=0.0, prior_weight=0.0, elites=1)
     made = Priced(checkpoint.vqvae, *parts, config)
     made.distances = distances
@@ -135,22 +133,9 @@ def test_a_first_leg_costs_more_for_each_time_that_it_was_given_up(checkpoint, p
         once = made._evaluate(problem(*pair, ends[0]), fresh.z)
         twice = made._evaluate(problem(*pair, ends[0], ends[0]), fresh.z)
         order = [fresh.z.tolist().index(one) for one in once.z.tolist()]
-        torch.testing.assert_close(once.unlikely, 0.5 * same[order])
-        torch.testing.assert_close(twice.unlikely.sort()[0], (1.0 * same).sort()[0])
-        assert (fresh.unlikely == 0).all()
-
-
-def test_a_first_leg_costs_what_its_value_says(checkpoint, pair):
-    value = checkpoint.part("leg_value")
-    made = planner(checkpoint, value_weight=2.0)
-    z = torch.randn(3, 2, checkpoint.generators["dt60"].z_dim, generator=rng())
-    likely = made._evaluate(problem(*pair), z)
-    with torch.no_grad():
-        value.body[-1].bias.fill_(-3.0)
-    unlikely = made._evaluate(problem(*pair), z)
-    expected = [2.0 * math.log1p(math.exp(-logit)) for logit in (4.0, -3.0)]
-    for found, cost in zip((likely, unlikely), expected):
-        torch.testing.assert_close(found.unlikely, torch.full((3,), cost))
+        torch.testing.assert_close(once.failed, 0.5 * same[order])
+        torch.testing.assert_close(twice.failed.sort()[0], (1.0 * same).sort()[0])
+        assert (fresh.failed == 0).all()
 
 
 def test_an_earlier_plan_whose_first_leg_was_given_up_is_searched_again(checkpoint, pair):

@@ -3,7 +3,7 @@
 
 The planner is in `ptp_core.planners.leg_planner`. The policy predicts chunks of actions and may
 see proprioception. A classifier says when the work of a subgoal is done, wherever the arm is.
-Practice clones what episodes changed, and teaches the planner which legs the policy carries out.
+There is no critic: practice clones what episodes changed.
 """
 
 from __future__ import annotations
@@ -19,17 +19,12 @@ if TYPE_CHECKING:
     from ptp_core.training.checkpoint import Checkpoint
 
 
-def policy_learner(checkpoint: Checkpoint, *args: Any, **options: Any) -> PracticeLearner:
+def hindsight_cloner(checkpoint: Checkpoint, *args: Any, **options: Any) -> PracticeLearner:
     """Clone what episodes changed; see `HindsightCloner`."""
     from ptp_core.learning.hindsight_cloning import HindsightCloner
 
     options.pop("precision", None)
     return HindsightCloner(checkpoint, *args, **options)
-
-
-def legs_learner(checkpoint: Checkpoint, *args: Any, **options: Any) -> PracticeLearner:
-    """Learn the value of legs, too."""
-    return policy_learner(checkpoint, *args, values=True, **options)
 
 
 def build_legs(checkpoint: Checkpoint, options: AgentOptions) -> SubgoalAgent:
@@ -47,7 +42,6 @@ def build_legs(checkpoint: Checkpoint, options: AgentOptions) -> SubgoalAgent:
         checkpoint.generators["dt60"],
         checkpoint.part("shown_legs"),
         checkpoint.part("classifier"),
-        checkpoint.part("leg_value"),
         config,
     )
     return subgoal_agent(PTP_LEGS, checkpoint, options, planner, config)
@@ -64,10 +58,9 @@ PTP_LEGS = Method(
     name="ptp_legs",
     summary="as many subgoals as primitives are needed, and a cloned diffusion policy",
     build=build_legs,
-    parts=("generators", "shown_legs", "chunked", "classifier", "leg_value"),
+    parts=("generators", "shown_legs", "chunked", "classifier"),
     learned="chunked",
-    also_learned=("leg_value",),
-    learner=legs_learner,
+    learner=hindsight_cloner,
     plans=True,
     subgoal_steps=None,
 )
@@ -77,6 +70,6 @@ DIFFUSION_BC = Method(
     build=build_cloned,
     parts=("chunked", "classifier"),
     learned="chunked",
-    learner=policy_learner,
+    learner=hindsight_cloner,
 )
 METHODS = (PTP_LEGS, DIFFUSION_BC)

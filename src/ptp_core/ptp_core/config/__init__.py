@@ -35,7 +35,6 @@ from ptp_core.config.network_config import (
 from ptp_core.config.planner_config import (
     FollowerConfig,
     LegPlannerConfig,
-    LegValueConfig,
     PlannerConfig,
     ShownLegsConfig,
 )
@@ -75,7 +74,6 @@ __all__ = [
     "LatentVAEConfig",
     "LeapConfig",
     "LegPlannerConfig",
-    "LegValueConfig",
     "Legs",
     "MidpointConfig",
     "ParallelConfig",

@@ -30,7 +30,6 @@ class LegPlannerConfig:
     change_weight: float = 0.3  # of -log P(the leg changes something)
     prior_weight: float = 0.02  # of ||z||^2
     failure_price: float = 0.15  # nats, of a first leg for each time that its work was given up
-    value_weight: float = 1.0  # of -log P(the policy reaches the first leg's end)
     imagined_within: float = 0.35  # nats of work left up to which the last subgoal is the imagined
     # end of the last leg; else, and with 0, the goal itself
 
@@ -40,7 +39,6 @@ class LegPlannerConfig:
         for name in ("cell_cap", "last_sigma", "leg_price", "change_weight", "prior_weight"):
             require(self, name, 0.0)
         require(self, "failure_price", 0.0)
-        require(self, "value_weight", 0.0)
         require(self, "imagined_within", 0.0)
 
 
@@ -54,22 +52,6 @@ class ShownLegsConfig:
     def __post_init__(self) -> None:
         require(self, "count", 1)
         require(self, "z_dim", 1)
-
-
-@dataclass(frozen=True, kw_only=True)
-class LegValueConfig:
-    """Size of `ptp_core.learning.leg_value`, in a checkpoint's manifest; the goal classifier's."""
-
-    channels: int = 64  # of the convolutions on half the grid of codes
-    blocks: int = 1  # residual blocks
-    hidden_units: int = 256
-    dropout: float = 0.1
-
-    def __post_init__(self) -> None:
-        require(self, "channels", 1)
-        require(self, "blocks", 0)
-        require(self, "hidden_units", 1)
-        require(self, "dropout", 0.0, 0.99)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,10 +6,6 @@ finds the pieces of an episode that end with something newly changed. Each is a 
 goal is its own end. Steps that ask the arm for nothing are dropped. Batches are half pieces, half
 demonstrations.
 
-Where a planner asks for the value of legs (`LegValue`), that is learned beside it: from the legs
-that were pursued, and from legs of demonstrations, which all reached their end. Their ends are
-drawn by the generator, as those of plans are.
-
 Goals in hindsight alone, without rewards, are what Act2Goal (arXiv 2512.23541) practises with;
 symmetric batches are those of RLPD (arXiv 2302.02948). Ours otherwise.
 """
@@ -30,7 +26,6 @@ from ptp_core.errors import InputError
 from ptp_core.learning.diffusion_bc import ChunkBatch, ChunkSampler, DiffusionBC
 from ptp_core.learning.goal_classifier import GoalClassifier
 from ptp_core.learning.gradient_step import Metrics
-from ptp_core.learning.leg_value import LegLearner
 from ptp_core.learning.practice_learner import PracticeLearner, without_idling
 from ptp_core.training.checkpoint import Checkpoint
 from ptp_core.training.chunked_stage import seeded_dropout
@@ -98,8 +93,7 @@ def check_proprioception(episode: PracticeEpisode, config: ChunkedPolicyConfig) 
 class HindsightCloner(PracticeLearner):
     """Fine-tunes the part ``chunked`` on pieces of practice and on demonstrations.
 
-    The part holds the moving average of the weights, which acts. With ``values`` the part
-    ``leg_value`` learns, too.
+    The part holds the moving average of the weights, which acts.
     """
 
     def __init__(
@@ -111,7 +105,6 @@ class HindsightCloner(PracticeLearner):
         utd_ratio: float = 0.25,
         learning_rate: float = LEARNING_RATE,
         seed: int = 0,
-        values: bool = False,
     ) -> None:
         super().__init__(
             checkpoint, demonstrations, successes_only, utd_ratio, learning_rate, seed
@@ -123,14 +116,7 @@ class HindsightCloner(PracticeLearner):
         self._offline = None if demonstrations is None else ChunkSampler(demonstrations, config)
         self._online: ChunkSampler | None = None
         self.pieces: list[PracticeEpisode] = []
-        self._acts, self._legs = average, None
-        modules, optimisers = {"policy": policy, "average": average}, {}
-        if values:
-            self._acts = checkpoint.together(("chunked", "leg_value"))
-            self._legs = LegLearner(checkpoint, demonstrations, seed)
-            modules["leg_value"] = self._legs.value
-            optimisers["leg_adam"] = self._legs.optimiser
-        self._begin(modules, {"adam": self._cloning.optimiser, **optimisers})
+        self._begin({"policy": policy, "average": average}, {"adam": self._cloning.optimiser})
 
     @property
     def online(self) -> list[PracticeEpisode]:
@@ -139,7 +125,7 @@ class HindsightCloner(PracticeLearner):
 
     @property
     def _acting(self) -> nn.Module:
-        return self._acts
+        return self._cloning.average
 
     @property
     def _has_data(self) -> bool:
@@ -152,8 +138,6 @@ class HindsightCloner(PracticeLearner):
     def _learn(self, episode: PracticeEpisode) -> None:
         """Cut the episode into pieces."""
         latents = self.checkpoint.vqvae.latents_of(episode.codes)
-        if self._legs is not None:
-            self._legs.add(episode, latents)
         names = self.checkpoint.actions
         for first, last in changed_pieces(latents, self.checkpoint.part("classifier")):
             piece = without_idling(episode.part(first, last), names)
@@ -165,8 +149,7 @@ class HindsightCloner(PracticeLearner):
         batch = ChunkBatch.joined(self._draw()).tensors(self.checkpoint.vqvae)
         self._cloning.updates = PAST_THE_START
         with seeded_dropout(self._state.generator):
-            metrics = self._cloning.update(*batch, self._state.generator)
-            return metrics if self._legs is None else metrics | self._legs.step(self._state.rng)
+            return self._cloning.update(*batch, self._state.generator)
 
     def _draw(self) -> list[ChunkBatch]:
         """Equal parts of a batch: pieces and demonstrations, or what there is of them."""

@@ -15,9 +15,8 @@ and goal, the mean of q(z | s_{n-1}, g). The encoder alone often errs: it was no
 of a planned state and a goal image.
 
 The generator draws impossible ends too, such as a block in a closed drawer, and both orders of two
-legs end with the same picture. So a first leg costs -log P(the policy reaches its end), which
-practice teaches (`LegValue`), and more for each time that the policy has given its work up in this
-episode.
+legs end with the same picture. So a first leg costs more for each time that the policy has given
+its work up in this episode.
 
 Plans of one leg, two legs, and so on are searched, and each leg has a price. So the number of
 subgoals follows from start and goal. The legs before the last come from a beam search: the plans
@@ -43,7 +42,6 @@ from torch.nn import functional
 from ptp_core.config import LegPlannerConfig
 from ptp_core.encoders.vqvae import VQVAE
 from ptp_core.learning.goal_classifier import GoalClassifier
-from ptp_core.learning.leg_value import LegValue
 from ptp_core.planners.costs import unroll
 from ptp_core.planners.planner import Plan, PlanFeedback, check_latent, stop_if
 from ptp_core.planners.shown_legs import ShownLegs
@@ -70,18 +68,18 @@ class LegCandidates:
     latents: torch.Tensor  # (N, K, D)
     distance: torch.Tensor  # (N,), work that the last leg leaves
     idle: torch.Tensor  # (N,), of legs that change nothing
-    unlikely: torch.Tensor  # (N,), of a first leg that the policy may not carry out
+    failed: torch.Tensor  # (N,), of a first leg that was given up before
     prior: torch.Tensor  # (N,)
 
     @property
     def to_go(self) -> torch.Tensor:
-        """What speaks against going on with these (N,): work left, and a doubtful first leg."""
-        return self.distance + self.unlikely
+        """What speaks against going on with these (N,): work left, and a first leg that failed."""
+        return self.distance + self.failed
 
     @property
     def total(self) -> torch.Tensor:
         """Cost (N,), without the price of legs."""
-        return self.distance + self.idle + self.unlikely + self.prior
+        return self.distance + self.idle + self.failed + self.prior
 
     def best(self, count: int) -> LegCandidates:
         """The ``count`` candidates of least cost, in that order."""
@@ -131,7 +129,6 @@ class LegPlanner:
         generator: SubgoalGenerator,
         shown: ShownLegs,
         classifier: GoalClassifier,
-        value: LegValue,
         config: LegPlannerConfig | None = None,
     ) -> None:
         use_fastest_layout(generator)
@@ -139,7 +136,6 @@ class LegPlanner:
         self.generator = generator
         self.shown = shown
         self.classifier = classifier
-        self.value = value
         self.config = config or LegPlannerConfig()
 
     @torch.no_grad()
@@ -193,7 +189,7 @@ class LegPlanner:
             cost=cost,
             costs={
                 "distance": float(chosen.distance[0]),
-                "value": float(chosen.idle[0] + chosen.unlikely[0])
+                "value": float(chosen.idle[0] + chosen.failed[0])
                 + config.leg_price * chosen.latents.shape[1],
                 "prior": float(chosen.prior[0]),
                 "level_0": cost,
@@ -332,9 +328,9 @@ class LegPlanner:
     def _judge(self, problem: LegProblem, z, codes, latents, distance) -> LegCandidates:
         """Candidates with all terms of their cost, the cheapest ``elites`` at least.
 
-        Legs that change nothing, and an unlikely first leg, only add to the cost. So the cheapest
-        candidates are asked first, and those that cost more without these terms than enough others
-        do with them are left out.
+        Legs that change nothing, and a first leg that failed, only add to the cost. So the
+        cheapest candidates are asked first, and those that cost more without these terms than
+        enough others do with them are left out.
         """
         config = self.config
         prior = config.prior_weight * z.square().sum((1, 2))
@@ -347,7 +343,7 @@ class LegPlanner:
             part = slice(first, first + AT_ONCE // 4)
             some = found.z[part], found.latents[part]
             found.idle[part] = config.change_weight * self._idle(problem, some[1])
-            found.unlikely[part] = self._unlikely(problem, *some)
+            found.failed[part] = self._failed(problem, *some)
             known = torch.cat([known, found.total[part]])
         return found
 
@@ -360,22 +356,19 @@ class LegPlanner:
         same = self.classifier(before.flatten(0, 1), latents.flatten(0, 1))
         return functional.softplus(same).view(latents.shape[:2]).sum(1)
 
-    def _unlikely(self, problem: LegProblem, z, latents: torch.Tensor) -> torch.Tensor:
-        """What the first leg costs (N,): -log of its value, and each time that it was given up.
-
-        Later legs begin at states that the generator draws, which practice never saw.
-        """
-        config, start = self.config, problem.start.expand(len(z), -1)
+    def _failed(self, problem: LegProblem, z, latents: torch.Tensor) -> torch.Tensor:
+        """What the first leg costs (N,): a price for each time that its work was given up."""
+        cost = torch.zeros_like(z[:, 0, 0])
+        if not len(problem.given_up):
+            return cost
         if latents.shape[1]:
             ends = latents[:, 0]
         else:
-            ends = self.vqvae.quantise(self.generator(z[:, 0], start))[1]
-        cost = config.value_weight * self.value.cost(start, ends)
+            ends = self.generator(z[:, 0], problem.start.expand(len(z), -1))
+            ends = self.vqvae.quantise(ends)[1]
         for target in problem.given_up:
-            cost += config.failure_price * self.classifier.probability(
-                ends, target.expand_as(ends)
-            )
-        return cost
+            cost += self.classifier.probability(ends, target.expand_as(ends))
+        return self.config.failure_price * cost
 
     def work_left(self, states: torch.Tensor, z: torch.Tensor, goal: torch.Tensor) -> torch.Tensor:
         """Work (B,) left to the goal (D,) after a leg z (B, z_dim) from states (B, D)."""

@@ -29,7 +29,6 @@ from ptp_core.config import (
     InstructedPartConfig,
     IQLConfig,
     LatentVAEConfig,
-    LegValueConfig,
     MidpointConfig,
     PlannerPartConfig,
     SentenceGoalsConfig,
@@ -46,7 +45,6 @@ from ptp_core.encoders.vqvae import VQVAE
 from ptp_core.errors import CheckpointError, ConfigError
 from ptp_core.learning.goal_classifier import GoalClassifier
 from ptp_core.learning.iql import IQL
-from ptp_core.learning.leg_value import LegValue
 from ptp_core.planners.backward_planner import BackwardPlanner
 from ptp_core.planners.forward_planner import ForwardPlanner
 from ptp_core.planners.gcp_planner import MidpointGenerator
@@ -446,10 +444,6 @@ def _shown_legs(config: ShownLegsConfig, spec: AgentSpec, encoder: nn.Module | N
     return ShownLegs(config)
 
 
-def _leg_value(config: LegValueConfig, spec: AgentSpec, encoder: nn.Module | None) -> nn.Module:
-    return LegValue(config, encoder.latent)
-
-
 def _sentences(
     config: SentenceTableConfig, spec: AgentSpec, encoder: nn.Module | None
 ) -> nn.Module:
@@ -497,7 +491,6 @@ _BUILT_IN = (
     PartType("chunked", _chunked, ChunkedPolicyConfig, learns=True),
     PartType("classifier", _classifier, GoalClassifierConfig),
     PartType("shown_legs", _shown_legs, ShownLegsConfig),
-    PartType("leg_value", _leg_value, LegValueConfig, learns=True),
     PartType("sentences", _sentences, SentenceTableConfig),
     PartType("sentence_goals", _sentence_goals, SentenceGoalsConfig),
     PartType("backward", _backward, PlannerPartConfig),

@@ -33,7 +33,6 @@ from ptp_core.data.files import check_new_folder, reserved_folder
 from ptp_core.data.trajectory import action_names, speed_of
 from ptp_core.encoders.vqvae import VQVAE
 from ptp_core.errors import DatasetError
-from ptp_core.learning.leg_value import LegValue
 from ptp_core.progress import Bar
 from ptp_core.training.checkpoint import Part, save_checkpoint
 from ptp_core.training.chunked_stage import train_chunked_policy
@@ -257,8 +256,6 @@ def _train(
         legs = generators["dt60"], vqvae, training, config.generators.dt60, config.legs.shown
         shown = shown_legs(*legs, rng)
         parts["shown_legs"] = Part("shown_legs", shown, shown.config, precision)
-        value = LegValue.of(parts["classifier"].module)  # practice trains it
-        parts["leg_value"] = Part("leg_value", value, value.config, precision)
     if config.imagined.steps:
         iql, scalars["imagined"] = train_on_generated_goals(
             config, vqvae, generators, iql, training, out / "imagined", **common
