@@ -59,6 +59,7 @@ COMMANDS: dict[str, tuple[Add, Run]] = {
     "pretrain": (training.add_pretrain, training.run_pretrain),
     "pretrain-baselines": (training.add_pretrain_baselines, training.run_pretrain_baselines),
     "pretrain-lbp": (training.add_pretrain_lbp, training.run_pretrain_lbp),
+    "pretrain-states": (training.add_pretrain_states, training.run_pretrain_states),
     "practice": (practice.add_practice, practice.run_practice),
     "evaluate": (evaluate.add_evaluate, evaluate.run_evaluate),
     "diagnose": (diagnose.add_diagnose, diagnose.run_diagnose),

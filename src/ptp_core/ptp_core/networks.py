@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
@@ -40,6 +41,45 @@ def fan_in_(layer: nn.Linear) -> None:
     bound = layer.weight.shape[0] ** -0.5
     nn.init.uniform_(layer.weight, -bound, bound)
     nn.init.zeros_(layer.bias)
+
+
+def gelu_mlp(
+    inputs: int,
+    hidden: Sequence[int],
+    outputs: int,
+    *,
+    layer_norm: bool = False,
+    last_gain: float = 1.0,
+) -> nn.Sequential:
+    """Return a network of Linear, GELU and, where asked, LayerNorm (OGBench's MLP).
+
+    Weights are Xavier-uniform, the last layer's times ``last_gain``; biases are 0.
+    """
+    layers: list[nn.Module] = []
+    size = inputs
+    for width in hidden:
+        layers += [_xavier(size, width, 1.0), nn.GELU(approximate="tanh")]
+        if layer_norm:
+            layers.append(nn.LayerNorm(width, eps=1e-6))
+        size = width
+    return nn.Sequential(*layers, _xavier(size, outputs, last_gain))
+
+
+def _xavier(inputs: int, outputs: int, gain: float) -> nn.Linear:
+    layer = nn.Linear(inputs, outputs)
+    nn.init.xavier_uniform_(layer.weight, gain)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+@contextmanager
+def frozen(module: nn.Module) -> Iterator[None]:
+    """Let gradients of what is computed within pass through ``module``, but not into it."""
+    module.requires_grad_(False)
+    try:
+        yield
+    finally:
+        module.requires_grad_(True)
 
 
 class ResidualBlock(nn.Module):

@@ -48,6 +48,11 @@ def make_told_env(**options: Any) -> ToldToyEnv:
     return ToldToyEnv(**options)
 
 
+def make_state_env(**options: Any) -> StateToyEnv:
+    """Factory for ``--env ptp_core.toy_env:make_state_env``; options as of `ToyEnv`."""
+    return StateToyEnv(**options)
+
+
 class ToyEnv(gymnasium.Env):
     """Push-and-place in the plane: 48 x 48 uint8 images, five actions in [-1, 1].
 
@@ -192,6 +197,49 @@ class ToldToyEnv(ToyEnv):
 
     def _info(self) -> dict[str, Any]:
         return {"instruction": self._words, **super()._info()}
+
+
+class StateToyEnv(ToyEnv):
+    """The toy without images: the state is where hand and block are, 0 in the middle of the table.
+
+    Observations are {"proprioception": the state}, goals ``info["goal_state"]``.
+    """
+
+    goals = ("state",)
+    cameras: ClassVar[dict[str, tuple[int, int]]] = {}
+    proprioception_names = ("hand_x", "hand_y", "block_x", "block_y")
+
+    def __init__(self, max_steps: int = 400) -> None:
+        super().__init__(max_steps)
+        numbers = gymnasium.spaces.Box(-1.0, 1.0, (4,), np.float32)
+        self.observation_space = gymnasium.spaces.Dict({"proprioception": numbers})
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None):
+        """As the toy's."""
+        _, info = super().reset(seed=seed, options=options)
+        return self._seen(), info
+
+    def step(self, action):
+        """As the toy's."""
+        _, *rest = super().step(action)
+        return self._seen(), *rest
+
+    def dataset_attributes(self) -> dict[str, Any]:
+        """What the numbers of the state are."""
+        names = self.proprioception_names
+        return {"proprioception_channels": [{"name": name, "unit": ""} for name in names]}
+
+    def _seen(self) -> dict[str, np.ndarray]:
+        return {"proprioception": self._state(self._hand, self._block)}
+
+    def _info(self) -> dict[str, Any]:
+        info = super()._info()
+        del info["goal_image"], info["proprioception"]
+        return {**info, "goal_state": self._state(self._goal, self._goal)}
+
+    @staticmethod
+    def _state(hand: np.ndarray, block: np.ndarray) -> np.ndarray:
+        return (np.concatenate([hand, block]) / (SIZE / 2) - 1).astype(np.float32)
 
 
 class ToyArm(gymnasium.Env):

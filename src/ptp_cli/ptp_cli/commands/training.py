@@ -74,6 +74,7 @@ def run_collect(args: argparse.Namespace) -> int:
     from ptp_core.config import TrainConfig, load_config
     from ptp_core.data.collect_demonstrations import collect
     from ptp_core.data.coverage import coverage_lines
+    from ptp_core.data.dataset import Dataset
 
     given = {
         "data.num_envs": args.num_envs,
@@ -107,6 +108,8 @@ def run_collect(args: argparse.Namespace) -> int:
             print(f"  {line}")
     if data.tasks:  # whole tasks have instructions
         words = ("pretrain-lbp", "--data", args.out)
+    elif not next(iter(Dataset(args.out))).images:
+        words = ("pretrain-states", "--data", args.out)
     else:
         words = ("pretrain", "--config", args.config, "--data", args.out)
     print_results(args.out, "ptp", *words, "--out", Path("runs", args.out.name))
@@ -291,6 +294,66 @@ def run_pretrain_lbp(args: argparse.Namespace) -> int:
             methods=tuple(args.methods),
             encoder=args.encoder,
             precision=args.precision,
+        )
+    except KeyboardInterrupt:
+        print("stopped; go on with --resume", file=sys.stderr)
+        return 130
+    for folder in made.values():
+        print(f"{folder}: finished; metrics in {args.out / 'metrics.json'}")
+    _print_evaluation(args.out, next(iter(made.values())), args.data)
+    return 0
+
+
+STATE_METHODS = ("gciql", "hiql")
+
+
+def add_pretrain_states(subparsers) -> None:
+    """Add the subcommand to the ``ptp`` parser."""
+    parser = subparsers.add_parser(
+        "pretrain-states",
+        help="train methods whose goals are states: GCIQL and HIQL",
+        description="Train goal-conditioned IQL (GCIQL) and hierarchical IQL (HIQL) on states: "
+        "data whose proprioception is the whole state, such as OGBench's. No image is read. --out "
+        "gets a checkpoint of each method, for example --out/hiql.",
+    )
+    add = parser.add_argument
+    add(
+        "--config",
+        default="ogbench_states",
+        metavar="FILE",
+        help="YAML (default: config/train/ogbench_states.yaml)",
+    )
+    add(
+        "--data",
+        type=Path,
+        required=True,
+        metavar="DATA",
+        help="data set of ptp collect, with proprioception",
+    )
+    add(
+        "--methods",
+        nargs="+",
+        choices=STATE_METHODS,
+        default=STATE_METHODS,
+        metavar="M",
+        help=f"methods to train, of {', '.join(STATE_METHODS)} (default: all)",
+    )
+    add_training_options(parser, precision="float32")
+
+
+def run_pretrain_states(args: argparse.Namespace) -> int:
+    """Train; return the exit status."""
+    import torch
+
+    from ptp_cli.options import config_file
+    from ptp_core.config import StateTrainConfig, load_config
+    from ptp_core.training.state_training import pretrain_states
+
+    config = load_config(config_file(args.config), StateTrainConfig, training_overrides(args))
+    torch.set_num_threads(config.threads)
+    try:
+        made = pretrain_states(
+            config, args.data, args.out, methods=tuple(args.methods), precision=args.precision
         )
     except KeyboardInterrupt:
         print("stopped; go on with --resume", file=sys.stderr)

@@ -51,6 +51,8 @@ _MODULES = {
     "lbp_forward": "lbp_forward",
     "lbp_parallel": "lbp_parallel",
     "susie_style": "susie_style",
+    "gciql": "state_methods",
+    "hiql": "state_methods",
 }
 # The default of nodes, which have no checkpoint when they declare parameters.
 DEFAULT_METHOD = "ptp_single_subgoal"
@@ -227,7 +229,7 @@ def checkpoint_for(name: str, base: Path) -> Path:
         lacks = next(part for part in method.parts if part not in found.parts)
         raise CheckpointError(
             f"{base}: no {lacks}, which {name} needs, and {beside} is no checkpoint: train one "
-            "with ptp pretrain, pretrain-baselines or pretrain-lbp, and name it"
+            "with ptp pretrain, pretrain-baselines, pretrain-lbp or pretrain-states, and name it"
         )
     method.check_parts(read_contents(beside).parts, beside)
     return beside

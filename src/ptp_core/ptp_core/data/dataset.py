@@ -69,7 +69,8 @@ class DatasetArrays:
         """The camera of methods that use one: "camera", or the first one. DatasetError if none."""
         if not self.images:
             raise DatasetError(
-                "the data have no images, only proprioception: name data with a camera"
+                "the data have no images, only proprioception: name data with a camera, or learn "
+                "from states with ptp pretrain-states"
             )
         return CAMERA if CAMERA in self.images else min(self.images)
 

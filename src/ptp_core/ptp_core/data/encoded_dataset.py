@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -200,6 +200,18 @@ class EncodedDataset:
             raise DatasetError(f"{path}: no encoded data set ({error})") from error
 
 
+class InTrajectories(Protocol):
+    """What a `DatasetView` samples: an `EncodedDataset`, or a `StateDataset`."""
+
+    actions: np.ndarray  # float32 (frames, A)
+    lengths: np.ndarray  # int64 (trajectories,)
+
+    @property
+    def starts(self) -> np.ndarray:
+        """First frame of each trajectory, int64 (trajectories,)."""
+        ...
+
+
 class DatasetView:
     """Samples frames of ``data`` as indices: int64 arrays (B,).
 
@@ -220,7 +232,7 @@ class DatasetView:
     """
 
     def __init__(
-        self, data: EncodedDataset, *, room: int = 1, weights: np.ndarray | None = None
+        self, data: InTrajectories, *, room: int = 1, weights: np.ndarray | None = None
     ) -> None:
         self.data = data
         starts = data.starts

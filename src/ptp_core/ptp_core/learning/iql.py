@@ -21,7 +21,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from ptp_core.config import IQLConfig, LatentShape
+from ptp_core.config import GCIQLConfig, IQLConfig, LatentShape, WeightedRegressionConfig
 from ptp_core.networks import fan_in_, mlp
 
 Loss = tuple[torch.Tensor, dict[str, torch.Tensor]]
@@ -218,7 +218,9 @@ class IQL(nn.Module):
         return self._optimisers
 
 
-def expectile_loss(values: torch.Tensor, target_q: torch.Tensor, config: IQLConfig) -> Loss:
+def expectile_loss(
+    values: torch.Tensor, target_q: torch.Tensor, config: IQLConfig | GCIQLConfig
+) -> Loss:
     """Expectile regression of V(s, g) ``values`` (B,) towards ``target_q`` (B,) (IQL eq. 5).
 
     L_V = E[ |tau - 1(A < 0)| A^2 ] with A = target_q - values and tau = ``config.expectile``.
@@ -250,7 +252,10 @@ def td_loss(estimates: torch.Tensor, targets: torch.Tensor) -> Loss:
 
 
 def advantage_weighted_loss(
-    mean: torch.Tensor, actions: torch.Tensor, advantage: torch.Tensor, config: IQLConfig
+    mean: torch.Tensor,
+    actions: torch.Tensor,
+    advantage: torch.Tensor,
+    config: IQLConfig | WeightedRegressionConfig,
 ) -> Loss:
     """Advantage-weighted log-likelihood of the recorded ``actions`` (B, A) (IQL eq. 7).
 

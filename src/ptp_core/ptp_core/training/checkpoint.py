@@ -25,7 +25,9 @@ from ptp_core.agents.agent import AgentSpec
 from ptp_core.agents.registry import method_named
 from ptp_core.config import (
     ChunkedPolicyConfig,
+    GCIQLConfig,
     GoalClassifierConfig,
+    HIQLConfig,
     InstructedPartConfig,
     IQLConfig,
     LatentVAEConfig,
@@ -43,7 +45,9 @@ from ptp_core.encoders.sentence_goals import SentenceGoals
 from ptp_core.encoders.text import SentenceTable
 from ptp_core.encoders.vqvae import VQVAE
 from ptp_core.errors import CheckpointError, ConfigError
+from ptp_core.learning.gciql import GCIQL
 from ptp_core.learning.goal_classifier import GoalClassifier
+from ptp_core.learning.hiql import HIQL
 from ptp_core.learning.iql import IQL
 from ptp_core.planners.backward_planner import BackwardPlanner
 from ptp_core.planners.forward_planner import ForwardPlanner
@@ -481,6 +485,14 @@ def _instructed(
     return InstructedPolicy(settings, encoder.latent, *sizes)
 
 
+def _gciql(config: GCIQLConfig, spec: AgentSpec, encoder: nn.Module | None) -> nn.Module:
+    return GCIQL(config, len(spec.proprioception), len(spec.actions))
+
+
+def _hiql(config: HIQLConfig, spec: AgentSpec, encoder: nn.Module | None) -> nn.Module:
+    return HIQL(config, len(spec.proprioception), len(spec.actions))
+
+
 _BUILT_IN = (
     PartType("vqvae", _vqvae, VQVAEConfig),
     PartType("generators", _generators, SubgoalGeneratorConfig),
@@ -498,6 +510,8 @@ _BUILT_IN = (
     PartType("parallel", _parallel, PlannerPartConfig),
     PartType("proposer", _proposer, PlannerPartConfig),
     PartType("instructed", _instructed, InstructedPartConfig, learns=True),
+    PartType("gciql", _gciql, GCIQLConfig),
+    PartType("hiql", _hiql, HIQLConfig),
 )
 
 
