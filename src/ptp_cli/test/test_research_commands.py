@@ -22,6 +22,7 @@ from ptp_core.errors import CheckpointError
 from ptp_core.toy_agent import register_toy, save_toy
 from ptp_core.training.checkpoint import load_checkpoint
 from ptp_core.training.instructed_training import INSTRUCTED_METHODS
+from ptp_core.training.state_training import LEARNERS
 
 TRAINING = """
 threads: 1
@@ -190,6 +191,42 @@ def test_lbp_from_the_same_data_with_the_same_encoder(trained, tmp_path, capsys)
     words = ("--env", "ptp_core.toy_env:make_env", "--episodes", 1, "--max-steps", 3)
     words = ("evaluate", *words, "--tasks", "A", "--checkpoint", out / "lbp", "--num-envs", 1)
     assert ptp(*words, "--method", "lbp_goal_image") == 0
+
+
+STATE_DATA = """
+data: {env: "ptp_core.toy_env:make_state_env", trajectories: 3, steps: 8, num_envs: 1}
+"""
+STATES = """
+gciql: {hidden: [8], batch_size: 4, steps: 2}
+hiql: {hidden: [8], batch_size: 4, steps: 2}
+"""
+
+
+def test_methods_that_learn_from_states_from_data_to_evaluation(tmp_path, capsys):
+    assert set(training.STATE_METHODS) == set(LEARNERS)
+    env = ("--env", "ptp_core.toy_env:make_state_env")
+    config, data, out = tmp_path / "tiny.yaml", tmp_path / "states", tmp_path / "run"
+    config.write_text(STATE_DATA)
+    assert ptp("collect", "--config", config, "--out", data, *env) == 0
+    told = f"ptp pretrain-states --data {data} --out runs/states"
+    assert last_lines(capsys) == (f"results: {data}", f"next: {told}")
+    assert ptp("pretrain", "--config", config_file("quick"), "--data", data, "--out", out) == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line.startswith("ptp pretrain: the data have no images") and "pretrain-states" in line
+    config.write_text(STATES)
+    words = ("pretrain-states", "--config", config, "--data", data, "--out", out)
+    assert ptp(*words) == 0
+    told = f"ptp evaluate --checkpoint {out / 'gciql'} --env {env[1]}"
+    assert last_lines(capsys) == (f"results: {out}", f"next: {told}")
+    assert ptp(*words) == 2 and "go on with --resume" in capsys.readouterr().err
+    assert ptp(*words, "--resume", "--methods", "hiql") == 0
+    words = (*env, "--tasks", "A", "--episodes", 1, "--max-steps", 3, "--num-envs", 1)
+    output = tmp_path / "figures.json"
+    assert ptp("evaluate", *words, "--checkpoint", out / "hiql", "--json", output) == 0
+    assert json.loads(output.read_text())["method"] == "hiql"
+    words = (*env, "--task", "A", "--checkpoint", out / "hiql", "--out", tmp_path / "practice")
+    assert ptp("practice", *words) == 2
+    assert "hiql learns from demonstrations alone" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", ["pretrain", "pretrain-baselines"])

@@ -12,6 +12,7 @@ from ptp_core.config import (
     BaselinesConfig,
     DataConfig,
     PlannerConfig,
+    StateTrainConfig,
     TrainConfig,
     from_dict,
     load_config,
@@ -97,6 +98,7 @@ TRAIN_FILES = Path(__file__).parents[3] / "config" / "train"
         ("best", TrainConfig),
         ("varied", TrainConfig),
         ("baselines", BaselinesConfig),
+        ("ogbench_states", StateTrainConfig),
     ],
 )
 def test_shipped_training_files_spell_out_every_setting(name, cls):

@@ -34,6 +34,7 @@ from ptp_core.tiny_networks import (
 
 OWN = agent_names()  # before another test registers a method of its own
 INSTRUCTED = tuple(name for name in OWN if "sentences" in method_named(name).parts)
+STATES = tuple(name for name in OWN if method_named(name).goals == ("state",))
 DIFFUSION = ("ptp_legs", "diffusion_bc")
 
 
@@ -46,7 +47,7 @@ def checkpoint():
 def checkpoints(checkpoint):
     """Of each method."""
     with_diffusion = tiny_networks(diffusion=True)
-    plain = [name for name in OWN if name not in INSTRUCTED]
+    plain = [name for name in OWN if name not in (*INSTRUCTED, *STATES)]
     own = {name: with_diffusion if name in DIFFUSION else checkpoint for name in plain}
     return own | tiny_baselines(checkpoint)
 
@@ -108,6 +109,15 @@ def test_methods_that_take_instructions_have_checkpoints_of_their_own(checkpoint
         build_agent("lcbc", tiny_instructed("lbp"))
     with pytest.raises(CheckpointError, match="no sentences, which lbp needs; it has generators"):
         build_agent("lbp", checkpoint)
+
+
+def test_methods_that_learn_from_states_have_no_encoder_and_checkpoints_of_their_own(checkpoint):
+    assert STATES == ("gciql", "hiql")
+    for name in STATES:
+        method = method_named(name)
+        assert (method.parts, method.learned, method.practises) == ((name,), name, False)
+        with pytest.raises(CheckpointError, match=f"no {name}, which {name} needs; it has gener"):
+            build_agent(name, checkpoint)
 
 
 def test_baselines_judge_with_the_checkpoints_value(pair):

@@ -97,9 +97,7 @@ class StateSource:
         )
 
 
-def load_states(
-    dataset: Dataset, progress: Callable[[int], None] | None = None
-) -> StateDataset:
+def load_states(dataset: Dataset, progress: Callable[[int], None] | None = None) -> StateDataset:
     """Read a data set's states. ``progress`` is called with the trajectories done.
 
     Raises DatasetError where it has no proprioception, or not the same throughout.

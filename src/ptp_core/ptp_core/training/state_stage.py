@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Training of a method that learns from states, GCIQL or HIQL, on the trajectories of a data set."""
+"""Training of a method that learns from states, GCIQL or HIQL, on a data set."""
 
 from __future__ import annotations
 
