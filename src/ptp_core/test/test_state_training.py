@@ -146,12 +146,16 @@ def test_what_an_agent_cannot_use_is_one_line(run):
 
 def test_methods_and_environments_that_do_not_fit_say_so(run, tmp_path):
     tiny_checkpoint(tmp_path / "table")
+    blind = EvaluationConfig(
+        checkpoint=tmp_path / "table", method="model_free", env=ENV, tasks=("A",)
+    )
+    elsewhere = EvaluationConfig(
+        checkpoint=run / "gciql", env="ptp_core.toy_env:make_env", tasks=("A",)
+    )
     with pytest.raises(SpecError, match="gives goals of kind state; model_free takes image, lat"):
-        settings = {"checkpoint": tmp_path / "table", "method": "model_free", "env": ENV}
-        evaluate(EvaluationConfig(**settings, tasks=("A",)), num_envs=0, progress=False)
+        evaluate(blind, num_envs=0, progress=False)
     with pytest.raises(SpecError, match="gciql needs hand_x, hand_y, block_x, block_y"):
-        settings = {"checkpoint": run / "gciql", "env": "ptp_core.toy_env:make_env"}
-        evaluate(EvaluationConfig(**settings, tasks=("A",)), num_envs=0, progress=False)
+        evaluate(elsewhere, num_envs=0, progress=False)
     with pytest.raises(CheckpointError, match="no gciql, which gciql needs; it has hiql"):
         build_agent("gciql", load_checkpoint(run / "hiql"))
 
