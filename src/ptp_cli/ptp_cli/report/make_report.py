@@ -115,7 +115,8 @@ def _picture(
             seed, past = run.settings["seed"], PastEvaluation.of_run(run)
         elif files:
             entry = max(files, key=lambda entry: entry.epoch)
-            seed, own = entry.seed, checkpoint_for(method, networks)
+            seed = entry.seed
+            own = checkpoint_for(method, networks)
             past = PastEvaluation.of_figures(entry.source, entry.values, task, own)
         else:
             return []
