@@ -3,6 +3,7 @@
 
 import dataclasses
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -74,6 +75,34 @@ def test_a_state_that_is_its_goal_is_worth_nothing_and_ends_the_return():
         for rows in (slice(0, 1), slice(1, None))
     )
     assert first == 0.0 and rest > 1.0
+
+
+def test_losses_are_those_of_the_equations_row_by_row():
+    torch.manual_seed(1)
+    learner, batch = GCIQL(GCIQLConfig(hidden=(16,), expectile=0.9), 4, 2), random_batch()
+    with torch.no_grad():
+        for parameter in learner.q.parameters():
+            parameter.add_(0.05)  # Q differs from its target
+        lagging = learner.q_target(batch.states, batch.goals, batch.actions).amin(0)
+        both = learner.q(batch.states, batch.goals, batch.actions)
+        now, later = (learner.value(s, batch.goals) for s in (batch.states, batch.next_states))
+        own = batch.states, batch.policy_goals
+        advantage = learner.q(*own, batch.actions).amin(0) - learner.value(*own)
+        mean = learner.policy_mean(*own)
+    v_loss = q_loss = awr_loss = 0.0
+    rows = len(batch.masks)
+    for row in range(rows):
+        gap = float(lagging[row] - now[row])
+        v_loss += (0.9 if gap > 0 else 0.1) * gap**2 / rows
+        r, m = float(batch.rewards[row]), float(batch.masks[row])
+        target = r + 0.99 * m * float(later[row])
+        q_loss += sum((target - float(q)) ** 2 for q in both[:, row]) / rows
+        weight = min(math.exp(3.0 * float(advantage[row])), 100.0)
+        squares = float((batch.actions[row] - mean[row]).square().sum())
+        awr_loss += weight * (0.5 * squares + math.log(2 * math.pi)) / rows  # 2 actions
+    assert learner.value_loss(batch)[0].item() == pytest.approx(v_loss, rel=1e-4)
+    assert learner.q_loss(batch)[0].item() == pytest.approx(q_loss, rel=1e-4)
+    assert learner.awr_loss(batch)[0].item() == pytest.approx(awr_loss, rel=1e-4)
 
 
 def test_each_loss_moves_its_own_networks():

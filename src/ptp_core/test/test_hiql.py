@@ -124,6 +124,33 @@ def test_the_value_loss_weighs_each_difference_by_the_targets_advantage():
     assert learner.value_loss(batch)[0].item() == pytest.approx(expected, rel=1e-4)
 
 
+def test_both_levels_are_weighted_by_what_their_step_gains():
+    learner, batch = hiql(), batch_of()
+    with torch.no_grad():
+        high = learner.value(batch.high_targets, batch.high_goals) - learner.value(
+            batch.states, batch.high_goals
+        )
+        low = learner.value(batch.next_states, batch.low_goals) - learner.value(
+            batch.states, batch.low_goals
+        )
+        wanted = learner.phi(batch.states, batch.high_targets)
+        subgoal = learner.phi(batch.states, batch.low_goals)
+        found = learner.high(torch.cat([batch.states, batch.high_goals], 1))
+        action = learner.low(torch.cat([batch.states, subgoal], 1))
+    expected = [
+        float(((3.0 * gain).exp().clamp(max=100.0) * negative_log(*pair)).mean())
+        for gain, pair in ((high, (found, wanted)), (low, (action, batch.actions)))
+    ]
+    assert learner.high_loss(batch)[0].item() == pytest.approx(expected[0], rel=1e-4)
+    assert learner.low_loss(batch)[0].item() == pytest.approx(expected[1], rel=1e-4)
+
+
+def negative_log(mean, values):
+    """-log N(values; mean, 1) (B,)."""
+    normal = torch.distributions.Normal(mean, 1.0)
+    return -normal.log_prob(values).sum(1)
+
+
 def test_values_of_a_chain_are_the_discounted_distances():
     learner = trained(HIQL, HIQLConfig(**SMALL, subgoal_steps=2), to_the_right(), 400)
     assert value_error(learner) < 0.05
