@@ -29,6 +29,7 @@ from torch import nn
 
 from ptp_core.config import GCIQLConfig
 from ptp_core.learning.goal_transitions import GoalTransitions
+from ptp_core.learning.gradient_step import gradient_step
 from ptp_core.learning.iql import Loss, advantage_weighted_loss, expectile_loss, td_loss
 from ptp_core.networks import frozen, gelu_mlp
 
@@ -103,10 +104,7 @@ class GCIQL(nn.Module):
     def update(self, batch: GCIQLBatch) -> dict[str, torch.Tensor]:
         """Make one gradient step of V, Q and policy, then of the target Q; return the metrics."""
         loss, metrics = self.loss(batch)
-        adam = self.optimisers["adam"]
-        adam.zero_grad(set_to_none=True)
-        loss.backward()
-        adam.step()
+        gradient_step(loss, self.optimisers["adam"])
         self.update_target()
         return metrics
 

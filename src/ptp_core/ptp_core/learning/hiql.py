@@ -29,6 +29,7 @@ from torch import nn
 from ptp_core.config import HIQLConfig
 from ptp_core.learning.gciql import LAST_GAIN, Ensemble
 from ptp_core.learning.goal_transitions import GoalTransitions
+from ptp_core.learning.gradient_step import gradient_step
 from ptp_core.learning.iql import Loss, advantage_weighted_loss
 from ptp_core.networks import gelu_mlp
 
@@ -112,10 +113,7 @@ class HIQL(nn.Module):
     def update(self, batch: HIQLBatch) -> dict[str, torch.Tensor]:
         """Make one gradient step of all networks, then of the targets; return the metrics."""
         loss, metrics = self.loss(batch)
-        adam = self.optimisers["adam"]
-        adam.zero_grad(set_to_none=True)
-        loss.backward()
-        adam.step()
+        gradient_step(loss, self.optimisers["adam"])
         self.update_target()
         return metrics
 

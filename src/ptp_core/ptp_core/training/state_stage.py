@@ -12,7 +12,8 @@ import torch
 from ptp_core.config import StateLearnerConfig, StateTrainConfig
 from ptp_core.data.state_dataset import StateDataset, StateSource
 from ptp_core.learning.goal_transitions import GoalTransitions
-from ptp_core.training.stage import Metrics, StageState, run_as_configured, without_budget
+from ptp_core.learning.gradient_step import Metrics
+from ptp_core.training.stage import StageState, run_as_configured, without_budget
 
 VALIDATION_TRANSITIONS = 1024
 
@@ -52,8 +53,7 @@ def train_state_learner(
     state = StageState(
         modules={name: learner},
         optimisers=learner.optimisers,
-        generator=torch.Generator().manual_seed(config.seed),  # no step draws from it
-        rng=np.random.default_rng(config.seed),
+        seed=config.seed,
         fingerprint={
             "config": without_budget(settings),
             "seed": config.seed,
@@ -69,9 +69,8 @@ def train_state_learner(
         return learner.update(learner.draw(source, settings.batch_size, state.rng))
 
     @torch.no_grad()
-    def validate() -> dict[str, float]:
-        metrics = learner.loss(held_out)[1]
-        return {key: float(value) for key, value in metrics.items()}
+    def validate() -> Metrics:
+        return learner.loss(held_out)[1]
 
     return run_as_configured(
         name, folder, state, train_step, settings, config, validate=validate, progress=progress

@@ -3,20 +3,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
 from ptp_core.agents.agent import AgentSpec
 from ptp_core.agents.registry import method_named
-from ptp_core.config import StateTrainConfig, to_dict
+from ptp_core.config import StateTrainConfig
 from ptp_core.data.dataset import Dataset
-from ptp_core.data.file_limits import load_json
-from ptp_core.data.files import check_new_folder, keep_inputs, reserved_folder, write_atomically
+from ptp_core.data.files import check_new_folder, reserved_folder
 from ptp_core.data.state_dataset import StateDataset, StateSource, load_states
 from ptp_core.errors import ConfigError
 from ptp_core.learning.gciql import GCIQL
@@ -25,10 +22,10 @@ from ptp_core.progress import Bar
 from ptp_core.training.checkpoint import Part, save_checkpoint
 from ptp_core.training.stage import choose_device
 from ptp_core.training.state_stage import train_state_learner
+from ptp_core.training.training_folder import add_metrics, begin_run
 from ptp_core.training.weights import Precision
 
 LEARNERS = {"gciql": GCIQL, "hiql": HIQL}  # method, which is also its part and its section
-INPUTS, METRICS = "inputs.json", "metrics.json"
 
 
 def pretrain_states(
@@ -74,9 +71,7 @@ def pretrain_states(
             "training_fraction": config.data.training_fraction,
             "data": states.content_hash(),
         }
-        keep_inputs(out / INPUTS, inputs, "name another --out, or the inputs of this one")
-        text = yaml.safe_dump(to_dict(config), sort_keys=False)
-        write_atomically(out / "config.yaml", lambda path: path.write_text(text))
+        begin_run(out, inputs, config)
         folders = {}
         for name in dict.fromkeys(methods):
             torch.manual_seed(config.seed)
@@ -101,7 +96,7 @@ def pretrain_states(
                 found,
                 spec=state_spec(name, states),
             )
-            _note(out / METRICS, found)
+            add_metrics(out, found)
         return folders
 
 
@@ -114,10 +109,3 @@ def state_spec(name: str, data: StateDataset) -> AgentSpec:
         goals=method_named(name).goals,
         proprioception=data.state_names,
     )
-
-
-def _note(path: Path, metrics: dict[str, Any]) -> None:
-    """Add a method's metrics to the folder's metrics file."""
-    earlier = load_json(path) if path.exists() else {}
-    text = json.dumps({**earlier, **metrics}, indent=2) + "\n"
-    write_atomically(path, lambda partial: partial.write_text(text, encoding="utf-8"))
