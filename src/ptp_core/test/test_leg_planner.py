@@ -138,16 +138,17 @@ def test_a_first_leg_costs_more_for_each_time_that_it_was_given_up(checkpoint, p
         assert (fresh.failed == 0).all()
 
 
-def test_an_earlier_plan_whose_first_leg_was_given_up_is_searched_again(checkpoint, pair):
+@pytest.mark.parametrize(("times", "searches"), [(0, False), (1, False), (2, True)])
+def test_a_leg_that_was_given_up_is_tried_again_once_without_a_search(
+    checkpoint, pair, times, searches
+):
     """However little work it seems to leave."""
     told = []
     made = planner(checkpoint, bias=30.0, failure_price=0.5)
     first = made.plan(*pair, rng())
-    failed = dataclasses.replace(first, given_up=(first.latents[0],))
-    made.plan(*pair, rng(), on_iteration=told.append, earlier=first)
-    assert not told
-    made.plan(*pair, rng(), on_iteration=told.append, earlier=failed)
-    assert told
+    earlier = dataclasses.replace(first, given_up=(first.latents[0],) * times)
+    made.plan(*pair, rng(), on_iteration=told.append, earlier=earlier)
+    assert bool(told) == searches
 
 
 def test_the_cost_is_the_sum_of_its_terms(checkpoint, pair):
