@@ -148,7 +148,7 @@ class LegPlanner:
         """See ``Planner.plan``; there is no plan buffer. ``generator`` is a CPU generator.
 
         What is left of an ``earlier`` plan is judged from ``start`` first. Where it leaves less
-        work than a leg costs, and its first leg was not given up twice, nothing is searched; else
+        work than a leg costs, nothing is searched, even if its first leg was given up; else
         searches begin with it too. Where the policy missed the goal, one leg was not enough,
         whatever it seems to leave: the new plan has two at least.
         """
@@ -162,7 +162,7 @@ class LegPlanner:
         problem = LegProblem(start, goal, torch.stack(failures) if failures else start[None][:0])
         rests = [] if fewest > 1 else self._rests(earlier, problem)
         chosen = min(rests, key=self._cost, default=None)
-        fits = chosen is not None and self._goes_on(chosen)
+        fits = chosen is not None and float(chosen.distance[0]) <= config.leg_price
         prefixes = self._no_legs(start)
         for subgoals in range(0 if fits else config.most_legs):
             if chosen is not None and self._cost(chosen) <= config.leg_price * subgoals:
@@ -192,14 +192,6 @@ class LegPlanner:
             seconds=time.perf_counter() - began,
             z=(chosen.z[:1].cpu(),),
         )
-
-    def _goes_on(self, rest: LegCandidates) -> bool:
-        """Whether the best of these is good enough without a search.
-
-        The policy may have given its first leg up once: that may be the policy's bad luck.
-        """
-        left, failed = float(rest.distance[0]), float(rest.failed[0])
-        return left <= self.config.leg_price and failed <= self.config.failure_price
 
     def _last_subgoal(
         self, problem: LegProblem, chosen: LegCandidates
