@@ -64,19 +64,29 @@ def test_a_plan_is_outdated_by_a_subgoal_that_is_over_and_by_a_goal_that_stays_f
     assert [index for index, state in enumerate(far) if state.outdated] == [3, 6]
 
 
-def test_a_last_subgoal_that_stands_for_the_goal_is_pursued_and_the_goal_is_measured():
-    """So that both may differ: the policy gets the one, the other says when it is there."""
-    states = follow([0.0, 9.0, 19.0, 29.0, 29.0, 29.0], stand_in=True)
+@pytest.mark.parametrize("end", [19.0, 29.0])
+def test_a_last_subgoal_that_stands_for_the_goal_is_pursued_until_one_of_them_is_near(end):
+    states = follow([0.0, 9.0, 15.0, end, end, end], stand_in=True)
     assert [state.index for state in states] == [0, 1, 1, 2, 2, 2]
     assert [float(state.goal) for state in states] == [10, 20, 20, 20, 20, 20]
-    assert [state.distance for state in states] == [10, 1, 11, 1, 1, 1]
+    assert [state.distance for state in states] == [10, 1, 5, 1, 1, 1]
     assert [state.arrived for state in states] == [False, False, False, False, True, True]
     direct = follow([0.0, 29.0, 29.0], plan=None, stand_in=True)
     assert [float(state.goal) for state in direct] == [30, 30, 30] and direct[-1].arrived
 
 
+def test_the_goal_may_be_held_for_another_time_than_subgoals():
+    positions = [0.0, *[9.0] * 3, *[29.0] * 4]
+    states = follow(positions, stand_in=True, hold=3, goal_hold=1)
+    assert [state.index for state in states] == [0, 0, 0, 1, 2, 2, 2, 2]
+    assert [state.arrived for state in states] == [False] * 5 + [True] * 3
+    plain = follow([0.0, *[9.0] * 3, *[19.0] * 3, *[29.0] * 2], hold=3, goal_hold=1)
+    assert [state.index for state in plain] == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+    assert [state.arrived for state in plain] == [False] * 7 + [True] * 2
+
+
 def test_a_goal_is_missed_when_the_subgoal_that_stands_for_it_is_given_up():
-    states = follow([0.0, 9.0, 19.0, 19.0, 19.0], stand_in=True, timeout=3)
+    states = follow([0.0, 9.0, 15.0, 15.0, 15.0], stand_in=True, timeout=3)
     assert [state.missed for state in states] == [False, False, False, False, True]
     assert states[4].timed_out and states[4].outdated
     own = follow([0.0, 9.0, 9.0, 9.0, 9.0], timeout=3)

@@ -192,10 +192,11 @@ class FollowerConfig:
     distance_threshold: float | Literal["auto"] = 2.0  # L2 between latents
     # "auto": the reward epsilon that the training settled on; resolved in every checkpoint.
     hold: int = 1  # successive control steps in which a subgoal must be near (authors: 1)
+    goal_hold: int = 0  # the same for the goal and for what stands in for it; 0: as ``hold``
     timeout: int = 30  # control steps on one subgoal
     rest: bool = False  # hold the arm still while the goal itself is near; ours
-    stand_in: bool = False  # the last subgoal stands for the goal: the policy pursues it to the
-    # end, and the distance to the goal says when it is reached; ours
+    stand_in: bool = False  # the last subgoal stands for the goal: the policy pursues it until it
+    # or the goal is near; ours
     # When plans are made. "once": at the beginning (paper). "on_reach": also when a subgoal is
     # reached or given up, and after the timeout on the goal itself; in process alone.
     replan: Literal["once", "on_reach"] = "once"
@@ -208,4 +209,5 @@ class FollowerConfig:
         if self.distance_threshold != "auto":
             require(self, "distance_threshold", 0.0)
         require(self, "hold", 1)
+        require(self, "goal_hold", 0)
         require(self, "timeout", 1)

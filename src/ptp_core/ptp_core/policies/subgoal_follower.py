@@ -56,10 +56,10 @@ class SubgoalFollower:
     Near means for ``config.hold`` successive steps. After the last subgoal it stays on the goal.
     It never replans. ``measure`` gives the distance that ``config.distance_threshold`` is for.
 
-    With ``config.stand_in`` the last subgoal is what the policy pursues in the goal's place. A
-    goal image shows every object; those that earlier subgoals moved never lie exactly so, and a
-    policy takes the difference for work. An end that was planned from the present state differs
-    from it by the last piece of work alone.
+    With ``config.stand_in`` the last subgoal is what the policy pursues in the goal's place, until
+    one of the two is near. A goal image shows every object; those that earlier subgoals moved
+    never lie exactly so, and a policy takes the difference for work. An end that was planned from
+    the present state differs from it by the last piece of work alone.
     """
 
     def __init__(
@@ -97,14 +97,20 @@ class SubgoalFollower:
         stands_in = config.stand_in and before >= last_subgoal
         compared = before if config.compare_with == "current_subgoal" else last_subgoal
         current = self._targets[last if stands_in else before]
-        distance = self._measure(latent, current if stands_in else self._targets[compared])
+        if stands_in:  # both are where the work is done
+            ends = self._targets[last_subgoal], current
+            distance = min(self._measure(latent, end) for end in ends)
+        else:
+            distance = self._measure(latent, self._targets[compared])
         timed_out = arrived = outdated = False
         if self._timer is None:
             self._timer = 0
         else:
             self._timer += 1
             self._held = self._held + 1 if distance < config.distance_threshold else 0
-            near = self._held >= config.hold
+            at_goal = stands_in or before == last
+            hold = config.goal_hold if at_goal and config.goal_hold else config.hold
+            near = self._held >= hold
             arrived = near and before == last
             if before < last and (near or self._timer >= config.timeout):
                 self._index += 1
