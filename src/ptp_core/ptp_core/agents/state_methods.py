@@ -37,6 +37,6 @@ def _method(name: str, summary: str) -> Method:
     )
 
 
-GCIQL = _method("gciql", "states instead of images, goal-conditioned IQL")
+GCIQL = _method("gciql", "states instead of images, IQL with goals")
 HIQL = _method("hiql", "states instead of images, two levels of policies that share one value")
 METHODS = (GCIQL, HIQL)
