@@ -19,7 +19,7 @@ from ptp_interfaces.srv import GetEpisode
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.node import Node
 
-from ptp_core.agents.registry import build_agent
+from ptp_core.agents.registry import method_named
 from ptp_core.data.trajectory import CARTESIAN
 from ptp_core.errors import InputError
 from ptp_core.policies.live_weights import LiveWeights, WeightsUpdate
@@ -152,10 +152,10 @@ def test_lbp_learns_sentences_from_successes_and_chains_from_the_rest(
     graph.wait(lambda: updates and updates[-1].step == 3 * STEPS, "as many updates as steps")
     known = [(one.instruction, one.succeeded) for one in node._run.learner.online]
     assert known == [(SENTENCES[0], True), (SENTENCES[0], False), ("sing", False)]
-    agent = build_agent("lbp", lbp)
     newest = updates[-1]
     update = WeightsUpdate(newest.version, newest.encoder_id, newest.sha256, bytes(newest.weights))
-    assert LiveWeights(agent.practised, lbp.encoder_id).stage(update)
+    networks = lbp.together(method_named("lbp").practised_parts)
+    assert LiveWeights(networks, lbp.encoder_id).stage(update)
 
 
 def test_after_a_restart_it_pulls_all_again_and_goes_on(
