@@ -39,6 +39,11 @@ class Bar(tqdm):
             }
         super().__init__(iterable, file=out, **options)
 
+    def show(self, done: int, total: int) -> None:
+        """Show that ``done`` of ``total`` are done; a callback for work that counts by itself."""
+        self.total = total
+        self.update(done - self.n)
+
     def display(self, msg: str | None = None, pos: int | None = None) -> bool:
         """Show the state, unless a line was written less than ``mininterval`` s ago."""
         if not self._plain:

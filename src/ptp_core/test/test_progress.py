@@ -74,3 +74,12 @@ def test_a_disabled_one_says_nothing():
     for _ in Bar(range(3), disable=True, file=out):
         pass
     assert out.getvalue() == ""
+
+
+def test_a_total_that_is_known_later_gives_the_time_left():
+    out = io.StringIO()
+    with Bar(unit="image", desc="encode", file=out) as bar:
+        bar.show(3, 8)
+        bar.show(8, 8)
+    first, *_, last = out.getvalue().splitlines()
+    assert first.startswith("encode: 0 image") and last.startswith("encode: 8/8 image")

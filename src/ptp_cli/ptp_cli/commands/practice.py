@@ -137,16 +137,11 @@ def _practise(config: PracticeConfig, args: argparse.Namespace) -> int:
     try:
         if args.demonstrations is not None:
             with Bar(unit="image", desc="encode demonstrations") as bar:
-
-                def encoding(done: int, images: int) -> None:
-                    bar.total = images
-                    bar.update(done - bar.n)
-
                 demonstrations = encoded_demonstrations(
                     args.demonstrations,
                     load_checkpoint(config.checkpoint),
                     args.out / "demonstrations.safetensors",
-                    encoding,
+                    bar.show,
                 )
         practice = InProcessPractice(
             config,

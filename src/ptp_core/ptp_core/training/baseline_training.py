@@ -165,9 +165,4 @@ def _encoded(source: Path, checkpoint: Checkpoint, kept: Path, progress: bool) -
             )
         return encoded
     with Bar(unit="image", desc="encode", disable=not progress) as bar:
-
-        def show(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
-        return encoded_demonstrations(source, checkpoint, kept, show)
+        return encoded_demonstrations(source, checkpoint, kept, bar.show)

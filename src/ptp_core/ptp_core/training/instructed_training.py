@@ -200,13 +200,9 @@ class _Training:
 
     def _encoded(self) -> EncodedDataset:
         """The data as codes, without failures."""
-        total = len(self.arrays.actions)
-        with Bar(total=total, unit="image", desc="encode", disable=not self.progress) as bar:
+        with Bar(unit="image", desc="encode", disable=not self.progress) as bar:
             encoded = encoded_demonstrations(
-                self.dataset.folder,
-                self.base,
-                self.out / CODES,
-                lambda done, _: bar.update(done - bar.n),
+                self.dataset.folder, self.base, self.out / CODES, bar.show
             )
         if self.config.data.by_segment:
             encoded = encoded.by_segment()
