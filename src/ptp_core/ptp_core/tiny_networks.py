@@ -90,6 +90,7 @@ __all__ = [
 ENCODER = "e" * 64  # encoder id of networks that have no file
 LATENT = VQVAEConfig().latent  # latent shape of the tiny networks, the same as in the paper
 ACTIONS = len(CARTESIAN)  # dimensions of their actions
+APART = 5e-4  # least distance of two codes of tiny networks
 SENTENCES = ("close the drawer", "open the drawer", "put the block on the tray")  # known ones
 
 
@@ -357,6 +358,10 @@ def _spread_codes(vqvae: VQVAE) -> None:
     side = PIXELS_PER_CODE
     raw = vqvae.raw(tiles.repeat_interleave(side, 1).repeat_interleave(side, 2))
     vectors = raw.detach().view(len(tiles), channels, -1).transpose(1, 2).flatten(0, 1)
-    picks = torch.randperm(len(vectors))[: len(vqvae.codebook)]
+    picks: list[int] = []
+    for number in torch.randperm(len(vectors)).tolist():
+        # Of two codes that nearly coincide, rounding would choose, on each machine another.
+        if not picks or (vectors[picks] - vectors[number]).norm(dim=1).min() > APART:
+            picks.append(number)
     with torch.no_grad():
-        vqvae.codebook.copy_(vectors[picks])
+        vqvae.codebook.copy_(vectors[picks[: len(vqvae.codebook)]])

@@ -120,12 +120,24 @@ def test_the_papers_file_equals_the_defaults():
     assert dataclasses.replace(config, save_minutes=default.save_minutes) == default
 
 
-def test_the_quick_file_leaves_time_for_collection_within_half_an_hour():
-    config = load_config(TRAIN_FILES / "quick.yaml", TrainConfig)
-    side_by_side = (config.generators.max_minutes, config.iql.max_minutes)
-    assert config.side_by_side
-    assert min(config.vqvae.max_minutes, *side_by_side) > 0
-    assert config.vqvae.max_minutes + max(side_by_side) <= 23
+def test_the_quick_file_is_the_varied_one_with_smaller_budgets():
+    quick, varied = (
+        to_dict(load_config(TRAIN_FILES / f"{name}.yaml", TrainConfig))
+        for name in ("quick", "varied")
+    )
+    changed = {
+        f"{section}.{name}"
+        for section, values in varied.items()
+        if isinstance(values, dict)
+        for name, value in values.items()
+        if quick[section][name] != value
+    }
+    budgets = ("data.trajectories", "vqvae.max_minutes", "generators.steps", "chunked.max_minutes")
+    assert changed == set(budgets)
+    for budget in budgets:
+        section, name = budget.split(".")
+        assert 0 < quick[section][name] < varied[section][name]
+    assert quick["vqvae"]["max_minutes"] + quick["chunked"]["max_minutes"] <= 45
 
 
 def test_a_key_of_an_earlier_version_is_taken_from_checkpoints_and_named_in_files(tmp_path):

@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from ptp_core.config import GeneratedGoalsConfig, ToleranceConfig
+from ptp_core.config import GeneratedGoalsConfig, InitiationConfig, ToleranceConfig
 from ptp_core.data.encoded_dataset import EXPERT_ACTIONS, EncodedDataset
 from ptp_core.data.trajectory import Metadata, Segment
 from ptp_core.encoders.text import SentenceTable
@@ -29,7 +29,11 @@ from ptp_core.tiny_networks import (
 )
 from ptp_core.training.baseline_stage import train_gcbc, train_latent_vae, train_midpoints
 from ptp_core.training.chunked_stage import train_chunked_policy
-from ptp_core.training.classifier_stage import train_goal_classifier, train_tolerance
+from ptp_core.training.classifier_stage import (
+    train_goal_classifier,
+    train_initiation,
+    train_tolerance,
+)
 from ptp_core.training.instructed_stage import (
     InstructedFrames,
     PolicyContexts,
@@ -79,6 +83,7 @@ def states(tmp_path_factory):
         base,
         imagined=GeneratedGoalsConfig(steps=1),
         tolerance=ToleranceConfig(steps=1, batch_size=4),
+        initiation=InitiationConfig(steps=1, batch_size=4, channels=4, hidden_units=16),
         iql=dataclasses.replace(base.iql, reward_epsilon=0.1),
     )
     made = tiny_networks(config, diffusion=True)
@@ -91,6 +96,7 @@ def states(tmp_path_factory):
     train_iql(config, vqvae, data, out / "iql", **common)
     parts = vqvae, made.generators, made.part("classifier"), data
     train_tolerance(config, *parts, out / "tolerance", **common)
+    train_initiation(config, vqvae, made.generators, data, out / "initiation", **common)
     parts = vqvae, made.generators, made.iql, data
     train_on_generated_goals(config, *parts, out / "imagined", **common)
 

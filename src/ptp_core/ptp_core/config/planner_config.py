@@ -29,6 +29,7 @@ class LegPlannerConfig:
     leg_price: float = 0.1  # in nats, of each leg after the first
     change_weight: float = 0.3  # of -log P(the leg changes something)
     prior_weight: float = 0.02  # of ||z||^2
+    initiation_weight: float = 0.2  # of -log P(the leg can begin here), where that was learned
     failure_price: float = 0.15  # nats, of a first leg for each time that its work was given up
     imagined_within: float = 0.35  # nats of work left up to which the last subgoal is the imagined
     # end of the last leg; else, and with 0, the goal itself
@@ -38,6 +39,7 @@ class LegPlannerConfig:
             require(self, name, 1)
         for name in ("cell_cap", "last_sigma", "leg_price", "change_weight", "prior_weight"):
             require(self, name, 0.0)
+        require(self, "initiation_weight", 0.0)
         require(self, "failure_price", 0.0)
         require(self, "imagined_within", 0.0)
 
