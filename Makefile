@@ -14,7 +14,7 @@ help:  ## show this list
 setup:  ## make .venv and build the workspace, or what of them is stale
 	@tools/setup.sh
 
-demo: setup  ## run the tasks A, B and C in simulation; pictures and figures in out/demo
+demo: setup  ## run six tasks in simulation; films, pictures and figures in out/demo
 	@.venv/bin/ptp demo
 
 monitor: setup  ## add what ptp monitor needs: Rerun, 0.7 GB

@@ -142,7 +142,7 @@ class Run:
     def __init__(self, folder):
         self.folder, self.shown = folder, io.StringIO()
         self.film = Film(folder, TITLES, STEPS)
-        self.progress = Progress(2, STEPS, self.shown, pause=0.0)
+        self.progress = Progress([2], [STEPS], self.shown, pause=0.0)
         self.stage = DemoWatcher(
             self.film, self.progress, ["A", "B"], STEPS, {"planner", "policy"}
         )
@@ -246,9 +246,18 @@ def test_the_bars_name_what_is_waited_for(run):
 ABOUT = {
     "episodes_asked": 2,
     "max_steps": 400,
-    "planner": "fast",
-    "checkpoint": {"folder": "models/<a>", "policy": "0123abcd", "encoder": "4567cdef"},
-    "finetuned": "models/<b>",
+    "parts": [
+        {
+            "tasks": ["A", "B"],
+            "method": "ptp",
+            "protocol": "paper",
+            "planner": "fast",
+            "checkpoint": "models/<a>",
+            "policy": "0123abcd",
+            "encoder": "4567cdef",
+            "finetuned": "models/<b>",
+        }
+    ],
     "machine": {"machine_cpu": "Some & Co. CPU", "machine_cores": 2},
     "version": "0.1.0",
     "git_commit": "89abcdef0123",
@@ -288,8 +297,13 @@ def folder(tmp_path):
     return tmp_path
 
 
+def of(folder, *tasks):
+    """The summary of a demo of one stack, two episodes a task."""
+    return demo_results.joined([demo_results.gather(folder, tasks, 2)], ABOUT)
+
+
 def test_the_summary_has_flat_latencies_and_says_how_each_episode_ended(folder):
-    summary = demo_results.gather(folder, ["A", "B"], 2, ABOUT)
+    summary = of(folder, "A", "B")
     figures = summary["tasks"]["A"]
     assert figures["control_latency_p50_ms"] == 3.21
     assert figures["control_latency_p99_ms"] is None
@@ -306,13 +320,67 @@ def test_the_summary_has_flat_latencies_and_says_how_each_episode_ended(folder):
 
 
 def test_without_a_summary_nothing_was_done(tmp_path):
-    summary = demo_results.gather(tmp_path, ["A"], 1, ABOUT)
+    summary = demo_results.gather(tmp_path, ["A"], 1)
     assert [shown["outcome"] for shown in summary["shown"]] == ["not done"]
     assert summary["tasks"] == {}
 
 
+def test_the_summaries_of_several_stacks_become_one(folder, tmp_path_factory):
+    other = tmp_path_factory.mktemp("other")
+    figures = {**FIGURES, "success_rate": 0.0}
+    (other / demo_results.SUMMARY).write_text(
+        json.dumps({"tasks": {"long_1": figures}, "failures": []})
+    )
+    parts = [demo_results.gather(folder, ["A", "B"], 1), demo_results.gather(other, ["long_1"], 1)]
+    summary = demo_results.joined(parts, ABOUT)
+    assert list(summary["tasks"]) == ["A", "long_1"]
+    assert summary["mean_success_rate"] == 0.5 and len(summary["failures"]) == 1
+    assert [shown["task"] for shown in summary["shown"]] == ["A", "B", "long_1"]
+    assert summary["version"] == ABOUT["version"]
+    nothing = demo_results.joined([demo_results.gather(other / "none", ["C"], 1)], ABOUT)
+    assert nothing["mean_success_rate"] is None and nothing["tasks"] == {}
+
+
+def test_the_bar_counts_the_steps_of_stacks_whose_episodes_differ_in_length():
+    shown = io.StringIO()
+    progress = Progress([1, 2], [100, 300], shown, pause=0.0)
+    progress.stage("act", 100, "step")
+    progress.stepped(40, "goal")
+    assert progress._all.n == 40
+    progress.episode_done("A", "success")  # it ended early
+    assert progress._all.n == 100
+    progress.stage("act", 300, "step")
+    progress.stepped(10, "goal")
+    progress.episode_done("long_1", "success")
+    assert progress._all.n == 400 and progress._all.total == 700
+    progress.close()
+
+
+def test_a_later_plan_replaces_the_subgoals_and_leaves_the_strip(tmp_path):
+    film = Film(tmp_path, TITLES, STEPS)
+    film.begin("A", 0)
+    film.observed(grey(50))
+    film.planned([grey(100), grey(150)])
+    before = (tmp_path / "task_A_episode_0_plan.png").read_bytes()
+    film.stepped(0, 0)
+    film.planned([grey(220)])
+    film.stepped(STEPS - STEPS % EVERY - EVERY, 0)
+    film.end("success")
+    film.close()
+    assert (tmp_path / "task_A_episode_0_plan.png").read_bytes() == before
+    last = cv2.imread(str(tmp_path / "task_A_episode_0_last.png"))[:, :, ::-1]
+    column, row = 2 * GAP + TILE + TILE // 2, last.shape[0] // 2
+    assert abs(int(last[row, column, 0]) - 220) < 12
+    # Only the first plan stands still for a while.
+    frames = read_film(tmp_path / "task_A_episode_0.webm")
+    assert len(frames) == round(OPENING * RATE) + 2 + round(ENDING * RATE)
+
+
 def test_the_page_shows_all_figures_and_escapes_text(folder):
-    summary = {**demo_results.gather(folder, ["A", "B"], 2, ABOUT), "stopped": "by <hand>"}
+    summary = {
+        **demo_results.joined([demo_results.gather(folder, ["A", "B"], 2)], ABOUT),
+        "stopped": "by <hand>",
+    }
     text = demo_results.render_page(summary, TITLES, [("Again", "ptp demo --out 'a<b'")])
     for word in ("2.35", "3.2", "399", "4242", "321", "1 of 1", "0123abcd", "models/&lt;a&gt;"):
         assert word in text, word
@@ -327,7 +395,10 @@ def test_the_page_shows_all_figures_and_escapes_text(folder):
 
 
 def test_the_page_needs_nothing_from_elsewhere(folder):
-    summary = {**demo_results.gather(folder, ["A", "B"], 2, ABOUT), "stopped": ""}
+    summary = {
+        **demo_results.joined([demo_results.gather(folder, ["A", "B"], 2)], ABOUT),
+        "stopped": "",
+    }
     text = demo_results.render_page(summary, TITLES, [])
     assert re.findall(r'(?:src|href)="(?!task_|#task-|summary\.json|nodes\.log)[^"]*"', text) == []
     assert not re.search(r"https?:|@import|url\(|<script", text)

@@ -16,6 +16,7 @@ from ptp_core.config import (
 from ptp_core.data.encoded_dataset import EncodedDataset
 from ptp_core.data.trajectory import Metadata, Segment
 from ptp_core.errors import ConfigError
+from ptp_core.learning.demonstrated_legs import DemonstratedLegs
 from ptp_core.learning.goal_classifier import PairSampler
 from ptp_core.learning.initiation import InitiationSet, LegStartSampler
 from ptp_core.tiny_networks import LATENT, rng, tiny_networks
@@ -92,8 +93,9 @@ def data():
 def drawn(data, seed=0, **changes):
     made = tiny_networks(diffusion=True)
     config = dataclasses.replace(CONFIG, **changes)
-    pairs, generator = PairSampler(data, PAIRS), made.generators["dt60"]
-    sampler = LegStartSampler(data, pairs, made.vqvae, generator, config, 2)
+    networks = made.vqvae, made.generators["dt60"]
+    legs = DemonstratedLegs(data, PairSampler(data, PAIRS), *networks, 2)
+    sampler = LegStartSampler(legs, config)
     return made, sampler.draw(np.random.default_rng(seed), rng(seed))
 
 

@@ -196,11 +196,14 @@ class Film:
         self._seen.goal = pixels
 
     def planned(self, subgoals: list[Pixels]) -> None:
-        """The plan is finished: write its strip and show it."""
+        """A plan is finished. The first one of an episode is shown for a while, with its strip."""
         if self._name is None:
             return
         seen = self._seen
-        seen.subgoals = tuple(subgoals)
+        first, seen.subgoals = not seen.subgoals, tuple(subgoals)
+        if not first:
+            seen.subgoal = 0
+            return
         now = seen.camera if seen.observation is None else seen.observation
         self._save("plan", strip(now, subgoals, seen.goal))
         seen.subgoal = 0

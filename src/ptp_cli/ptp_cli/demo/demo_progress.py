@@ -7,7 +7,7 @@ import io
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
@@ -59,20 +59,27 @@ _OPEN = "{desc} {elapsed}{postfix}"
 
 
 class Progress:
-    """Two bars on a terminal, counted in control steps. Only `say` is thread-safe."""
+    """Two bars on a terminal, counted in control steps. Only `say` is thread-safe.
+
+    ``episodes`` of each stack, in the order in which they run, and the ``steps`` of each of them.
+    """
 
     def __init__(
-        self, episodes: int, steps: int, out: TextIO = sys.stderr, pause: float | None = None
+        self,
+        episodes: Sequence[int],
+        steps: Sequence[int],
+        out: TextIO = sys.stderr,
+        pause: float | None = None,
     ) -> None:
         self._out = out
-        self._steps = steps
+        self._ahead = [most for count, most in zip(episodes, steps) for _ in range(count)]
         # s between refreshes. On a terminal bars move often; in a log each is text that stays.
         self._pause = (0.2 if out.isatty() else 5.0) if pause is None else pause
-        self._done = 0
+        self._done = 0  # steps of the episodes that have ended, as if none had ended early
         self._results: dict[str, list[str]] = {}
         self._stage: str | None = None
         self._bar: Bar | None = None
-        self._all = self._new("demo", episodes * steps, "step", _ALL, position=0)
+        self._all = self._new("demo", sum(self._ahead), "step", _ALL, position=0)
 
     def stage(self, name: str, total: int | None = None, unit: str = "it") -> None:
         """Start a new stage; without ``total`` only its time is shown."""
@@ -97,7 +104,7 @@ class Progress:
     def stepped(self, count: int, note: str) -> None:
         """Set the number of control steps of this episode."""
         self.reached(count, note)
-        self._all.update(self._done * self._steps + count - self._all.n)
+        self._all.update(self._done + count - self._all.n)
 
     def beat(self) -> None:
         """Update the times of the bars."""
@@ -107,11 +114,11 @@ class Progress:
 
     def episode_done(self, task: str, word: str) -> None:
         """An episode of ``task`` has ended with "success", "no success" or "failed"."""
-        self._done += 1
+        self._done += self._ahead.pop(0) if self._ahead else 0
         self._results.setdefault(task, []).append(word)
         notes = (f"{name} {', '.join(words)}" for name, words in self._results.items())
         self._all.set_postfix_str("; ".join(notes), refresh=False)
-        self._all.update(self._done * self._steps - self._all.n)
+        self._all.update(self._done - self._all.n)
         self._all.refresh()
 
     def say(self, text: str) -> None:

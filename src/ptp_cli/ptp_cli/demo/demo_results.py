@@ -19,18 +19,16 @@ SUMMARY = "summary.json"
 FILES = {"video": (".webm", ".mp4"), "strip": ("_plan.png",), "poster": ("_last.png",)}
 
 
-def gather(
-    folder: Path, tasks: Sequence[str], episodes: int, about: Mapping[str, Any]
-) -> dict[str, Any]:
+def gather(folder: Path, tasks: Sequence[str], episodes: int) -> dict[str, Any]:
     """Summary of the run whose practice node wrote into ``folder``.
 
     It has the shape that `ptp evaluate` writes; each task also has its latencies, in ms, as flat
-    figures, each of its runs the names of its files, and the whole what ``about`` says. "shown"
-    lists every episode that was asked for: "success", "no success", "failed", "not done".
+    figures, and each of its runs the names of its files. "shown" lists every episode that was
+    asked for: "success", "no success", "failed", "not done".
     """
     path = folder / SUMMARY
     summary = load_json(path) if path.exists() else {}
-    summary = {"mean_success_rate": None, "tasks": {}, "failures": [], **_finite(summary), **about}
+    summary = {"mean_success_rate": None, "tasks": {}, "failures": [], **_finite(summary)}
     for figures in summary["tasks"].values():
         for name, value in figures["control_latency_ms"].items():
             figures[f"control_latency_{name}_ms"] = value
@@ -38,6 +36,20 @@ def gather(
         _shown(summary, folder, task, episode) for episode in range(episodes) for task in tasks
     ]
     return summary
+
+
+def joined(summaries: Sequence[Mapping[str, Any]], about: Mapping[str, Any]) -> dict[str, Any]:
+    """One summary of several runs, which share no task, and what ``about`` says."""
+    tasks = {name: figures for one in summaries for name, figures in one["tasks"].items()}
+    rates = [figures["success_rate"] for figures in tasks.values()]
+    return {
+        **{name: value for one in summaries for name, value in one.items()},
+        **about,
+        "mean_success_rate": sum(rates) / len(rates) if rates else None,
+        "tasks": tasks,
+        "failures": [failure for one in summaries for failure in one["failures"]],
+        "shown": [shown for one in summaries for shown in one["shown"]],
+    }
 
 
 def write_summary(folder: Path, summary: Mapping[str, Any]) -> None:

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Run of the demo: start the sim stack in lock-step, film it, write figures and page."""
+"""Run of the demo: start the sim stack in lock-step, film it, write figures and page.
+
+Tasks that share an agent and a protocol run in one stack; these stacks run one after the other.
+"""
 
 from __future__ import annotations
 
@@ -21,9 +24,11 @@ from ptp_cli.demo.demo_progress import DemoWatcher, NodeLog, Progress
 from ptp_cli.machine import git_commit, machine
 from ptp_cli.options import shared_root
 from ptp_cli.process_setup import libraries_into, own_domain
+from ptp_core.agents.registry import DEFAULT_METHOD, method_named
 from ptp_core.data.files import claim
 from ptp_core.training.checkpoint import Checkpoint
 from ptp_nodes.operator.episode_watcher import watching
+from ptp_sim.long_tasks import LONG_TASKS
 from ptp_sim.tasks import TASKS
 
 COMMAND = "ptp demo"
@@ -32,23 +37,41 @@ OURS = ("task_*_episode_*", demo_results.PAGE, demo_results.SUMMARY, LOG)  # wha
 STOPPED = 130  # exit status after Ctrl-C
 
 
+ALL_TASKS = {**TASKS, **LONG_TASKS}
+"""Tasks of the table by name; those with words begin with "long_"."""
+
+
+@dataclass(frozen=True)
+class DemoPart:
+    """Tasks of the demo that one stack runs."""
+
+    tasks: tuple[str, ...]
+    checkpoint: Checkpoint
+    method: str  # "": the stack's default
+    protocol: str  # how scenes are drawn
+    planner: str = "checkpoint"  # preset or YAML file, as the planner node takes it
+    finetuned: Path | None = None  # folder of fine-tuned policies
+
+    def longest(self, max_steps: int | None) -> int:
+        """Control steps of the longest episode, where no limit is given."""
+        return max_steps or max(ALL_TASKS[task].steps for task in self.tasks)
+
+
 @dataclass(frozen=True)
 class DemoSettings:
     """Settings of the demo."""
 
-    tasks: tuple[str, ...]
+    parts: tuple[DemoPart, ...]
     episodes: int  # of each task
     seed: int
     max_steps: int | None  # control steps an episode; None: as many as its task has
-    planner: str  # preset or YAML file, as the planner node takes it
     out: Path
-    checkpoint: Checkpoint
-    finetuned: Path | None = None  # folder of fine-tuned policies
+    chosen: bool = False  # the checkpoint is not the released ones
 
     @property
-    def longest(self) -> int:
-        """Control steps of the longest episode."""
-        return self.max_steps or max(TASKS[task].steps for task in self.tasks)
+    def tasks(self) -> tuple[str, ...]:
+        """All tasks, in the order in which they run."""
+        return tuple(task for part in self.parts for task in part.tasks)
 
 
 def show(settings: DemoSettings) -> int:
@@ -57,30 +80,25 @@ def show(settings: DemoSettings) -> int:
     0: every episode was finished, successful or not. Ctrl-C gives 130 and a page of the finished
     episodes. Raises InputError, ConfigError and CheckpointError before the start.
     """
-    processes = _processes(settings)
+    stacks = [_processes(settings, part) for part in settings.parts]
     _clear(settings.out)
-    titles = {name: task.summary for name, task in TASKS.items()}
-    film = Film(settings.out, titles, settings.longest)
+    titles = {name: task.summary for name, task in ALL_TASKS.items()}
+    summaries, status = [], 0
     with contextlib.ExitStack() as stack:
         terminal = stack.enter_context(libraries_into(settings.out / LOG))
-        episodes = len(settings.tasks) * settings.episodes
-        progress = Progress(episodes, settings.longest, terminal)
+        counts = [len(part.tasks) * settings.episodes for part in settings.parts]
+        steps = [part.longest(settings.max_steps) for part in settings.parts]
+        progress = Progress(counts, steps, terminal)
         stack.callback(progress.close)
         log = stack.enter_context(NodeLog(settings.out / LOG, progress.say))
-        started = programs(processes, log)
         domain = stack.enter_context(own_domain())
         progress.say(f"to look in with ROS 2 tools: export ROS_DOMAIN_ID={domain}")
-        nodes = {program.name for program in started}
-        watcher = DemoWatcher(film, progress, list(settings.tasks), settings.longest, nodes)
-        with watching(watcher, domain):
-            status = Supervisor(started, node_environment(), log).run()
-        progress.stage("write the films")
-        if film.running is not None:  # the message of its end was lost
-            found = demo_results.gather(settings.out, settings.tasks, settings.episodes, {})
-            film.end(demo_results.ending(found, *film.running))
-        film.close()
-    about = _about(settings)
-    summary = demo_results.gather(settings.out, settings.tasks, settings.episodes, about)
+        for part, processes in zip(settings.parts, stacks, strict=True):
+            if status == 0:
+                status = _run(settings, part, processes, titles, progress, log, domain)
+            summaries.append(demo_results.gather(settings.out, part.tasks, settings.episodes))
+            (settings.out / demo_results.SUMMARY).unlink(missing_ok=True)
+    summary = demo_results.joined(summaries, _about(settings))
     summary["stopped"] = _stopped(status, summary)
     demo_results.write_summary(settings.out, summary)
     page = demo_results.render_page(summary, titles, _commands(settings))
@@ -89,20 +107,48 @@ def show(settings: DemoSettings) -> int:
     return status
 
 
-def _processes(settings: DemoSettings) -> list[NodeProcess]:
+def _run(
+    settings: DemoSettings,
+    part: DemoPart,
+    processes: list[NodeProcess],
+    titles: dict[str, str],
+    progress: Progress,
+    log: NodeLog,
+    domain: int,
+) -> int:
+    """Run and film the tasks of one stack; returns its exit status."""
+    steps = part.longest(settings.max_steps)
+    film = Film(settings.out, titles, steps)
+    started = programs(processes, log)
+    nodes = {program.name for program in started}
+    watcher = DemoWatcher(film, progress, list(part.tasks), steps, nodes)
+    with watching(watcher, domain):
+        status = Supervisor(started, node_environment(), log).run()
+    progress.stage("write the films")
+    if film.running is not None:  # the message of its end was lost
+        found = demo_results.gather(settings.out, part.tasks, settings.episodes)
+        film.end(demo_results.ending(found, *film.running))
+    film.close()
+    return status
+
+
+def _processes(settings: DemoSettings, part: DemoPart) -> list[NodeProcess]:
     words = {
-        "task": ",".join(settings.tasks),
+        "task": ",".join(part.tasks),
+        "protocol": part.protocol,
         "episodes": str(settings.episodes),
         "seed": str(settings.seed),
         "max_steps": str(settings.max_steps or 0),
-        "planner": settings.planner,
-        "checkpoint": str(settings.checkpoint.folder),
-        "finetuned": "" if settings.finetuned is None else str(settings.finetuned),
+        "planner": part.planner,
+        "checkpoint": str(part.checkpoint.folder),
+        "finetuned": "" if part.finetuned is None else str(part.finetuned),
         "mode": "lock_step",
         "output": str(settings.out),
         "params_file": str(shared_root() / "config" / "demo.yaml"),
         "view": "false",  # the demo draws for itself
     }
+    if part.method:
+        words["method"] = part.method
     return stack_named("sim").processes(words)
 
 
@@ -125,18 +171,11 @@ def _stopped(status: int, summary: dict[str, Any]) -> str:
 
 
 def _about(settings: DemoSettings) -> dict[str, Any]:
-    files = settings.checkpoint.sha256
     return {
         "episodes_asked": settings.episodes,
         "seed": settings.seed,
-        "max_steps": settings.longest,
-        "planner": settings.planner,
-        "checkpoint": {
-            "folder": _short(settings.checkpoint.folder),
-            "policy": files["iql.safetensors"][:12],
-            "encoder": settings.checkpoint.encoder_id[:12],
-        },
-        "finetuned": _finetuned(settings),
+        "max_steps": max(part.longest(settings.max_steps) for part in settings.parts),
+        "parts": [_about_part(part) for part in settings.parts],
         "machine": machine(),
         "version": __version__,
         "git_commit": git_commit(),
@@ -145,42 +184,59 @@ def _about(settings: DemoSettings) -> dict[str, Any]:
     }
 
 
+def _about_part(part: DemoPart) -> dict[str, Any]:
+    method = method_named(part.method or DEFAULT_METHOD)
+    return {
+        "tasks": list(part.tasks),
+        "method": method.name,
+        "protocol": part.protocol,
+        "planner": part.planner,
+        "checkpoint": _short(part.checkpoint.folder),
+        "policy": part.checkpoint.sha256[f"{method.learned}.safetensors"][:12],
+        "encoder": part.checkpoint.encoder_id[:12],
+        "finetuned": _finetuned(part),
+    }
+
+
 def _demo_command(settings: DemoSettings) -> str:
     words = ["ptp", "demo", "--tasks", *settings.tasks, "--episodes", str(settings.episodes)]
-    words += ["--seed", str(settings.seed), "--planner", settings.planner]
+    words += ["--seed", str(settings.seed)]
     if settings.max_steps is not None:
         words += ["--max-steps", str(settings.max_steps)]
     words += ["--out", _short(settings.out)]
-    words += ["--finetuned", _finetuned(settings)]
-    return shlex.join([*words, "--checkpoint", _short(settings.checkpoint.folder)])
+    first = settings.parts[0]
+    if first.planner != "checkpoint":
+        words += ["--planner", first.planner]
+    if settings.chosen:
+        words += ["--finetuned", _finetuned(first)]
+        words += ["--checkpoint", _short(first.checkpoint.folder)]
+    return shlex.join(words)
 
 
 def _commands(settings: DemoSettings) -> list[tuple[str, str]]:
-    folder = shlex.quote(_short(settings.checkpoint.folder))
-    tasks, seed = settings.tasks, settings.seed
-    planner = shlex.quote(settings.planner)
-    tuned = f" --finetuned {shlex.quote(_finetuned(settings))}" if settings.finetuned else ""
-    return [
-        ("This demo", _demo_command(settings)),
-        (
-            "Another scene, with everything on the table moved a little, in real time",
-            f"ptp up sim task:={tasks[0]} protocol:=varied seed:={seed + 1} checkpoint:={folder}",
-        ),
-        (
-            "Success over many episodes",
-            f"ptp evaluate --tasks {' '.join(tasks)} --episodes 50 --seed {seed} "
-            f"--planner {planner} --checkpoint {folder}{tuned} --json out/evaluation.json",
-        ),
-        (
-            "The same policy without its planner",
-            f"ptp evaluate --tasks {' '.join(tasks)} --method model_free --episodes 50 "
-            f"--seed {seed} --checkpoint {folder} --json out/model_free.json",
-        ),
-    ]
+    found = [("This demo", _demo_command(settings))]
+    for part in settings.parts:
+        folder = _short(part.checkpoint.folder)
+        stack = ["ptp", "up", "sim", f"task:={part.tasks[0]}", f"checkpoint:={folder}"]
+        stack += [f"protocol:={part.protocol}", f"seed:={settings.seed + 1}"]
+        words = ["ptp", "evaluate", "--checkpoint", folder, "--protocol", part.protocol]
+        if part.method:
+            stack.append(f"method:={part.method}")
+            words += ["--method", part.method]
+        if part.tasks[0] in LONG_TASKS:
+            words += ["--env", "ptp_sim.long_env:make_env"]
+        if part.finetuned is not None:
+            words += ["--finetuned", _finetuned(part)]
+        words += ["--tasks", *part.tasks, "--episodes", "50", "--seed", str(settings.seed)]
+        words += ["--json", f"out/evaluation_{part.tasks[0]}.json"]
+        names = ", ".join(part.tasks)
+        found.append((f"{part.tasks[0]} with another seed, in real time", shlex.join(stack)))
+        found.append((f"Success over many episodes of {names}", shlex.join(words)))
+    return found
 
 
-def _finetuned(settings: DemoSettings) -> str:
-    return "none" if settings.finetuned is None else _short(settings.finetuned)
+def _finetuned(part: DemoPart) -> str:
+    return "none" if part.finetuned is None else _short(part.finetuned)
 
 
 def _short(path: Path) -> str:

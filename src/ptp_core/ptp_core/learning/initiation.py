@@ -15,21 +15,15 @@ It is very negative where no demonstration like s shows a leg like z. It is a co
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
 
 from ptp_core.config import InitiationConfig, InitiationPartConfig, LatentShape
-from ptp_core.learning.goal_classifier import EARLY, LATE, Loss, PairSampler
+from ptp_core.learning.demonstrated_legs import DemonstratedLegs
+from ptp_core.learning.goal_classifier import EARLY, LATE, Loss
 from ptp_core.networks import ResidualBlock
-
-if TYPE_CHECKING:
-    from ptp_core.data.encoded_dataset import EncodedDataset
-    from ptp_core.encoders.vqvae import VQVAE
-    from ptp_core.planners.subgoal_generator import SubgoalGenerator
 
 
 class InitiationSet(nn.Module):
@@ -88,40 +82,22 @@ class InitiationSet(nn.Module):
 
 
 class LegStartSampler:
-    """Draws states in which a demonstration begins, and latent actions of what it does.
+    """Draws states in which demonstrations begin, and latent actions of what they do."""
 
-    ``pairs`` draws from ``data``. ``first_frames``: in how many first frames of a demonstration
-    the generator's training pairs begin.
-    """
-
-    def __init__(
-        self,
-        data: EncodedDataset,
-        pairs: PairSampler,
-        vqvae: VQVAE,
-        generator: SubgoalGenerator,
-        config: InitiationConfig,
-        first_frames: int,
-    ) -> None:
-        self._data, self._pairs = data, pairs
-        self._vqvae, self._generator = vqvae, generator
-        self._config, self._first_frames = config, first_frames
+    def __init__(self, legs: DemonstratedLegs, config: InitiationConfig) -> None:
+        self._legs = legs
+        self._config = config
 
     @torch.no_grad()
     def draw(
         self, rng: np.random.Generator, noise: torch.Generator
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """States (B, D), latent actions (B, z_dim) and orders int64 (K, B) of `loss`."""
-        config = self._config
-        chosen = rng.integers(len(self._pairs), size=config.batch_size)
-        frames = self._pairs.frames
-        state = self._latents(frames(EARLY, chosen, rng))
-        start = self._latents(frames(EARLY, chosen, rng, self._first_frames))
-        z = self._generator.encode(start, self._latents(frames(LATE, chosen, rng)))[0]
+        config, legs = self._config, self._legs
+        chosen = legs.draw(config.batch_size, rng)
+        states = legs.latents(EARLY, chosen, rng)
+        z = legs.actions(legs.starts(chosen, rng), legs.latents(LATE, chosen, rng))
         size = config.sigma * torch.rand((len(z), 1), generator=noise)
         z = z + (size * torch.randn(z.shape, generator=noise)).to(z)
         orders = [torch.randperm(len(z), generator=noise) for _ in range(config.mixed)]
-        return state, z, torch.stack(orders).to(z.device)
-
-    def _latents(self, frames: np.ndarray) -> torch.Tensor:
-        return self._vqvae.latents_of(self._data.codes[frames])
+        return states, z, torch.stack(orders).to(z.device)

@@ -24,11 +24,12 @@ from ptp_core.config import (
 )
 from ptp_core.data.encoded_dataset import EncodedDataset
 from ptp_core.encoders.vqvae import VQVAE
+from ptp_core.learning.demonstrated_legs import DemonstratedLegs
 from ptp_core.learning.goal_classifier import FramePairs, GoalClassifier, PairSampler
 from ptp_core.learning.gradient_step import Metrics, gradient_step
 from ptp_core.learning.initiation import InitiationSet, LegStartSampler
 from ptp_core.learning.leg_ends import LegEndSampler
-from ptp_core.planners.subgoal_generator import GeneratorHierarchy
+from ptp_core.planners.subgoal_generator import GeneratorHierarchy, SubgoalGenerator
 from ptp_core.training.chunked_stage import seeded_dropout
 from ptp_core.training.stage import StageState, encoded_fingerprint, run_as_configured
 from ptp_core.training.weights import serialise
@@ -92,7 +93,7 @@ def train_tolerance(
 
     Returns a new network and its last scalars; ``classifier`` does not change.
     """
-    settings, gaps = config.tolerance, config.generators.dt60
+    settings = config.tolerance
     network = copy.deepcopy(classifier).requires_grad_(True)
     generator = generators["dt60"]
     weights = (serialise(module) for module in (classifier, generator))
@@ -101,9 +102,7 @@ def train_tolerance(
         "networks": hashlib.sha256(b"".join(weights)).hexdigest(),
     }
     sampler, held_out = (
-        LegEndSampler(
-            each, PairSampler(each, config.classifier), vqvae, generator, settings, gaps.minimum
-        )
+        LegEndSampler(_legs(config, each, vqvae, generator), settings)
         for each in (data, validation)
     )
 
@@ -136,7 +135,7 @@ def train_initiation(
 
     See `InitiationSet`.
     """
-    settings, gaps = config.initiation, config.generators.dt60
+    settings = config.initiation
     torch.manual_seed(config.seed)
     part = InitiationPartConfig(network=settings, z_dim=config.generators.z_dim)
     network = InitiationSet(part, vqvae.latent).to(vqvae.codebook.device)
@@ -146,9 +145,7 @@ def train_initiation(
         "networks": hashlib.sha256(serialise(generator)).hexdigest(),
     }
     sampler, held_out = (
-        LegStartSampler(
-            each, PairSampler(each, config.classifier), vqvae, generator, settings, gaps.minimum
-        )
+        LegStartSampler(_legs(config, each, vqvae, generator), settings)
         for each in (data, validation)
     )
     rng, noise = np.random.default_rng(config.seed), torch.Generator().manual_seed(config.seed)
@@ -158,6 +155,13 @@ def train_initiation(
         "initiation", network, settings, config, folder, fingerprint, sampler.draw, fixed, progress
     )
     return network.eval().requires_grad_(False), scalars
+
+
+def _legs(
+    config: TrainConfig, data: EncodedDataset, vqvae: VQVAE, generator: SubgoalGenerator
+) -> DemonstratedLegs:
+    pairs = PairSampler(data, config.classifier)
+    return DemonstratedLegs(data, pairs, vqvae, generator, config.generators.dt60.minimum)
 
 
 def _fit(
