@@ -195,6 +195,7 @@ class FollowerConfig:
     # "auto": the reward epsilon that the training settled on; resolved in every checkpoint.
     hold: int = 1  # successive control steps in which a subgoal must be near (authors: 1)
     goal_hold: int = 0  # the same for the goal and for what stands in for it; 0: as ``hold``
+    goal_slack: float = 1.0  # of the threshold, beyond which a goal that was reached is lost
     timeout: int = 30  # control steps on one subgoal
     rest: bool = False  # hold the arm still while the goal itself is near; ours
     stand_in: bool = False  # the last subgoal stands for the goal: the policy pursues it until it
@@ -212,4 +213,5 @@ class FollowerConfig:
             require(self, "distance_threshold", 0.0)
         require(self, "hold", 1)
         require(self, "goal_hold", 0)
+        require(self, "goal_slack", 1.0)
         require(self, "timeout", 1)
