@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The encoder turns images into codes, and says what is wrong with those it cannot."""
 
+import dataclasses
 import shutil
 
 import numpy as np
@@ -17,7 +18,8 @@ from std_msgs.msg import Header
 
 from ptp_core.agents.registry import DEFAULT_METHOD
 from ptp_core.data.trajectory import CAMERA
-from ptp_core.training.checkpoint import load_checkpoint, save_again
+from ptp_core.tiny_networks import tiny_networks
+from ptp_core.training.checkpoint import load_checkpoint, save_again, save_checkpoint
 from ptp_nodes.nodes.encoder_node import EncoderNode
 from ptp_ros.agent_messages import latent_message, observation_message
 from ptp_ros.graph_testing import parameters
@@ -139,6 +141,22 @@ def test_a_goal_image_of_any_size_is_cropped_and_reduced_when_asked(graph, start
     answer = graph.call(EncodeImage, "encode_image", request)
     assert answer.error_code == ErrorCode.BAD_IMAGE
     assert "(96, 120, 3)" in answer.error_msg
+
+
+def test_a_goal_image_needs_no_proprioception_where_the_policy_does(
+    graph, start, tmp_path, sample
+):
+    """`ptp_legs` of a checkpoint whose policy feels the arm could not encode any goal."""
+    made = tiny_networks()
+    spec = dataclasses.replace(made.spec, proprioception=("tcp_x [m]", "tcp_y [m]"))
+    save_checkpoint(
+        tmp_path / "feels", made.parts, made.config, {}, spec=spec, encoder=made.encoder
+    )
+    start(tmp_path / "feels")
+    request = EncodeImage.Request(images=[array_to_image(sample, Time(), "c")])
+    answer = graph.call(EncodeImage, "encode_image", request)
+    assert (answer.error_code, answer.error_msg) == (ErrorCode.NONE, "")
+    assert len(answer.latent.latent.indices) == 144
 
 
 def test_a_goal_image_that_is_no_image_is_refused(graph, start):

@@ -258,7 +258,9 @@ def _print(summary: dict[str, Any], written: Path) -> None:
         )
         text = f"task {shown['task']}: {shown['outcome']}"
         if run is not None:
-            text += f" after {run['steps']} steps, plan in {run['plan_seconds']:.2f} s"
+            text += f" after {run['steps']} steps"
+            if run["plan_seconds"] is not None:  # None: it plans at every step
+                text += f", plan in {run['plan_seconds']:.2f} s"
         if shown["error"]:
             text += f" ({shown['error']})"
         print(text)

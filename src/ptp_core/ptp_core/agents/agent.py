@@ -156,7 +156,7 @@ class AgentSpec:
         if observation.latent is not None:
             self._check_latent(observation.latent, "observation", ObservationError)
         else:
-            self._check_images(observation.images, "observation", ObservationError)
+            self.check_images(observation.images)
         if not self.proprioception:
             return
         found = observation.proprioception
@@ -168,6 +168,10 @@ class AgentSpec:
             )
         if not np.isfinite(found).all():
             raise ObservationError("the proprioception has values that are not finite")
+
+    def check_images(self, images: Mapping[str, np.ndarray]) -> None:
+        """Raise ObservationError unless these are the images that this agent needs, by camera."""
+        self._check_images(images, "observation", ObservationError)
 
     def check_action(self, action: np.ndarray) -> None:
         """Raise DecisionError unless it has a finite number for each name of `actions`."""

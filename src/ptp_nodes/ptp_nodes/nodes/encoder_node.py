@@ -15,7 +15,6 @@ from ptp_interfaces.srv import DecodeLatent, EncodeImage
 from rclpy.callback_groups import ReentrantCallbackGroup
 
 from ptp_core.agents.agent import AgentSpec
-from ptp_core.agents.agent import Observation as AgentObservation
 from ptp_core.errors import CheckpointError, InputError, PtpError
 from ptp_core.training.checkpoint import Checkpoint
 from ptp_nodes.policy.agent_networks import NetworkParameters, agent_spec, load_networks
@@ -164,7 +163,7 @@ class EncoderNode(ManagedNode):
         if request.resize:
             sizes = {camera.name: camera.height for camera in self._spec.cameras}
             images = {c: crop_and_resize(pixels, size=sizes[c]) for c, pixels in images.items()}
-        self._spec.check_observation(AgentObservation(images))
+        self._spec.check_images(images)
         response.latent = self._encode(images)
         response.latent.header = header = request.images[0].header
         codes = read_latent(response.latent.latent, self._spec.latent, "latent")
