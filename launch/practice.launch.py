@@ -18,6 +18,7 @@ from ptp_bringup.arguments import (
     TASKS,
     TRUTH,
     EpisodeSteps,
+    FollowsSubgoals,
     GoalKindOfMethod,
     Instruction,
     MethodCheckpoint,
@@ -123,7 +124,7 @@ NODES = (
             "use_sim_time": USE_SIM_TIME,
             "method": LaunchConfiguration("method"),
             "follower.sample_actions": IfElse(
-                PlannedBefore(), Equals("actions", "sample"), LEFT_OUT
+                FollowsSubgoals(), Equals("actions", "sample"), LEFT_OUT
             ),
         },
         respawn=True,

@@ -19,6 +19,7 @@ from ptp_bringup.arguments import (
     SIM_CAMERA_POSE,
     TRUTH,
     EpisodeSteps,
+    FollowsSubgoals,
     GoalKindOfMethod,
     Instruction,
     MethodCheckpoint,
@@ -182,7 +183,7 @@ NODES = (
             "checkpoint": MethodCheckpoint(),
             "method": LaunchConfiguration("method"),
             "follower.sample_actions": IfElse(
-                PlannedBefore(), Equals("actions", "sample"), LEFT_OUT
+                FollowsSubgoals(), Equals("actions", "sample"), LEFT_OUT
             ),
         },
         respawn=True,

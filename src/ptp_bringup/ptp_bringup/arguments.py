@@ -294,10 +294,10 @@ class GoalKindOfMethod(LaunchConfiguration):
     def resolve(self, values: Values) -> str:
         """The kind. Raises as `Instruction`, and ConfigError for what the method cannot take."""
         method = method_named(values["method"])
-        kind = "latent" if method.follows else method.goals[0]
+        kind = "latent" if method.planned_before else method.goals[0]
         if given_instruction(values.get("goal", ""), "goal"):
             kind = "language"
-        elif values.get("goal_image") and not method.follows:
+        elif values.get("goal_image") and not method.planned_before:
             kind = "image"
         if kind not in (*method.goals, "latent"):
             others = ", ".join(name for name, one in methods().items() if kind in one.goals)
@@ -316,15 +316,24 @@ class GoalKindOfMethod(LaunchConfiguration):
 
 @dataclass(frozen=True)
 class PlannedBefore(Condition):
-    """Holds where a planner node can plan for the method: its agent follows subgoals."""
+    """Holds where a planner node plans for the method, once an episode."""
 
     def resolve(self, values: Values) -> bool:
         """Whether it holds."""
-        return method_named(values["method"]).follows
+        return method_named(values["method"]).planned_before
 
     def names(self, values: Values | None = None) -> set[str]:
         """The method."""
         return {"method"}
+
+
+@dataclass(frozen=True)
+class FollowsSubgoals(PlannedBefore):
+    """Holds where the method's agent follows subgoals, whoever plans them."""
+
+    def resolve(self, values: Values) -> bool:
+        """Whether it holds."""
+        return method_named(values["method"]).follows
 
 
 @dataclass(frozen=True)

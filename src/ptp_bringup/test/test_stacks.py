@@ -195,8 +195,8 @@ def test_every_node_takes_the_released_checkpoint_of_the_method(stack, tmp_path)
             values = {**process.defaults, **process.explicit}
             if "checkpoint" in values:
                 found[process.node.name] = values["checkpoint"]
-        follows = method_named(given["method"]).follows
-        assert found.keys() >= {"encoder", "policy"} | ({"planner"} if follows else set())
+        before = method_named(given["method"]).planned_before
+        assert found.keys() >= {"encoder", "policy"} | ({"planner"} if before else set())
         return set(found.values())
 
     models = shared_root() / "models"
@@ -210,6 +210,20 @@ def test_every_node_takes_the_released_checkpoint_of_the_method(stack, tmp_path)
         elif method.practises or stack == "sim":
             assert checkpoints(method=method.name) == {str(models / method.name)}
             assert checkpoints(method=method.name, checkpoint=str(own)) == {str(own)}
+
+
+@pytest.mark.parametrize("stack", ["sim", "practice", "real"])
+def test_a_method_in_closed_loop_plans_in_the_policy_node_and_sees_the_goal_image(stack, tmp_path):
+    (tmp_path / "manifest.json").write_text("{}")
+    given = {"method": "ptp_legs", "checkpoint": str(tmp_path)}
+    if stack != "sim":
+        given["actions"] = "sample"
+    found = {process.node.name: process for process in stack_named(stack).processes(given)}
+    assert "planner" not in found
+    values = {**found["practice"].defaults, **found["practice"].explicit}
+    assert values["goal_kind"] == "image"
+    follower = {**found["policy"].defaults, **found["policy"].explicit}
+    assert follower.get("follower.sample_actions") is (None if stack == "sim" else True)
 
 
 @pytest.mark.parametrize("stack", ["practice", "real"])

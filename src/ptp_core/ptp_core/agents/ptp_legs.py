@@ -66,6 +66,7 @@ PTP_LEGS = Method(
     learned="chunked",
     learner=hindsight_cloner,
     plans=True,
+    closed_loop=True,
     subgoal_steps=None,
 )
 DIFFUSION_BC = Method(

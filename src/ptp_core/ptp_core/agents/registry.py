@@ -101,6 +101,7 @@ class Method:
     also_learned: tuple[str, ...] = ()  # further parts that practice changes
     learner: Callable[..., PracticeLearner] | None = None  # None: practice does not improve it
     plans: bool = False  # whether a `Planner` plans for its agent before it acts
+    closed_loop: bool = False  # whether it plans anew on the way, so that its agent does it itself
     buffer: bool = False  # searches start from earlier plans while practising
     takes_planner: bool = False  # whether it accepts `AgentOptions.planner`, of PTP's planner
     subgoal_steps: int | None = SUBGOAL_STEPS  # timeout of a subgoal; None: the checkpoint's
@@ -119,6 +120,11 @@ class Method:
     def follows(self) -> bool:
         """Whether its agent pursues targets as a FollowerConfig says, a section of `config`."""
         return any(entry.name == "follower" for entry in dataclasses.fields(self.config))
+
+    @property
+    def planned_before(self) -> bool:
+        """Whether another process can plan for its agent, once for each episode."""
+        return self.follows and not self.closed_loop
 
     def follower(self, config: Any) -> FollowerConfig:
         """Of a checkpoint's settings ``config``, with this method's timeout.

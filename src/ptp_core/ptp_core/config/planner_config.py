@@ -201,7 +201,7 @@ class FollowerConfig:
     stand_in: bool = False  # the last subgoal stands for the goal: the policy pursues it until it
     # or the goal is near; ours
     # When plans are made. "once": at the beginning (paper). "on_reach": also when a subgoal is
-    # reached or given up, and after the timeout on the goal itself; in process alone.
+    # reached or given up, and after the timeout on the goal itself; where the agent has a planner.
     replan: Literal["once", "on_reach"] = "once"
     compare_with: Literal["current_subgoal", "final_subgoal"] = "current_subgoal"
     # "final_subgoal" is the paper's Alg. 1, line 12, as printed.

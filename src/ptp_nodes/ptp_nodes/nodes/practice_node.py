@@ -370,10 +370,10 @@ class PracticeNode(Node):
             self._latencies = []
 
         def progress(feedback: ReachGoal.Feedback) -> None:
+            of = f" of {goal.plan.count + 1}" if planned else ""
             self._line(
                 f"acting: step {feedback.step} of {max_steps}, subgoal "
-                f"{feedback.subgoal_index + 1} of {goal.plan.count + 1}, "
-                f"distance {feedback.distance:.2f}"
+                f"{feedback.subgoal_index + 1}{of}, distance {feedback.distance:.2f}"
             )
 
         # A step may take as long as the policy waits for an observation.
