@@ -11,8 +11,16 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from ptp_core.config import GeneratedGoalsConfig, InitiationConfig, ToleranceConfig
+from ptp_core.config import (
+    GCIQLConfig,
+    GeneratedGoalsConfig,
+    HIQLConfig,
+    InitiationConfig,
+    StateTrainConfig,
+    ToleranceConfig,
+)
 from ptp_core.data.encoded_dataset import EXPERT_ACTIONS, EncodedDataset
+from ptp_core.data.state_dataset import StateDataset
 from ptp_core.data.trajectory import Metadata, Segment
 from ptp_core.encoders.text import SentenceTable
 from ptp_core.planners.backward_planner import BackwardPlanner
@@ -41,6 +49,8 @@ from ptp_core.training.instructed_stage import (
     train_instructed_policy,
 )
 from ptp_core.training.iql_stage import train_iql, train_on_generated_goals
+from ptp_core.training.state_stage import train_state_learner
+from ptp_core.training.state_training import LEARNERS
 from ptp_core.training.subgoal_stage import train_generators
 from ptp_core.training.vqvae_stage import train_vqvae
 
@@ -118,6 +128,20 @@ def states(tmp_path_factory):
     pair = (InstructedPolicy(told.policy, LATENT, *sizes) for _ in range(2))
     rest = {**rest, "validation": contexts}
     train_instructed_policy("lbp", *pair, told, contexts, out / "lbp_policy", **rest)
+
+    small = {"hidden": (16,), "batch_size": 4, "steps": 1}
+    states = StateTrainConfig(gciql=GCIQLConfig(**small), hiql=HIQLConfig(**small))
+    seen = StateDataset(
+        states=rng.random((40, 3), np.float32),
+        actions=rng.random((40, 2), np.float32),
+        lengths=np.full(2, 20),
+        state_names=("x", "y", "z"),
+        action_names=("a0", "a1"),
+    )
+    rest = {"validation": seen, "device": torch.device("cpu"), "progress": False}
+    for name, learner in LEARNERS.items():
+        made = learner(getattr(states, name), 3, 2)
+        train_state_learner(name, made, states, seen, out / name, **rest)
     return out
 
 
