@@ -27,14 +27,17 @@ READING = (
     "brackets. It covers the chance of an episode, not that of another training: the networks "
     "come from one training seed.",
     "Protocol `varied`: objects, start and goal image are drawn anew for each episode. The drawer "
-    "moves by up to 3 cm, while demonstrations have it in two places only, so this protocol is "
-    "partly out of distribution. Protocol `paper`: each task has one scene, in which only the "
+    "moves by up to 3 cm. The demonstrations of `ptp_legs` and `diffusion_bc` show that; those of "
+    "all other rows have the drawer in two places only, so that this protocol is partly out of "
+    "distribution for them. Protocol `paper`: each task has one scene, in which only the "
     "block's yaw is drawn, and 32 goal images. As in the paper, practice and evaluation have the "
     "same scene there, with different seeds.",
     "The settings of the released networks and planner were chosen on the three scenes of "
     "`paper`, so a fresh seed of the same scenes is no hold-out. `varied` is the nearer estimate.",
-    "All rows share the networks for encoder, value function and (but for `gcbc`) policy, and the "
-    "seeds. They also share the timeout of a subgoal, except for the rows that say otherwise; 30 "
+    "`ptp_legs` and `diffusion_bc` have a checkpoint of their own, other demonstrations and a "
+    "policy that sees proprioception: compare them with each other and their controls. All other "
+    "rows share the networks for encoder, value function and (but for `gcbc`) policy. All rows "
+    "share the seeds, and the timeout of a subgoal, except for those that say otherwise; 30 "
     "control steps are the paper's.",
     "There are two controls. `random` takes a plan from the method's generator without any "
     "search. `oracle` takes images of the stage ends of the scripted expert's plan: it needs the "
