@@ -11,7 +11,6 @@ from ptp_core.config import GoalClassifierConfig, ToleranceConfig
 from ptp_core.data.encoded_dataset import EncodedDataset
 from ptp_core.data.trajectory import Metadata, Segment
 from ptp_core.errors import ConfigError
-from ptp_core.learning.demonstrated_legs import DemonstratedLegs
 from ptp_core.learning.goal_classifier import EARLY, LATE, UNDER_WAY, PairSampler
 from ptp_core.learning.leg_ends import LegEndSampler
 from ptp_core.tiny_networks import LATENT, rng, tiny_networks
@@ -40,8 +39,8 @@ def data():
 
 def sampler(checkpoint, data, **changes):
     config = dataclasses.replace(CONFIG, **changes)
-    networks = checkpoint.vqvae, checkpoint.generators["dt60"]
-    return LegEndSampler(DemonstratedLegs(data, PairSampler(data, PAIRS), *networks, 2), config)
+    pairs = PairSampler(data, PAIRS)
+    return LegEndSampler(data, pairs, checkpoint.vqvae, checkpoint.generators["dt60"], config, 2)
 
 
 def draw(made, seed=0):

@@ -281,32 +281,6 @@ def test_prefixes_whose_last_leg_changes_nothing_are_not_continued(checkpoint, p
         assert len(made._promising(problem(start, goal), made_up, rng())) > 0
 
 
-class Only(torch.nn.Module):
-    """Says that just one of two legs can begin, wherever: that with z > 0 in dimension 0."""
-
-    def forward(self, states, z):
-        return torch.where(z[:, 0] > 0, 9.0, -9.0)
-
-    def cost(self, states, z):
-        return torch.nn.functional.softplus(-self(states, z))
-
-
-def test_a_leg_that_cannot_begin_costs_more_and_is_not_continued(checkpoint, pair):
-    start, goal = pair
-    made = planner(checkpoint, bias=-30.0, beam=9, initiation_weight=0.5)
-    made.initiation = Only()
-    z = torch.randn(6, 3, checkpoint.generators["dt60"].z_dim, generator=rng())
-    found = made._evaluate(problem(start, goal), z)
-    expected = 0.5 * Only().cost(None, found.z.flatten(0, 1)).view(-1, 3).sum(1)
-    torch.testing.assert_close(found.begin, expected)
-    with torch.no_grad():
-        one = prefixes(made, start, goal, 1, rng())
-        rows = made._promising(problem(start, goal), one, rng(1))
-    assert len(rows) > 0 and (one.z[rows, 0, 0] > 0).all()
-    made.config = dataclasses.replace(made.config, initiation_weight=0.0)
-    assert (made._evaluate(problem(start, goal), z).begin == 0).all()
-
-
 def test_a_cell_adds_its_cap_at_most():
     apart = torch.zeros(2, LATENT.size)
     cells = LATENT.size // LATENT.channels

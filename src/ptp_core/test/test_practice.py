@@ -85,15 +85,6 @@ def test_the_goal_may_be_held_for_another_time_than_subgoals():
     assert [state.arrived for state in plain] == [False] * 7 + [True] * 2
 
 
-def test_a_goal_that_was_reached_is_lost_only_beyond_the_slack():
-    """The threshold is 2; a slack of 3 lets 5 pass once the goal was reached, and not before."""
-    positions = [0.0, 25.0, 29.0, 29.0, 25.0, 25.0, 29.0, 23.0, 25.0, 29.0, 29.0]
-    states = follow(positions, plan=None, hold=2, goal_slack=3.0)
-    assert [state.arrived for state in states] == [False] * 3 + [True] * 4 + [False] * 3 + [True]
-    exact = follow(positions, plan=None, hold=2)
-    assert [state.arrived for state in exact] == [False] * 3 + [True] + [False] * 6 + [True]
-
-
 def test_a_goal_is_missed_when_the_subgoal_that_stands_for_it_is_given_up():
     states = follow([0.0, 9.0, 15.0, 15.0, 15.0], stand_in=True, timeout=3)
     assert [state.missed for state in states] == [False, False, False, False, True]

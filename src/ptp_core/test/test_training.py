@@ -24,7 +24,6 @@ from ptp_core.config import (
     GapConfig,
     GeneratedGoalsConfig,
     GoalClassifierConfig,
-    InitiationConfig,
     IQLConfig,
     SubgoalGeneratorConfig,
     ToleranceConfig,
@@ -286,32 +285,10 @@ def test_the_classifier_goes_on_with_ends_that_the_generator_shows(whole, data, 
     assert (tmp_path / "classifier" / "state.safetensors").read_bytes() == stored
 
 
-@pytest.mark.parametrize(
-    "section", [{"tolerance": ToleranceConfig(steps=1)}, {"initiation": InitiationConfig(steps=1)}]
-)
-def test_tolerance_and_initiation_need_a_classifier(section):
-    without, (name,) = GoalClassifierConfig(steps=0), section
-    with pytest.raises(ConfigError, match=rf"{name}\.steps needs the goal classifier"):
-        dataclasses.replace(CONFIG, classifier=without, **section)
-
-
-def test_where_legs_can_begin_is_learned_from_the_same_data(whole, data, tmp_path):
-    """It joins the checkpoint, an interrupted training ends as an uninterrupted one."""
-    for stage in ("vqvae", "generators", "iql"):
-        shutil.copytree(whole / stage, tmp_path / stage)
-    found = []
-    for steps in ((2, 4), (4,)):
-        shutil.rmtree(tmp_path / "initiation", ignore_errors=True)
-        for number in steps:
-            further = InitiationConfig(
-                channels=4, hidden_units=16, batch_size=8, steps=number, learning_rate_decay="none"
-            )
-            config = dataclasses.replace(WITH_CLONING, initiation=further)
-            pretrain(config, data, tmp_path, progress=False)
-        checkpoint = load_checkpoint(tmp_path / "checkpoint")
-        found.append(checkpoint.part("initiation_set").state_dict())
-    assert all(torch.equal(value, found[1][key]) for key, value in found[0].items())
-    assert 0 <= checkpoint.metrics["initiation"]["validation/accuracy"] <= 1
+def test_tolerance_needs_a_classifier():
+    without = GoalClassifierConfig(steps=0)
+    with pytest.raises(ConfigError, match=r"tolerance\.steps needs the goal classifier"):
+        dataclasses.replace(CONFIG, classifier=without, tolerance=ToleranceConfig(steps=1))
 
 
 @pytest.mark.parametrize(

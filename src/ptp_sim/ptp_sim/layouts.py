@@ -106,7 +106,6 @@ class TrainingRanges:
         closed_handle: whether the same holds for the closed drawer.
         can: largest shift of the can in x and y [m].
         beside: distance from the arm's middle plane of a block beside its workspace [m].
-        hidden_block: whether the block may lie in a closed drawer, where no camera sees it.
 
     """
 
@@ -117,7 +116,6 @@ class TrainingRanges:
     closed_handle: bool = False
     can: float = 0.03
     beside: tuple[float, float] = (0.2, 0.25)
-    hidden_block: bool = False
 
 
 PAPER_RANGES = TrainingRanges()
@@ -130,7 +128,6 @@ VARIED_RANGES = TrainingRanges(
     closed_handle=True,
     can=0.04,
     beside=(0.19, 0.27),
-    hidden_block=True,
 )
 """Every pose that the protocol `varied` draws, and a little more."""
 
@@ -164,8 +161,7 @@ def _draw_training_scene(rng: np.random.Generator, ranges: TrainingRanges) -> Sc
     can = can + rng.uniform(-ranges.can, ranges.can, 2)
     if quadrant_of(can) == quadrant_of(drawer_xy):
         return None
-    in_drawer = opening or ranges.hidden_block
-    place = rng.choice(("tray", "drawer", "table") if in_drawer else ("tray", "table"))
+    place = rng.choice(("tray", "drawer", "table") if opening else ("tray", "table"))
     block = _draw_block(rng, place, drawer_xy, yaw, opening, ranges.beside)
     return Scene(
         drawer_xy=drawer_xy,

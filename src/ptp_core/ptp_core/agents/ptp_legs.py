@@ -37,16 +37,12 @@ def build_legs(checkpoint: Checkpoint, options: AgentOptions) -> SubgoalAgent:
     config = checkpoint.config.legs
     if options.subgoals == "random":
         config = dataclasses.replace(config, samples=1, beam=1, last_legs=1, elites=1, sigmas=())
-    initiation = None
-    if "initiation_set" in checkpoint.parts:
-        initiation = checkpoint.part("initiation_set")
     planner = LegPlanner(
         checkpoint.vqvae,
         checkpoint.generators["dt60"],
         checkpoint.part("shown_legs"),
         checkpoint.part("classifier"),
         config,
-        initiation,
     )
     return subgoal_agent(PTP_LEGS, checkpoint, options, planner, config)
 

@@ -29,7 +29,6 @@ class LegPlannerConfig:
     leg_price: float = 0.1  # in nats, of each leg after the first
     change_weight: float = 0.3  # of -log P(the leg changes something)
     prior_weight: float = 0.02  # of ||z||^2
-    initiation_weight: float = 0.2  # of -log P(the leg can begin here), where that was learned
     failure_price: float = 0.15  # nats, of a first leg for each time that its work was given up
     imagined_within: float = 0.35  # nats of work left up to which the last subgoal is the imagined
     # end of the last leg; else, and with 0, the goal itself
@@ -39,7 +38,6 @@ class LegPlannerConfig:
             require(self, name, 1)
         for name in ("cell_cap", "last_sigma", "leg_price", "change_weight", "prior_weight"):
             require(self, name, 0.0)
-        require(self, "initiation_weight", 0.0)
         require(self, "failure_price", 0.0)
         require(self, "imagined_within", 0.0)
 
@@ -195,7 +193,6 @@ class FollowerConfig:
     # "auto": the reward epsilon that the training settled on; resolved in every checkpoint.
     hold: int = 1  # successive control steps in which a subgoal must be near (authors: 1)
     goal_hold: int = 0  # the same for the goal and for what stands in for it; 0: as ``hold``
-    goal_slack: float = 1.0  # of the threshold, beyond which a goal that was reached is lost
     timeout: int = 30  # control steps on one subgoal
     rest: bool = False  # hold the arm still while the goal itself is near; ours
     stand_in: bool = False  # the last subgoal stands for the goal: the policy pursues it until it
@@ -213,5 +210,4 @@ class FollowerConfig:
             require(self, "distance_threshold", 0.0)
         require(self, "hold", 1)
         require(self, "goal_hold", 0)
-        require(self, "goal_slack", 1.0)
         require(self, "timeout", 1)

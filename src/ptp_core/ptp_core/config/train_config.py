@@ -203,45 +203,6 @@ class ToleranceConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class InitiationConfig:
-    """Network and training of `ptp_core.learning.initiation`. Ours."""
-
-    channels: int = 64  # of the convolutions on half the grid of codes
-    blocks: int = 1  # residual blocks
-    hidden_units: int = 256
-    dropout: float = 0.5  # with 0.1 it learns the scenes by heart
-    sigma: float = 0.2  # most noise of latent actions
-    mixed: int = 4  # pairs put together by chance, for each pair of a demonstration
-    learning_rate: float = 1e-3  # AdamW
-    learning_rate_decay: Literal["none", "cosine"] = "cosine"  # over the budget
-    weight_decay: float = 0.05
-    batch_size: int = 256  # pairs of demonstrations
-    steps: int = 1500  # gradient steps
-    max_minutes: float = 0.0  # wall clock; 0 = no limit
-
-    def __post_init__(self) -> None:
-        for name in ("channels", "hidden_units", "mixed"):
-            require(self, name, 1)
-        require(self, "batch_size", 2)
-        require(self, "dropout", 0.0, 0.99)
-        for name in ("sigma", "learning_rate", "weight_decay", "max_minutes"):
-            require(self, name, 0.0)
-        require(self, "blocks", 0)
-        require(self, "steps", 0)
-
-
-@dataclass(frozen=True, kw_only=True)
-class InitiationPartConfig:
-    """The same network in a checkpoint."""
-
-    network: InitiationConfig
-    z_dim: int  # dimensions of a latent action
-
-    def __post_init__(self) -> None:
-        require(self, "z_dim", 1)
-
-
-@dataclass(frozen=True, kw_only=True)
 class DataConfig:
     """Demonstrations to collect; the authors' collector keeps failures."""
 
@@ -374,11 +335,10 @@ class TrainConfig:
     generators: SubgoalGeneratorConfig = field(default_factory=SubgoalGeneratorConfig)
     iql: IQLConfig = field(default_factory=IQLConfig)
     imagined: GeneratedGoalsConfig = field(default_factory=GeneratedGoalsConfig)
-    # These four are ours, and left out unless they have steps.
+    # These three are ours, and left out unless they have steps.
     chunked: ChunkedPolicyConfig = field(default_factory=lambda: ChunkedPolicyConfig(steps=0))
     classifier: GoalClassifierConfig = field(default_factory=lambda: GoalClassifierConfig(steps=0))
     tolerance: ToleranceConfig = field(default_factory=lambda: ToleranceConfig(steps=0))
-    initiation: InitiationConfig = field(default_factory=lambda: InitiationConfig(steps=0))
     planner: PlannerConfig = field(default_factory=PlannerConfig)
     legs: LegPlannerConfig = field(default_factory=LegPlannerConfig)  # of ptp_legs; ours
     follower: FollowerConfig = field(default_factory=FollowerConfig)
@@ -388,11 +348,10 @@ class TrainConfig:
         require(self, "threads", 1)
         require(self, "save_minutes", 0.0)
         require(self, "log_every", 1)
-        for name in ("tolerance", "initiation"):
-            if getattr(self, name).steps and not self.classifier.steps:
-                raise ConfigError(
-                    f"{name}.steps needs the goal classifier, which classifier.steps: 0 leaves out"
-                )
+        if self.tolerance.steps and not self.classifier.steps:
+            raise ConfigError(
+                "tolerance.steps needs the goal classifier, which classifier.steps: 0 leaves out"
+            )
         if not self.iql.steps:
             if self.imagined.steps:
                 raise ConfigError("imagined.steps needs IQL: iql.steps is 0, which leaves it out")

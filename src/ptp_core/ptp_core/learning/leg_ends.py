@@ -22,8 +22,10 @@ import numpy as np
 import torch
 
 from ptp_core.config import ToleranceConfig
-from ptp_core.learning.demonstrated_legs import DemonstratedLegs
-from ptp_core.learning.goal_classifier import EARLY, LATE, UNDER_WAY
+from ptp_core.data.encoded_dataset import EncodedDataset
+from ptp_core.encoders.vqvae import VQVAE
+from ptp_core.learning.goal_classifier import EARLY, LATE, UNDER_WAY, PairSampler
+from ptp_core.planners.subgoal_generator import SubgoalGenerator
 
 
 @dataclass(frozen=True)
@@ -37,35 +39,53 @@ class LatentPairs:
 
 
 class LegEndSampler:
-    """Draws pairs with ends that the generator of ``legs`` decodes, beside pairs of frames."""
+    """Draws pairs with ends that ``generator`` decodes, beside those of ``pairs``.
 
-    def __init__(self, legs: DemonstratedLegs, config: ToleranceConfig) -> None:
-        self._legs = legs
+    ``pairs`` draws from ``data``. ``first_frames``: in how many first frames of a demonstration
+    the generator's training pairs begin.
+    """
+
+    def __init__(
+        self,
+        data: EncodedDataset,
+        pairs: PairSampler,
+        vqvae: VQVAE,
+        generator: SubgoalGenerator,
+        config: ToleranceConfig,
+        first_frames: int,
+    ) -> None:
+        self._data = data
+        self._pairs = pairs
+        self._vqvae = vqvae
+        self._generator = generator
         self._config = config
+        self._first_frames = first_frames
 
     @torch.no_grad()
     def draw(self, rng: np.random.Generator, noise: torch.Generator) -> LatentPairs:
         """Draw ``batch_size`` pairs of frames, and half as many of each kind with ends."""
-        config, legs = self._config, self._legs
-        first, second, same = legs.draw_pairs(config.batch_size, rng)
+        config = self._config
+        known = self._pairs.draw(config.batch_size, rng)
         count = config.batch_size // 2
-        chosen = legs.draw(count, rng)
-        start = legs.starts(chosen, rng)
-        before = legs.latents(EARLY, chosen, rng)
-        during = legs.latents(UNDER_WAY, chosen, rng)
-        after, again = (legs.latents(LATE, chosen, rng) for _ in range(2))
-        z = legs.actions(start, after)
-        one, two = (legs.ends(self._near(z, noise), start) for _ in range(2))
+        chosen = rng.integers(len(self._pairs), size=count)
+        frames = self._pairs.frames
+        start = self._latents(frames(EARLY, chosen, rng, self._first_frames))
+        before = self._latents(frames(EARLY, chosen, rng))
+        during = self._latents(frames(UNDER_WAY, chosen, rng))
+        after, again = (self._latents(frames(LATE, chosen, rng)) for _ in range(2))
+        z = self._generator.encode(start, after)[0]
+        one, two = (self._end(self._near(z, noise), start) for _ in range(2))
         order = torch.randperm(count, generator=noise)
-        others = legs.ends(z[order], start)
+        others = self._end(z[order], start)
         apart = (z - z[order]).norm(dim=1) > config.apart
         drawn = torch.rand((2, count, 1), generator=noise).to(z.device)
         done = torch.where(drawn[0] < 0.7, again, two)
         undone = torch.where(drawn[1] < 0.5, before, during)
         ones = torch.ones(count, device=z.device)
+        same = torch.from_numpy(known.same).to(z.device)
         return LatentPairs(
-            first=torch.cat([first, one, one, others]),
-            second=torch.cat([second, done, undone, again]),
+            first=torch.cat([self._latents(known.first), one, one, others]),
+            second=torch.cat([self._latents(known.second), done, undone, again]),
             same=torch.cat([same, ones, 0 * ones, 0 * ones]),
             weights=torch.cat(
                 [torch.ones_like(same), ones, ones, config.other_weight * apart.float()]
@@ -76,3 +96,10 @@ class LegEndSampler:
         """Latent actions (B, z_dim) with noise of up to ``sigma``."""
         size = torch.rand((len(z), 1), generator=noise).sqrt()
         return z + self._config.sigma * (size * torch.randn(z.shape, generator=noise)).to(z)
+
+    def _end(self, z: torch.Tensor, start: torch.Tensor) -> torch.Tensor:
+        """Quantised ends (B, D) of latent actions (B, z_dim) from ``start`` (B, D)."""
+        return self._vqvae.quantise(self._generator(z, start))[1]
+
+    def _latents(self, frames: np.ndarray) -> torch.Tensor:
+        return self._vqvae.latents_of(self._data.codes[frames])

@@ -14,10 +14,9 @@ each candidate: shown ones, and some around the one that the generator's encoder
 and goal, the mean of q(z | s_{n-1}, g). The encoder alone often errs: it was not trained on pairs
 of a planned state and a goal image.
 
-The generator draws impossible ends too, such as a block that leaves a closed drawer, and both
-orders of two legs end with the same picture. So a leg costs more where no demonstration shows one
-like it in a state like that (`InitiationSet`, where a checkpoint has it), and a first leg for each
-time that the policy has given its work up in this episode.
+The generator draws impossible ends too, such as a block in a closed drawer, and both orders of two
+legs end with the same picture. So a first leg costs more for each time that the policy has given
+its work up in this episode.
 
 Plans of one leg, two legs, and so on are searched, and each leg has a price. So the number of
 subgoals follows from start and goal. The legs before the last come from a beam search: the plans
@@ -43,14 +42,12 @@ from torch.nn import functional
 from ptp_core.config import LegPlannerConfig
 from ptp_core.encoders.vqvae import VQVAE
 from ptp_core.learning.goal_classifier import GoalClassifier
-from ptp_core.learning.initiation import InitiationSet
 from ptp_core.planners.costs import unroll
 from ptp_core.planners.planner import Plan, PlanFeedback, check_latent, stop_if
 from ptp_core.planners.shown_legs import ShownLegs
 from ptp_core.planners.subgoal_generator import SubgoalGenerator, use_fastest_layout
 
 AT_ONCE = 256  # candidates in one call of a network, which bounds the memory
-HARDLY = -2.0  # logit of `InitiationSet` below which the beam has no use for a leg
 
 
 @dataclass(frozen=True)
@@ -71,14 +68,13 @@ class LegCandidates:
     latents: torch.Tensor  # (N, K, D)
     distance: torch.Tensor  # (N,), work that the last leg leaves
     idle: torch.Tensor  # (N,), of legs that change nothing
-    begin: torch.Tensor  # (N,), of legs that cannot begin where they should
     failed: torch.Tensor  # (N,), of a first leg that was given up before
     prior: torch.Tensor  # (N,)
 
     @property
     def total(self) -> torch.Tensor:
         """Cost (N,), without the price of legs."""
-        return self.distance + self.idle + self.begin + self.failed + self.prior
+        return self.distance + self.idle + self.failed + self.prior
 
     def best(self, count: int) -> LegCandidates:
         """The ``count`` candidates of least cost, in that order."""
@@ -129,7 +125,6 @@ class LegPlanner:
         shown: ShownLegs,
         classifier: GoalClassifier,
         config: LegPlannerConfig | None = None,
-        initiation: InitiationSet | None = None,
     ) -> None:
         use_fastest_layout(generator)
         self.vqvae = vqvae
@@ -137,7 +132,6 @@ class LegPlanner:
         self.shown = shown
         self.classifier = classifier
         self.config = config or LegPlannerConfig()
-        self.initiation = initiation
 
     @torch.no_grad()
     def plan(
@@ -190,7 +184,7 @@ class LegPlanner:
             cost=cost,
             costs={
                 "distance": float(chosen.distance[0]),
-                "value": float(chosen.idle[0] + chosen.begin[0] + chosen.failed[0])
+                "value": float(chosen.idle[0] + chosen.failed[0])
                 + config.leg_price * chosen.latents.shape[1],
                 "prior": float(chosen.prior[0]),
                 "level_0": cost,
@@ -241,10 +235,7 @@ class LegPlanner:
         return LegPrefixes(*longer)
 
     def _promising(self, problem: LegProblem, prefixes: LegPrefixes, rng) -> torch.Tensor:
-        """Rows of up to ``beam`` prefixes whose last leg can begin and changes something.
-
-        Where there is none, any.
-        """
+        """Rows of up to ``beam`` prefixes whose last leg changes something, where any does."""
         start, goal = problem.start, problem.goal
         config, count = self.config, len(prefixes.z)
         if not prefixes.z.shape[1]:
@@ -252,11 +243,7 @@ class LegPlanner:
         before, ends = prefixes.states(start)[:, -2:].unbind(1)
         pairs = zip(before.split(AT_ONCE), ends.split(AT_ONCE))
         same = torch.cat([self.classifier(*pair) for pair in pairs])
-        possible = same < 0
-        if self.initiation is not None and self.config.initiation_weight:
-            pairs = zip(before.split(AT_ONCE), prefixes.z[:, -1].split(AT_ONCE))
-            possible &= torch.cat([self.initiation(*pair) for pair in pairs]) > HARDLY
-        rows = possible.nonzero()[:, 0]
+        rows = (same < 0).nonzero()[:, 0]
         if not len(rows):
             rows = torch.arange(count, device=start.device)
         ends = ends[rows]
@@ -312,8 +299,7 @@ class LegPlanner:
         lasts = torch.cat([mean, mean + config.last_sigma * noise, drawn], dim=1)
         pairs = ends.repeat_interleave(tries, 0), lasts.flatten(0, 1)
         left = self.work_left(*pairs, goal).view(count, tries)
-        begin = self._begin(*pairs).view(count, tries)
-        best = (left + begin + config.prior_weight * lasts.square().sum(2)).argmin(1)
+        best = (left + config.prior_weight * lasts.square().sum(2)).argmin(1)
         row = torch.arange(count)
         z = torch.cat([prefixes.z, lasts[row, best][:, None]], dim=1)
         return self._judge(problem, z, prefixes.codes, prefixes.latents, left[row, best])
@@ -337,15 +323,14 @@ class LegPlanner:
     def _judge(self, problem: LegProblem, z, codes, latents, distance) -> LegCandidates:
         """Candidates with all terms of their cost, the cheapest ``elites`` at least.
 
-        Legs that change nothing or cannot begin, and a first leg that failed, only add to it. So
-        the cheapest candidates are asked first, and those that cost more without these terms than
+        Legs that change nothing, and a first leg that failed, only add to the cost. So the
+        cheapest candidates are asked first, and those that cost more without these terms than
         enough others do with them are left out.
         """
         config = self.config
         prior = config.prior_weight * z.square().sum((1, 2))
         none = torch.zeros_like(distance)
-        others = none, none.clone(), none.clone(), prior
-        found = LegCandidates(z, codes, latents, distance, *others).best(len(z))
+        found = LegCandidates(z, codes, latents, distance, none, none.clone(), prior).best(len(z))
         known = none[:0]
         for first in range(0, len(z), AT_ONCE // 4):
             if (known <= found.total[first]).sum() >= config.elites:
@@ -353,9 +338,6 @@ class LegPlanner:
             part = slice(first, first + AT_ONCE // 4)
             some = found.z[part], found.latents[part]
             found.idle[part] = config.change_weight * self._idle(problem, some[1])
-            before = torch.cat([problem.start.expand(len(some[0]), 1, -1), some[1]], dim=1)
-            pairs = before.flatten(0, 1), some[0].flatten(0, 1)
-            found.begin[part] = self._begin(*pairs).view(some[0].shape[:2]).sum(1)
             found.failed[part] = self._failed(problem, *some)
             known = torch.cat([known, found.total[part]])
         return found
@@ -368,13 +350,6 @@ class LegPlanner:
         before = torch.cat([start, latents], dim=1)[:, :-1]
         same = self.classifier(before.flatten(0, 1), latents.flatten(0, 1))
         return functional.softplus(same).view(latents.shape[:2]).sum(1)
-
-    def _begin(self, states: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
-        """What it costs (B,) that legs z (B, z_dim) hardly can begin in states (B, D)."""
-        if self.initiation is None or not self.config.initiation_weight:
-            return torch.zeros_like(z[:, 0])
-        pairs = zip(states.split(AT_ONCE), z.split(AT_ONCE))
-        return self.config.initiation_weight * torch.cat([self.initiation.cost(*p) for p in pairs])
 
     def _failed(self, problem: LegProblem, z, latents: torch.Tensor) -> torch.Tensor:
         """What the first leg costs (N,): a price for each time that its work was given up."""

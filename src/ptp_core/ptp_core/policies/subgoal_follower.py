@@ -54,9 +54,7 @@ class SubgoalFollower:
     """Walks through a plan: next subgoal when the current one is near, or after a timeout.
 
     Near means for ``config.hold`` successive steps. After the last subgoal it stays on the goal.
-    It never replans. ``measure`` gives the distance that ``config.distance_threshold`` is for. A
-    goal that was reached is lost where it is farther than that times ``config.goal_slack``: a
-    measure that hovers about the threshold does not send the arm to do its work again.
+    It never replans. ``measure`` gives the distance that ``config.distance_threshold`` is for.
 
     With ``config.stand_in`` the last subgoal is what the policy pursues in the goal's place, until
     one of the two is near. A goal image shows every object; those that earlier subgoals moved
@@ -78,7 +76,6 @@ class SubgoalFollower:
         self._index = 0
         self._timer: int | None = None
         self._held = 0  # successive steps in which the current target was near
-        self._reached = False  # the goal was, and is not lost since
 
     def reset(self, plan: torch.Tensor | None, goal: torch.Tensor) -> None:
         """Start on ``plan`` (K, D), or with None directly on ``goal`` (D,)."""
@@ -86,7 +83,6 @@ class SubgoalFollower:
         self._index = 0
         self._timer = None
         self._held = 0
-        self._reached = False
 
     def step(self, latent: torch.Tensor) -> FollowerState:
         """Update with the current latent (D,), once a control step, before acting.
@@ -111,14 +107,11 @@ class SubgoalFollower:
             self._timer = 0
         else:
             self._timer += 1
-            slack = config.goal_slack if self._reached else 1.0
-            inside = distance < slack * config.distance_threshold
-            self._held = self._held + 1 if inside else 0
+            self._held = self._held + 1 if distance < config.distance_threshold else 0
             at_goal = stands_in or before == last
             hold = config.goal_hold if at_goal and config.goal_hold else config.hold
-            near = self._held >= hold or (self._reached and inside)
+            near = self._held >= hold
             arrived = near and before == last
-            self._reached = arrived
             if before < last and (near or self._timer >= config.timeout):
                 self._index += 1
                 self._timer = 0

@@ -28,7 +28,6 @@ from ptp_core.config import (
     GCIQLConfig,
     GoalClassifierConfig,
     HIQLConfig,
-    InitiationPartConfig,
     InstructedPartConfig,
     IQLConfig,
     LatentVAEConfig,
@@ -49,7 +48,6 @@ from ptp_core.errors import CheckpointError, ConfigError
 from ptp_core.learning.gciql import GCIQL
 from ptp_core.learning.goal_classifier import GoalClassifier
 from ptp_core.learning.hiql import HIQL
-from ptp_core.learning.initiation import InitiationSet
 from ptp_core.learning.iql import IQL
 from ptp_core.planners.backward_planner import BackwardPlanner
 from ptp_core.planners.forward_planner import ForwardPlanner
@@ -450,12 +448,6 @@ def _shown_legs(config: ShownLegsConfig, spec: AgentSpec, encoder: nn.Module | N
     return ShownLegs(config)
 
 
-def _initiation(
-    config: InitiationPartConfig, spec: AgentSpec, encoder: nn.Module | None
-) -> nn.Module:
-    return InitiationSet(config, encoder.latent)
-
-
 def _sentences(
     config: SentenceTableConfig, spec: AgentSpec, encoder: nn.Module | None
 ) -> nn.Module:
@@ -511,7 +503,6 @@ _BUILT_IN = (
     PartType("chunked", _chunked, ChunkedPolicyConfig, learns=True),
     PartType("classifier", _classifier, GoalClassifierConfig),
     PartType("shown_legs", _shown_legs, ShownLegsConfig),
-    PartType("initiation_set", _initiation, InitiationPartConfig),
     PartType("sentences", _sentences, SentenceTableConfig),
     PartType("sentence_goals", _sentence_goals, SentenceGoalsConfig),
     PartType("backward", _backward, PlannerPartConfig),

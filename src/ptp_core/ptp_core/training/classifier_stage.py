@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Training of classifiers: whether the work of a goal is done, and where a leg can begin.
-
-The goal classifier is trained on encoded data, and then on ends that a generator shows.
-"""
+"""Training of the goal classifier on encoded data, and then on ends that a generator shows."""
 
 from __future__ import annotations
 
@@ -15,21 +12,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from ptp_core.config import (
-    GoalClassifierConfig,
-    InitiationConfig,
-    InitiationPartConfig,
-    ToleranceConfig,
-    TrainConfig,
-)
+from ptp_core.config import GoalClassifierConfig, ToleranceConfig, TrainConfig
 from ptp_core.data.encoded_dataset import EncodedDataset
 from ptp_core.encoders.vqvae import VQVAE
-from ptp_core.learning.demonstrated_legs import DemonstratedLegs
 from ptp_core.learning.goal_classifier import FramePairs, GoalClassifier, PairSampler
 from ptp_core.learning.gradient_step import Metrics, gradient_step
-from ptp_core.learning.initiation import InitiationSet, LegStartSampler
 from ptp_core.learning.leg_ends import LegEndSampler
-from ptp_core.planners.subgoal_generator import GeneratorHierarchy, SubgoalGenerator
+from ptp_core.planners.subgoal_generator import GeneratorHierarchy
 from ptp_core.training.chunked_stage import seeded_dropout
 from ptp_core.training.stage import StageState, encoded_fingerprint, run_as_configured
 from ptp_core.training.weights import serialise
@@ -93,7 +82,7 @@ def train_tolerance(
 
     Returns a new network and its last scalars; ``classifier`` does not change.
     """
-    settings = config.tolerance
+    settings, gaps = config.tolerance, config.generators.dt60
     network = copy.deepcopy(classifier).requires_grad_(True)
     generator = generators["dt60"]
     weights = (serialise(module) for module in (classifier, generator))
@@ -102,7 +91,9 @@ def train_tolerance(
         "networks": hashlib.sha256(b"".join(weights)).hexdigest(),
     }
     sampler, held_out = (
-        LegEndSampler(_legs(config, each, vqvae, generator), settings)
+        LegEndSampler(
+            each, PairSampler(each, config.classifier), vqvae, generator, settings, gaps.minimum
+        )
         for each in (data, validation)
     )
 
@@ -121,53 +112,10 @@ def train_tolerance(
     return network.eval().requires_grad_(False), scalars
 
 
-def train_initiation(
-    config: TrainConfig,
-    vqvae: VQVAE,
-    generators: GeneratorHierarchy,
-    data: EncodedDataset,
-    folder: Path,
-    *,
-    validation: EncodedDataset,
-    progress: bool = True,
-) -> tuple[InitiationSet, dict[str, float]]:
-    """Train with ``config.initiation``; return the network and its last scalars.
-
-    See `InitiationSet`.
-    """
-    settings = config.initiation
-    torch.manual_seed(config.seed)
-    part = InitiationPartConfig(network=settings, z_dim=config.generators.z_dim)
-    network = InitiationSet(part, vqvae.latent).to(vqvae.codebook.device)
-    generator = generators["dt60"]
-    fingerprint = {
-        **encoded_fingerprint(settings, config.seed, data),
-        "networks": hashlib.sha256(serialise(generator)).hexdigest(),
-    }
-    sampler, held_out = (
-        LegStartSampler(_legs(config, each, vqvae, generator), settings)
-        for each in (data, validation)
-    )
-    rng, noise = np.random.default_rng(config.seed), torch.Generator().manual_seed(config.seed)
-    count = max(1, VALIDATION_PAIRS // settings.batch_size)
-    fixed = [held_out.draw(rng, noise) for _ in range(count)]
-    scalars = _fit(
-        "initiation", network, settings, config, folder, fingerprint, sampler.draw, fixed, progress
-    )
-    return network.eval().requires_grad_(False), scalars
-
-
-def _legs(
-    config: TrainConfig, data: EncodedDataset, vqvae: VQVAE, generator: SubgoalGenerator
-) -> DemonstratedLegs:
-    pairs = PairSampler(data, config.classifier)
-    return DemonstratedLegs(data, pairs, vqvae, generator, config.generators.dt60.minimum)
-
-
 def _fit(
     name: str,
-    network: GoalClassifier | InitiationSet,
-    settings: GoalClassifierConfig | ToleranceConfig | InitiationConfig,
+    network: GoalClassifier,
+    settings: GoalClassifierConfig | ToleranceConfig,
     config: TrainConfig,
     folder: Path,
     fingerprint: dict[str, Any],

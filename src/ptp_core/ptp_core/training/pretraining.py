@@ -36,11 +36,7 @@ from ptp_core.errors import DatasetError
 from ptp_core.progress import Bar
 from ptp_core.training.checkpoint import Part, save_checkpoint
 from ptp_core.training.chunked_stage import train_chunked_policy
-from ptp_core.training.classifier_stage import (
-    train_goal_classifier,
-    train_initiation,
-    train_tolerance,
-)
+from ptp_core.training.classifier_stage import train_goal_classifier, train_tolerance
 from ptp_core.training.iql_stage import train_iql, train_on_generated_goals
 from ptp_core.training.stage import choose_device, without_budget
 from ptp_core.training.subgoal_stage import (
@@ -255,11 +251,6 @@ def _train(
             **common,
         )
         parts["classifier"] = dataclasses.replace(parts["classifier"], module=classifier)
-    if config.initiation.steps:
-        network, scalars["initiation"] = train_initiation(
-            config, vqvae, generators, training, out / "initiation", **common
-        )
-        parts["initiation_set"] = Part("initiation_set", network, network.config, precision)
     if "classifier" in parts:
         rng = np.random.default_rng(config.seed)
         legs = generators["dt60"], vqvae, training, config.generators.dt60, config.legs.shown
