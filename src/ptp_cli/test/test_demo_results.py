@@ -20,7 +20,7 @@ from ptp_cli.results.results_evaluations import (
 )
 from ptp_cli.results.results_tables import cost_shares, success
 from ptp_cli.results.results_text import as_html
-from ptp_core.config import load_config
+from ptp_core.config import FollowerConfig, load_config, to_dict
 from ptp_core.rollout.evaluation import evaluate
 from ptp_core.tiny_networks import tiny_baseline_folders, tiny_checkpoint
 from ptp_core.toy_env import ToyEnv
@@ -258,6 +258,16 @@ def test_a_difference_names_the_setting():
     assert difference({"a": 2, **{"b": have["b"]}}, have) == "a is 2, not 1"
     assert difference({**have, "b": {"c": [1], "d": None}}, have) == "b.c is [1], not [1, 2]"
     assert difference({"a": 1}, have).startswith("b is not told")
+
+
+def test_a_setting_of_the_follower_that_is_newer_than_a_file_had_its_default_then():
+    asked = to_dict(FollowerConfig(timeout=30))
+    have = {name: asked[name] for name in ("timeout", "distance_threshold", "sample_actions")}
+    assert difference({"follower": have}, {"follower": asked}) == ""
+    later = {"follower": asked, "seed": 2}
+    assert difference({"follower": have, "seed": 1}, later) == "seed is 1, not 2"
+    held = to_dict(FollowerConfig(timeout=30, hold=12))
+    assert difference({"follower": have}, {"follower": held}) == "follower.hold is 1, not 12"
     assert difference({**have, "e": 5}, have) == "e is 5, which nothing asks for"
 
 

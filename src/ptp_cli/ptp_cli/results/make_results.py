@@ -148,10 +148,12 @@ def _practised(run: PracticeRun) -> str:
 
 
 def _manifest(found: Sequence[EvaluationFile]) -> dict[str, Any]:
-    """Of the networks that the first row has."""
-    if not found:
-        return {}
-    return load_json(found[0].wanted.config.checkpoint / MANIFEST)
+    """Of the first networks whose policy saw generated goals; {} where there are none."""
+    for folder in dict.fromkeys(each.wanted.config.checkpoint for each in found):
+        manifest = load_json(folder / MANIFEST)
+        if "imagined" in manifest.get("metrics", {}):
+            return manifest
+    return {}
 
 
 def _folder(name: str) -> Path:

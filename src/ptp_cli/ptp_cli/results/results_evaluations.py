@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ptp_cli.options import ENV
 from ptp_core.agents.registry import checkpoint_for, method_named
+from ptp_core.config import FollowerConfig, to_dict
 from ptp_core.config.loading import require
 from ptp_core.data.env_spec import declared_spec
 from ptp_core.data.file_limits import load_json
@@ -178,13 +179,20 @@ NOT_SETTINGS = ("tasks", "mean_success_rate", "mean_stage_score", "coverage")  #
 
 
 def difference(have: Mapping[str, Any], asked: Mapping[str, Any], prefix: str = "") -> str:
-    """The first setting in which two differ, "follower.timeout is 150, not 30"; "" for none."""
+    """The first setting in which two differ, "follower.timeout is 150, not 30"; "" for none.
+
+    A setting of the follower that is not told had its default: it is newer than the file.
+    """
+    if prefix == "follower.":
+        have = {**to_dict(FollowerConfig()), **have}
     for name in [*asked, *(name for name in have if name not in asked)]:
         old, new = have.get(name), asked.get(name)
         if old == new and (name in have) == (name in asked):
             continue
         if isinstance(old, Mapping) and isinstance(new, Mapping):
-            return difference(old, new, f"{prefix}{name}.")
+            if found := difference(old, new, f"{prefix}{name}."):
+                return found
+            continue
         if name not in have:
             return f"{prefix}{name} is not told, asked for is {_short(new)}"
         if name not in asked:
