@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
+from ptp_cli.commands.demo import SHOWN, _released_parts
 from ptp_cli.demo import demo_results
 from ptp_cli.demo.demo_film import (
     BAD,
@@ -29,7 +30,9 @@ from ptp_cli.demo.demo_film import (
     strip,
 )
 from ptp_cli.demo.demo_progress import PATIENCE, DemoWatcher, NodeLog, Progress
+from ptp_cli.options import RELEASED
 from ptp_cli.pages import figure
+from ptp_core.errors import InputError
 from ptp_nodes.operator.episode_watcher import EpisodeNews
 
 TITLES = {"A": "tidy up", "B": "<b>close</b> & go"}
@@ -430,3 +433,26 @@ def test_the_log_keeps_lines_of_threads_apart_and_tells_of_trouble(tmp_path):
     assert all(re.fullmatch(r"[ab] \| line \d+", line) for line in lines[:-2])
     assert len(lines) == 402
     assert heard == lines[-2:]
+
+
+def test_each_task_is_shown_with_the_released_checkpoint_that_is_made_for_it():
+    found = _released_parts(SHOWN, "checkpoint", RELEASED)
+    assert [(part.tasks, part.method, part.protocol) for part in found] == [
+        (("A", "B", "C"), "", "paper"),
+        (("D",), "ptp_legs", "varied"),
+        (("long_1", "long_2"), "lbp", "varied"),
+    ]
+    assert [part.checkpoint.folder.name for part in found] == ["table", "varied", "lbp"]
+    assert [part.finetuned is not None for part in found] == [True, False, False]
+    assert [part.longest(None) for part in found] == [400, 600, 400]
+    assert found[2].longest(7) == 7
+    (words,) = _released_parts(["long_3"], "checkpoint", "none")
+    assert words.tasks == ("long_3",)
+
+
+def test_a_planner_that_no_shown_task_has_is_refused():
+    with pytest.raises(InputError, match="--planner is for A, B, C, and none of them is shown"):
+        _released_parts(["D", "long_1"], "fast", RELEASED)
+    table, legs = _released_parts(["A", "D"], "fast", "none")
+    assert (table.planner, legs.planner) == ("fast", "checkpoint")
+    assert table.finetuned is None
