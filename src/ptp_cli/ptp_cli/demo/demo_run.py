@@ -28,17 +28,12 @@ from ptp_core.agents.registry import DEFAULT_METHOD, method_named
 from ptp_core.data.files import claim
 from ptp_core.training.checkpoint import Checkpoint
 from ptp_nodes.operator.episode_watcher import watching
-from ptp_sim.long_tasks import LONG_TASKS
-from ptp_sim.tasks import TASKS
+from ptp_sim.long_tasks import ALL_TASKS, LONG_TASKS
 
 COMMAND = "ptp demo"
 LOG = "nodes.log"
 OURS = ("task_*_episode_*", demo_results.PAGE, demo_results.SUMMARY, LOG)  # what a demo writes
 STOPPED = 130  # exit status after Ctrl-C
-
-
-ALL_TASKS = {**TASKS, **LONG_TASKS}
-"""Tasks of the table by name; those with words begin with "long_"."""
 
 
 @dataclass(frozen=True)
