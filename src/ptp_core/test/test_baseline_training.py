@@ -133,7 +133,7 @@ def test_one_method_is_trained_for_and_the_other_checkpoints_stay(checkpoint, da
 
 def test_cloning_learns_the_recorded_actions_whatever_they_are_worth(tmp_path):
     """Frames of two kinds, each with its action; no trajectory reaches its goal any sooner."""
-    config = tiny_config(steps=150, batch_size=16, learning_rate=1e-2, reward_epsilon=0.0)
+    config = tiny_config(steps=800, batch_size=16, learning_rate=3e-3, reward_epsilon=0.0)
     networks = tiny_networks(config)
     kinds, actions = np.random.default_rng(0).integers(32, size=(2, 144)), np.eye(2, 5)
     picks, lengths = np.arange(40) % 2, np.full(4, 10)
