@@ -343,13 +343,15 @@ class PolicyNode(ManagedNode):
             self._client.wait(episode.name, give_up_after, problem, check)
         self._arm.wait(give_up_after, problem, check)
         # A person who has the arm may take time; nothing is wrong then.
-        return self._gate.next(
+        arrival = self._gate.next(
             self._read,
             problem,
             check,
             excused=lambda: self._taken_over,
             on_old=lambda: self._hold(episode),
         )
+        episode.asked = False  # it came: the next time another one has to be asked for
+        return arrival
 
     def _step(
         self,
