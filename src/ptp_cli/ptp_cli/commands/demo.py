@@ -131,14 +131,14 @@ def _released_parts(tasks: Sequence[str], planner: str, finetuned: str) -> tuple
     if planner != CHECKPOINT and not set(tasks) & set(PAPER_TASKS):
         raise InputError(f"--planner is for {', '.join(PAPER_TASKS)}, and none of them is shown")
     kinds = (
-        ([task for task in tasks if task in PAPER_TASKS], models / "table", "", "paper"),
+        ([task for task in tasks if task in PAPER_TASKS], released_checkpoint(), "", "paper"),
         (rest, models / "varied", "ptp_legs", "varied"),
         ([task for task in tasks if task in LONG_TASKS], models / "lbp", "lbp", "varied"),
     )
     return tuple(
         DemoPart(
             tuple(chosen),
-            load_checkpoint(released_checkpoint() if path.name == "table" else path),
+            load_checkpoint(path),
             method,
             protocol,
             CHECKPOINT if method else planner,

@@ -43,7 +43,6 @@ def joined(summaries: Sequence[Mapping[str, Any]], about: Mapping[str, Any]) -> 
     tasks = {name: figures for one in summaries for name, figures in one["tasks"].items()}
     rates = [figures["success_rate"] for figures in tasks.values()]
     return {
-        **{name: value for one in summaries for name, value in one.items()},
         **about,
         "mean_success_rate": sum(rates) / len(rates) if rates else None,
         "tasks": tasks,
