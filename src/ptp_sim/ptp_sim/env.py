@@ -319,7 +319,10 @@ class TableEnv(gymnasium.Env):
             scene = self._draw_scene(task, protocol, self.np_random)
             aftermath = int(self.np_random.integers(*task.aftermath, endpoint=True))
             try:
-                return scene, make_goal(self.world, scene, task, self.np_random, aftermath)
+                # Long tasks are asked for in words; their goal image is no more than a picture.
+                standing = not isinstance(task, LongTask)
+                rng = self.np_random
+                return scene, make_goal(self.world, scene, task, rng, aftermath, standing)
             except PlanFailed:
                 continue
         raise PlanFailed(f"task {task.name}: no {protocol} scene in {GOAL_TRIES} could be solved")

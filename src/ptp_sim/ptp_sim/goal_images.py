@@ -11,6 +11,7 @@ import numpy as np
 
 from ptp_core.data.array_limits import DAMAGED, open_npz
 from ptp_robot.action import ActionScale
+from ptp_sim.experts import Expert
 from ptp_sim.scene import Scene
 from ptp_sim.tasks import TASKS, Task, judge
 from ptp_sim.world import TableState, TableWorld
@@ -21,6 +22,12 @@ STAGE_STEPS = 160
 REST_STEPS = 45
 """Control steps of an expert's retreat before a stage's end is photographed: open, rise, wait,
 drift, wait, as most demonstrations end. Right after the work the arm still hides it."""
+STANDING_STEPS = 3
+"""Successive control steps in which the can must stand before a goal image of it is taken."""
+STANDING_HEIGHT = 0.002
+"""Largest distance of a standing can's centre from its height at the start [m]."""
+FALL_STEPS = 20
+"""Control steps that a leaning can has to stand again, else it has fallen."""
 AFTERMATH = 6
 """A rollout goes on for 0 to 5 steps after its last stage, by its number (authors' option)."""
 
@@ -38,34 +45,55 @@ class GoalScene:
 
 
 def run_plan(
-    world: TableWorld, scene: Scene, task: Task, rng: np.random.Generator, aftermath: int = 0
+    world: TableWorld,
+    scene: Scene,
+    task: Task,
+    rng: np.random.Generator,
+    aftermath: int = 0,
+    standing: bool = False,
 ) -> tuple[TableState, list[int]]:
     """Carry the task's scripted plan out from the scene.
+
+    With ``standing`` it goes on until the can stands, where it leans at the end.
 
     Returns:
         The final state and the steps that each stage took.
 
     Raises:
-        PlanFailed: a stage did not finish in time, or its result was lost again.
+        PlanFailed: a stage did not finish in time, its result was lost again, or the can fell.
 
     """
     scale = ActionScale()
     world.reset(scene)
+    upright = world.state().can[2]
+    stood = 0  # successive control steps in which the can stood
     lengths = []
+
+    def step(expert: Expert) -> None:
+        nonlocal stood
+        world.step(scale.to_delta(expert.act(world.state())))
+        stood = stood + 1 if abs(world.state().can[2] - upright) < STANDING_HEIGHT else 0
+
     for stage in task.stages:
         expert = task.expert(stage, world.state(), world.arm.grasp == "physical", rng)
         steps = 0
         while not expert.done:
             if steps == STAGE_STEPS:
                 raise PlanFailed(f"task {task.name}: {stage} took over {STAGE_STEPS} steps")
-            world.step(scale.to_delta(expert.act(world.state())))
+            step(expert)
             steps += 1
         lengths.append(steps)
         if stage is not task.stages[-1] or stage.kind == "block":  # a block falls into its place
             for _ in range(8):
-                world.step(scale.to_delta(expert.act(world.state())))
+                step(expert)
     for _ in range(aftermath):
-        world.step(scale.to_delta(expert.act(world.state())))
+        step(expert)
+    for _ in range(FALL_STEPS if standing else 0):
+        if stood >= STANDING_STEPS:
+            break
+        step(expert)
+    if standing and stood < STANDING_STEPS:
+        raise PlanFailed(f"task {task.name}: the can fell over")
     return world.state(), lengths
 
 
@@ -75,9 +103,14 @@ def is_solved(start: TableState, final: TableState, task: Task) -> bool:
 
 
 def make_goal(
-    world: TableWorld, scene: Scene, task: Task, rng: np.random.Generator, aftermath: int
+    world: TableWorld,
+    scene: Scene,
+    task: Task,
+    rng: np.random.Generator,
+    aftermath: int,
+    standing: bool = False,
 ) -> GoalScene:
-    """Roll out the scripted plan and render its end.
+    """Roll out the scripted plan and render its end; see `run_plan`.
 
     Raises:
         PlanFailed: the plan failed in this scene.
@@ -85,7 +118,7 @@ def make_goal(
     """
     world.reset(scene)
     start = world.state()
-    final, _ = run_plan(world, scene, task, rng, aftermath)
+    final, _ = run_plan(world, scene, task, rng, aftermath, standing)
     if not is_solved(start, final, task):
         raise PlanFailed(f"task {task.name}: the scripted plan ended elsewhere")
     return GoalScene(image=world.observe(), state=final)

@@ -7,7 +7,16 @@ from importlib import resources
 import numpy as np
 import pytest
 
-from ptp_sim.goal_images import goals_of, read_goals, write_goals
+from ptp_sim.env import make_env
+from ptp_sim.goal_images import (
+    STANDING_HEIGHT,
+    PlanFailed,
+    goals_of,
+    read_goals,
+    run_plan,
+    write_goals,
+)
+from ptp_sim.scene import BLOCK_ON_TRAY_Z, CAN_Z
 from ptp_sim.tasks import TASKS
 from ptp_sim.world import TableWorld
 
@@ -23,6 +32,32 @@ def test_shipped_goals_are_what_the_plans_give(name):
         assert np.abs(ours.state.can - theirs.state.can).max() < 0.01
         assert np.abs(ours.state.handle - theirs.state.handle).max() < 0.01
         assert np.mean(np.abs(ours.image.astype(int) - theirs.image) > 30) < 0.02
+
+
+def test_the_can_of_a_varied_goal_stands():
+    """In the scene of B it runs into the closed drawer: it leans, falls over or lies on it."""
+    env = make_env()
+    found = []
+    for seed in range(6):
+        _, info = env.reset(seed=seed, options={"task": "B", "protocol": "varied"})
+        found.append(env.unwrapped._goal.state.can[2] - info["state"]["can"][2])
+    env.close()
+    assert np.abs(found).max() < STANDING_HEIGHT
+
+
+def test_a_plan_whose_can_falls_over_gives_no_goal():
+    task, world = TASKS["B"], TableWorld()
+    # A varied scene: the handle of the closed drawer is where the can is pushed to.
+    drawer = {"drawer_xy": (0.552, 0.15), "drawer_yaw": np.deg2rad(96.2)}
+    scene = task.scene.with_(
+        **drawer, can_xy=(0.709, -0.088), block_xyz=(0.552, 0.15, BLOCK_ON_TRAY_Z)
+    )
+    rng = np.random.default_rng
+    leaning, _ = run_plan(world, scene, task, rng(0))
+    with pytest.raises(PlanFailed, match="the can fell over"):
+        run_plan(world, scene, task, rng(0), standing=True)
+    world.close()
+    assert abs(leaning.can[2] - CAN_Z) > STANDING_HEIGHT
 
 
 def test_a_task_may_have_a_longer_name():
