@@ -55,6 +55,15 @@ def test_the_goal_is_arrived_at_when_it_is_pursued_and_near():
     assert not any(state.arrived for state in follow([0.0, 30.0, 30.0], timeout=9))  # a subgoal
 
 
+def test_a_goal_that_was_reached_is_left_after_as_many_steps_as_it_took_to_reach_it():
+    rest, blink, away = [30.0] * 9, [0.0, 0.0], [0.0] * 6
+    states = follow([0.0, *rest, *blink, *rest, *away], plan=None, hold=3, timeout=4)
+    arrived = [state.arrived for state in states]
+    assert arrived == [False] * 3 + [True] * 7 + [True] * 2 + [True] * 9 + [True] * 2 + [False] * 4
+    # The time at the goal does not count: a plan is outdated after 4 steps without it.
+    assert [index for index, state in enumerate(states) if state.outdated] == [26]
+
+
 def test_a_plan_is_outdated_by_a_subgoal_that_is_over_and_by_a_goal_that_stays_far():
     reached = follow([0.0, 9.0, 9.0, 19.0, 29.0, 29.0])
     assert [state.outdated for state in reached] == [False, True, False, False, False, False]

@@ -54,6 +54,7 @@ class SubgoalFollower:
     """Walks through a plan: next subgoal when the current one is near, or after a timeout.
 
     Near means for ``config.hold`` successive steps. After the last subgoal it stays on the goal.
+    A goal that was reached counts as left after as many successive steps in which it is far.
     It never replans. ``measure`` gives the distance that ``config.distance_threshold`` is for.
 
     With ``config.stand_in`` the last subgoal is what the policy pursues in the goal's place, until
@@ -76,13 +77,16 @@ class SubgoalFollower:
         self._index = 0
         self._timer: int | None = None
         self._held = 0  # successive steps in which the current target was near
+        self._away = 0  # successive steps in which it was far
+        self._at_goal = False  # the goal was reached, and not left since
 
     def reset(self, plan: torch.Tensor | None, goal: torch.Tensor) -> None:
         """Start on ``plan`` (K, D), or with None directly on ``goal`` (D,)."""
         self._targets = [*(plan if plan is not None else ()), goal]
         self._index = 0
         self._timer = None
-        self._held = 0
+        self._held = self._away = 0
+        self._at_goal = False
 
     def step(self, latent: torch.Tensor) -> FollowerState:
         """Update with the current latent (D,), once a control step, before acting.
@@ -107,15 +111,20 @@ class SubgoalFollower:
             self._timer = 0
         else:
             self._timer += 1
-            self._held = self._held + 1 if distance < config.distance_threshold else 0
-            at_goal = stands_in or before == last
-            hold = config.goal_hold if at_goal and config.goal_hold else config.hold
+            here = distance < config.distance_threshold
+            self._held, self._away = (self._held + 1, 0) if here else (0, self._away + 1)
+            for_goal = stands_in or before == last
+            hold = config.goal_hold if for_goal and config.goal_hold else config.hold
             near = self._held >= hold
-            arrived = near and before == last
+            if before == last and (near or self._away >= hold):
+                self._at_goal = near
+            arrived = self._at_goal
+            if arrived:
+                self._timer = 0
             if before < last and (near or self._timer >= config.timeout):
                 self._index += 1
                 self._timer = 0
-                self._held = 0
+                self._held = self._away = 0
                 timed_out = not near
                 outdated = timed_out or self._index < last
             elif not arrived and self._timer >= config.timeout:
