@@ -193,6 +193,36 @@ def test_lbp_from_the_same_data_with_the_same_encoder(trained, tmp_path, capsys)
     assert ptp(*words, "--method", "lbp_goal_image") == 0
 
 
+CLASSIFIER = """
+classifier: {channels: 4, hidden_units: 8, batch_size: 4, steps: 2}
+tolerance: {batch_size: 4, steps: 1}
+"""
+
+
+def test_another_classifier_for_a_checkpoint_whose_other_networks_stay(trained, tmp_path, capsys):
+    config, out = tmp_path / "tiny.yaml", tmp_path / "run"
+    config.write_text(TRAINING)
+    given = trained / "run" / "checkpoint"
+    words = ("pretrain-classifier", "--config", config, "--checkpoint", given, "--out", out)
+    words = (*words, "--data", trained / "data")
+    assert ptp(*words) == 2
+    assert "classifier.steps is 0" in capsys.readouterr().err and not out.exists()
+    config.write_text(TRAINING + CLASSIFIER)
+    assert ptp(*words) == 0
+    told = f"ptp evaluate --checkpoint {out / 'checkpoint'}"
+    assert last_lines(capsys) == (f"results: {out}", f"next: {told}")
+    before, after = load_checkpoint(given), load_checkpoint(out / "checkpoint")
+    assert {*after.parts} == {*before.parts, "classifier"}
+    assert {**after.sha256, **before.sha256} == after.sha256
+    assert (after.agent, after.encoder_id) == (before.agent, before.encoder_id)
+    assert after.config.classifier.steps == 2 and after.config.iql == before.config.iql
+    assert after.metrics["classifier"]["trajectories"] == before.metrics["trajectories"]
+    assert "validation/accuracy" in after.metrics["tolerance"]
+    assert ptp(*words) == 2 and "go on with --resume" in capsys.readouterr().err
+    assert ptp(*words, "--resume") == 0
+    assert load_checkpoint(out / "checkpoint").sha256 == after.sha256
+
+
 STATE_DATA = """
 data: {env: "ptp_core.toy_env:make_state_env", trajectories: 3, steps: 8, num_envs: 1}
 """

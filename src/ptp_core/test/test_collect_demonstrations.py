@@ -48,6 +48,28 @@ def test_trajectories_depend_on_the_seed_alone_not_on_workers_or_interruptions(t
     assert not np.array_equal(one.actions, other.actions)
 
 
+def test_repeats_show_the_scene_before_with_other_noise(tmp_path):
+    run(TOY, tmp_path / "plain")
+    run(dataclasses.replace(TOY, repeats=0.5), tmp_path / "repeats")
+    plain, repeats = (list(Dataset(tmp_path / name)) for name in ("plain", "repeats"))
+    for before, after, other in zip(repeats[::2], repeats[1::2], plain[1::2], strict=True):
+        known = after.metadata
+        assert known.extra["repeats"] == before.index and "repeats" not in before.metadata.extra
+        assert known.extra["seed"] == before.metadata.extra["seed"] != other.metadata.extra["seed"]
+        assert known.target == before.metadata.target
+        assert np.array_equal(after.images["camera"][0], before.images["camera"][0])
+        assert not np.array_equal(after.actions, before.actions)
+    assert [a.content_hash() for a in repeats[::2]] == [a.content_hash() for a in plain[::2]]
+    none = run(dataclasses.replace(TOY, repeats=0.3, trajectories=10), tmp_path / "tenths")
+    shown = [known.metadata.extra.get("repeats") for known in Dataset(tmp_path / "tenths")]
+    assert none["total"] == 10 and [n for n in shown if n is not None] == [2, 5, 8]
+
+
+def test_demonstrations_that_are_made_again_repeat_none():
+    with pytest.raises(ConfigError, match=r"DataConfig\.repeats.*keep_failures"):
+        dataclasses.replace(TOY, repeats=0.5, keep_failures=False)
+
+
 def test_an_environment_that_cannot_teach_is_refused(tmp_path):
     with pytest.raises(InputError, match="cannot be imported"):
         run(dataclasses.replace(TOY, env="ptp_core.none:make_env"), tmp_path)

@@ -74,6 +74,26 @@ def test_of_several_pairs_that_one_is_taken_whose_arm_misleads_most():
         assert (after > 1.5 * before) if larger else (after < 0.8 * before)
 
 
+@pytest.mark.parametrize("seeds, paired", [((7, 7, 7), True), ((7, 8, 8), False)])
+def test_the_work_of_a_demonstration_and_of_its_repeat_is_the_same(seeds, paired):
+    known = data(success=(True, True, True))
+    known.metadata = [
+        dataclasses.replace(each, extra={"seed": seed, **({"repeats": 0} if number == 1 else {})})
+        for number, (each, seed) in enumerate(zip(known.metadata, seeds, strict=True))
+    ]
+    pairs = PairSampler(known, CONFIG).draw(8000, np.random.default_rng(0))
+    across = pairs.first // 30 != pairs.second // 30
+    assert across.any() == paired
+    assert pairs.same[across].all()
+    ends = [{*range(12, 30)}, {*range(52, 60)}]
+    for one, other in ((0, 1), (1, 0)) if paired else ():
+        there = across & (pairs.first // 30 == one)
+        assert ({*pairs.first[there]}, {*pairs.second[there]}) == (ends[one], ends[other])
+    done = np.isin(pairs.second, [*range(12, 30), *range(52, 60), *range(72, 90)])
+    share = across.sum() / (done & (pairs.same == 1)).sum()
+    assert share == pytest.approx(CONFIG.repeated if paired else 0.0, abs=0.03)
+
+
 def test_data_that_never_say_when_work_is_done_are_refused():
     with pytest.raises(DatasetError, match="expert_done"):
         PairSampler(data(done=(None, None, None)), CONFIG)

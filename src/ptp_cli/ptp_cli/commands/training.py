@@ -232,6 +232,51 @@ def run_pretrain_baselines(args: argparse.Namespace) -> int:
     return 0
 
 
+def add_pretrain_classifier(subparsers) -> None:
+    """Add the subcommand to the ``ptp`` parser."""
+    parser = subparsers.add_parser(
+        "pretrain-classifier",
+        help="train the goal classifier of a checkpoint again, on other demonstrations",
+        description="Train the classifier that says when a goal's work is done, with a "
+        "checkpoint's encoder and generators: the sections classifier and tolerance of the YAML. "
+        "--out gets a checkpoint with all networks of --checkpoint and the new classifier.",
+    )
+    parser.add_argument("--config", required=True, metavar="FILE", help="training YAML")
+    add_checkpoint(parser)
+    parser.add_argument(
+        "--data",
+        type=Path,
+        required=True,
+        metavar="DATA",
+        help="data set of ptp collect or ptp import-bag, or codes.safetensors of the same "
+        "encoder; codes are computed once and saved in --out",
+    )
+    add_training_options(parser, precision="float32")
+
+
+def run_pretrain_classifier(args: argparse.Namespace) -> int:
+    """Train; return the exit status."""
+    import torch
+
+    from ptp_cli.options import config_file, released_checkpoint
+    from ptp_core.config import TrainConfig, load_config
+    from ptp_core.training.classifier_training import pretrain_classifier
+
+    config = load_config(config_file(args.config), TrainConfig, training_overrides(args))
+    torch.set_num_threads(config.threads)
+    given = args.checkpoint or released_checkpoint()
+    try:
+        checkpoint = pretrain_classifier(
+            config, given, args.data, args.out, precision=args.precision
+        )
+    except KeyboardInterrupt:
+        print("stopped; go on with --resume", file=sys.stderr)
+        return 130
+    print(f"{checkpoint}: finished; metrics in {args.out / 'metrics.json'}")
+    print_results(args.out, "ptp", "evaluate", "--checkpoint", checkpoint)
+    return 0
+
+
 INSTRUCTED = ("lbp", "lcbc", "glcbc", "lbp_forward", "lbp_parallel", "susie_style")
 
 

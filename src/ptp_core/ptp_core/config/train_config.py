@@ -155,6 +155,8 @@ class GoalClassifierConfig:
     dropout: float = 0.1
     approach: float = 0.4  # first part of the steps until done, in which nothing is moved yet
     under_way: float = 0.5  # share of the pairs of other work that compare it under way with done
+    repeated: float = 0.5  # share of the pairs of work done that compare a demonstration with its
+    # repeat, where the data have repeats
     margin: int = 2  # steps around done in which it is open whether the work is done
     candidates: int = 16  # pairs of which that is taken whose arm misleads most
     learning_rate: float = 1e-3  # AdamW
@@ -171,6 +173,7 @@ class GoalClassifierConfig:
         require(self, "dropout", 0.0, 0.99)
         require(self, "approach", 0.0, 1.0)
         require(self, "under_way", 0.0, 1.0)
+        require(self, "repeated", 0.0, 1.0)
         require(self, "margin", 0)
         require(self, "candidates", 1)
         require(self, "learning_rate", 0.0)
@@ -219,6 +222,9 @@ class DataConfig:
     half_way: float = 0.0  # share that begins half-way: hand low, drawer half open, object moved
     noise_std: float = 0.05  # Gaussian noise on each dimension of an action
     bursts: float = 0.0  # share with bursts of random actions: contrast for a critic; ours
+    # Share that shows what the demonstration before it shows, from the same scene, with other
+    # noise: a goal classifier learns from such pairs how far results may differ. Ours.
+    repeats: float = 0.0
     seed: int = 0
     num_envs: int = formerly("workers", 2)  # env workers, one environment each
     training_fraction: float = 0.9  # first part of each trajectory list that IQL learns from
@@ -229,6 +235,7 @@ class DataConfig:
         require(self, "noise_std", 0.0)
         require(self, "half_way", 0.0, 1.0)
         require(self, "bursts", 0.0, 1.0)
+        require(self, "repeats", 0.0, 0.5)
         require(self, "seed", 0)
         require(self, "num_envs", 1)
         require(self, "training_fraction", 0.0, 1.0)
@@ -243,6 +250,11 @@ class DataConfig:
             raise ConfigError(
                 "DataConfig.tasks are shown whole, from their own scenes: use them without chain "
                 "and half_way"
+            )
+        if self.repeats and not self.keep_failures:
+            raise ConfigError(
+                "DataConfig.repeats: a demonstration that is made again leaves its scene, so none "
+                "repeats another: set keep_failures, or repeats to 0"
             )
         if len(set(self.tasks)) < len(self.tasks):
             raise ConfigError("DataConfig.tasks names a task twice")

@@ -156,6 +156,7 @@ def describe(config: DataConfig, env: gymnasium.Env) -> dict[str, Any]:
         **({} if config.keep_failures else {"keep_failures": False}),
         "noise_std": config.noise_std,
         "bursts": config.bursts,
+        **({"repeats": config.repeats} if config.repeats else {}),
         "seed": config.seed,
         **extra,
     }

@@ -108,16 +108,15 @@ def _attempt(env: gymnasium.Env, index: int, config: DataConfig, attempt: int) -
     A chain, or a task, ends with its last primitive, or with one that takes longer than
     ``config.steps``.
     """
-    key = (index, ATTEMPTS, attempt) if attempt else (index,)
-    seed = np.random.SeedSequence(entropy=config.seed, spawn_key=key)
-    env_seed, noise_seed = (int(word) for word in seed.generate_state(2))
+    shown = repeated_index(config, index)
+    (env_seed, _), (_, noise_seed) = (_seeds(config, number, attempt) for number in (shown, index))
     rng = np.random.default_rng(noise_seed)
     options: dict[str, Any] = {"task": "demonstration"}
     if config.chain is not None:
-        key = (index, CHAIN_LENGTHS)
+        key = (shown, CHAIN_LENGTHS)
         lengths = np.random.default_rng(np.random.SeedSequence(config.seed, spawn_key=key))
         options["chain"] = int(lengths.integers(config.chain[0], config.chain[1] + 1))
-    options |= demonstration_options(config, index)
+    options |= demonstration_options(config, shown)
     record, bursts = _Record(), None
     observation, info = env.reset(seed=env_seed, options=options)
     while not record.is_over(info, config):
@@ -137,6 +136,19 @@ def _attempt(env: gymnasium.Env, index: int, config: DataConfig, attempt: int) -
                 f"{config.steps} were asked for; lower data.steps"
             )
     return record.trajectory(index, env, config, env_seed, attempt)
+
+
+def repeated_index(config: DataConfig, index: int) -> int:
+    """The demonstration whose scene number ``index`` shows: the one before, or itself."""
+    return index - (int((index + 1) * config.repeats) > int(index * config.repeats))
+
+
+def _seeds(config: DataConfig, index: int, attempt: int) -> tuple[int, int]:
+    """Seeds of the environment and of the noise."""
+    key = (index, ATTEMPTS, attempt) if attempt else (index,)
+    seed = np.random.SeedSequence(entropy=config.seed, spawn_key=key)
+    env_seed, noise_seed = (int(word) for word in seed.generate_state(2))
+    return env_seed, noise_seed
 
 
 def demonstration_options(config: DataConfig, index: int) -> dict[str, Any]:
@@ -247,9 +259,12 @@ class _Record:
         instruction = in_sequence([segment.instruction for segment in segments])
         success = all(segment.success for segment in segments)
         extra: dict[str, Any] = {"seed": seed}
+        shown = repeated_index(config, index)
+        if shown != index:
+            extra["repeats"] = shown
         if config.tasks:
             instruction, success = self._task
-            extra["task"] = config.tasks[index % len(config.tasks)]
+            extra["task"] = config.tasks[shown % len(config.tasks)]
         if not config.keep_failures:
             extra["attempts"] = attempt + 1
         metadata = Metadata(

@@ -7,11 +7,14 @@ It learns from demonstrations that mark when their work is done:
 
     same:  two frames of the first part of the work, in which the arm only comes near
            two frames after the work is done, with the arm wherever it retreats
+           one frame each after the work of two demonstrations of one thing from one scene
     other: one frame of the first part, one after the work is done
            one frame of the work under way, one after it is done
 
-Without the last kind an object in the gripper, over its place, counts as work done. Before and
-after its work the arm is in different places, so a network could look at the arm alone.
+The third kind shows how far results of the same work differ: a can that was pushed does not stand
+where it stood the last time. Without the last kind an object in the gripper, over its place,
+counts as work done. Before and after its work the arm is in different places, so a network could
+look at the arm alone.
 Where the data have proprioception, of several pairs that one is taken in which the arm tells the
 wrong thing: the farthest apart of the same work, the nearest together of other work.
 
@@ -35,6 +38,7 @@ from ptp_core.networks import pair_layers, pair_maps
 
 if TYPE_CHECKING:
     from ptp_core.data.encoded_dataset import EncodedDataset
+    from ptp_core.data.trajectory import Metadata
 
 Loss = tuple[torch.Tensor, dict[str, torch.Tensor]]
 EARLY, LATE, UNDER_WAY = range(3)  # parts of a demonstration; see `PairSampler.frames`
@@ -98,6 +102,12 @@ class FramePairs:
     same: np.ndarray  # float32, 0 or 1
 
 
+def is_repeat(demonstration: Metadata, earlier: Metadata) -> bool:
+    """Whether a demonstration shows what an earlier one shows, from the same scene."""
+    extra, before = demonstration.extra, earlier.extra
+    return "repeats" in extra and extra.get("seed") == before.get("seed")
+
+
 class PairSampler:
     """Draws pairs of frames of demonstrations that record when their work is done.
 
@@ -105,9 +115,11 @@ class PairSampler:
     """
 
     def __init__(self, data: EncodedDataset, config: GoalClassifierConfig) -> None:
-        early, middle, late = [], [], []
-        for start, known in zip(data.starts, data.metadata, strict=True):
-            for segment in known.segments:
+        early, middle, late, twins = [], [], [], []
+        before_it, row_before_it = None, None  # the demonstration before, and its first row
+        for start, demonstration in zip(data.starts, data.metadata, strict=True):
+            first_row = None
+            for number, segment in enumerate(demonstration.segments):
                 if segment.done is None or segment.success is False:
                     continue
                 before = int(config.approach * (segment.done - segment.start))
@@ -116,8 +128,13 @@ class PairSampler:
                 if before >= 2 and segment.stop - after >= 2:
                     early.append((start + segment.start, before))
                     late.append((start + after, segment.stop - after))
-                    known = (start + segment.start + before, under_way)
-                    middle.append(known if under_way > 0 else early[-1])
+                    part = (start + segment.start + before, under_way)
+                    middle.append(part if under_way > 0 else early[-1])
+                    if number == 0:
+                        first_row = len(early) - 1
+            if None not in (first_row, row_before_it) and is_repeat(demonstration, before_it):
+                twins += [(row_before_it, first_row), (first_row, row_before_it)]
+            before_it, row_before_it = demonstration, first_row
         if not early:
             raise DatasetError(
                 "no demonstration records when its work was done: the goal classifier needs it; "
@@ -125,6 +142,8 @@ class PairSampler:
             )
         # (3, demonstrations, (first frame, frames))
         self._parts = np.array([early, late, middle])
+        self._twins = np.array(twins, dtype=np.int64).reshape(-1, 2)  # rows of repeated work
+        self._repeated = config.repeated if twins else 0.0
         self._under_way = config.under_way
         self._arm = None
         self._candidates = 1
@@ -156,10 +175,15 @@ class PairSampler:
         same = rng.random(count) < 0.5
         second = np.where(same, first, 1 - first)
         under_way = ~same & (rng.random(count) < self._under_way)
-        first, second = np.where(under_way, [[2], [1]], [first, second])
+        first, second = np.where(under_way, [[UNDER_WAY], [LATE]], [first, second])
+        other = chosen.copy()
+        if self._repeated:
+            repeated = same & (first == LATE) & (rng.random(count) < self._repeated)
+            drawn = rng.integers(len(self._twins), size=repeated.sum())
+            chosen[repeated], other[repeated] = self._twins[drawn].T
         frames = []
-        for part in (first, second):
-            start, length = self._parts[part, chosen].T[..., None]
+        for part, rows in ((first, chosen), (second, other)):
+            start, length = self._parts[part, rows].T[..., None]
             drawn = rng.random((count, self._candidates))
             frames.append(start + (drawn * length).astype(np.int64))
         row = np.arange(count)

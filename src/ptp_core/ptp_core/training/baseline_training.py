@@ -15,15 +15,14 @@ from typing import Any
 from ptp_core.agents.registry import method_named
 from ptp_core.config import BaselinesConfig, TrainConfig
 from ptp_core.data.dataset import Dataset
-from ptp_core.data.encoded_dataset import EncodedDataset, encoded_demonstrations
+from ptp_core.data.encoded_dataset import EncodedDataset
 from ptp_core.data.files import check_new_folder, reserved_folder
-from ptp_core.errors import ConfigError, DatasetError
+from ptp_core.errors import ConfigError
 from ptp_core.policies.cloned_policy import ClonedPolicy
-from ptp_core.progress import Bar
 from ptp_core.training.baseline_stage import train_gcbc, train_latent_vae, train_midpoints
 from ptp_core.training.checkpoint import Checkpoint, Part, load_checkpoint, save_checkpoint
 from ptp_core.training.stage import choose_device
-from ptp_core.training.training_folder import CODES, add_metrics, begin_run
+from ptp_core.training.training_folder import add_metrics, begin_run, encoded_for
 from ptp_core.training.weights import Precision
 
 OWN_PART = {"leap": "latent_vae", "gcp": "midpoints", "gcbc": "policy"}  # of each baseline
@@ -108,7 +107,7 @@ def _train(
     progress: bool,
 ) -> dict[str, Path]:
     """Train the networks of the ``wanted`` methods; return their checkpoints' folders."""
-    encoded = _encoded(data, loaded, out / CODES, progress)
+    encoded = encoded_for(loaded, data, out, progress)
     inputs = {
         "seed": config.seed,
         "training_fraction": loaded.config.data.training_fraction,
@@ -153,16 +152,3 @@ def _own_part(
     cloned = ClonedPolicy(settings, loaded.vqvae.latent, len(loaded.actions))
     cloned.load_state_dict(learned.state_dict())
     return Part(part, cloned, settings), metrics
-
-
-def _encoded(source: Path, checkpoint: Checkpoint, kept: Path, progress: bool) -> EncodedDataset:
-    if source.suffix == ".safetensors":
-        encoded = EncodedDataset.load(source)
-        if encoded.encoder_id != checkpoint.encoder_id:
-            raise DatasetError(
-                f"{source}: codes of another encoder ({encoded.encoder_id[:8]} instead of "
-                f"{checkpoint.encoder_id[:8]}); name the data set, it is encoded again"
-            )
-        return encoded
-    with Bar(unit="image", desc="encode", disable=not progress) as bar:
-        return encoded_demonstrations(source, checkpoint, kept, bar.show)
