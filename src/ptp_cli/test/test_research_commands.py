@@ -196,6 +196,7 @@ def test_lbp_from_the_same_data_with_the_same_encoder(trained, tmp_path, capsys)
 CLASSIFIER = """
 classifier: {channels: 4, hidden_units: 8, batch_size: 4, steps: 2}
 tolerance: {batch_size: 4, steps: 1}
+single_legs: {channels: 4, hidden_units: 8, batch_size: 4, steps: 1}
 """
 
 
@@ -212,7 +213,7 @@ def test_another_classifier_for_a_checkpoint_whose_other_networks_stay(trained, 
     told = f"ptp evaluate --checkpoint {out / 'checkpoint'}"
     assert last_lines(capsys) == (f"results: {out}", f"next: {told}")
     before, after = load_checkpoint(given), load_checkpoint(out / "checkpoint")
-    assert {*after.parts} == {*before.parts, "classifier"}
+    assert {*after.parts} == {*before.parts, "classifier", "single_legs"}
     assert {**after.sha256, **before.sha256} == after.sha256
     assert (after.agent, after.encoder_id) == (before.agent, before.encoder_id)
     assert after.config.classifier.steps == 2 and after.config.iql == before.config.iql

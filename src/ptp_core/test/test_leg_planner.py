@@ -281,6 +281,39 @@ def test_prefixes_whose_last_leg_changes_nothing_are_not_continued(checkpoint, p
         assert len(made._promising(problem(start, goal), made_up, rng())) > 0
 
 
+class EverySecond(torch.nn.Module):
+    """Says of every second leg that one demonstration does its work; tiny ends are all alike."""
+
+    def forward(self, before, after):
+        return torch.where(torch.arange(len(after)) % 2 == 0, 9.0, -9.0)
+
+    def cost(self, before, after):
+        self.asked = before, after
+        return torch.nn.functional.softplus(-self(before, after))
+
+
+def test_a_leg_that_does_the_work_of_several_costs_more_and_is_not_continued(checkpoint, pair):
+    start, goal = pair
+    made = planner(checkpoint, bias=-30.0, beam=9, single_weight=0.5)
+    made.single = EverySecond()
+    z = torch.randn(6, 3, checkpoint.generators["dt60"].z_dim, generator=rng())
+    with torch.no_grad():
+        found = made._evaluate(problem(start, goal), z)
+        before, after = (each.view(6, 3, -1) for each in made.single.asked)
+        torch.testing.assert_close(before[:, 0], start.expand(6, -1))
+        torch.testing.assert_close(before[:, 1:], found.latents)
+        torch.testing.assert_close(after[:, :2], found.latents)
+        last = made.vqvae.quantise(made.generator(found.z[:, -1], found.latents[:, -1]))[1]
+        torch.testing.assert_close(after[:, 2], last)
+        costs = made.single.cost(*made.single.asked).view(6, 3)
+        torch.testing.assert_close(found.several, 0.5 * costs.sum(1))
+        one = prefixes(made, start, goal, 1, rng())
+        rows = made._promising(problem(start, goal), one, rng(1))
+        assert len(rows) > 0 and (rows % 2 == 0).all()
+        made.config = dataclasses.replace(made.config, single_weight=0.0)
+        assert (made._evaluate(problem(start, goal), z).several == 0).all()
+
+
 def test_a_cell_adds_its_cap_at_most():
     apart = torch.zeros(2, LATENT.size)
     cells = LATENT.size // LATENT.channels

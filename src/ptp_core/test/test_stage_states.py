@@ -15,6 +15,7 @@ from ptp_core.config import (
     GCIQLConfig,
     GeneratedGoalsConfig,
     HIQLConfig,
+    SingleLegsConfig,
     StateTrainConfig,
     ToleranceConfig,
 )
@@ -36,7 +37,11 @@ from ptp_core.tiny_networks import (
 )
 from ptp_core.training.baseline_stage import train_gcbc, train_latent_vae, train_midpoints
 from ptp_core.training.chunked_stage import train_chunked_policy
-from ptp_core.training.classifier_stage import train_goal_classifier, train_tolerance
+from ptp_core.training.classifier_stage import (
+    train_goal_classifier,
+    train_single_legs,
+    train_tolerance,
+)
 from ptp_core.training.instructed_stage import (
     InstructedFrames,
     PolicyContexts,
@@ -88,6 +93,7 @@ def states(tmp_path_factory):
         base,
         imagined=GeneratedGoalsConfig(steps=1),
         tolerance=ToleranceConfig(steps=1, batch_size=4),
+        single_legs=SingleLegsConfig(steps=1, batch_size=4, channels=4, hidden_units=16),
         iql=dataclasses.replace(base.iql, reward_epsilon=0.1),
     )
     made = tiny_networks(config, diffusion=True)
@@ -100,6 +106,7 @@ def states(tmp_path_factory):
     train_iql(config, vqvae, data, out / "iql", **common)
     parts = vqvae, made.generators, made.part("classifier"), data
     train_tolerance(config, *parts, out / "tolerance", **common)
+    train_single_legs(config, *parts, out / "single_legs", **common)
     parts = vqvae, made.generators, made.iql, data
     train_on_generated_goals(config, *parts, out / "imagined", **common)
 

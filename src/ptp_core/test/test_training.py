@@ -25,6 +25,7 @@ from ptp_core.config import (
     GeneratedGoalsConfig,
     GoalClassifierConfig,
     IQLConfig,
+    SingleLegsConfig,
     SubgoalGeneratorConfig,
     ToleranceConfig,
     TrainConfig,
@@ -285,10 +286,34 @@ def test_the_classifier_goes_on_with_ends_that_the_generator_shows(whole, data, 
     assert (tmp_path / "classifier" / "state.safetensors").read_bytes() == stored
 
 
-def test_tolerance_needs_a_classifier():
-    without = GoalClassifierConfig(steps=0)
-    with pytest.raises(ConfigError, match=r"tolerance\.steps needs the goal classifier"):
-        dataclasses.replace(CONFIG, classifier=without, tolerance=ToleranceConfig(steps=1))
+@pytest.mark.parametrize(
+    "section",
+    [{"tolerance": ToleranceConfig(steps=1)}, {"single_legs": SingleLegsConfig(steps=1)}],
+)
+def test_tolerance_and_single_legs_need_a_classifier(section):
+    without, (name,) = GoalClassifierConfig(steps=0), section
+    with pytest.raises(ConfigError, match=rf"{name}\.steps needs the goal classifier"):
+        dataclasses.replace(CONFIG, classifier=without, **section)
+
+
+def test_what_single_legs_do_is_learned_from_the_same_data(whole, data, tmp_path):
+    """It joins the checkpoint, and an interrupted training ends as an uninterrupted one."""
+    for stage in ("vqvae", "generators", "iql"):
+        shutil.copytree(whole / stage, tmp_path / stage)
+    found = []
+    for steps in ((2, 4), (4,)):
+        shutil.rmtree(tmp_path / "single_legs", ignore_errors=True)
+        for number in steps:
+            further = SingleLegsConfig(
+                channels=4, hidden_units=16, batch_size=8, steps=number, learning_rate_decay="none"
+            )
+            config = dataclasses.replace(WITH_CLONING, single_legs=further)
+            pretrain(config, data, tmp_path, progress=False)
+        checkpoint = load_checkpoint(tmp_path / "checkpoint")
+        found.append(checkpoint.part("single_legs").state_dict())
+    assert all(torch.equal(value, found[1][key]) for key, value in found[0].items())
+    assert 0 <= checkpoint.metrics["single_legs"]["validation/accuracy"] <= 1
+    assert build_agent("ptp_legs", checkpoint).planner.single is checkpoint.part("single_legs")
 
 
 @pytest.mark.parametrize(

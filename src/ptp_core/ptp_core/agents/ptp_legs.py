@@ -43,6 +43,7 @@ def build_legs(checkpoint: Checkpoint, options: AgentOptions) -> SubgoalAgent:
         checkpoint.part("shown_legs"),
         checkpoint.part("classifier"),
         config,
+        checkpoint.part("single_legs") if "single_legs" in checkpoint.parts else None,
     )
     return subgoal_agent(PTP_LEGS, checkpoint, options, planner, config)
 

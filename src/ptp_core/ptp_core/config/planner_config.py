@@ -28,6 +28,7 @@ class LegPlannerConfig:
     sigmas: tuple[float, ...] = (0.1,)  # noise of the rounds after the first
     leg_price: float = 0.1  # in nats, of each leg after the first
     change_weight: float = 0.3  # of -log P(the leg changes something)
+    single_weight: float = 0.3  # of -log P(one demonstration does the leg's work), where learned
     prior_weight: float = 0.02  # of ||z||^2
     failure_price: float = 0.15  # nats, of a first leg for each time that its work was given up
     imagined_within: float = 0.35  # nats of work left up to which the last subgoal is the imagined

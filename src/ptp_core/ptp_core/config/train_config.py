@@ -146,13 +146,25 @@ class ChunkedPolicyConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class GoalClassifierConfig:
-    """The classifier that says whether the work of a goal is done. Ours."""
+class PairNetworkConfig:
+    """Sizes of a network that classifies pairs of latents. Ours."""
 
     channels: int = 64  # of the convolutions on half the grid of codes
     blocks: int = 1  # residual blocks
     hidden_units: int = 256
     dropout: float = 0.1
+
+    def __post_init__(self) -> None:
+        require(self, "channels", 1)
+        require(self, "blocks", 0)
+        require(self, "hidden_units", 1)
+        require(self, "dropout", 0.0, 0.99)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GoalClassifierConfig(PairNetworkConfig):
+    """The classifier that says whether the work of a goal is done. Ours."""
+
     approach: float = 0.4  # first part of the steps until done, in which nothing is moved yet
     under_way: float = 0.5  # share of the pairs of other work that compare it under way with done
     repeated: float = 0.5  # share of the pairs of work done that compare a demonstration with its
@@ -167,10 +179,7 @@ class GoalClassifierConfig:
     max_minutes: float = 0.0  # wall clock; 0 = no limit
 
     def __post_init__(self) -> None:
-        require(self, "channels", 1)
-        require(self, "blocks", 0)
-        require(self, "hidden_units", 1)
-        require(self, "dropout", 0.0, 0.99)
+        super().__post_init__()
         require(self, "approach", 0.0, 1.0)
         require(self, "under_way", 0.0, 1.0)
         require(self, "repeated", 0.0, 1.0)
@@ -203,6 +212,29 @@ class ToleranceConfig:
         require(self, "batch_size", 2)
         require(self, "steps", 0)
         require(self, "max_minutes", 0.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SingleLegsConfig(PairNetworkConfig):
+    """The classifier that says whether one leg leads from a state to another. Ours."""
+
+    dropout: float = 0.3
+    sigma: float = 0.2  # most noise of the latent actions of single legs
+    candidates: int = 4  # second legs of which the one is taken that looks most like a single one
+    learning_rate: float = 1e-3  # AdamW
+    learning_rate_decay: Literal["none", "cosine"] = "cosine"  # over the budget
+    weight_decay: float = 1e-2
+    batch_size: int = 48  # demonstrations; two single legs and a pair of legs of each
+    steps: int = 2000  # gradient steps
+    max_minutes: float = 0.0  # wall clock; 0 = no limit
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self, "candidates", 1)
+        require(self, "batch_size", 2)
+        for name in ("sigma", "learning_rate", "weight_decay", "max_minutes"):
+            require(self, name, 0.0)
+        require(self, "steps", 0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -347,10 +379,11 @@ class TrainConfig:
     generators: SubgoalGeneratorConfig = field(default_factory=SubgoalGeneratorConfig)
     iql: IQLConfig = field(default_factory=IQLConfig)
     imagined: GeneratedGoalsConfig = field(default_factory=GeneratedGoalsConfig)
-    # These three are ours, and left out unless they have steps.
+    # These four are ours, and left out unless they have steps.
     chunked: ChunkedPolicyConfig = field(default_factory=lambda: ChunkedPolicyConfig(steps=0))
     classifier: GoalClassifierConfig = field(default_factory=lambda: GoalClassifierConfig(steps=0))
     tolerance: ToleranceConfig = field(default_factory=lambda: ToleranceConfig(steps=0))
+    single_legs: SingleLegsConfig = field(default_factory=lambda: SingleLegsConfig(steps=0))
     planner: PlannerConfig = field(default_factory=PlannerConfig)
     legs: LegPlannerConfig = field(default_factory=LegPlannerConfig)  # of ptp_legs; ours
     follower: FollowerConfig = field(default_factory=FollowerConfig)
@@ -360,10 +393,11 @@ class TrainConfig:
         require(self, "threads", 1)
         require(self, "save_minutes", 0.0)
         require(self, "log_every", 1)
-        if self.tolerance.steps and not self.classifier.steps:
-            raise ConfigError(
-                "tolerance.steps needs the goal classifier, which classifier.steps: 0 leaves out"
-            )
+        for name in ("tolerance", "single_legs"):
+            if getattr(self, name).steps and not self.classifier.steps:
+                raise ConfigError(
+                    f"{name}.steps needs the goal classifier, which classifier.steps: 0 leaves out"
+                )
         if not self.iql.steps:
             if self.imagined.steps:
                 raise ConfigError("imagined.steps needs IQL: iql.steps is 0, which leaves it out")

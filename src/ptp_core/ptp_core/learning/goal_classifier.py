@@ -29,68 +29,31 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import nn
-from torch.nn import functional
 
-from ptp_core.config import GoalClassifierConfig, LatentShape
+from ptp_core.config import GoalClassifierConfig
 from ptp_core.errors import DatasetError
-from ptp_core.networks import pair_layers, pair_maps
+from ptp_core.learning.pair_classifier import PairClassifier
 
 if TYPE_CHECKING:
     from ptp_core.data.encoded_dataset import EncodedDataset
     from ptp_core.data.trajectory import Metadata
 
-Loss = tuple[torch.Tensor, dict[str, torch.Tensor]]
 EARLY, LATE, UNDER_WAY = range(3)  # parts of a demonstration; see `PairSampler.frames`
 
 
-class GoalClassifier(nn.Module):
+class GoalClassifier(PairClassifier):
     """Logit (B,) of "the work of the goal is done here" for latents and goals (B, D).
 
     Symmetric: both orders of a pair give the same logit.
     """
 
-    def __init__(self, config: GoalClassifierConfig, latent: LatentShape) -> None:
-        super().__init__()
-        self.config, self.latent = config, latent
-        sizes = config.channels, config.blocks, config.dropout, config.hidden_units
-        self.body = nn.Sequential(
-            *pair_layers(latent, *sizes),
-            nn.ReLU(),
-            nn.Linear(config.hidden_units, 1),
-        )
-
     def forward(self, latents: torch.Tensor, goals: torch.Tensor) -> torch.Tensor:
         """Logits (B,) of latents and goals (B, D)."""
-        one = self._one_order(latents, goals)
-        return 0.5 * (one + self._one_order(goals, latents))
-
-    def _one_order(self, latents: torch.Tensor, goals: torch.Tensor) -> torch.Tensor:
-        return self.body(pair_maps(self.latent, latents, goals)).squeeze(1)
-
-    @torch.no_grad()
-    def probability(self, latents: torch.Tensor, goals: torch.Tensor) -> torch.Tensor:
-        """Probability (B,) that the work of the goals is done."""
-        return torch.sigmoid(self(latents, goals))
+        return 0.5 * (super().forward(latents, goals) + super().forward(goals, latents))
 
     def work_left(self, latents: torch.Tensor, goals: torch.Tensor) -> torch.Tensor:
-        """-log of that probability (B,), with gradients: a planner's distance to the goal."""
-        return functional.softplus(-self(latents, goals))
-
-    def loss(
-        self,
-        latents: torch.Tensor,
-        goals: torch.Tensor,
-        same: torch.Tensor,
-        weights: torch.Tensor | None = None,
-    ) -> Loss:
-        """Binary cross-entropy for labels ``same`` float32 (B,), 0 or 1; a weighted mean."""
-        logits = self(latents, goals)
-        loss = functional.binary_cross_entropy_with_logits(logits, same, weights)
-        if weights is not None:
-            loss = loss / weights.mean()
-        right = ((logits > 0) == (same > 0.5)).float().mean()
-        return loss, {"loss": loss.detach(), "accuracy": right.detach()}
+        """-log P(done), (B,): a planner's distance to the goal."""
+        return self.cost(latents, goals)
 
 
 @dataclass(frozen=True)

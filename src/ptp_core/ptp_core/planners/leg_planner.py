@@ -8,8 +8,10 @@ Here every leg, the last one too, is a latent action that a demonstration showed
     cost = work that the end of the last leg, decode(z_n, s_{n-1}), leaves to the goal
 
 A latent action of one primitive cannot express two of them, so the cost tells how many legs a goal
-takes. The legs before the last must change something, as the goal classifier sees it, or a plan
-could begin with legs of the arm alone. The last leg is tried with several latent actions after
+takes. Yet a generator also draws ends that only two of them reach, so a leg costs more where no
+single demonstration does its work (`SingleLegs`, where a checkpoint has it). The legs before the
+last must change something, as the goal classifier sees it, or a plan could begin with legs of the
+arm alone. The last leg is tried with several latent actions after
 each candidate: shown ones, and some around the one that the generator's encoder infers from state
 and goal, the mean of q(z | s_{n-1}, g). The encoder alone often errs: it was not trained on pairs
 of a planned state and a goal image.
@@ -42,12 +44,14 @@ from torch.nn import functional
 from ptp_core.config import LegPlannerConfig
 from ptp_core.encoders.vqvae import VQVAE
 from ptp_core.learning.goal_classifier import GoalClassifier
+from ptp_core.learning.single_legs import SingleLegs
 from ptp_core.planners.costs import unroll
 from ptp_core.planners.planner import Plan, PlanFeedback, check_latent, stop_if
 from ptp_core.planners.shown_legs import ShownLegs
 from ptp_core.planners.subgoal_generator import SubgoalGenerator, use_fastest_layout
 
 AT_ONCE = 256  # candidates in one call of a network, which bounds the memory
+SEVERAL = -2.0  # logit of `SingleLegs` below which the beam has no use for a leg
 
 
 @dataclass(frozen=True)
@@ -68,13 +72,14 @@ class LegCandidates:
     latents: torch.Tensor  # (N, K, D)
     distance: torch.Tensor  # (N,), work that the last leg leaves
     idle: torch.Tensor  # (N,), of legs that change nothing
+    several: torch.Tensor  # (N,), of legs that do the work of several
     failed: torch.Tensor  # (N,), of a first leg that was given up before
     prior: torch.Tensor  # (N,)
 
     @property
     def total(self) -> torch.Tensor:
         """Cost (N,), without the price of legs."""
-        return self.distance + self.idle + self.failed + self.prior
+        return self.distance + self.idle + self.several + self.failed + self.prior
 
     def best(self, count: int) -> LegCandidates:
         """The ``count`` candidates of least cost, in that order."""
@@ -125,6 +130,7 @@ class LegPlanner:
         shown: ShownLegs,
         classifier: GoalClassifier,
         config: LegPlannerConfig | None = None,
+        single: SingleLegs | None = None,
     ) -> None:
         use_fastest_layout(generator)
         self.vqvae = vqvae
@@ -132,6 +138,7 @@ class LegPlanner:
         self.shown = shown
         self.classifier = classifier
         self.config = config or LegPlannerConfig()
+        self.single = single
 
     @torch.no_grad()
     def plan(
@@ -184,7 +191,7 @@ class LegPlanner:
             cost=cost,
             costs={
                 "distance": float(chosen.distance[0]),
-                "value": float(chosen.idle[0] + chosen.failed[0])
+                "value": float(chosen.idle[0] + chosen.several[0] + chosen.failed[0])
                 + config.leg_price * chosen.latents.shape[1],
                 "prior": float(chosen.prior[0]),
                 "level_0": cost,
@@ -235,7 +242,10 @@ class LegPlanner:
         return LegPrefixes(*longer)
 
     def _promising(self, problem: LegProblem, prefixes: LegPrefixes, rng) -> torch.Tensor:
-        """Rows of up to ``beam`` prefixes whose last leg changes something, where any does."""
+        """Rows of up to ``beam`` prefixes whose last leg changes one thing.
+
+        Where there is none, any.
+        """
         start, goal = problem.start, problem.goal
         config, count = self.config, len(prefixes.z)
         if not prefixes.z.shape[1]:
@@ -243,7 +253,11 @@ class LegPlanner:
         before, ends = prefixes.states(start)[:, -2:].unbind(1)
         pairs = zip(before.split(AT_ONCE), ends.split(AT_ONCE))
         same = torch.cat([self.classifier(*pair) for pair in pairs])
-        rows = (same < 0).nonzero()[:, 0]
+        useful = same < 0
+        if self.single is not None and self.config.single_weight:
+            pairs = zip(before.split(AT_ONCE), ends.split(AT_ONCE))
+            useful &= torch.cat([self.single(*pair) for pair in pairs]) > SEVERAL
+        rows = useful.nonzero()[:, 0]
         if not len(rows):
             rows = torch.arange(count, device=start.device)
         ends = ends[rows]
@@ -323,21 +337,22 @@ class LegPlanner:
     def _judge(self, problem: LegProblem, z, codes, latents, distance) -> LegCandidates:
         """Candidates with all terms of their cost, the cheapest ``elites`` at least.
 
-        Legs that change nothing, and a first leg that failed, only add to the cost. So the
-        cheapest candidates are asked first, and those that cost more without these terms than
-        enough others do with them are left out.
+        Legs that change nothing or several things, and a first leg that failed, only add to the
+        cost. So the cheapest candidates are asked first, and those that cost more without these
+        terms than enough others do with them are left out.
         """
         config = self.config
         prior = config.prior_weight * z.square().sum((1, 2))
-        none = torch.zeros_like(distance)
-        found = LegCandidates(z, codes, latents, distance, none, none.clone(), prior).best(len(z))
-        known = none[:0]
+        others = (torch.zeros_like(distance) for _ in range(3))
+        found = LegCandidates(z, codes, latents, distance, *others, prior).best(len(z))
+        known = distance[:0]
         for first in range(0, len(z), AT_ONCE // 4):
             if (known <= found.total[first]).sum() >= config.elites:
                 return found.first(first)
             part = slice(first, first + AT_ONCE // 4)
             some = found.z[part], found.latents[part]
             found.idle[part] = config.change_weight * self._idle(problem, some[1])
+            found.several[part] = self._several(problem, *some)
             found.failed[part] = self._failed(problem, *some)
             known = torch.cat([known, found.total[part]])
         return found
@@ -350,6 +365,16 @@ class LegPlanner:
         before = torch.cat([start, latents], dim=1)[:, :-1]
         same = self.classifier(before.flatten(0, 1), latents.flatten(0, 1))
         return functional.softplus(same).view(latents.shape[:2]).sum(1)
+
+    def _several(self, problem: LegProblem, z, latents: torch.Tensor) -> torch.Tensor:
+        """What it costs (N,) that legs, the last one too, do the work of several."""
+        if self.single is None or not self.config.single_weight:
+            return torch.zeros_like(z[:, 0, 0])
+        states = torch.cat([problem.start.expand(len(z), 1, -1), latents], dim=1)
+        ends = self.vqvae.quantise(self.generator(z[:, -1], states[:, -1]))[1]
+        ends = torch.cat([latents, ends[:, None]], dim=1)
+        cost = self.single.cost(states.flatten(0, 1), ends.flatten(0, 1))
+        return self.config.single_weight * cost.view(z.shape[:2]).sum(1)
 
     def _failed(self, problem: LegProblem, z, latents: torch.Tensor) -> torch.Tensor:
         """What the first leg costs (N,): a price for each time that its work was given up."""

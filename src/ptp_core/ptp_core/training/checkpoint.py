@@ -36,6 +36,7 @@ from ptp_core.config import (
     SentenceGoalsConfig,
     SentenceTableConfig,
     ShownLegsConfig,
+    SingleLegsConfig,
     SubgoalGeneratorConfig,
     VQVAEConfig,
     from_dict,
@@ -49,6 +50,7 @@ from ptp_core.learning.gciql import GCIQL
 from ptp_core.learning.goal_classifier import GoalClassifier
 from ptp_core.learning.hiql import HIQL
 from ptp_core.learning.iql import IQL
+from ptp_core.learning.single_legs import SingleLegs
 from ptp_core.planners.backward_planner import BackwardPlanner
 from ptp_core.planners.forward_planner import ForwardPlanner
 from ptp_core.planners.gcp_planner import MidpointGenerator
@@ -448,6 +450,12 @@ def _shown_legs(config: ShownLegsConfig, spec: AgentSpec, encoder: nn.Module | N
     return ShownLegs(config)
 
 
+def _single_legs(
+    config: SingleLegsConfig, spec: AgentSpec, encoder: nn.Module | None
+) -> nn.Module:
+    return SingleLegs(config, encoder.latent)
+
+
 def _sentences(
     config: SentenceTableConfig, spec: AgentSpec, encoder: nn.Module | None
 ) -> nn.Module:
@@ -503,6 +511,7 @@ _BUILT_IN = (
     PartType("chunked", _chunked, ChunkedPolicyConfig, learns=True),
     PartType("classifier", _classifier, GoalClassifierConfig),
     PartType("shown_legs", _shown_legs, ShownLegsConfig),
+    PartType("single_legs", _single_legs, SingleLegsConfig),
     PartType("sentences", _sentences, SentenceTableConfig),
     PartType("sentence_goals", _sentence_goals, SentenceGoalsConfig),
     PartType("backward", _backward, PlannerPartConfig),

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Training of the goal classifier on encoded data, and then on ends that a generator shows."""
+"""Training of classifiers of pairs: whether a goal's work is done, whether one leg does a change.
+
+The goal classifier is trained on encoded data, and then on ends that a generator shows.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +15,19 @@ from typing import Any
 import numpy as np
 import torch
 
-from ptp_core.config import GoalClassifierConfig, ToleranceConfig, TrainConfig
+from ptp_core.config import (
+    GoalClassifierConfig,
+    SingleLegsConfig,
+    ToleranceConfig,
+    TrainConfig,
+)
 from ptp_core.data.encoded_dataset import EncodedDataset
 from ptp_core.encoders.vqvae import VQVAE
 from ptp_core.learning.goal_classifier import FramePairs, GoalClassifier, PairSampler
 from ptp_core.learning.gradient_step import Metrics, gradient_step
 from ptp_core.learning.leg_ends import LegEndSampler
+from ptp_core.learning.pair_classifier import PairClassifier
+from ptp_core.learning.single_legs import LegSampler, SingleLegs
 from ptp_core.planners.subgoal_generator import GeneratorHierarchy
 from ptp_core.training.chunked_stage import seeded_dropout
 from ptp_core.training.stage import StageState, encoded_fingerprint, run_as_configured
@@ -112,10 +122,50 @@ def train_tolerance(
     return network.eval().requires_grad_(False), scalars
 
 
+def train_single_legs(
+    config: TrainConfig,
+    vqvae: VQVAE,
+    generators: GeneratorHierarchy,
+    classifier: GoalClassifier,
+    data: EncodedDataset,
+    folder: Path,
+    *,
+    validation: EncodedDataset,
+    progress: bool = True,
+) -> tuple[SingleLegs, dict[str, float]]:
+    """Train with ``config.single_legs``; return the network and its last scalars."""
+    settings, gaps = config.single_legs, config.generators.dt60
+    torch.manual_seed(config.seed)
+    network = SingleLegs(settings, vqvae.latent).to(vqvae.codebook.device)
+    generator = generators["dt60"]
+    weights = (serialise(module) for module in (classifier, generator))
+    fingerprint = {
+        **encoded_fingerprint(settings, config.seed, data),
+        "networks": hashlib.sha256(b"".join(weights)).hexdigest(),
+    }
+    parts = vqvae, generator, classifier, settings, gaps.minimum
+    sampler, held_out = (
+        LegSampler(each, PairSampler(each, config.classifier), *parts)
+        for each in (data, validation)
+    )
+
+    def draw(rng: np.random.Generator, noise: torch.Generator) -> Inputs:
+        drawn = sampler.draw(rng, noise, network)
+        return drawn.before, drawn.after, drawn.single, drawn.weights
+
+    rng, noise = np.random.default_rng(config.seed), torch.Generator().manual_seed(config.seed)
+    count = max(1, VALIDATION_PAIRS // settings.batch_size)
+    fixed = [tuple(vars(held_out.draw(rng, noise)).values()) for _ in range(count)]
+    scalars = _fit(
+        "single legs", network, settings, config, folder, fingerprint, draw, fixed, progress
+    )
+    return network.eval().requires_grad_(False), scalars
+
+
 def _fit(
     name: str,
-    network: GoalClassifier,
-    settings: GoalClassifierConfig | ToleranceConfig,
+    network: PairClassifier,
+    settings: GoalClassifierConfig | ToleranceConfig | SingleLegsConfig,
     config: TrainConfig,
     folder: Path,
     fingerprint: dict[str, Any],

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Train the goal classifier of a checkpoint again, on other demonstrations.
+"""Train the goal classifier of a checkpoint again, on other demonstrations, and what needs it.
 
 Encoder, generators and policies stay as they are. Demonstrations of another robot or place, or
 with repeats, tell the classifier how results of the same work may differ there.
@@ -15,7 +15,11 @@ from ptp_core.data.dataset import Dataset
 from ptp_core.data.files import check_new_folder, reserved_folder
 from ptp_core.errors import ConfigError
 from ptp_core.training.checkpoint import Checkpoint, Part, load_checkpoint, save_checkpoint
-from ptp_core.training.classifier_stage import train_goal_classifier, train_tolerance
+from ptp_core.training.classifier_stage import (
+    train_goal_classifier,
+    train_single_legs,
+    train_tolerance,
+)
 from ptp_core.training.stage import choose_device
 from ptp_core.training.training_folder import begin_run, encoded_for, save_metrics
 from ptp_core.training.weights import Precision
@@ -30,10 +34,10 @@ def pretrain_classifier(
     precision: Precision = "float16",
     progress: bool = True,
 ) -> Path:
-    """Train ``config.classifier``, then ``config.tolerance``; return the checkpoint's folder.
+    """Train ``config.classifier``, ``tolerance``, ``single_legs``; return the checkpoint's folder.
 
     ``data`` is a data set, whose codes are kept in ``out``, or the codes.safetensors of the same
-    encoder. The checkpoint in ``out`` holds all networks of the given one, and the new classifier.
+    encoder. The checkpoint in ``out`` holds all networks of the given one, and the new ones.
     ``out`` also holds one folder a stage, config.yaml, inputs.json and metrics.json. Run again
     with the same folders to resume.
     Raises KeyboardInterrupt after saving on Ctrl-C, ConfigError where the classifier has no steps,
@@ -45,7 +49,7 @@ def pretrain_classifier(
     out, data = Path(out), Path(data)
     check_new_folder(out)
     loaded = load_checkpoint(checkpoint, choose_device(config.device))
-    if config.tolerance.steps:
+    if config.tolerance.steps or config.single_legs.steps:
         loaded.part("generators")  # raises before anything is written
     if data.suffix != ".safetensors":
         Dataset(data)
@@ -81,12 +85,16 @@ def _train(
     if config.tolerance.steps:
         given = (loaded.vqvae, loaded.generators, network, training, out / "tolerance")
         network, metrics["tolerance"] = train_tolerance(config, *given, **common)
-    save_metrics(out, metrics)
     parts = {
         **loaded.parts,
         "classifier": Part("classifier", network, config.classifier, precision),
     }
-    own = {name: getattr(config, name) for name in ("classifier", "tolerance")}
+    if config.single_legs.steps:
+        given = (loaded.vqvae, loaded.generators, network, training, out / "single_legs")
+        single, metrics["single_legs"] = train_single_legs(config, *given, **common)
+        parts["single_legs"] = Part("single_legs", single, config.single_legs, precision)
+    save_metrics(out, metrics)
+    own = {name: getattr(config, name) for name in ("classifier", "tolerance", "single_legs")}
     counts = {"trajectories": len(encoded.lengths), "frames": len(encoded.codes)}
     metrics["classifier"] = {**metrics["classifier"], **counts}
     save_checkpoint(

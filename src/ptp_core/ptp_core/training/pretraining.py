@@ -36,7 +36,11 @@ from ptp_core.errors import DatasetError
 from ptp_core.progress import Bar
 from ptp_core.training.checkpoint import Part, save_checkpoint
 from ptp_core.training.chunked_stage import train_chunked_policy
-from ptp_core.training.classifier_stage import train_goal_classifier, train_tolerance
+from ptp_core.training.classifier_stage import (
+    train_goal_classifier,
+    train_single_legs,
+    train_tolerance,
+)
 from ptp_core.training.iql_stage import train_iql, train_on_generated_goals
 from ptp_core.training.stage import choose_device, without_budget
 from ptp_core.training.subgoal_stage import (
@@ -251,6 +255,10 @@ def _train(
             **common,
         )
         parts["classifier"] = dataclasses.replace(parts["classifier"], module=classifier)
+    if config.single_legs.steps:
+        given = config, vqvae, generators, parts["classifier"].module, training
+        network, scalars["single_legs"] = train_single_legs(*given, out / "single_legs", **common)
+        parts["single_legs"] = Part("single_legs", network, config.single_legs, precision)
     if "classifier" in parts:
         rng = np.random.default_rng(config.seed)
         legs = generators["dt60"], vqvae, training, config.generators.dt60, config.legs.shown
