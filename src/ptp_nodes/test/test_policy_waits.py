@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The policy node waits: for a person who has the arm, and for images of the present."""
 
+import time
+
 import numpy as np
 from builtin_interfaces.msg import Time
 from ptp_interfaces.action import ReachGoal
@@ -66,3 +68,25 @@ def test_after_a_jump_of_the_clock_it_holds_until_images_are_of_the_new_time(sta
     assert graph.result(handle).result.steps == 3
     moving = [c.observation_seq for c in robot.commands if c.dx or c.dy or c.dz]
     assert moving == [robot.FIRST, robot.FIRST + 2, robot.FIRST + 3]
+
+
+def test_after_a_plan_that_took_long_another_observation_is_asked_for_each_time(start_policy):
+    """Also where one was asked for before, as the encoder was late."""
+    node, robot = start_policy(fresh_for=0.01, stale_after=0.1, give_up_after=60.0)
+    plan = node._agent.reset
+
+    def plan_for_long(*arguments, **options):
+        began = time.monotonic()
+        plan(*arguments, **options)
+        while time.monotonic() - began < 0.02:
+            pass
+
+    node._agent.reset = plan_for_long
+    request = robot.request(max_steps=1)
+    request.planning = ReachGoal.Goal.PLAN_ITSELF
+    handle = robot.send(request)
+    robot.wait_for_commands(1)  # the first hold: no observation came
+    robot.show(robot.FIRST)
+    robot.wait_for_commands(2)  # the plan took longer than the observation is fresh
+    robot.show(robot.FIRST + 1)
+    assert robot.graph.result(handle).result.steps == 1
