@@ -83,3 +83,16 @@ def test_practice_is_what_its_files_say():
         (line,) = [row for row in rows if row.startswith(start)]
         assert line.startswith(f"{start}{len(counts)} | {before:.0f} % (")
         assert f" | {after:.0f} % (" in line and f" | {updates} | " in line
+
+
+def test_ogbenchs_row_is_what_its_file_says():
+    folder = RESULTS / "ogbench"
+    for path in sorted(folder.glob("*.json")):
+        values = json.loads(path.read_text())
+        cells = rows_of((folder / "README.md").read_text())[values["method"]]
+        counts = [[run["success"] for run in each["runs"]] for each in values["tasks"].values()]
+        assert cells[1:-1] == [f"{100 * sum(runs) / len(runs):.0f} %" for runs in counts]
+        wins, episodes = sum(map(sum, counts)), sum(map(len, counts))
+        low, high = (100 * limit for limit in wilson_interval(wins, episodes))
+        assert cells[-1] == f"{100 * wins / episodes:.0f} % ({low:.0f} to {high:.0f})"
+        assert episodes == 250
