@@ -287,14 +287,14 @@ class EverySecond(torch.nn.Module):
     def forward(self, before, after):
         return torch.where(torch.arange(len(after)) % 2 == 0, 9.0, -9.0)
 
-    def cost(self, before, after):
+    def cost(self, before, after, margin):
         self.asked = before, after
-        return torch.nn.functional.softplus(-self(before, after))
+        return torch.nn.functional.softplus(margin - self(before, after))
 
 
 def test_a_leg_that_does_the_work_of_several_costs_more_and_is_not_continued(checkpoint, pair):
     start, goal = pair
-    made = planner(checkpoint, bias=-30.0, beam=9, single_weight=0.5)
+    made = planner(checkpoint, bias=-30.0, beam=9, single_weight=0.5, single_margin=3.0)
     made.single = EverySecond()
     z = torch.randn(6, 3, checkpoint.generators["dt60"].z_dim, generator=rng())
     with torch.no_grad():
@@ -305,7 +305,7 @@ def test_a_leg_that_does_the_work_of_several_costs_more_and_is_not_continued(che
         torch.testing.assert_close(after[:, :2], found.latents)
         last = made.vqvae.quantise(made.generator(found.z[:, -1], found.latents[:, -1]))[1]
         torch.testing.assert_close(after[:, 2], last)
-        costs = made.single.cost(*made.single.asked).view(6, 3)
+        costs = made.single.cost(*made.single.asked, 3.0).view(6, 3)
         torch.testing.assert_close(found.several, 0.5 * costs.sum(1))
         one = prefixes(made, start, goal, 1, rng())
         rows = made._promising(problem(start, goal), one, rng(1))

@@ -28,7 +28,8 @@ class LegPlannerConfig:
     sigmas: tuple[float, ...] = (0.1,)  # noise of the rounds after the first
     leg_price: float = 0.1  # in nats, of each leg after the first
     change_weight: float = 0.3  # of -log P(the leg changes something)
-    single_weight: float = 0.3  # of -log P(one demonstration does the leg's work), where learned
+    single_weight: float = 0.6  # of -log P(one demonstration does the leg's work), where learned
+    single_margin: float = 4.0  # nats that its logit must be above 0: a search finds its errors
     prior_weight: float = 0.02  # of ||z||^2
     failure_price: float = 0.15  # nats, of a first leg for each time that its work was given up
     imagined_within: float = 0.35  # nats of work left up to which the last subgoal is the imagined
@@ -39,8 +40,8 @@ class LegPlannerConfig:
             require(self, name, 1)
         for name in ("cell_cap", "last_sigma", "leg_price", "change_weight", "prior_weight"):
             require(self, name, 0.0)
-        require(self, "failure_price", 0.0)
-        require(self, "imagined_within", 0.0)
+        for name in ("single_weight", "single_margin", "failure_price", "imagined_within"):
+            require(self, name, 0.0)
 
 
 @dataclass(frozen=True, kw_only=True)

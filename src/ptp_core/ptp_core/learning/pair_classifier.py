@@ -35,9 +35,9 @@ class PairClassifier(nn.Module):
         """Probability (B,) of the class 1."""
         return torch.sigmoid(self(first, second))
 
-    def cost(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
-        """-log of that probability (B,) [nats], with gradients."""
-        return functional.softplus(-self(first, second))
+    def cost(self, first: torch.Tensor, second: torch.Tensor, margin: float = 0.0) -> torch.Tensor:
+        """-log of that probability (B,) [nats], of logits less ``margin``, with gradients."""
+        return functional.softplus(margin - self(first, second))
 
     def loss(
         self,

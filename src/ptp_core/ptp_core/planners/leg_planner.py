@@ -373,7 +373,8 @@ class LegPlanner:
         states = torch.cat([problem.start.expand(len(z), 1, -1), latents], dim=1)
         ends = self.vqvae.quantise(self.generator(z[:, -1], states[:, -1]))[1]
         ends = torch.cat([latents, ends[:, None]], dim=1)
-        cost = self.single.cost(states.flatten(0, 1), ends.flatten(0, 1))
+        pairs = states.flatten(0, 1), ends.flatten(0, 1)
+        cost = self.single.cost(*pairs, self.config.single_margin)
         return self.config.single_weight * cost.view(z.shape[:2]).sum(1)
 
     def _failed(self, problem: LegProblem, z, latents: torch.Tensor) -> torch.Tensor:
