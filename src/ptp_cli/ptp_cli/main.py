@@ -57,9 +57,9 @@ COMMANDS: dict[str, tuple[Add, Run]] = {
     "import": (exchange.add_import, exchange.run_import),
     "collect": (training.add_collect, training.run_collect),
     "pretrain": (training.add_pretrain, training.run_pretrain),
-    "pretrain-classifier": (
-        training.add_pretrain_classifier,
-        training.run_pretrain_classifier,
+    "retrain-classifier": (
+        training.add_retrain_classifier,
+        training.run_retrain_classifier,
     ),
     "pretrain-baselines": (training.add_pretrain_baselines, training.run_pretrain_baselines),
     "pretrain-lbp": (training.add_pretrain_lbp, training.run_pretrain_lbp),

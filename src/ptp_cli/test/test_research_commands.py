@@ -204,7 +204,7 @@ def test_another_classifier_for_a_checkpoint_whose_other_networks_stay(trained, 
     config, out = tmp_path / "tiny.yaml", tmp_path / "run"
     config.write_text(TRAINING)
     given = trained / "run" / "checkpoint"
-    words = ("pretrain-classifier", "--config", config, "--checkpoint", given, "--out", out)
+    words = ("retrain-classifier", "--config", config, "--checkpoint", given, "--out", out)
     words = (*words, "--data", trained / "data")
     assert ptp(*words) == 2
     assert "classifier.steps is 0" in capsys.readouterr().err and not out.exists()

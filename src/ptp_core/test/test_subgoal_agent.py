@@ -159,9 +159,10 @@ def test_the_arm_rests_at_the_goal_and_the_gripper_stays_as_the_policy_says(chec
         agent = SubgoalAgent(checkpoint, None, dataclasses.replace(near, rest=rest))
         agent.reset(seen(1), LatentGoal(codes(1)), SEEDS)
         there = [agent.act(seen(1)).action for _ in range(4)]
-        actions[rest] = [*there, agent.act(seen(2)).action]
+        actions[rest] = [*there, *(agent.act(seen(2)).action for _ in range(2))]
     for step, (moving, resting) in enumerate(zip(actions[False], actions[True], strict=True)):
-        if step in (2, 3):  # near for two steps; the step after reset never counts
+        # Near for two steps, and then not yet far for two; the step after reset never counts.
+        if step in (2, 3, 4):
             assert not resting[:4].any() and moving[:4].any()
             assert resting[4] == moving[4] and resting.dtype == np.float32
         else:

@@ -232,10 +232,10 @@ def run_pretrain_baselines(args: argparse.Namespace) -> int:
     return 0
 
 
-def add_pretrain_classifier(subparsers) -> None:
+def add_retrain_classifier(subparsers) -> None:
     """Add the subcommand to the ``ptp`` parser."""
     parser = subparsers.add_parser(
-        "pretrain-classifier",
+        "retrain-classifier",
         help="train the goal classifier of a checkpoint again, on other demonstrations",
         description="Train the classifier that says when a goal's work is done, with a "
         "checkpoint's encoder and generators: the sections classifier and tolerance of the YAML. "
@@ -254,19 +254,19 @@ def add_pretrain_classifier(subparsers) -> None:
     add_training_options(parser, precision="float32")
 
 
-def run_pretrain_classifier(args: argparse.Namespace) -> int:
+def run_retrain_classifier(args: argparse.Namespace) -> int:
     """Train; return the exit status."""
     import torch
 
     from ptp_cli.options import config_file, released_checkpoint
     from ptp_core.config import TrainConfig, load_config
-    from ptp_core.training.classifier_training import pretrain_classifier
+    from ptp_core.training.classifier_retraining import retrain_classifier
 
     config = load_config(config_file(args.config), TrainConfig, training_overrides(args))
     torch.set_num_threads(config.threads)
     given = args.checkpoint or released_checkpoint()
     try:
-        checkpoint = pretrain_classifier(
+        checkpoint = retrain_classifier(
             config, given, args.data, args.out, precision=args.precision
         )
     except KeyboardInterrupt:

@@ -25,7 +25,7 @@ from ptp_core.training.training_folder import begin_run, encoded_for, save_metri
 from ptp_core.training.weights import Precision
 
 
-def pretrain_classifier(
+def retrain_classifier(
     config: TrainConfig,
     checkpoint: str | Path,
     data: str | Path,
