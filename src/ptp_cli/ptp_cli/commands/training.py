@@ -164,6 +164,18 @@ def _print_evaluation(out: Path, checkpoint: Path, data: Path) -> None:
 BASELINE_METHODS = ("leap", "gcp", "gcbc")
 
 
+def _add_data_or_codes(parser: argparse.ArgumentParser) -> None:
+    """Add --data of a training with the encoder of a checkpoint."""
+    parser.add_argument(
+        "--data",
+        type=Path,
+        required=True,
+        metavar="DATA",
+        help="data set of ptp collect or ptp import-bag, or codes.safetensors of the same "
+        "encoder; codes are computed once and saved in --out",
+    )
+
+
 def add_pretrain_baselines(subparsers) -> None:
     """Add the subcommand to the ``ptp`` parser."""
     parser = subparsers.add_parser(
@@ -183,14 +195,7 @@ def add_pretrain_baselines(subparsers) -> None:
         help="YAML (default: config/train/baselines.yaml)",
     )
     add_checkpoint(parser)
-    add(
-        "--data",
-        type=Path,
-        required=True,
-        metavar="DATA",
-        help="data set of ptp collect or ptp import-bag, or codes.safetensors of the same "
-        "encoder; codes are computed once and saved in --out",
-    )
+    _add_data_or_codes(parser)
     add(
         "--only",
         nargs="+",
@@ -237,20 +242,14 @@ def add_retrain_classifier(subparsers) -> None:
     parser = subparsers.add_parser(
         "retrain-classifier",
         help="train the goal classifier of a checkpoint again, on other demonstrations",
-        description="Train the classifier that says when a goal's work is done, with a "
-        "checkpoint's encoder and generators: the sections classifier and tolerance of the YAML. "
-        "--out gets a checkpoint with all networks of --checkpoint and the new classifier.",
+        description="Train the classifier that says when a goal's work is done, and that of "
+        "single legs, with a checkpoint's encoder and generators: the sections classifier, "
+        "tolerance and single_legs of the YAML. --out gets a checkpoint with all networks of "
+        "--checkpoint and the new ones.",
     )
     parser.add_argument("--config", required=True, metavar="FILE", help="training YAML")
     add_checkpoint(parser)
-    parser.add_argument(
-        "--data",
-        type=Path,
-        required=True,
-        metavar="DATA",
-        help="data set of ptp collect or ptp import-bag, or codes.safetensors of the same "
-        "encoder; codes are computed once and saved in --out",
-    )
+    _add_data_or_codes(parser)
     add_training_options(parser, precision="float32")
 
 

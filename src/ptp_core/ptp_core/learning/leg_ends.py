@@ -17,15 +17,18 @@ So the classifier also sees ends as the planner of legs shows them.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from ptp_core.config import ToleranceConfig
-from ptp_core.data.encoded_dataset import EncodedDataset
-from ptp_core.encoders.vqvae import VQVAE
 from ptp_core.learning.goal_classifier import EARLY, LATE, UNDER_WAY, PairSampler
-from ptp_core.planners.subgoal_generator import SubgoalGenerator
+
+if TYPE_CHECKING:
+    from ptp_core.config import SingleLegsConfig, ToleranceConfig
+    from ptp_core.data.encoded_dataset import EncodedDataset
+    from ptp_core.encoders.vqvae import VQVAE
+    from ptp_core.planners.subgoal_generator import SubgoalGenerator
 
 
 @dataclass(frozen=True)
@@ -38,8 +41,8 @@ class LatentPairs:
     weights: torch.Tensor  # float32 (B,)
 
 
-class LegEndSampler:
-    """Draws pairs with ends that ``generator`` decodes, beside those of ``pairs``.
+class GeneratedEnds:
+    """Draws frames of demonstrations, and ends that ``generator`` decodes.
 
     ``pairs`` draws from ``data``. ``first_frames``: in how many first frames of a demonstration
     the generator's training pairs begin.
@@ -51,7 +54,7 @@ class LegEndSampler:
         pairs: PairSampler,
         vqvae: VQVAE,
         generator: SubgoalGenerator,
-        config: ToleranceConfig,
+        config: ToleranceConfig | SingleLegsConfig,
         first_frames: int,
     ) -> None:
         self._data = data
@@ -60,6 +63,22 @@ class LegEndSampler:
         self._generator = generator
         self._config = config
         self._first_frames = first_frames
+
+    def _near(self, z: torch.Tensor, noise: torch.Generator) -> torch.Tensor:
+        """Latent actions (B, z_dim) with noise of up to ``config.sigma``."""
+        size = torch.rand((len(z), 1), generator=noise).sqrt()
+        return z + self._config.sigma * (size * torch.randn(z.shape, generator=noise)).to(z)
+
+    def _end(self, z: torch.Tensor, start: torch.Tensor) -> torch.Tensor:
+        """Quantised ends (B, D) of latent actions (B, z_dim) from ``start`` (B, D)."""
+        return self._vqvae.quantise(self._generator(z, start))[1]
+
+    def _latents(self, frames: np.ndarray) -> torch.Tensor:
+        return self._vqvae.latents_of(self._data.codes[frames])
+
+
+class LegEndSampler(GeneratedEnds):
+    """Draws pairs with ends that the generator decodes, beside those of ``pairs``."""
 
     @torch.no_grad()
     def draw(self, rng: np.random.Generator, noise: torch.Generator) -> LatentPairs:
@@ -91,15 +110,3 @@ class LegEndSampler:
                 [torch.ones_like(same), ones, ones, config.other_weight * apart.float()]
             ),
         )
-
-    def _near(self, z: torch.Tensor, noise: torch.Generator) -> torch.Tensor:
-        """Latent actions (B, z_dim) with noise of up to ``sigma``."""
-        size = torch.rand((len(z), 1), generator=noise).sqrt()
-        return z + self._config.sigma * (size * torch.randn(z.shape, generator=noise)).to(z)
-
-    def _end(self, z: torch.Tensor, start: torch.Tensor) -> torch.Tensor:
-        """Quantised ends (B, D) of latent actions (B, z_dim) from ``start`` (B, D)."""
-        return self._vqvae.quantise(self._generator(z, start))[1]
-
-    def _latents(self, frames: np.ndarray) -> torch.Tensor:
-        return self._vqvae.latents_of(self._data.codes[frames])

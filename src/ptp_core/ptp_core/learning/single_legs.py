@@ -27,6 +27,7 @@ import numpy as np
 import torch
 
 from ptp_core.learning.goal_classifier import EARLY, LATE, GoalClassifier, PairSampler
+from ptp_core.learning.leg_ends import GeneratedEnds
 from ptp_core.learning.pair_classifier import PairClassifier
 
 if TYPE_CHECKING:
@@ -52,11 +53,10 @@ class LegPairs:
     weights: torch.Tensor  # float32 (B,)
 
 
-class LegSampler:
+class LegSampler(GeneratedEnds):
     """Draws single legs and pairs of legs; see the module.
 
-    ``pairs`` draws from ``data``. ``first_frames``: in how many first frames of a demonstration
-    the generator's training pairs begin. ``classifier`` says which second legs change something.
+    ``classifier`` says which second legs change something.
     """
 
     def __init__(
@@ -69,9 +69,8 @@ class LegSampler:
         config: SingleLegsConfig,
         first_frames: int,
     ) -> None:
-        self._data, self._pairs = data, pairs
-        self._vqvae, self._generator, self._classifier = vqvae, generator, classifier
-        self._config, self._first_frames = config, first_frames
+        super().__init__(data, pairs, vqvae, generator, config, first_frames)
+        self._classifier = classifier
 
     @torch.no_grad()
     def draw(
@@ -81,17 +80,15 @@ class LegSampler:
 
         ``logits`` of the network in training choose second legs; None: chance does.
         """
-        config, count = self._config, self._config.batch_size
+        count = self._config.batch_size
         chosen = rng.integers(len(self._pairs), size=count)
         frames = self._pairs.frames
         first = self._latents(frames(EARLY, chosen, rng, self._first_frames))
         before = self._latents(frames(EARLY, chosen, rng))
         after = self._latents(frames(LATE, chosen, rng))
         z = self._generator.encode(first, after)[0]
-        size = torch.rand((count, 1), generator=noise).sqrt()
-        near = z + config.sigma * (size * torch.randn(z.shape, generator=noise)).to(z)
-        own = self._end(near, first)
-        both, known = self._two_legs(first, before, after, own, noise, logits)
+        own = self._end(self._near(z, noise), first)
+        both, known = self._two_legs(z, (first, before, after, own), noise, logits)
         ones = torch.ones(count, device=z.device)
         weights = known.float() * (count / known.sum().clamp(min=1))
         return LegPairs(
@@ -102,13 +99,18 @@ class LegSampler:
         )
 
     def _two_legs(
-        self, first, before, after, own, noise: torch.Generator, logits: Logits | None
+        self,
+        z: torch.Tensor,
+        states: tuple[torch.Tensor, ...],
+        noise: torch.Generator,
+        logits: Logits | None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Ends (B, D) of a second leg each, and whether (B,) these are two legs' work."""
+        first, before, after, own = states
         count, tries = len(first), self._config.candidates
-        chosen = self._pairs_of_others(count, tries, noise)
-        others = self._generator.encode(first, after)[0][chosen].flatten(0, 1)
-        ends = self._end(others, after.repeat_interleave(tries, 0))
+        apart = torch.randint(1, max(count, 2), (count, tries), generator=noise)
+        others = (torch.arange(count)[:, None] + apart) % count  # rows of other demonstrations
+        ends = self._end(z[others].flatten(0, 1), after.repeat_interleave(tries, 0))
         known = torch.ones(count * tries, dtype=torch.bool, device=ends.device)
         for state in (first, after, own):
             known &= self._classifier(state.repeat_interleave(tries, 0), ends) < 0
@@ -119,16 +121,3 @@ class LegSampler:
         best = (likely + known.float()).view(count, tries).argmax(1)
         row = torch.arange(count, device=ends.device)
         return ends.view(count, tries, -1)[row, best], known.view(count, tries)[row, best]
-
-    @staticmethod
-    def _pairs_of_others(count: int, tries: int, noise: torch.Generator) -> torch.Tensor:
-        """Rows (count, tries) of other demonstrations."""
-        apart = torch.randint(1, max(count, 2), (count, tries), generator=noise)
-        return (torch.arange(count)[:, None] + apart) % count
-
-    def _end(self, z: torch.Tensor, start: torch.Tensor) -> torch.Tensor:
-        """Quantised ends (B, D) of latent actions (B, z_dim) from ``start`` (B, D)."""
-        return self._vqvae.quantise(self._generator(z, start))[1]
-
-    def _latents(self, frames: np.ndarray) -> torch.Tensor:
-        return self._vqvae.latents_of(self._data.codes[frames])

@@ -95,11 +95,7 @@ def train_tolerance(
     settings, gaps = config.tolerance, config.generators.dt60
     network = copy.deepcopy(classifier).requires_grad_(True)
     generator = generators["dt60"]
-    weights = (serialise(module) for module in (classifier, generator))
-    fingerprint = {
-        **encoded_fingerprint(settings, config.seed, data),
-        "networks": hashlib.sha256(b"".join(weights)).hexdigest(),
-    }
+    fingerprint = _fingerprint(settings, config.seed, data, classifier, generator)
     sampler, held_out = (
         LegEndSampler(
             each, PairSampler(each, config.classifier), vqvae, generator, settings, gaps.minimum
@@ -138,11 +134,7 @@ def train_single_legs(
     torch.manual_seed(config.seed)
     network = SingleLegs(settings, vqvae.latent).to(vqvae.codebook.device)
     generator = generators["dt60"]
-    weights = (serialise(module) for module in (classifier, generator))
-    fingerprint = {
-        **encoded_fingerprint(settings, config.seed, data),
-        "networks": hashlib.sha256(b"".join(weights)).hexdigest(),
-    }
+    fingerprint = _fingerprint(settings, config.seed, data, classifier, generator)
     parts = vqvae, generator, classifier, settings, gaps.minimum
     sampler, held_out = (
         LegSampler(each, PairSampler(each, config.classifier), *parts)
@@ -160,6 +152,17 @@ def train_single_legs(
         "single legs", network, settings, config, folder, fingerprint, draw, fixed, progress
     )
     return network.eval().requires_grad_(False), scalars
+
+
+def _fingerprint(
+    settings: Any, seed: int, data: EncodedDataset, *networks: torch.nn.Module
+) -> dict[str, Any]:
+    """What a stage depends on that is trained with the ends of other networks."""
+    weights = b"".join(serialise(network) for network in networks)
+    return {
+        **encoded_fingerprint(settings, seed, data),
+        "networks": hashlib.sha256(weights).hexdigest(),
+    }
 
 
 def _fit(
