@@ -240,6 +240,20 @@ def test_a_goal_that_was_missed_takes_more_than_one_leg(checkpoint, pair):
     assert len(only.plan(*pair, rng(), earlier=dataclasses.replace(first, missed=True)).z[0]) == 1
 
 
+def test_a_plan_whose_end_is_doubted_is_gone_on_with_by_one_leg_or_stands(checkpoint, pair):
+    parts = [checkpoint.generators["dt60"]]
+    parts += [checkpoint.part(name) for name in ("shown_legs", "classifier")]
+    made = Priced(checkpoint.vqvae, *parts, dataclasses.replace(CONFIG, imagined_within=0.35))
+    made.distances = (0.3, 0.0, 0.0)
+    found = search(planner(checkpoint), *pair, 1, rng())
+    earlier = Plan(found.codes[0], found.latents[0], 0.0, {}, 0.0, (found.z,), doubted=True)
+    one = made.plan(*pair, rng(), earlier=earlier)
+    assert earlier.z[0].shape[1] == 2 and one.z[0].shape[1] == 1
+    made.distances = (0.4, 0.0, 0.0)  # two legs would reach the goal
+    stands = made.plan(*pair, rng(), earlier=earlier)
+    assert stands.z is earlier.z and not stands.doubted
+
+
 def test_a_search_starts_from_latent_actions_that_were_shown(checkpoint, pair):
     shown = checkpoint.part("shown_legs").z
     found = search(planner(checkpoint, sigmas=()), *pair, 2, rng())

@@ -102,6 +102,16 @@ def test_a_goal_is_missed_when_the_subgoal_that_stands_for_it_is_given_up():
     assert own[4].timed_out and not any(state.missed for state in own)
 
 
+def test_a_plan_whose_end_was_reached_is_doubted_while_the_goal_itself_stays_far():
+    states = follow([0.0, 9.0, *[19.0] * 9], stand_in=True, timeout=3)
+    assert all(state.arrived for state in states[3:])
+    assert [index for index, state in enumerate(states) if state.outdated] == [1, 5, 8]
+    assert [index for index, state in enumerate(states) if state.doubted] == [5, 8]
+    assert not any(state.missed for state in states)
+    sure = follow([0.0, 9.0, *[29.0] * 9], stand_in=True, timeout=3)
+    assert not any(state.doubted for state in sure)
+
+
 def test_the_policy_sees_a_switch_one_step_late_with_switch_delay():
     states = follow([0.0, 9.0, 9.0, 19.0, 19.0], switch_delay=True)
     assert [state.index for state in states] == [0, 0, 1, 1, 2]

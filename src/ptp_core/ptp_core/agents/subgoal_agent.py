@@ -269,12 +269,14 @@ class SubgoalAgent(CodedAgent):
         self._pursue(self._plan.codes, goal)
 
     def _note_failure(self, state: FollowerState) -> None:
-        """Tell the plan whether its first subgoal or the goal was given up."""
+        """Tell the plan whether its first subgoal or the goal was given up, or its end doubted."""
         plan, given_up = self._pursued, self._given_up
         if state.timed_out or state.missed:
             given_up = (*given_up, plan.latents[0])
         self._given_up = given_up
-        self._pursued = dataclasses.replace(plan, missed=state.missed, given_up=given_up)
+        self._pursued = dataclasses.replace(
+            plan, missed=state.missed, doubted=state.doubted, given_up=given_up
+        )
 
     def _pursue(self, plan: torch.Tensor | None, goal: torch.Tensor) -> None:
         """Follow the plan, codes (K, N), then ``goal``, a latent (D,)."""

@@ -34,6 +34,7 @@ goal. The policy pursues the former better (`SubgoalFollower`, `stand_in`).
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -157,7 +158,9 @@ class LegPlanner:
         What is left of an ``earlier`` plan is judged from ``start`` first. Where it leaves less
         work than a leg costs, nothing is searched, even if its first leg was given up; else
         searches begin with it too. Where the policy missed the goal, one leg was not enough,
-        whatever it seems to leave: the new plan has two at least.
+        whatever it seems to leave: the new plan has two at least. Where an earlier plan was
+        carried out and the goal is still far, one more leg is tried; a plan of several would undo
+        what was done, and where no single leg does, the earlier plan stands.
         """
         began = time.perf_counter()
         config, device, size = self.config, self.vqvae.codebook.device, self.vqvae.latent.size
@@ -167,6 +170,8 @@ class LegPlanner:
         given_up = () if earlier is None else earlier.given_up
         failures = [check_latent(latent, "subgoal", size).to(device) for latent in given_up]
         problem = LegProblem(start, goal, torch.stack(failures) if failures else start[None][:0])
+        if earlier is not None and earlier.doubted:
+            return self._one_more(problem, earlier, generator, on_iteration, cancelled, began)
         rests = [] if fewest > 1 else self._rests(earlier, problem)
         chosen = min(rests, key=self._cost, default=None)
         fits = chosen is not None and float(chosen.distance[0]) <= config.leg_price
@@ -183,7 +188,21 @@ class LegPlanner:
             found = self._search(problem, prefixes, generator, known, on_iteration, cancelled)
             if chosen is None or self._cost(found) < self._cost(chosen):
                 chosen = found
-        cost = self._cost(chosen)
+        return self._plan(problem, chosen, began)
+
+    def _one_more(
+        self, problem: LegProblem, earlier: Plan, generator, on_iteration, cancelled, began: float
+    ) -> Plan:
+        """A plan of one leg, where that reaches the goal, else the earlier plan."""
+        prefixes = self._no_legs(problem.start)
+        found = self._search(problem, prefixes, generator, [], on_iteration, cancelled)
+        if float(found.distance[0]) > self.config.imagined_within:
+            return dataclasses.replace(earlier, doubted=False, seconds=time.perf_counter() - began)
+        return self._plan(problem, found, began)
+
+    def _plan(self, problem: LegProblem, chosen: LegCandidates, began: float) -> Plan:
+        """The best of ``chosen`` as a plan."""
+        config, cost = self.config, self._cost(chosen)
         codes, latents = self._last_subgoal(problem, chosen)
         return Plan(
             codes=torch.cat([chosen.codes[0], codes]).cpu(),

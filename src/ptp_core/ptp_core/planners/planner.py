@@ -46,6 +46,7 @@ class Plan:
     missed: the goal was pursued until the timeout and not reached; known when it is followed.
     given_up: latents (D,) of first subgoals that were pursued until the timeout in this episode,
     of this plan and of those before it; known when it is followed.
+    doubted: its last subgoal was reached, and the goal it stands for was not; likewise.
     """
 
     codes: torch.Tensor
@@ -55,6 +56,7 @@ class Plan:
     seconds: float
     z: tuple[torch.Tensor, ...] = field(default=(), repr=False)
     missed: bool = False
+    doubted: bool = False
     given_up: tuple[torch.Tensor, ...] = field(default=(), repr=False)
 
 

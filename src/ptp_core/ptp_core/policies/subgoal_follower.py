@@ -48,6 +48,7 @@ class FollowerState:
     arrived: bool  # the goal itself is pursued and near
     outdated: bool  # a subgoal was reached or given up, or the goal is far after the timeout
     missed: bool = False  # what was given up is the goal, as itself or as the last subgoal
+    doubted: bool = False  # outdated as the stand-in was reached, and the goal itself was not
 
 
 class SubgoalFollower:
@@ -60,7 +61,8 @@ class SubgoalFollower:
     With ``config.stand_in`` the last subgoal is what the policy pursues in the goal's place, until
     one of the two is near. A goal image shows every object; those that earlier subgoals moved
     never lie exactly so, and a policy takes the difference for work. An end that was planned from
-    the present state differs from it by the last piece of work alone.
+    the present state differs from it by the last piece of work alone. A plan may err: where the
+    stand-in was reached and the goal itself is far, the plan is outdated after the timeout.
     """
 
     def __init__(
@@ -103,9 +105,12 @@ class SubgoalFollower:
         current = self._targets[last if stands_in else before]
         if stands_in:  # both are where the work is done
             ends = self._targets[last_subgoal], current
-            distance = min(self._measure(latent, end) for end in ends)
+            from_stand_in, from_goal = (self._measure(latent, end) for end in ends)
+            distance = min(from_stand_in, from_goal)
+            doubtful = from_stand_in < config.distance_threshold <= from_goal
         else:
             distance = self._measure(latent, self._targets[compared])
+            doubtful = False
         timed_out = arrived = outdated = False
         if self._timer is None:
             self._timer = 0
@@ -119,7 +124,7 @@ class SubgoalFollower:
             if before == last and (near or self._away >= hold):
                 self._at_goal = near
             arrived = self._at_goal
-            if arrived:
+            if arrived and not doubtful:
                 self._timer = 0
             if before < last and (near or self._timer >= config.timeout):
                 self._index += 1
@@ -127,14 +132,23 @@ class SubgoalFollower:
                 self._held = self._away = 0
                 timed_out = not near
                 outdated = timed_out or self._index < last
-            elif not arrived and self._timer >= config.timeout:
+            elif self._timer >= config.timeout:
                 self._timer = 0
                 outdated = True
         switched = self._index != before
-        given_up = timed_out or (outdated and not switched)
+        doubted = outdated and arrived
+        given_up = (timed_out or (outdated and not switched)) and not doubted
         missed = given_up and torch.equal(current, self._targets[last])
         shown = before if config.switch_delay else self._index
         pursued = min(shown, last_subgoal) if config.stand_in else shown
         return FollowerState(
-            self._targets[pursued], shown, switched, timed_out, distance, arrived, outdated, missed
+            self._targets[pursued],
+            shown,
+            switched,
+            timed_out,
+            distance,
+            arrived,
+            outdated,
+            missed,
+            doubted,
         )
