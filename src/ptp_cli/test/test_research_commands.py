@@ -213,7 +213,8 @@ def test_another_classifier_for_a_checkpoint_whose_other_networks_stay(trained, 
     told = f"ptp evaluate --checkpoint {out / 'checkpoint'}"
     assert last_lines(capsys) == (f"results: {out}", f"next: {told}")
     before, after = load_checkpoint(given), load_checkpoint(out / "checkpoint")
-    assert {*after.parts} == {*before.parts, "classifier", "single_legs"}
+    added = {"classifier", "strict_classifier", "single_legs"}
+    assert {*after.parts} == {*before.parts, *added}
     assert {**after.sha256, **before.sha256} == after.sha256
     assert (after.agent, after.encoder_id) == (before.agent, before.encoder_id)
     assert after.config.classifier.steps == 2 and after.config.iql == before.config.iql

@@ -11,7 +11,11 @@ from ptp_core.config import GoalClassifierConfig
 from ptp_core.data.encoded_dataset import EncodedDataset
 from ptp_core.data.trajectory import Metadata, Segment
 from ptp_core.errors import DatasetError
-from ptp_core.learning.goal_classifier import GoalClassifier, PairSampler
+from ptp_core.learning.goal_classifier import (
+    GoalClassifier,
+    PairSampler,
+    UnanimousClassifier,
+)
 from ptp_core.tiny_networks import LATENT, rng
 
 CONFIG = GoalClassifierConfig(channels=8, hidden_units=32, dropout=0.0, margin=2)
@@ -138,3 +142,19 @@ def test_it_learns_to_look_at_the_object_and_not_at_the_arm():
     distance = torch.linalg.vector_norm(first - second, dim=1)
     by_distance = ((distance < distance.median()).float() == same).float().mean()
     assert accuracy > 0.95 and by_distance < 0.6
+
+
+def test_work_is_done_where_all_of_several_classifiers_say_so():
+    torch.manual_seed(0)
+    members = [GoalClassifier(CONFIG, LATENT).eval() for _ in range(2)]
+    both = UnanimousClassifier(members)
+    pair = torch.randn(2, 20, LATENT.size, generator=rng())
+    with torch.no_grad():
+        for member in members:  # so that they differ in both directions
+            member.body[-1].bias -= member(*pair).median()
+        one, two = (member(*pair) for member in members)
+        assert torch.equal(both(*pair), torch.minimum(one, two))
+        assert (one < two).any() and (two < one).any()
+        left = torch.maximum(*(member.work_left(*pair) for member in members))
+        assert torch.allclose(both.work_left(*pair), left)
+    assert torch.allclose(both.probability(*pair), torch.minimum(one, two).sigmoid())

@@ -282,6 +282,8 @@ def test_the_classifier_goes_on_with_ends_that_the_generator_shows(whole, data, 
         found.append(checkpoint.part("classifier").state_dict())
     assert all(torch.equal(value, found[1][key]) for key, value in found[0].items())
     assert not all(torch.equal(value, before[key]) for key, value in found[0].items())
+    strict = checkpoint.part("strict_classifier").state_dict()
+    assert all(torch.equal(value, before[key]) for key, value in strict.items())
     assert 0 <= checkpoint.metrics["tolerance"]["validation/accuracy"] <= 1
     assert (tmp_path / "classifier" / "state.safetensors").read_bytes() == stored
 

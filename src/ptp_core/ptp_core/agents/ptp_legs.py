@@ -41,7 +41,7 @@ def build_legs(checkpoint: Checkpoint, options: AgentOptions) -> SubgoalAgent:
         checkpoint.vqvae,
         checkpoint.generators["dt60"],
         checkpoint.part("shown_legs"),
-        checkpoint.part("classifier"),
+        checkpoint.goal_classifier,
         config,
         checkpoint.part("single_legs") if "single_legs" in checkpoint.parts else None,
     )

@@ -108,7 +108,7 @@ def subgoal_agent(
         policy=checkpoint.part(method.learned),
         policies=options.policies,
         remember=options.remember,
-        classifier=checkpoint.part("classifier") if "classifier" in method.parts else None,
+        classifier=checkpoint.goal_classifier if "classifier" in method.parts else None,
     )
     agent.settings = {
         "planner": None if config is None else to_dict(config),

@@ -24,11 +24,13 @@ Xie et al. (2018, arXiv 1810.01482).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from torch import nn
 
 from ptp_core.config import GoalClassifierConfig
 from ptp_core.errors import DatasetError
@@ -54,6 +56,22 @@ class GoalClassifier(PairClassifier):
     def work_left(self, latents: torch.Tensor, goals: torch.Tensor) -> torch.Tensor:
         """-log P(done), (B,): a planner's distance to the goal."""
         return self.cost(latents, goals)
+
+
+class UnanimousClassifier(GoalClassifier):
+    """Classifiers of which all must say that the work is done: the least of their logits.
+
+    A classifier that learned from demonstrations alone is fooled by ends that a planner imagines;
+    one that learned from these ends too takes some open drawers for closed ones.
+    """
+
+    def __init__(self, members: Sequence[GoalClassifier]) -> None:
+        nn.Module.__init__(self)
+        self.members = nn.ModuleList(members)
+
+    def forward(self, latents: torch.Tensor, goals: torch.Tensor) -> torch.Tensor:
+        """Logits (B,) of latents and goals (B, D)."""
+        return torch.stack([member(latents, goals) for member in self.members]).amin(0)
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,7 @@ from ptp_core.encoders.text import SentenceTable
 from ptp_core.encoders.vqvae import VQVAE
 from ptp_core.errors import CheckpointError, ConfigError
 from ptp_core.learning.gciql import GCIQL
-from ptp_core.learning.goal_classifier import GoalClassifier
+from ptp_core.learning.goal_classifier import GoalClassifier, UnanimousClassifier
 from ptp_core.learning.hiql import HIQL
 from ptp_core.learning.iql import IQL
 from ptp_core.learning.single_legs import SingleLegs
@@ -151,6 +151,17 @@ class Checkpoint:
     def generators(self) -> GeneratorHierarchy:
         """The part of the same name. Raises CheckpointError without one."""
         return self.part("generators")
+
+    @property
+    def goal_classifier(self) -> GoalClassifier:
+        """The part "classifier", which "strict_classifier" must agree with, where there is one.
+
+        Raises CheckpointError without the first.
+        """
+        judges = [self.part("classifier")]
+        if "strict_classifier" not in self.parts:
+            return judges[0]
+        return UnanimousClassifier([*judges, self.part("strict_classifier")])
 
     @property
     def iql(self) -> IQL:

@@ -24,6 +24,8 @@ from ptp_core.training.stage import choose_device
 from ptp_core.training.training_folder import begin_run, encoded_for, save_metrics
 from ptp_core.training.weights import Precision
 
+CLASSIFIERS = ("classifier", "strict_classifier")
+
 
 def retrain_classifier(
     config: TrainConfig,
@@ -82,13 +84,13 @@ def _train(
     network, metrics["classifier"] = train_goal_classifier(
         config, loaded.vqvae, training, out / "classifier", **common
     )
+    parts = {name: part for name, part in loaded.parts.items() if name not in CLASSIFIERS}
+    parts["classifier"] = Part("classifier", network, config.classifier, precision)
     if config.tolerance.steps:
         given = (loaded.vqvae, loaded.generators, network, training, out / "tolerance")
         network, metrics["tolerance"] = train_tolerance(config, *given, **common)
-    parts = {
-        **loaded.parts,
-        "classifier": Part("classifier", network, config.classifier, precision),
-    }
+        parts["strict_classifier"] = parts["classifier"]
+        parts["classifier"] = Part("classifier", network, config.classifier, precision)
     if config.single_legs.steps:
         given = (loaded.vqvae, loaded.generators, network, training, out / "single_legs")
         single, metrics["single_legs"] = train_single_legs(config, *given, **common)

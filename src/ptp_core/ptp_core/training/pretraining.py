@@ -254,6 +254,7 @@ def _train(
             out / "tolerance",
             **common,
         )
+        parts["strict_classifier"] = parts["classifier"]
         parts["classifier"] = dataclasses.replace(parts["classifier"], module=classifier)
     if config.single_legs.steps:
         given = config, vqvae, generators, parts["classifier"].module, training
