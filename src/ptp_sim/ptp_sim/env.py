@@ -65,6 +65,9 @@ SCENE_GROUPS = {
 }
 """What must be near in a demonstration for a scene to be covered: metres, radians, shares."""
 GOAL_TRIES = 20
+"""Tries of the scripted plan in one scene."""
+SCENE_TRIES = 200
+"""Scenes that are drawn until the scripted plan solves one; of B, `shifted_poses`, one in ten."""
 
 
 class TableEnv(gymnasium.Env):
@@ -315,7 +318,7 @@ class TableEnv(gymnasium.Env):
         return shifted(task.scene, rng, SHIFTS[protocol], accept)
 
     def _varied_goal(self, task: Task, protocol: str) -> tuple[Scene, GoalScene]:
-        for _ in range(GOAL_TRIES):
+        for _ in range(SCENE_TRIES):
             scene = self._draw_scene(task, protocol, self.np_random)
             aftermath = int(self.np_random.integers(*task.aftermath, endpoint=True))
             try:
@@ -325,7 +328,7 @@ class TableEnv(gymnasium.Env):
                 return scene, make_goal(self.world, scene, task, rng, aftermath, standing)
             except PlanFailed:
                 continue
-        raise PlanFailed(f"task {task.name}: no {protocol} scene in {GOAL_TRIES} could be solved")
+        raise PlanFailed(f"task {task.name}: no {protocol} scene in {SCENE_TRIES} could be solved")
 
     def step(self, action):
         """Scale the action and run one control step."""

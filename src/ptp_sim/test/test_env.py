@@ -11,12 +11,13 @@ from gymnasium.utils.env_checker import check_env
 from ptp_core.data.coverage import SceneCoverage, shares_of_task
 from ptp_core.data.env_spec import spec_of
 from ptp_sim.env import ENV_ID, SCENE_GROUPS, TableEnv, make_env, register
-from ptp_sim.goal_images import stage_images
+from ptp_sim.goal_images import PlanFailed, make_goal, stage_images
 from ptp_sim.layouts import PAPER_RANGES, VARIED_RANGES, training_scene
 from ptp_sim.scene import scene_numbers
 from ptp_sim.tasks import TASKS
 from ptp_sim.world import TableWorld
 
+FAILURES = 50  # of a scripted plan, in as many scenes
 ACTION = np.array([0.5, -0.5, 0.2, 0.1, -1.0], np.float32)
 
 
@@ -32,6 +33,20 @@ def test_registered_environment_passes_check_env():
     env = gymnasium.make(ENV_ID)
     check_env(env.unwrapped, skip_render_check=True)
     env.close()
+
+
+def test_scenes_are_drawn_until_the_scripted_plan_solves_one(env, monkeypatch):
+    calls = []
+
+    def mostly_fails(*arguments):
+        calls.append(arguments)
+        if len(calls) <= FAILURES:
+            raise PlanFailed("this scene cannot be solved")
+        return make_goal(*arguments)
+
+    monkeypatch.setattr("ptp_sim.env.make_goal", mostly_fails)
+    env.reset(seed=3, options={"task": "A", "protocol": "varied"})
+    assert len(calls) > FAILURES
 
 
 @pytest.mark.parametrize("name", list(TASKS))
