@@ -13,9 +13,10 @@ PLAN = torch.tensor([[10.0], [20.0]])
 GOAL = torch.tensor([30.0])
 
 
-def follow(positions, plan=PLAN, **settings):
+def follow(positions, plan=PLAN, strict=None, **settings):
     """The follower's answers while the state takes the given values."""
-    follower = SubgoalFollower(FollowerConfig(**{"switch_delay": False, **settings}))
+    config = FollowerConfig(**{"switch_delay": False, **settings})
+    follower = SubgoalFollower(config, strict=strict)
     follower.reset(plan, GOAL)
     return [follower.step(torch.tensor([position])) for position in positions]
 
@@ -108,8 +109,10 @@ def test_a_plan_whose_end_was_reached_is_doubted_while_the_goal_itself_stays_far
     assert [index for index, state in enumerate(states) if state.outdated] == [1, 5, 8]
     assert [index for index, state in enumerate(states) if state.doubted] == [5, 8]
     assert not any(state.missed for state in states)
-    sure = follow([0.0, 9.0, *[29.0] * 9], stand_in=True, timeout=3)
-    assert not any(state.doubted for state in sure)
+    near_goal = [0.0, 9.0, *[29.0] * 9]
+    assert not any(state.doubted for state in follow(near_goal, stand_in=True, timeout=3))
+    strictly = follow(near_goal, strict=lambda latent, goal: 9.0, stand_in=True, timeout=3)
+    assert [index for index, state in enumerate(strictly) if state.doubted] == [5, 8]
 
 
 def test_the_policy_sees_a_switch_one_step_late_with_switch_delay():

@@ -41,9 +41,10 @@ def build_legs(checkpoint: Checkpoint, options: AgentOptions) -> SubgoalAgent:
         checkpoint.vqvae,
         checkpoint.generators["dt60"],
         checkpoint.part("shown_legs"),
-        checkpoint.goal_classifier,
+        checkpoint.part("classifier"),
         config,
         checkpoint.part("single_legs") if "single_legs" in checkpoint.parts else None,
+        checkpoint.goal_classifier,
     )
     return subgoal_agent(PTP_LEGS, checkpoint, options, planner, config)
 

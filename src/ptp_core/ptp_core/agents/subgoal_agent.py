@@ -108,7 +108,8 @@ def subgoal_agent(
         policy=checkpoint.part(method.learned),
         policies=options.policies,
         remember=options.remember,
-        classifier=checkpoint.goal_classifier if "classifier" in method.parts else None,
+        classifier=checkpoint.part("classifier") if "classifier" in method.parts else None,
+        strict=checkpoint.goal_classifier if "classifier" in method.parts else None,
     )
     agent.settings = {
         "planner": None if config is None else to_dict(config),
@@ -129,6 +130,7 @@ class SubgoalAgent(CodedAgent):
     ``policies``: fine-tuned ones, in place of the checkpoint's for the goals that they practised.
     ``remember`` lets the planner's later plans start from those of this agent, where it can.
     ``classifier`` says when a target is reached; None: the L2 distance of latents does.
+    ``strict`` says when the goal of a plan whose end was reached is far; None: ``classifier``.
     """
 
     def __init__(
@@ -143,6 +145,7 @@ class SubgoalAgent(CodedAgent):
         policies: FineTunedPolicies | None = None,
         remember: bool = False,
         classifier: GoalClassifier | None = None,
+        strict: GoalClassifier | None = None,
     ) -> None:
         if replan is None:
             replan = (follower or checkpoint.config.follower).replan
@@ -167,7 +170,8 @@ class SubgoalAgent(CodedAgent):
         self._moving = np.array([name != "gripper" for name in self.spec.actions])
         self._policies = policies
         self._remember = remember
-        self._follower = SubgoalFollower(self.config, self._measure)
+        strictly = None if strict is None else work_left(strict)
+        self._follower = SubgoalFollower(self.config, self._measure, strictly)
         self._draws = torch.Generator()  # seeds the planner's search
         self._goal: torch.Tensor | None = None  # codes (N,)
         self._targets = np.zeros((0,), np.uint16)  # codes (K + 1, N): the plan, then the goal

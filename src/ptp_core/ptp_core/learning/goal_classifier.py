@@ -59,11 +59,7 @@ class GoalClassifier(PairClassifier):
 
 
 class UnanimousClassifier(GoalClassifier):
-    """Classifiers of which all must say that the work is done: the least of their logits.
-
-    A classifier that learned from demonstrations alone is fooled by ends that a planner imagines;
-    one that learned from these ends too takes some open drawers for closed ones.
-    """
+    """Classifiers of which all must say that the work is done: the least of their logits."""
 
     def __init__(self, members: Sequence[GoalClassifier]) -> None:
         nn.Module.__init__(self)

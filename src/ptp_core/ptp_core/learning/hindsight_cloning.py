@@ -139,7 +139,7 @@ class HindsightCloner(PracticeLearner):
         """Cut the episode into pieces."""
         latents = self.checkpoint.vqvae.latents_of(episode.codes)
         names = self.checkpoint.actions
-        for first, last in changed_pieces(latents, self.checkpoint.goal_classifier):
+        for first, last in changed_pieces(latents, self.checkpoint.part("classifier")):
             piece = without_idling(episode.part(first, last), names)
             if piece.steps >= FEWEST:
                 self.pieces.append(piece)

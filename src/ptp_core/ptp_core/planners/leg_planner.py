@@ -34,6 +34,7 @@ goal. The policy pursues the former better (`SubgoalFollower`, `stand_in`).
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import time
 from collections.abc import Callable
@@ -121,7 +122,8 @@ class LegPrefixes:
 class LegPlanner:
     """Plans with the generator dt60 and the goal classifier; see the module.
 
-    Weights are read at every call. A plan's last subgoal stands for the goal.
+    Weights are read at every call. A plan's last subgoal stands for the goal. ``strict`` judges
+    the one leg that follows a plan which led elsewhere; None: ``classifier``, which misjudged it.
     """
 
     def __init__(
@@ -132,6 +134,7 @@ class LegPlanner:
         classifier: GoalClassifier,
         config: LegPlannerConfig | None = None,
         single: SingleLegs | None = None,
+        strict: GoalClassifier | None = None,
     ) -> None:
         use_fastest_layout(generator)
         self.vqvae = vqvae
@@ -140,6 +143,7 @@ class LegPlanner:
         self.classifier = classifier
         self.config = config or LegPlannerConfig()
         self.single = single
+        self.strict = strict or classifier
 
     @torch.no_grad()
     def plan(
@@ -171,7 +175,9 @@ class LegPlanner:
         failures = [check_latent(latent, "subgoal", size).to(device) for latent in given_up]
         problem = LegProblem(start, goal, torch.stack(failures) if failures else start[None][:0])
         if earlier is not None and earlier.doubted:
-            return self._one_more(problem, earlier, generator, on_iteration, cancelled, began)
+            strict = copy.copy(self)
+            strict.classifier = self.strict
+            return strict._one_more(problem, earlier, generator, on_iteration, cancelled, began)
         rests = [] if fewest > 1 else self._rests(earlier, problem)
         chosen = min(rests, key=self._cost, default=None)
         fits = chosen is not None and float(chosen.distance[0]) <= config.leg_price

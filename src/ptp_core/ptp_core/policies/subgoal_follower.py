@@ -48,7 +48,7 @@ class FollowerState:
     arrived: bool  # the goal itself is pursued and near
     outdated: bool  # a subgoal was reached or given up, or the goal is far after the timeout
     missed: bool = False  # what was given up is the goal, as itself or as the last subgoal
-    doubted: bool = False  # outdated as the stand-in was reached, and the goal itself was not
+    doubted: bool = False  # outdated as it was carried out, and the goal itself is far
 
 
 class SubgoalFollower:
@@ -57,16 +57,20 @@ class SubgoalFollower:
     Near means for ``config.hold`` successive steps. After the last subgoal it stays on the goal.
     A goal that was reached counts as left after as many successive steps in which it is far.
     It never replans. ``measure`` gives the distance that ``config.distance_threshold`` is for.
+    ``strict`` is the measure by which a plan that was carried out is doubted; None: the same.
 
     With ``config.stand_in`` the last subgoal is what the policy pursues in the goal's place, until
     one of the two is near. A goal image shows every object; those that earlier subgoals moved
     never lie exactly so, and a policy takes the difference for work. An end that was planned from
-    the present state differs from it by the last piece of work alone. A plan may err: where the
-    stand-in was reached and the goal itself is far, the plan is outdated after the timeout.
+    the present state differs from it by the last piece of work alone. A plan may err: where it was
+    carried out and the goal itself is far by ``strict``, the plan is outdated after the timeout.
     """
 
     def __init__(
-        self, config: FollowerConfig | None = None, measure: Measure = latent_distance
+        self,
+        config: FollowerConfig | None = None,
+        measure: Measure = latent_distance,
+        strict: Measure | None = None,
     ) -> None:
         self.config = config = config or FollowerConfig()
         if config.distance_threshold == "auto":
@@ -75,6 +79,7 @@ class SubgoalFollower:
                 "settled on from the checkpoint's configuration"
             )
         self._measure = measure
+        self._strict = strict or measure
         self._targets: list[torch.Tensor] = []
         self._index = 0
         self._timer: int | None = None
@@ -105,9 +110,9 @@ class SubgoalFollower:
         current = self._targets[last if stands_in else before]
         if stands_in:  # both are where the work is done
             ends = self._targets[last_subgoal], current
-            from_stand_in, from_goal = (self._measure(latent, end) for end in ends)
-            distance = min(from_stand_in, from_goal)
-            doubtful = from_stand_in < config.distance_threshold <= from_goal
+            distance = min(self._measure(latent, end) for end in ends)
+            apart = last_subgoal < last
+            doubtful = apart and self._strict(latent, current) >= config.distance_threshold
         else:
             distance = self._measure(latent, self._targets[compared])
             doubtful = False

@@ -62,5 +62,5 @@ def own_judgement(
     pair = torch.from_numpy(np.stack([last, goal]).astype(np.int64))
     end, target = checkpoint.vqvae.lookup(pair.to(checkpoint.vqvae.codebook.device))
     if signal == JUDGE:
-        return float(checkpoint.goal_classifier.probability(end[None], target[None])) > DONE
+        return float(checkpoint.part(JUDGE).probability(end[None], target[None])) > DONE
     return float(torch.linalg.vector_norm(end - target)) < checkpoint.config.iql.reward_epsilon
