@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Training of LBP and its baselines: from data to checkpoints, resumed, refused early."""
 
+import copy
 import dataclasses
 import json
 from pathlib import Path
@@ -10,11 +11,12 @@ import numpy as np
 import pytest
 import torch
 
+from ptp_core.agents.agent import AgentSeeds, LanguageGoal, Observation
 from ptp_core.agents.registry import build_agent
 from ptp_core.config import DataConfig, InstructedPolicyConfig, InstructionTrainConfig, load_config
 from ptp_core.data.collect_demonstrations import collect
 from ptp_core.data.encoded_dataset import EncodedDataset
-from ptp_core.data.trajectory import Metadata, Segment
+from ptp_core.data.trajectory import CAMERA, Metadata, Segment
 from ptp_core.encoders.text import SentenceTable, minilm_installed
 from ptp_core.errors import CheckpointError, ConfigError, DatasetError, InputError
 from ptp_core.rollout.episode_results import EpisodeSeeds
@@ -26,10 +28,11 @@ from ptp_core.tiny_networks import (
     tiny_config,
     tiny_instructed,
     tiny_instructed_config,
+    tiny_networks,
     tiny_vqvae,
 )
 from ptp_core.toy_env import ToyEnv
-from ptp_core.training.checkpoint import load_checkpoint
+from ptp_core.training.checkpoint import load_checkpoint, save_checkpoint
 from ptp_core.training.instructed_stage import (
     InstructedFrames,
     PolicyContexts,
@@ -111,6 +114,32 @@ def test_glcbcs_goal_is_the_end_of_a_demonstration_of_the_sentence(run):
     for row, text in enumerate(table.config.sentences):
         shown = [table.row(known.instruction) == row for known in encoded.metadata]
         assert (ends[shown] == goals[row]).all(1).any(), text
+
+
+def test_the_encoders_goal_classifier_comes_along_where_the_arm_is_to_rest(data, tmp_path):
+    made = tiny_networks(diffusion=True)
+    judge = made.parts["classifier"]
+    strict = dataclasses.replace(judge, module=copy.deepcopy(judge.module))
+    strict.module.body[-1].bias.fill_(30.0)  # everything is done
+    made.parts["strict_classifier"] = strict
+    for part in (made.encoder, *made.parts.values()):
+        part.precision = "float32"
+    base = tmp_path / "varied"
+    save_checkpoint(
+        base, made.parts, made.config, metrics={}, spec=made.spec, encoder=made.encoder
+    )
+    config = dataclasses.replace(CONFIG, rest_hold=2)
+    (folder,) = train(data, tmp_path / "run", config, methods=("lbp",), encoder=base).values()
+    checkpoint = load_checkpoint(folder)
+    assert float(checkpoint.part("classifier").body[-1].bias) == 30.0
+    agent, spec = build_agent("lbp", checkpoint), checkpoint.spec
+    image = np.zeros((spec.cameras[0].height, spec.cameras[0].width, 3), np.uint8)
+    seen = Observation({CAMERA: image}, np.zeros(len(agent.spec.proprioception), np.float32))
+    agent.reset(
+        seen, LanguageGoal(checkpoint.part("sentences").config.sentences[0]), AgentSeeds(1, 2)
+    )
+    moves = [agent.act(seen).action[:4] for _ in range(3)]
+    assert moves[0].any() and not moves[1].any() and not moves[2].any()
 
 
 def test_a_run_that_was_interrupted_ends_like_one_that_was_not(data, base, run, tmp_path):

@@ -28,9 +28,10 @@ from ptp_core.agents.agent import (
 )
 from ptp_core.agents.coded_agent import CodedAgent, compact
 from ptp_core.config import to_dict
-from ptp_core.data.trajectory import CAMERA
+from ptp_core.data.trajectory import CAMERA, GRIPPER
 from ptp_core.errors import GoalError, InputError
 from ptp_core.planners.planner import Plan, stop_if
+from ptp_core.policies.rest_rule import RestRule
 from ptp_core.policies.temporal_ensemble import TemporalEnsemble
 
 if TYPE_CHECKING:
@@ -66,6 +67,10 @@ class InstructedAgent(CodedAgent):
     ``learned`` is the policy. ``planner`` plans every ``replan`` control steps; without one, the
     policy gets the goal's latent where it takes one, else nothing. ``fixed_goals`` has a goal for
     each known sentence.
+
+    Where the checkpoint has a goal classifier and its ``rest_hold`` is not 0, the arm holds still
+    while the work of the goal is done. The goal is the given one, or the one that was
+    predicted in this scene. A fixed goal is of another scene and does not count.
     """
 
     buffers: tuple[()] = ()  # of plans; it keeps none
@@ -97,6 +102,9 @@ class InstructedAgent(CodedAgent):
                 "ensemble_decay": config.ensemble_decay,
             },
         }
+        judge = checkpoint.goal_classifier if "classifier" in checkpoint.parts else None
+        self._rest = RestRule(judge, checkpoint.config.rest_hold)
+        self._moving = np.array([name != GRIPPER for name in self.spec.actions])
         self._ensemble = TemporalEnsemble(config.ensemble_decay)
         self._noise, self._draws = torch.Generator(), torch.Generator()
         self._told = False
@@ -156,6 +164,7 @@ class InstructedAgent(CodedAgent):
             target = self._lookup(self._encode(goal.images[CAMERA]))[None]
         self._told, self._language, self._goal = True, language, target
         self._ensemble.reset()
+        self._rest.reset()
         self._subgoals = self._plan = None
         if self.planner is None and target is not None:
             self._subgoals = target[:, None]
@@ -186,8 +195,11 @@ class InstructedAgent(CodedAgent):
         info = {}
         if attention is not None:
             info = {f"attention_{i}": value for i, value in enumerate(attention[0].tolist())}
+        action = self._ensemble.act(chunk)
+        if self._rest.step(latent, self._end()):
+            action = np.where(self._moving, np.float32(0.0), action)
         return Decision(
-            action=self._ensemble.act(chunk),
+            action=action,
             plan=plan,
             latent=compact(codes),
             target=target,
@@ -198,9 +210,7 @@ class InstructedAgent(CodedAgent):
     def distance(self, observation: Observation) -> float | None:
         """L2 distance from the observation's latent to the goal's, given or predicted."""
         self._check_told()
-        goal = self._goal
-        if goal is None and self._ends_at_goal and self._subgoals is not None:
-            goal = self._subgoals[:, -1]
+        goal = self._goal if self._goal is not None else self._predicted()
         if goal is None:
             return None
         return float(torch.linalg.vector_norm(self._lookup(self._codes(observation)) - goal))
@@ -216,6 +226,20 @@ class InstructedAgent(CodedAgent):
         if self._goal is None and not (self._ends_at_goal and self._subgoals is not None):
             raise InputError(f"{self.spec.agent} knows no latent of the goal {self._what()}")
         return self._codes_of_plan[-1]
+
+    def _predicted(self) -> torch.Tensor | None:
+        """The latent (1, D) of the goal as it was predicted; None: it was not."""
+        known = self._ends_at_goal and self._subgoals is not None
+        return self._subgoals[:, -1] if known else None
+
+    def _end(self) -> torch.Tensor | None:
+        """The latent (1, D) at which the arm may rest; None: it is not known."""
+        if self._fixed is not None and self._language is not None:
+            return None
+        if self._goal is not None:
+            return self._goal
+        predicted = self._predicted()
+        return None if predicted is None else self.vqvae.quantise(predicted)[1]
 
     @property
     def _ends_at_goal(self) -> bool:

@@ -254,8 +254,13 @@ class InstructionTrainConfig:
     parallel: ParallelConfig = field(default_factory=ParallelConfig)
     proposer: ProposerConfig = field(default_factory=ProposerConfig)
     policy: InstructedPolicyConfig = field(default_factory=InstructedPolicyConfig)
+    # Where the encoder's checkpoint has a goal classifier: successive control steps in which it
+    # says that the work of the goal, given or predicted, is done, until the arm rests; and as many
+    # in which it is not, until the arm goes on. 0: never (paper: success ends an episode). Ours.
+    rest_hold: int = 0
 
     def __post_init__(self) -> None:
+        require(self, "rest_hold", 0)
         require(self, "seed", 0)
         require(self, "threads", 1)
         require(self, "save_minutes", 0.0)

@@ -266,6 +266,11 @@ class _Training:
         if name == "glcbc":
             goals = self._fixed_goals()
             parts["sentence_goals"] = Part("sentence_goals", goals, goals.config, self.precision)
+        if config.rest_hold and "classifier" in self.base.parts:
+            # A goal that is predicted in one step does not seek out errors as a search does.
+            known = self.base.parts
+            judge = known.get("strict_classifier", known["classifier"])
+            parts["classifier"] = Part("classifier", judge.module, judge.config, self.precision)
         about = InstructedPartConfig(
             policy=config.policy, language=language, levels=contexts.levels
         )
