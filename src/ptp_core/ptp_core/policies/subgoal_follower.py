@@ -111,11 +111,8 @@ class SubgoalFollower:
         if stands_in:  # both are where the work is done
             ends = self._targets[last_subgoal], current
             distance = min(self._measure(latent, end) for end in ends)
-            apart = last_subgoal < last
-            doubtful = apart and self._strict(latent, current) >= config.distance_threshold
         else:
             distance = self._measure(latent, self._targets[compared])
-            doubtful = False
         timed_out = arrived = outdated = False
         if self._timer is None:
             self._timer = 0
@@ -129,7 +126,8 @@ class SubgoalFollower:
             if before == last and (near or self._away >= hold):
                 self._at_goal = near
             arrived = self._at_goal
-            if arrived and not doubtful:
+            planned = stands_in and last_subgoal < last
+            if arrived and not (planned and self._far(latent, current)):
                 self._timer = 0
             if before < last and (near or self._timer >= config.timeout):
                 self._index += 1
@@ -157,3 +155,6 @@ class SubgoalFollower:
             missed,
             doubted,
         )
+
+    def _far(self, latent: torch.Tensor, goal: torch.Tensor) -> bool:
+        return self._strict(latent, goal) >= self.config.distance_threshold
