@@ -254,6 +254,37 @@ def test_a_plan_whose_end_is_doubted_is_gone_on_with_by_one_leg_or_stands(checkp
     assert stands.z is earlier.z and not stands.doubted
 
 
+def test_most_of_the_work_once_done_is_not_undone(checkpoint, pair):
+    """Then the arm stays where the last leg was missed, and else takes one leg, no more."""
+    goal, parts = pair[1], [checkpoint.generators["dt60"]]
+    parts += [checkpoint.part(name) for name in ("shown_legs", "classifier")]
+    codes = torch.randint(32, (20, LATENT.codes), generator=rng(5))
+    states = checkpoint.vqvae.lookup(codes)
+    with torch.no_grad():
+        left = parts[-1].work_left(states, goal.expand_as(states))
+    began, start = states[left.argmax()], states[left.argmin()]
+    gained = float(left.max() - left.min())
+    config = dataclasses.replace(CONFIG, progress_kept=0.9 * gained, kept_within=100.0)
+    made = Priced(checkpoint.vqvae, *parts, config)
+    made.distances = (5.0, 0.0, 0.0)  # two legs would do, one would not
+    first = made.plan(began, goal, rng())
+    assert torch.equal(first.began, began) and len(first.latents) == 2
+
+    missed = dataclasses.replace(first, missed=True)
+    stays = made.plan(start, goal, rng(), earlier=missed)
+    assert torch.equal(stays.latents, start[None]) and not stays.missed
+    assert torch.equal(checkpoint.vqvae.lookup(stays.codes), stays.latents)
+    one = made.plan(start, goal, rng(), earlier=first)
+    assert len(one.latents) == 1
+    assert torch.equal(stays.began, began) and torch.equal(one.began, began)
+    assert len(made.plan(start, goal, rng(), earlier=stays).latents) == 1
+
+    assert len(made.plan(began, goal, rng(), earlier=missed).latents) == 2  # nothing was gained
+    for changes in ({"progress_kept": 1.1 * gained}, {"kept_within": 0.0}):
+        made.config = dataclasses.replace(config, **changes)
+        assert len(made.plan(start, goal, rng(), earlier=missed).latents) == 2
+
+
 def test_a_search_starts_from_latent_actions_that_were_shown(checkpoint, pair):
     shown = checkpoint.part("shown_legs").z
     found = search(planner(checkpoint, sigmas=()), *pair, 2, rng())

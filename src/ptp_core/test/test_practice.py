@@ -85,6 +85,13 @@ def test_a_last_subgoal_that_stands_for_the_goal_is_pursued_until_one_of_them_is
     assert [float(state.goal) for state in direct] == [30, 30, 30] and direct[-1].arrived
 
 
+def test_an_end_that_was_held_is_arrived_at_at_once_and_left_like_a_goal():
+    """Without a second wait, in which the policy would drive on."""
+    states = follow([0.0, 9.0, *[19.0] * 3, *[15.0] * 4], stand_in=True, hold=1, goal_hold=3)
+    assert [state.index for state in states] == [0, 1, 1, 1, 2, 2, 2, 2, 2]
+    assert [state.arrived for state in states] == [False] * 5 + [True] * 2 + [False] * 2
+
+
 def test_the_goal_may_be_held_for_another_time_than_subgoals():
     positions = [0.0, *[9.0] * 3, *[29.0] * 4]
     states = follow(positions, stand_in=True, hold=3, goal_hold=1)

@@ -34,6 +34,9 @@ class LegPlannerConfig:
     failure_price: float = 0.15  # nats, of a first leg for each time that its work was given up
     imagined_within: float = 0.35  # nats of work left up to which the last subgoal is the imagined
     # end of the last leg; else, and with 0, the goal itself
+    progress_kept: float = 6.0  # nats of work left that legs must take away for their result to be
+    # kept: no plan of several legs is made then
+    kept_within: float = 3.5  # nats of work left above which no result is kept. 0: never
 
     def __post_init__(self) -> None:
         for name in ("most_legs", "shown", "samples", "beam", "last_legs", "elites"):
@@ -41,6 +44,8 @@ class LegPlannerConfig:
         for name in ("cell_cap", "last_sigma", "leg_price", "change_weight", "prior_weight"):
             require(self, name, 0.0)
         for name in ("single_weight", "single_margin", "failure_price", "imagined_within"):
+            require(self, name, 0.0)
+        for name in ("progress_kept", "kept_within"):
             require(self, name, 0.0)
 
 

@@ -20,6 +20,10 @@ The generator draws impossible ends too, such as a block in a closed drawer, and
 legs end with the same picture. So a first leg costs more for each time that the policy has given
 its work up in this episode.
 
+A classifier errs, and a plan of several legs undoes what was done. So where legs took most of the
+work away, at most one more leg is planned (`progress_kept`), and none at once where the last leg
+was carried out as far as the policy can: the arm stays, and `SubgoalFollower` doubts in time.
+
 Plans of one leg, two legs, and so on are searched, and each leg has a price. So the number of
 subgoals follows from start and goal. The legs before the last come from a beam search: the plans
 of one leg that promise most are continued with a second, and so on. What promises most is judged
@@ -178,11 +182,17 @@ class LegPlanner:
             strict = copy.copy(self)
             strict.classifier = self.strict
             return strict._one_more(problem, earlier, generator, on_iteration, cancelled, began)
+        kept = earlier is not None and self._kept(problem, earlier)
+        if kept and earlier.missed:
+            return self._stay(problem, earlier, began)
+        most = 1 if kept else config.most_legs
         rests = [] if fewest > 1 else self._rests(earlier, problem)
+        if kept:
+            rests = [rest for rest in rests if not rest.latents.shape[1]]
         chosen = min(rests, key=self._cost, default=None)
         fits = chosen is not None and float(chosen.distance[0]) <= config.leg_price
         prefixes = self._no_legs(start)
-        for subgoals in range(0 if fits else config.most_legs):
+        for subgoals in range(0 if fits else most):
             if chosen is not None and self._cost(chosen) <= config.leg_price * subgoals:
                 break  # a further leg costs more than it can save
             stop_if(cancelled)
@@ -194,7 +204,23 @@ class LegPlanner:
             found = self._search(problem, prefixes, generator, known, on_iteration, cancelled)
             if chosen is None or self._cost(found) < self._cost(chosen):
                 chosen = found
-        return self._plan(problem, chosen, began)
+        return self._plan(problem, chosen, began, earlier if kept else None)
+
+    def _kept(self, problem: LegProblem, earlier: Plan) -> bool:
+        """Whether most of the work is gone since it began, so that nothing must be undone."""
+        if earlier.began is None:
+            return False
+        states = torch.stack([earlier.began.to(problem.start), problem.start])
+        before, left = self.classifier.work_left(states, problem.goal.expand_as(states)).tolist()
+        return left <= self.config.kept_within and before - left >= self.config.progress_kept
+
+    def _stay(self, problem: LegProblem, earlier: Plan, began: float) -> Plan:
+        """The present state as a plan: the arm rests until that is doubted."""
+        codes, latents = self.vqvae.quantise(problem.start[None])
+        seconds = time.perf_counter() - began
+        return dataclasses.replace(
+            earlier, codes=codes.cpu(), latents=latents.cpu(), z=(), missed=False, seconds=seconds
+        )
 
     def _one_more(
         self, problem: LegProblem, earlier: Plan, generator, on_iteration, cancelled, began: float
@@ -204,10 +230,12 @@ class LegPlanner:
         found = self._search(problem, prefixes, generator, [], on_iteration, cancelled)
         if float(found.distance[0]) > self.config.imagined_within:
             return dataclasses.replace(earlier, doubted=False, seconds=time.perf_counter() - began)
-        return self._plan(problem, found, began)
+        return self._plan(problem, found, began, earlier)
 
-    def _plan(self, problem: LegProblem, chosen: LegCandidates, began: float) -> Plan:
-        """The best of ``chosen`` as a plan."""
+    def _plan(
+        self, problem: LegProblem, chosen: LegCandidates, began: float, kept: Plan | None
+    ) -> Plan:
+        """The best of ``chosen`` as a plan, which goes on with what ``kept`` began."""
         config, cost = self.config, self._cost(chosen)
         codes, latents = self._last_subgoal(problem, chosen)
         return Plan(
@@ -223,6 +251,7 @@ class LegPlanner:
             },
             seconds=time.perf_counter() - began,
             z=(chosen.z[:1].cpu(),),
+            began=problem.start.cpu() if kept is None else kept.began,
         )
 
     def _last_subgoal(

@@ -47,6 +47,7 @@ class Plan:
     given_up: latents (D,) of first subgoals that were pursued until the timeout in this episode,
     of this plan and of those before it; known when it is followed.
     doubted: its last subgoal was reached, and the goal it stands for was not; likewise.
+    began: latent (D,) at which the work began that it goes on with; None: where it is not kept.
     """
 
     codes: torch.Tensor
@@ -58,6 +59,7 @@ class Plan:
     missed: bool = False
     doubted: bool = False
     given_up: tuple[torch.Tensor, ...] = field(default=(), repr=False)
+    began: torch.Tensor | None = field(default=None, repr=False)
 
 
 def stop_if(cancelled: Callable[[], bool] | None) -> None:

@@ -62,8 +62,9 @@ class SubgoalFollower:
     With ``config.stand_in`` the last subgoal is what the policy pursues in the goal's place, until
     one of the two is near. A goal image shows every object; those that earlier subgoals moved
     never lie exactly so, and a policy takes the difference for work. An end that was planned from
-    the present state differs from it by the last piece of work alone. A plan may err: where it was
-    carried out and the goal itself is far by ``strict``, the plan is outdated after the timeout.
+    the present state differs from it by the last piece of work alone. Where one of the two was
+    near, the goal counts as reached from then on. A plan may err: where it was carried out and the
+    goal itself is far by ``strict``, the plan is outdated after the timeout.
     """
 
     def __init__(
@@ -135,6 +136,7 @@ class SubgoalFollower:
                 self._held = self._away = 0
                 timed_out = not near
                 outdated = timed_out or self._index < last
+                self._at_goal = near and stands_in
             elif self._timer >= config.timeout:
                 self._timer = 0
                 outdated = True
