@@ -96,3 +96,6 @@ def test_ogbenchs_row_is_what_its_file_says():
         low, high = (100 * limit for limit in wilson_interval(wins, episodes))
         assert cells[-1] == f"{100 * wins / episodes:.0f} % ({low:.0f} to {high:.0f})"
         assert episodes == 250
+        control = json.loads((folder / "untrained" / path.name).read_text())["tasks"].values()
+        assert sum(each["successes"] for each in control) == 0
+        assert sum(each["episodes"] for each in control) == 250
