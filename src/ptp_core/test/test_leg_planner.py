@@ -252,6 +252,9 @@ def test_a_plan_whose_end_is_doubted_is_gone_on_with_by_one_leg_or_stands(checkp
     made.distances = (0.4, 0.0, 0.0)  # two legs would reach the goal
     stands = made.plan(*pair, rng(), earlier=earlier)
     assert stands.z is earlier.z and not stands.doubted
+    made.distances = (0.3, 0.0, 0.0)
+    made.classifier.body[-1].bias.fill_(30.0)  # less is left than the leg costs
+    assert made.plan(*pair, rng(), earlier=earlier).z is earlier.z
 
 
 def test_most_of_the_work_once_done_is_not_undone(checkpoint, pair):

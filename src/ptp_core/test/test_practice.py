@@ -85,11 +85,16 @@ def test_a_last_subgoal_that_stands_for_the_goal_is_pursued_until_one_of_them_is
     assert [float(state.goal) for state in direct] == [30, 30, 30] and direct[-1].arrived
 
 
-def test_an_end_that_was_held_is_arrived_at_at_once_and_left_like_a_goal():
-    """Without a second wait, in which the policy would drive on."""
-    states = follow([0.0, 9.0, *[19.0] * 3, *[15.0] * 4], stand_in=True, hold=1, goal_hold=3)
-    assert [state.index for state in states] == [0, 1, 1, 1, 2, 2, 2, 2, 2]
-    assert [state.arrived for state in states] == [False] * 5 + [True] * 2 + [False] * 2
+def test_an_end_that_was_held_is_arrived_at_as_soon_as_it_comes_no_nearer():
+    """Without a second wait, in which the policy would drive past it."""
+    held, away = [0.0, 9.0, *[19.0] * 3], [15.0] * 4
+    still = follow([*held, 19.0, *away], stand_in=True, hold=1, goal_hold=3)
+    assert [state.index for state in still] == [0, 1, 1, 1, *[2] * 6]
+    assert [state.arrived for state in still] == [False] * 5 + [True] * 3 + [False] * 2
+    nearer = follow([*held, 19.5, 19.5, *away], stand_in=True, hold=1, goal_hold=3)
+    assert [state.arrived for state in nearer] == [False] * 6 + [True] * 3 + [False] * 2
+    lost = follow([*held, *away], stand_in=True, hold=1, goal_hold=3)
+    assert not any(state.arrived for state in lost)
 
 
 def test_the_goal_may_be_held_for_another_time_than_subgoals():

@@ -225,10 +225,12 @@ class LegPlanner:
     def _one_more(
         self, problem: LegProblem, earlier: Plan, generator, on_iteration, cancelled, began: float
     ) -> Plan:
-        """A plan of one leg, where that reaches the goal, else the earlier plan."""
+        """A plan of one leg that reaches the goal and costs less than what is left, or ``earlier``."""
         prefixes = self._no_legs(problem.start)
         found = self._search(problem, prefixes, generator, [], on_iteration, cancelled)
-        if float(found.distance[0]) > self.config.imagined_within:
+        left = float(self.classifier.work_left(problem.start[None], problem.goal[None])[0])
+        reaches = float(found.distance[0]) <= self.config.imagined_within
+        if not reaches or self._cost(found) >= left:
             return dataclasses.replace(earlier, doubted=False, seconds=time.perf_counter() - began)
         return self._plan(problem, found, began, earlier)
 

@@ -63,7 +63,7 @@ class SubgoalFollower:
     one of the two is near. A goal image shows every object; those that earlier subgoals moved
     never lie exactly so, and a policy takes the difference for work. An end that was planned from
     the present state differs from it by the last piece of work alone. Where one of the two was
-    near, the goal counts as reached from then on. A plan may err: where it was carried out and the
+    held, the goal counts as reached as soon as it comes no nearer. A plan may err: where it was carried out and the
     goal itself is far by ``strict``, the plan is outdated after the timeout.
     """
 
@@ -87,6 +87,7 @@ class SubgoalFollower:
         self._held = 0  # successive steps in which the current target was near
         self._away = 0  # successive steps in which it was far
         self._at_goal = False  # the goal was reached, and not left since
+        self._least: float | None = None  # distance to an end that was held while it falls
 
     def reset(self, plan: torch.Tensor | None, goal: torch.Tensor) -> None:
         """Start on ``plan`` (K, D), or with None directly on ``goal`` (D,)."""
@@ -95,6 +96,7 @@ class SubgoalFollower:
         self._timer = None
         self._held = self._away = 0
         self._at_goal = False
+        self._least = None
 
     def step(self, latent: torch.Tensor) -> FollowerState:
         """Update with the current latent (D,), once a control step, before acting.
@@ -126,6 +128,10 @@ class SubgoalFollower:
             near = self._held >= hold
             if before == last and (near or self._away >= hold):
                 self._at_goal = near
+                self._least = None
+            elif self._least is not None:  # the end was held, and the policy goes on
+                self._at_goal = here and distance >= self._least
+                self._least = distance if here and not self._at_goal else None
             arrived = self._at_goal
             planned = stands_in and last_subgoal < last
             if arrived and not (planned and self._far(latent, current)):
@@ -136,7 +142,7 @@ class SubgoalFollower:
                 self._held = self._away = 0
                 timed_out = not near
                 outdated = timed_out or self._index < last
-                self._at_goal = near and stands_in
+                self._least = distance if near and stands_in else None
             elif self._timer >= config.timeout:
                 self._timer = 0
                 outdated = True
