@@ -11,7 +11,7 @@ import yaml
 from ptp_core.rollout.episode_results import wilson_interval
 
 ROOT = Path(__file__).resolve().parents[3]
-RESULTS = ROOT / "docs" / "results"
+RESULTS, MODELS = ROOT / "docs" / "results", ROOT / "models"
 
 
 def section(protocol):
@@ -99,3 +99,14 @@ def test_ogbenchs_row_is_what_its_file_says():
         control = json.loads((folder / "untrained" / path.name).read_text())["tasks"].values()
         assert sum(each["successes"] for each in control) == 0
         assert sum(each["episodes"] for each in control) == 250
+
+
+@pytest.mark.parametrize("method", ["lbp", "lbp_forward", "lbp_parallel"])
+def test_errors_of_planned_latents_are_what_their_file_says(method):
+    values = json.loads((MODELS / "lbp" / f"plans_{method}.json").read_text())
+    assert values["method"] == method and values["plans"]["states"] == 3000
+    rows = rows_of((MODELS / "README.md").read_text())
+    for level in values["plans"]["levels"]:
+        figures = [level["error"], level["copied"], *level["errors"]]
+        cells = rows[f"{method}`, {level['steps']:.0f}"]
+        assert cells[1:] == [f"{figure:.2f}" for figure in figures]
