@@ -110,3 +110,26 @@ def test_errors_of_planned_latents_are_what_their_file_says(method):
         figures = [level["error"], level["copied"], *level["errors"]]
         cells = rows[f"{method}`, {level['steps']:.0f}"]
         assert cells[1:] == [f"{figure:.2f}" for figure in figures]
+
+
+@pytest.mark.parametrize(
+    ("name", "task", "row"),
+    [
+        ("evaluation_quick", "A", "| `ptp_legs`, `varied` ([figures]"),
+        ("evaluation_quick", "B", "| `ptp_legs`, `varied` ([figures]"),
+        ("evaluation_quick", "C", "| `ptp_legs`, `varied` ([figures]"),
+        ("evaluation_D", "D", "| `ptp_legs`, `varied`;"),
+        ("evaluation_E", "E", "| `ptp_legs`, `varied`;"),
+        ("diffusion_bc_DE", "D", "| control: `diffusion_bc`, the"),
+        ("diffusion_bc_DE", "E", "| control: `diffusion_bc`, the"),
+    ],
+)
+def test_figures_of_scenes_that_vary_are_what_their_files_say(name, task, row):
+    runs = json.loads((MODELS / "varied" / f"{name}.json").read_text())["tasks"][task]["runs"]
+    wins = sum(run["success"] for run in runs)
+    low, high = (100 * limit for limit in wilson_interval(wins, len(runs)))
+    lines = (MODELS / "README.md").read_text().splitlines()
+    cells = next(line for line in lines if line.startswith(row)).strip("| ").split(" | ")
+    assert cells["ABCDE".index(task) + 1] == (
+        f"{100 * wins / len(runs):.0f} % ({low:.0f} to {high:.0f})"
+    )
