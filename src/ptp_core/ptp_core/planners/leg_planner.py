@@ -225,7 +225,7 @@ class LegPlanner:
     def _one_more(
         self, problem: LegProblem, earlier: Plan, generator, on_iteration, cancelled, began: float
     ) -> Plan:
-        """A plan of one leg that reaches the goal and costs less than what is left, or ``earlier``."""
+        """One leg that reaches the goal and costs less than the work left; else ``earlier``."""
         prefixes = self._no_legs(problem.start)
         found = self._search(problem, prefixes, generator, [], on_iteration, cancelled)
         left = float(self.classifier.work_left(problem.start[None], problem.goal[None])[0])

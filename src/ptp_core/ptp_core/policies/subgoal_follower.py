@@ -63,8 +63,8 @@ class SubgoalFollower:
     one of the two is near. A goal image shows every object; those that earlier subgoals moved
     never lie exactly so, and a policy takes the difference for work. An end that was planned from
     the present state differs from it by the last piece of work alone. Where one of the two was
-    held, the goal counts as reached as soon as it comes no nearer. A plan may err: where it was carried out and the
-    goal itself is far by ``strict``, the plan is outdated after the timeout.
+    held, the goal counts as reached as soon as it comes no nearer. A plan may err: where it was
+    carried out and the goal itself is far by ``strict``, it is outdated after the timeout.
     """
 
     def __init__(
