@@ -133,3 +133,23 @@ def test_figures_of_scenes_that_vary_are_what_their_files_say(name, task, row):
     assert cells["ABCDE".index(task) + 1] == (
         f"{100 * wins / len(runs):.0f} % ({low:.0f} to {high:.0f})"
     )
+
+
+@pytest.mark.parametrize("protocol", ["distractors", "backgrounds"])
+def test_lbp_among_things_not_shown_is_what_its_file_says(protocol):
+    values = json.loads((MODELS / "lbp" / f"evaluation_{protocol}.json").read_text())
+    assert values["protocol"] == protocol and values["method"] == "lbp"
+    runs = [
+        (run["stages_reached"] == len(task["stages"]["rates"]), run["success"])
+        for task in values["tasks"].values()
+        for run in task["runs"]
+    ]
+
+    def said(wins):
+        low, high = (100 * limit for limit in wilson_interval(wins, len(runs)))
+        return f"{wins} ({low:.0f} to {high:.0f} %)"
+
+    every, last = map(sum, zip(*runs, strict=True))
+    score = f"{100 * values['mean_stage_score']:.1f} %"
+    cells = rows_of((MODELS / "README.md").read_text())[protocol]
+    assert len(runs) == 60 and cells[1:] == [said(every), score, said(last)]
