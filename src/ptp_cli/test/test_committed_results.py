@@ -14,6 +14,12 @@ ROOT = Path(__file__).resolve().parents[3]
 RESULTS, MODELS = ROOT / "docs" / "results", ROOT / "models"
 
 
+def share(wins, episodes):
+    """How the tables write a success rate and its interval."""
+    low, high = (100 * limit for limit in wilson_interval(wins, episodes))
+    return f"{100 * wins / episodes:.0f} % ({low:.0f} to {high:.0f})"
+
+
 def section(protocol):
     """The README's section of a protocol, as far as the table of success."""
     text = (RESULTS / "README.md").read_text()
@@ -54,9 +60,7 @@ def test_a_row_is_what_its_file_says_or_named_as_missing(protocol, row):
     for task, figures in values["tasks"].items():
         wins = sum(run["success"] for run in figures["runs"])
         episodes = len(figures["runs"])
-        low, high = (100 * limit for limit in wilson_interval(wins, episodes))
-        said = f"{100 * wins / episodes:.0f} % ({low:.0f} to {high:.0f})"
-        assert cells[4 + list(values["tasks"]).index(task)] == said
+        assert cells[4 + list(values["tasks"]).index(task)] == share(wins, episodes)
         assert str(episodes) in cells
 
 
@@ -93,8 +97,7 @@ def test_ogbenchs_row_is_what_its_file_says():
         counts = [[run["success"] for run in each["runs"]] for each in values["tasks"].values()]
         assert cells[1:-1] == [f"{100 * sum(runs) / len(runs):.0f} %" for runs in counts]
         wins, episodes = sum(map(sum, counts)), sum(map(len, counts))
-        low, high = (100 * limit for limit in wilson_interval(wins, episodes))
-        assert cells[-1] == f"{100 * wins / episodes:.0f} % ({low:.0f} to {high:.0f})"
+        assert cells[-1] == share(wins, episodes)
         assert episodes == 250
         control = json.loads((folder / "untrained" / path.name).read_text())["tasks"].values()
         assert sum(each["successes"] for each in control) == 0
@@ -127,12 +130,9 @@ def test_errors_of_planned_latents_are_what_their_file_says(method):
 def test_figures_of_scenes_that_vary_are_what_their_files_say(name, task, row):
     runs = json.loads((MODELS / "varied" / f"{name}.json").read_text())["tasks"][task]["runs"]
     wins = sum(run["success"] for run in runs)
-    low, high = (100 * limit for limit in wilson_interval(wins, len(runs)))
     lines = (MODELS / "README.md").read_text().splitlines()
     cells = next(line for line in lines if line.startswith(row)).strip("| ").split(" | ")
-    assert cells["ABCDE".index(task) + 1] == (
-        f"{100 * wins / len(runs):.0f} % ({low:.0f} to {high:.0f})"
-    )
+    assert cells["ABCDE".index(task) + 1] == share(wins, len(runs))
 
 
 @pytest.mark.parametrize("protocol", ["distractors", "backgrounds"])
@@ -153,3 +153,24 @@ def test_lbp_among_things_not_shown_is_what_its_file_says(protocol):
     score = f"{100 * values['mean_stage_score']:.1f} %"
     cells = rows_of((MODELS / "README.md").read_text())[protocol]
     assert len(runs) == 60 and cells[1:] == [said(every), score, said(last)]
+
+
+def test_the_readme_says_what_the_newer_checkpoints_reach():
+    text = " ".join((ROOT / "README.md").read_text().split())
+    folder, lbp = RESULTS / "evaluations" / "varied", MODELS / "lbp"
+
+    def rates(path):
+        tasks = json.loads(path.read_text())["tasks"].values()
+        return [f"{100 * each['successes'] / each['episodes']:.0f}" for each in tasks]
+
+    def wins(path):
+        tasks = json.loads(path.read_text())["tasks"].values()
+        return sum(each["successes"] for each in tasks)
+
+    for name, words in (("ptp_legs", " of A, B and C"), ("diffusion_bc", ", n = 15; and")):
+        first, second, third = rates(folder / f"{name}.json")
+        assert f"{first}, {second} and {third} %{words}" in text
+    (longer,) = rates(MODELS / "varied" / "evaluation_D.json")
+    assert f"and {longer} % of D" in text
+    planned, cloned = (wins(lbp / f"evaluation{name}.json") for name in ("", "_lcbc"))
+    assert f"of {planned} of 60 episodes, and of {cloned} with cloning" in text

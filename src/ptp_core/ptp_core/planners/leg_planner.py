@@ -186,9 +186,7 @@ class LegPlanner:
         if kept and earlier.missed:
             return self._stay(problem, earlier, began)
         most = 1 if kept else config.most_legs
-        rests = [] if fewest > 1 else self._rests(earlier, problem)
-        if kept:
-            rests = [rest for rest in rests if not rest.latents.shape[1]]
+        rests = [] if fewest > 1 else self._rests(earlier, problem)[-most:]
         chosen = min(rests, key=self._cost, default=None)
         fits = chosen is not None and float(chosen.distance[0]) <= config.leg_price
         prefixes = self._no_legs(start)
