@@ -89,7 +89,7 @@ class Stage:
         latched, records = topics.LATCHED, topics.RECORDS
         self.observation = graph.publisher(Observation, topics.OBSERVATION, latched)
         self.goal = graph.publisher(Image, topics.GOAL_IMAGE, latched)
-        self.plan = graph.publisher(SubgoalPlan, topics.PLAN, latched)
+        self.plan = graph.publisher(SubgoalPlan, topics.PLAN, topics.PLANS)
         self.step = graph.publisher(StepInfo, topics.STEP, records)
         self.arm = graph.publisher(ArmState, topics.ARM_STATE, records)
         self.episode = graph.publisher(EpisodeStatus, topics.EPISODE, latched)
@@ -198,6 +198,17 @@ def test_every_step_lands_in_the_video_of_its_episode_even_when_topics_overtake(
 
     graph.wait(lambda: video(4) and video(5), "the videos")
     assert [frames(video(number)) for number in (4, 5)] == [4, 4]
+
+
+def test_a_view_that_is_late_draws_the_strip_of_each_episode(graph, tmp_path):
+    plans = graph.publisher(SubgoalPlan, topics.PLAN, topics.PLANS, readers=0)
+    names = [f"task_{task}_episode_0" for task in "AB"]
+    for name in names:
+        plans.publish(SubgoalPlan(count=1, images=[image(GREEN)], episode_id=f"run/{name}"))
+    options = parameters({"record": str(tmp_path)})
+    graph.add(ViewNode(context=graph.context, parameter_overrides=options))
+    strips = [tmp_path / f"{name}_plan.png" for name in names]
+    graph.wait(lambda: all(strip.exists() for strip in strips), "both strips")
 
 
 def test_a_failed_episode_keeps_the_video_that_there_is(graph, start, tmp_path):

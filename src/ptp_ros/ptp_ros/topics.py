@@ -90,12 +90,19 @@ SENSOR = QoSProfile(
     history=HistoryPolicy.KEEP_LAST,
     depth=1,
 )
-# What nodes publish, display images, plan, goal: a late subscriber gets the newest one.
+# What nodes publish, display images, goal: a late subscriber gets the newest one.
 LATCHED = QoSProfile(
     reliability=ReliabilityPolicy.RELIABLE,
     durability=DurabilityPolicy.TRANSIENT_LOCAL,
     history=HistoryPolicy.KEEP_LAST,
     depth=1,
+)
+# Plans: a reader that is starting may be some episodes behind, and wants the plan of each.
+PLANS = QoSProfile(
+    reliability=ReliabilityPolicy.RELIABLE,
+    durability=DurabilityPolicy.TRANSIENT_LOCAL,
+    history=HistoryPolicy.KEEP_LAST,
+    depth=20,
 )
 # The history of observations and latents: a recorder that is some messages behind loses none. In
 # lock-step 200 messages are two seconds, on a real arm much longer.

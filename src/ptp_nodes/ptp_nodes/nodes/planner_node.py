@@ -40,7 +40,7 @@ from ptp_ros.image_messages import array_to_image
 from ptp_ros.lifecycle import ManagedNode
 from ptp_ros.node_main import run
 from ptp_ros.parameters import apply_overrides, declare_overrides, parameter
-from ptp_ros.topics import CAMERA_FRAME, LATCHED, PLAN, PLAN_OUTCOME, PLAN_SUBGOALS
+from ptp_ros.topics import CAMERA_FRAME, LATCHED, PLAN, PLAN_OUTCOME, PLAN_SUBGOALS, PLANS
 
 CHECKPOINT = "checkpoint"  # preset: the settings that the checkpoint was made with
 
@@ -68,7 +68,7 @@ class PlannerParameters(PolicyNetworkParameters):
 
 
 class PlannerNode(ManagedNode):
-    """Serves `PlanSubgoals` and publishes the newest plan latched."""
+    """Serves `PlanSubgoals` and publishes each plan."""
 
     parameters_type = PlannerParameters
 
@@ -82,7 +82,7 @@ class PlannerNode(ManagedNode):
         self._tried: tuple[str, StoredPlan] | None = None  # episode and its plan, to be judged
         self._plans = 0
         self._last_seconds = 0.0
-        self._publisher = self.create_publisher(SubgoalPlan, PLAN, LATCHED)
+        self._publisher = self.create_publisher(SubgoalPlan, PLAN, PLANS)
         self.create_subscription(EpisodeStatus, PLAN_OUTCOME, self._episode_ended, LATCHED)
         self._live = LiveNetworks(self)
         self._server = SingleGoalServer(self, PlanSubgoals, PLAN_SUBGOALS, self._plan)

@@ -44,6 +44,7 @@ from ptp_ros.topics import (
     OBSERVATION,
     PLAN,
     PLAN_ATTENTION,
+    PLANS,
     RECORDS,
     SENSOR,
     STEP,
@@ -99,7 +100,7 @@ class ViewNode(Node):
         self.create_subscription(Observation, OBSERVATION, self._observed, LATCHED)
         self.create_subscription(Image, GOAL_IMAGE, self._goal_arrived, LATCHED)
         self._pictures = PlanPictures(self, self._planned)
-        self.create_subscription(SubgoalPlan, PLAN, self._pictures.planned, LATCHED)
+        self.create_subscription(SubgoalPlan, PLAN, self._pictures.planned, PLANS)
         self.create_subscription(Float32MultiArray, PLAN_ATTENTION, self._attended, LATCHED)
         self.create_subscription(String, INSTRUCTION, self._told, LATCHED)
         self.create_subscription(StepInfo, STEP, self._stepped, RECORDS)

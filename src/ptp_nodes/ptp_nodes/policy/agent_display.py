@@ -18,7 +18,7 @@ from ptp_core.agents.agent import Agent, Decision, Goal, LanguageGoal
 from ptp_core.errors import InputError
 from ptp_ros.agent_messages import plan_message
 from ptp_ros.lifecycle import ManagedNode
-from ptp_ros.topics import INSTRUCTION, LATCHED, PLAN, PLAN_ATTENTION
+from ptp_ros.topics import INSTRUCTION, LATCHED, PLAN, PLAN_ATTENTION, PLANS
 
 PERIOD = 0.5  # s between plans
 
@@ -27,7 +27,7 @@ class AgentDisplay:
     """Publishes for people and for recordings; life-cycle publishers, as all of a policy's."""
 
     def __init__(self, node: ManagedNode) -> None:
-        self._plans = node.create_lifecycle_publisher(SubgoalPlan, PLAN, LATCHED)
+        self._plans = node.create_lifecycle_publisher(SubgoalPlan, PLAN, PLANS)
         self._attention = node.create_lifecycle_publisher(
             Float32MultiArray, PLAN_ATTENTION, LATCHED
         )
