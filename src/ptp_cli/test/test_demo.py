@@ -115,6 +115,14 @@ def read_film(path):
 FRAMES = round(OPENING * RATE) + STEPS // EVERY + round(ENDING * RATE)
 
 
+def test_a_goal_that_is_predicted_is_called_so():
+    given = frame(None, None, grey(200), moment())
+    predicted = frame(None, None, grey(200), moment(predicted=True))
+    other = (given != predicted).any(2)
+    columns, rows = np.flatnonzero(other.any(0)), np.flatnonzero(other.any(1))
+    assert columns.min() > 2 * (GAP + TILE) and rows.max() < 40 + 26  # the goal's caption alone
+
+
 def test_a_film_can_be_read_back_with_every_frame(tmp_path):
     film = Film(tmp_path, TITLES, STEPS)
     film.begin("A", 0)

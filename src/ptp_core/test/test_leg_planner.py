@@ -277,6 +277,7 @@ def test_most_of_the_work_once_done_is_not_undone(checkpoint, pair):
     stays = made.plan(start, goal, rng(), earlier=missed)
     assert torch.equal(stays.latents, start[None]) and not stays.missed
     assert torch.equal(checkpoint.vqvae.lookup(stays.codes), stays.latents)
+    assert stays.cost == stays.costs["distance"] == pytest.approx(float(left.min()), rel=1e-4)
     one = made.plan(start, goal, rng(), earlier=first)
     assert len(one.latents) == 1
     assert torch.equal(stays.began, began) and torch.equal(one.began, began)

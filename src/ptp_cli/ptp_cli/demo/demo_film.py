@@ -44,6 +44,7 @@ class Moment:
     subgoal: int | None  # pursued, from 0; the number of subgoals is the goal; None: planning
     subgoals: int
     verdict: str | None = None  # how the episode ended: one of VERDICTS
+    predicted: bool = False  # the goal is what the agent predicts of an instruction
 
 
 def frame(camera: Pixels | None, target: Pixels | None, goal: Pixels | None, moment: Moment):
@@ -59,7 +60,8 @@ def frame(camera: Pixels | None, target: Pixels | None, goal: Pixels | None, mom
     words, color = _standing(moment)
     draw.text((width - GAP, head // 2), words, color, font(17), anchor="rm")
     top = head + caption
-    captions = ("camera now", _pursued(moment), "goal image")
+    goal_name = "predicted goal" if moment.predicted else "goal image"
+    captions = ("camera now", _pursued(moment), goal_name)
     for number, (pixels, text) in enumerate(zip((camera, target, goal), captions)):
         left = GAP + number * (TILE + GAP)
         canvas.paste(Image.fromarray(tile(pixels, TILE)), (left, top))
@@ -149,6 +151,7 @@ class _Seen:
     camera: Pixels | None = None
     observation: Pixels | None = None
     goal: Pixels | None = None
+    predicted: bool = False  # the goal
     subgoals: tuple[Pixels, ...] = ()
     step: int = 0
     subgoal: int | None = None
@@ -191,9 +194,9 @@ class Film:
         """An observation arrived; it is shown if there is no larger image."""
         self._seen.observation = pixels
 
-    def goal(self, pixels: Pixels) -> None:
-        """The goal image arrived."""
-        self._seen.goal = pixels
+    def goal(self, pixels: Pixels, predicted: bool = False) -> None:
+        """The goal image arrived, or the goal that an agent ``predicted``."""
+        self._seen.goal, self._seen.predicted = pixels, predicted
 
     def planned(self, subgoals: list[Pixels]) -> None:
         """A plan is finished. The first one of an episode is shown for a while, with its strip."""
@@ -247,6 +250,7 @@ class Film:
             subgoal=seen.subgoal,
             subgoals=len(seen.subgoals),
             verdict=verdict,
+            predicted=seen.predicted,
         )
         target = None
         if seen.subgoal is not None:

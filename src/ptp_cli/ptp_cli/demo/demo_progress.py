@@ -227,7 +227,7 @@ class DemoWatcher:
     ) -> None:
         """Keep the plan's strip, and the goal of a plan that was made backwards from one."""
         if goal is not None:
-            self._film.goal(goal)
+            self._film.goal(goal, predicted=True)
         if self._of_now(episode_id):
             self._subgoals = subgoals
             self._film.planned(subgoals)

@@ -215,9 +215,16 @@ class LegPlanner:
     def _stay(self, problem: LegProblem, earlier: Plan, began: float) -> Plan:
         """The present state as a plan: the arm rests until that is doubted."""
         codes, latents = self.vqvae.quantise(problem.start[None])
-        seconds = time.perf_counter() - began
+        left = float(self.classifier.work_left(problem.start[None], problem.goal[None])[0])
         return dataclasses.replace(
-            earlier, codes=codes.cpu(), latents=latents.cpu(), z=(), missed=False, seconds=seconds
+            earlier,
+            codes=codes.cpu(),
+            latents=latents.cpu(),
+            cost=left,
+            costs={"distance": left, "value": 0.0, "prior": 0.0, "level_0": left},
+            seconds=time.perf_counter() - began,
+            z=(),
+            missed=False,
         )
 
     def _one_more(
