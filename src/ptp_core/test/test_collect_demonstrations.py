@@ -3,6 +3,14 @@
 
 import dataclasses
 import hashlib
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -229,6 +237,52 @@ def test_an_expert_that_never_succeeds_ends_the_collection(tmp_path):
         DatasetError, match=r"trajectory 0 failed in 20 scenes: look at the expert"
     ):
         run(dataclasses.replace(config, trajectories=1, steps=2), tmp_path)
+
+
+class StuckToy(ToyEnv):
+    """Never returns from `reset` in a worker, after it has written its process's number."""
+
+    def reset(self, **options):
+        if multiprocessing.parent_process() is not None:
+            Path(os.environ["STUCK_FOLDER"], str(os.getpid())).touch()
+            threading.Event().wait()
+        return super().reset(**options)
+
+
+def running(pid):
+    """Whether the process exists and has not ended."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_workers_whose_simulator_hangs_end_with_the_command(tmp_path, number):
+    code = (
+        "import sys, dataclasses; from pathlib import Path; "
+        f"from {__name__} import TOY, run; "
+        f"run(dataclasses.replace(TOY, env='{__name__}:StuckToy', num_envs=2), Path(sys.argv[1]))"
+    )
+    stuck = tmp_path / "stuck"
+    stuck.mkdir()
+    path = os.pathsep.join([str(Path(__file__).parent), *sys.path])
+    env = {**os.environ, "PYTHONPATH": path, "STUCK_FOLDER": str(stuck)}
+    command = [sys.executable, "-c", code, str(tmp_path / "data")]
+    with subprocess.Popen(command, env=env) as process:
+        while len(list(stuck.iterdir())) < 2:
+            assert process.poll() is None
+            time.sleep(0.02)
+        process.send_signal(number)
+    pids = [int(path.name) for path in stuck.iterdir()]
+    try:
+        deadline = time.monotonic() + 60.0
+        while any(map(running, pids)) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert not any(map(running, pids))
+    finally:
+        for pid in filter(running, pids):
+            os.kill(pid, signal.SIGKILL)
 
 
 def test_whole_tasks_are_no_chains():

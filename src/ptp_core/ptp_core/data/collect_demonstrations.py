@@ -36,6 +36,7 @@ from ptp_core.data.files import check_new_folder
 from ptp_core.data.trajectory import Metadata
 from ptp_core.errors import ConfigError, DatasetError, InputError, PtpError, quoted
 from ptp_core.guests.known_guests import guest_factory, is_guest
+from ptp_core.processes import follow_parent
 from ptp_core.progress import Bar
 
 
@@ -234,6 +235,7 @@ def _work(
 
 def _worker(config, out, description, indices, results, stop) -> None:
     """Run in a spawned process: report what each trajectory shows, then None, or an error."""
+    follow_parent()  # a simulator that hangs never asks whether to stop
     try:
         _work(
             config,

@@ -42,12 +42,12 @@ from ptp_core.practice.practice_settings import PracticeConfig
 from ptp_core.practice.rollout_worker import RolloutJob, RolloutWorker, load_state, save_state
 from ptp_core.practice.run_folder import CHECKPOINT, FINETUNED, RESULT, Epochs
 from ptp_core.practice.success_signal import check_signal
-from ptp_core.processes import Workers
 from ptp_core.progress import Bar
 from ptp_core.rollout.episode_results import MAX_STEPS
 from ptp_core.training.checkpoint import load_checkpoint, save_again
 from ptp_core.training.stage import choose_device
 from ptp_core.training.weights import round_to
+from ptp_core.worker_pool import Workers
 
 LEARNER = "learner.safetensors"
 FINAL = "final"  # state of the last evaluation; gone afterwards

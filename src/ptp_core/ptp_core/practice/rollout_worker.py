@@ -57,7 +57,7 @@ class RolloutJob:
 
 
 class RolloutWorker:
-    """Environment and agents of one env worker, for `ptp_core.processes.Workers`.
+    """Environment and agents of one env worker, for `ptp_core.worker_pool.Workers`.
 
     It practises and evaluates with the same networks and plans. Practice may sample its actions
     and tries plans of the library; evaluation takes mean actions and the best plans.

@@ -36,7 +36,6 @@ from ptp_core.planners.plan_library import PlanLibrary, signal_of
 from ptp_core.planners.planner import Plan, Subgoals
 from ptp_core.practice.policy_library import FineTunedPolicies
 from ptp_core.practice.rollout_worker import BUFFERS, PLANS
-from ptp_core.processes import Workers
 from ptp_core.progress import Bar
 from ptp_core.rollout.episode_results import (
     MAX_STEPS,
@@ -50,6 +49,7 @@ from ptp_core.rollout.past_evaluation import PastEvaluation
 from ptp_core.rollout.run_episode import run_episode
 from ptp_core.training.checkpoint import Checkpoint, load_checkpoint
 from ptp_core.training.manifest import read_contents
+from ptp_core.worker_pool import Workers
 
 ORACLE_SIGNAL = "oracle subgoals: pictures of the scripted plan's stages in the same scene"
 LIBRARY_SIGNAL = "plan library: its plans were judged by the simulator's success"
