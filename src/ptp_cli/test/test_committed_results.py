@@ -135,24 +135,73 @@ def test_figures_of_scenes_that_vary_are_what_their_files_say(name, task, row):
     assert cells["ABCDE".index(task) + 1] == share(wins, len(runs))
 
 
-@pytest.mark.parametrize("protocol", ["distractors", "backgrounds"])
-def test_lbp_among_things_not_shown_is_what_its_file_says(protocol):
-    values = json.loads((MODELS / "lbp" / f"evaluation_{protocol}.json").read_text())
-    assert values["protocol"] == protocol and values["method"] == "lbp"
+def counted(wins, episodes):
+    """How the tables of LBP write a number of episodes and its interval."""
+    low, high = (100 * limit for limit in wilson_interval(wins, episodes))
+    return f"{wins} ({low:.0f} to {high:.0f} %)"
+
+
+def long_tasks(name):
+    """An evaluation of long tasks, and its counts: whole in order, at some step, at the last."""
+    values = json.loads((MODELS / "lbp" / f"{name}.json").read_text())
     runs = [
-        (run["stages_reached"] == len(task["stages"]["rates"]), run["success"])
+        (
+            run["stages_reached"] == len(task["stages"]["rates"]),
+            run["first_success"] is not None,
+            run["success"],
+        )
         for task in values["tasks"].values()
         for run in task["runs"]
     ]
+    assert len(runs) == 60
+    return values, *(counted(sum(wins), 60) for wins in zip(*runs, strict=True))
 
-    def said(wins):
-        low, high = (100 * limit for limit in wilson_interval(wins, len(runs)))
-        return f"{wins} ({low:.0f} to {high:.0f} %)"
 
-    every, last = map(sum, zip(*runs, strict=True))
+@pytest.mark.parametrize("protocol", ["distractors", "backgrounds"])
+def test_lbp_among_things_not_shown_is_what_its_file_says(protocol):
+    values, every, _, last = long_tasks(f"evaluation_{protocol}")
+    assert values["protocol"] == protocol and values["method"] == "lbp"
     score = f"{100 * values['mean_stage_score']:.1f} %"
-    cells = rows_of((MODELS / "README.md").read_text())[protocol]
-    assert len(runs) == 60 and cells[1:] == [said(every), score, said(last)]
+    assert rows_of((MODELS / "README.md").read_text())[protocol][1:] == [every, score, last]
+
+
+@pytest.mark.parametrize(
+    ("name", "row"),
+    [
+        ("evaluation", "`lbp`"),
+        ("evaluation_without_rest", "`lbp`, `rest_hold` 0"),
+        ("evaluation_forward", "`lbp_forward`"),
+        ("evaluation_glcbc", "`glcbc`"),
+        ("evaluation_lcbc", "`lcbc`"),
+        ("evaluation_goal_image_long", "`lbp_goal_image`"),
+    ],
+)
+def test_the_table_of_long_tasks_is_what_its_files_say(name, row):
+    values, every, once, last = long_tasks(name)
+    method = row.split("`")[1]
+    assert (values["method"], values["protocol"], values["seed"]) == (method, "varied", 7)
+    (line,) = [
+        line
+        for line in (MODELS / "README.md").read_text().splitlines()
+        if line.startswith(f"| {row} |") and line.count("|") == 7
+    ]
+    score = f"{100 * values['mean_stage_score']:.1f} %"
+    assert line.strip("| ").split(" | ")[2:] == [every, score, once, last]
+
+
+@pytest.mark.parametrize("method", ["lbp_goal_image", "ptp_legs"])
+def test_goal_images_beside_ptp_are_what_their_files_say(method):
+    if method == "ptp_legs":
+        path = RESULTS / "evaluations" / "varied" / "ptp_legs.json"
+    else:
+        path = MODELS / "lbp" / "evaluation_goal_image_ABC.json"
+    values = json.loads(path.read_text())
+    assert (values["method"], values["protocol"], values["seed"]) == (method, "varied", 2026)
+    said = [share(each["successes"], each["episodes"]) for each in values["tasks"].values()]
+    text = (MODELS / "README.md").read_text()
+    section = text[text.index("| with a goal image |") :]
+    cells = next(line for line in section.splitlines() if line.startswith(f"| `{method}` |"))
+    assert cells.strip("| ").split(" | ")[2:] == said
 
 
 def test_the_readme_says_what_the_newer_checkpoints_reach():
