@@ -171,6 +171,7 @@ def test_lbp_among_things_not_shown_is_what_its_file_says(protocol):
         ("evaluation", "`lbp`"),
         ("evaluation_without_rest", "`lbp`, `rest_hold` 0"),
         ("evaluation_forward", "`lbp_forward`"),
+        ("evaluation_parallel", "`lbp_parallel`"),
         ("evaluation_glcbc", "`glcbc`"),
         ("evaluation_lcbc", "`lcbc`"),
         ("evaluation_goal_image_long", "`lbp_goal_image`"),
