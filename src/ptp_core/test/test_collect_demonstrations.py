@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +19,7 @@ from ptp_core.data.collect_demonstrations import collect
 from ptp_core.data.dataset import Dataset
 from ptp_core.data.expert_rollout import read_observation
 from ptp_core.errors import ConfigError, DatasetError, InputError
+from ptp_core.process_testing import alive, wait_for
 from ptp_core.toy_env import ToyEnv
 
 TOY = DataConfig(env="ptp_core.toy_env:make_env", trajectories=6, steps=12, num_envs=1)
@@ -249,14 +249,6 @@ class StuckToy(ToyEnv):
         return super().reset(**options)
 
 
-def running(pid):
-    """Whether the process exists and has not ended."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
-
-
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_workers_whose_simulator_hangs_end_with_the_command(tmp_path, number):
     code = (
@@ -270,18 +262,15 @@ def test_workers_whose_simulator_hangs_end_with_the_command(tmp_path, number):
     env = {**os.environ, "PYTHONPATH": path, "STUCK_FOLDER": str(stuck)}
     command = [sys.executable, "-c", code, str(tmp_path / "data")]
     with subprocess.Popen(command, env=env) as process:
-        while len(list(stuck.iterdir())) < 2:
-            assert process.poll() is None
-            time.sleep(0.02)
-        process.send_signal(number)
+        try:
+            wait_for(lambda: len(list(stuck.iterdir())) == 2)
+        finally:
+            process.send_signal(number)
     pids = [int(path.name) for path in stuck.iterdir()]
     try:
-        deadline = time.monotonic() + 60.0
-        while any(map(running, pids)) and time.monotonic() < deadline:
-            time.sleep(0.02)
-        assert not any(map(running, pids))
+        wait_for(lambda: not any(map(alive, pids)))
     finally:
-        for pid in filter(running, pids):
+        for pid in filter(alive, pids):
             os.kill(pid, signal.SIGKILL)
 
 

@@ -24,6 +24,7 @@ from ptp_core.errors import GuestError, InputError
 from ptp_core.guests import known_guests
 from ptp_core.guests.guest import Guest
 from ptp_core.guests.guest_env import GuestEnv
+from ptp_core.process_testing import alive, wait_for
 from ptp_core.rollout.evaluation import EvaluationConfig, evaluate
 from ptp_core.toy_agent import register_toy, save_toy
 from ptp_core.toy_env import ToyArm, ToyEnv
@@ -321,20 +322,6 @@ def test_a_guest_ends_when_its_host_is_killed_in_the_middle_of_a_call(tmp_path):
         host.kill()
         host.wait()
     wait_for(lambda: not alive(pid))
-
-
-def wait_for(condition, seconds=60.0):
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.02)
-
-
-def alive(pid):
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 def test_closing_ends_the_guest(guest):
