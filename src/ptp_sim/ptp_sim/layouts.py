@@ -106,6 +106,8 @@ class TrainingRanges:
         closed_handle: whether the same holds for the closed drawer.
         can: largest shift of the can in x and y [m].
         beside: distance from the arm's middle plane of a block beside its workspace [m].
+        hidden: whether the block may be in the closed drawer, out of the camera's sight. Without
+            it no demonstration shows what can follow once a drawer was closed on the block.
 
     """
 
@@ -116,6 +118,7 @@ class TrainingRanges:
     closed_handle: bool = False
     can: float = 0.03
     beside: tuple[float, float] = (0.2, 0.25)
+    hidden: bool = False
 
 
 PAPER_RANGES = TrainingRanges()
@@ -128,6 +131,7 @@ VARIED_RANGES = TrainingRanges(
     closed_handle=True,
     can=0.04,
     beside=(0.19, 0.27),
+    hidden=True,
 )
 """Every pose that the protocol `varied` draws, and a little more."""
 
@@ -161,7 +165,8 @@ def _draw_training_scene(rng: np.random.Generator, ranges: TrainingRanges) -> Sc
     can = can + rng.uniform(-ranges.can, ranges.can, 2)
     if quadrant_of(can) == quadrant_of(drawer_xy):
         return None
-    place = rng.choice(("tray", "drawer", "table") if opening else ("tray", "table"))
+    inside = opening or ranges.hidden
+    place = rng.choice(("tray", "drawer", "table") if inside else ("tray", "table"))
     block = _draw_block(rng, place, drawer_xy, yaw, opening, ranges.beside)
     return Scene(
         drawer_xy=drawer_xy,

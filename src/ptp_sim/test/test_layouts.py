@@ -4,7 +4,17 @@
 import numpy as np
 import pytest
 
-from ptp_sim.layouts import SHIFTS, LayoutError, is_clear, shifted, training_scene, varied
+from ptp_sim.layouts import (
+    PAPER_RANGES,
+    SHIFTS,
+    VARIED_RANGES,
+    LayoutError,
+    block_place,
+    is_clear,
+    shifted,
+    training_scene,
+    varied,
+)
 from ptp_sim.scene import CAN_RADIUS, USUAL, drawer_inside_xy, quadrant_of
 from ptp_sim.tasks import TASKS
 from ptp_sim.world import TableWorld
@@ -141,3 +151,15 @@ def test_same_seed_gives_the_same_scene():
     one, two = (training_scene(np.random.default_rng(9)) for _ in range(2))
     assert one == two
     assert one != training_scene(np.random.default_rng(10))
+
+
+def test_demonstrations_of_varied_scenes_begin_with_the_block_in_the_closed_drawer_too():
+    def hidden(ranges):
+        rng = np.random.default_rng(11)
+        closed = [
+            s for s in (training_scene(rng, ranges) for _ in range(300)) if s.drawer_opening == 0
+        ]
+        return np.mean([block_place(scene) == "drawer" for scene in closed])
+
+    assert hidden(PAPER_RANGES) == 0.0
+    assert 0.2 < hidden(VARIED_RANGES) < 0.5
