@@ -37,14 +37,17 @@ def data():
     return EncodedDataset(codes, actions, np.array([30, 30]), "id", metadata=metadata)
 
 
-def sampler(checkpoint, data, **changes):
+def sampler(checkpoint, data, bias=0.0, **changes):
+    """``bias``: of the answer of the classifier as it was, whether the work is the same."""
     config = dataclasses.replace(CONFIG, **changes)
-    pairs = PairSampler(data, PAIRS)
-    return LegEndSampler(data, pairs, checkpoint.vqvae, checkpoint.generators["dt60"], config, 2)
+    pairs, classifier = PairSampler(data, PAIRS), checkpoint.part("classifier")
+    classifier.body[-1].bias.fill_(bias)
+    parts = checkpoint.vqvae, checkpoint.generators["dt60"], classifier
+    return LegEndSampler(data, pairs, *parts, config, 2)
 
 
-def draw(made, seed=0):
-    return made.draw(np.random.default_rng(seed), rng(seed))
+def draw(made, seed=0, logits=None):
+    return made.draw(np.random.default_rng(seed), rng(seed), logits)
 
 
 def frames_of(checkpoint, data, latents):
@@ -73,11 +76,11 @@ def test_ends_are_compared_with_frames_after_the_work_and_with_earlier_ones(chec
     kinds = {"done": set(), "undone": set(), "others": set()}
     for seed in range(30):
         drawn = draw(sampler(checkpoint, data), seed)
-        assert len(drawn.first) == 8 + 3 * COUNT
-        frames = frames_of(checkpoint, data, drawn.second[8:])
+        assert len(drawn.first) == 8 + 5 * COUNT
+        frames = frames_of(checkpoint, data, drawn.second[8:20])
         for number, kind in enumerate(kinds):
             kinds[kind] |= {*frames[number * COUNT : (number + 1) * COUNT]}
-        labels = drawn.same[8:].view(3, COUNT)
+        labels = drawn.same[8:20].view(3, COUNT)
         assert labels[0].all() and not labels[1:].any()
     assert kinds["done"] - {-1} <= AFTER and -1 in kinds["done"]  # some are another end
     assert kinds["undone"] <= BEFORE | DURING and kinds["undone"] & DURING
@@ -94,14 +97,54 @@ def test_without_noise_an_end_is_that_of_the_demonstrations_own_latent_action(ch
 
 def test_only_latent_actions_far_apart_count_as_other_work(checkpoint, data):
     near = draw(sampler(checkpoint, data, apart=100.0, other_weight=0.5))
-    assert not near.weights[-COUNT:].any() and near.weights[:-COUNT].all()
+    others = slice(8 + 2 * COUNT, 8 + 3 * COUNT)
+    assert not near.weights[others].any() and near.weights[: 8 + 2 * COUNT].all()
     far = draw(sampler(checkpoint, data, apart=0.0, other_weight=0.25))
-    assert set(far.weights[-COUNT:].tolist()) <= {0.0, 0.25}  # 0: paired with itself
-    assert 0.25 in far.weights[-COUNT:].tolist()
+    assert set(far.weights[others].tolist()) <= {0.0, 0.25}  # 0: paired with itself
+    assert 0.25 in far.weights[others].tolist()
+
+
+def test_an_end_that_lacks_something_to_the_classifier_as_it_was_is_left_out(checkpoint, data):
+    done = slice(8, 8 + COUNT)
+    kept = draw(sampler(checkpoint, data, bias=-3.0, doubt=6.0))
+    left_out = draw(sampler(checkpoint, data, bias=-30.0, doubt=6.0))
+    assert kept.weights[done].all() and not left_out.weights[done].any()
+    assert left_out.weights[:8].all() and left_out.weights[8 + COUNT : 8 + 2 * COUNT].all()
+
+
+def test_half_done_work_is_other_work_and_its_seam_alone_is_not(checkpoint, data):
+    drawn = draw(sampler(checkpoint, data, least_change=0.0, half_done=3.0))
+    half, seams = slice(20, 24), slice(24, 28)
+    assert not drawn.same[half].any() and drawn.same[seams].all()
+    assert drawn.weights[half].tolist() == drawn.weights[seams].tolist() == [3.0] * COUNT
+    codes = checkpoint.vqvae.quantise(drawn.second)[0].numpy()
+    equal = (codes[:, None] == data.codes[None]).sum(-1)
+    after = np.isin(np.arange(60), [*AFTER])
+    assert (equal[half][:, after].max(1) < LATENT.codes).all()
+    two_frames = np.sort(equal[seams][:, after], axis=1)[:, -2:].sum(1)
+    assert (two_frames >= LATENT.codes).all()
+
+
+def test_small_or_doubtful_halves_have_no_weight(checkpoint, data):
+    assert not draw(sampler(checkpoint, data, least_change=1e6)).weights[20:24].any()
+    alike = draw(sampler(checkpoint, data, bias=30.0, least_change=0.0))
+    assert not alike.weights[20:24].any() and alike.weights[24:].all()
+
+
+def test_of_several_halves_the_one_that_looks_most_like_work_done_is_taken(checkpoint, data):
+    scores = []
+
+    def logits(first, second):
+        scores.append(first[:, 0] + second[:, 1])
+        return scores[-1]
+
+    drawn = draw(sampler(checkpoint, data, least_change=0.0, candidates=4), logits=logits)
+    found = drawn.first[20:24, 0] + drawn.second[20:24, 1]
+    torch.testing.assert_close(found, scores[0].view(COUNT, 4).amax(1))
 
 
 def test_pairs_without_weight_do_not_change_the_loss(checkpoint, data):
-    drawn = draw(sampler(checkpoint, data, apart=100.0))
+    drawn = draw(sampler(checkpoint, data, apart=100.0, half_done=1.0))
     classifier = checkpoint.part("classifier")
     whole = classifier.loss(drawn.first, drawn.second, drawn.same, drawn.weights)[0]
     kept = drawn.weights > 0

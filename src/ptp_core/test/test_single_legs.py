@@ -58,14 +58,14 @@ def frames_of(checkpoint, data, latents):
 
 def test_single_legs_are_a_demonstrations_own_and_pairs_of_legs_end_elsewhere(checkpoint, data):
     drawn = draw(sampler(checkpoint, data))
-    assert drawn.single.tolist() == [1.0] * 12 + [0.0] * 6
-    assert drawn.weights.tolist() == [0.5] * 12 + [1.0] * 6
+    assert drawn.single.tolist() == [1.0] * 12 + [0.0] * 12 + [1.0] * 6
+    assert drawn.weights[:18].tolist() == [0.5] * 12 + [1.0] * 6
     before, after = (frames_of(checkpoint, data, x) for x in (drawn.before, drawn.after))
     shown, own, two = slice(0, 6), slice(6, 12), slice(12, 18)
-    assert np.isin(before % 30, BEFORE).all() and np.isin(after[shown] % 30, AFTER).all()
+    assert np.isin(before[:18] % 30, BEFORE).all() and np.isin(after[shown] % 30, AFTER).all()
     assert (before[shown] // 30 == after[shown] // 30).all()
     assert (before[own] // 30 == before[shown] // 30).all() and (before[own] % 30 < 2).all()
-    assert (before[two] == before[shown]).all() and (after[6:] == -1).all()
+    assert (before[two] == before[shown]).all() and (after[6:18] == -1).all()
     vqvae, generator = checkpoint.vqvae, checkpoint.generators["dt60"]
     with torch.no_grad():
         z = generator.encode(drawn.before[own], drawn.after[shown])[0]
@@ -80,7 +80,7 @@ def test_single_legs_are_a_demonstrations_own_and_pairs_of_legs_end_elsewhere(ch
 
 def test_a_second_leg_that_changes_nothing_has_no_weight(checkpoint, data):
     drawn = draw(sampler(checkpoint, data, bias=30.0))
-    assert drawn.weights.tolist() == [0.5] * 12 + [0.0] * 6
+    assert drawn.weights[:18].tolist() == [0.5] * 12 + [0.0] * 6
     network = SingleLegs(CONFIG, LATENT)
     loss, metrics = network.loss(*vars(drawn).values())
     assert loss.isfinite() and 0 <= metrics["accuracy"] <= 1
@@ -96,8 +96,41 @@ def test_of_several_second_legs_the_one_that_looks_most_like_a_single_one_is_tak
         return scores[-1]
 
     drawn = draw(sampler(checkpoint, data), logits=logits)
-    found = drawn.after[12:, 0] + drawn.before[12:, 1]
+    found = drawn.after[12:18, 0] + drawn.before[12:18, 1]
     torch.testing.assert_close(found, scores[0].view(6, 3).amax(1))
+
+
+def cells(checkpoint, data, latents):
+    """Number (B, frames) of cells in which latents (B, D) equal each frame."""
+    codes = checkpoint.vqvae.quantise(latents)[0].numpy()
+    return (codes[:, None] == data.codes[None]).sum(-1)
+
+
+def test_no_leg_does_what_half_done_work_shows(checkpoint, data):
+    made = sampler(checkpoint, data, least_change=0.0, half_done=2.0, batch_size=60)
+    drawn = draw(made)
+    no_leg, seams = slice(180, 240), slice(240, 300)
+    assert not drawn.single[no_leg].any() and drawn.single[seams].all()
+    assert set(drawn.weights[seams].tolist()) == {1.0}
+    assert drawn.weights[no_leg].mean() == pytest.approx(2.0) and not drawn.weights[no_leg].all()
+    shown = {}
+    for name, latents in (("before", drawn.before), ("after", drawn.after)):
+        counts = cells(checkpoint, data, latents)
+        of_before, of_after = (counts[:, np.isin(np.arange(150) % 30, p)] for p in (BEFORE, AFTER))
+        whole, part = LATENT.codes, LATENT.codes * 2 // 5
+        half = (
+            (of_before.max(1) < whole) & (of_after.max(1) > part / 4) & (of_before.max(1) > part)
+        )
+        shown[name] = half[no_leg]
+    assert 0.2 < shown["before"].mean() < 0.9  # a half done start, or a half done end
+    assert shown["after"].any()
+
+
+def test_half_done_work_that_seems_done_or_not_begun_has_no_weight(checkpoint, data):
+    drawn = draw(sampler(checkpoint, data, bias=30.0, least_change=0.0))
+    assert not drawn.weights[18:24].any() and drawn.weights[24:].all()
+    drawn = draw(sampler(checkpoint, data, least_change=1e6))
+    assert not drawn.weights[18:24].any()
 
 
 def test_both_orders_of_a_pair_may_give_different_answers():

@@ -199,6 +199,12 @@ class ToleranceConfig:
     sigma: float = 0.2  # most noise of latent actions whose ends count as the same work
     apart: float = 2.0  # L2 norm beyond which two latent actions do other work
     other_weight: float = 0.5  # of the latter, some of which do the same work
+    doubt: float = (
+        4.0  # logit below which the classifier as it was tells that an end lacks something
+    )
+    half_done: float = 2.0  # weight of pairs with work half done
+    least_change: float = 0.7  # squared L2 distance of latents that both halves of it change
+    candidates: int = 3  # half done works of which that is taken which looks most like work done
     learning_rate: float = 5e-4  # AdamW
     learning_rate_decay: Literal["none", "cosine"] = "cosine"  # over the budget
     weight_decay: float = 1e-3
@@ -207,8 +213,11 @@ class ToleranceConfig:
     max_minutes: float = 0.0  # wall clock; 0 = no limit
 
     def __post_init__(self) -> None:
-        for name in ("sigma", "apart", "other_weight", "learning_rate", "weight_decay"):
+        for name in ("sigma", "apart", "other_weight", "doubt", "half_done", "least_change"):
             require(self, name, 0.0)
+        for name in ("learning_rate", "weight_decay"):
+            require(self, name, 0.0)
+        require(self, "candidates", 1)
         require(self, "batch_size", 2)
         require(self, "steps", 0)
         require(self, "max_minutes", 0.0)
@@ -221,6 +230,8 @@ class SingleLegsConfig(PairNetworkConfig):
     dropout: float = 0.3
     sigma: float = 0.2  # most noise of the latent actions of single legs
     candidates: int = 4  # second legs of which the one is taken that looks most like a single one
+    half_done: float = 1.0  # weight of work half done, which no leg does
+    least_change: float = 0.7  # squared L2 distance of latents that both halves of it change
     learning_rate: float = 1e-3  # AdamW
     learning_rate_decay: Literal["none", "cosine"] = "cosine"  # over the budget
     weight_decay: float = 1e-2
@@ -232,8 +243,9 @@ class SingleLegsConfig(PairNetworkConfig):
         super().__post_init__()
         require(self, "candidates", 1)
         require(self, "batch_size", 2)
-        for name in ("sigma", "learning_rate", "weight_decay", "max_minutes"):
+        for name in ("sigma", "half_done", "least_change", "learning_rate", "weight_decay"):
             require(self, name, 0.0)
+        require(self, "max_minutes", 0.0)
         require(self, "steps", 0)
 
 

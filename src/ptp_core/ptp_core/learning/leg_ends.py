@@ -10,8 +10,12 @@ the latent actions of the generator dt60 leave open:
            such an end, and a frame of the demonstration after the work is done
     other: such an end, and a frame of the demonstration before or during the work
            the end of a latent action far away, and a frame after the work is done
+           such an end, or a frame before or after the work, and the work half done (`HalfChanges`)
 
-So the classifier also sees ends as the planner of legs shows them.
+So the classifier also sees ends as the planner of legs shows them. Some of them lack the object
+that was moved. The classifier as it was tells most of these, which are left out: with them it
+learns that an object may be missing. Of several half done works that one is taken which looks
+most like the work done.
 """
 
 from __future__ import annotations
@@ -22,13 +26,25 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from ptp_core.learning.goal_classifier import EARLY, LATE, UNDER_WAY, PairSampler
+from ptp_core.learning.goal_classifier import (
+    EARLY,
+    LATE,
+    UNDER_WAY,
+    GoalClassifier,
+    PairSampler,
+)
+from ptp_core.learning.half_changes import HalfChanges, half_changes
+from ptp_core.learning.pair_classifier import Logits
 
 if TYPE_CHECKING:
     from ptp_core.config import SingleLegsConfig, ToleranceConfig
     from ptp_core.data.encoded_dataset import EncodedDataset
     from ptp_core.encoders.vqvae import VQVAE
     from ptp_core.planners.subgoal_generator import SubgoalGenerator
+
+
+FRAMES = 5  # of each part, whose medians tell what the work changes
+CLEARLY_SAME = 3.0  # logit above which half of a change is taken for no change
 
 
 @dataclass(frozen=True)
@@ -44,8 +60,8 @@ class LatentPairs:
 class GeneratedEnds:
     """Draws frames of demonstrations, and ends that ``generator`` decodes.
 
-    ``pairs`` draws from ``data``. ``first_frames``: in how many first frames of a demonstration
-    the generator's training pairs begin.
+    ``pairs`` draws from ``data``. ``classifier`` tells work of different goals. ``first_frames``:
+    in how many first frames of a demonstration the generator's training pairs begin.
     """
 
     def __init__(
@@ -54,6 +70,7 @@ class GeneratedEnds:
         pairs: PairSampler,
         vqvae: VQVAE,
         generator: SubgoalGenerator,
+        classifier: GoalClassifier,
         config: ToleranceConfig | SingleLegsConfig,
         first_frames: int,
     ) -> None:
@@ -61,6 +78,7 @@ class GeneratedEnds:
         self._pairs = pairs
         self._vqvae = vqvae
         self._generator = generator
+        self._classifier = classifier
         self._config = config
         self._first_frames = first_frames
 
@@ -76,13 +94,34 @@ class GeneratedEnds:
     def _latents(self, frames: np.ndarray) -> torch.Tensor:
         return self._vqvae.latents_of(self._data.codes[frames])
 
+    def _half_changes(
+        self, count: int, rng: np.random.Generator, noise: torch.Generator
+    ) -> HalfChanges:
+        """Half done work of ``count`` demonstrations, from where the generator's pairs begin."""
+        chosen, latent = rng.integers(len(self._pairs), size=count), self._vqvae.latent
+        maps = []
+        for part, most in ((EARLY, self._first_frames), (LATE, None)):
+            frames = [self._pairs.frames(part, chosen, rng, most) for _ in range(3)]
+            frames += [self._pairs.frames(part, chosen, rng) for _ in range(FRAMES - 3)]
+            shape = count, FRAMES, latent.channels, latent.height, latent.width
+            maps.append(self._latents(np.stack(frames, 1).ravel()).view(shape))
+        return half_changes(*maps, self._config.least_change, noise)
+
 
 class LegEndSampler(GeneratedEnds):
-    """Draws pairs with ends that the generator decodes, beside those of ``pairs``."""
+    """Draws pairs with ends that the generator decodes, beside those of ``pairs``.
+
+    ``classifier`` is the one whose training goes on, as it was before.
+    """
 
     @torch.no_grad()
-    def draw(self, rng: np.random.Generator, noise: torch.Generator) -> LatentPairs:
-        """Draw ``batch_size`` pairs of frames, and half as many of each kind with ends."""
+    def draw(
+        self, rng: np.random.Generator, noise: torch.Generator, logits: Logits | None = None
+    ) -> LatentPairs:
+        """Draw ``batch_size`` pairs of frames, and half as many of each kind with ends.
+
+        ``logits`` of the network in training choose half done work; None: chance does.
+        """
         config = self._config
         known = self._pairs.draw(config.batch_size, rng)
         count = config.batch_size // 2
@@ -102,11 +141,45 @@ class LegEndSampler(GeneratedEnds):
         undone = torch.where(drawn[1] < 0.5, before, during)
         ones = torch.ones(count, device=z.device)
         same = torch.from_numpy(known.same).to(z.device)
+        alike = self._classifier(one, done) > -config.doubt
+        half = self._half_done(count, rng, noise, logits)
         return LatentPairs(
-            first=torch.cat([self._latents(known.first), one, one, others]),
-            second=torch.cat([self._latents(known.second), done, undone, again]),
-            same=torch.cat([same, ones, 0 * ones, 0 * ones]),
+            first=torch.cat([self._latents(known.first), one, one, others, half.first]),
+            second=torch.cat([self._latents(known.second), done, undone, again, half.second]),
+            same=torch.cat([same, ones, 0 * ones, 0 * ones, half.same]),
             weights=torch.cat(
-                [torch.ones_like(same), ones, ones, config.other_weight * apart.float()]
+                [
+                    torch.ones_like(same),
+                    alike.float(),
+                    ones,
+                    config.other_weight * apart.float(),
+                    config.half_done * half.weights,
+                ]
             ),
+        )
+
+    def _half_done(
+        self, count: int, rng: np.random.Generator, noise: torch.Generator, logits: Logits | None
+    ) -> LatentPairs:
+        """``count`` pairs with half done work, and as many of work done with the same seams."""
+        tries = self._config.candidates
+        half = self._half_changes(count * tries, rng, noise)
+        z = self._generator.encode(half.start, half.after)[0]
+        own = self._end(self._near(z, noise), half.start)
+        kind = torch.rand((len(own), 1), generator=noise).to(own.device)
+        done = torch.where(kind < 0.6, own, half.after)
+        frame = torch.where(kind < 0.7, half.after, half.start)
+        compared = torch.where(kind < 0.4, own, frame)
+        other = half.known & (self._classifier(frame, half.half) < CLEARLY_SAME)
+        likely = torch.zeros(len(own), device=own.device)
+        if logits is not None:
+            likely = logits(compared, half.half).sigmoid()
+        best = (likely + 2.0 * other.float()).view(count, tries).argmax(1)
+        best = best + tries * torch.arange(count, device=best.device)
+        ones = torch.ones(count, device=own.device)
+        return LatentPairs(
+            first=torch.cat([compared[best], done[:count]]),
+            second=torch.cat([half.half[best], half.seam_after[:count]]),
+            same=torch.cat([0 * ones, ones]),
+            weights=torch.cat([other[best].float(), ones]),
         )

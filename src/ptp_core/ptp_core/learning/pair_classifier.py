@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import nn
 from torch.nn import functional
@@ -10,6 +12,7 @@ from torch.nn import functional
 from ptp_core.config import LatentShape, PairNetworkConfig
 from ptp_core.networks import pair_layers, pair_maps
 
+Logits = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 Loss = tuple[torch.Tensor, dict[str, torch.Tensor]]
 
 

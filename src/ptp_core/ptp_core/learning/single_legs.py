@@ -11,32 +11,28 @@ from demonstrations of single primitives alone, as two legs can be put together:
               the same, with the end as the generator draws it
     several:  a frame before the work of a demonstration, and the end that the generator draws of
               another demonstration's latent action, from a frame after the work of the first
+    no leg:   a frame in which the work is half done, and the end of the whole work from there
+              a frame before the work, and one in which it is half done
+              in both, the later frame as the generator draws it, or as it is
 
-A second leg that changes nothing, or undoes the first, is no pair of the latter kind; the goal
-classifier says so. Of several second legs that one is taken which looks most like a single one.
-In both kinds the generator draws ends, so the network cannot look at how it draws.
+The last kind (`HalfChanges`) teaches that objects neither vanish nor appear: the generator lets a
+block leave a closed drawer, and vanish where the goal image lacks it. A second leg that changes
+nothing, or undoes the first, is no pair of the second kind; the goal classifier says so. Of
+several second legs that one is taken which looks most like a single one. In all kinds the
+generator draws ends, so the network cannot look at how it draws. Single legs are shown with the
+seams of half done work, too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from ptp_core.learning.goal_classifier import EARLY, LATE, GoalClassifier, PairSampler
+from ptp_core.learning.goal_classifier import EARLY, LATE
 from ptp_core.learning.leg_ends import GeneratedEnds
-from ptp_core.learning.pair_classifier import PairClassifier
-
-if TYPE_CHECKING:
-    from ptp_core.config import SingleLegsConfig
-    from ptp_core.data.encoded_dataset import EncodedDataset
-    from ptp_core.encoders.vqvae import VQVAE
-    from ptp_core.planners.subgoal_generator import SubgoalGenerator
-
-Logits = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+from ptp_core.learning.pair_classifier import Logits, PairClassifier
 
 
 class SingleLegs(PairClassifier):
@@ -54,23 +50,10 @@ class LegPairs:
 
 
 class LegSampler(GeneratedEnds):
-    """Draws single legs and pairs of legs; see the module.
+    """Draws single legs, pairs of legs, and what no leg does; see the module.
 
-    ``classifier`` says which second legs change something.
+    ``classifier`` says which legs change something.
     """
-
-    def __init__(
-        self,
-        data: EncodedDataset,
-        pairs: PairSampler,
-        vqvae: VQVAE,
-        generator: SubgoalGenerator,
-        classifier: GoalClassifier,
-        config: SingleLegsConfig,
-        first_frames: int,
-    ) -> None:
-        super().__init__(data, pairs, vqvae, generator, config, first_frames)
-        self._classifier = classifier
 
     @torch.no_grad()
     def draw(
@@ -78,6 +61,7 @@ class LegSampler(GeneratedEnds):
     ) -> LegPairs:
         """Draw ``batch_size`` demonstrations' legs, twice, and as many pairs of legs.
 
+        Then as many changes that no leg makes, and single legs with seams.
         ``logits`` of the network in training choose second legs; None: chance does.
         """
         count = self._config.batch_size
@@ -90,12 +74,42 @@ class LegSampler(GeneratedEnds):
         own = self._end(self._near(z, noise), first)
         both, known = self._two_legs(z, (first, before, after, own), noise, logits)
         ones = torch.ones(count, device=z.device)
-        weights = known.float() * (count / known.sum().clamp(min=1))
+        no_leg = self._no_leg(count, rng, noise)
         return LegPairs(
-            before=torch.cat([before, first, before]),
-            after=torch.cat([after, own, both]),
-            single=torch.cat([ones, ones, 0 * ones]),
-            weights=torch.cat([0.5 * ones, 0.5 * ones, weights]),
+            before=torch.cat([before, first, before, no_leg.before]),
+            after=torch.cat([after, own, both, no_leg.after]),
+            single=torch.cat([ones, ones, 0 * ones, no_leg.single]),
+            weights=torch.cat(
+                [0.5 * ones, 0.5 * ones, even(known), self._config.half_done * no_leg.weights]
+            ),
+        )
+
+    def _no_leg(self, count: int, rng: np.random.Generator, noise: torch.Generator) -> LegPairs:
+        """``count`` changes that no leg makes, and as many single legs with the same seams."""
+        half, judge = self._half_changes(count, rng, noise), self._classifier
+        z = self._near(self._generator.encode(half.start, half.after)[0], noise)
+        rest = self._end(z, half.half)
+        begun = self._end(self._generator.encode(half.start, half.half)[0], half.start)
+        known = half.known & (judge(half.half, half.start) < 0)
+        known &= judge(half.half, half.after) < 0
+        changes = judge(half.half, rest) < 0
+        shown = (judge(begun, half.half) > 0) & (judge(begun, half.start) < 0)
+        kind = torch.rand((count, 1), generator=noise).to(z.device)
+        drawn, from_half = kind < 0.75, (kind < 0.5) | ((kind >= 0.75) & (kind < 0.85))
+        after = torch.where(
+            from_half,
+            torch.where(drawn, rest, half.after),
+            torch.where(drawn, begun, half.half),
+        )
+        drawn_well = torch.where(from_half[:, 0], changes, shown & (judge(begun, half.after) < 0))
+        known &= drawn_well | ~drawn[:, 0]
+        whole = torch.where(kind < 0.5, self._end(z, half.seam_start), half.seam_after)
+        ones = torch.ones(count, device=z.device)
+        return LegPairs(
+            before=torch.cat([torch.where(from_half, half.half, half.start), half.seam_start]),
+            after=torch.cat([after, whole]),
+            single=torch.cat([0 * ones, ones]),
+            weights=torch.cat([even(known), 0.5 * ones]),
         )
 
     def _two_legs(
@@ -121,3 +135,8 @@ class LegSampler(GeneratedEnds):
         best = (likely + known.float()).view(count, tries).argmax(1)
         row = torch.arange(count, device=ends.device)
         return ends.view(count, tries, -1)[row, best], known.view(count, tries)[row, best]
+
+
+def even(known: torch.Tensor) -> torch.Tensor:
+    """Weights (B,) of the pairs that are ``known`` bool (B,), with a mean of 1 where any is."""
+    return known.float() * (len(known) / known.sum().clamp(min=1))

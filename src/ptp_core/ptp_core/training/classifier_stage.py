@@ -96,22 +96,24 @@ def train_tolerance(
     network = copy.deepcopy(classifier).requires_grad_(True)
     generator = generators["dt60"]
     fingerprint = _fingerprint(settings, config.seed, data, classifier, generator)
+    parts = vqvae, generator, classifier, settings, gaps.minimum
     sampler, held_out = (
-        LegEndSampler(
-            each, PairSampler(each, config.classifier), vqvae, generator, settings, gaps.minimum
-        )
+        LegEndSampler(each, PairSampler(each, config.classifier), *parts)
         for each in (data, validation)
     )
 
     def draw(
-        rng: np.random.Generator, noise: torch.Generator, of: LegEndSampler = sampler
+        rng: np.random.Generator,
+        noise: torch.Generator,
+        of: LegEndSampler = sampler,
+        logits: GoalClassifier | None = network,
     ) -> Inputs:
-        drawn = of.draw(rng, noise)
+        drawn = of.draw(rng, noise, logits)
         return drawn.first, drawn.second, drawn.same, drawn.weights
 
     rng, noise = np.random.default_rng(config.seed), torch.Generator().manual_seed(config.seed)
     count = VALIDATION_PAIRS // settings.batch_size
-    fixed = [draw(rng, noise, held_out) for _ in range(count)]
+    fixed = [draw(rng, noise, held_out, None) for _ in range(count)]
     scalars = _fit(
         "tolerance", network, settings, config, folder, fingerprint, draw, fixed, progress
     )
@@ -188,8 +190,8 @@ def _fit(
     )
 
     def train_step() -> Metrics:
-        drawn = draw(state.rng, state.generator)
         with seeded_dropout(state.generator):
+            drawn = draw(state.rng, state.generator)
             loss, metrics = network.loss(*drawn)
         gradient_step(loss, optimiser)
         return metrics

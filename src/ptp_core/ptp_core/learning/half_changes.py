@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Changes that are half done: an object in two places, or in none. Ours.
+
+What a demonstration moves leaves one place and arrives at another, so in no pair of frames does an
+object only vanish or only appear. A network that learns from such pairs hardly looks whether a
+goal lacks an object, and a planner finds ends in which one is gone. The cells of a latent map, put
+together from a frame before the work and one after it, show what cannot be:
+
+            at the one place    at the other
+    before        A                  B
+    after         A'                 B'
+    half          A'                 B
+
+The places are the cell that the work changed most, and the one that it changed most away from
+there; each other cell belongs to the nearer of both. A cell counts as changed by how far the
+medians of several frames before and after the work are apart, less what the arm changes there
+within each part. Frames put together have a seam, and their arm may be cut. So the work done and
+not done is also shown with the same seam, from two frames of the same part.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch.nn import functional
+
+APART = 2.5  # cells from one place to the other, at least
+REMOTE = 4.0  # cells beyond which being farther apart counts no more
+
+
+@dataclass(frozen=True)
+class HalfChanges:
+    """Latents (B, D) of demonstrations' work, half done and with a seam, see the module."""
+
+    start: torch.Tensor  # a frame before the work, as the others of that part
+    after: torch.Tensor
+    half: torch.Tensor
+    seam_start: torch.Tensor
+    seam_after: torch.Tensor
+    known: torch.Tensor  # bool (B,), whether the work changed both places
+
+
+def half_changes(
+    before: torch.Tensor, after: torch.Tensor, least: float, generator: torch.Generator
+) -> HalfChanges:
+    """Put frames together.
+
+    Args:
+        before: latent maps (B, F, C, H, W) of F >= 3 frames of each demonstration before its work.
+        after: the same after it.
+        least: squared L2 distance, summed over cells, that the work changes at either place.
+        generator: a CPU generator, which chooses the place that is done.
+
+    """
+    changed, one = parted(before, after)
+    flipped = torch.rand((len(one), 1, 1), generator=generator).to(one.device) < 0.5
+    done = one ^ flipped
+    least_changed = torch.minimum((changed * one).sum((1, 2)), (changed * ~one).sum((1, 2)))
+    done = done[:, None]
+
+    def together(where_done: torch.Tensor, elsewhere: torch.Tensor) -> torch.Tensor:
+        return torch.where(done, where_done, elsewhere).flatten(1)
+
+    return HalfChanges(
+        start=before[:, 2].flatten(1),
+        after=after[:, 2].flatten(1),
+        half=together(after[:, 0], before[:, 0]),
+        seam_start=together(before[:, 1], before[:, 0]),
+        seam_after=together(after[:, 0], after[:, 1]),
+        known=least_changed > least,
+    )
+
+
+def parted(before: torch.Tensor, after: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """How much the work changes each cell (B, H, W), and whether it belongs to the first place."""
+    medians = (after.median(1).values - before.median(1).values).square().sum(1)
+    within = (before.var(1) + after.var(1)).sum(1)
+    changed = (medians - 2.0 * within).clamp(min=0.0)
+    height, width = changed.shape[1:]
+    cells = torch.cartesian_prod(torch.arange(height), torch.arange(width)).to(changed)
+    smooth = functional.avg_pool2d(changed[:, None], 3, 1, 1).flatten(1)
+    first = smooth.argmax(1)
+    away = (cells - cells[first][:, None]).norm(dim=2)
+    second = (smooth * (away >= APART) * away.clamp(max=REMOTE)).argmax(1)
+    nearer = away < (cells - cells[second][:, None]).norm(dim=2)
+    return changed, nearer.view(-1, height, width)
