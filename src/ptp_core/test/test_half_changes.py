@@ -45,9 +45,10 @@ def test_seams_leave_the_object_where_it_is():
 
 
 def test_cells_that_the_arm_alone_changes_are_not_changed():
-    changed, first = parted(*moved())
+    changed, first, patches = parted(*moved())
     assert {*map(tuple, changed[0].nonzero().tolist())} == {OLD, NEW}
     assert not changed[:, 0].any()
+    assert not patches[:, 0].any()
     assert (first[:, OLD[0], OLD[1]] != first[:, NEW[0], NEW[1]]).all()
 
 
@@ -60,13 +61,27 @@ def test_work_that_changes_one_place_is_not_known():
 
 @pytest.mark.parametrize("new", [(9, 6), (2, 2), (10, 10)])
 def test_each_cell_belongs_to_the_nearer_place(new):
-    _, first = parted(*moved(1, new))
+    _, first, _ = parted(*moved(1, new))
     cells = torch.cartesian_prod(torch.arange(SIZE), torch.arange(SIZE)).float()
     to_old, to_new = ((cells - torch.tensor(place).float()).norm(dim=1) for place in (OLD, new))
     clear = (to_old - to_new).abs().view(SIZE, SIZE) > 3.0
     nearer = (to_old < to_new).view(SIZE, SIZE)
     same = (first[0] == nearer)[clear].float().mean()
     assert same in (0.0, 1.0)
+
+
+def test_a_patch_holds_the_object_and_little_else():
+    drawn = half_changes(*moved(40), 1.0, rng())
+    patch = drawn.patch.view(40, CHANNELS, SIZE, SIZE)[:, 0]
+    old, new = patch[:, OLD[0], OLD[1]], patch[:, NEW[0], NEW[1]]
+    assert (old ^ new).all() and old.any() and new.any() and drawn.patch_known.all()
+    assert (patch.sum((1, 2)) <= 9).all()
+    halves = object_cells(drawn.half)
+    assert torch.equal(halves[0], ~old) and torch.equal(
+        halves[1], new
+    )  # the patch's place is done
+    changes = (drawn.earlier != drawn.later) & drawn.patch
+    assert changes.any(1).all()
 
 
 def test_a_seed_gives_one_draw():

@@ -112,23 +112,47 @@ def test_an_end_that_lacks_something_to_the_classifier_as_it_was_is_left_out(che
     assert left_out.weights[:8].all() and left_out.weights[8 + COUNT : 8 + 2 * COUNT].all()
 
 
-def test_half_done_work_is_other_work_and_its_seam_alone_is_not(checkpoint, data):
+@pytest.fixture
+def moved():
+    """Eight demonstrations that move one code of the grid; nothing else changes."""
+    codes = np.zeros((8, 30, LATENT.codes), np.uint16)
+    for number, (old, new) in enumerate([(26, 117), (33, 110), (117, 26), (110, 33)] * 2):
+        codes[number, :11, old] = codes[number, 11:, new] = 5 + number
+    segment = Segment(0, 30, "push", done=10, success=True)
+    metadata = [Metadata(success=True, segments=(segment,))] * 8
+    actions = np.zeros((240, 5), np.float32)
+    lengths = np.full(8, 30)
+    return EncodedDataset(codes.reshape(240, -1), actions, lengths, "id", metadata=metadata)
+
+
+def test_other_work_differs_by_one_object_and_the_same_work_by_none(checkpoint, moved):
+    made = sampler(checkpoint, moved, bias=-3.0, least_change=1e-6, batch_size=400)
+    drawn = draw(made)
+    other, same = slice(1000, 1200), slice(1200, 1400)
+    assert not drawn.same[other].any() and drawn.same[same].all()
+    first, second = (checkpoint.vqvae.quantise(x)[0] for x in (drawn.first, drawn.second))
+    few = (first != 0).sum(1) <= 3  # a frame, not an end that is generated
+    frames = few & (drawn.weights > 0)
+    differ = (first != second).sum(1)
+    assert frames[other].sum() > 20 and frames[same].sum() > 20
+    assert set(differ[other][frames[other]].tolist()) == {1}
+    assert set(differ[same][frames[same]].tolist()) == {0}
+    objects = (second[other] != 0).sum(1)
+    assert {0, 2} <= {*objects.tolist()}  # an object in two places, or in none
+
+
+def test_the_weight_of_half_done_work_is_set(checkpoint, data):
     drawn = draw(sampler(checkpoint, data, least_change=0.0, half_done=3.0))
-    half, seams = slice(20, 24), slice(24, 28)
-    assert not drawn.same[half].any() and drawn.same[seams].all()
-    assert drawn.weights[half].tolist() == drawn.weights[seams].tolist() == [3.0] * COUNT
-    codes = checkpoint.vqvae.quantise(drawn.second)[0].numpy()
-    equal = (codes[:, None] == data.codes[None]).sum(-1)
-    after = np.isin(np.arange(60), [*AFTER])
-    assert (equal[half][:, after].max(1) < LATENT.codes).all()
-    two_frames = np.sort(equal[seams][:, after], axis=1)[:, -2:].sum(1)
-    assert (two_frames >= LATENT.codes).all()
+    assert set(drawn.weights[20:].tolist()) == {3.0}
+    assert not draw(sampler(checkpoint, data, half_done=0.0)).weights[20:].any()
 
 
 def test_small_or_doubtful_halves_have_no_weight(checkpoint, data):
     assert not draw(sampler(checkpoint, data, least_change=1e6)).weights[20:24].any()
     alike = draw(sampler(checkpoint, data, bias=30.0, least_change=0.0))
     assert not alike.weights[20:24].any() and alike.weights[24:].all()
+    unlike = draw(sampler(checkpoint, data, bias=-30.0, least_change=0.0))
+    assert not unlike.weights[24:].any()
 
 
 def test_of_several_halves_the_one_that_looks_most_like_work_done_is_taken(checkpoint, data):

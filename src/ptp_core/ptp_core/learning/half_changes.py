@@ -16,6 +16,9 @@ there; each other cell belongs to the nearer of both. A cell counts as changed b
 medians of several frames before and after the work are apart, less what the arm changes there
 within each part. Frames put together have a seam, and their arm may be cut. So the work done and
 not done is also shown with the same seam, from two frames of the same part.
+
+The cells that changed at one place are a patch. Two frames of another demonstration, one with the
+patch from before the work and one with that from after it, differ by one object alone.
 """
 
 from __future__ import annotations
@@ -26,7 +29,8 @@ import torch
 from torch.nn import functional
 
 APART = 2.5  # cells from one place to the other, at least
-REMOTE = 4.0  # cells beyond which being farther apart counts no more
+REMOTE = 4.0  # cells beyond which being farther apart counts no more, and where patches end
+FAINT = 0.1  # change, as a share of the largest, below which a cell is in no patch
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,10 @@ class HalfChanges:
     seam_start: torch.Tensor
     seam_after: torch.Tensor
     known: torch.Tensor  # bool (B,), whether the work changed both places
+    patch: torch.Tensor  # bool (B, D), what changed at the place that is done in ``half``
+    patch_known: torch.Tensor  # bool (B,), whether the work changed enough there
+    earlier: torch.Tensor  # further frames before and after the work, to cut patches from
+    later: torch.Tensor
 
 
 def half_changes(
@@ -47,17 +55,17 @@ def half_changes(
     """Put frames together.
 
     Args:
-        before: latent maps (B, F, C, H, W) of F >= 3 frames of each demonstration before its work.
+        before: latent maps (B, F, C, H, W) of F >= 4 frames of each demonstration before its work.
         after: the same after it.
         least: squared L2 distance, summed over cells, that the work changes at either place.
         generator: a CPU generator, which chooses the place that is done.
 
     """
-    changed, one = parted(before, after)
-    flipped = torch.rand((len(one), 1, 1), generator=generator).to(one.device) < 0.5
-    done = one ^ flipped
-    least_changed = torch.minimum((changed * one).sum((1, 2)), (changed * ~one).sum((1, 2)))
-    done = done[:, None]
+    changed, first, patches = parted(before, after)
+    flipped = torch.rand((len(first), 1, 1), generator=generator).to(first.device) < 0.5
+    patch = patches & ~(first ^ flipped)
+    least_changed = torch.minimum((changed * first).sum((1, 2)), (changed * ~first).sum((1, 2)))
+    done = ~(first ^ flipped)[:, None]
 
     def together(where_done: torch.Tensor, elsewhere: torch.Tensor) -> torch.Tensor:
         return torch.where(done, where_done, elsewhere).flatten(1)
@@ -69,19 +77,31 @@ def half_changes(
         seam_start=together(before[:, 1], before[:, 0]),
         seam_after=together(after[:, 0], after[:, 1]),
         known=least_changed > least,
+        patch=patch[:, None].expand_as(before[:, 0]).flatten(1),
+        patch_known=(changed * patch).sum((1, 2)) > least,
+        earlier=before[:, 3].flatten(1),
+        later=after[:, 3].flatten(1),
     )
 
 
-def parted(before: torch.Tensor, after: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """How much the work changes each cell (B, H, W), and whether it belongs to the first place."""
+def parted(
+    before: torch.Tensor, after: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """How much the work changes cells, which belong to the first place, and which to a patch.
+
+    All are (B, H, W), the latter two bool.
+    """
     medians = (after.median(1).values - before.median(1).values).square().sum(1)
     within = (before.var(1) + after.var(1)).sum(1)
     changed = (medians - 2.0 * within).clamp(min=0.0)
     height, width = changed.shape[1:]
     cells = torch.cartesian_prod(torch.arange(height), torch.arange(width)).to(changed)
     smooth = functional.avg_pool2d(changed[:, None], 3, 1, 1).flatten(1)
-    first = smooth.argmax(1)
-    away = (cells - cells[first][:, None]).norm(dim=2)
-    second = (smooth * (away >= APART) * away.clamp(max=REMOTE)).argmax(1)
-    nearer = away < (cells - cells[second][:, None]).norm(dim=2)
-    return changed, nearer.view(-1, height, width)
+    one = smooth.argmax(1)
+    to_one = (cells - cells[one][:, None]).norm(dim=2)
+    two = (smooth * (to_one >= APART) * to_one.clamp(max=REMOTE)).argmax(1)
+    to_two = (cells - cells[two][:, None]).norm(dim=2)
+    clear = smooth > FAINT * smooth.amax(1, keepdim=True)
+    patches = clear & (torch.minimum(to_one, to_two) < REMOTE)
+    shape = -1, height, width
+    return changed, (to_one < to_two).view(shape), patches.view(shape)

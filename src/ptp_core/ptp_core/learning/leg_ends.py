@@ -45,6 +45,9 @@ if TYPE_CHECKING:
 
 FRAMES = 5  # of each part, whose medians tell what the work changes
 CLEARLY_SAME = 3.0  # logit above which half of a change is taken for no change
+OWN_CHANGE = 0.4  # share of pairs with work half done; the others have patches of other work
+AFTER_WORK = 0.8  # share of these pairs that compare states after the work, not before it
+GENERATED = 0.5  # share that compare an end that the generator draws
 
 
 @dataclass(frozen=True)
@@ -161,25 +164,45 @@ class LegEndSampler(GeneratedEnds):
     def _half_done(
         self, count: int, rng: np.random.Generator, noise: torch.Generator, logits: Logits | None
     ) -> LatentPairs:
-        """``count`` pairs with half done work, and as many of work done with the same seams."""
+        """``count`` pairs that differ by an object at one place, and as many that do not.
+
+        A state is compared with half of its own change, or both have a patch of another
+        demonstration, from before its work and from after it. The pairs of the same work have the
+        seams or patches of the former.
+        """
         tries = self._config.candidates
         half = self._half_changes(count * tries, rng, noise)
         z = self._generator.encode(half.start, half.after)[0]
         own = self._end(self._near(z, noise), half.start)
-        kind = torch.rand((len(own), 1), generator=noise).to(own.device)
-        done = torch.where(kind < 0.6, own, half.after)
-        frame = torch.where(kind < 0.7, half.after, half.start)
-        compared = torch.where(kind < 0.4, own, frame)
-        other = half.known & (self._classifier(frame, half.half) < CLEARLY_SAME)
-        likely = torch.zeros(len(own), device=own.device)
+        size = len(own)
+        kind = torch.rand((3, size, 1), generator=noise).to(own.device)
+        done, drawn = kind[0] < AFTER_WORK, kind[0] < GENERATED
+        frame = torch.where(done, half.after, half.start)
+        again = torch.where(done, half.seam_after, half.seam_start)
+        state = torch.where(drawn, own, frame)
+        donors = torch.randint(1, size, (size,), generator=noise) + torch.arange(size)
+        donors = donors.to(own.device) % size
+        patch = half.patch[donors]
+        parts = half.earlier[donors], half.later[donors]
+        one = torch.where(kind[1] < 0.5, *parts)
+        two = torch.where(kind[1] < 0.5, *reversed(parts))
+        alone = kind[2] < OWN_CHANGE
+        compared = torch.where(patch & ~alone, one, state)
+        missing = torch.where(alone, half.half, torch.where(patch, two, again))
+        known = torch.where(alone[:, 0], half.known, half.patch_known[donors])
+        shown = torch.where(patch & ~alone, one, frame)
+        other = known & (self._classifier(shown, missing) < CLEARLY_SAME)
+        likely = torch.zeros(size, device=own.device)
         if logits is not None:
-            likely = logits(compared, half.half).sigmoid()
+            likely = logits(compared, missing).sigmoid()
         best = (likely + 2.0 * other.float()).view(count, tries).argmax(1)
         best = best + tries * torch.arange(count, device=best.device)
+        same = torch.where(patch & ~alone, one, again)
+        alike = self._classifier(compared[:count], same[:count]) > -self._config.doubt
         ones = torch.ones(count, device=own.device)
         return LatentPairs(
-            first=torch.cat([compared[best], done[:count]]),
-            second=torch.cat([half.half[best], half.seam_after[:count]]),
+            first=torch.cat([compared[best], compared[:count]]),
+            second=torch.cat([missing[best], same[:count]]),
             same=torch.cat([0 * ones, ones]),
-            weights=torch.cat([other[best].float(), ones]),
+            weights=torch.cat([other[best].float(), alike.float()]),
         )

@@ -38,6 +38,7 @@ def retrain_classifier(
 ) -> Path:
     """Train ``config.classifier``, ``tolerance``, ``single_legs``; return the checkpoint's folder.
 
+    The planner of legs gets ``config.legs``.
     ``data`` is a data set, whose codes are kept in ``out``, or the codes.safetensors of the same
     encoder. The checkpoint in ``out`` holds all networks of the given one, and the new ones.
     ``out`` also holds one folder a stage, config.yaml, inputs.json and metrics.json. Run again
@@ -96,7 +97,9 @@ def _train(
         single, metrics["single_legs"] = train_single_legs(config, *given, **common)
         parts["single_legs"] = Part("single_legs", single, config.single_legs, precision)
     save_metrics(out, metrics)
-    own = {name: getattr(config, name) for name in ("classifier", "tolerance", "single_legs")}
+    trained = ("classifier", "tolerance", "single_legs")
+    # The planner's margins and prices go with the networks that it asks.
+    own = {name: getattr(config, name) for name in (*trained, "legs")}
     counts = {"trajectories": len(encoded.lengths), "frames": len(encoded.codes)}
     metrics["classifier"] = {**metrics["classifier"], **counts}
     save_checkpoint(
