@@ -14,6 +14,7 @@ from ptp_bringup import share_folder
 from ptp_cli.commands import training
 from ptp_cli.main import main
 from ptp_cli.options import config_file
+from ptp_core.agents import registry
 from ptp_core.agents.ptp import PtpMethod
 from ptp_core.agents.registry import build_agent, checkpoint_for, methods
 from ptp_core.config import BaselinesConfig, load_config, to_dict
@@ -308,7 +309,8 @@ def test_baselines_from_the_same_data_for_the_same_policy(trained, toy, tmp_path
     assert load_checkpoint(tmp_path / "practice" / "checkpoint").agent == "gcp"
 
 
-def test_a_method_of_ones_own_is_evaluated_by_its_checkpoint(tmp_path, capsys):
+def test_a_method_of_ones_own_is_evaluated_by_its_checkpoint(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(registry, "_registered", dict(registry._registered))
     register_toy()
     save_toy(tmp_path / "toy")
     output = tmp_path / "figures.json"

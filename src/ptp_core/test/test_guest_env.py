@@ -155,6 +155,7 @@ def test_an_agent_is_evaluated_in_a_guest_as_in_this_process(tmp_path, monkeypat
         "def make_env(name, **others):\n"
         "    return ToyArm(**others)\n"
     )
+    monkeypatch.setattr(registry, "_registered", dict(registry._registered))
     register_toy()
     save_toy(tmp_path / "toy")
     results = []
