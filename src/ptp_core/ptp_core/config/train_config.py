@@ -199,10 +199,7 @@ class ToleranceConfig:
     sigma: float = 0.2  # most noise of latent actions whose ends count as the same work
     apart: float = 2.0  # L2 norm beyond which two latent actions do other work
     other_weight: float = 0.5  # of the latter, some of which do the same work
-    doubt: float = (
-        4.0  # logit below which the classifier as it was tells that an end lacks something
-    )
-    half_done: float = 2.0  # weight of pairs with work half done
+    half_done: float = 1.0  # weight of pairs with work half done
     least_change: float = 0.7  # squared L2 distance of latents that both halves of it change
     candidates: int = 3  # half done works of which that is taken which looks most like work done
     learning_rate: float = 5e-4  # AdamW
@@ -213,7 +210,7 @@ class ToleranceConfig:
     max_minutes: float = 0.0  # wall clock; 0 = no limit
 
     def __post_init__(self) -> None:
-        for name in ("sigma", "apart", "other_weight", "doubt", "half_done", "least_change"):
+        for name in ("sigma", "apart", "other_weight", "half_done", "least_change"):
             require(self, name, 0.0)
         for name in ("learning_rate", "weight_decay"):
             require(self, name, 0.0)

@@ -12,10 +12,8 @@ the latent actions of the generator dt60 leave open:
            the end of a latent action far away, and a frame after the work is done
            such an end, or a frame before or after the work, and the work half done (`HalfChanges`)
 
-So the classifier also sees ends as the planner of legs shows them. Some of them lack the object
-that was moved. The classifier as it was tells most of these, which are left out: with them it
-learns that an object may be missing. Of several half done works that one is taken which looks
-most like the work done.
+So the classifier also sees ends as the planner of legs shows them. Of several half done works that
+one is taken which looks most like the work done.
 """
 
 from __future__ import annotations
@@ -144,7 +142,6 @@ class LegEndSampler(GeneratedEnds):
         undone = torch.where(drawn[1] < 0.5, before, during)
         ones = torch.ones(count, device=z.device)
         same = torch.from_numpy(known.same).to(z.device)
-        alike = self._classifier(one, done) > -config.doubt
         half = self._half_done(count, rng, noise, logits)
         return LatentPairs(
             first=torch.cat([self._latents(known.first), one, one, others, half.first]),
@@ -153,7 +150,7 @@ class LegEndSampler(GeneratedEnds):
             weights=torch.cat(
                 [
                     torch.ones_like(same),
-                    alike.float(),
+                    ones,
                     ones,
                     config.other_weight * apart.float(),
                     config.half_done * half.weights,
@@ -198,11 +195,10 @@ class LegEndSampler(GeneratedEnds):
         best = (likely + 2.0 * other.float()).view(count, tries).argmax(1)
         best = best + tries * torch.arange(count, device=best.device)
         same = torch.where(patch & ~alone, one, again)
-        alike = self._classifier(compared[:count], same[:count]) > -self._config.doubt
         ones = torch.ones(count, device=own.device)
         return LatentPairs(
             first=torch.cat([compared[best], compared[:count]]),
             second=torch.cat([missing[best], same[:count]]),
             same=torch.cat([0 * ones, ones]),
-            weights=torch.cat([other[best].float(), alike.float()]),
+            weights=torch.cat([other[best].float(), ones]),
         )
