@@ -199,7 +199,7 @@ class ToleranceConfig:
     sigma: float = 0.2  # most noise of latent actions whose ends count as the same work
     apart: float = 2.0  # L2 norm beyond which two latent actions do other work
     other_weight: float = 0.5  # of the latter, some of which do the same work
-    half_done: float = 1.0  # weight of pairs with work half done
+    half_done: float = 0.0  # weight of pairs with work half done; 0: none, as it costs tolerance
     least_change: float = 0.7  # squared L2 distance of latents that both halves of it change
     candidates: int = 3  # half done works of which that is taken which looks most like work done
     learning_rate: float = 5e-4  # AdamW

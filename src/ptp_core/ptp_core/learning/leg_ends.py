@@ -18,6 +18,7 @@ one is taken which looks most like the work done.
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -142,20 +143,23 @@ class LegEndSampler(GeneratedEnds):
         undone = torch.where(drawn[1] < 0.5, before, during)
         ones = torch.ones(count, device=z.device)
         same = torch.from_numpy(known.same).to(z.device)
-        half = self._half_done(count, rng, noise, logits)
-        return LatentPairs(
-            first=torch.cat([self._latents(known.first), one, one, others, half.first]),
-            second=torch.cat([self._latents(known.second), done, undone, again, half.second]),
-            same=torch.cat([same, ones, 0 * ones, 0 * ones, half.same]),
-            weights=torch.cat(
-                [
-                    torch.ones_like(same),
-                    ones,
-                    ones,
-                    config.other_weight * apart.float(),
-                    config.half_done * half.weights,
-                ]
+        apart = config.other_weight * apart.float()
+        parts = [
+            LatentPairs(
+                self._latents(known.first),
+                self._latents(known.second),
+                same,
+                torch.ones_like(same),
             ),
+            LatentPairs(one, done, ones, ones),
+            LatentPairs(one, undone, 0 * ones, ones),
+            LatentPairs(others, again, 0 * ones, apart),
+        ]
+        if config.half_done:
+            half = self._half_done(count, rng, noise, logits)
+            parts.append(dataclasses.replace(half, weights=config.half_done * half.weights))
+        return LatentPairs(
+            *(torch.cat(values) for values in zip(*(vars(p).values() for p in parts)))
         )
 
     def _half_done(
