@@ -107,6 +107,9 @@ def test_a_second_practice_in_a_folder_is_refused_and_the_first_ends_well(tmp_pa
     try:
         wait_for(lambda: list(run.glob("*/*")) or first.poll() is not None, "the first epoch")
         os.kill(first.pid, signal.SIGSTOP)  # at work, wherever it is
+        # A write that is under way goes on until all threads have stopped.
+        ended = os.waitid(os.P_PID, first.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+        assert ended.si_code == os.CLD_STOPPED
         before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
         assert main(words) == 2
         refusal = f"ptp practice: {run}: another process is writing here: wait for it or stop it\n"
