@@ -37,8 +37,8 @@ FAINT = 0.1  # change, as a share of the largest, below which a cell is in no pa
 class HalfChanges:
     """Latents (B, D) of demonstrations' work, half done and with a seam, see the module."""
 
-    start: torch.Tensor  # a frame before the work, as the others of that part
-    after: torch.Tensor
+    start: torch.Tensor  # a frame before the work
+    after: torch.Tensor  # a frame after it
     half: torch.Tensor
     seam_start: torch.Tensor
     seam_after: torch.Tensor
@@ -63,9 +63,9 @@ def half_changes(
     """
     changed, first, patches = parted(before, after)
     flipped = torch.rand((len(first), 1, 1), generator=generator).to(first.device) < 0.5
-    patch = patches & ~(first ^ flipped)
+    place = first ^ ~flipped
     least_changed = torch.minimum((changed * first).sum((1, 2)), (changed * ~first).sum((1, 2)))
-    done = ~(first ^ flipped)[:, None]
+    patch, done = patches & place, place[:, None]
 
     def together(where_done: torch.Tensor, elsewhere: torch.Tensor) -> torch.Tensor:
         return torch.where(done, where_done, elsewhere).flatten(1)

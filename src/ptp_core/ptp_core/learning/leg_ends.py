@@ -10,7 +10,8 @@ the latent actions of the generator dt60 leave open:
            such an end, and a frame of the demonstration after the work is done
     other: such an end, and a frame of the demonstration before or during the work
            the end of a latent action far away, and a frame after the work is done
-           such an end, or a frame before or after the work, and the work half done (`HalfChanges`)
+           with ``half_done``, such an end, or a frame before or after the work, and the work half
+           done (`HalfChanges`)
 
 So the classifier also sees ends as the planner of legs shows them. Of several half done works that
 one is taken which looks most like the work done.

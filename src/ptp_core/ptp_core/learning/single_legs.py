@@ -95,6 +95,8 @@ class LegSampler(GeneratedEnds):
         changes = judge(half.half, rest) < 0
         shown = (judge(begun, half.half) > 0) & (judge(begun, half.start) < 0)
         kind = torch.rand((count, 1), generator=noise).to(z.device)
+        # Half of the changes go on from half done work as drawn, a quarter end in it as drawn,
+        # a tenth and the rest are the same with frames.
         drawn, from_half = kind < 0.75, (kind < 0.5) | ((kind >= 0.75) & (kind < 0.85))
         after = torch.where(
             from_half,
