@@ -22,6 +22,7 @@ from ptp_core.data.dataset import Dataset
 from ptp_core.errors import CheckpointError
 from ptp_core.toy_agent import register_toy, save_toy
 from ptp_core.training.checkpoint import load_checkpoint
+from ptp_core.training.classifier_retraining import STAGES
 from ptp_core.training.instructed_training import INSTRUCTED_METHODS
 from ptp_core.training.state_training import LEARNERS
 
@@ -224,6 +225,31 @@ def test_another_classifier_for_a_checkpoint_whose_other_networks_stay(trained, 
     assert ptp(*words) == 2 and "go on with --resume" in capsys.readouterr().err
     assert ptp(*words, "--resume") == 0
     assert load_checkpoint(out / "checkpoint").sha256 == after.sha256
+
+
+def test_later_classifiers_alone_beside_those_that_a_checkpoint_has(trained, tmp_path, capsys):
+    assert training.CLASSIFIER_STAGES == STAGES
+    config, out = tmp_path / "tiny.yaml", tmp_path / "run"
+    config.write_text(TRAINING + CLASSIFIER)
+    words = ("retrain-classifier", "--config", config, "--data", trained / "data")
+    given = trained / "run" / "checkpoint"
+    again = (*words, "--seed", 1, "--from")
+    assert ptp(*again, "single_legs", "--checkpoint", given, "--out", out) == 2
+    assert "no part classifier" in capsys.readouterr().err and not out.exists()
+    assert ptp(*words, "--checkpoint", given, "--out", out) == 0
+    before = load_checkpoint(out / "checkpoint").sha256
+    for start, trained_again in (
+        ("single_legs", {"single_legs"}),
+        ("tolerance", {"classifier", "single_legs"}),
+    ):
+        other = tmp_path / start
+        assert ptp(*again, start, "--checkpoint", out / "checkpoint", "--out", other) == 0
+        after = load_checkpoint(other / "checkpoint").sha256
+        changed = {name for name in before if before[name] != after[name]}
+        assert set(after) == set(before) and changed == {
+            f"{name}.safetensors" for name in trained_again
+        }
+        assert (other / start).is_dir() and not (other / "classifier").exists()
 
 
 STATE_DATA = """

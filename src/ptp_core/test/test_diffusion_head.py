@@ -36,6 +36,20 @@ def test_samples_lie_within_the_actions_limits_and_follow_from_the_seed():
         assert not torch.equal(chunks, made.sample(condition, rng(3)))
 
 
+@pytest.mark.parametrize("steps", [25, 6])
+def test_samples_at_a_low_temperature_lie_near_one_chunk_for_each_condition(steps):
+    sizes = {"hidden_units": 32, "blocks": 1, "sampling_steps": steps}
+    trained = head(DiffusionConfig(**sizes)).eval()
+    condition = torch.randn(1, 4, generator=rng(1)).expand(64, 4)
+
+    def spread(temperature):
+        made = head(DiffusionConfig(**sizes, temperature=temperature)).eval()
+        made.load_state_dict(trained.state_dict())
+        return float(made.sample(condition, rng(2)).std(0).mean())
+
+    assert spread(0.0) < 1e-6 < spread(0.2) < spread(1.0)
+
+
 def test_fewer_steps_begin_at_the_noisiest_and_end_at_the_first():
     assert sampled_steps(25, 25) == list(range(24, -1, -1))
     assert sampled_steps(25, 5) == [24, 18, 12, 6, 0]
@@ -102,6 +116,8 @@ def test_wrong_noise_and_impossible_settings_are_refused():
         DiffusionConfig(sampling_steps=30)
     with pytest.raises(ConfigError, match="even only"):
         DiffusionConfig(time_features=5)
+    with pytest.raises(ConfigError, match="temperature"):
+        DiffusionConfig(temperature=-0.1)
 
 
 def test_the_noise_that_a_sample_starts_from_can_be_given():

@@ -189,7 +189,7 @@ def test_settings_name_what_decisions_depend_on():
     assert agent("lbp").settings["planner"]["ratio"] == 0.5
     assert agent("lcbc").settings == {
         "planner": None,
-        "policy": {"sampling_steps": 5, "ensemble_decay": 0.25},
+        "policy": {"sampling_steps": 5, "temperature": 1.0, "ensemble_decay": 0.25},
     }
     assert set(PLANNERS) < set(INSTRUCTED_METHODS)
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pairs of states that one demonstration connects, and pairs that take two."""
 
+import copy
 import dataclasses
 
 import numpy as np
@@ -36,13 +37,13 @@ def data():
     return EncodedDataset(codes, actions, np.full(5, 30), "id", metadata=metadata)
 
 
-def sampler(checkpoint, data, bias=-30.0, **changes):
+def sampler(checkpoint, data, bias=-30.0, strict=None, **changes):
     """``bias``: of the goal classifier's answer, whether two states show the same work."""
     classifier = checkpoint.part("classifier")
     classifier.body[-1].bias.fill_(bias)
     pairs = PairSampler(data, GoalClassifierConfig(channels=4, hidden_units=16, dropout=0.0))
     parts = checkpoint.vqvae, checkpoint.generators["dt60"], classifier
-    return LegSampler(data, pairs, *parts, dataclasses.replace(CONFIG, **changes), 2)
+    return LegSampler(data, pairs, *parts, dataclasses.replace(CONFIG, **changes), 2, strict)
 
 
 def draw(made, seed=0, logits=None):
@@ -129,6 +130,9 @@ def test_no_leg_does_what_half_done_work_shows(checkpoint, data):
 def test_half_done_work_that_seems_done_or_not_begun_has_no_weight(checkpoint, data):
     drawn = draw(sampler(checkpoint, data, bias=30.0, least_change=0.0))
     assert not drawn.weights[18:24].any() and drawn.weights[24:].all()
+    strict = copy.deepcopy(checkpoint.part("classifier"))  # it alone judges half done work
+    drawn = draw(sampler(checkpoint, data, least_change=0.0, strict=strict))
+    assert not drawn.weights[18:24].any() and drawn.weights[12:18].all()
     drawn = draw(sampler(checkpoint, data, least_change=1e6))
     assert not drawn.weights[18:24].any()
 

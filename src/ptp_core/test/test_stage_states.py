@@ -106,6 +106,7 @@ def states(tmp_path_factory):
     train_iql(config, vqvae, data, out / "iql", **common)
     parts = vqvae, made.generators, made.part("classifier"), data
     train_tolerance(config, *parts, out / "tolerance", **common)
+    parts = *parts[:3], parts[2], data
     train_single_legs(config, *parts, out / "single_legs", **common)
     parts = vqvae, made.generators, made.iql, data
     train_on_generated_goals(config, *parts, out / "imagined", **common)

@@ -17,6 +17,7 @@ from ptp_core.agents.agent import (
     Observation,
 )
 from ptp_core.agents.ptp import make_planner
+from ptp_core.agents.registry import build_agent
 from ptp_core.agents.subgoal_agent import SubgoalAgent
 from ptp_core.config import FollowerConfig
 from ptp_core.data.trajectory import CAMERA
@@ -210,3 +211,11 @@ def test_missing_proprioception_is_named(checkpoint):
     broken = np.array([0.0, np.nan], np.float32)
     with pytest.raises(ObservationError, match="not finite"):
         spec.check_observation(Observation(latent=codes(0), proprioception=broken))
+
+
+def test_settings_say_how_chunks_are_sampled():
+    chunked = tiny_networks(diffusion=True)
+    for method in ("ptp_legs", "diffusion_bc"):
+        sampled = build_agent(method, chunked).settings["policy"]
+        assert sampled == {"sampling_steps": 2, "temperature": 1.0, "ensemble_decay": 0.25}
+    assert "policy" not in build_agent("ptp", tiny_networks()).settings

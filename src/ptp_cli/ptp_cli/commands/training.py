@@ -237,6 +237,9 @@ def run_pretrain_baselines(args: argparse.Namespace) -> int:
     return 0
 
 
+CLASSIFIER_STAGES = ("classifier", "tolerance", "single_legs")
+
+
 def add_retrain_classifier(subparsers) -> None:
     """Add the subcommand to the ``ptp`` parser."""
     parser = subparsers.add_parser(
@@ -249,6 +252,14 @@ def add_retrain_classifier(subparsers) -> None:
     )
     parser.add_argument("--config", required=True, metavar="FILE", help="training YAML")
     add_checkpoint(parser)
+    parser.add_argument(
+        "--from",
+        dest="start",
+        default=CLASSIFIER_STAGES[0],
+        choices=CLASSIFIER_STAGES,
+        help="first section to train; what those before it train stays as --checkpoint has it "
+        f"(default: {CLASSIFIER_STAGES[0]})",
+    )
     _add_data_or_codes(parser)
     add_training_options(parser, precision="float32")
 
@@ -266,7 +277,7 @@ def run_retrain_classifier(args: argparse.Namespace) -> int:
     given = args.checkpoint or released_checkpoint()
     try:
         checkpoint = retrain_classifier(
-            config, given, args.data, args.out, precision=args.precision
+            config, given, args.data, args.out, start=args.start, precision=args.precision
         )
     except KeyboardInterrupt:
         print("stopped; go on with --resume", file=sys.stderr)

@@ -31,6 +31,7 @@ from ptp_core.config import to_dict
 from ptp_core.data.trajectory import CAMERA, GRIPPER
 from ptp_core.errors import GoalError, InputError
 from ptp_core.planners.planner import Plan, stop_if
+from ptp_core.policies.actors import sampling_settings
 from ptp_core.policies.rest_rule import RestRule
 from ptp_core.policies.temporal_ensemble import TemporalEnsemble
 
@@ -97,10 +98,7 @@ class InstructedAgent(CodedAgent):
         config = self.learned.config
         self.settings: Mapping[str, Any] = {
             "planner": None if planner is None else to_dict(planner.config),
-            "policy": {
-                "sampling_steps": config.head.sampling_steps,
-                "ensemble_decay": config.ensemble_decay,
-            },
+            "policy": sampling_settings(config),
         }
         judge = checkpoint.goal_classifier if "classifier" in checkpoint.parts else None
         self._rest = RestRule(judge, checkpoint.config.rest_hold)

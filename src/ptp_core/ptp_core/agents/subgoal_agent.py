@@ -34,7 +34,8 @@ from ptp_core.errors import ConfigError, InputError
 from ptp_core.planners.plan_buffer import PlanBuffer
 from ptp_core.planners.plan_library import PlanLibraryPlanner
 from ptp_core.planners.planner import Plan, Planner
-from ptp_core.policies.actors import actor_of
+from ptp_core.policies.actors import actor_of, sampling_settings
+from ptp_core.policies.chunked_policy import ChunkedPolicy
 from ptp_core.policies.subgoal_follower import (
     FollowerState,
     SubgoalFollower,
@@ -114,7 +115,7 @@ def subgoal_agent(
     agent.settings = {
         "planner": None if config is None else to_dict(config),
         **(settings or {}),
-        "follower": to_dict(follower),
+        **agent.settings,
     }
     agent.buffers = list(buffers)
     return agent
@@ -151,12 +152,14 @@ class SubgoalAgent(CodedAgent):
             replan = (follower or checkpoint.config.follower).replan
         if isinstance(replan, int) and replan < 1:
             raise ConfigError(f"replan is {replan}; it must be once, on_reach, or 1 step or more")
-        self.config = follower or checkpoint.config.follower
+        self.config = follower = follower or checkpoint.config.follower
         self.vqvae = checkpoint.vqvae
         self.learned = checkpoint.iql if policy is None else policy
         self.planner = planner
         self.buffers: list[PlanBuffer] = []  # of the planner, one a level
-        self.settings: dict[str, Any] = {"follower": to_dict(self.config)}
+        self.settings: dict[str, Any] = {"follower": to_dict(follower)}
+        if isinstance(self.learned, ChunkedPolicy):
+            self.settings["policy"] = sampling_settings(self.learned.config)
         self._actor = actor_of(self.learned, self.config.sample_actions)
         own = checkpoint.spec.proprioception if self._actor.proprioceptive else ()
         self.spec = dataclasses.replace(checkpoint.spec, agent=name, proprioception=own)

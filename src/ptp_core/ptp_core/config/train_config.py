@@ -77,6 +77,9 @@ class DiffusionConfig:
 
     steps: int = 25  # diffusion steps
     sampling_steps: int = 25  # fewer: DDIM, as many times faster
+    # Scale of the noise in sampling ("low-temperature sampling", Decision Diffuser, arXiv
+    # 2211.15657). 1: as trained; 0: one chunk for each condition.
+    temperature: float = 1.0
     hidden_units: int = 256  # width of the residual blocks
     blocks: int = 3
     dropout: float = 0.1
@@ -90,6 +93,7 @@ class DiffusionConfig:
         require(self, "dropout", 0.0, 0.99)
         require(self, "time_features", 2)
         require(self, "draws", 1)
+        require(self, "temperature", 0.0)
         if self.time_features % 2:
             raise ConfigError(f"DiffusionConfig.time_features is {self.time_features}: even only")
         if not 2 <= self.sampling_steps <= self.steps:

@@ -26,13 +26,20 @@ seams of half done work, too.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from ptp_core.learning.goal_classifier import EARLY, LATE
+from ptp_core.learning.goal_classifier import EARLY, LATE, GoalClassifier, PairSampler
 from ptp_core.learning.leg_ends import GeneratedEnds
 from ptp_core.learning.pair_classifier import Logits, PairClassifier
+
+if TYPE_CHECKING:
+    from ptp_core.config import SingleLegsConfig
+    from ptp_core.data.encoded_dataset import EncodedDataset
+    from ptp_core.encoders.vqvae import VQVAE
+    from ptp_core.planners.subgoal_generator import SubgoalGenerator
 
 
 class SingleLegs(PairClassifier):
@@ -52,8 +59,23 @@ class LegPairs:
 class LegSampler(GeneratedEnds):
     """Draws single legs, pairs of legs, and what no leg does; see the module.
 
-    ``classifier`` says which legs change something.
+    ``classifier`` says which legs change something. ``strict`` says which work is half done: an
+    object in two places, or in none, is hardly a change to a classifier that tolerates much.
     """
+
+    def __init__(
+        self,
+        data: EncodedDataset,
+        pairs: PairSampler,
+        vqvae: VQVAE,
+        generator: SubgoalGenerator,
+        classifier: GoalClassifier,
+        config: SingleLegsConfig,
+        first_frames: int,
+        strict: GoalClassifier | None = None,
+    ) -> None:
+        super().__init__(data, pairs, vqvae, generator, classifier, config, first_frames)
+        self._strict = strict or classifier
 
     @torch.no_grad()
     def draw(
@@ -86,7 +108,7 @@ class LegSampler(GeneratedEnds):
 
     def _no_leg(self, count: int, rng: np.random.Generator, noise: torch.Generator) -> LegPairs:
         """``count`` changes that no leg makes, and as many single legs with the same seams."""
-        half, judge = self._half_changes(count, rng, noise), self._classifier
+        half, judge = self._half_changes(count, rng, noise), self._strict
         z = self._near(self._generator.encode(half.start, half.after)[0], noise)
         rest = self._end(z, half.half)
         begun = self._end(self._generator.encode(half.start, half.half)[0], half.start)

@@ -7,7 +7,7 @@ step, and the actor averages what its predictions say about now.
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
@@ -15,6 +15,9 @@ from torch import nn
 
 from ptp_core.policies.chunked_policy import ChunkedPolicy
 from ptp_core.policies.temporal_ensemble import TemporalEnsemble
+
+if TYPE_CHECKING:
+    from ptp_core.config import ChunkedPolicyConfig, InstructedPolicyConfig
 
 
 class Actor(Protocol):
@@ -82,6 +85,16 @@ class ChunkedActor:
             own = torch.from_numpy(proprioception)[None].to(latent.device)
         chunk = self.policy.sample(latent[None], goal[None], own, self._noise)
         return self._ensemble.act(chunk[0].cpu().numpy())
+
+
+def sampling_settings(config: ChunkedPolicyConfig | InstructedPolicyConfig) -> dict[str, Any]:
+    """What the actions of a policy that samples chunks depend on, beside its weights."""
+    head = config.head
+    return {
+        "sampling_steps": head.sampling_steps,
+        "temperature": head.temperature,
+        "ensemble_decay": config.ensemble_decay,
+    }
 
 
 def actor_of(policy: nn.Module, sample: bool) -> Actor:

@@ -118,13 +118,15 @@ class DiffusionHead(nn.Module):
     ) -> torch.Tensor:
         """Chunks (B, horizon, A) from Gaussian noise; estimates of a_0 are clipped to [-1, 1].
 
-        ``noise``: (B, horizon * A), where sampling starts; drawn if None.
+        ``noise``: (B, horizon * A), where sampling starts; drawn if None, and scaled by
+        ``config.temperature`` as all noise is. Low temperature: near the most likely chunk.
         """
         shape = (len(condition), self.horizon * self.actions)
         device = generator.device if generator is not None else condition.device
 
         def draw() -> torch.Tensor:
-            return torch.randn(shape, generator=generator, device=device).to(condition)
+            drawn = torch.randn(shape, generator=generator, device=device).to(condition)
+            return self.config.temperature * drawn
 
         if noise is not None and noise.shape != shape:
             raise InputError(f"noise has shape {tuple(noise.shape)}, not {shape}")

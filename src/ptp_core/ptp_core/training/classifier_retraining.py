@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Train the goal classifier of a checkpoint again, on other demonstrations, and what needs it.
+"""Train the classifiers of a checkpoint again, on other demonstrations.
 
 Encoder, generators and policies stay as they are. Demonstrations of another robot or place, or
-with repeats, tell the classifier how results of the same work may differ there.
+with repeats, tell the goal classifier how results of the same work may differ there. Each of the
+three stages needs those before it, which may be the checkpoint's own.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from ptp_core.training.stage import choose_device
 from ptp_core.training.training_folder import begin_run, encoded_for, save_metrics
 from ptp_core.training.weights import Precision
 
-CLASSIFIERS = ("classifier", "strict_classifier")
+STAGES = ("classifier", "tolerance", "single_legs")
 
 
 def retrain_classifier(
@@ -33,31 +34,36 @@ def retrain_classifier(
     data: str | Path,
     out: str | Path,
     *,
+    start: str = "classifier",
     precision: Precision = "float16",
     progress: bool = True,
 ) -> Path:
-    """Train ``config.classifier``, ``tolerance``, ``single_legs``; return the checkpoint's folder.
+    """Train the sections of ``config`` named in `STAGES`; return the checkpoint's folder.
 
-    The planner of legs gets ``config.legs``.
+    ``start``: the first of them; what the ones before it train is the checkpoint's. The planner
+    of legs gets ``config.legs``.
     ``data`` is a data set, whose codes are kept in ``out``, or the codes.safetensors of the same
     encoder. The checkpoint in ``out`` holds all networks of the given one, and the new ones.
     ``out`` also holds one folder a stage, config.yaml, inputs.json and metrics.json. Run again
     with the same folders to resume.
-    Raises KeyboardInterrupt after saving on Ctrl-C, ConfigError where the classifier has no steps,
-    DatasetError, CheckpointError for a checkpoint without generators, and InputError where ``out``
-    cannot be made, is in use, or was made from other inputs.
+    Raises KeyboardInterrupt after saving on Ctrl-C, ConfigError where the first stage has no
+    steps, DatasetError, CheckpointError for a checkpoint without generators or an earlier
+    classifier, and InputError where ``out`` cannot be made, is in use, or was made from other
+    inputs.
     """
-    if not config.classifier.steps:
-        raise ConfigError("classifier.steps is 0, which leaves the classifier out: give it steps")
+    if not getattr(config, start).steps:
+        raise ConfigError(f"{start}.steps is 0, which leaves this stage out: give it steps")
     out, data = Path(out), Path(data)
     check_new_folder(out)
     loaded = load_checkpoint(checkpoint, choose_device(config.device))
     if config.tolerance.steps or config.single_legs.steps:
         loaded.part("generators")  # raises before anything is written
+    if start != "classifier":
+        loaded.part("classifier")
     if data.suffix != ".safetensors":
         Dataset(data)
     with reserved_folder(out):
-        return _train(config, loaded, data, out, precision, progress)
+        return _train(config, loaded, data, out, start, precision, progress)
 
 
 def _train(
@@ -65,6 +71,7 @@ def _train(
     loaded: Checkpoint,
     data: Path,
     out: Path,
+    start: str,
     precision: Precision,
     progress: bool,
 ) -> Path:
@@ -74,6 +81,7 @@ def _train(
         "seed": config.seed,
         "training_fraction": fraction,
         "encoder_id": loaded.encoder_id,
+        "start": start,
         "data": encoded.content_hash(),
     }
     # The generators that show ends, and what they were trained with, are the checkpoint's.
@@ -82,26 +90,31 @@ def _train(
     training, validation = encoded.split(fraction)
     common = {"validation": validation, "progress": progress}
     metrics = {}
-    network, metrics["classifier"] = train_goal_classifier(
-        config, loaded.vqvae, training, out / "classifier", **common
-    )
-    parts = {name: part for name, part in loaded.parts.items() if name not in CLASSIFIERS}
-    parts["classifier"] = Part("classifier", network, config.classifier, precision)
-    if config.tolerance.steps:
-        given = (loaded.vqvae, loaded.generators, network, training, out / "tolerance")
-        network, metrics["tolerance"] = train_tolerance(config, *given, **common)
-        parts["strict_classifier"] = parts["classifier"]
+    parts, stages = dict(loaded.parts), STAGES[STAGES.index(start) :]
+    if "classifier" in stages:
+        network, metrics["classifier"] = train_goal_classifier(
+            config, loaded.vqvae, training, out / "classifier", **common
+        )
         parts["classifier"] = Part("classifier", network, config.classifier, precision)
+        parts.pop("strict_classifier", None)
+    if "tolerance" in stages and config.tolerance.steps:
+        strict = parts.get("strict_classifier", parts["classifier"])
+        given = (loaded.vqvae, loaded.generators, strict.module, training, out / "tolerance")
+        network, metrics["tolerance"] = train_tolerance(config, *given, **common)
+        parts["strict_classifier"] = strict
+        parts["classifier"] = dataclasses.replace(strict, module=network, precision=precision)
     if config.single_legs.steps:
-        given = (loaded.vqvae, loaded.generators, network, training, out / "single_legs")
-        single, metrics["single_legs"] = train_single_legs(config, *given, **common)
-        parts["single_legs"] = Part("single_legs", single, config.single_legs, precision)
+        classifiers = parts["classifier"], parts.get("strict_classifier", parts["classifier"])
+        given = (loaded.vqvae, loaded.generators, *(part.module for part in classifiers), training)
+        network, metrics["single_legs"] = train_single_legs(
+            config, *given, out / "single_legs", **common
+        )
+        parts["single_legs"] = Part("single_legs", network, config.single_legs, precision)
     save_metrics(out, metrics)
-    trained = ("classifier", "tolerance", "single_legs")
     # The planner's margins and prices go with the networks that it asks.
-    own = {name: getattr(config, name) for name in (*trained, "legs")}
+    own = {name: getattr(config, name) for name in (*stages, "legs")}
     counts = {"trajectories": len(encoded.lengths), "frames": len(encoded.codes)}
-    metrics["classifier"] = {**metrics["classifier"], **counts}
+    metrics[start] = {**metrics[start], **counts}
     save_checkpoint(
         out / "checkpoint",
         parts,

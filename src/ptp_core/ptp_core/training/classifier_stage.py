@@ -125,21 +125,25 @@ def train_single_legs(
     vqvae: VQVAE,
     generators: GeneratorHierarchy,
     classifier: GoalClassifier,
+    strict: GoalClassifier,
     data: EncodedDataset,
     folder: Path,
     *,
     validation: EncodedDataset,
     progress: bool = True,
 ) -> tuple[SingleLegs, dict[str, float]]:
-    """Train with ``config.single_legs``; return the network and its last scalars."""
+    """Train with ``config.single_legs``; return the network and its last scalars.
+
+    ``strict``: the classifier before `train_tolerance`, or ``classifier`` again; see `LegSampler`.
+    """
     settings, gaps = config.single_legs, config.generators.dt60
     torch.manual_seed(config.seed)
     network = SingleLegs(settings, vqvae.latent).to(vqvae.codebook.device)
     generator = generators["dt60"]
-    fingerprint = _fingerprint(settings, config.seed, data, classifier, generator)
+    fingerprint = _fingerprint(settings, config.seed, data, classifier, strict, generator)
     parts = vqvae, generator, classifier, settings, gaps.minimum
     sampler, held_out = (
-        LegSampler(each, PairSampler(each, config.classifier), *parts)
+        LegSampler(each, PairSampler(each, config.classifier), *parts, strict)
         for each in (data, validation)
     )
 
