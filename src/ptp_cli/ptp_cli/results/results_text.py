@@ -23,7 +23,8 @@ LEAD = (
 )
 READING = (
     "An episode is a success if the goal holds on the last observation, after 400 control steps "
-    "of the policy's mean action. The 95 % Wilson interval over the episodes of the row is in "
+    "of the policy's mean action (`ptp_legs`, `diffusion_bc`: of chunks sampled at temperature 0)."
+    " The 95 % Wilson interval over the episodes of the row is in "
     "brackets. It covers the chance of an episode, not that of another training: the networks "
     "come from one training seed.",
     "Protocol `varied`: objects, start and goal image are drawn anew for each episode. The drawer "
