@@ -359,15 +359,18 @@ def test_an_error_of_the_policy_lets_the_generators_beside_it_save(
     assert (tmp_path / "generators" / "dt60" / "state.safetensors").exists()
 
 
-def test_a_resumed_encoder_equals_an_uninterrupted_one(data, tmp_path):
+@pytest.mark.parametrize("recoloured", [0.0, 0.5])
+def test_a_resumed_encoder_equals_an_uninterrupted_one(data, tmp_path, recoloured):
     """The EMA counters, the revival of unused codes and the warm-up go on where they were."""
     images = Dataset(data).load().camera()
 
     def train(name, steps):
-        settings = dataclasses.replace(CONFIG.vqvae, steps=steps, quantise_after=10)
-        config = dataclasses.replace(CONFIG, vqvae=settings)
+        changes = {"steps": steps, "quantise_after": 10, "recoloured": recoloured}
+        config = dataclasses.replace(CONFIG, vqvae=dataclasses.replace(CONFIG.vqvae, **changes))
         options = {"validation": images[:20], "device": torch.device("cpu"), "progress": False}
-        return train_vqvae(config, images, tmp_path / name, **options)[0].state_dict()
+        network, scalars = train_vqvae(config, images, tmp_path / name, **options)
+        assert ("validation/recoloured_mse" in scalars) == bool(recoloured)
+        return network.state_dict()
 
     train("parts", 15)
     parts, expected = train("parts", 30), train("whole", 30)

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from ptp_core.config import VQVAEConfig
-from ptp_core.encoders.vqvae import CHUNK, VQVAE, nearest_code, nearest_code_fast
+from ptp_core.encoders.vqvae import CHUNK, VQVAE, nearest_code, nearest_code_fast, to_float
 from ptp_core.errors import InputError
 from ptp_core.tiny_networks import rng
 
@@ -104,6 +104,18 @@ def test_pixel_weights_decide_which_errors_count():
     uniform = model.loss(images(4))[1]
     assert uniform["weighted_mse"] == uniform["reconstruction_mse"]
     assert top != uniform["weighted_mse"]
+
+
+def test_the_encoder_may_see_other_images_than_the_decoder_draws():
+    model = VQVAE(VQVAEConfig(**SMALL)).eval()
+    own, others = (to_float(images(4, seed=seed), 48) for seed in (0, 1))
+    errors = [
+        float(model.loss(images(4), seen=seen, quantised=False)[1]["reconstruction_mse"])
+        for seen in (None, own, others)
+    ]
+    assert errors[0] == errors[1] != errors[2]
+    drawn = model.reconstruct(model.encoder(others).flatten(1))
+    assert errors[2] == pytest.approx(float((drawn - own).square().mean().detach()))
 
 
 @pytest.mark.parametrize("nearest", [nearest_code, nearest_code_fast])

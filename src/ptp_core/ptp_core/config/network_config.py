@@ -72,6 +72,8 @@ class VQVAEConfig:
     # "foreground": pixels that differ from the median image count (1 + foreground_gain) times.
     deviation_floor: float = 0.1  # least weight, relative to the mean weight; "deviation" only
     foreground_gain: float = 10.0  # "foreground" only
+    # Share of images that the encoder sees in random colours; the decoder draws their own. Ours.
+    recoloured: float = 0.0
     distance_scale: float | None = None  # None = latents as trained (paper)
     # A number: after training, latents are rescaled, without changing any image, so that frames
     # distance_steps apart, while the arm moves, have this median L2 distance. It puts the
@@ -97,6 +99,7 @@ class VQVAEConfig:
         require(self, "stem_channels", 1)
         require(self, "residual_channels", 1)
         require(self, "residual_blocks", 0)
+        require(self, "recoloured", 0.0, 1.0)
         require(self, "ema_decay", 0.0, 1.0)
         require(self, "distance_steps", 1)
         require(self, "learning_rate", 0.0)

@@ -85,12 +85,14 @@ class VQVAE(nn.Module):
         self,
         images: torch.Tensor,
         *,
+        seen: torch.Tensor | None = None,
         pixel_weights: torch.Tensor | None = None,
         quantised: bool = True,
         generator: torch.Generator | None = None,
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """Return reconstruction + codebook + commitment loss of uint8 images (B, S, S, 3).
 
+        ``seen``: float images (B, 3, S, S) that the encoder gets in their place.
         ``pixel_weights``, with mean 1, broadcast to (B, 3, S, S) and weigh the squared errors.
         ``quantised=False`` trains a plain autoencoder (the warm-up). In training mode the EMA
         codebook and the revival of unused codes advance by one batch; ``generator`` picks the
@@ -98,7 +100,7 @@ class VQVAE(nn.Module):
         """
         config = self.config
         targets = to_float(images, config.image_size)
-        raw = self.encoder(targets).flatten(1)
+        raw = self.encoder(targets if seen is None else seen).flatten(1)
         codes, latents = self.quantise(raw)
         commitment = functional.mse_loss(raw, latents.detach())
         # Straight-through: the decoder gets the codes, the encoder the decoder's gradient.

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from ptp_core.config import TrainConfig, VQVAEConfig
+from ptp_core.encoders.recolouring import recoloured
 from ptp_core.encoders.vqvae import VQVAE, to_float
 from ptp_core.learning.gradient_step import Metrics, gradient_step
 from ptp_core.training.stage import StageState, run_as_configured, without_budget
@@ -57,6 +58,7 @@ def train_vqvae(
         batch = frames[chosen].to(device)
         loss, metrics = vqvae.loss(
             batch,
+            seen=_seen(batch, settings, state.generator) if settings.recoloured else None,
             pixel_weights=weighting(batch),
             quantised=state.step >= settings.quantise_after,
             generator=state.generator,
@@ -68,15 +70,34 @@ def train_vqvae(
     def validate() -> Metrics:
         vqvae.eval()
         parts = [vqvae.loss(part, pixel_weights=weighting(part))[1] for part in held_out.split(64)]
-        vqvae.train()
         keys = ("reconstruction_mse", "weighted_mse", "perplexity")
-        return {key: torch.stack([part[key] for part in parts]).mean() for key in keys}
+        found = {key: torch.stack([part[key] for part in parts]).mean() for key in keys}
+        if settings.recoloured:
+            draws = torch.Generator().manual_seed(config.seed)
+            others = [
+                vqvae.loss(
+                    part,
+                    seen=recoloured(to_float(part, settings.image_size), draws),
+                    pixel_weights=weighting(part),
+                )[1]
+                for part in held_out.split(64)
+            ]
+            found["recoloured_mse"] = torch.stack([o["weighted_mse"] for o in others]).mean()
+        vqvae.train()
+        return found
 
     vqvae.train()
     scalars = run_as_configured(
         "vqvae", folder, state, train_step, settings, config, validate=validate, progress=progress
     )
     return vqvae.eval(), scalars
+
+
+def _seen(images: torch.Tensor, config: VQVAEConfig, generator: torch.Generator) -> torch.Tensor:
+    """Float images (B, 3, S, S), a share of ``config.recoloured`` of them in other colours."""
+    own = to_float(images, config.image_size)
+    chosen = torch.rand((len(own), 1, 1, 1), generator=generator) < config.recoloured
+    return torch.where(chosen.to(own.device), recoloured(own, generator), own)
 
 
 class _Weighting:
