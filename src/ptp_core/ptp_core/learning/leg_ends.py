@@ -63,8 +63,9 @@ class LatentPairs:
 class GeneratedEnds:
     """Draws frames of demonstrations, and ends that ``generator`` decodes.
 
-    ``pairs`` draws from ``data``. ``classifier`` tells work of different goals. ``first_frames``:
-    in how many first frames of a demonstration the generator's training pairs begin.
+    ``pairs`` draws from ``data``. ``classifier`` tells work of different goals, and ``strict``, by
+    default the same, where an object in two places or in none must count. ``first_frames``: in how
+    many first frames of a demonstration the generator's training pairs begin.
     """
 
     def __init__(
@@ -76,12 +77,14 @@ class GeneratedEnds:
         classifier: GoalClassifier,
         config: ToleranceConfig | SingleLegsConfig,
         first_frames: int,
+        strict: GoalClassifier | None = None,
     ) -> None:
         self._data = data
         self._pairs = pairs
         self._vqvae = vqvae
         self._generator = generator
         self._classifier = classifier
+        self._strict = strict or classifier
         self._config = config
         self._first_frames = first_frames
 

@@ -26,20 +26,13 @@ seams of half done work, too.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from ptp_core.learning.goal_classifier import EARLY, LATE, GoalClassifier, PairSampler
+from ptp_core.learning.goal_classifier import EARLY, LATE
 from ptp_core.learning.leg_ends import GeneratedEnds
 from ptp_core.learning.pair_classifier import Logits, PairClassifier
-
-if TYPE_CHECKING:
-    from ptp_core.config import SingleLegsConfig
-    from ptp_core.data.encoded_dataset import EncodedDataset
-    from ptp_core.encoders.vqvae import VQVAE
-    from ptp_core.planners.subgoal_generator import SubgoalGenerator
 
 
 class SingleLegs(PairClassifier):
@@ -59,23 +52,8 @@ class LegPairs:
 class LegSampler(GeneratedEnds):
     """Draws single legs, pairs of legs, and what no leg does; see the module.
 
-    ``classifier`` says which legs change something. ``strict`` says which work is half done: an
-    object in two places, or in none, is hardly a change to a classifier that tolerates much.
+    ``classifier`` says which legs change something, ``strict`` which work is half done.
     """
-
-    def __init__(
-        self,
-        data: EncodedDataset,
-        pairs: PairSampler,
-        vqvae: VQVAE,
-        generator: SubgoalGenerator,
-        classifier: GoalClassifier,
-        config: SingleLegsConfig,
-        first_frames: int,
-        strict: GoalClassifier | None = None,
-    ) -> None:
-        super().__init__(data, pairs, vqvae, generator, classifier, config, first_frames)
-        self._strict = strict or classifier
 
     @torch.no_grad()
     def draw(

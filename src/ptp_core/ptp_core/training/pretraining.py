@@ -257,8 +257,8 @@ def _train(
         parts["strict_classifier"] = parts["classifier"]
         parts["classifier"] = dataclasses.replace(parts["classifier"], module=classifier)
     if config.single_legs.steps:
-        names = "classifier", "strict_classifier" if config.tolerance.steps else "classifier"
-        given = config, vqvae, generators, *(parts[name].module for name in names), training
+        classifiers = parts["classifier"], parts.get("strict_classifier", parts["classifier"])
+        given = config, vqvae, generators, *(part.module for part in classifiers), training
         network, scalars["single_legs"] = train_single_legs(*given, out / "single_legs", **common)
         parts["single_legs"] = Part("single_legs", network, config.single_legs, precision)
     if "classifier" in parts:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -66,23 +67,22 @@ def train_vqvae(
         gradient_step(loss, optimiser, settings.gradient_clip)
         return metrics
 
+    def errors(see: Callable[[torch.Tensor], torch.Tensor | None]) -> Metrics:
+        parts = [
+            vqvae.loss(part, seen=see(part), pixel_weights=weighting(part))[1]
+            for part in held_out.split(64)
+        ]
+        keys = ("reconstruction_mse", "weighted_mse", "perplexity")
+        return {key: torch.stack([part[key] for part in parts]).mean() for key in keys}
+
     @torch.inference_mode()
     def validate() -> Metrics:
         vqvae.eval()
-        parts = [vqvae.loss(part, pixel_weights=weighting(part))[1] for part in held_out.split(64)]
-        keys = ("reconstruction_mse", "weighted_mse", "perplexity")
-        found = {key: torch.stack([part[key] for part in parts]).mean() for key in keys}
+        found = errors(lambda part: None)
         if settings.recoloured:
             draws = torch.Generator().manual_seed(config.seed)
-            others = [
-                vqvae.loss(
-                    part,
-                    seen=recoloured(to_float(part, settings.image_size), draws),
-                    pixel_weights=weighting(part),
-                )[1]
-                for part in held_out.split(64)
-            ]
-            found["recoloured_mse"] = torch.stack([o["weighted_mse"] for o in others]).mean()
+            others = errors(lambda part: recoloured(to_float(part, settings.image_size), draws))
+            found["recoloured_mse"] = others["weighted_mse"]
         vqvae.train()
         return found
 
