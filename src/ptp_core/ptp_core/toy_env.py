@@ -58,7 +58,8 @@ class ToyEnv(gymnasium.Env):
 
     Actions: dx, dy, (unused), (unused), gripper (> 0 closed). Rewards: 0 on success, else -1.
     Tasks "A", "B", "C" and "demonstration" are chosen by ``reset(options={"task": ...})``; a
-    demonstration takes "primitive" and "chain", the number of primitives in one scene.
+    demonstration takes "primitive", "chain", the number of primitives in one scene, and
+    "elsewhere": the block of "reach" lies elsewhere then.
     """
 
     metadata: ClassVar[dict[str, Any]] = {"render_modes": []}
@@ -85,6 +86,7 @@ class ToyEnv(gymnasium.Env):
         """Start an episode; see the class for ``options``."""
         super().reset(seed=seed)
         options = options or {}
+        extra = {}
         task = options.get("task", next(iter(GOALS)))
         low, high = MARGIN + 2, SIZE - MARGIN - 2
         self._steps = 0
@@ -98,6 +100,10 @@ class ToyEnv(gymnasium.Env):
             self._goal = self.np_random.uniform(low, high, 2)
             self._primitive = options.get("primitive") or self.np_random.choice(PRIMITIVES)
             self._chain = options.get("chain") or 0
+            if options.get("elsewhere"):
+                extra["elsewhere"] = self._primitive == "reach"
+                if extra["elsewhere"]:
+                    self._block = self.np_random.uniform(low, high, 2)
         elif task in GOALS:
             self._goal = np.array(GOALS[task])
             protocol = options.get("protocol", PROTOCOLS[0])
@@ -107,7 +113,7 @@ class ToyEnv(gymnasium.Env):
                 self._block = self._block + self.np_random.uniform(-4, 4, 2)
         else:
             raise InputError(f'unknown task "{task}"; the toy has A, B, C and demonstration')
-        return self._image(self._hand, self._block), self._info()
+        return self._image(self._hand, self._block), self._info() | extra
 
     def step(self, action):
         """Move the hand; a closed gripper near the block carries it."""

@@ -3,6 +3,7 @@
 
 import dataclasses
 import hashlib
+import itertools
 import multiprocessing
 import os
 import signal
@@ -17,7 +18,7 @@ import pytest
 from ptp_core.config import DataConfig
 from ptp_core.data.collect_demonstrations import collect
 from ptp_core.data.dataset import Dataset
-from ptp_core.data.expert_rollout import read_observation
+from ptp_core.data.expert_rollout import read_observation, shown_before
 from ptp_core.errors import ConfigError, DatasetError, InputError
 from ptp_core.process_testing import alive, wait_for
 from ptp_core.toy_env import ToyEnv
@@ -73,9 +74,55 @@ def test_repeats_show_the_scene_before_with_other_noise(tmp_path):
     assert none["total"] == 10 and [n for n in shown if n is not None] == [2, 5, 8]
 
 
+def test_some_show_the_scene_before_with_the_block_elsewhere_where_it_is_not_moved(tmp_path):
+    config = dataclasses.replace(TOY, elsewhere=0.5, trajectories=24)
+    run(TOY, tmp_path / "plain")
+    run(config, tmp_path / "elsewhere")
+    plain, shown = (list(Dataset(tmp_path / name)) for name in ("plain", "elsewhere"))
+    marked = []
+    for before, after in zip(shown[::2], shown[1::2], strict=True):
+        assert after.metadata.extra["seed"] == before.metadata.extra["seed"]
+        assert after.metadata.target == before.metadata.target
+        first = [demonstration.images["camera"][0] for demonstration in (before, after)]
+        moved = "elsewhere" in after.metadata.extra
+        assert moved == (after.metadata.primitive == "reach")
+        assert np.array_equal(*first) == (not moved)
+        marked += [after.metadata.extra.get("elsewhere", before.index) == before.index]
+    assert all(marked)
+    assert {known.metadata.primitive for known in shown[1::2]} == {"reach", "carry"}
+    assert [a.content_hash() for a in shown[:6:2]] == [a.content_hash() for a in plain[::2]]
+
+
+def test_repeats_and_objects_elsewhere_take_turns():
+    config = dataclasses.replace(TOY, repeats=0.2, elsewhere=0.1)
+    ways = [shown_before(config, index) for index in range(1000)]
+    assert (ways.count("repeats"), ways.count("elsewhere")) == (200, 100)
+    assert not any(one and other for one, other in itertools.pairwise(ways))
+    alone = dataclasses.replace(TOY, repeats=0.2)
+    assert [n for n in range(20) if shown_before(alone, n)] == [4, 9, 14, 19]
+
+
+class Stubborn(ToyEnv):
+    """Knows nothing of objects elsewhere."""
+
+    def reset(self, *, seed=None, options=None):
+        options = {name: value for name, value in options.items() if name != "elsewhere"}
+        return super().reset(seed=seed, options=options)
+
+
+def test_an_environment_that_puts_nothing_elsewhere_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("ptp_core.toy_env.make_env", Stubborn)
+    with pytest.raises(InputError, match=r'info has no "elsewhere"'):
+        run(dataclasses.replace(TOY, elsewhere=0.5), tmp_path)
+
+
 def test_demonstrations_that_are_made_again_repeat_none():
     with pytest.raises(ConfigError, match=r"DataConfig\.repeats.*keep_failures"):
         dataclasses.replace(TOY, repeats=0.5, keep_failures=False)
+    with pytest.raises(ConfigError, match=r"DataConfig\.elsewhere.*keep_failures"):
+        dataclasses.replace(TOY, elsewhere=0.5, keep_failures=False)
+    with pytest.raises(ConfigError, match="at most half"):
+        dataclasses.replace(TOY, repeats=0.3, elsewhere=0.3)
 
 
 def test_an_environment_that_cannot_teach_is_refused(tmp_path):

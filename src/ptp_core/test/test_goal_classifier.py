@@ -98,6 +98,28 @@ def test_the_work_of_a_demonstration_and_of_its_repeat_is_the_same(seeds, paired
     assert share == pytest.approx(CONFIG.repeated if paired else 0.0, abs=0.03)
 
 
+def test_the_same_work_with_an_object_elsewhere_is_other_work():
+    known = data(success=(True, True, True))
+    known.metadata = [
+        dataclasses.replace(each, extra={"seed": 7, **({"elsewhere": 0} if number == 1 else {})})
+        for number, each in enumerate(known.metadata)
+    ]
+    sampler = PairSampler(known, CONFIG)
+    pairs = sampler.draw(8000, np.random.default_rng(0))
+    across = pairs.first // 30 != pairs.second // 30
+    assert not pairs.same[across].any()
+    assert across.sum() / (pairs.same == 0).sum() == pytest.approx(CONFIG.elsewhere, abs=0.03)
+    for frames in (pairs.first[across], pairs.second[across]):
+        assert {*frames} == {*range(4), *range(30, 38), *range(12, 30), *range(52, 60)}
+    parts = [np.isin(frames[across], [*BEFORE]) for frames in (pairs.first, pairs.second)]
+    np.testing.assert_array_equal(*parts)  # both before the work, or both after it
+    assert {tuple(pair) for pair in sampler.elsewhere(50, np.random.default_rng(0)).T} == {
+        (0, 1),
+        (1, 0),
+    }
+    assert PairSampler(data(), CONFIG).elsewhere(5, np.random.default_rng(0)).shape == (2, 0)
+
+
 def test_data_that_never_say_when_work_is_done_are_refused():
     with pytest.raises(DatasetError, match="expert_done"):
         PairSampler(data(done=(None, None, None)), CONFIG)

@@ -133,6 +133,22 @@ def test_other_work_differs_by_one_object_and_the_same_work_by_none(checkpoint, 
     assert {0, 2} <= {*objects.tolist()}  # an object in two places, or in none
 
 
+def test_an_end_is_other_work_than_that_with_an_object_elsewhere(checkpoint, data):
+    data.metadata = [
+        dataclasses.replace(each, extra={"seed": 7, **({"elsewhere": 0} if number else {})})
+        for number, each in enumerate(data.metadata)
+    ]
+    made = sampler(checkpoint, data, sigma=0.0, half_done=0.0)
+    frames = []
+    for seed in range(20):
+        drawn = draw(made, seed)
+        assert len(drawn.first) == 20 + COUNT
+        assert not drawn.same[20:].any() and drawn.weights[20:].all()
+        assert frames_of(checkpoint, data, drawn.first[20:]) == [-1] * COUNT  # generated
+        frames += frames_of(checkpoint, data, drawn.second[20:])
+    assert {*frames} <= AFTER and {frame // 30 for frame in frames} == {0, 1}
+
+
 def test_the_weight_of_half_done_work_is_set(checkpoint, data):
     drawn = draw(sampler(checkpoint, data, least_change=0.0, half_done=3.0))
     assert set(drawn.weights[20:].tolist()) == {3.0}

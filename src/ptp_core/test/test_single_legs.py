@@ -79,6 +79,25 @@ def test_single_legs_are_a_demonstrations_own_and_pairs_of_legs_end_elsewhere(ch
     assert match.any(1).all()  # another demonstration's leg, from where this one ended
 
 
+def test_one_leg_does_not_do_the_work_and_put_another_object_elsewhere(checkpoint, data):
+    data.metadata = [
+        dataclasses.replace(known, extra={"seed": 7, **({"elsewhere": 0} if number == 1 else {})})
+        for number, known in enumerate(data.metadata)
+    ]
+    made = sampler(checkpoint, data)
+    ends = []
+    for seed in range(20):
+        drawn = draw(made, seed)
+        assert not drawn.single[30:].any() and drawn.weights[30:].tolist() == [0.5] * 6
+        before, after = (frames_of(checkpoint, data, x[30:]) for x in (drawn.before, drawn.after))
+        assert np.isin(before % 30, (0, 1)).all() and {*before // 30} <= {0, 1}
+        frames = after >= 0
+        assert np.isin(after[frames] % 30, AFTER).all()
+        assert (after[frames] // 30 == 1 - before[frames] // 30).all()
+        ends += [*frames]
+    assert 0.3 < np.mean(ends) < 0.7  # the others are drawn
+
+
 def test_a_second_leg_that_changes_nothing_has_no_weight(checkpoint, data):
     drawn = draw(sampler(checkpoint, data, bias=30.0))
     assert drawn.weights[:18].tolist() == [0.5] * 12 + [0.0] * 6

@@ -22,6 +22,7 @@ from ptp_sim.layouts import (
     SHIFTS,
     VARIED_RANGES,
     background,
+    elsewhere,
     half_open,
     hand_beside,
     is_clear,
@@ -30,7 +31,7 @@ from ptp_sim.layouts import (
     varied,
 )
 from ptp_sim.long_tasks import ALL_TASKS, LONG_TASKS, LongTask, tasks_beginning_as
-from ptp_sim.primitives import KIND_WEIGHTS, PRIMITIVES, Primitive, draw_name, possible
+from ptp_sim.primitives import KIND_WEIGHTS, PRIMITIVES, Primitive, allowed, draw_name, possible
 from ptp_sim.scene import Scene, Surroundings, scene_numbers
 from ptp_sim.stage_progress import StageProgress
 from ptp_sim.task_demonstration import TaskDemonstration
@@ -43,7 +44,7 @@ AROUND = ("distractors", "backgrounds")  # protocols with other surroundings on 
 PROTOCOLS = (*SHOWN, *SHIFTS, *AROUND)
 OPTIONS = {
     *("task", "protocol", "goal", "stage_images"),
-    *("primitive", "chain", "half_way", "demonstrated_task"),
+    *("primitive", "chain", "half_way", "elsewhere", "demonstrated_task"),
 }
 INTERRUPTED_STEPS = (3, 45)  # fewest and most control steps of a primitive that was broken off
 WORDS = 1  # beside an episode's seed, for the generator of its instructions
@@ -66,6 +67,8 @@ SCENE_GROUPS = {
 """What must be near in a demonstration for a scene to be covered: metres, radians, shares."""
 GOAL_TRIES = 20
 """Tries of the scripted plan in one scene."""
+PLACE_TRIES = 200
+"""Other places that are drawn for an object until one is free."""
 SCENE_TRIES = 200
 """Scenes that are drawn until the scripted plan solves one; of B, `shifted_poses`, one in ten."""
 
@@ -82,8 +85,10 @@ class TableEnv(gymnasium.Env):
     `stage_images` (True: the first `info` of a target task also holds them, see
     `ptp_sim.goal_images.stage_images`; the episode is the same) and, for demonstrations,
     `primitive` (the first one), `chain` (how many; see `Demonstration`), `half_way` (share of
-    demonstrations that begin as if work had been broken off) or, alone, `demonstrated_task` (one
-    of LONG_TASKS; see `TaskDemonstration`). Under "varied" primitives draw every pose that the
+    demonstrations that begin as if work had been broken off), `elsewhere` (True: the block or the
+    can, whichever the primitive does not move, lies elsewhere than without this option; the first
+    `info` says whether there was room) or, alone, `demonstrated_task` (one of LONG_TASKS; see
+    `TaskDemonstration`). Under "varied" primitives draw every pose that the
     tasks draw there and a little more, show the can half as often as the block and the drawer, and
     have smooth experts (see `ptp_sim.experts`).
     `info` holds `state`, `scene` (at the reset; see `ptp_sim.scene.scene_numbers`),
@@ -118,6 +123,7 @@ class TableEnv(gymnasium.Env):
         self._stage_images: np.ndarray | None = None
         self._demonstration: Demonstration | TaskDemonstration | None = None
         self._progress: StageProgress | None = None  # of a long task
+        self._elsewhere: bool | None = None  # None: nobody asked to put an object elsewhere
         self._instruction = ""
         self._words: np.random.Generator | None = None  # draws instructions
         self._steps = 0
@@ -210,6 +216,8 @@ class TableEnv(gymnasium.Env):
                 primitive = possible(scene, rng, filled_drawer=varies).get(name)
                 if primitive is not None:
                     self.world.reset(scene)
+        asked = options.get("elsewhere", False)
+        self._elsewhere = self._put_elsewhere(primitive) if asked else None
         self._demonstration = Demonstration(
             primitive, options.get("chain"), self._physical, rng, self._words, smooth=varies
         )
@@ -225,6 +233,21 @@ class TableEnv(gymnasium.Env):
     @property
     def _physical(self) -> bool:
         return self.world.arm.grasp == "physical"
+
+    def _put_elsewhere(self, primitive: Primitive) -> bool:
+        """Put an object elsewhere that the primitive does not move, if one has room there."""
+        state = self.world.state()
+        if state.holding:
+            return False
+        scene, rng = state.scene(), self.np_random
+        moved = primitive.target.kind
+        names = [name for name in ("block", "can") if not moved.startswith(name)]
+        for _ in range(PLACE_TRIES):
+            other = elsewhere(scene, names[rng.integers(len(names))], rng, VARIED_RANGES)
+            if other is not None and allowed(primitive, other, rng):
+                self.world.reset(other)
+                return True
+        return False
 
     def _begin_half_way(self, scene: Scene, name: str) -> Primitive | None:
         """Leave the table as broken-off work leaves it; None where ``name`` is impossible.
@@ -355,6 +378,8 @@ class TableEnv(gymnasium.Env):
             info["scene"] = self._scene_numbers(state)
         if self._demonstration is not None:
             info |= self._demonstration.look(state)
+            if first and self._elsewhere is not None:
+                info["elsewhere"] = self._elsewhere
         else:
             info["instruction"] = self._instruction
             info |= self._judge(state)

@@ -161,8 +161,7 @@ def _draw_training_scene(rng: np.random.Generator, ranges: TrainingRanges) -> Sc
         if not (_within(end[0], ranges.handle_x) and _within(end[1], ranges.handle_y)):
             return None
     opening = DRAWER_TRAVEL if rng.random() < 0.5 else 0.0
-    can = np.asarray(CAN_QUADRANTS[rng.integers(4)])
-    can = can + rng.uniform(-ranges.can, ranges.can, 2)
+    can = _draw_can(rng, ranges)
     if quadrant_of(can) == quadrant_of(drawer_xy):
         return None
     inside = opening or ranges.hidden
@@ -174,7 +173,7 @@ def _draw_training_scene(rng: np.random.Generator, ranges: TrainingRanges) -> Sc
         drawer_opening=opening,
         block_xyz=block,
         block_yaw=float(rng.uniform(0.0, 2 * np.pi)),
-        can_xy=(float(can[0]), float(can[1])),
+        can_xy=can,
         tcp_xyz=(
             float(rng.uniform(*REACH_X)),
             float(rng.uniform(*REACH_Y)),
@@ -182,6 +181,12 @@ def _draw_training_scene(rng: np.random.Generator, ranges: TrainingRanges) -> Sc
         ),
         tcp_yaw=float(rng.uniform(-np.pi / 2, np.pi / 2)) if rng.random() < 0.5 else 0.0,
     )
+
+
+def _draw_can(rng: np.random.Generator, ranges: TrainingRanges) -> tuple[float, float]:
+    can = np.asarray(CAN_QUADRANTS[rng.integers(4)])
+    can = can + rng.uniform(-ranges.can, ranges.can, 2)
+    return (float(can[0]), float(can[1]))
 
 
 def _draw_block(rng, place: str, drawer_xy, yaw: float, opening: float, beside):
@@ -198,6 +203,31 @@ def _draw_block(rng, place: str, drawer_xy, yaw: float, opening: float, beside):
     else:
         xy, z = table_spot(rng), BLOCK_ON_TABLE_Z
     return (float(xy[0]), float(xy[1]), z)
+
+
+ELSEWHERE = 0.08
+"""Smallest distance between two places of an object that lies elsewhere [m]."""
+
+
+def elsewhere(
+    scene: Scene, name: str, rng: np.random.Generator, ranges: TrainingRanges
+) -> Scene | None:
+    """The same scene with the "block" or the "can" elsewhere; None where nothing is free there.
+
+    Each place of the block is as likely as the others: on the table, on the tray, in the drawer.
+    """
+    drawer = scene.drawer_xy, scene.drawer_yaw, scene.drawer_opening
+    if name == "can":
+        other = scene.with_(can_xy=_draw_can(rng, ranges))
+        apart = np.subtract(other.can_xy, scene.can_xy)
+        free = quadrant_of(other.can_xy) != quadrant_of(scene.drawer_xy)
+    else:
+        place = rng.choice(("tray", "drawer", "table"))
+        other = scene.with_(block_xyz=_draw_block(rng, place, *drawer, ranges.beside))
+        apart = np.subtract(other.block_xyz, scene.block_xyz)
+        free = True
+    found = free and np.linalg.norm(apart) > ELSEWHERE and is_clear(other)
+    return other if found else None
 
 
 HALF_OPEN = (0.15, 0.85)

@@ -121,6 +121,16 @@ def possible(
     return {p.name: p for p in found if p is not None}
 
 
+def allowed(primitive: Primitive, scene: Scene, rng: np.random.Generator) -> bool:
+    """Whether a scene in which another object lies elsewhere allows the same primitive."""
+    goal = np.asarray(primitive.goal)
+    if primitive.name == "slide":
+        return _can_slides(scene, goal)
+    if primitive.name in KINDS["drawer"]:
+        return _drawer_move(scene, rng, filled_drawer=True) is not None
+    return primitive.name != "block_table" or _beside_can(scene, goal[:2])
+
+
 def draw_name(rng: np.random.Generator, weights: Mapping[str, float] | None = None) -> str:
     """Draw which primitive a demonstration shows: a kind, then one of its variants.
 
@@ -136,19 +146,20 @@ def draw_name(rng: np.random.Generator, weights: Mapping[str, float] | None = No
 
 
 def _slide(scene: Scene, rng: np.random.Generator) -> Primitive | None:
-    can = np.asarray(scene.can_xy)
-    targets = []
-    for quadrant in neighbours(quadrant_of(can)):
-        goal = slide_goal(quadrant)
-        along = (goal - can) / np.linalg.norm(goal - can)
-        stand = SlideCan.stand(can, along)
-        room = np.linalg.norm(stand - can) > CAN_RADIUS + 0.025
-        if room and _corridor_is_free(scene, can, goal) and _hand_fits(scene, stand):
-            targets.append(goal)
+    goals = [slide_goal(quadrant) for quadrant in neighbours(quadrant_of(scene.can_xy))]
+    targets = [goal for goal in goals if _can_slides(scene, goal)]
     if not targets:
         return None
     goal = targets[rng.integers(len(targets))]
     return Primitive("slide", (float(goal[0]), float(goal[1])))
+
+
+def _can_slides(scene: Scene, goal: np.ndarray) -> bool:
+    can = np.asarray(scene.can_xy)
+    along = (goal - can) / np.linalg.norm(goal - can)
+    stand = SlideCan.stand(can, along)
+    room = np.linalg.norm(stand - can) > CAN_RADIUS + 0.025
+    return bool(room and _corridor_is_free(scene, can, goal) and _hand_fits(scene, stand))
 
 
 def _drawer(scene: Scene):
@@ -196,15 +207,17 @@ def _block_moves(scene: Scene, rng: np.random.Generator) -> list[Primitive]:
 
 
 def _free_spot(scene: Scene, rng: np.random.Generator) -> np.ndarray | None:
-    can = np.asarray(scene.can_xy)
     for _ in range(SPOT_TRIES):
         spot = table_spot(rng)
-        if (
-            distance_to_drawer(spot, *_drawer(scene)) > 0.06
-            and np.linalg.norm(spot - can) > CAN_RADIUS + BLOCK_RADIUS + 0.02
-        ):
+        if distance_to_drawer(spot, *_drawer(scene)) > 0.06 and _beside_can(scene, spot):
             return spot
     return None
+
+
+def _beside_can(scene: Scene, spot: np.ndarray) -> bool:
+    """Whether the block can lie at a point of the table, for all the can."""
+    room = CAN_RADIUS + BLOCK_RADIUS + 0.02
+    return bool(np.linalg.norm(spot - np.asarray(scene.can_xy)) > room)
 
 
 def _drawer_move(scene: Scene, rng: np.random.Generator, filled_drawer: bool) -> Primitive | None:

@@ -12,7 +12,7 @@ from ptp_core.data.coverage import SceneCoverage, shares_of_task
 from ptp_core.data.env_spec import spec_of
 from ptp_sim.env import ENV_ID, SCENE_GROUPS, TableEnv, make_env, register
 from ptp_sim.goal_images import PlanFailed, make_goal, stage_images
-from ptp_sim.layouts import PAPER_RANGES, VARIED_RANGES, training_scene
+from ptp_sim.layouts import PAPER_RANGES, VARIED_RANGES, block_place, training_scene
 from ptp_sim.scene import scene_numbers
 from ptp_sim.tasks import TASKS
 from ptp_sim.world import TableWorld
@@ -209,3 +209,39 @@ def test_scenes_are_covered_by_demonstrations_that_draw_every_pose_of_theirs(env
 def test_what_a_checkpoint_carries_of_the_table_is_small():
     coverage = SceneCoverage.of_scenes(SCENE_GROUPS, drawn_demonstrations(VARIED_RANGES, 4000))
     assert len(json.dumps(coverage.as_dict())) < 40_000
+
+
+def test_an_object_that_the_work_does_not_move_lies_elsewhere_where_it_is_asked(env):
+    found = {}
+    for seed in range(40):
+        options = {"task": "demonstration", "protocol": "varied", "half_way": 0.2}
+        _, plain = env.reset(seed=seed, options=options)
+        before = env.world.state().scene()
+        _, other = env.reset(seed=seed, options=options | {"elsewhere": True})
+        after = env.world.state().scene()
+        assert "elsewhere" not in plain
+        assert (other["primitive"], other["target"]) == (plain["primitive"], plain["target"])
+        changed = {
+            name
+            for name in ("drawer_xy", "drawer_opening", "block_xyz", "can_xy")
+            if not np.allclose(getattr(before, name), getattr(after, name), atol=0.02)
+        }
+        assert bool(changed) == other["elsewhere"] and len(changed) <= 1
+        assert not changed & {plain["target"]["kind"], "drawer_xy", "drawer_opening"}
+        found.setdefault(plain["primitive"], set()).update(changed)
+        places = {block_place(before), block_place(after)}
+        found.setdefault(tuple(sorted(places)), set())
+    assert found["slide"] == {"block_xyz"} and found["block_tray"] == {"can_xy"}
+    assert found["open"] == {"block_xyz", "can_xy"}
+    assert ("drawer", "table") in found or ("drawer", "tray") in found
+
+
+def test_a_demonstration_whose_object_lies_elsewhere_succeeds(env):
+    options = {"task": "demonstration", "protocol": "varied", "elsewhere": True}
+    done = []
+    for seed in range(8):
+        _, info = env.reset(seed=seed, options=options)
+        for _ in range(75):
+            *_, info = env.step(info["expert_action"])
+        done.append(info["success"])
+    assert sum(done) >= 7

@@ -173,6 +173,8 @@ class GoalClassifierConfig(PairNetworkConfig):
     under_way: float = 0.5  # share of the pairs of other work that compare it under way with done
     repeated: float = 0.5  # share of the pairs of work done that compare a demonstration with its
     # repeat, where the data have repeats
+    elsewhere: float = 0.3  # share of the pairs of other work that compare a demonstration with
+    # the one that shows it with an object elsewhere, where the data have such
     margin: int = 2  # steps around done in which it is open whether the work is done
     candidates: int = 16  # pairs of which that is taken whose arm misleads most
     learning_rate: float = 1e-3  # AdamW
@@ -187,6 +189,7 @@ class GoalClassifierConfig(PairNetworkConfig):
         require(self, "approach", 0.0, 1.0)
         require(self, "under_way", 0.0, 1.0)
         require(self, "repeated", 0.0, 1.0)
+        require(self, "elsewhere", 0.0, 1.0)
         require(self, "margin", 0)
         require(self, "candidates", 1)
         require(self, "learning_rate", 0.0)
@@ -270,6 +273,9 @@ class DataConfig:
     # Share that shows what the demonstration before it shows, from the same scene, with other
     # noise: a goal classifier learns from such pairs how far results may differ. Ours.
     repeats: float = 0.0
+    # Share that shows the same with an object elsewhere that the work does not move: a goal
+    # classifier learns from such pairs that it matters. Ours.
+    elsewhere: float = 0.0
     seed: int = 0
     num_envs: int = formerly("workers", 2)  # env workers, one environment each
     training_fraction: float = 0.9  # first part of each trajectory list that IQL learns from
@@ -281,6 +287,7 @@ class DataConfig:
         require(self, "half_way", 0.0, 1.0)
         require(self, "bursts", 0.0, 1.0)
         require(self, "repeats", 0.0, 0.5)
+        require(self, "elsewhere", 0.0, 0.5)
         require(self, "seed", 0)
         require(self, "num_envs", 1)
         require(self, "training_fraction", 0.0, 1.0)
@@ -296,10 +303,21 @@ class DataConfig:
                 "DataConfig.tasks are shown whole, from their own scenes: use them without chain "
                 "and half_way"
             )
-        if self.repeats and not self.keep_failures:
+        again = {name: getattr(self, name) for name in ("repeats", "elsewhere")}
+        if sum(again.values()) > 0.5:
             raise ConfigError(
-                "DataConfig.repeats: a demonstration that is made again leaves its scene, so none "
-                "repeats another: set keep_failures, or repeats to 0"
+                f"DataConfig.repeats and elsewhere are {self.repeats} and {self.elsewhere}: at "
+                "most half of the demonstrations can show the one before again"
+            )
+        for name, share in again.items():
+            if share and not self.keep_failures:
+                raise ConfigError(
+                    f"DataConfig.{name}: a demonstration that is made again leaves its scene, so "
+                    f"none shows another's: set keep_failures, or {name} to 0"
+                )
+        if self.elsewhere and self.tasks:
+            raise ConfigError(
+                "DataConfig.elsewhere: tasks are shown from their own scenes: set it to 0"
             )
         if len(set(self.tasks)) < len(self.tasks):
             raise ConfigError("DataConfig.tasks names a task twice")

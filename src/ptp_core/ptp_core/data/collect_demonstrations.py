@@ -158,6 +158,7 @@ def describe(config: DataConfig, env: gymnasium.Env) -> dict[str, Any]:
         "noise_std": config.noise_std,
         "bursts": config.bursts,
         **({"repeats": config.repeats} if config.repeats else {}),
+        **({"elsewhere": config.elsewhere} if config.elsewhere else {}),
         "seed": config.seed,
         **extra,
     }
@@ -317,6 +318,8 @@ def _check_env(env: gymnasium.Env, config: DataConfig) -> None:
     options: dict[str, Any] = {"task": "demonstration", **demonstration_options(config, 0)}
     if config.chain is not None:
         options["chain"] = config.chain[0]
+    if config.elsewhere:
+        options["elsewhere"] = True
     try:
         observation, info = env.reset(seed=0, options=options)
     except ValueError as error:
@@ -330,6 +333,8 @@ def _check_env(env: gymnasium.Env, config: DataConfig) -> None:
         needed += ["segment", "chain_done"]
     if config.tasks:
         needed += ["task_instruction", "task_success"]
+    if config.elsewhere:
+        needed.append("elsewhere")
     for key in needed:
         if key not in info:
             raise InputError(

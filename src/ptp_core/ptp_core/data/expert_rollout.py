@@ -19,6 +19,9 @@ also has ``segment``, the index of the current one from 0, and ``chain_done``, w
 has ended. ``options["protocol"]`` and ``options["half_way"]`` are passed on where the settings
 have them: how scenes are drawn, and the share of demonstrations that begin half-way.
 
+With ``options["elsewhere"] = True`` the scene and what is shown are the same, but an object that
+the work does not move lies elsewhere; ``info["elsewhere"]`` says at the reset whether one does.
+
 With ``options["demonstrated_task"]``, the name of a task, the expert shows the task whole: info
 has what a chain has, ``task_instruction``, the sentence that asks for the task, and
 ``task_success``, whether its goal holds now.
@@ -108,7 +111,7 @@ def _attempt(env: gymnasium.Env, index: int, config: DataConfig, attempt: int) -
     A chain, or a task, ends with its last primitive, or with one that takes longer than
     ``config.steps``.
     """
-    shown = repeated_index(config, index)
+    shown = shown_index(config, index)
     (env_seed, _), (_, noise_seed) = (_seeds(config, number, attempt) for number in (shown, index))
     rng = np.random.default_rng(noise_seed)
     options: dict[str, Any] = {"task": "demonstration"}
@@ -117,6 +120,8 @@ def _attempt(env: gymnasium.Env, index: int, config: DataConfig, attempt: int) -
         lengths = np.random.default_rng(np.random.SeedSequence(config.seed, spawn_key=key))
         options["chain"] = int(lengths.integers(config.chain[0], config.chain[1] + 1))
     options |= demonstration_options(config, shown)
+    if shown_before(config, index) == "elsewhere":
+        options["elsewhere"] = True
     record, bursts = _Record(), None
     observation, info = env.reset(seed=env_seed, options=options)
     while not record.is_over(info, config):
@@ -138,9 +143,19 @@ def _attempt(env: gymnasium.Env, index: int, config: DataConfig, attempt: int) -
     return record.trajectory(index, env, config, env_seed, attempt)
 
 
-def repeated_index(config: DataConfig, index: int) -> int:
+def shown_before(config: DataConfig, index: int) -> str | None:
+    """How number ``index`` shows the one before again: "repeats", "elsewhere" or not at all."""
+    share = config.repeats + config.elsewhere
+    before, now = int(index * share), int((index + 1) * share)
+    if now == before:
+        return None
+    moved = config.elsewhere / share
+    return "elsewhere" if int(now * moved) > int(before * moved) else "repeats"
+
+
+def shown_index(config: DataConfig, index: int) -> int:
     """The demonstration whose scene number ``index`` shows: the one before, or itself."""
-    return index - (int((index + 1) * config.repeats) > int(index * config.repeats))
+    return index - (shown_before(config, index) is not None)
 
 
 def _seeds(config: DataConfig, index: int, attempt: int) -> tuple[int, int]:
@@ -189,6 +204,7 @@ class _Record:
         self.actions: list[np.ndarray] = []
         self._expert_actions: list[np.ndarray] = []
         self._scene: dict[str, float] = {}
+        self._elsewhere = False  # whether an object lies elsewhere than in the one before
         self._images: dict[str, list[np.ndarray]] = {}
         self._proprioception: list[np.ndarray] = []
         self._rewards: list[float] = []
@@ -215,6 +231,7 @@ class _Record:
         if not step:
             scene = info.get("scene", {})
             self._scene = {name: float(value) for name, value in scene.items()}
+            self._elsewhere = bool(info.get("elsewhere"))
         if not self._segments or info.get("segment") != self._number:
             self._number = info.get("segment")
             target = read_target(info.get("target"))
@@ -259,9 +276,10 @@ class _Record:
         instruction = in_sequence([segment.instruction for segment in segments])
         success = all(segment.success for segment in segments)
         extra: dict[str, Any] = {"seed": seed}
-        shown = repeated_index(config, index)
-        if shown != index:
-            extra["repeats"] = shown
+        shown = shown_index(config, index)
+        how = shown_before(config, index)
+        if how == "repeats" or (how == "elsewhere" and self._elsewhere):
+            extra[how] = shown
         if config.tasks:
             instruction, success = self._task
             extra["task"] = config.tasks[shown % len(config.tasks)]

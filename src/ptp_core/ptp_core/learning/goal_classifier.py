@@ -10,11 +10,14 @@ It learns from demonstrations that mark when their work is done:
            one frame each after the work of two demonstrations of one thing from one scene
     other: one frame of the first part, one after the work is done
            one frame of the work under way, one after it is done
+           one frame each of two demonstrations of one thing from one scene, with another object
+           elsewhere, both before or both after the work
 
 The third kind shows how far results of the same work differ: a can that was pushed does not stand
-where it stood the last time. Without the last kind an object in the gripper, over its place,
-counts as work done. Before and after its work the arm is in different places, so a network could
-look at the arm alone.
+where it stood the last time. Without work under way an object in the gripper, over its place,
+counts as work done. Without the last kind an object that is missing hardly counts, as no
+demonstration shows one that only vanishes. Before and after its work the arm is in different
+places, so a network could look at the arm alone.
 Where the data have proprioception, of several pairs that one is taken in which the arm tells the
 wrong thing: the farthest apart of the same work, the nearest together of other work.
 
@@ -79,10 +82,13 @@ class FramePairs:
     same: np.ndarray  # float32, 0 or 1
 
 
-def is_repeat(demonstration: Metadata, earlier: Metadata) -> bool:
-    """Whether a demonstration shows what an earlier one shows, from the same scene."""
+def shows_again(demonstration: Metadata, earlier: Metadata, how: str) -> bool:
+    """Whether a demonstration shows again what an earlier one shows, from the same seed.
+
+    ``how``: "repeats", from the same scene; "elsewhere", with another object elsewhere.
+    """
     extra, before = demonstration.extra, earlier.extra
-    return "repeats" in extra and extra.get("seed") == before.get("seed")
+    return how in extra and extra.get("seed") == before.get("seed")
 
 
 class PairSampler:
@@ -92,7 +98,8 @@ class PairSampler:
     """
 
     def __init__(self, data: EncodedDataset, config: GoalClassifierConfig) -> None:
-        early, middle, late, twins = [], [], [], []
+        early, middle, late = [], [], []
+        twins: dict[str, list] = {"repeats": [], "elsewhere": []}
         before_it, row_before_it = None, None  # the demonstration before, and its first row
         for start, demonstration in zip(data.starts, data.metadata, strict=True):
             first_row = None
@@ -109,8 +116,10 @@ class PairSampler:
                     middle.append(part if under_way > 0 else early[-1])
                     if number == 0:
                         first_row = len(early) - 1
-            if None not in (first_row, row_before_it) and is_repeat(demonstration, before_it):
-                twins += [(row_before_it, first_row), (first_row, row_before_it)]
+            if None not in (first_row, row_before_it):
+                for how, rows in twins.items():
+                    if shows_again(demonstration, before_it, how):
+                        rows += [(row_before_it, first_row), (first_row, row_before_it)]
             before_it, row_before_it = demonstration, first_row
         if not early:
             raise DatasetError(
@@ -119,8 +128,11 @@ class PairSampler:
             )
         # (3, demonstrations, (first frame, frames))
         self._parts = np.array([early, late, middle])
-        self._twins = np.array(twins, dtype=np.int64).reshape(-1, 2)  # rows of repeated work
-        self._repeated = config.repeated if twins else 0.0
+        self._repeats, self._elsewhere = (
+            np.array(rows, dtype=np.int64).reshape(-1, 2) for rows in twins.values()
+        )
+        self._repeated = config.repeated if len(self._repeats) else 0.0
+        self._moved = config.elsewhere if len(self._elsewhere) else 0.0
         self._under_way = config.under_way
         self._arm = None
         self._candidates = 1
@@ -145,6 +157,15 @@ class PairSampler:
         length = length if most is None else np.minimum(length, most)
         return start + (rng.random(len(chosen)) * length).astype(np.int64)
 
+    def elsewhere(self, count: int, rng: np.random.Generator) -> np.ndarray:
+        """Draw pairs of demonstrations (2, count) that differ by an object elsewhere.
+
+        ``count`` is taken for 0 where the data have none.
+        """
+        if not len(self._elsewhere):
+            return np.zeros((2, 0), dtype=np.int64)
+        return self._elsewhere[rng.integers(len(self._elsewhere), size=count)].T
+
     def draw(self, count: int, rng: np.random.Generator) -> FramePairs:
         """Draw ``count`` pairs, half of them the same."""
         chosen = rng.integers(self._parts.shape[1], size=count)
@@ -156,8 +177,12 @@ class PairSampler:
         other = chosen.copy()
         if self._repeated:
             repeated = same & (first == LATE) & (rng.random(count) < self._repeated)
-            drawn = rng.integers(len(self._twins), size=repeated.sum())
-            chosen[repeated], other[repeated] = self._twins[drawn].T
+            drawn = rng.integers(len(self._repeats), size=repeated.sum())
+            chosen[repeated], other[repeated] = self._repeats[drawn].T
+        if self._moved:
+            moved = ~same & (rng.random(count) < self._moved)
+            chosen[moved], other[moved] = self.elsewhere(moved.sum(), rng)
+            first[moved] = second[moved] = np.where(rng.random(moved.sum()) < 0.5, EARLY, LATE)
         frames = []
         for part, rows in ((first, chosen), (second, other)):
             start, length = self._parts[part, rows].T[..., None]

@@ -10,6 +10,7 @@ the latent actions of the generator dt60 leave open:
            such an end, and a frame of the demonstration after the work is done
     other: such an end, and a frame of the demonstration before or during the work
            the end of a latent action far away, and a frame after the work is done
+           such an end, and a frame after the same work with another object elsewhere
            with ``half_done``, such an end, or a frame before or after the work, and the work half
            done (`HalfChanges`)
 
@@ -159,6 +160,12 @@ class LegEndSampler(GeneratedEnds):
             LatentPairs(one, undone, 0 * ones, ones),
             LatentPairs(others, again, 0 * ones, apart),
         ]
+        shown, moved = self._pairs.elsewhere(count, rng)
+        if len(shown):
+            start = self._latents(frames(EARLY, shown, rng, self._first_frames))
+            z = self._generator.encode(start, self._latents(frames(LATE, shown, rng)))[0]
+            end = self._end(self._near(z, noise), start)
+            parts.append(LatentPairs(end, self._latents(frames(LATE, moved, rng)), 0 * ones, ones))
         if config.half_done:
             half = self._half_done(count, rng, noise, logits)
             parts.append(dataclasses.replace(half, weights=config.half_done * half.weights))

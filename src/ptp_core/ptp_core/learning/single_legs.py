@@ -11,6 +11,8 @@ from demonstrations of single primitives alone, as two legs can be put together:
               the same, with the end as the generator draws it
     several:  a frame before the work of a demonstration, and the end that the generator draws of
               another demonstration's latent action, from a frame after the work of the first
+              a frame before the work of a demonstration, and one after the same work with another
+              object elsewhere, or this end as the generator draws it
     no leg:   a frame in which the work is half done, and the end of the whole work from there
               a frame before the work, and one in which it is half done
               in both, the later frame as the generator draws it, or as it is
@@ -25,13 +27,14 @@ seams of half done work, too.
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from ptp_core.learning.goal_classifier import EARLY, LATE
-from ptp_core.learning.leg_ends import GeneratedEnds
+from ptp_core.learning.leg_ends import GENERATED, GeneratedEnds
 from ptp_core.learning.pair_classifier import Logits, PairClassifier
 
 
@@ -75,14 +78,30 @@ class LegSampler(GeneratedEnds):
         both, known = self._two_legs(z, (first, before, after, own), noise, logits)
         ones = torch.ones(count, device=z.device)
         no_leg = self._no_leg(count, rng, noise)
+        parts = [
+            LegPairs(before, after, ones, 0.5 * ones),
+            LegPairs(first, own, ones, 0.5 * ones),
+            LegPairs(before, both, 0 * ones, even(known)),
+            dataclasses.replace(no_leg, weights=self._config.half_done * no_leg.weights),
+            self._elsewhere(count, rng, noise),
+        ]
         return LegPairs(
-            before=torch.cat([before, first, before, no_leg.before]),
-            after=torch.cat([after, own, both, no_leg.after]),
-            single=torch.cat([ones, ones, 0 * ones, no_leg.single]),
-            weights=torch.cat(
-                [0.5 * ones, 0.5 * ones, even(known), self._config.half_done * no_leg.weights]
-            ),
+            *(torch.cat(values) for values in zip(*(vars(p).values() for p in parts)))
         )
+
+    def _elsewhere(self, count: int, rng: np.random.Generator, noise: torch.Generator) -> LegPairs:
+        """Work, and another object elsewhere; ``count`` is taken for 0 where no data show it."""
+        shown, moved = self._pairs.elsewhere(count, rng)
+        frames = self._pairs.frames
+        first, before = (
+            self._latents(frames(EARLY, rows, rng, self._first_frames)) for rows in (shown, moved)
+        )
+        z = self._generator.encode(first, self._latents(frames(LATE, shown, rng)))[0]
+        end = self._end(self._near(z, noise), before)
+        after = self._latents(frames(LATE, moved, rng))
+        drawn = torch.rand((len(shown), 1), generator=noise).to(z.device) < GENERATED
+        ones = torch.ones(len(shown), device=z.device)
+        return LegPairs(first, torch.where(drawn, end, after), 0 * ones, 0.5 * ones)
 
     def _no_leg(self, count: int, rng: np.random.Generator, noise: torch.Generator) -> LegPairs:
         """``count`` changes that no leg makes, and as many single legs with the same seams."""
