@@ -21,6 +21,7 @@ from ptp_sim.layouts import (
     PAPER_RANGES,
     SHIFTS,
     VARIED_RANGES,
+    TrainingRanges,
     background,
     elsewhere,
     half_open,
@@ -204,12 +205,13 @@ class TableEnv(gymnasium.Env):
 
     def _reset_demonstration(self, options: dict) -> None:
         rng, varies = self.np_random, options["protocol"] != "paper"
+        ranges = VARIED_RANGES if varies else PAPER_RANGES
         name = options.get("primitive") or draw_name(rng, KIND_WEIGHTS if varies else None)
         share = options.get("half_way", 0.0)
         half_way = bool(share) and rng.random() < share
         primitive = None
         while primitive is None:
-            scene = training_scene(rng, VARIED_RANGES if varies else PAPER_RANGES)
+            scene = training_scene(rng, ranges)
             if half_way:
                 primitive = self._begin_half_way(scene, name)
             else:
@@ -217,7 +219,7 @@ class TableEnv(gymnasium.Env):
                 if primitive is not None:
                     self.world.reset(scene)
         asked = options.get("elsewhere", False)
-        self._elsewhere = self._put_elsewhere(primitive) if asked else None
+        self._elsewhere = self._put_elsewhere(primitive, ranges) if asked else None
         self._demonstration = Demonstration(
             primitive, options.get("chain"), self._physical, rng, self._words, smooth=varies
         )
@@ -234,7 +236,7 @@ class TableEnv(gymnasium.Env):
     def _physical(self) -> bool:
         return self.world.arm.grasp == "physical"
 
-    def _put_elsewhere(self, primitive: Primitive) -> bool:
+    def _put_elsewhere(self, primitive: Primitive, ranges: TrainingRanges) -> bool:
         """Put an object elsewhere that the primitive does not move, if one has room there."""
         state = self.world.state()
         if state.holding:
@@ -243,7 +245,7 @@ class TableEnv(gymnasium.Env):
         moved = primitive.target.kind
         names = [name for name in ("block", "can") if not moved.startswith(name)]
         for _ in range(PLACE_TRIES):
-            other = elsewhere(scene, names[rng.integers(len(names))], rng, VARIED_RANGES)
+            other = elsewhere(scene, names[rng.integers(len(names))], rng, ranges)
             if other is not None and allowed(primitive, other, rng):
                 self.world.reset(other)
                 return True

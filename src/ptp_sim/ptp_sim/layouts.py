@@ -164,9 +164,7 @@ def _draw_training_scene(rng: np.random.Generator, ranges: TrainingRanges) -> Sc
     can = _draw_can(rng, ranges)
     if quadrant_of(can) == quadrant_of(drawer_xy):
         return None
-    inside = opening or ranges.hidden
-    place = rng.choice(("tray", "drawer", "table") if inside else ("tray", "table"))
-    block = _draw_block(rng, place, drawer_xy, yaw, opening, ranges.beside)
+    block = _draw_block(rng, drawer_xy, yaw, opening, ranges)
     return Scene(
         drawer_xy=drawer_xy,
         drawer_yaw=float(yaw),
@@ -189,7 +187,9 @@ def _draw_can(rng: np.random.Generator, ranges: TrainingRanges) -> tuple[float, 
     return (float(can[0]), float(can[1]))
 
 
-def _draw_block(rng, place: str, drawer_xy, yaw: float, opening: float, beside):
+def _draw_block(rng, drawer_xy, yaw: float, opening: float, ranges: TrainingRanges):
+    inside = opening or ranges.hidden
+    place = rng.choice(("tray", "drawer", "table") if inside else ("tray", "table"))
     if place == "tray":
         xy, z = np.asarray(drawer_xy) + rng.uniform(-0.02, 0.02, 2), BLOCK_ON_TRAY_Z
     elif place == "drawer":
@@ -198,7 +198,7 @@ def _draw_block(rng, place: str, drawer_xy, yaw: float, opening: float, beside):
     elif rng.random() < 0.2:
         # Beside the arm's box, as in target task A: seen, but not to be touched.
         side = rng.choice((-1.0, 1.0))
-        xy = np.array([rng.uniform(0.55, 0.8), side * rng.uniform(*beside)])
+        xy = np.array([rng.uniform(0.55, 0.8), side * rng.uniform(*ranges.beside)])
         z = BLOCK_ON_TABLE_Z
     else:
         xy, z = table_spot(rng), BLOCK_ON_TABLE_Z
@@ -212,18 +212,14 @@ ELSEWHERE = 0.08
 def elsewhere(
     scene: Scene, name: str, rng: np.random.Generator, ranges: TrainingRanges
 ) -> Scene | None:
-    """The same scene with the "block" or the "can" elsewhere; None where nothing is free there.
-
-    Each place of the block is as likely as the others: on the table, on the tray, in the drawer.
-    """
+    """The same scene with the "block" or the "can" elsewhere; None where nothing is free there."""
     drawer = scene.drawer_xy, scene.drawer_yaw, scene.drawer_opening
     if name == "can":
         other = scene.with_(can_xy=_draw_can(rng, ranges))
         apart = np.subtract(other.can_xy, scene.can_xy)
         free = quadrant_of(other.can_xy) != quadrant_of(scene.drawer_xy)
     else:
-        place = rng.choice(("tray", "drawer", "table"))
-        other = scene.with_(block_xyz=_draw_block(rng, place, *drawer, ranges.beside))
+        other = scene.with_(block_xyz=_draw_block(rng, *drawer, ranges))
         apart = np.subtract(other.block_xyz, scene.block_xyz)
         free = True
     found = free and np.linalg.norm(apart) > ELSEWHERE and is_clear(other)

@@ -85,9 +85,7 @@ class LegSampler(GeneratedEnds):
             dataclasses.replace(no_leg, weights=self._config.half_done * no_leg.weights),
             self._elsewhere(count, rng, noise),
         ]
-        return LegPairs(
-            *(torch.cat(values) for values in zip(*(vars(p).values() for p in parts)))
-        )
+        return LegPairs(*(torch.cat(values) for values in zip(*(vars(p).values() for p in parts))))
 
     def _elsewhere(self, count: int, rng: np.random.Generator, noise: torch.Generator) -> LegPairs:
         """Work, and another object elsewhere; ``count`` is taken for 0 where no data show it."""
