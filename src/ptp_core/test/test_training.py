@@ -176,6 +176,27 @@ def test_generators_and_policy_trained_side_by_side_are_those_trained_in_turn(
     assert all(torch.equal(value, expected[key]) for key, value in parallel.items())
 
 
+def test_a_cloned_policy_trained_beside_the_other_stages_is_the_one_trained_in_turn(
+    whole, data, tmp_path
+):
+    cloning = dataclasses.replace(
+        WITH_CLONING,
+        generators=dataclasses.replace(CONFIG.generators, levels=1),
+        iql=dataclasses.replace(CONFIG.iql, steps=0),
+        tolerance=ToleranceConfig(batch_size=8, steps=2),
+    )
+    found = []
+    for beside in (False, True):
+        out = tmp_path / str(beside)
+        shutil.copytree(whole / "vqvae", out / "vqvae")
+        config = dataclasses.replace(cloning, side_by_side=beside)
+        checkpoint = load_checkpoint(pretrain(config, data, out, progress=False))
+        found.append({name: checkpoint.part(name).state_dict() for name in checkpoint.parts})
+    assert {"chunked", "classifier", "strict_classifier", "generators"} <= found[0].keys()
+    for name, in_turn in found[0].items():
+        assert all(torch.equal(value, found[1][name][key]) for key, value in in_turn.items())
+
+
 def test_a_policy_may_learn_goals_as_its_generators_imagine_them(whole, data, tmp_path):
     for stage in ("vqvae", "generators", "iql"):
         shutil.copytree(whole / stage, tmp_path / stage)

@@ -402,7 +402,7 @@ class TrainConfig:
     seed: int = 0
     threads: int = 2  # torch threads, set once by the program's entry point
     device: Literal["cpu", "cuda", "auto"] = "auto"
-    side_by_side: bool = False  # generators and IQL at once, one process and thread each
+    side_by_side: bool = False  # policy beside other stages, one process and thread each
     save_minutes: float = 2.0  # wall clock between stage checkpoints
     log_every: int = 100  # gradient steps between scalars
     data: DataConfig = field(default_factory=DataConfig)

@@ -45,6 +45,7 @@ def train_chunked_policy(
     *,
     validation: EncodedDataset,
     progress: bool = True,
+    row: int = 0,
 ) -> tuple[ChunkedPolicy, dict[str, float]]:
     """Clone the demonstrations with ``config.chunked``; return the averaged policy and scalars."""
     settings = config.chunked
@@ -93,5 +94,6 @@ def train_chunked_policy(
         config,
         validate=validate,
         progress=progress,
+        row=row,
     )
     return average.eval(), scalars

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -34,6 +34,7 @@ from ptp_core.data.trajectory import action_names, speed_of
 from ptp_core.encoders.vqvae import VQVAE
 from ptp_core.errors import DatasetError
 from ptp_core.progress import Bar
+from ptp_core.training.background_stage import in_background
 from ptp_core.training.checkpoint import Part, save_checkpoint
 from ptp_core.training.chunked_stage import train_chunked_policy
 from ptp_core.training.classifier_stage import (
@@ -43,12 +44,7 @@ from ptp_core.training.classifier_stage import (
 )
 from ptp_core.training.iql_stage import train_iql, train_on_generated_goals
 from ptp_core.training.stage import choose_device, without_budget
-from ptp_core.training.subgoal_stage import (
-    frames_needed,
-    generators_in_background,
-    shown_legs,
-    train_generators,
-)
+from ptp_core.training.subgoal_stage import frames_needed, shown_legs, train_generators
 from ptp_core.training.training_curves import CurvePanel, plot_curves
 from ptp_core.training.training_folder import CODES, begin_run, save_config, save_metrics
 from ptp_core.training.vqvae_stage import train_vqvae
@@ -227,45 +223,54 @@ def _train(
 
     common = {"validation": validation, "progress": progress}
     for_generators = (config, vqvae, training, out / "generators")
-    beside = nullcontext()
-    if config.side_by_side:
-        beside = generators_in_background(*for_generators, **common)
+    for_cloning = (config, vqvae, training, out / "chunked")
     parts: dict[str, Part] = {}
     scalars: dict[str, dict[str, float]] = {}
-    with beside, _threads(1 if config.side_by_side else torch.get_num_threads()):
-        for name, train in (
-            ("classifier", train_goal_classifier),
-            ("chunked", train_chunked_policy),
-        ):
-            settings = getattr(config, name)
-            if settings.steps:
-                network, scalars[name] = train(config, vqvae, training, out / name, **common)
-                parts[name] = Part(name, network, settings, precision)
+    with ExitStack() as beside:
+        if config.side_by_side:
+            beside.enter_context(_threads(1))
+            # Beside IQL the generators, which it does not need; without IQL the cloned policy,
+            # which takes longest and which nothing waits for.
+            other = (train_generators, *for_generators)
+            if not config.iql.steps and config.chunked.steps:
+                other = (train_chunked_policy, *for_cloning)
+            beside.enter_context(in_background(*other, **common))
+        if config.classifier.steps:
+            classifier, scalars["classifier"] = train_goal_classifier(
+                config, vqvae, training, out / "classifier", **common
+            )
+            parts["classifier"] = Part("classifier", classifier, config.classifier, precision)
         if config.iql.steps:
             iql, scalars["iql"] = train_iql(config, vqvae, training, out / "iql", **common)
-    generators, generator_metrics = train_generators(*for_generators, **common)
-    if config.tolerance.steps:
-        classifier, scalars["tolerance"] = train_tolerance(
-            config,
-            vqvae,
-            generators,
-            parts["classifier"].module,
-            training,
-            out / "tolerance",
-            **common,
-        )
-        parts["strict_classifier"] = parts["classifier"]
-        parts["classifier"] = dataclasses.replace(parts["classifier"], module=classifier)
-    if config.single_legs.steps:
-        classifiers = parts["classifier"], parts.get("strict_classifier", parts["classifier"])
-        given = config, vqvae, generators, *(part.module for part in classifiers), training
-        network, scalars["single_legs"] = train_single_legs(*given, out / "single_legs", **common)
-        parts["single_legs"] = Part("single_legs", network, config.single_legs, precision)
-    if "classifier" in parts:
-        rng = np.random.default_rng(config.seed)
-        legs = generators["dt60"], vqvae, training, config.generators.dt60, config.legs.shown
-        shown = shown_legs(*legs, rng)
-        parts["shown_legs"] = Part("shown_legs", shown, shown.config, precision)
+            beside.close()
+        generators, generator_metrics = train_generators(*for_generators, **common)
+        if config.tolerance.steps:
+            classifier, scalars["tolerance"] = train_tolerance(
+                config,
+                vqvae,
+                generators,
+                parts["classifier"].module,
+                training,
+                out / "tolerance",
+                **common,
+            )
+            parts["strict_classifier"] = parts["classifier"]
+            parts["classifier"] = dataclasses.replace(parts["classifier"], module=classifier)
+        if config.single_legs.steps:
+            classifiers = parts["classifier"], parts.get("strict_classifier", parts["classifier"])
+            given = config, vqvae, generators, *(part.module for part in classifiers), training
+            network, scalars["single_legs"] = train_single_legs(
+                *given, out / "single_legs", **common
+            )
+            parts["single_legs"] = Part("single_legs", network, config.single_legs, precision)
+        if "classifier" in parts:
+            rng = np.random.default_rng(config.seed)
+            legs = generators["dt60"], vqvae, training, config.generators.dt60, config.legs.shown
+            shown = shown_legs(*legs, rng)
+            parts["shown_legs"] = Part("shown_legs", shown, shown.config, precision)
+    if config.chunked.steps:
+        policy, scalars["chunked"] = train_chunked_policy(*for_cloning, **common)
+        parts["chunked"] = Part("chunked", policy, config.chunked, precision)
     if config.imagined.steps:
         iql, scalars["imagined"] = train_on_generated_goals(
             config, vqvae, generators, iql, training, out / "imagined", **common

@@ -1,17 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Stage 2: train the subgoal generators on encoded trajectories (paper section III-B).
-
-They can be trained in a second process while this one trains the policy, as the two do not depend
-on each other. On a CPU, two processes with one thread each are faster than one process with two
-threads, which synchronise after every small operation.
-"""
+"""Stage 2: train the subgoal generators on encoded trajectories (paper section III-B)."""
 
 from __future__ import annotations
 
-import multiprocessing
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +15,6 @@ from ptp_core.errors import DatasetError
 from ptp_core.learning.gradient_step import Metrics, gradient_step
 from ptp_core.planners.shown_legs import ShownLegs
 from ptp_core.planners.subgoal_generator import GeneratorHierarchy, SubgoalGenerator
-from ptp_core.processes import follow_parent
 from ptp_core.training.stage import StageState, encoded_fingerprint, run_as_configured
 
 VALIDATION_WINDOWS = 256
@@ -61,40 +51,6 @@ def train_generators(
         )
         scalars |= {f"{name}/{key}": value for key, value in result.items()}
     return hierarchy.eval(), scalars
-
-
-@contextmanager
-def generators_in_background(
-    config: TrainConfig,
-    vqvae: VQVAE,
-    data: EncodedDataset,
-    folder: Path,
-    *,
-    validation: EncodedDataset,
-    progress: bool = True,
-) -> Iterator[None]:
-    """Run ``train_generators`` with these arguments in another process during the block.
-
-    Leaving the block waits for it. After an exception, Ctrl-C included, it first saves its state.
-    Its result is in ``folder``: call ``train_generators`` afterwards, which loads it, or continues
-    the training and raises the error that stopped the process.
-    """
-    context = multiprocessing.get_context("spawn")
-    weights = {name: value.cpu() for name, value in vqvae.state_dict().items()}
-    process = context.Process(
-        target=_train_in_background,
-        args=(config, weights, vqvae.codebook.device, data, folder, validation, progress),
-        name="generators",
-        daemon=True,
-    )
-    process.start()
-    try:
-        yield
-    except BaseException:
-        process.terminate()
-        raise
-    finally:
-        process.join()
 
 
 def frames_needed(gaps: GapConfig) -> int:
@@ -226,21 +182,3 @@ def _train_one(
 def _share(settings: SubgoalGeneratorConfig, gaps: GapConfig) -> float:
     """Return a net's share of the minutes, by its unrolled steps: all make as many batches."""
     return gaps.unroll / sum(getattr(settings, name).unroll for name in settings.horizons)
-
-
-def _train_in_background(config, weights, device, data, folder, validation, progress) -> None:
-    follow_parent(signal.SIGTERM)
-    torch.set_num_threads(1)
-    vqvae = VQVAE(config.vqvae)
-    vqvae.load_state_dict(weights)
-    vqvae.to(device).eval().requires_grad_(False)
-    with suppress(KeyboardInterrupt):  # saved; the parent reports it
-        train_generators(
-            config,
-            vqvae,
-            data,
-            folder,
-            validation=validation,
-            progress=progress,
-            row=1,
-        )
