@@ -8,6 +8,7 @@ from ptp_bringup.arguments import (
     COMMON,
     EPISODES,
     GOAL,
+    NONE,
     PLANNING,
     SIM_CAMERA_POSE,
     TABLE,
@@ -28,11 +29,13 @@ from ptp_bringup.arguments import (
     sawyer_urdf,
 )
 from ptp_bringup.declarations import (
+    And,
     Argument,
     Equals,
     IfCondition,
     LaunchConfiguration,
     Node,
+    NotEquals,
     Shutdown,
 )
 from ptp_bringup.stacks import Stack
@@ -75,6 +78,7 @@ ARGUMENTS = (
 
 # In lock-step sim_bridge publishes the simulated time, so sim_bridge itself does not use it.
 USE_SIM_TIME = Equals("mode", "lock_step")
+FILMED = And(IfCondition("view"), And(NotEquals("record", ""), NotEquals("record", NONE)))
 
 NODES = (
     Node(
@@ -122,6 +126,7 @@ NODES = (
             "use_sim_time": USE_SIM_TIME,
             "finetuned": LaunchConfiguration("finetuned", finetuned_folder),
             "method": LaunchConfiguration("method"),
+            "await_view": FILMED,
         },
         on_exit=Shutdown(),
     ),

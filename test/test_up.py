@@ -52,12 +52,12 @@ def test_a_run_in_lock_step_ends_by_itself_and_leaves_figures_pictures_and_no_pr
     for name in ("task_A_episode_0", "task_B_episode_0"):
         strip = cv2.imread(str(recorded / f"{name}_plan.png"))
         assert strip.shape[1] > 4 * 96  # start, two subgoals of the default method, goal
-    # Nobody waits for the view: on a slow machine it comes up after the first episode began.
-    video = cv2.VideoCapture(str(next(recorded.glob("task_B_episode_0.*"))))
-    frames = 0
-    while video.read()[0]:
-        frames += 1
-    assert frames == 4  # every second of eight steps
+        (film,) = (path for path in recorded.glob(f"{name}.*"))
+        video = cv2.VideoCapture(str(film))
+        frames = 0
+        while video.read()[0]:
+            frames += 1
+        assert frames == 4  # every second of eight steps
     assert re.search(r"practice +\| .*task B: no success after 8 steps", run.text)
     assert "practice has finished; stopping the others" in run.text
     assert "Traceback" not in run.text

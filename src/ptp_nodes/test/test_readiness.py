@@ -1,16 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Practice waits for an arm that is enabled and for a learner that lives, and says what for."""
+"""Practice waits for arm, learner and a view that films, and says what for."""
 
 import threading
 
 import pytest
-from ptp_interfaces.msg import DriverState
+from ptp_interfaces.msg import DriverState, StepInfo
+from rclpy.node import Node
 from std_msgs.msg import Float64
 
-from ptp_nodes.policy.readiness import ArmReady, LearnerBackpressure
+from ptp_nodes.policy.readiness import ArmReady, LearnerBackpressure, ViewReady
 from ptp_ros.blocking_client import Caller
 from ptp_ros.graph_testing import PATIENCE
-from ptp_ros.topics import DRIVER_STATE, LATCHED, LEARNER_DUE
+from ptp_ros.topics import DRIVER_STATE, LATCHED, LEARNER_DUE, RECORDS, STEP
 
 
 @pytest.fixture
@@ -88,3 +89,40 @@ def test_a_learner_that_died_is_not_waited_for(graph, learner, monkeypatch):
     waiting = LearnerBackpressure(graph.client, Caller(graph.client), most=100)
     heard(graph, waiting, learner, 1e6)
     assert begin(waiting).wait(PATIENCE)
+
+
+@pytest.fixture
+def steps(graph):
+    return graph.client.create_publisher(StepInfo, STEP, LATCHED)
+
+
+def test_it_waits_until_the_view_gets_the_steps_and_for_nobody_else(graph, steps):
+    graph.client.create_subscription(StepInfo, STEP, lambda message: None, RECORDS)
+    graph.wait(steps.get_subscription_count, "another reader")
+    looks = threading.Semaphore(0)
+    done = threading.Event()
+    waiting = ViewReady(graph.client, steps, True)
+    threading.Thread(target=lambda: (waiting.wait(looks.release), done.set()), daemon=True).start()
+    for _ in range(3):
+        assert looks.acquire(timeout=PATIENCE)
+    assert not done.is_set()
+    heard = []
+    view = graph.add(Node("view", context=graph.context))
+    view.create_subscription(StepInfo, STEP, heard.append, RECORDS)
+    assert done.wait(PATIENCE)
+    steps.publish(StepInfo(step=7))
+    graph.wait(lambda: heard, "the step")
+
+
+def test_a_view_that_does_not_come_up_is_waited_for_once(graph, steps, monkeypatch):
+    monkeypatch.setattr("ptp_nodes.policy.readiness.START", 0.2)
+    logs = graph.logs()
+    waiting = ViewReady(graph.client, steps, True)
+    waiting.wait(lambda: None)
+    logs.expect("the view did not come up within 0.2 s: what follows is not filmed")
+    monkeypatch.setattr("ptp_nodes.policy.readiness.START", 2 * PATIENCE)
+    waiting.wait(lambda: pytest.fail("waited again"))
+
+
+def test_where_nothing_is_filmed_the_view_is_not_waited_for(graph, steps):
+    ViewReady(graph.client, steps, False).wait(lambda: pytest.fail("waited"))

@@ -40,7 +40,7 @@ from ptp_nodes.policy.agent_networks import (
 )
 from ptp_nodes.policy.goal_change import GoalChange
 from ptp_nodes.policy.observation_gate import NEWS, Arrival, GoalProgress, Message, ObservationGate
-from ptp_nodes.policy.readiness import ArmAvailable, Heartbeat, wait_for_reader
+from ptp_nodes.policy.readiness import ArmAvailable, Heartbeat, ViewReady, wait_for_reader
 from ptp_robot.action import ActionScale
 from ptp_ros.action_server import RunningGoal as ActionGoal
 from ptp_ros.action_server import SingleGoalServer
@@ -116,6 +116,9 @@ class PolicyParameters(PolicyNetworkParameters):
         "the actions are commands of an arm; false: they are of any layout and leave on step "
         "alone, for a simulator that takes them from there",
     )
+    await_view: bool = parameter(
+        False, "begin a goal only when the view node gets the steps, so that it films them all"
+    )
 
 
 class PolicyNode(ManagedNode):
@@ -157,6 +160,7 @@ class PolicyNode(ManagedNode):
         self.streams.subscribe(ArmState, ARM_STATE, self._state_arrived, RECORDS)
         self._live = LiveNetworks(self)
         self._arm = ArmAvailable(self.streams)
+        self._view = ViewReady(self, self._steps.newest, settings.await_view)
         self._client = Heartbeat(self.streams, settings.keep_alive)
         self._scalars = Scalars(self, *SCALARS)
         self._server = SingleGoalServer(
@@ -236,6 +240,7 @@ class PolicyNode(ManagedNode):
         try:
             readers = self._commands if self.parameters.command_arm else self._steps.newest
             wait_for_reader(readers, self.parameters.give_up_after, goal.raise_if_canceled)
+            self._view.wait(goal.raise_if_canceled)
             arrival = self._begin(goal, episode, target, subgoals)
             while self._last_was_refused() or result.steps < steps:
                 self._step(goal, episode, result, arrival)

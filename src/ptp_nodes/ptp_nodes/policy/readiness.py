@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether others are there: whoever wants an arm to move, the arm, managed nodes, the learner.
+"""Whether others are there: whoever wants an arm to move, the arm, managed nodes, learner, view.
 
 Whoever moves an arm must know that the arm is there, and that somebody still wants it to. The
 middleware notices a killed process seconds later; an arm should stand still long before. Practice
-waits, instead of failing episodes.
+waits, instead of failing episodes. A policy that is filmed waits for the view.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ LOOK = 0.5  # s between two looks
 UNABLE = (DriverState.DISCONNECTED, DriverState.DISABLED, DriverState.FAULT)
 ENABLED = (DriverState.READY, DriverState.ACTIVE, DriverState.HOLD)
 SILENCE = 10.0  # s without news from the learner; it died then, and nobody waits for it
-START = 30.0  # s that the learner may take to come up before practice begins without it
+START = 30.0  # s that learner and view may take to come up; then it goes on without them
+VIEW = "view"
 
 
 def wait_for_reader(commands: Publisher, give_up_after: float, check: Callable[[], None]) -> None:
@@ -52,6 +53,39 @@ def wait_for_reader(commands: Publisher, give_up_after: float, check: Callable[[
                 f"nobody takes commands from {commands.topic_name}: is the arm's node running?",
             )
         pause.wait(POLL)
+
+
+class ViewReady:
+    """Waits until the view node gets the steps, so that it films all; not ``wanted``: never."""
+
+    def __init__(self, node: Node, steps: Publisher, wanted: bool) -> None:
+        self._node = node
+        self._steps = steps
+        self._wanted = wanted
+
+    def wait(self, check: Callable[[], None]) -> None:
+        """Return when it does, or has not come up within `START` s. Blocks; not for callbacks.
+
+        ``check`` is called every few hundredths of a second and may raise. A view that once did
+        not come up is not waited for again.
+        """
+        began, pause = time.monotonic(), threading.Event()
+        while self._wanted and not self._heard():
+            check()
+            if time.monotonic() - began > START:
+                self._wanted = False
+                self._node.get_logger().warning(
+                    f"the view did not come up within {START:g} s: what follows is not filmed"
+                )
+            pause.wait(POLL)
+
+    def _heard(self) -> bool:
+        """Whether all readers that are known are matched, and the view is one of them."""
+        readers = self._node.get_subscriptions_info_by_topic(self._steps.topic_name)
+        return (
+            any(reader.node_name == VIEW for reader in readers)
+            and len(readers) <= self._steps.get_subscription_count()
+        )
 
 
 class HeartbeatPublisher:
