@@ -14,8 +14,9 @@ from ptp_cli.commands import diagnose
 from ptp_cli.main import main
 from ptp_core.config import DataConfig
 from ptp_core.data.collect_demonstrations import collect
-from ptp_core.tiny_networks import tiny_checkpoint
+from ptp_core.tiny_networks import tiny_checkpoint, tiny_networks
 from ptp_core.toy_env import ToyEnv
+from ptp_core.training.checkpoint import save_checkpoint
 
 ENV = f"{__name__}:StagedToy"
 PLAIN = "ptp_core.toy_env:make_env"
@@ -57,12 +58,13 @@ def test_all_parts_give_tables_and_one_file(folder, tmp_path, capsys):
     result = json.loads(out.read_text())
     assert result["finished"]
     assert result["without"] == {
-        "plans": "ptp_single_subgoal plans no latents from an instruction"
+        "plans": "ptp_single_subgoal plans no latents from an instruction",
+        "legs": "ptp_single_subgoal plans no legs",
     }
     assert (result["seed"], result["episodes"], result["protocol"]) == (3, 1, "varied")
     assert set(result["checkpoint_sha256"]) >= {"iql.safetensors", "vqvae.safetensors"}
     assert result["version"] and result["git_commit"] and result["machine"]["machine_torch"]
-    assert len(result["privileged"]) == 2
+    assert len(result["privileged"]) == 3
     assert set(result["oracle"]["A"]) == {"oracle", "planned"}
     assert result["oracle"]["B"]["planned"]["runs"][0]["steps"] == 4
     assert set(result["primitives"]) == {"reach", "carry"}
@@ -103,11 +105,29 @@ def test_a_part_that_lacks_something_says_so_and_the_others_run(folder, tmp_path
     out = tmp_path / "figures.json"
     assert main(words(folder, "--tasks", "A", "--out", out, env=PLAIN)) == 0
     result = json.loads(out.read_text())
-    assert set(result["without"]) == {"oracle", "probes", "critic", "plans"}
+    assert set(result["without"]) == {"oracle", "probes", "critic", "plans", "legs"}
     assert "primitives" in result and "oracle" not in result
     printed = capsys.readouterr().out.splitlines()
     assert "oracle: ToyEnv gives no images of its stages" in "\n".join(printed)
     assert "critic: needs demonstrations: name their folder with --data" in printed
+
+
+def test_legs_are_two_tables(tmp_path, capsys):
+    made = tiny_networks(diffusion=True)
+    kept = {"spec": made.spec, "encoder": made.encoder}
+    save_checkpoint(tmp_path / "checkpoint", made.parts, made.config, {}, **kept)
+    out = tmp_path / "figures.json"
+    more = ("--only", "legs", "--method", "ptp_legs", "--tasks", "A", "B", "--out", out)
+    assert main(words(tmp_path, *more)) == 0
+    result = json.loads(out.read_text())
+    assert set(result["legs"]) == {"A", "B"} and len(result["legs"]["A"]["legs"]) == 2
+    assert result["privileged"] == [
+        "legs: networks are judged by images of the ends of the scripted plan's stages"
+    ]
+    printed = capsys.readouterr().out.splitlines()
+    assert [line.split()[:2] for line in printed if line[:2] in ("A ", "B ")] == [
+        *(["A", "1"], ["A", "2"], ["B", "1"], ["B", "2"], ["A", "1"], ["B", "1"])
+    ]
 
 
 def test_nothing_that_could_run_is_a_failure(folder, capsys):

@@ -61,6 +61,12 @@ def test_a_goal_that_one_leg_reaches_is_pursued_itself(checkpoint, pair):
     assert plan.cost == pytest.approx(plan.costs["prior"], abs=1e-6)
 
 
+def test_a_found_plan_costs_what_its_latent_actions_cost(checkpoint, pair):
+    made = planner(checkpoint)
+    plan = made.plan(*pair, rng())
+    assert made.cost_of(*pair, plan.z[0][0]) == pytest.approx(plan.cost, rel=1e-5)
+
+
 def prefixes(made, start, goal, subgoals, generator):
     """Prefixes of so many legs, as a plan grows them."""
     found = made._no_legs(start)

@@ -20,12 +20,13 @@ def add_diagnose(subparsers) -> None:
     parser = subparsers.add_parser(
         "diagnose",
         help="show where a checkpoint loses success: planner, skills, encoder or critic",
-        description="Ask five questions, each apart. oracle: success with the environment's stage "
+        description="Ask six questions, each apart. oracle: success with the environment's stage "
         "images as subgoals (privileged), beside the agent's own plans. primitives: success of "
         "each single skill. probes: how well latents tell positions. critic: how Q and V rank "
         "held-out demonstrations. plans: how far the latents that an instruction's plan holds are "
-        "from those of held-out demonstrations. A part that lacks what it needs says so, and the "
-        "others run. Ctrl-C ends it and keeps what is done. Uses one thread.",
+        "from those of held-out demonstrations. legs: how the networks of ptp_legs draw and judge "
+        "what the stages of the scripted plan do (privileged). A part that lacks what it needs "
+        "says so, and the others run. Ctrl-C ends it and keeps what is done. Uses one thread.",
     )
     add = parser.add_argument
     add("--tasks", nargs="+", metavar="T", help="default: the environment's default tasks")
@@ -89,6 +90,7 @@ def report_lines(result: Mapping[str, Any]) -> list[str]:
         "probes": _probes,
         "critic": _critic,
         "plans": _plans,
+        "legs": _legs,
     }
     lines: list[str] = []
     for part in result["parts"]:
@@ -197,6 +199,43 @@ def _plans(figures: Mapping[str, Any]) -> list[str]:
         f"plans: mean squared errors of standardised latents on {figures['states']} states of "
         f"{figures['trajectories']} held-out trajectories, by the part of the task that is done",
         *_table(("steps ahead", "all", "if copied", *edges), rows),
+    ]
+
+
+def _legs(figures: Mapping[str, Any]) -> list[str]:
+    legs, plans = [], []
+    for task, row in figures.items():
+        for number, leg in enumerate(row["legs"], start=1):
+            single = [
+                f"{leg[f'single_{end}']:.0%} ({leg[f'logit_{end}']:.1f})"
+                if f"single_{end}" in leg
+                else ""
+                for end in ("true", "drawn")
+            ]
+            error = f"{1000 * leg['error']:.2f} / {1000 * leg['copied']:.2f}"
+            known = f"{leg['known']:.0%} ({leg['work_left']:.2f})"
+            legs.append((f"{task} {number}", error, f"{leg['told_apart']:.0%}", known, *single))
+        plan = row["plans"]
+        counts = f"{plan['legs']:.1f} / {plan['true_legs']:.0f}"
+        shares = (f"{plan[name]:.0%}" for name in ("first", "all"))
+        costs = (f"{plan[name]:.2f}" for name in ("cost", "true_cost"))
+        plans.append((task, str(plan["scenes"]), counts, *shares, *costs, f"{plan['missed']:.0%}"))
+    of_legs = ("leg", "1000 x error / if copied", "told apart", "drawn is known (work left)")
+    of_legs += ("single (logit)", "drawn is single (logit)")
+    of_plans = (
+        "task",
+        "scenes",
+        "legs / true",
+        "first right",
+        "all right",
+        "cost",
+        "of true legs",
+    )
+    return [
+        "legs: what the scripted plan's stages do, as the generator draws it and the classifiers "
+        "judge it",
+        *_table(of_legs, legs),
+        *_table((*of_plans, "missed"), plans),
     ]
 
 

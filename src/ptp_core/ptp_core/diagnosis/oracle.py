@@ -42,7 +42,7 @@ def oracle_success(
     environment tells none. Raises InputError before the first episode where the environment has
     no stage images.
     """
-    _check_stage_images(env, reset_options(tasks[0], protocol))
+    check_stage_images(env, reset_options(tasks[0], protocol))
     told = _GoalParts(env)
     figures: dict[str, dict[str, Any]] = {}
     for task in tasks:
@@ -66,7 +66,8 @@ def oracle_success(
                 yield figures
 
 
-def _check_stage_images(env: gymnasium.Env, options: dict[str, Any]) -> None:
+def check_stage_images(env: gymnasium.Env, options: dict[str, Any]) -> None:
+    """Raise InputError where ``env`` gives no stage images when it is reset with ``options``."""
     name = type(env.unwrapped).__name__
     lacks = f"{name} gives no images of its stages, so there are no oracle subgoals"
     try:

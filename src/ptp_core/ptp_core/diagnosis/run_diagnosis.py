@@ -18,6 +18,7 @@ from ptp_core.data.encoded_dataset import EncodedDataset, encode_for
 from ptp_core.data.env_spec import spec_of
 from ptp_core.diagnosis import PARTS
 from ptp_core.diagnosis.critic_ranking import critic_ranking, held_out
+from ptp_core.diagnosis.leg_judgements import leg_judgements
 from ptp_core.diagnosis.oracle import oracle_success
 from ptp_core.diagnosis.plan_errors import plan_errors, told_planner
 from ptp_core.diagnosis.probes import MOST_FRAMES, first_frames, position_probes
@@ -28,6 +29,7 @@ from ptp_core.rollout.evaluation import ORACLE_SIGNAL, EvaluationConfig, as_decl
 from ptp_core.training.checkpoint import load_checkpoint
 
 EXPERT_SIGNAL = "primitives: the goal is the expert's last image of the same scene"
+STAGE_SIGNAL = "legs: networks are judged by images of the ends of the scripted plan's stages"
 PROBED = 6  # regressions of `position_probes`
 
 Result = dict[str, Any]
@@ -112,6 +114,7 @@ class _Questions:
             "probes": PROBED,
             "critic": 1,
             "plans": 1,
+            "legs": len(config.tasks) * config.episodes,
         }
 
     def oracle(self, bar: Bar) -> Iterable[Mapping[str, Any]]:
@@ -134,6 +137,9 @@ class _Questions:
         told_planner(self.agent)  # or raise before images are encoded
         return [plan_errors(self.agent, self._encoded(bar), self.config.seed)]
 
+    def legs(self, bar: Bar) -> Iterable[Mapping[str, Any]]:
+        return leg_judgements(self.env, self.agent, self.config.tasks, **self.draw)
+
     def _encoded(self, bar: Bar) -> EncodedDataset:
         """Codes of held-out demonstrations; one step of ``bar`` is left."""
         data = _needed(self.data)
@@ -153,7 +159,7 @@ def _needed(data: Dataset | None) -> Dataset:
 
 
 def _privileged(parts: Sequence[str]) -> list[str]:
-    signals = {"oracle": ORACLE_SIGNAL, "primitives": EXPERT_SIGNAL}
+    signals = {"oracle": ORACLE_SIGNAL, "primitives": EXPERT_SIGNAL, "legs": STAGE_SIGNAL}
     return [signal for part, signal in signals.items() if part in parts]
 
 

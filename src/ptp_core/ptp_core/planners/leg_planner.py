@@ -204,6 +204,11 @@ class LegPlanner:
                 chosen = found
         return self._plan(problem, chosen, began, earlier if kept else None)
 
+    @torch.no_grad()
+    def cost_of(self, start: torch.Tensor, goal: torch.Tensor, z: torch.Tensor) -> float:
+        """Cost of a plan with latent actions ``z`` (legs, z_dim) between latents (D,)."""
+        return self._cost(self._evaluate(LegProblem(start, goal, start[None][:0]), z[None]))
+
     def _kept(self, problem: LegProblem, earlier: Plan) -> bool:
         """Whether most of the work is gone since it began, so that nothing must be undone."""
         if earlier.began is None:
