@@ -118,9 +118,6 @@ def test_errors_of_planned_latents_are_what_their_file_says(method):
 @pytest.mark.parametrize(
     ("name", "task", "row"),
     [
-        ("evaluation_quick", "A", "| `ptp_legs`, `varied` ([figures]"),
-        ("evaluation_quick", "B", "| `ptp_legs`, `varied` ([figures]"),
-        ("evaluation_quick", "C", "| `ptp_legs`, `varied` ([figures]"),
         ("evaluation_D", "D", "| `ptp_legs`, `varied`;"),
         ("evaluation_E", "E", "| `ptp_legs`, `varied`;"),
         ("diffusion_bc_DE", "D", "| control: `diffusion_bc`, the"),

@@ -269,7 +269,7 @@ def test_methods_that_learn_from_states_from_data_to_evaluation(tmp_path, capsys
     assert ptp("collect", "--config", config, "--out", data, *env) == 0
     told = f"ptp pretrain-states --data {data} --out runs/states"
     assert last_lines(capsys) == (f"results: {data}", f"next: {told}")
-    assert ptp("pretrain", "--config", config_file("quick"), "--data", data, "--out", out) == 2
+    assert ptp("pretrain", "--config", config_file("varied"), "--data", data, "--out", out) == 2
     line = capsys.readouterr().err.splitlines()[-1]
     assert line.startswith("ptp pretrain: the data have no images") and "pretrain-states" in line
     config.write_text(STATES)

@@ -94,7 +94,6 @@ TRAIN_FILES = Path(__file__).parents[3] / "config" / "train"
     ("name", "cls"),
     [
         ("paper", TrainConfig),
-        ("quick", TrainConfig),
         ("best", TrainConfig),
         ("varied", TrainConfig),
         ("baselines", BaselinesConfig),
@@ -118,26 +117,6 @@ def test_the_papers_file_equals_the_defaults():
     data = DataConfig(env="ptp_sim.env:make_env")  # no package below names an environment
     default = TrainConfig(data=data)
     assert dataclasses.replace(config, save_minutes=default.save_minutes) == default
-
-
-def test_the_quick_file_is_the_varied_one_with_smaller_budgets():
-    quick, varied = (
-        to_dict(load_config(TRAIN_FILES / f"{name}.yaml", TrainConfig))
-        for name in ("quick", "varied")
-    )
-    changed = {
-        f"{section}.{name}"
-        for section, values in varied.items()
-        if isinstance(values, dict)
-        for name, value in values.items()
-        if quick[section][name] != value
-    }
-    budgets = ("data.trajectories", "vqvae.max_minutes", "generators.steps", "chunked.max_minutes")
-    assert changed == set(budgets)
-    for budget in budgets:
-        section, name = budget.split(".")
-        assert 0 < quick[section][name] < varied[section][name]
-    assert quick["vqvae"]["max_minutes"] + quick["chunked"]["max_minutes"] <= 45
 
 
 def test_a_key_of_an_earlier_version_is_taken_from_checkpoints_and_named_in_files(tmp_path):
