@@ -33,6 +33,7 @@ from ptp_cli.commands import (
     trials,
     viewers,
 )
+from ptp_cli.ctrl_c import ctrl_c_kept
 from ptp_cli.options import let_in
 from ptp_cli.shell_completion import complete_words
 from ptp_core.errors import InputError, PtpError
@@ -139,7 +140,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for name, value in vars(args).items():  # shells do not expand the ~ of --out=~/runs
             if isinstance(value, Path):
                 setattr(args, name, value.expanduser())
-        status = args.run(args)
+        with ctrl_c_kept():
+            status = args.run(args)
         sys.stdout.flush()
         return status
     except PtpError as error:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ptp_cli.closing_lines import print_results
+from ptp_cli.ctrl_c import ctrl_c_kept
 from ptp_cli.options import (
     BASELINES,
     add_num_envs,
@@ -152,7 +153,8 @@ def _practise(config: PracticeConfig, args: argparse.Namespace) -> int:
             device=args.device,
         )
         try:
-            result = practice.run()
+            with ctrl_c_kept():
+                result = practice.run()
         finally:
             practice.close()
     except KeyboardInterrupt:
