@@ -62,7 +62,7 @@ def leg_judgements(
         "known": share of scenes whose drawn end has its work done, as the goal classifier sees it
         "told_apart": share of those in which it is not done at the start
         "single_true", "single_drawn": share in which one demonstration does the leg, to the true
-            end and to the drawn one; None without such a classifier
+            end and to the drawn one; left out without such a classifier
         "work_left", "logit_true", "logit_drawn": medians of what these shares are of; nats and
             logits
 
